@@ -1,0 +1,69 @@
+"""Policy as rows: selectors, groups, rules and limits.
+
+Values only; `decide.py` applies them and the store keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from attrs import field, frozen
+
+from orthros_protocol import Misconfigured, check_name, check_scopes
+
+GROUP_PREFIX = "group:"
+
+
+@frozen(order=True)
+class Selector:
+    """One principal or one group of the realm, by exact name. Text form: `name` or `group:name`."""
+
+    name: str = field(converter=check_name)
+    is_group: bool = False
+
+    def __str__(self) -> str:
+        return f"{GROUP_PREFIX}{self.name}" if self.is_group else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From the text form. Raises Misconfigured `name-invalid`."""
+        name = text.removeprefix(GROUP_PREFIX)
+        return cls(name, is_group=name != text)
+
+
+def _positive_or_none(_instance: object, attribute: object, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise Misconfigured("value-invalid", f"{getattr(attribute, 'name', 'limit')} must be at least 1 second")
+
+
+@frozen(kw_only=True)
+class Rule:
+    """One permission: `client` may call `target` with `scopes`. Everything that no rule allows is refused.
+
+    `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `jwt` allows JWT export;
+    `delegable` allows tickets that the target may use as evidence.
+    """
+
+    rule_id: int
+    client: Selector
+    target: Selector
+    scopes: tuple[str, ...] = field(converter=check_scopes)
+    max_ttl_s: int | None = field(default=None, validator=_positive_or_none)
+    jwt: bool = False
+    delegable: bool = False
+
+    def __str__(self) -> str:
+        extras = [f"max {self.max_ttl_s} s"] if self.max_ttl_s is not None else []
+        extras += ["jwt"] if self.jwt else []
+        extras += ["delegable"] if self.delegable else []
+        tail = f" ({', '.join(extras)})" if extras else ""
+        return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
+
+
+@frozen(kw_only=True)
+class RealmLimits:
+    """Caps that hold for everyone, in seconds."""
+
+    max_ticket_s: int = field(default=3600, validator=_positive_or_none)
+    max_tgt_s: int = field(default=3600, validator=_positive_or_none)
+    max_jwt_s: int = field(default=300, validator=_positive_or_none)

@@ -1,0 +1,187 @@
+"""The store's interface and its rows. Secrets pass through as sealed bytes; nothing here can open them.
+
+`read` and `change` run a function over a `Transaction` off the event loop; the function either happens
+whole or not at all. `peek_generation` tells cheaply whether anything may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from attrs import field, frozen
+
+from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+
+T = TypeVar("T")
+
+KEY_ACTIVE, KEY_RETIRED = "active", "retired"
+
+
+@frozen(kw_only=True)
+class RealmRecord:
+    """The realm itself. `issuer` is the URL that JWTs carry as `iss`; `created` is a Unix second."""
+
+    realm: str
+    issuer: str
+    limits: RealmLimits
+    created: int
+    key_check: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class PrincipalRecord:
+    """A principal. `uid` is never reused, so a re-created name is somebody else."""
+
+    uid: int
+    name: str
+    created: int
+    disabled: bool = False
+    max_ticket_s: int | None = None
+    max_jwt_s: int | None = None
+    jwt_alg: str | None = None
+    jwt_audience: str | None = None
+
+
+@frozen(kw_only=True)
+class KeyRecord:
+    """One version of a principal's root, sealed. A retired one is a tombstone whose `sealed` is empty
+    once erased; its key ids stay so that late users get a clear answer."""
+
+    uid: int
+    kvno: int
+    kid_as: bytes
+    kid_ticket: bytes
+    kid_sync: bytes
+    state: str
+    created: int
+    retired: int | None = None
+    sealed: bytes = field(repr=False)
+    sealed_as: bytes = field(repr=False, default=b"")
+
+
+@frozen(kw_only=True)
+class RealmKeyRecord:
+    """A key of the realm: `role` is tgt (a `name` of kdc/tgt), ticket (kdc/keys, kdc/admin) or kdcmac."""
+
+    role: str
+    name: str
+    number: int
+    created: int
+    sealed: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class JwtKeyRecord:
+    """A target's JWT key: its own random record, named by `kid` in the JWT header."""
+
+    uid: int
+    kid: str
+    alg: str
+    created: int
+    sealed: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class PolicyRows:
+    """All of policy at one moment. `seq` grows with every change of the store."""
+
+    seq: int
+    rules: tuple[Rule, ...]
+    groups: dict[str, frozenset[str]]
+
+
+@frozen(kw_only=True)
+class AuditAnchor:
+    """The head of one writer's audit chain: its last sequence number and hash."""
+
+    writer: str
+    seq: int
+    head: str
+
+
+class Transaction(Protocol):
+    """Synchronous rows of one transaction. Writers raise Misconfigured `already-exists`, `not-found` or
+    `conflict`; readers return None or an empty tuple for what is not there."""
+
+    def realm(self) -> RealmRecord: ...
+    def create_realm(self, record: RealmRecord) -> None: ...
+    def set_realm(self, *, issuer: str, limits: RealmLimits) -> None: ...
+
+    def principal_by_name(self, name: str) -> PrincipalRecord | None: ...
+    def principal_by_uid(self, uid: int) -> PrincipalRecord | None: ...
+    def principals(self, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
+        """At most `most` principals in name order, beginning behind `after`."""
+        ...
+
+    def add_principal(self, *, name: str, created: int) -> PrincipalRecord:
+        """A new principal with a fresh uid that no principal had before (16 or above)."""
+        ...
+
+    def set_principal(self, record: PrincipalRecord) -> None: ...
+    def delete_principal(self, uid: int) -> None:
+        """Removes it with its keys, JWT keys, group memberships and rules."""
+        ...
+
+    def key_by_as_kid(self, kid: bytes) -> KeyRecord | None: ...
+    def key_by_ticket_kid(self, kid: bytes) -> KeyRecord | None: ...
+    def keys_of(self, uid: int) -> tuple[KeyRecord, ...]:
+        """Every version, oldest first, tombstones included."""
+        ...
+
+    def add_key(self, record: KeyRecord) -> None:
+        """Raises `conflict` when any of its key ids or its kvno is taken."""
+        ...
+
+    def set_key(self, record: KeyRecord) -> None: ...
+
+    def realm_keys(self) -> tuple[RealmKeyRecord, ...]: ...
+    def add_realm_key(self, record: RealmKeyRecord) -> None: ...
+
+    def jwt_keys_of(self, uid: int) -> tuple[JwtKeyRecord, ...]:
+        """Newest first; the first one signs."""
+        ...
+
+    def add_jwt_key(self, record: JwtKeyRecord) -> None: ...
+    def delete_jwt_keys(self, uid: int) -> None: ...
+
+    def policy(self) -> PolicyRows: ...
+    def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
+                 jwt: bool, delegable: bool) -> Rule:  # fmt: skip
+        """Raises `not-found` when a selector names nobody."""
+        ...
+
+    def delete_rule(self, rule_id: int) -> None: ...
+    def add_group(self, name: str) -> None: ...
+    def delete_group(self, name: str) -> None:
+        """Removes it with the rules that name it."""
+        ...
+
+    def add_member(self, group: str, principal: str) -> None: ...
+    def remove_member(self, group: str, principal: str) -> None: ...
+
+    def anchor(self, writer: str) -> AuditAnchor | None: ...
+    def anchors(self) -> tuple[AuditAnchor, ...]: ...
+    def set_anchor(self, anchor: AuditAnchor) -> None:
+        """Does not count as a change: `peek_generation` and `PolicyRows.seq` stay as they are."""
+        ...
+
+
+class Store(Protocol):
+    """A realm's storage."""
+
+    def peek_generation(self) -> int:
+        """A number that differs after any change, also one by another process. Never blocks on I/O."""
+        ...
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` over one consistent view."""
+        ...
+
+    async def change(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` in one write transaction: committed durably when it returns, undone when it raises."""
+        ...
+
+    async def aclose(self) -> None:
+        """Releases files and threads. Idempotent."""
+        ...

@@ -1,0 +1,81 @@
+"""The error tree: three families for the wire, two for this side of it.
+
+Knows nothing about messages; every code it carries is a row of `reasons.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from orthros_protocol.reasons import Reason, reason_for
+
+__all__ = ["LocalMisuse", "Malformed", "Misconfigured", "OrthrosError", "PeerMisbehaved", "Refused", "Unavailable"]
+
+
+class OrthrosError(Exception):
+    """Base of every error raised on purpose.
+
+    `code` is a stable, documented string (a row of `reasons.REASONS`); `detail` says what was
+    seen this time and never contains key material or an expected MAC; `reply` holds the bytes
+    of an authenticated refusal to send back to the peer, when there is one.
+    """
+
+    family: ClassVar[str] = "error"
+
+    def __init__(self, code: str, detail: str = "", *, reply: bytes | None = None) -> None:
+        self.reason: Reason = reason_for(code)
+        self.code = code
+        self.detail = detail
+        self.reply = reply
+        super().__init__(code, detail)
+
+    @property
+    def cause(self) -> str:
+        """One sentence: what went wrong."""
+        return self.reason.cause
+
+    @property
+    def remedy(self) -> str:
+        """One sentence: what the reader can do about it."""
+        return self.reason.remedy
+
+    def __str__(self) -> str:
+        seen = f" ({self.detail})" if self.detail else ""
+        return f"{self.code}: {self.cause}{seen} Remedy: {self.remedy}"
+
+
+class LocalMisuse(OrthrosError):
+    """Called out of order or with the wrong kind of value: a bug on this side."""
+
+    family = "local-misuse"
+
+
+class Misconfigured(OrthrosError):
+    """A file, option or environment value on this machine cannot be used as it is."""
+
+    family = "misconfigured"
+
+
+class PeerMisbehaved(OrthrosError):
+    """Bytes from the network broke the rules."""
+
+    family = "peer-misbehaved"
+
+
+class Malformed(PeerMisbehaved):
+    """Bytes that are not the one canonical encoding of a message."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__("malformed", detail)
+
+
+class Refused(OrthrosError):
+    """Well formed, understood, and denied."""
+
+    family = "refused"
+
+
+class Unavailable(OrthrosError):
+    """Nobody could be asked: no KDC, no daemon, no answer in time."""
+
+    family = "unavailable"

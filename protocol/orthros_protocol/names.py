@@ -1,0 +1,93 @@
+"""Realm and principal names: canonical ASCII, compared byte for byte.
+
+Knows no DNS, no case folding, no aliases and no prefixes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import field, frozen
+from attrs.validators import instance_of
+
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.limits import MAX_NAME_CHARS, MAX_SCOPES
+
+__all__ = [
+    "KDC_ADMIN", "KDC_KEYS", "KDC_SERVICES", "KDC_TGT", "Principal",
+    "check_name", "check_scopes", "is_name", "is_scope", "scope_order",
+]  # fmt: skip
+
+# Separators only between letters or digits: no empty, leading or trailing segment can exist.
+_NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", re.ASCII)
+_SCOPE = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,63}", re.ASCII)
+
+KDC_TGT = "kdc/tgt"
+KDC_KEYS = "kdc/keys"
+KDC_ADMIN = "kdc/admin"
+KDC_SERVICES: tuple[str, ...] = (KDC_TGT, KDC_KEYS, KDC_ADMIN)
+"""The only services that the initial exchange issues tickets for; nobody else may carry the prefix."""
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is a canonical realm or principal name."""
+    return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
+
+
+def is_scope(text: str) -> bool:
+    """Whether `text` is a canonical scope."""
+    return _SCOPE.fullmatch(text) is not None
+
+
+def check_name(text: str, what: str = "name") -> str:
+    """`text` itself, or Misconfigured `name-invalid`."""
+    if type(text) is not str or not is_name(text):
+        raise Misconfigured("name-invalid", f"{what} {text!r}")
+    return text
+
+
+def scope_order(scope: str) -> tuple[int, str]:
+    """Sort key for scopes: the byte order of their encodings, in which the length comes first."""
+    return (len(scope), scope)
+
+
+def check_scopes(scopes: object) -> tuple[str, ...]:
+    """The scopes as a set in canonical order, from any iterable of str.
+
+    Raises Misconfigured `scope-invalid` for a bad scope, more than 32, or a bare str.
+    """
+    if isinstance(scopes, (str, bytes)):
+        raise Misconfigured("scope-invalid", "expected a list of scopes, got one string")
+    unique = set(scopes)  # type: ignore[call-overload]  # a non-iterable raises TypeError: a caller's bug
+    for scope in unique:
+        if type(scope) is not str or not is_scope(scope):
+            raise Misconfigured("scope-invalid", repr(scope))
+    if len(unique) > MAX_SCOPES:
+        raise Misconfigured("scope-invalid", f"{len(unique)} scopes, at most {MAX_SCOPES}")
+    return tuple(sorted(unique, key=scope_order))
+
+
+@frozen(order=True)
+class Principal:
+    """A name in a realm. The realm is always explicit; text form `name@realm`.
+
+    Raises Misconfigured `name-invalid` for anything that is not canonical.
+    """
+
+    realm: str = field(validator=instance_of(str))
+    name: str = field(validator=instance_of(str))
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.realm, "realm")
+        check_name(self.name, "principal")
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.realm}"
+
+    @classmethod
+    def parse(cls, text: str) -> Principal:
+        """From `name@realm`."""
+        name, at, realm = text.partition("@")
+        if not at:
+            raise Misconfigured("name-invalid", f"{text!r} lacks its @realm")
+        return cls(realm, name)

@@ -1,0 +1,174 @@
+"""Every reason for a refusal or failure, as a row: wire number, stable name, cause, remedy, retry.
+
+This table knows nothing about who refuses; numbers above zero are what travels in sealed or MACed
+errors, zero means that the reason stays on the side that noticed it.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["REASONS", "Reason", "reason_by_number", "reason_for"]
+
+
+@frozen
+class Reason:
+    """One row. `retry` says whether the same request, made afresh, can succeed without a change by a person."""
+
+    number: int
+    name: str
+    cause: str
+    remedy: str
+    retry: bool = False
+
+
+REASONS: tuple[Reason, ...] = (
+    # Refusals that travel: sealed by the KDC, or MACed by a target.
+    Reason(10, "key-retired", "The key that signed this request has been replaced.",
+           "Install the current key file (`orthros-admin key export PRINCIPAL`)."),
+    Reason(11, "principal-disabled", "This principal is disabled.",
+           "Ask an admin to run `orthros-admin principal enable PRINCIPAL`."),
+    Reason(12, "clock-skew", "The request's timestamp is outside the accepted window.",
+           "Clients correct themselves from the sealed time; if it persists, fix the host's clock.", retry=True),
+    Reason(13, "tgt-expired", "The ticket-granting ticket has expired.",
+           "Authenticate again; the daemon does so by itself.", retry=True),
+    Reason(14, "rate-limited", "This principal sent more requests than its share.",
+           "Wait for the stated number of seconds; cache tickets instead of asking again.", retry=True),
+    Reason(15, "not-granted", "No rule lets this client reach this target.",
+           "Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`."),
+    Reason(16, "target-unavailable", "The target exists but cannot receive tickets now.",
+           "Ask an admin to check `orthros-admin principal show TARGET` (disabled, or without an active key)."),
+    Reason(17, "no-scope-left", "The rules allow this pair, but none of the requested scopes.",
+           "Ask for fewer scopes, or have the rule widened; `orthros-admin policy explain CLIENT TARGET` shows it."),
+    Reason(18, "subject-refused", "Acting for another subject is not allowed here.",
+           "Call in your own name, or have an admin allow the delegation."),
+    Reason(19, "chain-refused", "The call chain breaks a rule on the path.",
+           "Check the chain conditions of the rule with `orthros-admin policy explain`."),
+    Reason(20, "jwt-not-enabled", "JWT export is not enabled for this target or not granted to this client.",
+           "Run `orthros-admin jwt enable TARGET` and allow the pair with `--jwt`, or use a ticket."),
+    Reason(21, "not-attempted", "The request's budget ran out before this item.",
+           "Ask again for the items that were not attempted.", retry=True),
+    Reason(22, "excluded-by-your-caveat", "A caveat on the presented ticket excludes this request.",
+           "Use a ticket without that caveat."),
+    Reason(23, "unsupported-critical", "The request carries a critical extension or flag unknown here.",
+           "Upgrade the side that refuses, or do without the extension."),
+    Reason(24, "exact-not-possible", "The exact scopes or lifetime asked for are not allowed.",
+           "Drop the exact flag to accept what the rules allow, or ask for less."),
+    Reason(25, "revoked", "The credential behind this ticket has been revoked.",
+           "Authenticate again; if it persists, ask an admin."),
+    Reason(26, "unknown-service", "The initial exchange does not issue tickets for this service.",
+           "Ask for kdc/tgt and obtain service tickets from the ticket-granting exchange."),
+    Reason(27, "kdc-fault", "The KDC could not complete the request because of a fault of its own.",
+           "Retry; if it persists, look the reference up with `orthros-admin explain REF`.", retry=True),
+    Reason(28, "ticket-altered", "The ticket was not issued by this realm's KDC in this form.",
+           "Discard the ticket and obtain a new one; investigate who holds the key it is sealed with."),
+    Reason(40, "epoch-required", "This process of the target has not met this client yet.",
+           "Repeat the call with the epoch from the reply; the library does so by itself.", retry=True),
+    Reason(41, "busy", "The replay set is full, or this client's share of it.",
+           "Slow down and retry; size the set with `replay_capacity`.", retry=True),
+    Reason(42, "replayed", "This exact request was presented before.",
+           "Make a new authenticator for each call; if nobody retried, somebody is replaying captured traffic."),
+    Reason(43, "ticket-expired", "The ticket has expired.",
+           "Obtain a new one; the daemon does so by itself.", retry=True),
+    Reason(44, "ticket-times-invalid", "The ticket's times contradict each other or lie in the future.",
+           "Compare the clocks of the KDC and of this host."),
+    Reason(45, "wrong-binding", "The request was made for another endpoint, payload or channel.",
+           "Check that both sides name the same endpoint and that nothing rewrites the request."),
+    Reason(46, "caveat-refused", "A caveat on the ticket does not hold for this request.",
+           "Use a ticket whose caveats allow the call."),
+    Reason(47, "caveat-unsupported", "The ticket carries a caveat that this verifier does not know.",
+           "Upgrade the verifier or use a ticket without the caveat."),
+    Reason(48, "user-not-accepted", "The request speaks for somebody else and this handler did not opt in.",
+           "Call in your own name, or let the handler accept on-behalf-of calls."),
+    Reason(49, "insufficient-scope", "The caller lacks a scope that this call requires.",
+           "Have the scope added to the pair's rule, or call with a ticket that carries it."),
+    Reason(50, "discharge-mismatch", "The number of discharges does not match the ticket's caveats.",
+           "Collect exactly the discharges that the ticket demands."),
+    Reason(51, "clock-unsafe", "The verifier's clock stepped back and it waits before serving again.",
+           "Fix time synchronisation on the target; the client may retry later.", retry=True),
+    # Reasons that never travel: the side that noticed them logs them.
+    Reason(0, "malformed", "The bytes are not a well-formed message.",
+           "Check that both sides speak Orthros version 1 and that nothing alters the bytes."),
+    Reason(0, "frame-too-large", "The frame is larger than the protocol allows.",
+           "Check that the peer speaks the Orthros framing; no valid message is this large."),
+    Reason(0, "connection-truncated", "The connection ended inside a message.", "Retry over a new connection.",
+           retry=True),
+    Reason(0, "box-unopened", "A sealed item does not open with this key and context.",
+           "It was altered, or sealed for somebody or something else; obtain it afresh."),
+    Reason(0, "wrong-mac", "The message's MAC is wrong: made with another key, or altered.",
+           "Check that the sender uses the current key and that nothing alters the bytes."),
+    Reason(0, "unknown-key", "The message names a key that is not held here.",
+           "It was made for another service or key version; check the key files on both sides."),
+    Reason(0, "wrong-ticket-type", "A ticket of this type is not accepted here.",
+           "Present a service ticket to services and a TGT to the KDC."),
+    Reason(0, "reply-mismatch", "The reply does not answer the request that was sent.",
+           "Retry; if it persists, somebody interferes with the connection."),
+    Reason(0, "unauthenticated-refusal", "The KDC refused without authentication; the reason is in its log.",
+           "Run `orthros-admin explain REF` at the KDC; usual causes: unknown or replaced key, overload."),
+    Reason(0, "name-invalid", "This is not a canonical realm or principal name.",
+           "Use lower-case letters and digits with single . _ / - between them, at most 128 characters."),
+    Reason(0, "scope-invalid", "This is not a valid scope.",
+           "Use a-z, 0-9 and . _ : / - (not first), at most 64 characters, at most 32 scopes."),
+    Reason(0, "value-invalid", "A value is outside its allowed range or of the wrong kind.",
+           "Correct the value that the detail names."),
+    Reason(0, "key-misuse", "A key was used for a purpose that it is not for.",
+           "This is a bug in the calling program; keys are typed by role."),
+    Reason(0, "secret-not-exported", "Secrets cannot be pickled, copied or serialised by accident.",
+           "Use the key file functions to move keys."),
+    Reason(0, "wrong-state", "The operation does not fit the present state.", "See the detail for what is missing."),
+    Reason(0, "key-file-invalid", "The key file is damaged or not a key file.",
+           "Export it again with `orthros-admin key export`."),
+    Reason(0, "key-file-unsafe", "The key file is not protected as a secret must be.",
+           "Make it a plain file owned by this user with mode 0600."),
+    Reason(0, "file-unreadable", "A file cannot be read.", "Check its path, owner and mode."),
+    Reason(0, "file-exists", "A file that would be created exists already.",
+           "Choose another path, or remove the file on purpose first."),
+    Reason(0, "key-missing", "No key for this purpose is at hand.", "Install a key file that contains it."),
+    Reason(0, "master-key-missing", "The master key cannot be found.",
+           "Name it with --master-key-file, ORTHROS_STORE_MASTER_KEY_FILE or a systemd credential; "
+           "only `orthros-kdc init` creates one."),
+    Reason(0, "master-key-wrong", "The master key does not belong to this database.",
+           "Find the master key file that `orthros-kdc init` wrote for it; nothing was changed."),
+    Reason(0, "database-newer", "The database was written by a newer version.",
+           "Upgrade this program; nothing was changed."),
+    Reason(0, "database-invalid", "The database is missing, damaged or not of this realm.",
+           "Check the path, or restore a backup; nothing was changed."),
+    Reason(0, "config-invalid", "The configuration cannot be used.", "Correct what the detail names."),
+    Reason(0, "already-exists", "An entry of this name exists already.", "Choose another name, or change the entry."),
+    Reason(0, "not-found", "There is no entry of this name.", "Check the spelling with the matching `list` command."),
+    Reason(0, "conflict", "The change contradicts what is stored.", "See the detail; nothing was changed."),
+    Reason(0, "kdc-unreachable", "No KDC could be reached.",
+           "Check the daemon's KDC list and that the KDC runs; cached tickets stay valid.", retry=True),
+    Reason(0, "daemon-unreachable", "The local daemon cannot be reached.",
+           "Start orthros-daemon, or set ORTHROS_SOCKET to its socket.", retry=True),
+    Reason(0, "timeout", "There was no answer in time.", "Retry; raise the timeout if the network is slow.",
+           retry=True),
+    Reason(0, "peer-not-allowed", "This local user may not use the daemon for this target.",
+           "Add the uid or gid to the daemon's allow-list."),
+    Reason(0, "header-required", "The local HTTP API requires its static header.",
+           "Send `Orthros-Local: 1`; it keeps web pages and URL fetchers out."),
+    Reason(0, "bad-local-request", "The local request is not understood.", "See docs/local-api.md for the operations."),
+    Reason(0, "maybe-executed", "The call was refused after the target may already have executed it.",
+           "Find out at the target before repeating; mark safe calls as safe."),
+    Reason(0, "audit-broken", "The audit log does not match its hash chain or its anchor.",
+           "Keep the file as evidence and compare it with its copies."),
+    Reason(0, "policy-expectation-failed", "The policy does not decide as the expectations say.",
+           "Correct the rules or the expectations."),
+)  # fmt: skip
+
+_BY_NAME = {reason.name: reason for reason in REASONS}
+_BY_NUMBER = {reason.number: reason for reason in REASONS if reason.number}
+
+
+def reason_for(name: str) -> Reason:
+    """The row called `name`. An unknown name is a bug here, hence a plain KeyError."""
+    return _BY_NAME[name]
+
+
+def reason_by_number(number: int) -> Reason:
+    """The row that travels as `number`; for a number of a newer version, a row that says so."""
+    known = _BY_NUMBER.get(number)
+    if known is not None:
+        return known
+    return Reason(number, f"code-{number}", "The peer refused for a reason that this version does not know.",
+                  "Upgrade this side, or look the number up in the protocol's documentation.")  # fmt: skip
