@@ -15,7 +15,9 @@ from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 
 T = TypeVar("T")
 
-KEY_ACTIVE, KEY_RETIRED = "active", "retired"
+KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "draining", "retired"
+"""A version is prepared when exported, active when tickets are sealed under it, draining while older
+tickets live, and retired when its root is erased. Only the newest active one seals; all but retired log in."""
 
 
 @frozen(kw_only=True)
@@ -45,8 +47,8 @@ class PrincipalRecord:
 
 @frozen(kw_only=True)
 class KeyRecord:
-    """One version of a principal's root, sealed. A retired one is a tombstone whose `sealed` is empty
-    once erased; its key ids stay so that late users get a clear answer."""
+    """One version of a principal's root, sealed. A retired one is a tombstone: `sealed` is erased, and
+    `sealed_as` keeps its AS role key for 30 days, so that a late user gets a sealed KEY_RETIRED."""
 
     uid: int
     kvno: int
