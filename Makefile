@@ -1,0 +1,66 @@
+# Every target makes .venv by itself; Python 3.11 or newer and make are all it takes. `make` lists the targets.
+VENV   := .venv
+READY  := $(VENV)/.stamp
+PYTHON := $(VENV)/bin/python
+
+# Extra arguments: make test PYTEST="-k tgs", make lock LOCK=--upgrade
+PYTEST ?=
+LOCK   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check static lint fmt types arrows vectors coverage floors bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## run a small realm and show what it does
+	$(PYTHON) -m orthros_tools.demo
+
+test: $(READY) ## run the tests
+	$(PYTHON) -m pytest $(PYTEST)
+
+check: static coverage ## everything that must hold before a change goes in
+
+static: lint types arrows vectors ## all checks but the tests
+
+lint: $(READY) ## style and format, nothing is changed
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+fmt: $(READY) ## format and apply the safe fixes
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+
+types: $(READY) ## mypy, strict
+	$(PYTHON) -m mypy
+
+arrows: $(READY) ## who may import whom
+	$(VENV)/bin/lint-imports --no-cache
+	$(PYTHON) -m pytest --quiet tests/arch
+
+vectors: $(READY) ## compare the published vectors with the code
+	$(PYTHON) -m orthros_tools.vectors --check
+
+coverage: ## run the tests under coverage, then hold the floors
+	@$(MAKE) --no-print-directory test PYTEST="--cov --cov-report= $(PYTEST)"
+	@$(MAKE) --no-print-directory floors
+
+floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol >= 97 %
+	$(PYTHON) -m coverage report --fail-under=90
+	$(PYTHON) -m coverage report --fail-under=97 --include='protocol/*'
+
+bench: $(READY) ## measure
+	$(PYTHON) -m orthros_tools.bench
+
+lock: $(READY) ## pin again what pyproject.toml asks for
+	test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv; }
+	$(VENV)/lock/bin/uv --no-config pip compile pyproject.toml --quiet --all-extras --group dev --universal \
+	  --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --output-file requirements/dev.txt $(LOCK)
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): tools/bootstrap.sh requirements/dev.txt pyproject.toml
+	@VENV=$(VENV) sh tools/bootstrap.sh
