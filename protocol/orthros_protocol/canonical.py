@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Final
 
 import msgpack
@@ -106,7 +106,7 @@ def text_set(accepts: Callable[[str], bool], high: int) -> Field:
     def check(values: list[str]) -> None:
         if strings.check is not None:
             strings.check(values)
-        for before, after in zip(values, values[1:], strict=False):
+        for before, after in pairwise(values):
             if (len(before), before) >= (len(after), after):
                 raise Malformed("a set is not in strictly increasing order")
 
@@ -122,7 +122,7 @@ def extensions() -> Field:
             return
         if entries.check is not None:
             entries.check(values)
-        if any(before[0] >= after[0] for before, after in zip(values, values[1:], strict=False)):
+        if any(before[0] >= after[0] for before, after in pairwise(values)):
             raise Malformed("extension ids are not strictly increasing")
         if len(_pack(values)) > MAX_EXTENSION_BYTES:
             raise Malformed("extensions are larger than 1 KiB")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from functools import lru_cache
 from typing import Final
 
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
@@ -22,20 +23,13 @@ _COUNTER: Final = b"\x01"
 KEY_BYTES: Final = 32
 MAC_BYTES: Final = 32
 
-# Labels are constants of this code base, so the checked encodings are few; see _encoded.
-_LABELS: Final[dict[str, bytes]] = {}
-_MOST_LABELS: Final = 256
 
-
+# Labels are constants of this code base, hence few.
+@lru_cache(maxsize=256)
 def _encoded(label: str) -> bytes:
-    known = _LABELS.get(label)
-    if known is None:
-        if _LABEL.fullmatch(label) is None:
-            raise LocalMisuse("value-invalid", f"PRF label {label!r}")
-        known = _PREFIX + label.encode("ascii") + b"\0"
-        if len(_LABELS) < _MOST_LABELS:
-            _LABELS[label] = known
-    return known
+    if _LABEL.fullmatch(label) is None:
+        raise LocalMisuse("value-invalid", f"PRF label {label!r}")
+    return _PREFIX + label.encode("ascii") + b"\0"
 
 
 def prf(key: bytes, label: str, message: bytes) -> bytes:

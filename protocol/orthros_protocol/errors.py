@@ -9,25 +9,33 @@ from typing import ClassVar
 
 from orthros_protocol.reasons import Reason, reason_for
 
-__all__ = ["LocalMisuse", "Malformed", "Misconfigured", "OrthrosError", "PeerMisbehaved", "Refused", "Unavailable"]
+__all__ = [
+    "LocalMisuse",
+    "Malformed",
+    "Misconfigured",
+    "OrthrosError",
+    "PeerMisbehaved",
+    "Refused",
+    "Unavailable",
+]
 
 
 class OrthrosError(Exception):
     """Base of every error raised on purpose.
 
-    `code` is a stable, documented string (a row of `reasons.REASONS`); `detail` says what was
+    `code` is a stable, documented string (the name of a row of `reasons.REASONS`); `detail` says what was
     seen this time and never contains key material or an expected MAC; `reply` holds the bytes
     of an authenticated refusal to send back to the peer, when there is one.
     """
 
     family: ClassVar[str] = "error"
 
-    def __init__(self, code: str, detail: str = "", *, reply: bytes | None = None) -> None:
-        self.reason: Reason = reason_for(code)
-        self.code = code
+    def __init__(self, code: str | Reason, detail: str = "", *, reply: bytes | None = None) -> None:
+        self.reason = code if isinstance(code, Reason) else reason_for(code)
+        self.code = self.reason.name
         self.detail = detail
         self.reply = reply
-        super().__init__(code, detail)
+        super().__init__(self.code, detail)
 
     @property
     def cause(self) -> str:

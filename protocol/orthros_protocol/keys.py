@@ -24,16 +24,16 @@ KEY_BYTES: Final = 32
 KID_BYTES: Final = 8
 
 
-def _check_material(_instance: object, _attribute: object, value: object) -> None:
-    if type(value) is not bytes or len(value) != KEY_BYTES:
-        raise LocalMisuse("key-misuse", "key material is exactly 32 bytes")
-
-
 @frozen(eq=False, repr=False)
 class Secret:
     """32 secret bytes that do not show themselves. Subclasses say what they are for."""
 
-    material: bytes = field(validator=_check_material)
+    material: bytes = field()
+
+    @material.validator
+    def _check(self, _attribute: object, value: object) -> None:
+        if type(value) is not bytes or len(value) != KEY_BYTES:
+            raise LocalMisuse("key-misuse", "key material is exactly 32 bytes")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} redacted>"
@@ -106,13 +106,16 @@ class TicketSealingKey(RoleKey):
     box_key: bytes = field(init=False)
     header: bytes = field(init=False)
     context: bytes = field(init=False)
+    named_header: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         RoleKey.__attrs_post_init__(self)
         header = bytes((1, 1, self.ticket_type)) + self.kvno.to_bytes(4, "big") + self.kid
         object.__setattr__(self, "box_key", derive(self.material, f"ticket.{self.ticket_type}"))
         object.__setattr__(self, "header", header)
-        object.__setattr__(self, "context", encode(header, self.principal.realm, self.principal.name, self.uid))
+        name = (self.principal.realm, self.principal.name, self.uid)
+        object.__setattr__(self, "context", encode(header, *name))
+        object.__setattr__(self, "named_header", header + encode(*name))
 
 
 @frozen(eq=False, repr=False)

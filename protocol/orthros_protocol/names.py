@@ -6,6 +6,7 @@ Knows no DNS, no case folding, no aliases and no prefixes.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from attrs import field, frozen
 from attrs.validators import instance_of
@@ -15,7 +16,7 @@ from orthros_protocol.limits import MAX_NAME_CHARS, MAX_SCOPES
 
 __all__ = [
     "KDC_ADMIN", "KDC_KEYS", "KDC_SERVICES", "KDC_TGT", "Principal",
-    "check_name", "check_scopes", "is_name", "is_scope", "scope_order",
+    "cached_principal", "check_name", "check_scopes", "is_name", "is_scope", "scope_order",
 ]  # fmt: skip
 
 # Separators only between letters or digits: no empty, leading or trailing segment can exist.
@@ -91,3 +92,9 @@ class Principal:
         if not at:
             raise Misconfigured("name-invalid", f"{text!r} lacks its @realm")
         return cls(realm, name)
+
+
+@lru_cache(maxsize=8192)
+def cached_principal(realm: str, name: str) -> Principal:
+    """`Principal(realm, name)`, remembered: messages repeat few names, and the check is not free."""
+    return Principal(realm, name)
