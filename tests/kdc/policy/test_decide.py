@@ -1,0 +1,273 @@
+import pytest
+from attrs import evolve
+from hypothesis import given
+
+from orthros_kdc.policy.decide import (
+    Ask,
+    Denial,
+    Grant,
+    Kind,
+    PrincipalCaps,
+    TargetFacts,
+    decide,
+)
+from orthros_kdc.policy.model import RealmLimits
+from orthros_protocol import LocalMisuse
+from orthros_protocol.notes import Note, NoteCause, NoteField
+from tests.kdc.policy import rows
+from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
+
+ALL = Ask(target="ledger")
+
+
+def test_without_a_rule_nothing_is_granted_and_the_target_is_not_looked_at() -> None:
+    """P6: default deny; policy comes before existence."""
+    answers = [decided(ask("read"), target=target) for target in (None, TARGET, TargetFacts(disabled=True))]
+    assert answers == [Denial(code="not-granted")] * 3
+
+
+def test_all_that_the_rules_allow_is_their_union() -> None:
+    """P5: no scopes named means all of them."""
+    grant = granted(ALL, rule(1, "read"), rule(2, "write", "read"))
+    assert grant.scopes == ("read", "write")
+    assert grant.notes == ()
+
+
+def test_no_scopes_means_authentication_only() -> None:
+    """P5: an empty list is a request for no rights, not for all."""
+    assert granted(ask(), rule(1, "read", "write")).scopes == ()
+
+
+def test_a_scope_that_no_rule_grants_is_dropped_and_named() -> None:
+    """P5, B3: the reply lists what was dropped, by its position in the request."""
+    grant = granted(ask("write", "admin", "read"), rule(1, "read", "write"))
+    assert grant.scopes == ("read", "write")
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),)
+
+
+def test_nothing_left_of_what_was_asked_is_a_refusal() -> None:
+    """P5: the policy for an empty intersection: no silent ticket without rights."""
+    assert refused(ask("admin"), rule(1, "read")) == "no-scope-left"
+
+
+def test_a_scope_lives_as_long_as_its_most_generous_rule() -> None:
+    """P6: rules add up; a second rule never takes away."""
+    grant = granted(ask("read"), rule(1, "read", max_ttl_s=60), rule(2, "read", max_ttl_s=600))
+    assert grant.ttl_s == 600
+    assert grant.rule_ids == (2,)
+
+
+def test_a_ticket_lives_as_short_as_its_shortest_scope() -> None:
+    """P6: nobody smuggles a short-lived scope into a long-lived ticket."""
+    rules = rule(1, "read", max_ttl_s=900), rule(2, "admin", max_ttl_s=60)
+    assert granted(ask("read", "admin"), *rules).ttl_s == 60
+    assert granted(ask("read"), *rules).ttl_s == 900
+
+
+def test_authentication_only_lives_as_long_as_the_longest_rule() -> None:
+    """P6: without scopes any rule of the pair will do."""
+    grant = granted(ask(), rule(1, "read", max_ttl_s=60), rule(2, max_ttl_s=120))
+    assert (grant.ttl_s, grant.rule_ids) == (120, (2,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "ttl_s", "cause"),
+    [
+        ({}, 700, NoteCause.PAIR_RULE),
+        ({"client_caps": PrincipalCaps(max_ticket_s=600)}, 600, NoteCause.PRINCIPAL_CAP),
+        ({"target": TargetFacts(max_ticket_s=500)}, 500, NoteCause.PRINCIPAL_CAP),
+        ({"limits": RealmLimits(max_ticket_s=400)}, 400, NoteCause.REALM_CAP),
+        ({"remaining_tgt_s": 300}, 300, NoteCause.TGT_EXPIRY),
+        ({"caveat_remaining_s": 200}, 200, NoteCause.TGT_CAVEAT),
+    ],
+)
+def test_each_cap_shortens_and_is_blamed(changed: dict[str, object], ttl_s: int, cause: NoteCause) -> None:
+    """P3, B3: min(requested, rule, principals, realm, TGT), and the note says which one it was."""
+    grant = granted(ask("read", ttl_s=1000), rule(1, "read", max_ttl_s=700), **changed)
+    assert grant.ttl_s == ttl_s
+    assert grant.notes == (Note(NoteField.TTL, cause),)
+
+
+def test_the_default_lifetime_is_the_cap_and_cuts_nothing() -> None:
+    """P3, H3: nothing asked, nothing lost: no note."""
+    grant = granted(ask("read"), rule(1, "read"))
+    assert (grant.ttl_s, grant.notes) == (3000, ())
+    assert granted(ask("read"), rule(1, "read"), remaining_tgt_s=90_000).ttl_s == 3600
+    assert granted(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True)).ttl_s == 300
+
+
+def test_less_than_the_cap_is_given_as_asked() -> None:
+    """P3: a client may ask for less."""
+    assert granted(ask("read", ttl_s=5), rule(1, "read")).ttl_s == 5
+
+
+def test_a_realm_cap_above_what_verifiers_accept_is_cut() -> None:
+    """P3: a ticket that every verifier would refuse is never issued."""
+    grant = granted(ask("read"), rule(1, "read"), limits=RealmLimits(max_ticket_s=10**6), remaining_tgt_s=10**6)
+    assert grant.ttl_s == 86_400
+
+
+def test_a_negative_lifetime_is_a_bug_of_the_caller() -> None:
+    """P3: the wire cannot carry it."""
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        ask("read", ttl_s=-1)
+
+
+def test_jwt_needs_the_target_and_a_rule_that_exports() -> None:
+    """P6: export is opt-in twice."""
+    wanted = ask("read", kind=Kind.JWT)
+    exporting = rule(1, "read", jwt=True)
+    assert granted(wanted, exporting).scopes == ("read",)
+    assert refused(wanted, rule(1, "read")) == "jwt-not-enabled"
+    assert refused(wanted, exporting, target=TargetFacts(jwt_alg=None)) == "jwt-not-enabled"
+    assert refused(wanted) == "not-granted"
+
+
+def test_jwt_considers_only_rules_that_export() -> None:
+    """P6: a scope that may travel in a ticket need not be exportable."""
+    grant = granted(ask("read", "write", kind=Kind.JWT), rule(1, "write"), rule(2, "read", jwt=True))
+    assert grant.scopes == ("read",)
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),)
+
+
+def test_jwt_works_for_a_target_without_a_ticket_key() -> None:
+    """A target that only reads JWTs never activates a ticket key."""
+    keyless = TargetFacts(has_key=False, jwt_alg="HS256")
+    assert granted(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True), target=keyless).ttl_s == 300
+    assert refused(ask("read"), rule(1, "read", jwt=True), target=keyless) == "target-unavailable"
+
+
+@pytest.mark.parametrize("target", [None, TargetFacts(disabled=True), TargetFacts(has_key=False)])
+def test_a_target_that_cannot_receive_is_unavailable(target: TargetFacts | None) -> None:
+    """P6: where a rule exists the answer may be precise."""
+    assert refused(ask("read"), rule(1, "read"), target=target) == "target-unavailable"
+
+
+def test_delegable_needs_a_delegating_rule_for_every_scope() -> None:
+    """P6: one scope without it and the flag is dropped, with a note."""
+    rules = rule(1, "read", delegable=True), rule(2, "write")
+    assert granted(ask("read", delegable=True), *rules).delegable
+    both = granted(ask("read", "write", delegable=True), *rules)
+    assert not both.delegable
+    assert both.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
+
+
+def test_a_delegable_ticket_lives_by_the_delegating_rules_alone() -> None:
+    """P6: a long-lived plain rule does not stretch a short-lived permission to delegate."""
+    rules = rule(1, "read"), rule(2, "read", delegable=True, max_ttl_s=60)
+    assert granted(ask("read", delegable=True), *rules).ttl_s == 60
+    assert granted(ask("read"), *rules).ttl_s == 3000
+
+
+def test_a_jwt_is_never_delegable() -> None:
+    """A bearer token is no evidence towards the KDC."""
+    grant = granted(ask("read", kind=Kind.JWT, delegable=True), rule(1, "read", jwt=True, delegable=True))
+    assert not grant.delegable
+    assert grant.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
+
+
+@pytest.mark.parametrize("wanted", [ask("read", "admin"), ask("read", ttl_s=9999), ask("read", delegable=True)])
+def test_exact_refuses_what_would_have_been_cut(wanted: Ask) -> None:
+    """P3, P5: exact means all of it or nothing, and the refusal says what was in the way."""
+    clamped = granted(wanted, rule(1, "read"))
+    exact = decided(evolve(wanted, exact=True), rule(1, "read"))
+    assert exact == Denial(code="exact-not-possible", notes=clamped.notes)
+
+
+def test_caveats_on_the_tgt_narrow() -> None:
+    """P5: an attenuated ticket-granting ticket only narrows."""
+    grant = granted(ask("read", "write"), rule(1, "read", "write"), caveat_scopes=["read"])
+    assert grant.scopes == ("read",)
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT, 1),)
+    everything = granted(ALL, rule(1, "read", "write", "admin"), caveat_scopes=["read"])
+    assert everything.scopes == ("read",)
+    assert everything.notes == (Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT),)
+
+
+def test_nothing_is_granted_behind_the_end_of_the_tgt_or_its_caveat() -> None:
+    """P3: a lifetime is at least a second."""
+    assert refused(ask("read"), rule(1, "read"), remaining_tgt_s=0) == "tgt-expired"
+    assert refused(ask("read"), rule(1, "read"), caveat_remaining_s=-5) == "excluded-by-your-caveat"
+
+
+def test_more_scopes_than_a_ticket_carries_are_cut() -> None:
+    """P5: many rules together may allow more than 32."""
+    rules = [rule(number, *(f"s{number}{at:02}" for at in range(20))) for number in (1, 2)]
+    grant = granted(ALL, *rules)
+    assert len(grant.scopes) == 32
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.REALM_CAP),)
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) -> None:
+    """P3, P5, P6: each granted scope rests on one rule that grants all of it, for all of that time."""
+    result = decide(one, rules, **facts)
+    if isinstance(result, Denial):
+        return
+    jwt = one.kind is Kind.JWT
+
+    def carries(each) -> bool:
+        fits = each.max_ttl_s is None or result.ttl_s <= each.max_ttl_s
+        return fits and (each.jwt or not jwt) and (each.delegable or not result.delegable)
+
+    assert all(any(scope in each.scopes and carries(each) for each in rules) for scope in result.scopes)
+    assert any(carries(each) for each in rules)
+    assert {each.rule_id for each in rules} >= set(result.rule_ids) != set()
+    assert one.scopes is None or set(result.scopes) <= set(one.scopes)
+    caveat_scopes = facts.get("caveat_scopes")
+    assert caveat_scopes is None or caveat_scopes >= set(result.scopes)
+    target = facts["target"]
+    caps = [one.ttl_s or None, facts["remaining_tgt_s"], facts.get("caveat_remaining_s")]
+    owners = facts["client_caps"], target, facts["limits"]
+    caps += [owner.max_jwt_s if jwt else owner.max_ticket_s for owner in owners]
+    assert 1 <= result.ttl_s <= min(cap for cap in caps if cap is not None)
+    assert not target.disabled
+    assert one.delegable or not result.delegable
+    assert not (one.exact and result.notes)
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_whatever_was_cut_is_noted_and_nothing_else(one, rules, facts) -> None:
+    """B3: the notes account for the whole difference between request and grant."""
+    result = decide(one, rules, **facts)
+    if isinstance(result, Denial):
+        return
+    fields = {note.field for note in result.notes}
+    assert (NoteField.TTL in fields) == (one.ttl_s > result.ttl_s)
+    assert (NoteField.FLAG in fields) == (one.delegable and not result.delegable)
+    if one.scopes is not None:
+        dropped = {note.index for note in result.notes if note.field == NoteField.SCOPE}
+        kept = {at for at, scope in enumerate(one.scopes) if scope in result.scopes}
+        assert dropped == set(range(len(one.scopes))) - kept
+
+
+@given(rows.asks, rows.rule_lists.filter(bool), rows.facts)
+def test_what_fewer_rules_grant_could_have_been_had_before(one, rules, facts) -> None:
+    """P6: removing a rule never adds a right: the same grant, asked for by name, was there before."""
+    less = decide(one, rules[1:], **facts)
+    if isinstance(less, Denial):
+        return
+    named = evolve(one, scopes=less.scopes, ttl_s=less.ttl_s, delegable=less.delegable, exact=True)
+    before = decide(named, rules, **facts)
+    assert isinstance(before, Grant)
+    assert (before.scopes, before.ttl_s, before.delegable) == (less.scopes, less.ttl_s, less.delegable)
+
+
+@given(rows.asks, rows.rule_lists, rows.facts, rows.seconds)
+def test_a_tighter_cap_never_gives_more(one, rules, facts, cap) -> None:
+    """P3: monotone in every cap."""
+    before = decide(one, rules, **facts)
+    limits = facts["limits"]
+    tighter = evolve(limits, max_ticket_s=min(cap, limits.max_ticket_s), max_jwt_s=min(cap, limits.max_jwt_s))
+    for changed in (
+        {"limits": tighter},
+        {"remaining_tgt_s": min(cap, facts["remaining_tgt_s"])},
+        {"caveat_scopes": frozenset({"read"}) & (facts.get("caveat_scopes") or frozenset({"read"}))},
+    ):
+        after = decide(one, rules, **{**facts, **changed})
+        if isinstance(after, Denial):
+            continue
+        assert isinstance(before, Grant)
+        if set(after.scopes) == set(before.scopes) and after.delegable == before.delegable:
+            assert after.ttl_s <= before.ttl_s
+        assert set(after.scopes) <= set(before.scopes)
