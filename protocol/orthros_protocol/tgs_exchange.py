@@ -55,9 +55,10 @@ from orthros_protocol.sealing import seal
 from orthros_protocol.tickets import SUBJECT, Ticket, peek_unverified_header, require_kdc_mark
 
 __all__ = [
-    "EXACT", "KNOWN_WANT_FLAGS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET",
-    "Granted", "NotGranted", "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest", "Want", "build_tgs_request", "check_tgs_extensions",
-    "open_tgs_reply", "open_tgt", "parse_tgs_request", "seal_tgs_error", "seal_tgs_reply", "verify_tgs_request",
+    "EXACT", "KNOWN_WANT_FLAGS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET", "Granted",
+    "NotGranted", "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest",
+    "Want", "build_tgs_request", "check_tgs_extensions", "open_tgs_reply", "open_tgt",
+    "parse_tgs_request", "seal_tgs_error", "seal_tgs_reply", "verify_tgs_request",
 ]  # fmt: skip
 
 WANT_TICKET, WANT_JWT = 0, 1
