@@ -7,13 +7,19 @@ whole or not at all. `peek_generation` tells cheaply whether anything may have c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
 
 T = TypeVar("T")
+
+KDC_UIDS: Final = {KDC_TGT: 1, KDC_KEYS: 2, KDC_ADMIN: 3}
+"""The KDC's own services have fixed ids; 4 to 15 are kept free."""
+FIRST_UID: Final = 16
 
 KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "draining", "retired"
 """A version is prepared when exported, active when tickets are sealed under it, draining while older
@@ -55,7 +61,7 @@ class KeyRecord:
     kid_as: bytes
     kid_ticket: bytes
     kid_sync: bytes
-    state: str
+    state: str = field(validator=in_((KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED)))
     created: int
     retired: int | None = None
     sealed: bytes = field(repr=False)
@@ -104,9 +110,13 @@ class AuditAnchor:
 
 class Transaction(Protocol):
     """Synchronous rows of one transaction. Writers raise Misconfigured `already-exists`, `not-found` or
-    `conflict`; readers return None or an empty tuple for what is not there."""
+    `conflict`, and LocalMisuse `wrong-state` inside `Store.read`; readers return None or an empty tuple for
+    what is not there. May be used from another thread, and only until `work` returns."""
 
-    def realm(self) -> RealmRecord: ...
+    def realm(self) -> RealmRecord:
+        """Raises Misconfigured `database-invalid` before `create_realm`."""
+        ...
+
     def create_realm(self, record: RealmRecord) -> None: ...
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None: ...
 
@@ -120,7 +130,10 @@ class Transaction(Protocol):
         """A new principal with a fresh uid that no principal had before (16 or above)."""
         ...
 
-    def set_principal(self, record: PrincipalRecord) -> None: ...
+    def set_principal(self, record: PrincipalRecord) -> None:
+        """Raises `conflict` when the name or the time of creation would change."""
+        ...
+
     def delete_principal(self, uid: int) -> None:
         """Removes it with its keys, JWT keys, group memberships and rules."""
         ...
@@ -135,19 +148,36 @@ class Transaction(Protocol):
         """Raises `conflict` when any of its key ids or its kvno is taken."""
         ...
 
-    def set_key(self, record: KeyRecord) -> None: ...
+    def set_key(self, record: KeyRecord) -> None:
+        """Raises `conflict` when a key id or the time of creation would change."""
+        ...
 
-    def realm_keys(self) -> tuple[RealmKeyRecord, ...]: ...
+    def delete_tombstones(self, *, retired_before: int) -> int:
+        """Removes the versions retired before that Unix second and returns how many.
+
+        A principal's newest version stays, without any secret, so that its number is not used again.
+        """
+        ...
+
+    def realm_keys(self) -> tuple[RealmKeyRecord, ...]:
+        """In the order of role, name and number."""
+        ...
+
     def add_realm_key(self, record: RealmKeyRecord) -> None: ...
+    def delete_realm_key(self, role: str, name: str, number: int) -> None: ...
 
     def jwt_keys_of(self, uid: int) -> tuple[JwtKeyRecord, ...]:
         """Newest first; the first one signs."""
         ...
 
     def add_jwt_key(self, record: JwtKeyRecord) -> None: ...
-    def delete_jwt_keys(self, uid: int) -> None: ...
+    def delete_jwt_key(self, uid: int, kid: str) -> None: ...
 
     def policy(self) -> PolicyRows: ...
+    def rules_between(self, client: Selector, target: Selector) -> tuple[Rule, ...]:
+        """The rules that name exactly these two, oldest first."""
+        ...
+
     def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
                  jwt: bool, delegable: bool) -> Rule:  # fmt: skip
         """Raises `not-found` when a selector names nobody."""
@@ -187,3 +217,12 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Releases files and threads. Idempotent."""
         ...
+
+
+def check_principal_name(name: str) -> str:
+    """`name` itself, or Misconfigured: `name-invalid`, or `conflict` for a name of the KDC's own."""
+    check_name(name, "principal")
+    # One exact path segment, not a string prefix: `kdc-backup` is an ordinary name.
+    if name.partition("/")[0] == "kdc":
+        raise Misconfigured("conflict", f"{name}: names under kdc/ belong to the KDC itself")
+    return name

@@ -1,0 +1,135 @@
+"""The SQLite schema as numbered steps; each runs in one transaction and is never edited once released.
+
+Knows tables, not what they mean. The number of the last step that ran is the database's `user_version`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "NEWEST", "migrate"]
+
+APPLICATION_ID: Final = 0x4F727468  # "Orth"
+
+# 1: the first schema. Key ids are looked up at every exchange, so each role's have an index of their own;
+# rules name principals and groups by number, so that a re-created name inherits nothing.
+_FIRST: Final = (
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        seq INTEGER NOT NULL
+    ) STRICT""",
+    "INSERT INTO meta (id, seq) VALUES (1, 0)",
+    """CREATE TABLE realm (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        realm TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        max_ticket_s INTEGER NOT NULL,
+        max_tgt_s INTEGER NOT NULL,
+        max_jwt_s INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        key_check BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE realm_keys (
+        role TEXT NOT NULL,
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (role, name, number)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE principals (
+        uid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (uid >= 16),
+        name TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        disabled INTEGER NOT NULL DEFAULT 0,
+        max_ticket_s INTEGER,
+        max_jwt_s INTEGER,
+        jwt_alg TEXT,
+        jwt_audience TEXT
+    ) STRICT""",
+    "INSERT INTO sqlite_sequence (name, seq) VALUES ('principals', 15)",
+    """CREATE TABLE keys (
+        uid INTEGER NOT NULL REFERENCES principals ON DELETE CASCADE,
+        kvno INTEGER NOT NULL,
+        kid_as BLOB NOT NULL UNIQUE,
+        kid_ticket BLOB NOT NULL UNIQUE,
+        kid_sync BLOB NOT NULL UNIQUE,
+        state TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        retired INTEGER,
+        sealed BLOB NOT NULL,
+        sealed_as BLOB NOT NULL,
+        PRIMARY KEY (uid, kvno)
+    ) STRICT""",
+    "CREATE INDEX keys_retired ON keys (retired) WHERE retired IS NOT NULL",
+    """CREATE TABLE jwt_keys (
+        id INTEGER PRIMARY KEY,
+        uid INTEGER NOT NULL REFERENCES principals ON DELETE CASCADE,
+        kid TEXT NOT NULL,
+        alg TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        UNIQUE (uid, kid)
+    ) STRICT""",
+    """CREATE TABLE groups (
+        group_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT""",
+    """CREATE TABLE members (
+        group_id INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,
+        uid INTEGER NOT NULL REFERENCES principals ON DELETE CASCADE,
+        PRIMARY KEY (group_id, uid)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX members_uid ON members (uid)",
+    """CREATE TABLE rules (
+        rule_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        client_uid INTEGER REFERENCES principals ON DELETE CASCADE,
+        client_group INTEGER REFERENCES groups ON DELETE CASCADE,
+        target_uid INTEGER REFERENCES principals ON DELETE CASCADE,
+        target_group INTEGER REFERENCES groups ON DELETE CASCADE,
+        scopes TEXT NOT NULL,
+        max_ttl_s INTEGER,
+        jwt INTEGER NOT NULL,
+        delegable INTEGER NOT NULL,
+        CHECK ((client_uid IS NULL) <> (client_group IS NULL)),
+        CHECK ((target_uid IS NULL) <> (target_group IS NULL))
+    ) STRICT""",
+    # The first serves the look-up of a pair; the others only the cascades.
+    "CREATE INDEX rules_pair ON rules (client_uid, client_group, target_uid, target_group)",
+    "CREATE INDEX rules_client_group ON rules (client_group) WHERE client_group IS NOT NULL",
+    "CREATE INDEX rules_target_uid ON rules (target_uid) WHERE target_uid IS NOT NULL",
+    "CREATE INDEX rules_target_group ON rules (target_group) WHERE target_group IS NOT NULL",
+    """CREATE TABLE anchors (
+        writer TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        head TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final = (_FIRST,)
+NEWEST: Final = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, *, until: int = NEWEST) -> None:
+    """Brings the database up to version `until`. Safe when several processes do it at once.
+
+    The connection is in autocommit mode; each step happens whole or not at all.
+    """
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Read inside the transaction: another process may have been faster.
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version >= until:
+                connection.execute("ROLLBACK")
+                return
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

@@ -1,0 +1,257 @@
+"""The store in one SQLite file, shared by every process of this machine: connections, threads, transactions.
+
+Knows no statement of any table but `meta`; `sqlite_rows.py` has the rows and `migrations.py` the schema.
+
+Why `peek_generation` may run on the event loop: in WAL mode a reader takes no lock that a writer or a
+checkpoint holds, so nothing makes it wait. `PRAGMA data_version` compares counters in the memory-mapped WAL
+index; only when another connection has committed, one row of `meta` is read, from a page that was written
+moments ago on this machine. Its connection has no busy timeout: in the one case that needs an exclusive lock
+(rebuilding the index after a crash elsewhere) it keeps the last answer, and the next peek asks again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self, TypeVar
+from urllib.parse import quote
+
+import trio
+
+from orthros_kdc.store.base import Transaction
+from orthros_kdc.store.migrations import APPLICATION_ID, NEWEST, migrate
+from orthros_kdc.store.sqlite_rows import SqliteRows
+from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+_BUSY_MS: Final = 5_000
+_READERS: Final = 4
+_HEADER = struct.Struct(">16s44xI4xI28x")  # magic, user_version, application_id: sqlite.org/fileformat2.html 1.3
+_MAGIC: Final = b"SQLite format 3\0"
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def _typed_errors(path: Path) -> Iterator[None]:
+    """What SQLite reports, in this project's words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise Unavailable("timeout", f"another process holds {path} for writing") from error
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise Misconfigured("database-invalid", f"{path}: {name}") from error
+        raise Unavailable("kdc-fault", f"{path}: {name}") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuses what is not ours by its first hundred bytes, read as a plain file.
+
+    Even a read-only connection would create -wal and -shm files beside somebody else's database.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_HEADER.size)
+    except OSError as error:
+        raise Misconfigured("database-invalid", f"{path}: {error.strerror}") from None
+    if len(start) < _HEADER.size or not start.startswith(_MAGIC):
+        raise Misconfigured("database-invalid", f"{path} is not a database")
+    _, version, application = _HEADER.unpack(start)
+    _check_version(path, version, application)
+
+
+def _check_version(path: Path, version: int, application: int) -> None:
+    if application != APPLICATION_ID or version == 0:
+        raise Misconfigured("database-invalid", f"{path} belongs to another application")
+    if version > NEWEST:
+        raise Misconfigured("database-newer", f"{path} has version {version}, this program knows up to {NEWEST}")
+
+
+def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+    # mode=rw: never create. Each connection is used by one thread at a time, though not always the same one.
+    uri = f"file:{quote(os.fspath(path.absolute()))}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in ("trusted_schema = OFF", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_FOR_WRITING: Final = (
+    f"busy_timeout = {_BUSY_MS}",
+    "foreign_keys = ON",
+    "synchronous = FULL",  # a committed change survives a power cut
+    "secure_delete = ON",  # an erased root is overwritten, not just unlinked
+)
+_FOR_READING: Final = (f"busy_timeout = {_BUSY_MS}", "query_only = ON")
+_FOR_PEEKING: Final = ("busy_timeout = 0", "query_only = ON")
+
+
+class SqliteStore:
+    """A Store in a file. `open` and `create` block, so they belong before the first request."""
+
+    def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
+        """Use `open` or `create`."""
+        self._path = path
+        self._now_ms = now_ms
+        self._closed = False
+        self._connections: list[sqlite3.Connection] = []
+        try:
+            self._writer = self._opened(*_FOR_WRITING)
+            self._check_and_migrate()
+            self._idle_readers = [self._opened(*_FOR_READING) for _ in range(_READERS)]
+            self._peeker = self._opened(*_FOR_PEEKING)
+            self._peeked = self._read_generation()
+        except BaseException:
+            self._close()
+            raise
+        self._one_writer = trio.CapacityLimiter(1)
+        self._some_readers = trio.CapacityLimiter(_READERS)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
+        """The store in an existing file, migrated if it is of an older version.
+
+        Raises Misconfigured `database-invalid` or `database-newer`, and then has changed nothing.
+        """
+        _check_header(Path(path))
+        with _typed_errors(Path(path)):
+            return cls(Path(path), now_ms)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
+        """The store in a new file of mode 0600. Raises Misconfigured `file-exists` or `file-unreadable`."""
+        target = Path(path)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.new")
+        try:
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            try:
+                with _typed_errors(target):
+                    connection = _connect(draft, *_FOR_WRITING)
+                    try:
+                        connection.execute("PRAGMA journal_mode = WAL")
+                        migrate(connection)
+                    finally:
+                        connection.close()
+                os.link(draft, target)  # the whole database or none; fails when the path exists
+            finally:
+                for left in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):
+                    left.unlink(missing_ok=True)
+        except FileExistsError:
+            raise Misconfigured("file-exists", str(target)) from None
+        except OSError as error:
+            raise Misconfigured("file-unreadable", f"{target} cannot be created: {error.strerror}") from None
+        return cls.open(target, now_ms=now_ms)
+
+    def _opened(self, *pragmas: str) -> sqlite3.Connection:
+        connection = _connect(self._path, *pragmas)
+        self._connections.append(connection)
+        return connection
+
+    def _check_and_migrate(self) -> None:
+        """Asks again over the connection: the WAL may be ahead of the file's first page."""
+        ((version,),) = self._writer.execute("PRAGMA user_version").fetchall()
+        ((application,),) = self._writer.execute("PRAGMA application_id").fetchall()
+        _check_version(self._path, version, application)
+        # Stored in the file since `create`; a copy restored from a backup may have lost it.
+        self._writer.execute("PRAGMA journal_mode = WAL").fetchall()
+        if version < NEWEST:
+            migrate(self._writer)
+            # Into the file itself, so that an older program sees the version before it touches anything.
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _read_generation(self) -> tuple[int, int]:
+        ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
+        ((seq,),) = self._peeker.execute("SELECT seq FROM meta").fetchall()
+        return version, seq
+
+    def peek_generation(self) -> int:
+        """See the module's documentation; call it on the event loop's thread only."""
+        if self._closed:
+            raise LocalMisuse("wrong-state", "the store is closed")
+        try:
+            with _typed_errors(self._path):
+                ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
+                if version != self._peeked[0]:
+                    # Anchors of the audit log commit as well, but leave the sequence as it is.
+                    self._peeked = self._read_generation()
+        except Unavailable as error:
+            if error.code != "timeout":
+                raise
+        return self._peeked[1]
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        def in_thread() -> T:
+            connection = self._idle_readers.pop()  # the limiter guarantees one; list.pop is atomic
+            try:
+                with _typed_errors(self._path):
+                    return self._run(connection, "BEGIN DEFERRED", work)
+            finally:
+                self._idle_readers.append(connection)
+
+        self._require_open()
+        return await trio.to_thread.run_sync(in_thread, limiter=self._some_readers)
+
+    async def change(self, work: Callable[[Transaction], T]) -> T:
+        def in_thread() -> T:
+            with _typed_errors(self._path):
+                return self._run(self._writer, "BEGIN IMMEDIATE", work)
+
+        self._require_open()
+        # Not abandoned on cancellation: the caller always learns whether the change happened.
+        return await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
+
+    def _run(self, connection: sqlite3.Connection, begin: str, work: Callable[[Transaction], T]) -> T:
+        self._require_open()
+        connection.execute(begin)
+        try:
+            seq_after = None
+            if begin == "BEGIN IMMEDIATE":
+                ((seq,),) = connection.execute("SELECT seq FROM meta").fetchall()
+                seq_after = max(seq + 1, self._now_ms())
+            rows = SqliteRows(connection, seq_after)
+            try:
+                outcome = work(rows)
+            finally:
+                rows.end()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # some failures (a full disk) have rolled back already
+                connection.execute("ROLLBACK")
+            raise
+        return outcome
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LocalMisuse("wrong-state", "the store is closed")
+
+    async def aclose(self) -> None:
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        with trio.CancelScope(shield=True):
+            for _ in range(_READERS):
+                await self._some_readers.acquire_on_behalf_of(object())
+            async with self._one_writer:
+                # The last one out checkpoints the WAL, which is I/O.
+                await trio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        for connection in self._connections:
+            connection.close()
