@@ -1,0 +1,210 @@
+"""Checks a table of expectations, who may do what and who may not, against the rules: `policy test FILE`.
+
+Takes text and look-ups; reads no file and no store, and leaves every decision to `decide`.
+
+    [[expect]]
+    client = "billing"
+    target = "ledger"
+    scopes = ["read", "admin"]       # optional, all that the rules allow when absent; also kind, ttl_s, delegable
+    granted = ["read"]               # exactly these; or refused = "not-granted"; also granted_ttl_s
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from orthros_kdc.policy.decide import Ask, Denial, Kind, PolicySnapshot, TargetFacts
+from orthros_kdc.policy.explain import KIND_WORDS, Explanation, explain
+from orthros_kdc.policy.model import RealmLimits
+from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
+
+__all__ = ["Failure", "Report", "run_expectations"]
+
+_KINDS: Final = {word: kind for kind, word in KIND_WORDS.items()}
+_CODES: Final = frozenset(reason.name for reason in REASONS)
+_HEADER = re.compile(r"^[ \t]*\[\[[ \t]*expect[ \t]*\]\]", re.MULTILINE)
+
+
+@frozen(kw_only=True)
+class Failure:
+    """One expectation that does not hold. `explanation` is absent when a principal is unknown."""
+
+    entry: int
+    line: int | None
+    expected: str
+    found: str
+    explanation: Explanation | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        where = f"entry {self.entry}" + (f", line {self.line}" if self.line else "")
+        return f"{where}: expected {self.expected}, found {self.found}"
+
+
+@frozen(kw_only=True)
+class Report:
+    """How many expectations were checked, and those that failed."""
+
+    checked: int
+    failures: tuple[Failure, ...] = ()
+
+
+@frozen(kw_only=True)
+class _Expectation:
+    client: str
+    ask: Ask
+    granted: tuple[str, ...] | None = None
+    granted_ttl_s: int | None = None
+    refused: str | None = None
+
+
+def _name(value: str) -> str:
+    return check_name(value)
+
+
+def _kind(value: str) -> Kind:
+    if value not in _KINDS:
+        raise Misconfigured("value-invalid", f"{value!r} is neither ticket nor jwt")
+    return _KINDS[value]
+
+
+def _code(value: str) -> str:
+    if value not in _CODES:
+        raise Misconfigured("value-invalid", f"{value!r} is not the code of a refusal")
+    return value
+
+
+def _seconds(value: int) -> int:
+    if value < 0:
+        raise Misconfigured("value-invalid", f"{value} s is negative")
+    return value
+
+
+def _as_given(value: bool) -> bool:
+    return value
+
+
+def _scopes(value: list[str]) -> tuple[str, ...]:
+    if any(type(scope) is not str for scope in value):
+        raise Misconfigured("scope-invalid", "expected a list of strings")
+    check_scopes(value)
+    return tuple(value)
+
+
+# Key -> the exact type in TOML, its name for people, and the reading of it.
+_KEYS: Final[Mapping[str, tuple[type, str, Callable[[Any], object]]]] = {
+    "client": (str, "a string", _name),
+    "target": (str, "a string", _name),
+    "kind": (str, "a string", _kind),
+    "scopes": (list, "a list of strings", _scopes),
+    "ttl_s": (int, "a whole number", _seconds),
+    "exact": (bool, "true or false", _as_given),
+    "delegable": (bool, "true or false", _as_given),
+    "granted": (list, "a list of strings", _scopes),
+    "granted_ttl_s": (int, "a whole number", _seconds),
+    "refused": (str, "a string", _code),
+}
+_OUTCOME: Final = ("granted", "granted_ttl_s", "refused")
+
+
+def run_expectations(
+    text: str,
+    policy: PolicySnapshot,
+    *,
+    facts_of: Callable[[str], TargetFacts | None],
+    limits: RealmLimits,
+    source: str = "expectations",
+) -> Report:
+    """Checks every `[[expect]]` of `text`. `facts_of` gives a principal's facts, None for an unknown name.
+
+    Raises Misconfigured `value-invalid`, with `source`, entry and line, when the text cannot be used.
+    """
+    expectations = _parse(text, source)
+    failures = []
+    for number, (line, expected) in enumerate(expectations, 1):
+        failure = _check(expected, policy, facts_of, limits)
+        if failure is not None:
+            failures.append(evolve(failure, entry=number, line=line))
+    return Report(checked=len(expectations), failures=tuple(failures))
+
+
+def _check(
+    expected: _Expectation,
+    policy: PolicySnapshot,
+    facts_of: Callable[[str], TargetFacts | None],
+    limits: RealmLimits,
+) -> Failure | None:
+    client, target = facts_of(expected.client), facts_of(expected.ask.target)
+    wish = _wish(expected)
+    if client is None or target is None:
+        # A misspelt name would make every expected refusal come true.
+        stranger = expected.client if client is None else expected.ask.target
+        return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
+    rules = policy.rules_for(expected.client, expected.ask.target)
+    because = explain(expected.client, expected.ask, rules, client_caps=client, target=target, limits=limits)
+    decision = because.decision
+    if isinstance(decision, Denial):
+        holds, found = decision.code == expected.refused, f"refused {decision.code}"
+    else:
+        holds = expected.refused is None
+        holds &= expected.granted is None or set(expected.granted) == set(decision.scopes)
+        holds &= expected.granted_ttl_s in (None, decision.ttl_s)
+        found = f"granted {' '.join(decision.scopes) or 'no scopes'} for {decision.ttl_s} s"
+    return None if holds else Failure(entry=0, line=None, expected=wish, found=found, explanation=because)
+
+
+def _wish(expected: _Expectation) -> str:
+    pair = f"{expected.client} -> {expected.ask.target}"
+    if expected.refused is not None:
+        return f"{pair} refused {expected.refused}"
+    scopes = "" if expected.granted is None else f" {' '.join(expected.granted) or 'no scopes'}"
+    life = "" if expected.granted_ttl_s is None else f" for {expected.granted_ttl_s} s"
+    return f"{pair} granted{scopes}{life}"
+
+
+def _parse(text: str, source: str) -> list[tuple[int | None, _Expectation]]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured("value-invalid", f"{source}: {error}") from None
+    strangers = sorted(set(document) - {"expect"})
+    entries = document.get("expect")
+    if strangers or type(entries) is not list or not all(type(entry) is dict for entry in entries):
+        seen = f"unknown key {strangers[0]!r}; " if strangers else ""
+        raise Misconfigured("value-invalid", f"{source}: {seen}the file holds [[expect]] tables and nothing else")
+    # The parser keeps no positions; the headers, counted, are as good unless the file uses inline tables.
+    lines: list[int | None] = [text.count("\n", 0, found.start()) + 1 for found in _HEADER.finditer(text)]
+    if len(lines) != len(entries):
+        lines = [None] * len(entries)
+    return [
+        (line, _read(entry, f"{source}: entry {number}" + (f", line {line}" if line else "")))
+        for number, (line, entry) in enumerate(zip(lines, entries, strict=True), 1)
+    ]
+
+
+def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise Misconfigured("value-invalid", f"{where}: unknown key {key!r}; known: {', '.join(_KEYS)}")
+        kind, words, read = _KEYS[key]
+        if type(value) is not kind:
+            raise Misconfigured("value-invalid", f"{where}: {key} must be {words}")
+        try:
+            values[key] = read(value)
+        except Misconfigured as error:
+            raise Misconfigured(error.code, f"{where}: {key}: {error.detail}") from None
+    missing = [key for key in ("client", "target") if key not in values]
+    if missing:
+        raise Misconfigured("value-invalid", f"{where}: {missing[0]} is missing")
+    if "refused" in values and len(values.keys() & set(_OUTCOME)) > 1:
+        raise Misconfigured("value-invalid", f"{where}: either refused or granted, not both")
+    if not values.keys() & set(_OUTCOME):
+        raise Misconfigured("value-invalid", f"{where}: say what to expect: granted, granted_ttl_s or refused")
+    client = values.pop("client")
+    outcome = {key: values.pop(key) for key in _OUTCOME if key in values}
+    return _Expectation(client=client, ask=Ask(**values), **outcome)

@@ -1,0 +1,117 @@
+import re
+
+import pytest
+
+from orthros_kdc.policy.decide import PolicySnapshot, TargetFacts
+from orthros_kdc.policy.expectations import run_expectations
+from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.store.base import PolicyRows
+from orthros_protocol import Misconfigured
+from tests.kdc.policy.rows import rule
+
+PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(), "web": TargetFacts(disabled=True)}
+
+
+def run(text: str, *rules):
+    policy = PolicySnapshot(PolicyRows(seq=1, rules=rules, groups={}))
+    return run_expectations(text, policy, facts_of=PEOPLE.get, limits=RealmLimits(), source="wishes.toml")
+
+
+def test_expectations_that_hold() -> None:
+    """B3: policy test, offline."""
+    report = run(
+        """
+        [[expect]]
+        client = "billing"
+        target = "ledger"
+        scopes = ["read", "admin"]
+        granted = ["read"]
+        granted_ttl_s = 600
+
+        [[expect]]
+        client = "ledger"
+        target = "billing"
+        refused = "not-granted"
+
+        [[expect]]
+        client = "billing"
+        target = "ledger"
+        kind = "jwt"
+        refused = "jwt-not-enabled"
+
+        [[expect]]
+        client = "billing"
+        target = "web"
+        refused = "target-unavailable"
+        """,
+        rule(1, "read", max_ttl_s=600),
+        rule(2, "read", target="web"),
+    )
+    assert (report.checked, report.failures) == (4, ())
+
+
+def test_each_failure_names_its_entry_and_line() -> None:
+    """B3, K17: expected and found, side by side."""
+    report = run(
+        """
+[[expect]]
+client = "billing"
+target = "ledger"
+granted = ["read", "write"]
+[[expect]]
+client = "billing"
+target = "ledger"
+refused = "not-granted"
+[[ expect ]]  # three
+client = "ledger"
+target = "billing"
+granted_ttl_s = 5
+[[expect]]
+client = "biling"
+target = "ledger"
+refused = "not-granted"
+""",
+        rule(1, "read"),
+    )
+    assert report.checked == 4
+    assert [str(failure) for failure in report.failures] == [
+        "entry 1, line 2: expected billing -> ledger granted read write, found granted read for 3600 s",
+        "entry 2, line 6: expected billing -> ledger refused not-granted, found granted read for 3600 s",
+        "entry 3, line 10: expected ledger -> billing granted for 5 s, found refused not-granted",
+        "entry 4, line 14: expected biling -> ledger refused not-granted, found that no principal is called biling",
+    ]
+    assert report.failures[0].explanation is not None
+    assert report.failures[3].explanation is None
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("[[expect]\n", "wishes.toml: .*line 1"),
+        ("version = 1\n", "unknown key 'version'.*\\[\\[expect\\]\\]"),
+        ("expect = 5\n", "\\[\\[expect\\]\\] tables and nothing else"),
+        ("", "\\[\\[expect\\]\\] tables and nothing else"),
+        ('\n[[expect]]\nclient = "a"\n', "wishes.toml: entry 1, line 2: target is missing"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\n', "say what to expect"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nrefused = "nope"\n', "'nope' is not the code of a refusal"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nscope = []\n', "unknown key 'scope'; known: client, "),
+        ('[[expect]]\nclient = 3\ntarget = "b"\n', "client must be a string"),
+        ('[[expect]]\nclient = "a"\ntarget = "B"\n', "entry 1, line 1: target: "),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nttl_s = true\n', "ttl_s must be a whole number"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nttl_s = -1\n', "negative"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nkind = "tgt"\n', "neither ticket nor jwt"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = [[]]\n', "scopes: expected a list of strings"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = ["*"]\n', "scopes: '\\*'"),
+        (
+            '[[expect]]\nclient = "a"\ntarget = "b"\nrefused = "not-granted"\ngranted = []\n',
+            "either refused or granted",
+        ),
+        ('expect = [{client = "a"}]\n', "entry 1: target is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_where(text: str, detail: str) -> None:
+    """K17: entry, line and what is allowed."""
+    with pytest.raises(Misconfigured) as caught:
+        run(text)
+    assert re.search(detail, caught.value.detail)
+    assert caught.value.detail.startswith("wishes.toml: ")

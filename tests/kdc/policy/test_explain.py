@@ -1,0 +1,117 @@
+import json
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import assume, given
+
+from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
+from orthros_kdc.policy.explain import explain
+from orthros_kdc.policy.model import RealmLimits
+from tests.kdc.policy import rows
+from tests.kdc.policy.rows import FACTS, ask, rule
+
+
+def explained(one: Ask, *rules, **changed):
+    return explain("billing", one, rules, **{**FACTS, **changed})
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_the_explanation_is_the_reply(one, rules, facts) -> None:
+    """B3: explain and reply come from one decision, for every combination."""
+    because = explain("billing", one, rules, **facts)
+    assert because.decision == decide(one, rules, **facts)
+    if isinstance(because.decision, Grant):
+        assert because.caps[0].seconds >= because.decision.ttl_s
+        assert because.decision.ttl_s in (one.ttl_s, because.caps[0].seconds)
+        assert because.remedies == ()
+    assert because.lines()
+    assert json.loads(json.dumps(because.to_dict())) == because.to_dict()
+
+
+def test_a_grant_is_explained_with_every_limit_tightest_first() -> None:
+    """B3: requested -> granted, what was cut, and the rule or cap behind it."""
+    because = explained(
+        ask("read", "admin", ttl_s=4000),
+        rule(4, "read", max_ttl_s=900),
+        rule(9, "write"),
+        client_caps=PrincipalCaps(max_ticket_s=1200),
+    )
+    assert because.lines() == [
+        "billing -> ledger: asks for a ticket with read admin, 4000 s",
+        "  rule 4: billing -> ledger [read] (max 900 s)",
+        "  rule 9: billing -> ledger [write]",
+        "granted: read, 900 s (by rule 4)",
+        "  Scope admin was not granted: the rules for this pair do not allow it.",
+        "  The lifetime was shortened: the rules for this pair do not allow it.",
+        "  limit 900 s: rule 4",
+        "  limit 1200 s: the client",
+        "  limit 3000 s: the ticket-granting ticket",
+        "  limit 3600 s: the realm",
+    ]
+
+
+def test_a_refusal_quotes_the_rule_that_would_allow_it() -> None:
+    """B3, K17: the remedy can be pasted."""
+    because = explained(Ask(target="ledger", scopes=("read", "write"), ttl_s=60, delegable=True))
+    assert because.lines() == [
+        "billing -> ledger: asks for a ticket with read write, 60 s, delegable",
+        "  no rule names this pair, directly or by group",
+        "refused: not-granted: No rule lets this client reach this target.",
+        "  would allow it: orthros-admin policy allow billing ledger"
+        " --scope read --scope write --max-ttl 60 --delegable",
+    ]
+    assert because.to_dict()["answer"] == {"refused": "not-granted"}
+
+
+def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
+    """B3: the rule and the target's record each have their own command."""
+    because = explained(ask("read", kind=Kind.JWT), rule(1, "read"), target=TargetFacts())
+    assert because.remedies == (
+        "orthros-admin policy allow billing ledger --scope read --jwt",
+        "orthros-admin jwt enable ledger",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "changed"),
+    [
+        (ask("read"), {"target": None}),
+        (ask("read"), {"remaining_tgt_s": 0}),
+        (ask("read"), {"caveat_scopes": []}),
+        (ask("read", ttl_s=5000, exact=True), {}),
+    ],
+)
+def test_no_rule_is_offered_where_rules_are_not_the_obstacle(one, changed) -> None:
+    """B3: a wrong remedy is worse than none."""
+    assert explained(one, rule(1, "read"), **changed).remedies == ()
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_the_offered_rule_works(one, rules, facts) -> None:
+    """B3: with the quoted rule, and no other obstacle, the refusal becomes a grant of what was asked."""
+    because = explain("billing", one, rules, **facts)
+    assume(any("policy allow" in command for command in because.remedies))
+    words = because.remedies[0].split()
+    scopes = [words[at + 1] for at, word in enumerate(words) if word == "--scope"]
+    life = int(words[words.index("--max-ttl") + 1]) if "--max-ttl" in words else None
+    offered = rule(
+        99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words
+    )  # fmt: skip
+    roomy: dict[str, Any] = {
+        "client_caps": PrincipalCaps(),
+        "target": TargetFacts(jwt_alg="HS256"),
+        "limits": RealmLimits(max_ticket_s=9999, max_jwt_s=9999),
+        "remaining_tgt_s": 9999,
+    }
+    after = decide(evolve(one, exact=False), (*rules, offered), **roomy)
+    assert isinstance(after, Grant)
+    assert one.scopes is None or set(after.scopes) == set(one.scopes)
+
+
+def test_a_fresh_ticket_granting_ticket_is_assumed() -> None:
+    """B3: offline, nobody holds a TGT."""
+    facts = {key: value for key, value in FACTS.items() if key != "remaining_tgt_s"}
+    because = explain("billing", ask("read"), [rule(1, "read")], **facts)
+    assert not isinstance(because.decision, Denial)
+    assert because.decision.ttl_s == 3600
