@@ -42,12 +42,13 @@ class EpochKeeper:
             if pid != self._pid or stepped_back:
                 self._epoch = self._entropy(EPOCH_BYTES)
                 if stepped_back:
-                    self._mark = Timestamp(monotonic_ms + self._ahead_ms)
+                    self._mark = max(self._mark, Timestamp(monotonic_ms + self._ahead_ms))
                 self._pid = pid
                 self._on_renewal()
             self._ahead_ms = ahead
             return self._epoch
 
-    def clock_is_behind(self, now: Timestamp) -> bool:
-        """Whether the clock stepped back and has not yet passed the point that it had reached."""
-        return now <= self._mark
+    @property
+    def reached_before_step(self) -> Timestamp:
+        """How far the wall clock had come before it last stepped back; 0 if it never did."""
+        return self._mark

@@ -1,0 +1,7 @@
+"""Verifies callers offline with the service's own key: no network, no daemon, any concurrency style."""
+
+from orthros_client.verifier.lease import ReplayLease
+from orthros_client.verifier.verified import VerifiedCaller
+from orthros_client.verifier.verifier import Verifier
+
+__all__ = ["ReplayLease", "VerifiedCaller", "Verifier"]

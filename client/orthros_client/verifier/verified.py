@@ -1,0 +1,89 @@
+"""What a handler learns about its caller once every check has passed.
+
+A frozen view; knows no keys by name and makes no decisions but `require`.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from orthros_protocol import (
+    Accepted,
+    AssertedUser,
+    Hop,
+    Principal,
+    Refused,
+    Subject,
+    Timestamp,
+    build_ap_error,
+    build_ap_reply,
+)
+
+__all__ = ["VerifiedCaller"]
+
+
+@frozen(eq=False)
+class VerifiedCaller:
+    """A verified caller.
+
+    `expires_at` is a Unix second. `reply` are the bytes to send back before or with the answer: without
+    them the caller cannot know that it spoke to the right service, and treats the call as failed.
+    """
+
+    _accepted: Accepted = field(repr=False)
+    _now: Timestamp = field(repr=False)
+    client: Principal = field(init=False)
+    scopes: frozenset[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "client", self._accepted.ticket.client)
+        object.__setattr__(self, "scopes", frozenset(self._accepted.scopes))
+
+    @property
+    def client_uid(self) -> int:
+        """The client's immutable number: a re-created name has another one."""
+        return self._accepted.ticket.client_uid
+
+    @property
+    def expires_at(self) -> int:
+        """When the ticket ends, in Unix seconds."""
+        return self._accepted.ticket.exp
+
+    @property
+    def subject(self) -> Subject | None:
+        """On whose behalf the ticket was issued, if anybody's."""
+        return self._accepted.ticket.subject
+
+    @property
+    def user(self) -> AssertedUser | None:
+        """The end user that the caller named for this request, if any: the caller's word, under its scope."""
+        return self._accepted.user
+
+    @property
+    def chain(self) -> tuple[Hop, ...]:
+        """Earlier callers, oldest first, as the KDC recorded them."""
+        return self._accepted.ticket.chain
+
+    @property
+    def ticket_id(self) -> str:
+        """The ticket's id as hex, as in the KDC's audit log."""
+        return self._accepted.ticket.tid.hex()
+
+    @property
+    def transaction_id(self) -> str:
+        """The id that follows one transaction through every ticket, as hex."""
+        return self._accepted.ticket.txn.hex()
+
+    @property
+    def reply(self) -> bytes:
+        """AP-REP: this target's proof for the caller."""
+        return build_ap_reply(self._accepted, now=self._now)
+
+    def require(self, scope: str) -> None:
+        """Raises Refused `insufficient-scope` unless the caller has `scope`; its `.reply` tells the caller."""
+        if scope in self.scopes:
+            return
+        refusal = Refused("insufficient-scope", f"{self.client} lacks {scope}")
+        accepted = self._accepted
+        refusal.reply = build_ap_error(accepted.request, accepted.pop_key, refusal, now=self._now, epoch=accepted.epoch)
+        raise refusal

@@ -1,0 +1,221 @@
+"""The verifier that a service embeds: bytes in, a verified caller out, or an exception.
+
+No I/O but an optional lease file, no event loop, safe to share between threads. Knows neither the
+daemon nor the KDC: the service's own key is enough.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Self
+
+from attrs import frozen
+
+from orthros_client.verifier.lease import ReplayLease
+from orthros_client.verifier.verified import VerifiedCaller
+from orthros_protocol import (
+    SAFE,
+    USE_RAW,
+    ApRequest,
+    EpochKeeper,
+    Keytab,
+    LocalMisuse,
+    Misconfigured,
+    Presented,
+    Principal,
+    ReplayCache,
+    ReplaySet,
+    Timestamp,
+    accept,
+    bind_raw,
+    open_presented,
+    parse_ap_request,
+)
+from orthros_protocol.derivation import digest
+from orthros_protocol.limits import MAX_TICKET_LIFE_S, WINDOW_FUTURE_MS
+
+__all__ = ["Verifier"]
+
+KEY_VARIABLE: Final = "ORTHROS_KEY"
+KEY_FILE_VARIABLE: Final = "ORTHROS_KEY_FILE"
+
+
+def _wall_clock() -> Timestamp:
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+@frozen(eq=False)
+class _Process:
+    """What belongs to one process and is made anew after a fork."""
+
+    pid: int
+    replay: ReplayCache
+    epochs: EpochKeeper
+
+
+class Verifier:
+    """Verifies AP-REQs for one service.
+
+    keytab: the service's key file, full or verify-only.
+    max_ticket_life_s: refuse tickets issued for longer, in seconds.
+    replay_capacity, replay_per_client: entries of the replay set, in all and for one client.
+    opened_capacity: how many opened tickets are kept.
+
+    By default every request must name this process's epoch, so a captured one is dead on every other
+    worker, replica and restart. Three opt-outs save the first round trip, each at a price:
+
+    single_process_lease: path of a lease file. Price: exactly one process on one host may use this key
+        file's service; a second process cannot take the lease.
+    shared_replay_cache: a replay cache that all processes of the service share. Price: it must be up.
+    at_most_once_per_instance: requests marked safe pass without an epoch. Price: such a request may run
+        once on every worker and replica.
+
+    `clock` (wall, milliseconds), `monotonic_ms` and `entropy` exist for tests.
+    Raises Misconfigured for a lease that cannot be held, LocalMisuse for contradicting options.
+    """
+
+    def __init__(
+        self,
+        keytab: Keytab,
+        *,
+        max_ticket_life_s: int = MAX_TICKET_LIFE_S,
+        replay_capacity: int = 1_000_000,
+        replay_per_client: int = 250_000,
+        opened_capacity: int = 4096,
+        single_process_lease: str | os.PathLike[str] | None = None,
+        shared_replay_cache: ReplayCache | None = None,
+        at_most_once_per_instance: bool = False,
+        clock: Callable[[], Timestamp] = _wall_clock,
+        monotonic_ms: Callable[[], int] = _monotonic_ms,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        if single_process_lease is not None and shared_replay_cache is not None:
+            raise LocalMisuse("value-invalid", "a lease is for one process, a shared replay cache for several")
+        if not 1 <= max_ticket_life_s <= MAX_TICKET_LIFE_S:
+            raise LocalMisuse("value-invalid", f"max_ticket_life_s is 1 to {MAX_TICKET_LIFE_S}")
+        if min(replay_capacity, replay_per_client, opened_capacity) < 1:
+            raise LocalMisuse("value-invalid", "capacities are at least 1")
+        self._keytab = keytab
+        self._max_life_s = max_ticket_life_s
+        self._capacities = (replay_capacity, replay_per_client)
+        self._shared = shared_replay_cache
+        self._safe_without_epoch = at_most_once_per_instance
+        self._clock = clock
+        self._monotonic_ms = monotonic_ms
+        self._entropy = entropy
+        self._lease = None if single_process_lease is None else ReplayLease(single_process_lease, clock())
+        self._opened_capacity = opened_capacity
+        self._opened: OrderedDict[tuple[bytes, bytes], Presented] = OrderedDict()
+        self._opened_lock = threading.Lock()
+        self._process = self._begin_process()
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: object) -> Self:
+        """From a protected key file. Raises Misconfigured (see `Keytab.load`)."""
+        return cls(Keytab.load(path), **options)  # type: ignore[arg-type]  # the options are __init__'s own
+
+    @classmethod
+    def from_environment(cls, **options: object) -> Self:
+        """From `ORTHROS_KEY` (the text form) or `ORTHROS_KEY_FILE` (a path).
+
+        Raises Misconfigured `key-missing` when neither or both are set.
+        """
+        text, path = os.environ.get(KEY_VARIABLE), os.environ.get(KEY_FILE_VARIABLE)
+        if bool(text) == bool(path):
+            raise Misconfigured("key-missing", f"set one of {KEY_VARIABLE} and {KEY_FILE_VARIABLE}")
+        keytab = Keytab.from_text(text) if text else Keytab.load(path or "")
+        return cls(keytab, **options)  # type: ignore[arg-type]  # the options are __init__'s own
+
+    def __repr__(self) -> str:
+        return f"<Verifier {self._keytab.principal} kvno={self._keytab.kvnos}>"
+
+    @property
+    def principal(self) -> Principal:
+        """The service that this verifier speaks for."""
+        return self._keytab.principal
+
+    def accept(
+        self,
+        request: bytes,
+        endpoint: str,
+        payload: bytes = b"",
+        *,
+        channel_binding: bytes | None = None,
+        accept_user: bool = False,
+    ) -> VerifiedCaller:
+        """Verifies an AP-REQ made for `endpoint` and `payload` (profile raw/1).
+
+        accept_user: whether this handler serves calls on behalf of others; refused otherwise.
+        Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused for a proven request that
+        is denied; then `.reply` holds the bytes to send back, so that the caller learns why.
+        """
+        return self._accept(
+            parse_ap_request(request),
+            USE_RAW,
+            bind_raw(endpoint, payload, channel_binding=channel_binding),
+            accept_user,
+        )
+
+    def _accept(self, request: ApRequest, use: int, bind: bytes | None, accept_user: bool) -> VerifiedCaller:
+        process = self._process
+        pid = os.getpid()
+        if pid != process.pid:
+            # The parent's locks may have been held at the fork: start over instead of touching them.
+            self._opened_lock = threading.Lock()
+            process = self._process = self._begin_process()
+        # One reading of the clock serves the replay set, the window and the ticket's times.
+        now = self._clock()
+        epoch = process.epochs.current(now=now, monotonic_ms=self._monotonic_ms(), pid=pid)
+        accepted = accept(
+            request,
+            self._open,
+            now=now,
+            use=use,
+            bind=bind,
+            replay=process.replay,
+            epoch=epoch,
+            epochless=self._passes_without_epoch,
+            accept_user=accept_user,
+            max_life_s=self._max_life_s,
+        )
+        return VerifiedCaller(accepted, now)
+
+    def _begin_process(self) -> _Process:
+        if self._shared is not None:
+            return _Process(os.getpid(), self._shared, EpochKeeper(self._entropy, lambda: None))
+        capacity, per_client = self._capacities
+        replay = ReplaySet(capacity=capacity, per_client=per_client)
+        return _Process(os.getpid(), replay, EpochKeeper(self._entropy, replay.clear))
+
+    def _passes_without_epoch(self, request: ApRequest, now: Timestamp) -> bool:
+        # After a backward step, what was accepted before it lies in the future: epochs only, until past it.
+        if request.ts <= self._process.epochs.reached_before_step + WINDOW_FUTURE_MS:
+            return False
+        if self._shared is not None:
+            return True
+        if self._lease is not None:
+            return self._lease.covers(request.ts)
+        return self._safe_without_epoch and bool(request.flags & SAFE)
+
+    def _open(self, ticket: bytes, caveats: bytes) -> Presented:
+        name = (digest(ticket), caveats and digest(caveats))
+        presented = self._opened.get(name)
+        if presented is not None:
+            with suppress(KeyError):  # another thread may have dropped it meanwhile
+                self._opened.move_to_end(name)
+            return presented
+        presented = open_presented(ticket, caveats, self._keytab)
+        with self._opened_lock:
+            self._opened[name] = presented
+            if len(self._opened) > self._opened_capacity:
+                self._opened.popitem(last=False)
+        return presented
