@@ -154,6 +154,8 @@ REASONS: tuple[Reason, ...] = (
            "Keep the file as evidence and compare it with its copies."),
     Reason(0, "policy-expectation-failed", "The policy does not decide as the expectations say.",
            "Correct the rules or the expectations."),
+    Reason(0, "master-key-invalid", "This is not a master key, or it is damaged.",
+           "Restore the file that `orthros-kdc init` wrote from its copy; nothing was changed."),
 )  # fmt: skip
 
 _BY_NAME = {reason.name: reason for reason in REASONS}

@@ -1,0 +1,202 @@
+"""Turns sealed records into key objects, and new keys into sealed records. The only holder of the master key.
+
+Knows no storage and no policy: records come in, keys go out, and every row opens only in its own place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from attrs import evolve, field, frozen
+from attrs.validators import instance_of
+
+from orthros_kdc.store.base import (
+    KDC_UIDS,
+    KEY_RETIRED,
+    JwtKeyRecord,
+    KeyRecord,
+    PrincipalRecord,
+    RealmKeyRecord,
+    Store,
+)
+from orthros_kdc.store.master_key import MasterKey
+from orthros_protocol import (
+    KDC_TGT,
+    AsKey,
+    KdcMacKey,
+    LocalMisuse,
+    Misconfigured,
+    Principal,
+    RootKey,
+    SyncKey,
+    TgtKey,
+    TicketKey,
+)
+from orthros_protocol.derivation import derive
+
+__all__ = ["JWT_ALGORITHMS", "ROLE_KDCMAC", "ROLE_TGT", "ROLE_TICKET", "JwtKey", "Vault", "open_vault"]
+
+ROLE_TGT, ROLE_TICKET, ROLE_KDCMAC = "tgt", "ticket", "kdcmac"
+JWT_ALGORITHMS: Final = {"HS256": 32, "HS512": 64}
+"""Algorithm -> bytes of key: as long as the hash, as RFC 7518 section 3.2 demands."""
+
+
+@frozen(eq=False, repr=False)
+class JwtKey:
+    """A target's JWT key: a record of its own, never derived from a root, because its holders leak most."""
+
+    material: bytes = field(validator=instance_of(bytes))
+    kid: str = field(kw_only=True)
+    alg: str = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.material) != JWT_ALGORITHMS.get(self.alg):
+            raise LocalMisuse("key-misuse", "an HS256 key has 32 bytes, an HS512 key 64")
+
+    def __repr__(self) -> str:
+        return f"<JwtKey kid={self.kid} alg={self.alg} redacted>"
+
+    def __getstate__(self) -> NoReturn:
+        raise LocalMisuse("secret-not-exported")
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise LocalMisuse("secret-not-exported")
+
+
+def _require_kid(found: bytes, recorded: bytes, what: str) -> None:
+    if found != recorded:
+        raise Misconfigured("database-invalid", f"the key id of {what} does not belong to its key")
+
+
+@frozen(kw_only=True, repr=False)
+class Vault:
+    """A realm's keys at hand. Every opening raises Misconfigured `database-invalid` for a row that was altered
+    or moved, and `key-missing` for a key that was erased."""
+
+    realm: str
+    master: MasterKey
+    entropy: Callable[[int], bytes] = os.urandom
+
+    def __repr__(self) -> str:
+        return f"<Vault {self.realm} {self.master!r}>"
+
+    # Principals
+
+    def new_root(self, principal: PrincipalRecord, *, kvno: int, state: str, now: int) -> tuple[KeyRecord, RootKey]:
+        """A fresh root of `principal`, as the row to store and the key to hand over once."""
+        root = RootKey(self.entropy(32), principal=self._name(principal), uid=principal.uid, kvno=kvno)
+        record = KeyRecord(
+            uid=principal.uid,
+            kvno=kvno,
+            kid_as=root.as_key().kid,
+            kid_ticket=root.ticket_key().kid,
+            kid_sync=root.sync_key().kid,
+            state=state,
+            created=now,
+            sealed=self._seal("keys", principal.uid, kvno, now, secret=root.material),
+        )
+        return record, root
+
+    def root_key(self, principal: PrincipalRecord, record: KeyRecord) -> RootKey:
+        """The root of one version, every key id checked: for key files."""
+        root = self._root(principal, record)
+        _require_kid(root.as_key().kid, record.kid_as, "a login key")
+        _require_kid(root.ticket_key().kid, record.kid_ticket, "a ticket key")
+        _require_kid(root.sync_key().kid, record.kid_sync, "a sync key")
+        return root
+
+    def as_key(self, principal: PrincipalRecord, record: KeyRecord) -> AsKey:
+        """The login key of one version; of a tombstone it remains for the sealed refusal."""
+        if record.state == KEY_RETIRED:
+            material = self.master.open_row("keys.as", record.uid, record.kvno, record.created, sealed=record.sealed_as)
+            key = AsKey(material, principal=self._name(principal), uid=record.uid, kvno=record.kvno)
+        else:
+            key = self._root(principal, record).as_key()
+        _require_kid(key.kid, record.kid_as, "a login key")
+        return key
+
+    def ticket_key(self, principal: PrincipalRecord, record: KeyRecord) -> TicketKey:
+        """The key that tickets for this principal are sealed under at this version."""
+        key = self._root(principal, record).ticket_key()
+        _require_kid(key.kid, record.kid_ticket, "a ticket key")
+        return key
+
+    def sync_key(self, principal: PrincipalRecord, record: KeyRecord) -> SyncKey:
+        """The polling key of one version."""
+        key = self._root(principal, record).sync_key()
+        _require_kid(key.kid, record.kid_sync, "a sync key")
+        return key
+
+    def tombstone(self, principal: PrincipalRecord, record: KeyRecord, *, now: int) -> KeyRecord:
+        """`record` retired: its root erased, its login key kept to tell a late user why."""
+        login = self.as_key(principal, record)
+        sealed = self._seal("keys.as", record.uid, record.kvno, record.created, secret=login.material)
+        return evolve(record, state=KEY_RETIRED, retired=now, sealed=b"", sealed_as=sealed)
+
+    def _root(self, principal: PrincipalRecord, record: KeyRecord) -> RootKey:
+        if principal.uid != record.uid:
+            raise LocalMisuse("key-misuse", f"a key of uid {record.uid} is not {principal.name}'s")
+        material = self.master.open_row("keys", record.uid, record.kvno, record.created, sealed=record.sealed)
+        return RootKey(material, principal=self._name(principal), uid=record.uid, kvno=record.kvno)
+
+    def _name(self, principal: PrincipalRecord) -> Principal:
+        return Principal(self.realm, principal.name)
+
+    # The realm's own keys
+
+    def new_realm_key(self, role: str, name: str, *, number: int, now: int) -> RealmKeyRecord:
+        """A fresh key of the realm, as the row to store."""
+        sealed = self._seal("realm_keys", role, name, number, now, secret=self.entropy(32))
+        return RealmKeyRecord(role=role, name=name, number=number, created=now, sealed=sealed)
+
+    def tgt_key(self, record: RealmKeyRecord) -> TgtKey:
+        """A key that ticket-granting tickets are sealed under."""
+        material = self._realm_material(record, ROLE_TGT)
+        return TgtKey(material, principal=Principal(self.realm, record.name), uid=KDC_UIDS[KDC_TGT], kvno=record.number)
+
+    def service_key(self, record: RealmKeyRecord) -> TicketKey:
+        """The ticket key of one of the KDC's own services, kdc/keys or kdc/admin."""
+        material = self._realm_material(record, ROLE_TICKET)
+        principal = Principal(self.realm, record.name)
+        return TicketKey(material, principal=principal, uid=KDC_UIDS[record.name], kvno=record.number)
+
+    def kdcmac_key(self, record: RealmKeyRecord) -> KdcMacKey:
+        """A key that marks what only the KDC can have written."""
+        return KdcMacKey(self._realm_material(record, ROLE_KDCMAC), number=record.number)
+
+    def _realm_material(self, record: RealmKeyRecord, role: str) -> bytes:
+        if record.role != role:
+            raise LocalMisuse("key-misuse", f"a {record.role} key does no {role} work")
+        ids = (record.role, record.name, record.number, record.created)
+        return self.master.open_row("realm_keys", *ids, sealed=record.sealed)
+
+    # JWT keys
+
+    def new_jwt_key(self, uid: int, alg: str, *, now: int) -> tuple[JwtKeyRecord, JwtKey]:
+        """A fresh JWT key. Raises Misconfigured `value-invalid` for any algorithm but HS256 and HS512."""
+        if alg not in JWT_ALGORITHMS:
+            raise Misconfigured("value-invalid", f"JWT algorithm {alg!r}; choose HS256 or HS512")
+        material = self.entropy(JWT_ALGORITHMS[alg])
+        kid = derive(material[:32], "jwt-kid", size=8).hex()
+        sealed = self._seal("jwt_keys", uid, kid, alg, now, secret=material)
+        return JwtKeyRecord(uid=uid, kid=kid, alg=alg, created=now, sealed=sealed), JwtKey(material, kid=kid, alg=alg)
+
+    def jwt_key(self, record: JwtKeyRecord) -> JwtKey:
+        """The key of one JWT record; the record decides the algorithm."""
+        ids = (record.uid, record.kid, record.alg, record.created)
+        return JwtKey(self.master.open_row("jwt_keys", *ids, sealed=record.sealed), kid=record.kid, alg=record.alg)
+
+    def _seal(self, table: str, *ids: int | str, secret: bytes) -> bytes:
+        return self.master.seal_row(table, *ids, secret=secret, entropy=self.entropy)
+
+
+async def open_vault(store: Store, master: MasterKey, *, entropy: Callable[[int], bytes] = os.urandom) -> Vault:
+    """The vault of the realm in `store`.
+
+    Raises Misconfigured `master-key-wrong` when the master key is another database's, and changes nothing.
+    """
+    record = await store.read(lambda tx: tx.realm())
+    master.require_check(record.realm, record.key_check)
+    return Vault(realm=record.realm, master=master, entropy=entropy)
