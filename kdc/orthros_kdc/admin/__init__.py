@@ -1,0 +1,10 @@
+"""What administrators can do, one module per noun; every surface (command line, remote admin) calls these.
+
+Knows no terminal and no network. Each function takes an `Admin` first, changes the store in one transaction
+and records exactly one audit event in it, or raises and changes nothing.
+"""
+
+from orthros_kdc.admin import groups, jwt_keys, keys, principals, realm, rules
+from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact
+
+__all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "groups", "jwt_keys", "keys", "principals", "realm", "rules"]

@@ -1,0 +1,68 @@
+"""What every admin use case works with: the store, the vault, a clock and the audit trail.
+
+Knows no use case; each noun's module holds its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
+from orthros_kdc.vault import Vault
+from orthros_protocol import Misconfigured, Timestamp, seconds_of
+
+__all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "require_principal"]
+
+Fact = str | int | None
+
+EVENTS: Final = (
+    "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
+    "principal.added", "principal.disabled", "principal.enabled", "principal.capped", "principal.deleted",
+    "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
+    "group.added", "group.deleted", "group.member-added", "group.member-removed",
+    "rule.added", "rule.removed",
+    "jwt.enabled", "jwt.disabled", "jwt.rotated", "jwt.exported",
+)  # fmt: skip
+"""Every event that a use case can record; each change records exactly one."""
+
+
+class AdminAudit(Protocol):
+    """Where events go."""
+
+    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
+        """Called inside the transaction of the change, as its last step and before the commit.
+
+        It may run in a worker thread. When it raises, the change does not happen. Facts never hold key
+        material; `actor` is always among them.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class Admin:
+    """One administrator at work. `actor` is who the audit trail will name."""
+
+    store: Store
+    vault: Vault
+    audit: AdminAudit
+    now_ms: Callable[[], Timestamp]
+    actor: str
+
+    def now(self) -> int:
+        """The Unix second that new rows carry."""
+        return seconds_of(self.now_ms())
+
+    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
+        """Hands one event to the audit trail."""
+        self.audit.record(tx, event, actor=self.actor, **facts)
+
+
+def require_principal(tx: Transaction, name: str) -> PrincipalRecord:
+    """The principal called `name`, or Misconfigured `not-found`."""
+    record = tx.principal_by_name(name)
+    if record is None:
+        raise Misconfigured("not-found", f"principal {name}")
+    return record

@@ -1,0 +1,118 @@
+"""Use cases on principals: add, look at, disable, cap, delete.
+
+Knows nothing of later key versions, which are `keys.py`'s.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.store.base import KEY_ACTIVE, JwtKeyRecord, KeyRecord, PrincipalRecord, Transaction
+from orthros_protocol import Keytab, Misconfigured
+
+__all__ = ["PrincipalShown", "add", "delete", "disable", "enable", "page", "set_caps", "show"]
+
+
+@frozen(kw_only=True)
+class PrincipalShown:
+    """A principal with all that hangs on it, secrets still sealed."""
+
+    record: PrincipalRecord
+    keys: tuple[KeyRecord, ...]
+    jwt_keys: tuple[JwtKeyRecord, ...]
+    groups: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+async def add(admin: Admin, name: str) -> Keytab:
+    """A new principal with key version 1, active at once. The returned key file is the only copy handed out.
+
+    Raises Misconfigured `already-exists`, `name-invalid`, or `conflict` for a name under kdc/.
+    """
+
+    def work(tx: Transaction) -> Keytab:
+        tx.realm()  # no principal before `init`
+        now = admin.now()
+        principal = tx.add_principal(name=name, created=now)
+        record, root = admin.vault.new_root(principal, kvno=1, state=KEY_ACTIVE, now=now)
+        tx.add_key(record)
+        admin.record(tx, "principal.added", principal=name, uid=principal.uid, kid=record.kid_as.hex())
+        return Keytab.of(root)
+
+    return await admin.store.change(work)
+
+
+async def page(admin: Admin, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
+    """At most `most` principals in name order, beginning behind `after`."""
+    return await admin.store.read(lambda tx: tx.principals(after=after, most=most))
+
+
+async def show(admin: Admin, name: str) -> PrincipalShown:
+    """One principal with its keys, groups and rules. Raises Misconfigured `not-found`."""
+
+    def work(tx: Transaction) -> PrincipalShown:
+        record = require_principal(tx, name)
+        policy = tx.policy()
+        groups = sorted(group for group, members in policy.groups.items() if name in members)
+        names = {Selector(name), *(Selector(group, is_group=True) for group in groups)}
+        return PrincipalShown(
+            record=record,
+            keys=tx.keys_of(record.uid),
+            jwt_keys=tx.jwt_keys_of(record.uid),
+            groups=tuple(groups),
+            rules=tuple(rule for rule in policy.rules if rule.client in names or rule.target in names),
+        )
+
+    return await admin.store.read(work)
+
+
+async def disable(admin: Admin, name: str) -> bool:
+    """Refuses it everything new, as client and as target. False when it was disabled already."""
+    return await _set_disabled(admin, name, disabled=True)
+
+
+async def enable(admin: Admin, name: str) -> bool:
+    """Undoes `disable`. False when it was enabled already."""
+    return await _set_disabled(admin, name, disabled=False)
+
+
+async def _set_disabled(admin: Admin, name: str, *, disabled: bool) -> bool:
+    def work(tx: Transaction) -> bool:
+        record = require_principal(tx, name)
+        if record.disabled == disabled:
+            return False
+        tx.set_principal(evolve(record, disabled=disabled))
+        event = "principal.disabled" if disabled else "principal.enabled"
+        admin.record(tx, event, principal=name, uid=record.uid)
+        return True
+
+    return await admin.store.change(work)
+
+
+async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None) -> PrincipalRecord:
+    """Limits the life of tickets and JWTs for this principal; None leaves the limit to realm and rules."""
+    for what, cap in (("max_ticket_s", max_ticket_s), ("max_jwt_s", max_jwt_s)):
+        if cap is not None and cap < 1:
+            raise Misconfigured("value-invalid", f"{what} must be at least 1 second")
+
+    def work(tx: Transaction) -> PrincipalRecord:
+        after = evolve(require_principal(tx, name), max_ticket_s=max_ticket_s, max_jwt_s=max_jwt_s)
+        tx.set_principal(after)
+        admin.record(tx, "principal.capped", principal=name, uid=after.uid, max_ticket_s=max_ticket_s,
+                     max_jwt_s=max_jwt_s)  # fmt: skip
+        return after
+
+    return await admin.store.change(work)
+
+
+async def delete(admin: Admin, name: str) -> None:
+    """Removes it with its keys, memberships and rules. A later principal of this name is somebody else."""
+
+    def work(tx: Transaction) -> None:
+        record = require_principal(tx, name)
+        tx.delete_principal(record.uid)
+        admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
+
+    await admin.store.change(work)
