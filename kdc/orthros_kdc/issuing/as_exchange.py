@@ -1,0 +1,109 @@
+"""The initial exchange, decided: which logins get a ticket for the KDC.
+
+Rules as rows, each with the code that the caller and the audit log will see. Knows no store and no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from attrs import field, frozen
+
+from orthros_kdc.realm_view import LoginView, RealmFacts
+from orthros_protocol import (
+    INITIAL,
+    KDC_KEYS,
+    KDC_SERVICES,
+    KDC_TGT,
+    AsRequest,
+    Refused,
+    Timestamp,
+    UnverifiedAsRequest,
+    check_as_extensions,
+    seal_as_reply,
+    seal_ticket,
+    seconds_of,
+)
+from orthros_protocol.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
+
+__all__ = ["AsIssuance", "issue_initial_ticket"]
+
+
+class _Rule(NamedTuple):
+    refuses: Callable[[AsRequest, LoginView, Timestamp], bool]
+    code: str
+
+
+_RULES: Final = (
+    _Rule(lambda request, _login, now: abs(request.ts - now) > KDC_SKEW_MS, "clock-skew"),
+    _Rule(lambda _request, login, _now: login.is_retired, "key-retired"),
+    _Rule(lambda _request, login, _now: login.principal.disabled, "principal-disabled"),
+    _Rule(lambda request, _login, _now: request.service not in KDC_SERVICES, "unknown-service"),
+    # Administration rights exist in no table yet, so nobody has them.
+    _Rule(lambda request, _login, _now: request.service not in (KDC_TGT, KDC_KEYS), "not-granted"),
+)
+
+
+@frozen(eq=False, kw_only=True)
+class AsIssuance:
+    """What was issued: the reply for the caller and the facts for the audit log."""
+
+    reply: bytes = field(repr=False)
+    service: str
+    tid: bytes
+    txn: bytes
+    ttl_s: int
+
+
+def issue_initial_ticket(
+    request: AsRequest,
+    unverified: UnverifiedAsRequest,
+    login: LoginView,
+    realm: RealmFacts,
+    *,
+    kdc_id: str,
+    now: Timestamp,
+    entropy: bytes,
+) -> AsIssuance:
+    """AS-REP for a verified request. `entropy` is 112 fresh random bytes.
+
+    Raises Refused with the code to seal into the AS-ERR.
+    """
+    for rule in _RULES:
+        if rule.refuses(request, login, now):
+            raise Refused(rule.code)
+    check_as_extensions(unverified)
+    most_s = realm.record.limits.max_tgt_s if request.service == KDC_TGT else KDC_SERVICE_TICKET_S
+    ttl_s = min(request.ttl_s, most_s) if request.ttl_s else most_s
+    key = realm.keys.newest_tgt if request.service == KDC_TGT else realm.keys.services[request.service]
+    tid, txn, session_key = entropy[:16], entropy[16:32], entropy[32:64]
+    second = seconds_of(now)
+    ticket = seal_ticket(
+        key,
+        realm.keys.newest_mac,
+        tid=tid,
+        client=request.key.principal,
+        client_uid=login.principal.uid,
+        session_key=session_key,
+        iat=second,
+        exp=second + ttl_s,
+        auth_time=second,
+        ckid=request.key.kid,
+        flags=INITIAL,
+        scopes=(),
+        txn=txn,
+        entropy=entropy[64:88],
+    )
+    reply = seal_as_reply(
+        request,
+        ticket=ticket,
+        session_key=session_key,
+        ttl_s=ttl_s,
+        flags=INITIAL,
+        newest_kvno=login.newest_kvno,
+        kdc_id=kdc_id,
+        now=now,
+        entropy=entropy[88:112],
+    )
+    return AsIssuance(reply=reply, service=request.service, tid=tid, txn=txn, ttl_s=ttl_s)

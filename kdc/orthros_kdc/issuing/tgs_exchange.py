@@ -1,0 +1,195 @@
+"""The ticket-granting exchange, decided: one want at a time, from one policy snapshot and one clock reading.
+
+Policy comes before existence: without a rule the target is never looked up. Knows no store and no socket.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from orthros_kdc.issuing.jwt_export import mint_jwt
+from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
+from orthros_kdc.policy.model import Rule
+from orthros_kdc.realm_view import ClientView, RealmFacts, TargetView
+from orthros_protocol import (
+    DELEGABLE,
+    EXACT,
+    KNOWN_WANT_FLAGS,
+    WANT_DELEGABLE,
+    Granted,
+    Misconfigured,
+    NotGranted,
+    Refused,
+    TgsRequest,
+    Ticket,
+    Timestamp,
+    UnverifiedTgsRequest,
+    Want,
+    check_flags,
+    check_tgs_extensions,
+    reason_for,
+    seal_ticket,
+    seconds_of,
+)
+from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_LIFE_S
+
+__all__ = ["ENTROPY_PER_WANT", "Decided", "WantFacts", "check_caller", "decide_want"]
+
+ENTROPY_PER_WANT: Final = 16 + 32 + 24
+"""Bytes: ticket id, session key, box."""
+
+
+@frozen(eq=False)
+class WantFacts:
+    """What was gathered for one want: its rules, and the target only if there are any."""
+
+    rules: tuple[Rule, ...]
+    target: TargetView | None
+
+
+@frozen(eq=False)
+class Decided:
+    """One want's result, for the reply, and the decision behind it, for the audit log."""
+
+    result: Granted | NotGranted
+    outcome: Grant | Denial
+    tid: bytes
+
+
+def check_caller(
+    request: TgsRequest, unverified: UnverifiedTgsRequest, client: ClientView | None, now: Timestamp
+) -> ClientView:
+    """The client, or Refused with the code to seal into a TGS-ERR for the request as a whole."""
+    tgt = request.tgt.ticket
+    if abs(request.ts - now) > KDC_SKEW_MS:
+        raise Refused("clock-skew")
+    if tgt.exp <= seconds_of(now) or tgt.exp - tgt.iat > MAX_TICKET_LIFE_S:
+        raise Refused("tgt-expired")
+    # A re-created name is somebody else: uid and name must both still be this client's.
+    if client is None or client.principal.name != tgt.client.name:
+        raise Refused("revoked", "the principal no longer exists")
+    if client.principal.disabled:
+        raise Refused("principal-disabled")
+    if tgt.ckid not in client.live_login_kids:
+        raise Refused("revoked", "the key of this login has been retired")
+    check_tgs_extensions(unverified)
+    return client
+
+
+def decide_want(
+    want: Want,
+    facts: WantFacts,
+    tgt: Ticket,
+    client: ClientView,
+    realm: RealmFacts,
+    *,
+    now: Timestamp,
+    entropy: bytes,
+    ref: bytes,
+) -> Decided:
+    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes, `ref` 8 for a refusal."""
+    tid = entropy[:16]
+    remaining_s = tgt.exp - seconds_of(now)
+    outcome = _outcome(want, facts, client, realm, remaining_s)
+    if isinstance(outcome, Denial) or facts.target is None:
+        code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
+        refused = NotGranted(target=want.target, reason=reason_for(code), ref=ref)
+        return Decided(refused, outcome, b"")
+    if want.kind == Kind.JWT:
+        return Decided(
+            _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, tid=tid), outcome, tid
+        )
+    granted = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
+    return Decided(granted, outcome, tid)
+
+
+def _outcome(want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int) -> Grant | Denial:
+    try:
+        check_flags(want.flags, KNOWN_WANT_FLAGS)
+    except Refused as refusal:
+        return Denial(code=refusal.code)
+    ask = Ask(
+        target=want.target.name,
+        kind=Kind(want.kind),
+        scopes=want.scopes,
+        ttl_s=want.ttl_s,
+        exact=bool(want.flags & EXACT),
+        delegable=bool(want.flags & WANT_DELEGABLE),
+    )
+    return decide(
+        ask,
+        facts.rules,
+        client_caps=client.caps,
+        target=None if facts.target is None else facts.target.facts,
+        limits=realm.record.limits,
+        remaining_tgt_s=remaining_s,
+    )
+
+
+def _grant_ticket(
+    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, entropy: bytes
+) -> Granted:
+    key = target.ticket_key
+    if key is None:
+        raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a key")
+    second = seconds_of(now)
+    flags = DELEGABLE if grant.delegable else 0
+    session_key = entropy[16:48]
+    ticket = seal_ticket(
+        key,
+        realm.keys.newest_mac,
+        tid=entropy[:16],
+        client=tgt.client,
+        client_uid=tgt.client_uid,
+        session_key=session_key,
+        iat=second,
+        exp=second + grant.ttl_s,
+        auth_time=tgt.auth_time,
+        ckid=tgt.ckid,
+        flags=flags,
+        scopes=grant.scopes,
+        txn=tgt.txn,
+        entropy=entropy[48:72],
+    )
+    return Granted(
+        target=want.target,
+        target_uid=key.uid,
+        credential=ticket,
+        session_key=session_key,
+        ttl_s=grant.ttl_s,
+        flags=flags,
+        kvno=key.kvno,
+        scopes=grant.scopes,
+        notes=grant.notes,
+    )
+
+
+def _grant_jwt(
+    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, tid: bytes
+) -> Granted:
+    key, audience = target.jwt_key, target.principal.jwt_audience
+    if key is None or audience is None:
+        raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a JWT key or audience")
+    token = mint_jwt(
+        key,
+        issuer=realm.record.issuer,
+        audience=audience,
+        client=tgt.client,
+        scopes=grant.scopes,
+        issued_at=seconds_of(now),
+        ttl_s=grant.ttl_s,
+        auth_time=tgt.auth_time,
+        txn=tgt.txn,
+        jti=tid,
+    )
+    return Granted(
+        target=want.target,
+        target_uid=target.principal.uid,
+        credential=token.encode("ascii"),
+        session_key=None,
+        ttl_s=grant.ttl_s,
+        scopes=grant.scopes,
+        notes=grant.notes,
+    )

@@ -1,0 +1,228 @@
+"""What the KDC knows of its realm right now: bounded snapshots of the store that a change invalidates at once.
+
+Gathers facts and opens keys; decides nothing. Every view is dropped as soon as the store's generation moves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
+
+from attrs import frozen
+
+from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
+from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord, Store, Transaction
+from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, Vault
+from orthros_protocol import AsKey, KdcMacKey, Misconfigured, TgtKey, TicketKey
+
+__all__ = ["ClientView", "LoginView", "RealmFacts", "RealmKeys", "RealmView", "TargetView"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_CAPACITY: Final = 16_384
+
+
+class _Bounded(Generic[K, V]):
+    """A mapping that forgets what was used longest ago."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        value = self._items.get(key)
+        if value is not None:
+            self._items.move_to_end(key)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        self._items[key] = value
+        if len(self._items) > self._capacity:
+            self._items.popitem(last=False)
+
+    def clear(self) -> None:
+        self._items.clear()
+
+
+@frozen(eq=False, kw_only=True)
+class LoginView:
+    """Who a login key belongs to. A retired key only serves to say so under seal."""
+
+    principal: PrincipalRecord
+    key: AsKey
+    is_retired: bool
+    newest_kvno: int
+
+
+@frozen(eq=False, kw_only=True)
+class ClientView:
+    """A client of the ticket-granting exchange and the ids of the login keys that still count."""
+
+    principal: PrincipalRecord
+    caps: PrincipalCaps
+    live_login_kids: frozenset[bytes]
+
+
+@frozen(eq=False, kw_only=True)
+class TargetView:
+    """A target: what policy must know of it, and the keys that its credentials are sealed or signed with."""
+
+    principal: PrincipalRecord
+    facts: TargetFacts
+    ticket_key: TicketKey | None
+    jwt_key: JwtKey | None
+
+
+@frozen(eq=False, kw_only=True)
+class RealmKeys:
+    """The realm's own keys; the newest of each seals, all of them open."""
+
+    tgt_keys: Mapping[bytes, TgtKey]
+    mac_keys: Mapping[int, KdcMacKey]
+    services: Mapping[str, TicketKey]
+    newest_tgt: TgtKey
+    newest_mac: KdcMacKey
+
+
+@frozen(eq=False, kw_only=True)
+class RealmFacts:
+    """The realm record, its keys and its policy, all of one moment."""
+
+    record: RealmRecord
+    keys: RealmKeys
+    policy: PolicySnapshot
+
+
+def _newest(keys: Mapping[int, V], what: str) -> V:
+    if not keys:
+        raise Misconfigured("database-invalid", f"the realm has no {what} key")
+    return keys[max(keys)]
+
+
+class RealmView:
+    """Reads through to the store, remembers a bounded number of principals, and all of policy."""
+
+    def __init__(self, store: Store, vault: Vault, *, capacity: int = _CAPACITY) -> None:
+        self._store = store
+        self._vault = vault
+        self._generation = -1
+        self._realm: RealmFacts | None = None
+        self._logins: _Bounded[bytes, LoginView] = _Bounded(capacity)
+        self._clients: _Bounded[int, ClientView] = _Bounded(capacity)
+        self._targets: _Bounded[str, TargetView] = _Bounded(capacity)
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever anything that was handed out may be out of date."""
+        return self._generation
+
+    async def realm(self) -> RealmFacts:
+        """Realm record, keys and policy as of now. Also the one place that notices changes: call it first."""
+        generation = self._store.peek_generation()
+        if generation == self._generation and self._realm is not None:
+            return self._realm
+        loaded = await self._store.read(self._load_realm)
+        if generation != self._generation:
+            self._logins.clear()
+            self._clients.clear()
+            self._targets.clear()
+        self._generation = generation
+        self._realm = loaded
+        return loaded
+
+    async def login(self, kid: bytes) -> LoginView | None:
+        """Whose login key `kid` names."""
+        known = self._logins.get(kid)
+        if known is not None:
+            return known
+        generation = self._generation
+        loaded = await self._store.read(lambda tx: self._load_login(tx, kid))
+        if loaded is not None and generation == self._generation:
+            self._logins.put(kid, loaded)
+        return loaded
+
+    async def client(self, uid: int) -> ClientView | None:
+        """The client with this uid."""
+        known = self._clients.get(uid)
+        if known is not None:
+            return known
+        generation = self._generation
+        loaded = await self._store.read(lambda tx: self._load_client(tx, uid))
+        if loaded is not None and generation == self._generation:
+            self._clients.put(uid, loaded)
+        return loaded
+
+    async def target(self, name: str) -> TargetView | None:
+        """The target of this name. Only asked for where a rule exists: policy comes before existence."""
+        known = self._targets.get(name)
+        if known is not None:
+            return known
+        generation = self._generation
+        loaded = await self._store.read(lambda tx: self._load_target(tx, name))
+        if loaded is not None and generation == self._generation:
+            self._targets.put(name, loaded)
+        return loaded
+
+    def _load_realm(self, tx: Transaction) -> RealmFacts:
+        records = tx.realm_keys()
+        tgt = {row.number: self._vault.tgt_key(row) for row in records if row.role == ROLE_TGT}
+        mac = {row.number: self._vault.kdcmac_key(row) for row in records if row.role == ROLE_KDCMAC}
+        services: dict[str, TicketKey] = {}
+        for row in sorted(records, key=lambda record: record.number):
+            if row.role == ROLE_TICKET:
+                services[row.name] = self._vault.service_key(row)
+        keys = RealmKeys(
+            tgt_keys={key.kid: key for key in tgt.values()},
+            mac_keys=mac,
+            services=services,
+            newest_tgt=_newest(tgt, "ticket-granting"),
+            newest_mac=_newest(mac, "marking"),
+        )
+        return RealmFacts(record=tx.realm(), keys=keys, policy=PolicySnapshot(tx.policy()))
+
+    def _load_login(self, tx: Transaction, kid: bytes) -> LoginView | None:
+        row = tx.key_by_as_kid(kid)
+        principal = None if row is None else tx.principal_by_uid(row.uid)
+        if row is None or principal is None:
+            return None
+        if row.state == KEY_RETIRED and not row.sealed_as:
+            return None
+        return LoginView(
+            principal=principal,
+            key=self._vault.as_key(principal, row),
+            is_retired=row.state == KEY_RETIRED,
+            newest_kvno=max(key.kvno for key in tx.keys_of(row.uid)),
+        )
+
+    def _load_client(self, tx: Transaction, uid: int) -> ClientView | None:
+        principal = tx.principal_by_uid(uid)
+        if principal is None:
+            return None
+        return ClientView(
+            principal=principal,
+            caps=PrincipalCaps(max_ticket_s=principal.max_ticket_s, max_jwt_s=principal.max_jwt_s),
+            live_login_kids=frozenset(row.kid_as for row in tx.keys_of(uid) if row.state != KEY_RETIRED),
+        )
+
+    def _load_target(self, tx: Transaction, name: str) -> TargetView | None:
+        principal = tx.principal_by_name(name)
+        if principal is None:
+            return None
+        active = [row for row in tx.keys_of(principal.uid) if row.state == KEY_ACTIVE]
+        ticket_key = self._vault.ticket_key(principal, max(active, key=lambda row: row.kvno)) if active else None
+        jwt_rows = tx.jwt_keys_of(principal.uid) if principal.jwt_alg else ()
+        jwt_key = self._vault.jwt_key(jwt_rows[0]) if jwt_rows else None
+        return TargetView(
+            principal=principal,
+            facts=TargetFacts(
+                max_ticket_s=principal.max_ticket_s,
+                max_jwt_s=principal.max_jwt_s,
+                disabled=principal.disabled,
+                has_key=ticket_key is not None,
+                jwt_alg=None if jwt_key is None else jwt_key.alg,
+            ),
+            ticket_key=ticket_key,
+            jwt_key=jwt_key,
+        )
