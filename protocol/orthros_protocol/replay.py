@@ -65,18 +65,12 @@ class ReplaySet:
                 self._prune(floor)
             if second < self._floor:
                 return Admission.STALE
-            bucket = self._buckets.get(second)
-            if bucket is None:
-                bucket = self._buckets[second] = {}
-            tags = bucket.get(client)
-            if tags is None:
-                tags = bucket[client] = set()
-            if number in tags:
+            if number in self._buckets.get(second, {}).get(client, ()):
                 return Admission.SEEN
             mine = self._counts.get(client, 0)
             if self._count >= self._capacity or mine >= self._per_client:
-                return Admission.FULL
-            tags.add(number)
+                return Admission.FULL  # and no trace of it: what is refused costs no memory
+            self._buckets.setdefault(second, {}).setdefault(client, set()).add(number)
             self._count += 1
             self._counts[client] = mine + 1
             return Admission.FRESH
