@@ -24,7 +24,8 @@ KEY_BYTES: Final = 32
 KID_BYTES: Final = 8
 
 
-@frozen(eq=False, repr=False)
+# getstate_setstate=False: attrs would write a __getstate__ into each slotted subclass that hands the material out.
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class Secret:
     """32 secret bytes that do not show themselves. Subclasses say what they are for."""
 
@@ -56,7 +57,7 @@ def key_id(material: bytes) -> bytes:
     return derive(material, "kid", size=KID_BYTES)
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class RoleKey(Secret):
     """A key of one role of one principal at one version."""
 
@@ -76,7 +77,7 @@ class RoleKey(Secret):
         return f"<{type(self).__name__} {self.principal} kvno={self.kvno} kid={self.kid.hex()} redacted>"
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class AsKey(RoleKey):
     """K_as: proves the principal in the initial exchange and opens its replies."""
 
@@ -90,14 +91,14 @@ class AsKey(RoleKey):
         object.__setattr__(self, "error_key", derive(self.material, "as-err"))
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class SyncKey(RoleKey):
     """K_sync: a target's polling key for revocations and rotations."""
 
     role = "sync"
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class TicketSealingKey(RoleKey):
     """Seals and opens tickets of exactly one type; the type is part of the derivation."""
 
@@ -118,7 +119,7 @@ class TicketSealingKey(RoleKey):
         object.__setattr__(self, "named_header", header + encode(*name))
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class TgtKey(TicketSealingKey):
     """The realm's key for ticket-granting tickets; never leaves the KDC."""
 
@@ -126,7 +127,7 @@ class TgtKey(TicketSealingKey):
     ticket_type = 1
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class TicketKey(TicketSealingKey):
     """K_ticket: opens the service tickets of one principal."""
 
@@ -134,7 +135,7 @@ class TicketKey(TicketSealingKey):
     ticket_type = 2
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class KdcMacKey(Secret):
     """K_kdcmac: marks what only the KDC can have written inside a ticket; numbered for rotation."""
 
@@ -144,7 +145,7 @@ class KdcMacKey(Secret):
         return f"<KdcMacKey number={self.number} redacted>"
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class RootKey(Secret):
     """The root of one principal at one version: 32 random bytes, never a password."""
 
