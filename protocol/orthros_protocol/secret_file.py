@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def read_secret_file(path: str | os.PathLike[str], *, most_bytes: int = _MOST_BY
         if Path(path).is_symlink():
             raise Misconfigured("key-file-unsafe", f"{path} is a symbolic link") from None
         raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    except ValueError:
+        raise Misconfigured("file-unreadable", "a path cannot contain a null byte") from None
+    # A raw file: opening a directory for buffered reading would fail before it could be judged.
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise Misconfigured("key-file-unsafe", f"{path} is not a plain file")
@@ -39,7 +43,10 @@ def read_secret_file(path: str | os.PathLike[str], *, most_bytes: int = _MOST_BY
             raise Misconfigured("key-file-unsafe", f"{path} belongs to uid {facts.st_uid}, not {os.geteuid()}")
         if facts.st_mode & 0o077:
             raise Misconfigured("key-file-unsafe", f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}")
-        content = file.read(most_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(most_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > most_bytes:
         raise Misconfigured("key-file-invalid", f"{path} is larger than {most_bytes} bytes")
     return content
@@ -51,9 +58,9 @@ def write_secret_file(path: str | os.PathLike[str], content: bytes, *, replace: 
     Raises Misconfigured `file-exists` unless `replace`, or `file-unreadable` when it cannot be written.
     """
     target = Path(path)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # A fresh name each time: a draft that a crash left behind must not block the next writer.
+        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -75,3 +82,5 @@ def write_secret_file(path: str | os.PathLike[str], content: bytes, *, replace: 
         raise Misconfigured("file-exists", str(target)) from None
     except OSError as error:
         raise Misconfigured("file-unreadable", f"{target} cannot be written: {error.strerror}") from None
+    except ValueError:
+        raise Misconfigured("file-unreadable", "a path cannot contain a null byte") from None
