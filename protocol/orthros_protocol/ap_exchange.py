@@ -121,6 +121,7 @@ class Presented:
 
     ticket: Ticket
     caveats: tuple[Caveat, ...]
+    unsupported: str | None = None  # a caveat that cannot be evaluated here: refused, but only after the MAC
     pop_key: bytes = field(repr=False)
 
 
@@ -231,7 +232,7 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
     """Opens a service ticket by its kid and walks the caveats down to K_pop; structure only, no verdict.
 
     Raises Malformed, PeerMisbehaved (`wrong-ticket-type`, `unknown-key`, `box-unopened`) or Refused
-    (`caveat-unsupported`, `unsupported-critical`).
+    `unsupported-critical` for an extension or flag of the ticket itself.
     """
     header = peek_unverified_header(ticket)
     if header.ticket_type != SERVICE_TICKET:
@@ -242,9 +243,17 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
         raise PeerMisbehaved("unknown-key", f"ticket kvno {header.kvno}, {keytab.principal} holds kvno {held}")
     content = open_ticket(ticket, key)
     offline = split_caveats(caveats)
+    parsed: list[Caveat] = []
+    unsupported = None
+    for caveat in (*content.caveats, *offline):
+        try:
+            parsed.append(parse_caveat(caveat))
+        except Refused as refusal:
+            unsupported = unsupported or refusal.detail
     return Presented(
         ticket=content,
-        caveats=tuple(parse_caveat(caveat) for caveat in (*content.caveats, *offline)),
+        caveats=tuple(parsed),
+        unsupported=unsupported,
         pop_key=pop_key_of(tail_after(tail_of(content.session_key, ticket), offline)),
     )
 
@@ -306,10 +315,11 @@ def _judge(
     if request.critical:
         raise Refused("unsupported-critical", f"extension {request.critical[0]}")
     _check_epoch(request, now, epoch, epochless)
-    if request.use != USE_CHANNEL and (bind is None or request.bind is None or not mac_matches(request.bind, bind)):
-        raise Refused("wrong-binding")
+    _check_bind(request, bind)
     if request.discharges:
         raise Refused("discharge-mismatch", f"{request.discharges} presented, none expected")
+    if presented.unsupported is not None:
+        raise Refused("caveat-unsupported", presented.unsupported)
     scopes = ticket.scopes
     for caveat in presented.caveats:
         objection = caveat.prohibits(now)
@@ -347,6 +357,14 @@ def _check_epoch(request: ApRequest, now: Timestamp, epoch: bytes, epochless: Ep
             raise Refused("epoch-required", "the request names no epoch")
     elif not mac_matches(request.epoch, epoch):
         raise Refused("epoch-required", "the request names another process's epoch")
+
+
+def _check_bind(request: ApRequest, bind: bytes | None) -> None:
+    # A channel is bound by its keys; a binding that is stated all the same must hold.
+    if request.use == USE_CHANNEL and request.bind is None and bind is None:
+        return
+    if request.bind is None or bind is None or not mac_matches(request.bind, bind):
+        raise Refused("wrong-binding")
 
 
 def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:

@@ -31,8 +31,8 @@ from orthros_protocol.sealing import seal
 from orthros_protocol.tickets import SERVICE_TICKET, TGT, check_flags, peek_unverified_header
 
 __all__ = [
-    "AsReply", "AsRequest", "PendingAs", "UnverifiedAsRequest", "build_as_request", "open_as_reply",
-    "parse_as_request", "seal_as_error", "seal_as_reply", "verify_as_request",
+    "AsReply", "AsRequest", "PendingAs", "UnverifiedAsRequest", "build_as_request", "check_as_extensions",
+    "open_as_reply", "parse_as_request", "seal_as_error", "seal_as_reply", "verify_as_request",
 ]  # fmt: skip
 
 _REQUEST: Final = Schema(
