@@ -35,20 +35,17 @@ class FrameReader:
 
     def messages(self) -> Iterator[bytes]:
         """Every complete message. Raises PeerMisbehaved `frame-too-large` as soon as a length says so."""
-        at = 0
-        try:
-            while len(self._buffer) - at >= _HEADER_BYTES:
-                size = int.from_bytes(self._buffer[at : at + _HEADER_BYTES], "big")
-                if not 1 <= size <= self._most:
-                    raise PeerMisbehaved("frame-too-large", f"{size} bytes announced, 1 to {self._most} allowed")
-                end = at + _HEADER_BYTES + size
-                if len(self._buffer) < end:
-                    break
-                message = bytes(self._buffer[at + _HEADER_BYTES : end])
-                at = end
-                yield message
-        finally:
-            del self._buffer[:at]
+        while len(self._buffer) >= _HEADER_BYTES:
+            size = int.from_bytes(self._buffer[:_HEADER_BYTES], "big")
+            if not 1 <= size <= self._most:
+                raise PeerMisbehaved("frame-too-large", f"{size} bytes announced, 1 to {self._most} allowed")
+            end = _HEADER_BYTES + size
+            if len(self._buffer) < end:
+                return
+            message = bytes(self._buffer[_HEADER_BYTES:end])
+            # Taken out before it is handed out: whoever stops here and asks again gets the next one.
+            del self._buffer[:end]
+            yield message
 
     def end(self) -> None:
         """Called at end of stream. Raises PeerMisbehaved `connection-truncated` inside a message."""
