@@ -1,0 +1,61 @@
+"""Makes values fit for a log: no secret, no long bytes, no text of a key, at any depth.
+
+Pure, and knows no logger: the KDC and the daemon each hang it into theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Set
+from typing import Any, Final
+
+import attrs
+
+from orthros_protocol.keys import Secret
+
+__all__ = ["redact", "redact_text"]
+
+_MOST_BYTES: Final = 16
+_MOST_DEPTH: Final = 8
+# The text forms of key files and master keys are made to be found like this.
+_KEY_TEXT = re.compile(r"\bort1[a-z]_[A-Za-z0-9]+")
+
+
+def redact_text(text: str) -> str:
+    """`text` with every key in text form cut out."""
+    return _KEY_TEXT.sub("<key redacted>", text)
+
+
+def redact(value: object) -> Any:
+    """`value` as a log may show it.
+
+    Bytes of at most 16 (ids, references) become hex, longer ones `<N bytes>`; secrets become their
+    redacted repr; keys in text form are cut out; containers and attrs objects are searched.
+    """
+    return _redact(value, 0)
+
+
+def _redact(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        size = value.nbytes if isinstance(value, memoryview) else len(value)
+        return value.hex() if size <= _MOST_BYTES else f"<{size} bytes>"
+    if isinstance(value, Secret):
+        return repr(value)
+    if depth == _MOST_DEPTH:
+        return f"<{type(value).__name__}, nested too deep>"
+    if isinstance(value, Mapping):
+        return {_redact(key, depth + 1): _redact(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, Set)):
+        return [_redact(item, depth + 1) for item in value]
+    if attrs.has(type(value)):
+        shown = (one.name for one in attrs.fields(type(value)) if one.repr)
+        parts = (f"{name}={_redact(getattr(value, name, None), depth + 1)!r}" for name in shown)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, BaseException):
+        parts = (repr(_redact(item, depth + 1)) for item in value.args)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    return redact_text(repr(value))

@@ -1,0 +1,189 @@
+from itertools import product
+
+import pytest
+
+from orthros_kdc.config import Config, effective, load_config, reload_config, settings_table
+from orthros_protocol import Misconfigured
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        file = tmp_path / "kdc.toml"
+        file.write_text(text, "utf-8")
+        return file
+
+    return write
+
+
+def refusal(*arguments) -> str:
+    with pytest.raises(Misconfigured) as caught:
+        load_config(*arguments)
+    assert caught.value.code == "config-invalid"
+    return caught.value.detail
+
+
+def test_defaults_are_safe_and_documented() -> None:
+    """H3, P16: everything has a default, listed in one table; nothing listens beyond the host."""
+    config = load_config(None, {})
+    assert config == Config()
+    assert config.listen.tcp == "127.0.0.1:7788"
+    assert config.listen.unix_mode == 0o660
+    assert {source for _, _, source in effective(config)} == {"default"}
+    assert [name for name, _, _ in effective(config)] == [row.name for row in settings_table()]
+    for row in settings_table():
+        assert row.help.endswith(".")
+        assert row.form.allowed
+        assert row.variable == f"ORTHROS_{row.section.upper()}_{row.key.upper()}"
+
+
+@pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(product((False, True), repeat=3)))
+def test_flag_over_environment_over_file_over_default(written, in_file, in_environment, in_flag) -> None:
+    """P16: the whole matrix of precedence, and `config show --effective` tells which one won."""
+    file = written("version = 1\n" + ("[log]\nlevel = 'debug'\n" if in_file else ""))
+    environ = {"ORTHROS_LOG_LEVEL": "warning"} if in_environment else {}
+    overrides = {"log.level": "error" if in_flag else None}
+    expected = (
+        ("error", "flag")
+        if in_flag
+        else ("warning", "environment")
+        if in_environment
+        else ("debug", "file")
+        if in_file
+        else ("info", "default")
+    )
+    config = load_config(file, environ, overrides)
+    assert config.log.level == expected[0]
+    assert ("log.level", *expected) in effective(config)
+
+
+def test_every_setting_can_be_written_in_each_layer(written) -> None:
+    """P16: what one layer can say, all of them can."""
+    table = settings_table()
+    shown = {row.name: row.form.show(row.default) for row in table}
+    quoted = {row.name: f'"{shown[row.name]}"' if str in row.form.types else shown[row.name] for row in table}
+    sections = dict.fromkeys(row.section for row in table)
+    text = "version = 1\n" + "".join(
+        f"[{section}]\n" + "".join(f"{row.key} = {quoted[row.name]}\n" for row in table if row.section == section)
+        for section in sections
+    )
+    environ = {row.variable: shown[row.name] for row in table}
+    for source, config in (
+        ("file", load_config(written(text), {})),
+        ("environment", load_config(None, environ)),
+        ("flag", load_config(None, {}, shown)),
+    ):
+        assert config == Config()
+        assert {found for _, _, found in effective(config)} == {source}
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "version is missing; write `version = 1` at the top"),
+        ("version = 2", "version is 2"),
+        ("version = true", "version is True"),
+        ("version = 1\n[listn]", "'listn' is none of the sections [store], [listen], "),
+        ("version = 1\nlisten = 5", "'listen' is none of the sections"),
+        ("version = 1\n[listen]\ntpc = ''", "[listen] has no key 'tpc'; known: tcp, unix, unix_mode"),
+        ("version = 1\n[listen]\ntcp = 7788", "[listen] tcp: 7788 is not host:port such as 127.0.0.1:7788"),
+        ("version = 1\n[listen]\ntcp = 'localhost'", "is not host:port"),
+        ("version = 1\n[listen]\ntcp = '::1:7788'", "is not host:port"),
+        ("version = 1\n[listen]\ntcp = '[::g]:7788'", "is not host:port"),
+        ("version = 1\n[listen]\ntcp = 'localhost:70000'", "is not host:port"),
+        ("version = 1\n[listen]\nunix_mode = 660", "an octal mode in quotes"),
+        ("version = 1\n[listen]\nunix_mode = '0999'", "an octal mode in quotes"),
+        (f"version = 1\n[listen]\nunix = '/{'x' * 107}'", "a value of 110 characters is not a path of at most 107"),
+        ("version = 1\n[limits]\nmax_frame = 70000", "70000 is not a whole number from 1024 to 65536"),
+        ("version = 1\n[limits]\nmax_frame = true", "True is not a whole number"),
+        ("version = 1\n[limits]\nmax_frame = 2048.0", "2048.0 is not a whole number"),
+        ("version = 1\n[limits]\nread_deadline_s = nan", "nan is not a number from 0.1 to 600"),
+        ("version = 1\n[rate]\nper_source_per_s = inf", "inf is not a number"),
+        ("version = 1\n[audit]\nwriter = 'admin'", "and not admin"),
+        ("version = 1\n[audit]\nwriter = '../x'", "writer: '../x' is not"),
+        ("version = 1\n[store]\npath = ''", "path: '' is not a path"),
+        ("version = 1\n[log]\nlevel = 'loud'", "'loud' is not one of debug, info, warning, error"),
+        ("version = 1\n[listen]\ntcp = ''", "at least one is needed"),
+        (
+            "version = 1\n[limits]\nmax_connections = 5\n",
+            "max_unauthenticated_connections is 512; at most max_connections, 5, is allowed",
+        ),
+        ("version = 1\n[listen\n", "line 2"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(written, text, detail) -> None:
+    """P16, K17: file, key and what is allowed."""
+    file = written(text)
+    found = refusal(file, {})
+    assert detail in found
+    assert str(file) in found or found.startswith("[")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "detail"),
+    [
+        ("ORTHROS_LISTEN_TPC", "x", "ORTHROS_LISTEN_TPC is unknown; known: ORTHROS_LISTEN_TCP, "),
+        ("ORTHROS_LIMITS_MAX_FRAME", "1e4", "ORTHROS_LIMITS_MAX_FRAME: '1e4' is not a whole number"),
+        ("ORTHROS_LIMITS_MAX_FRAME", "", "ORTHROS_LIMITS_MAX_FRAME: '' is not a whole number"),
+        ("ORTHROS_LIMITS_MAX_FRAME", "٤٠٩٦", "is not a whole number"),
+        ("ORTHROS_LIMITS_MAX_FRAME", "9" * 5000, "is not a whole number"),
+        ("ORTHROS_RATE_PER_SOURCE_PER_S", "inf", "is not a number"),
+        ("ORTHROS_RATE_PER_SOURCE_PER_S", "1_000", "is not a number"),
+    ],
+)
+def test_an_environment_variable_that_cannot_be_used_says_why(variable, value, detail) -> None:
+    """P16: a misspelt variable is an error, not a silent default."""
+    assert detail in refusal(None, {variable: value})
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    """P16: the daemon and the master key have variables of their own."""
+    environ = {"ORTHROS_SOCKET": "unix:///x", "ORTHROS_STORE_MASTER_KEY": "ort1m_abc", "PATH": "/bin"}
+    assert load_config(None, environ) == Config()
+
+
+def test_empty_switches_a_listener_off() -> None:
+    config = load_config(None, {"ORTHROS_LISTEN_TCP": "", "ORTHROS_LISTEN_UNIX": "/run/orthros/kdc.sock"})
+    assert (config.listen.tcp, config.listen.unix) == ("", "/run/orthros/kdc.sock")
+    assert load_config(None, {"ORTHROS_LISTEN_TCP": "[::1]:0"}).listen.tcp == "[::1]:0"
+
+
+def test_an_unknown_flag_is_a_mistake() -> None:
+    assert "no setting listen.tpc" in refusal(None, {}, {"listen.tpc": "x"})
+    assert "the flag for rate.per_source_burst: 5 is not" in refusal(None, {}, {"rate.per_source_burst": 5})
+
+
+def test_a_key_in_the_place_of_its_path_is_refused_and_not_repeated() -> None:
+    """CVE-2018-16889: error messages end up in logs."""
+    for key in ("ort1m_" + "a" * 20, "ort1m_" + "a" * 70):
+        found = refusal(None, {"ORTHROS_STORE_MASTER_KEY_FILE": key})
+        assert "aaaa" not in found
+        assert "is not a path" in found
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    """K17."""
+    with pytest.raises(Misconfigured, match=r"file-unreadable.*none\.toml"):
+        load_config(tmp_path / "none.toml", {})
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path) -> None:
+    (tmp_path / "kdc.toml").write_bytes(b"version = 1 # \xff")
+    assert "utf-8" in refusal(tmp_path / "kdc.toml", {})
+
+
+def test_reload_takes_what_can_change_and_lists_what_waits(written) -> None:
+    """P16: SIGHUP never half-applies a setting silently."""
+    running = load_config(None, {}, {"listen.unix": "/run/a"})
+    fresh = load_config(
+        written("version = 1\n[listen]\nunix = '/run/b'\n[rate]\nper_source_per_s = 5\n[log]\nformat = 'json'\n"), {}
+    )
+    now, waiting = reload_config(running, fresh)
+    assert now.rate.per_source_per_s == 5
+    assert now.listen.unix == "/run/a"
+    assert now.log.format == "auto"
+    assert waiting == ("listen.unix", "log.format")
+    sources = {name: source for name, _, source in effective(now)}
+    assert sources["rate.per_source_per_s"] == "file"
+    assert sources["listen.unix"] == "flag"
+    assert sources["log.format"] == "default"
