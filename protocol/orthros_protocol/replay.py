@@ -42,7 +42,10 @@ class ReplaySet:
     evicts: `capacity` entries in all and `per_client` for one client.
     """
 
-    def __init__(self, *, capacity: int = 1_000_000, per_client: int = 250_000) -> None:
+    def __init__(
+        self, *, capacity: int = 1_000_000, per_client: int = 250_000, past_ms: int = WINDOW_PAST_MS
+    ) -> None:
+        self._past_ms = past_ms
         self._capacity = capacity
         self._per_client = per_client
         # The lock also makes the set safe without a global interpreter lock.
@@ -60,7 +63,7 @@ class ReplaySet:
         number = int.from_bytes(tag, "big")
         second = ts // _BUCKET_MS
         with self._lock:
-            floor = (now - WINDOW_PAST_MS) // _BUCKET_MS
+            floor = (now - self._past_ms) // _BUCKET_MS
             if floor > self._floor:
                 self._prune(floor)
             if second < self._floor:

@@ -27,7 +27,10 @@ from orthros_protocol import (
 )
 from orthros_protocol.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
 
-__all__ = ["AsIssuance", "issue_initial_ticket"]
+AS_ENTROPY: Final = 112
+"""Bytes: ticket id, transaction id, session key, two boxes."""
+
+__all__ = ["AS_ENTROPY", "AsIssuance", "issue_initial_ticket"]
 
 
 class _Rule(NamedTuple):
@@ -66,7 +69,7 @@ def issue_initial_ticket(
     now: Timestamp,
     entropy: bytes,
 ) -> AsIssuance:
-    """AS-REP for a verified request. `entropy` is 112 fresh random bytes.
+    """AS-REP for a verified request. `entropy` is `AS_ENTROPY` fresh random bytes.
 
     Raises Refused with the code to seal into the AS-ERR.
     """

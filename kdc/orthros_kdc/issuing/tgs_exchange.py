@@ -5,7 +5,7 @@ Policy comes before existence: without a rule the target is never looked up. Kno
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 from attrs import frozen
 
@@ -38,7 +38,7 @@ from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_LIFE_S
 __all__ = ["ENTROPY_PER_WANT", "Decided", "WantFacts", "check_caller", "decide_want"]
 
 ENTROPY_PER_WANT: Final = 16 + 32 + 24
-"""Bytes: ticket id, session key, box."""
+"""Bytes: ticket id or reference, session key, box."""
 
 
 @frozen(eq=False)
@@ -51,11 +51,17 @@ class WantFacts:
 
 @frozen(eq=False)
 class Decided:
-    """One want's result, for the reply, and the decision behind it, for the audit log."""
+    """One want's result, for the reply, and the facts behind it, for the audit log."""
 
     result: Granted | NotGranted
-    outcome: Grant | Denial
-    tid: bytes
+    code: str = ""
+    tid: bytes = b""
+    rule_ids: tuple[int, ...] = ()
+
+    @classmethod
+    def refused(cls, want: Want, code: str, ref: bytes, *, retry_s: int = 0) -> Self:
+        """A refusal of one want."""
+        return cls(NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref), code)
 
 
 def check_caller(
@@ -87,22 +93,19 @@ def decide_want(
     *,
     now: Timestamp,
     entropy: bytes,
-    ref: bytes,
 ) -> Decided:
-    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes, `ref` 8 for a refusal."""
+    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes."""
     tid = entropy[:16]
     remaining_s = tgt.exp - seconds_of(now)
     outcome = _outcome(want, facts, client, realm, remaining_s)
     if isinstance(outcome, Denial) or facts.target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
-        refused = NotGranted(target=want.target, reason=reason_for(code), ref=ref)
-        return Decided(refused, outcome, b"")
+        return Decided.refused(want, code, tid[:8])
     if want.kind == Kind.JWT:
-        return Decided(
-            _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, tid=tid), outcome, tid
-        )
-    granted = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
-    return Decided(granted, outcome, tid)
+        result = _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, tid=tid)
+    else:
+        result = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
+    return Decided(result, "", tid, outcome.rule_ids)
 
 
 def _outcome(want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int) -> Grant | Denial:

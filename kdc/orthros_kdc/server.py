@@ -1,0 +1,205 @@
+"""The listeners: frames in, frames out, in order; deadlines, caps and a drain.
+
+Thin and dumb: knows streams and peers, not what a message says.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from orthros_kdc.config import LimitSettings
+from orthros_protocol import FrameReader, Misconfigured, PeerMisbehaved, frame
+
+__all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_listener"]
+
+_CHUNK_BYTES: Final = 16 * 1024
+_UCRED = struct.Struct("3i")
+_log = structlog.get_logger(__name__)
+
+
+@frozen
+class Answer:
+    """A reply, and whether its sender has proven a key."""
+
+    message: bytes
+    authenticated: bool
+
+
+Handler = Callable[[bytes, str], Awaitable[Answer]]
+"""From a request and its source to the answer. Never raises for what the request says."""
+
+
+@define(eq=False)
+class _Connection:
+    source: str
+    opened_at: float
+    authenticated: bool = False
+    begun_at: float | None = None
+    reading: trio.CancelScope = field(factory=trio.CancelScope)
+
+
+class Server:
+    """Serves one handler on any number of listeners.
+
+    `limits` may be replaced while it serves; new connections and reads follow.
+    """
+
+    def __init__(self, handler: Handler, limits: LimitSettings) -> None:
+        self._handler = handler
+        self.limits = limits
+        self._connections: set[_Connection] = set()
+        self._strangers = 0
+        self._draining = False
+        self._accepting = trio.CancelScope()
+        self.turned_away = 0
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Serves until cancelled; after `drain`, returns when the last connection has got its answers."""
+        async with trio.open_nursery() as nursery:
+            with self._accepting:
+                await trio.serve_listeners(self.serve_stream, list(listeners), handler_nursery=nursery)
+
+    def drain(self) -> None:
+        """Accepts and reads no more: every connection gets the answers to what it has sent, then ends."""
+        self._draining = True
+        self._accepting.cancel()
+        for connection in self._connections:
+            connection.reading.cancel()
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
+        async with stream:
+            limits = self.limits
+            crowded = len(self._connections) >= limits.max_connections
+            if self._draining or crowded or self._strangers >= limits.max_unauthenticated_connections:
+                self.turned_away += 1
+                return
+            connection = _Connection(_source_of(stream), trio.current_time())
+            self._connections.add(connection)
+            self._strangers += 1
+            try:
+                await self._converse(stream, connection)
+            except PeerMisbehaved as error:
+                _log.info("connection dropped", source=connection.source, code=error.code, detail=error.detail)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                _log.debug("connection lost", source=connection.source)
+            except Exception:  # noqa: BLE001  # logged with its traceback
+                # One connection's trouble must not end the others'.
+                _log.exception("connection failed", source=connection.source)
+            finally:
+                self._connections.discard(connection)
+                self._strangers -= not connection.authenticated
+
+    async def _converse(self, stream: trio.abc.Stream, connection: _Connection) -> None:
+        reader = FrameReader(self.limits.max_frame)
+        while not self._draining:
+            data = await self._receive(stream, connection)
+            if data is None:
+                return
+            if not data:
+                reader.end()
+                return
+            reader.feed(data)
+            answers = []
+            for message in reader.messages():
+                answer = await self._handler(message, connection.source)
+                if answer.authenticated and not connection.authenticated:
+                    connection.authenticated = True
+                    self._strangers -= 1
+                answers.append(frame(answer.message))
+            if not reader.pending_bytes:
+                connection.begun_at = None
+            elif answers or connection.begun_at is None:
+                connection.begun_at = trio.current_time()
+            if answers:
+                with trio.fail_after(self.limits.read_deadline_s):
+                    await stream.send_all(b"".join(answers))
+
+    async def _receive(self, stream: trio.abc.Stream, connection: _Connection) -> bytes | None:
+        """The next bytes, empty at the end of the stream, None at a deadline or when draining."""
+        limits = self.limits
+        # A message must arrive whole within its deadline, however many small pieces it comes in.
+        deadline = trio.current_time() + limits.idle_deadline_s
+        if not connection.authenticated:
+            deadline = connection.opened_at + limits.read_deadline_s
+        elif connection.begun_at is not None:
+            deadline = connection.begun_at + limits.read_deadline_s
+        with trio.CancelScope(deadline=deadline) as connection.reading:
+            return bytes(await stream.receive_some(_CHUNK_BYTES))
+        return None
+
+
+def _source_of(stream: trio.abc.Stream) -> str:
+    """Whom to charge: the text of an IP address, or `uid:N` for a local process."""
+    sock = getattr(stream, "socket", None)
+    if sock is None:
+        return "memory"
+    if sock.family == socket.AF_UNIX:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        return f"uid:{_UCRED.unpack(credentials)[1]}"
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return "gone"
+
+
+async def open_tcp_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listeners on every address of `host`. Raises Misconfigured `config-invalid` when one cannot be had."""
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise Misconfigured("config-invalid", f"listen.tcp {host}:{port}: {error.strerror or error}") from None
+
+
+def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
+    """A listener at `path`, which only a dead socket may occupy.
+
+    Raises Misconfigured `config-invalid` when something else, or a living server, is there.
+    """
+    _clear_dead_socket(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Bound under a private name first: nobody can connect before the mode is right.
+        draft = f"{path}.{os.getpid()}.new"
+        sock.bind(draft)
+        os.chmod(draft, mode)
+        sock.listen(1024)
+        os.rename(draft, path)
+    except OSError as error:
+        sock.close()
+        raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror or error}") from None
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _clear_dead_socket(path: str) -> None:
+    try:
+        occupied = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror}") from None
+    if not stat.S_ISSOCK(occupied.st_mode):
+        raise Misconfigured("config-invalid", f"listen.unix {path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as error:
+            raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror}") from None
+    raise Misconfigured("config-invalid", f"listen.unix {path}: another server listens there")

@@ -1,0 +1,355 @@
+"""One request in, one answer out: gather facts, decide, issue, record, in that order.
+
+The async shell around the pure decisions of `issuing/`; knows no streams. Whatever a message says, the
+answer is a reply, a sealed error, or one opaque NAK whose reference finds the reason in the audit log.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from attrs import frozen
+
+from orthros_kdc.audit.events import (
+    AsIssued,
+    AsRefused,
+    Event,
+    RequestRejected,
+    RequestReplayed,
+    TgsIssued,
+    TgsRefused,
+)
+from orthros_kdc.issuing.as_exchange import AS_ENTROPY, issue_initial_ticket
+from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, check_caller, decide_want
+from orthros_kdc.ratelimit import TokenBuckets, source_key
+from orthros_kdc.realm_view import ClientView, RealmFacts, RealmView
+from orthros_kdc.server import Answer
+from orthros_protocol import (
+    AS_REQ,
+    TGS_REQ,
+    Admission,
+    Granted,
+    Malformed,
+    Misconfigured,
+    NotGranted,
+    OpenedTgt,
+    OrthrosError,
+    PeerMisbehaved,
+    Refused,
+    ReplaySet,
+    Signed,
+    TgsRequest,
+    Timestamp,
+    Unavailable,
+    UnverifiedTgsRequest,
+    Want,
+    build_nak,
+    open_tgt,
+    parse_as_request,
+    parse_signed,
+    parse_tgs_request,
+    reason_for,
+    seal_as_error,
+    seal_tgs_error,
+    seal_tgs_reply,
+    verify_as_request,
+    verify_tgs_request,
+)
+from orthros_protocol.derivation import digest, mac
+from orthros_protocol.limits import KDC_SKEW_MS
+from orthros_protocol.sealing import ENTROPY_BYTES
+
+__all__ = ["KdcService"]
+
+_REF_BYTES: Final = 8
+_OPENED_TGTS: Final = 8192
+_NOT_GRANTED_COSTS_EXTRA: Final = 9
+_DECOY_KEY: Final = bytes(32)
+_log = structlog.get_logger(__name__)
+
+
+class KdcService:
+    """Answers AS and TGS requests of one realm.
+
+    `record` takes audit events and raises Unavailable when it cannot keep them: then nothing is issued.
+    """
+
+    def __init__(
+        self,
+        view: RealmView,
+        record: Callable[[Event], None],
+        *,
+        kdc_id: str,
+        clock: Callable[[], Timestamp],
+        monotonic: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        sources: TokenBuckets,
+        principals: TokenBuckets,
+    ) -> None:
+        self._view = view
+        self._record = record
+        self._kdc_id = kdc_id
+        self._clock = clock
+        self._monotonic = monotonic
+        self._entropy = entropy
+        self._sources = sources
+        self._principals = principals
+        self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
+        # Replays are harmless here, since a reply opens only for the first asker; they are charged and reported.
+        self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS)
+
+    async def answer(self, message: bytes, source: str) -> Answer:
+        """The answer to one message from `source` (see `server.py`). Never raises for what a peer does."""
+        now = self._clock()
+        if self._sources.charge(source_key(source), 1, self._monotonic()):
+            return self._nak(Refused("rate-limited"), source, now)
+        try:
+            signed = parse_signed(message)
+            if signed.kind == AS_REQ:
+                return await self._answer_as(signed, source, now)
+            if signed.kind == TGS_REQ:
+                return await self._answer_tgs(signed, source, now)
+            raise Malformed(f"messages of kind {signed.kind} are not served here")
+        except OrthrosError as error:
+            return self._nak(error, source, now)
+
+    def _nak(self, error: OrthrosError, source: str, now: Timestamp) -> Answer:
+        ref = self._entropy(_REF_BYTES)
+        try:
+            self._record(
+                RequestRejected(
+                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref.hex()
+                )
+            )
+        except Unavailable:
+            _log.warning("rejected without an audit record", source=source, code=error.code)
+        if isinstance(error, (Misconfigured, Unavailable)):
+            _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
+        return Answer(build_nak(ref), authenticated=False)
+
+    # The initial exchange
+
+    async def _answer_as(self, signed: Signed, source: str, now: Timestamp) -> Answer:
+        realm = await self._view.realm()
+        unverified = parse_as_request(signed)
+        login = await self._view.login(unverified.kid) if unverified.realm == realm.record.realm else None
+        if login is None:
+            # The same work as for a known key, so that timing tells nobody which keys exist.
+            mac(_DECOY_KEY, "as-req", signed.body)
+            raise PeerMisbehaved("unknown-key", f"realm {unverified.realm} kid {unverified.kid.hex()}")
+        request = verify_as_request(unverified, login.key)
+        client = login.principal.name
+        try:
+            self._charge(client, 1)
+            self._report_replay(request.replay_tag, request.ts, now, client=client, source=source)
+            issued = issue_initial_ticket(
+                request,
+                unverified,
+                login,
+                realm,
+                kdc_id=self._kdc_id,
+                now=now,
+                entropy=self._entropy(AS_ENTROPY),
+            )
+            self._record(
+                AsIssued(
+                    at=now,
+                    kdc_id=self._kdc_id,
+                    source=source,
+                    client=client,
+                    service=issued.service,
+                    kvno=login.key.kvno,
+                    ttl_s=issued.ttl_s,
+                    tid=issued.tid.hex(),
+                    txn=issued.txn.hex(),
+                )
+            )
+            return Answer(issued.reply, authenticated=True)
+        except OrthrosError as error:
+            refusal = _sealable(error)
+            self._record_refusal(
+                AsRefused(
+                    at=now,
+                    kdc_id=self._kdc_id,
+                    source=source,
+                    client=client,
+                    service=unverified.service,
+                    code=refusal.code,
+                    detail=error.detail,
+                    ref=self._entropy(_REF_BYTES).hex(),
+                )
+            )
+            reply = seal_as_error(
+                request,
+                refusal.code,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+                retry_s=refusal.retry_s,
+                detail=refusal.detail,
+            )
+            return Answer(reply, authenticated=True)
+
+    # The ticket-granting exchange
+
+    async def _answer_tgs(self, signed: Signed, source: str, now: Timestamp) -> Answer:
+        realm = await self._view.realm()
+        unverified = parse_tgs_request(signed)
+        request = verify_tgs_request(unverified, self._open_tgt(unverified, realm))
+        tgt = request.tgt.ticket
+        client = await self._view.client(tgt.client_uid)
+        try:
+            caller = check_caller(request, unverified, client, now)
+            self._charge(caller.principal.name, 1)
+            self._report_replay(request.replay_tag, request.ts, now, client=caller.principal.name, source=source)
+            results = await self._decide_all(request, caller, realm, source, now)
+            reply = seal_tgs_reply(
+                request,
+                results,
+                kdc_id=self._kdc_id,
+                policy_seq=realm.policy.seq,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+            )
+            return Answer(reply, authenticated=True)
+        except OrthrosError as error:
+            refusal = _sealable(error)
+            self._record_refusal(
+                TgsRefused(
+                    at=now,
+                    kdc_id=self._kdc_id,
+                    source=source,
+                    client=tgt.client.name,
+                    target="",
+                    code=refusal.code,
+                    detail=error.detail,
+                    ref=self._entropy(_REF_BYTES).hex(),
+                    txn=tgt.txn.hex(),
+                )
+            )
+            reply = seal_tgs_error(
+                request,
+                refusal.code,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+                retry_s=refusal.retry_s,
+                detail=refusal.detail,
+            )
+            return Answer(reply, authenticated=True)
+
+    def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
+        """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
+        if request.tgt_caveats:
+            return open_tgt(request.tgt, request.tgt_caveats, realm.keys.tgt_keys, realm.keys.mac_keys)
+        name = (self._view.generation, digest(request.tgt))
+        opened = self._opened.get(name)
+        if opened is None:
+            opened = open_tgt(request.tgt, b"", realm.keys.tgt_keys, realm.keys.mac_keys)
+            self._opened[name] = opened
+            if len(self._opened) > _OPENED_TGTS:
+                self._opened.popitem(last=False)
+        else:
+            self._opened.move_to_end(name)
+        return opened
+
+    async def _decide_all(
+        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, source: str, now: Timestamp
+    ) -> list[Granted | NotGranted]:
+        name = caller.principal.name
+        results: list[Granted | NotGranted] = []
+        for position, want in enumerate(request.wants):
+            # The first want is paid for already; the bucket counts targets.
+            wait_s = self._principals.charge(name, 1, self._monotonic()) if position else 0
+            if wait_s:
+                decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=wait_s)
+            else:
+                decided = decide_want(
+                    want,
+                    await self._gather(want, name, realm),
+                    request.tgt.ticket,
+                    caller,
+                    realm,
+                    now=now,
+                    entropy=self._entropy(ENTROPY_PER_WANT),
+                )
+            if decided.code == "not-granted":
+                self._principals.charge(name, _NOT_GRANTED_COSTS_EXTRA, self._monotonic())
+            self._record(self._event_of(decided, request, name, source, now))
+            results.append(decided.result)
+        return results
+
+    async def _gather(self, want: Want, client: str, realm: RealmFacts) -> WantFacts:
+        """Policy before existence: without a rule the target's row is never read."""
+        rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
+        return WantFacts(rules, await self._view.target(want.target.name) if rules else None)
+
+    def _event_of(self, decided: Decided, request: TgsRequest, client: str, source: str, now: Timestamp) -> Event:
+        result, tgt = decided.result, request.tgt.ticket
+        if isinstance(result, NotGranted):
+            return TgsRefused(
+                at=now,
+                kdc_id=self._kdc_id,
+                source=source,
+                client=client,
+                target=str(result.target),
+                code=result.reason.name,
+                detail="",
+                ref=result.ref.hex(),
+                txn=tgt.txn.hex(),
+            )
+        return TgsIssued(
+            at=now,
+            kdc_id=self._kdc_id,
+            source=source,
+            client=client,
+            target=result.target.name,
+            kind="ticket" if result.session_key is not None else "jwt",
+            kvno=result.kvno,
+            scopes=result.scopes,
+            ttl_s=result.ttl_s,
+            rules=decided.rule_ids,
+            notes=tuple(note.to_items() for note in result.notes),
+            tid=decided.tid.hex(),
+            txn=tgt.txn.hex(),
+        )
+
+    # Shared
+
+    def _charge(self, client: str, cost: int) -> None:
+        wait_s = self._principals.charge(client, cost, self._monotonic())
+        if wait_s:
+            raise _RateLimited(wait_s)
+
+    def _report_replay(self, tag: bytes, ts: Timestamp, now: Timestamp, *, client: str, source: str) -> None:
+        if self._seen.admit(tag, ts, now, client) is Admission.SEEN:
+            self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client))
+
+    def _record_refusal(self, event: Event) -> None:
+        """A refusal gives nothing away, so it leaves even when the audit log cannot take it."""
+        try:
+            self._record(event)
+        except Unavailable:
+            _log.warning("refused without an audit record", event_class=type(event).__name__)
+
+
+class _RateLimited(Refused):
+    def __init__(self, retry_s: int) -> None:
+        super().__init__("rate-limited")
+        self.retry_s = retry_s
+
+
+@frozen
+class _Sealable:
+    code: str
+    detail: str
+    retry_s: int
+
+
+def _sealable(error: OrthrosError) -> _Sealable:
+    """What the caller may learn: refusals as they are, troubles of the KDC only as such."""
+    if isinstance(error, Refused) and reason_for(error.code).number:
+        return _Sealable(error.code, error.detail, getattr(error, "retry_s", 0))
+    _log.error("request failed", code=error.code, detail=error.detail)
+    return _Sealable("kdc-fault", "", 1)
