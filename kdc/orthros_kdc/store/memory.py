@@ -323,6 +323,7 @@ class MemoryStore:
         self._closed = False
 
     def peek_generation(self) -> int:
+        self._require_open()
         return self._state.seq
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
@@ -347,5 +348,8 @@ class MemoryStore:
     async def _checkpoint(self) -> None:
         # The only point at which cancellation can strike: afterwards the change happens whole.
         await trio.lowlevel.checkpoint()
+        self._require_open()
+
+    def _require_open(self) -> None:
         if self._closed:
             raise LocalMisuse("wrong-state", "the store is closed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "NEWEST", "migrate"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate", "newest"]
 
 APPLICATION_ID: Final = 0x4F727468  # "Orth"
 
@@ -107,12 +107,16 @@ _FIRST: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final = (_FIRST,)
-NEWEST: Final = len(MIGRATIONS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 
-def migrate(connection: sqlite3.Connection, *, until: int = NEWEST) -> None:
-    """Brings the database up to version `until`. Safe when several processes do it at once.
+def newest() -> int:
+    """The version that `migrate` leads to."""
+    return len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings the database up to the newest version. Safe when several processes do it at once.
 
     The connection is in autocommit mode; each step happens whole or not at all.
     """
@@ -121,7 +125,7 @@ def migrate(connection: sqlite3.Connection, *, until: int = NEWEST) -> None:
         try:
             # Read inside the transaction: another process may have been faster.
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version >= until:
+            if version >= newest():
                 connection.execute("ROLLBACK")
                 return
             for statement in MIGRATIONS[version]:

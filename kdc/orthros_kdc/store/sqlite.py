@@ -24,7 +24,7 @@ from urllib.parse import quote
 import trio
 
 from orthros_kdc.store.base import Transaction
-from orthros_kdc.store.migrations import APPLICATION_ID, NEWEST, migrate
+from orthros_kdc.store.migrations import APPLICATION_ID, migrate, newest
 from orthros_kdc.store.sqlite_rows import SqliteRows
 from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
 
@@ -75,8 +75,8 @@ def _check_header(path: Path) -> None:
 def _check_version(path: Path, version: int, application: int) -> None:
     if application != APPLICATION_ID or version == 0:
         raise Misconfigured("database-invalid", f"{path} belongs to another application")
-    if version > NEWEST:
-        raise Misconfigured("database-newer", f"{path} has version {version}, this program knows up to {NEWEST}")
+    if version > newest():
+        raise Misconfigured("database-newer", f"{path} has version {version}, this program knows up to {newest()}")
 
 
 def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
@@ -170,7 +170,7 @@ class SqliteStore:
         _check_version(self._path, version, application)
         # Stored in the file since `create`; a copy restored from a backup may have lost it.
         self._writer.execute("PRAGMA journal_mode = WAL").fetchall()
-        if version < NEWEST:
+        if version < newest():
             migrate(self._writer)
             # Into the file itself, so that an older program sees the version before it touches anything.
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -182,8 +182,7 @@ class SqliteStore:
 
     def peek_generation(self) -> int:
         """See the module's documentation; call it on the event loop's thread only."""
-        if self._closed:
-            raise LocalMisuse("wrong-state", "the store is closed")
+        self._require_open()
         try:
             with _typed_errors(self._path):
                 ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
@@ -217,7 +216,6 @@ class SqliteStore:
         return await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
 
     def _run(self, connection: sqlite3.Connection, begin: str, work: Callable[[Transaction], T]) -> T:
-        self._require_open()
         connection.execute(begin)
         try:
             seq_after = None
@@ -246,6 +244,7 @@ class SqliteStore:
             return
         self._closed = True
         with trio.CancelScope(shield=True):
+            # Work that was accepted before comes first: the limiters are fair.
             for _ in range(_READERS):
                 await self._some_readers.acquire_on_behalf_of(object())
             async with self._one_writer:
