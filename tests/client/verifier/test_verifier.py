@@ -1,0 +1,398 @@
+"""The verifier as a service embeds it: offline, burning what it has seen, silent about nothing it refuses."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from orthros_client.verifier import ReplayLease, Verifier
+from orthros_protocol import (
+    SAFE,
+    USE_RAW,
+    AssertedUser,
+    LocalMisuse,
+    Misconfigured,
+    PeerMisbehaved,
+    PendingAp,
+    Refused,
+    ReplaySet,
+    TargetRefusal,
+    bind_raw,
+    build_ap_request,
+    open_ap_reply,
+)
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket
+
+ENDPOINT = "orders/submit"
+
+
+@define(eq=False)
+class Scene:
+    """A client `billing`, a service `orders`, and one clock for wall and monotonic time."""
+
+    realm: InMemoryRealm = field(factory=InMemoryRealm)
+    wall_ahead_ms: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("billing", "orders", "payroll"):
+            self.realm.add(name)
+
+    def verifier(self, service: str = "orders", **options: object) -> Verifier:
+        return Verifier(
+            self.realm.keytab(service).verify_only(),
+            clock=self.realm.clock.now,
+            monotonic_ms=lambda: self.realm.clock.now() - self.wall_ahead_ms,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def ticket(self, *scopes: str, **changes: object) -> IssuedTicket:
+        return self.realm.issue("billing", "orders", scopes=scopes, **changes)  # type: ignore[arg-type]
+
+    def request(
+        self,
+        ticket: IssuedTicket,
+        epoch: bytes | None = None,
+        *,
+        payload: bytes = b"",
+        ts_ahead_ms: int = 0,
+        flags: int = 0,
+        user: AssertedUser | None = None,
+    ) -> PendingAp:
+        return build_ap_request(
+            ticket.ticket,
+            ticket.pop_key,
+            use=USE_RAW,
+            bind=bind_raw(ENDPOINT, payload),
+            now=self.realm.clock.now() + ts_ahead_ms,  # type: ignore[arg-type]
+            nonce=self.realm.entropy(16),
+            epoch=epoch,
+            flags=flags,
+            user=user,
+        )
+
+    def step_wall_clock(self, seconds: int) -> None:
+        """Moves the wall clock only; the monotonic one stays."""
+        self.realm.clock.advance(seconds)
+        self.wall_ahead_ms += seconds * 1000
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def epoch_of(verifier: Verifier, scene: Scene, ticket: IssuedTicket) -> bytes:
+    """What a first contact learns."""
+    first = scene.request(ticket)
+    with pytest.raises(Refused, match="epoch-required") as refused:
+        verifier.accept(first.message, ENDPOINT)
+    assert refused.value.reply is not None
+    with pytest.raises(TargetRefusal) as learnt:
+        open_ap_reply(first, refused.value.reply)
+    return learnt.value.epoch
+
+
+def test_a_first_contact_learns_the_epoch_and_then_is_accepted(scene: Scene) -> None:
+    """K7: the reply proves the service to the caller."""
+    verifier, ticket = scene.verifier(), scene.ticket("read")
+    pending = scene.request(ticket, epoch_of(verifier, scene, ticket), payload=b"one book")
+    caller = verifier.accept(pending.message, ENDPOINT, b"one book")
+    assert str(caller.client) == "billing@test.realm"
+    assert caller.scopes == {"read"}
+    assert caller.expires_at == ticket.exp
+    assert (caller.subject, caller.user, caller.chain) == (None, None, ())
+    assert open_ap_reply(pending, caller.reply).target_time == scene.realm.clock.now()
+
+
+def test_require_names_the_missing_scope_to_both_sides(scene: Scene) -> None:
+    """L19: scopes travel in the ticket and are demanded by the handler."""
+    verifier, ticket = scene.verifier(), scene.ticket("read")
+    pending = scene.request(ticket, epoch_of(verifier, scene, ticket))
+    caller = verifier.accept(pending.message, ENDPOINT)
+    caller.require("read")
+    with pytest.raises(Refused, match="insufficient-scope") as refused:
+        caller.require("write")
+    assert refused.value.reply is not None
+    with pytest.raises(TargetRefusal, match="insufficient-scope"):
+        open_ap_reply(pending, refused.value.reply)
+
+
+def test_a_request_runs_once_in_a_process(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
+    verifier.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="replayed"):
+        verifier.accept(request, ENDPOINT)
+
+
+def test_a_captured_request_is_dead_on_another_worker_and_after_a_restart(scene: Scene) -> None:
+    """B8: replay safety for replicas without a shared store."""
+    first, second, ticket = scene.verifier(), scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(first, scene, ticket)).message
+    first.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="epoch-required"):
+        second.accept(request, ENDPOINT)
+
+
+def test_one_hundred_threads_present_the_same_request_and_one_is_accepted(scene: Scene) -> None:
+    """K10: atomic, also from threads."""
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
+    verdicts: list[str] = []
+    start = threading.Barrier(100)
+
+    def present() -> None:
+        start.wait()
+        try:
+            verifier.accept(request, ENDPOINT)
+            verdicts.append("accepted")
+        except Refused as refusal:
+            verdicts.append(refusal.code)
+
+    threads = [threading.Thread(target=present) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(verdicts) == ["accepted"] + ["replayed"] * 99
+
+
+def test_a_forked_child_has_an_epoch_of_its_own(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
+    verifier.accept(request, ENDPOINT)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            verifier.accept(request, ENDPOINT)
+            verdict = "accepted"
+        except Refused as refusal:
+            verdict = refusal.code
+        os.write(write, verdict.encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == b"epoch-required"
+
+
+def test_a_backward_clock_step_ends_the_epoch(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
+    verifier.accept(request, ENDPOINT)
+    scene.step_wall_clock(-10)
+    with pytest.raises(Refused, match=r"epoch-required|clock-skew"):
+        verifier.accept(request, ENDPOINT)
+    again = scene.request(ticket, epoch_of(verifier, scene, ticket))
+    assert verifier.accept(again.message, ENDPOINT).client == ticket.client
+
+
+def test_a_forward_glitch_heals(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    epoch_of(verifier, scene, ticket)
+    scene.step_wall_clock(86_400)
+    with pytest.raises(Refused, match="clock-skew"):
+        verifier.accept(scene.request(ticket, ts_ahead_ms=-86_400_000).message, ENDPOINT)
+    scene.step_wall_clock(-86_400)
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
+    assert verifier.accept(request, ENDPOINT).client == ticket.client
+
+
+@pytest.mark.parametrize("ahead_ms", [-60_001, 5_001])
+def test_the_window_has_two_sides(scene: Scene, ahead_ms: int) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    epoch = epoch_of(verifier, scene, ticket)
+    with pytest.raises(Refused, match="clock-skew"):
+        verifier.accept(scene.request(ticket, epoch, ts_ahead_ms=ahead_ms).message, ENDPOINT)
+
+
+def test_a_request_refused_as_too_early_stays_refused_when_its_time_comes(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket), ts_ahead_ms=6_000).message
+    with pytest.raises(Refused, match="clock-skew"):
+        verifier.accept(request, ENDPOINT)
+    scene.realm.clock.advance(6)
+    with pytest.raises(Refused, match="replayed"):
+        verifier.accept(request, ENDPOINT)
+
+
+@pytest.mark.parametrize(("endpoint", "payload"), [("orders/cancel", b"one"), (ENDPOINT, b"two"), (ENDPOINT, b"")])
+def test_a_request_is_bound_to_endpoint_and_payload(scene: Scene, endpoint: str, payload: bytes) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    request = scene.request(ticket, epoch_of(verifier, scene, ticket), payload=b"one").message
+    with pytest.raises(Refused, match="wrong-binding"):
+        verifier.accept(request, endpoint, payload)
+
+
+def test_another_service_cannot_open_the_ticket(scene: Scene) -> None:
+    with pytest.raises(PeerMisbehaved, match="unknown-key") as refused:
+        scene.verifier("payroll").accept(scene.request(scene.ticket()).message, ENDPOINT)
+    assert "payroll@test.realm holds kvno 1" in str(refused.value)
+    assert refused.value.reply is None
+
+
+def test_an_opened_ticket_is_still_judged_at_every_call(scene: Scene) -> None:
+    """The LRU saves opening the box, never a verdict."""
+    verifier, ticket = scene.verifier(), scene.ticket(lifetime_s=60)
+    epoch = epoch_of(verifier, scene, ticket)
+    verifier.accept(scene.request(ticket, epoch).message, ENDPOINT)
+    scene.realm.clock.advance(60)
+    with pytest.raises(Refused, match="ticket-expired"):
+        verifier.accept(scene.request(ticket, epoch, ts_ahead_ms=-1000).message, ENDPOINT)
+
+
+def test_the_opened_ticket_cache_is_bounded_and_correct_beyond_its_bound(scene: Scene) -> None:
+    """L21: bounded state."""
+    verifier = scene.verifier(opened_capacity=2)
+    tickets = [scene.ticket("read") for _ in range(5)]
+    epoch = epoch_of(verifier, scene, tickets[0])
+    for ticket in tickets * 2:
+        assert verifier.accept(scene.request(ticket, epoch).message, ENDPOINT).scopes == {"read"}
+    assert len(verifier._opened) <= 2
+
+
+def test_one_client_cannot_use_up_the_replay_set_of_another(scene: Scene) -> None:
+    verifier = scene.verifier(replay_capacity=10, replay_per_client=3)
+    mine, theirs = scene.ticket(), scene.realm.issue("payroll", "orders")
+    epoch = epoch_of(verifier, scene, mine)
+    for _ in range(2):
+        verifier.accept(scene.request(mine, epoch).message, ENDPOINT)
+    with pytest.raises(Refused, match="busy"):
+        verifier.accept(scene.request(mine, epoch).message, ENDPOINT)
+    assert verifier.accept(scene.request(theirs, epoch).message, ENDPOINT).client == theirs.client
+
+
+def test_a_named_user_is_refused_unless_the_handler_opts_in_and_the_scope_is_there(scene: Scene) -> None:
+    verifier, plain, gateway = scene.verifier(), scene.ticket(), scene.ticket("assert-user")
+    epoch, user = epoch_of(verifier, scene, plain), AssertedUser("alice", 2)
+    with pytest.raises(Refused, match="user-not-accepted"):
+        verifier.accept(scene.request(gateway, epoch, user=user).message, ENDPOINT)
+    with pytest.raises(Refused, match="user-not-accepted"):
+        verifier.accept(scene.request(plain, epoch, user=user).message, ENDPOINT, accept_user=True)
+    caller = verifier.accept(scene.request(gateway, epoch, user=user).message, ENDPOINT, accept_user=True)
+    assert caller.user == user
+
+
+def test_a_life_over_the_maximum_is_refused(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(max_ticket_life_s=600), scene.ticket(lifetime_s=601)
+    with pytest.raises(Refused, match="ticket-times-invalid"):
+        verifier.accept(scene.request(ticket).message, ENDPOINT)
+
+
+def test_safe_requests_may_pass_without_an_epoch_once_per_instance(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(at_most_once_per_instance=True), scene.ticket()
+    request = scene.request(ticket, flags=SAFE).message
+    verifier.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="replayed"):
+        verifier.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="epoch-required"):
+        verifier.accept(scene.request(ticket).message, ENDPOINT)
+
+
+def test_a_shared_replay_cache_serves_two_workers_without_epochs(scene: Scene) -> None:
+    shared = ReplaySet()
+    first, second, ticket = (
+        scene.verifier(shared_replay_cache=shared),
+        scene.verifier(shared_replay_cache=shared),
+        scene.ticket(),
+    )
+    request = scene.request(ticket).message
+    first.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="replayed"):
+        second.accept(request, ENDPOINT)
+
+
+def test_after_a_backward_step_the_opt_outs_want_epochs_until_the_old_mark_has_passed(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(at_most_once_per_instance=True), scene.ticket()
+    request = scene.request(ticket, flags=SAFE).message
+    verifier.accept(request, ENDPOINT)
+    scene.step_wall_clock(-10)
+    with pytest.raises(Refused, match=r"clock-skew|epoch-required"):
+        verifier.accept(request, ENDPOINT)
+    with pytest.raises(Refused, match="epoch-required"):
+        verifier.accept(scene.request(ticket, flags=SAFE).message, ENDPOINT)
+    scene.realm.clock.advance(16)
+    verifier.accept(scene.request(ticket, flags=SAFE).message, ENDPOINT)
+
+
+def test_a_lease_lets_one_process_do_without_epochs_across_restarts(scene: Scene, tmp_path: Path) -> None:
+    """K10: kill and restart accepts no replay."""
+    lease, ticket = tmp_path / "orders.lease", scene.ticket()
+    first = scene.verifier(single_process_lease=lease)
+    scene.realm.clock.advance(6)
+    request = scene.request(ticket).message
+    first.accept(request, ENDPOINT)
+    with pytest.raises(Misconfigured, match="conflict"):
+        scene.verifier(single_process_lease=lease)
+    assert first._lease is not None
+    first._lease.close()  # as the end of the process would
+    second = scene.verifier(single_process_lease=lease)
+    with pytest.raises(Refused, match="epoch-required"):
+        second.accept(request, ENDPOINT)
+    scene.realm.clock.advance(40)
+    second.accept(scene.request(ticket).message, ENDPOINT)
+    second._lease.close()  # type: ignore[union-attr]
+
+
+def test_the_bound_is_on_disk_before_it_is_used(scene: Scene, tmp_path: Path) -> None:
+    path, now = tmp_path / "a.lease", scene.realm.clock.now()
+    lease = ReplayLease(path, now)
+    assert not lease.covers(now)
+    later = now + 10_000
+    assert lease.covers(later)  # type: ignore[arg-type]
+    lease.close()
+    reopened = ReplayLease(path, now)
+    assert not reopened.covers(later)  # type: ignore[arg-type]
+    reopened.close()
+
+
+@pytest.mark.parametrize("content", [b"x", b"\x92\x02\x05", b"\x92\x01\x05\x00"])
+def test_a_damaged_lease_is_refused(scene: Scene, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.lease"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(Misconfigured, match="file-unreadable"):
+        ReplayLease(path, scene.realm.clock.now())
+    assert path.read_bytes() == content
+
+
+def test_contradicting_options_are_refused(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(LocalMisuse, match="several"):
+        scene.verifier(single_process_lease=tmp_path / "l", shared_replay_cache=ReplaySet())
+    with pytest.raises(LocalMisuse, match="max_ticket_life_s"):
+        scene.verifier(max_ticket_life_s=0)
+    with pytest.raises(LocalMisuse, match="capacities"):
+        scene.verifier(replay_capacity=0)
+
+
+def test_the_key_comes_from_a_file_or_from_the_environment(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keytab = scene.realm.keytab("orders").verify_only()
+    keytab.save(tmp_path / "orders.key")
+    assert str(Verifier.from_file(tmp_path / "orders.key").principal) == "orders@test.realm"
+    monkeypatch.delenv("ORTHROS_KEY", raising=False)
+    monkeypatch.delenv("ORTHROS_KEY_FILE", raising=False)
+    with pytest.raises(Misconfigured, match="key-missing"):
+        Verifier.from_environment()
+    monkeypatch.setenv("ORTHROS_KEY", keytab.to_text())
+    assert str(Verifier.from_environment().principal) == "orders@test.realm"
+    monkeypatch.setenv("ORTHROS_KEY_FILE", str(tmp_path / "orders.key"))
+    with pytest.raises(Misconfigured, match="key-missing"):
+        Verifier.from_environment()
+    monkeypatch.delenv("ORTHROS_KEY")
+    assert str(Verifier.from_environment().principal) == "orders@test.realm"
+
+
+def test_nothing_that_a_handler_holds_shows_a_key(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket("read")
+    caller = verifier.accept(scene.request(ticket, epoch_of(verifier, scene, ticket)).message, ENDPOINT)
+    shown = repr((verifier, caller, ticket, CountingEntropy()))
+    for secret in (ticket.session_key, ticket.pop_key, scene.realm.root("orders").material):
+        assert secret.hex() not in shown
+        assert repr(secret)[2:-1] not in shown
