@@ -1,0 +1,81 @@
+"""A realm with an administrator, on every store, and an audit trail that can be looked at."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from orthros_kdc.admin import EVENTS, Admin, Fact, realm
+from orthros_kdc.store.base import AuditAnchor, Store, Transaction
+from orthros_kdc.store.master_key import MasterKey
+from orthros_kdc.store.memory import MemoryStore
+from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.vault import Vault
+from orthros_protocol import Timestamp
+
+NOW = 1_800_000_000
+
+
+class Clock:
+    """A wall clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = NOW
+
+    def __call__(self) -> Timestamp:
+        return Timestamp(self.seconds * 1000)
+
+
+@define
+class Trail:
+    """An audit trail in memory that anchors itself in the store, as the real one does."""
+
+    events: list[tuple[str, dict[str, Fact]]] = field(factory=list)
+    broken: bool = False
+
+    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
+        if self.broken:
+            raise OSError("the audit disk is full")
+        assert event in EVENTS
+        self.events.append((event, facts))
+        tx.set_anchor(AuditAnchor(writer="test", seq=len(self.events), head="aa"))
+
+    @property
+    def names(self) -> list[str]:
+        return [event for event, _ in self.events]
+
+
+@pytest.fixture
+def trail() -> Trail:
+    return Trail()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    opened: Store = MemoryStore() if request.param == "memory" else SqliteStore.create(tmp_path / "realm.sqlite3")
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(realm="example.org", master=MasterKey(bytes(range(32)), number=1))
+
+
+@pytest.fixture
+def nobodys_realm(store: Store, vault: Vault, trail: Trail, clock: Clock) -> Admin:
+    """An administrator before `init`."""
+    return Admin(store=store, vault=vault, audit=trail, now_ms=clock, actor="ops/ada")
+
+
+@pytest.fixture
+async def admin(nobodys_realm: Admin, trail: Trail) -> Admin:
+    await realm.init(nobodys_realm)
+    trail.events.clear()
+    return nobodys_realm

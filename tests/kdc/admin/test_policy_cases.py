@@ -1,0 +1,125 @@
+"""Groups and rules as administrators handle them."""
+
+import pytest
+
+from orthros_kdc.admin import groups, principals, rules
+from orthros_protocol import Misconfigured
+
+
+@pytest.fixture
+async def admin(admin, trail):
+    for name in ("billing", "payroll"):
+        await principals.add(admin, name)
+    await groups.add(admin, "callers")
+    trail.events.clear()
+    return admin
+
+
+async def test_allowing_one_direction_allows_no_other(admin, trail):
+    """P6: directional, default deny."""
+    rule = await rules.allow(admin, "billing", "payroll", scopes=("write", "read"), max_ttl_s=60, jwt=True)
+    assert (str(rule.client), str(rule.target), rule.scopes) == ("billing", "payroll", ("read", "write"))
+    assert (rule.max_ttl_s, rule.jwt, rule.delegable) == (60, True, False)
+    assert await rules.listed(admin) == (rule,)
+    assert await rules.listed(admin, client="payroll") == ()
+    assert trail.names == ["rule.added"]
+
+
+async def test_the_same_rule_twice_already_exists_and_other_scopes_make_another(admin, trail):
+    first = await rules.allow(admin, "billing", "payroll", scopes=("read", "write"))
+    with pytest.raises(Misconfigured, match="already-exists"):
+        await rules.allow(admin, "billing", "payroll", scopes=("write", "read", "read"))
+    second = await rules.allow(admin, "billing", "payroll", scopes=("read",))
+    third = await rules.allow(admin, "billing", "payroll", scopes=("read",), delegable=True)
+    assert await rules.listed(admin) == (first, second, third)
+    assert trail.names == ["rule.added"] * 3
+
+
+async def test_denying_removes_the_rules_of_the_pair_with_one_event(admin, trail):
+    for scope in ("read", "write"):
+        await rules.allow(admin, "billing", "payroll", scopes=(scope,))
+    back = await rules.allow(admin, "payroll", "billing")
+    through = await rules.allow(admin, "group:callers", "payroll")
+    trail.events.clear()
+    gone = await rules.deny(admin, "billing", "payroll")
+    assert len(gone) == 2
+    assert await rules.listed(admin) == (back, through)
+    assert trail.names == ["rule.removed"]
+    with pytest.raises(Misconfigured, match="not-found"):
+        await rules.deny(admin, "billing", "payroll")
+
+
+async def test_one_rule_is_removed_by_its_number(admin, trail):
+    kept = await rules.allow(admin, "billing", "payroll", scopes=("read",))
+    gone = await rules.allow(admin, "billing", "payroll", scopes=("write",))
+    assert await rules.remove(admin, gone.rule_id) == gone
+    assert await rules.listed(admin) == (kept,)
+    with pytest.raises(Misconfigured, match="not-found"):
+        await rules.remove(admin, gone.rule_id)
+    assert trail.names == ["rule.added", "rule.added", "rule.removed"]
+
+
+async def test_rules_are_listed_by_either_side(admin):
+    by_group = await rules.allow(admin, "group:callers", "payroll")
+    direct = await rules.allow(admin, "billing", "payroll")
+    assert await rules.listed(admin, target="payroll") == (by_group, direct)
+    assert await rules.listed(admin, client="group:callers") == (by_group,)
+    assert await rules.listed(admin, client="billing", target="billing") == ()
+
+
+@pytest.mark.parametrize(
+    ("pair", "changes", "code"),
+    [
+        (("nobody", "payroll"), {}, "not-found"),
+        (("billing", "nobody"), {}, "not-found"),
+        (("callers", "payroll"), {}, "not-found"),
+        (("group:billing", "payroll"), {}, "not-found"),
+        (("billing", "kdc/tgt"), {}, "not-found"),
+        (("Billing", "payroll"), {}, "name-invalid"),
+        (("*", "payroll"), {}, "name-invalid"),
+        (("billing", "payroll"), {"scopes": ("*",)}, "scope-invalid"),
+        (("billing", "payroll"), {"scopes": tuple(f"s{n}" for n in range(33))}, "scope-invalid"),
+        (("billing", "payroll"), {"max_ttl_s": 0}, "value-invalid"),
+    ],
+)
+async def test_a_rule_that_cannot_be_is_refused_without_an_event(admin, trail, pair, changes, code):
+    with pytest.raises(Misconfigured, match=code):
+        await rules.allow(admin, *pair, **changes)
+    assert await rules.listed(admin) == ()
+    assert trail.names == []
+
+
+async def test_members_come_and_go(admin, trail):
+    await groups.add_member(admin, "callers", "billing")
+    await groups.add_member(admin, "callers", "payroll")
+    await groups.remove_member(admin, "callers", "billing")
+    assert await groups.show(admin, "callers") == {"payroll"}
+    assert trail.names == ["group.member-added", "group.member-added", "group.member-removed"]
+
+
+async def test_groups_are_listed_in_name_order(admin):
+    await groups.add(admin, "auditors")
+    assert list((await groups.listed(admin)).items()) == [("auditors", frozenset()), ("callers", frozenset())]
+
+
+async def test_deleting_a_group_says_what_went_along(admin, trail):
+    await groups.add_member(admin, "callers", "billing")
+    await rules.allow(admin, "group:callers", "payroll")
+    trail.events.clear()
+    await groups.delete(admin, "callers")
+    ((event, facts),) = trail.events
+    assert (event, facts["members"], facts["rules"]) == ("group.deleted", 1, 1)
+    assert await rules.listed(admin) == ()
+
+
+async def test_group_mistakes_are_typed_and_leave_no_event(admin, trail):
+    with pytest.raises(Misconfigured, match="already-exists"):
+        await groups.add(admin, "callers")
+    for look in (groups.show, groups.delete):
+        with pytest.raises(Misconfigured, match="not-found"):
+            await look(admin, "nobody")
+    for move in (groups.add_member, groups.remove_member):
+        for group, principal in (("callers", "nobody"), ("nobody", "billing")):
+            with pytest.raises(Misconfigured, match="not-found"):
+                await move(admin, group, principal)
+    assert trail.names == []

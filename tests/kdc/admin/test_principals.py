@@ -1,0 +1,126 @@
+"""Adding, disabling, capping and deleting principals."""
+
+import pytest
+
+from orthros_kdc.admin import groups, jwt_keys, principals, rules
+from orthros_kdc.store.base import KEY_ACTIVE
+from orthros_protocol import Misconfigured
+
+
+async def test_a_new_principal_gets_a_full_key_file_of_version_one(admin, vault, trail):
+    keytab = await principals.add(admin, "billing")
+    assert str(keytab.principal) == "billing@example.org"
+    assert (keytab.kvnos, keytab.is_verify_only) == ((1,), False)
+    shown = await principals.show(admin, "billing")
+    assert (shown.record.uid, shown.record.disabled) == (keytab.uid, False)
+    (key,) = shown.keys
+    assert key.state == KEY_ACTIVE
+    assert vault.root_key(shown.record, key).material == keytab.root_key().material
+    assert trail.names == ["principal.added"]
+
+
+async def test_a_key_in_the_file_is_the_one_that_the_kdc_looks_up(admin, store, vault):
+    keytab = await principals.add(admin, "billing")
+    login = keytab.as_key()
+    record = await store.read(lambda tx: tx.key_by_as_kid(login.kid))
+    shown = await principals.show(admin, "billing")
+    assert vault.as_key(shown.record, record).material == login.material
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("billing", "already-exists"), ("kdc/keys", "conflict"), ("kdc", "conflict"), ("Billing", "name-invalid")],
+)
+async def test_a_name_that_cannot_be_had_gives_no_key_and_no_event(admin, trail, name, code):
+    await principals.add(admin, "billing")
+    with pytest.raises(Misconfigured, match=code):
+        await principals.add(admin, name)
+    assert trail.names == ["principal.added"]
+
+
+async def test_no_principal_before_the_realm(nobodys_realm):
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        await principals.add(nobodys_realm, "billing")
+
+
+async def test_principals_are_listed_in_pages(admin):
+    for name in ("c", "a", "b"):
+        await principals.add(admin, name)
+    assert [record.name for record in await principals.page(admin, most=2)] == ["a", "b"]
+    assert [record.name for record in await principals.page(admin, after="b")] == ["c"]
+
+
+async def test_showing_a_principal_shows_what_reaches_it_through_groups(admin):
+    for name in ("billing", "payroll", "audit"):
+        await principals.add(admin, name)
+    for group in ("callers", "others"):
+        await groups.add(admin, group)
+    await groups.add_member(admin, "callers", "billing")
+    mine = await rules.allow(admin, "billing", "payroll")
+    through = await rules.allow(admin, "audit", "group:callers")
+    await rules.allow(admin, "audit", "group:others")
+    shown = await principals.show(admin, "billing")
+    assert (shown.groups, shown.rules) == (("callers",), (mine, through))
+
+
+async def test_disable_and_enable_each_leave_one_event(admin, trail):
+    """P10: one command, audited."""
+    await principals.add(admin, "billing")
+    assert await principals.disable(admin, "billing")
+    assert (await principals.show(admin, "billing")).record.disabled
+    assert not await principals.disable(admin, "billing")
+    assert await principals.enable(admin, "billing")
+    assert not await principals.enable(admin, "billing")
+    assert not (await principals.show(admin, "billing")).record.disabled
+    assert trail.names == ["principal.added", "principal.disabled", "principal.enabled"]
+
+
+async def test_caps_are_set_and_lifted(admin, trail):
+    await principals.add(admin, "billing")
+    await principals.set_caps(admin, "billing", max_ticket_s=600, max_jwt_s=None)
+    record = (await principals.show(admin, "billing")).record
+    assert (record.max_ticket_s, record.max_jwt_s) == (600, None)
+    record = await principals.set_caps(admin, "billing", max_ticket_s=None, max_jwt_s=60)
+    assert (record.max_ticket_s, record.max_jwt_s) == (None, 60)
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        await principals.set_caps(admin, "billing", max_ticket_s=0, max_jwt_s=None)
+    assert trail.names == ["principal.added", "principal.capped", "principal.capped"]
+
+
+async def test_a_recreated_name_is_somebody_else(admin, store):
+    """K20: a re-created name does not inherit rights: no rule, no membership, no key, no JWTs."""
+    old = await principals.add(admin, "billing")
+    await principals.add(admin, "payroll")
+    await groups.add(admin, "callers")
+    await groups.add_member(admin, "callers", "billing")
+    await rules.allow(admin, "billing", "payroll", scopes=("read",))
+    await rules.allow(admin, "payroll", "billing")
+    kept = await rules.allow(admin, "group:callers", "payroll")
+    await jwt_keys.enable(admin, "billing")
+
+    await principals.delete(admin, "billing")
+    new = await principals.add(admin, "billing")
+
+    assert new.uid > old.uid
+    shown = await principals.show(admin, "billing")
+    assert (shown.groups, shown.rules, shown.jwt_keys, shown.record.jwt_alg) == ((), (), (), None)
+    assert await rules.listed(admin) == (kept,)
+    assert await groups.show(admin, "callers") == frozenset()
+    assert await store.read(lambda tx: tx.key_by_as_kid(old.as_key().kid)) is None
+
+
+async def test_deleting_leaves_one_event_whatever_goes_along(admin, trail):
+    await principals.add(admin, "billing")
+    await rules.allow(admin, "billing", "billing")
+    trail.events.clear()
+    await principals.delete(admin, "billing")
+    assert trail.names == ["principal.deleted"]
+
+
+@pytest.mark.parametrize("case", ["show", "disable", "enable", "delete"])
+async def test_nobody_is_not_found(admin, trail, case):
+    with pytest.raises(Misconfigured, match="not-found"):
+        await getattr(principals, case)(admin, "nobody")
+    with pytest.raises(Misconfigured, match="not-found"):
+        await principals.set_caps(admin, "nobody", max_ticket_s=1, max_jwt_s=1)
+    assert trail.names == []

@@ -1,0 +1,196 @@
+"""The vault: keys come out of records as they went in, and out of no other record."""
+
+import pickle
+
+import pytest
+from attrs import evolve
+
+from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.store.base import KDC_UIDS, KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord
+from orthros_kdc.store.master_key import MasterKey
+from orthros_kdc.store.memory import MemoryStore
+from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, Vault, open_vault
+from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, AsKey, LocalMisuse, Misconfigured, TgtKey, TicketKey
+
+NOW = 1_800_000_000
+BILLING = PrincipalRecord(uid=16, name="billing", created=NOW)
+PAYROLL = PrincipalRecord(uid=17, name="payroll", created=NOW)
+
+
+@pytest.fixture
+def vault():
+    return Vault(realm="example.org", master=MasterKey(bytes(range(32)), number=1))
+
+
+@pytest.fixture
+def new_key(vault):
+    return vault.new_root(BILLING, kvno=1, state=KEY_ACTIVE, now=NOW)
+
+
+def test_a_root_comes_back_from_its_record(vault, new_key):
+    record, root = new_key
+    again = vault.root_key(BILLING, record)
+    assert again.material == root.material
+    assert (str(again.principal), again.uid, again.kvno) == ("billing@example.org", 16, 1)
+
+
+def test_the_role_keys_come_from_the_root_and_carry_the_recorded_ids(vault, new_key):
+    record, root = new_key
+    assert vault.as_key(BILLING, record).material == root.as_key().material
+    assert vault.ticket_key(BILLING, record).material == root.ticket_key().material
+    assert vault.sync_key(BILLING, record).material == root.sync_key().material
+    ids = (root.as_key().kid, root.ticket_key().kid, root.sync_key().kid)
+    assert (record.kid_as, record.kid_ticket, record.kid_sync) == ids
+
+
+def test_new_keys_are_new(vault):
+    roots = {vault.new_root(BILLING, kvno=1, state=KEY_ACTIVE, now=NOW)[1].material for _ in range(8)}
+    assert len(roots) == 8
+
+
+@pytest.mark.parametrize("changes", [{"kvno": 2}, {"created": NOW + 1}, {"sealed": bytes(108)}])
+@pytest.mark.parametrize("opener", ["root_key", "as_key", "ticket_key", "sync_key"])
+def test_an_edited_record_does_not_open(vault, new_key, changes, opener):
+    """K13: rows cannot be swapped."""
+    with pytest.raises(Misconfigured, match=r"database-invalid|master-key-wrong"):
+        getattr(vault, opener)(BILLING, evolve(new_key[0], **changes))
+
+
+def test_a_record_moved_to_another_principal_does_not_open(vault, new_key):
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.root_key(PAYROLL, evolve(new_key[0], uid=PAYROLL.uid))
+    with pytest.raises(LocalMisuse, match="key-misuse"):
+        vault.root_key(PAYROLL, new_key[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "opener"), [("kid_as", "as_key"), ("kid_ticket", "ticket_key"), ("kid_sync", "sync_key")]
+)
+def test_a_key_id_that_was_edited_in_the_database_is_noticed(vault, new_key, field, opener):
+    edited = evolve(new_key[0], **{field: bytes(8)})
+    for each in (opener, "root_key"):
+        with pytest.raises(Misconfigured, match="database-invalid"):
+            getattr(vault, each)(BILLING, edited)
+
+
+def test_a_tombstone_keeps_the_login_key_and_nothing_else(vault, new_key):
+    """Section 5: a late user of a retired key gets a sealed KEY_RETIRED."""
+    record, root = new_key
+    tombstone = vault.tombstone(BILLING, record, now=NOW + 9)
+    assert (tombstone.state, tombstone.retired, tombstone.sealed) == (KEY_RETIRED, NOW + 9, b"")
+    login = vault.as_key(BILLING, tombstone)
+    assert isinstance(login, AsKey)
+    assert login.material == root.as_key().material
+    for opener in (vault.root_key, vault.ticket_key, vault.sync_key):
+        with pytest.raises(Misconfigured, match="key-missing"):
+            opener(BILLING, tombstone)
+
+
+def test_a_tombstone_cannot_pose_as_a_living_key(vault, new_key):
+    """A login key put in the root's place is another table's row."""
+    tombstone = vault.tombstone(BILLING, new_key[0], now=NOW)
+    revived = evolve(tombstone, state=KEY_ACTIVE, sealed=tombstone.sealed_as, sealed_as=b"")
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.root_key(BILLING, revived)
+
+
+def test_an_emptied_tombstone_has_no_login_key(vault, new_key):
+    tombstone = evolve(vault.tombstone(BILLING, new_key[0], now=NOW), sealed_as=b"")
+    with pytest.raises(Misconfigured, match="key-missing"):
+        vault.as_key(BILLING, tombstone)
+
+
+def test_realm_keys_come_back_typed_by_role(vault):
+    """Lesson 5: a service's key can never be a TGT key."""
+    tgt = vault.tgt_key(vault.new_realm_key(ROLE_TGT, KDC_TGT, number=3, now=NOW))
+    assert isinstance(tgt, TgtKey)
+    assert (tgt.principal.name, tgt.uid, tgt.kvno) == (KDC_TGT, KDC_UIDS[KDC_TGT], 3)
+    for name in (KDC_KEYS, KDC_ADMIN):
+        service = vault.service_key(vault.new_realm_key(ROLE_TICKET, name, number=1, now=NOW))
+        assert isinstance(service, TicketKey)
+        assert (service.principal.name, service.uid) == (name, KDC_UIDS[name])
+    assert vault.kdcmac_key(vault.new_realm_key(ROLE_KDCMAC, "kdc", number=2, now=NOW)).number == 2
+
+
+def test_a_realm_key_does_no_other_roles_work(vault):
+    record = vault.new_realm_key(ROLE_TGT, KDC_TGT, number=1, now=NOW)
+    for opener in (vault.service_key, vault.kdcmac_key):
+        with pytest.raises(LocalMisuse, match="key-misuse"):
+            opener(record)
+        with pytest.raises(Misconfigured, match="database-invalid"):
+            opener(evolve(record, role=ROLE_TICKET if opener == vault.service_key else ROLE_KDCMAC))
+
+
+@pytest.mark.parametrize("changes", [{"name": KDC_ADMIN}, {"number": 2}, {"created": NOW + 1}])
+def test_realm_keys_cannot_be_swapped(vault, changes):
+    record = vault.new_realm_key(ROLE_TICKET, KDC_KEYS, number=1, now=NOW)
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.service_key(evolve(record, **changes))
+
+
+@pytest.mark.parametrize(("alg", "size"), [("HS256", 32), ("HS512", 64)])
+def test_a_jwt_key_is_as_long_as_its_hash(vault, alg, size):
+    record, key = vault.new_jwt_key(16, alg, now=NOW)
+    assert len(key.material) == size
+    again = vault.jwt_key(record)
+    assert (again.material, again.kid, again.alg) == (key.material, record.kid, alg)
+
+
+@pytest.mark.parametrize("alg", ["none", "HS384", "RS256", "hs256", ""])
+def test_there_are_two_jwt_algorithms(vault, alg):
+    """L28."""
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        vault.new_jwt_key(16, alg, now=NOW)
+
+
+@pytest.mark.parametrize("changes", [{"uid": 17}, {"kid": "0" * 16}, {"alg": "HS512"}, {"created": NOW + 1}])
+def test_jwt_keys_cannot_be_swapped_or_change_their_algorithm(vault, changes):
+    """L28: the algorithm belongs to the key record."""
+    record, _ = vault.new_jwt_key(16, "HS256", now=NOW)
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.jwt_key(evolve(record, **changes))
+
+
+def test_a_jwt_key_of_the_wrong_length_cannot_exist():
+    for alg, size in (("HS256", 64), ("HS512", 32), ("none", 32)):
+        with pytest.raises(LocalMisuse, match="key-misuse"):
+            JwtKey(bytes(size), kid="a", alg=alg)
+
+
+def test_nothing_of_a_vault_shows_a_secret(vault, new_key):
+    """Lesson 11."""
+    record, jwt_key = vault.new_jwt_key(16, "HS256", now=NOW)
+    shown = repr([vault, *new_key, record, jwt_key])
+    for secret in (bytes(range(32)), new_key[1].material, jwt_key.material, new_key[0].sealed, record.sealed):
+        for form in (secret.hex(), repr(secret)[2:-1], repr(secret[4:])[2:-1]):
+            assert form not in shown
+    with pytest.raises(LocalMisuse, match="secret-not-exported"):
+        pickle.dumps(jwt_key)
+
+
+async def create_realm(store, vault):
+    check = vault.master.key_check(vault.realm)
+    record = RealmRecord(realm=vault.realm, issuer="https://a", limits=RealmLimits(), created=NOW, key_check=check)
+    await store.change(lambda tx: tx.create_realm(record))
+
+
+async def test_a_vault_opens_with_the_master_key_of_its_database(vault):
+    store = MemoryStore()
+    await create_realm(store, vault)
+    opened = await open_vault(store, vault.master)
+    assert opened.realm == "example.org"
+
+
+async def test_a_wrong_master_key_is_refused_and_changes_nothing(vault):
+    """K13: wrong master key: refuses, nothing changed."""
+    store = MemoryStore()
+    await create_realm(store, vault)
+    before = store.peek_generation()
+    with pytest.raises(Misconfigured, match="master-key-wrong"):
+        await open_vault(store, MasterKey(bytes(32), number=1))
+    assert store.peek_generation() == before
+
+
+async def test_a_store_without_a_realm_has_no_vault(vault):
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        await open_vault(MemoryStore(), vault.master)
