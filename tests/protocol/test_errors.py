@@ -1,0 +1,44 @@
+"""Errors: a code, a cause and a remedy in every message a person can see."""
+
+import pytest
+
+from orthros_protocol import (
+    LocalMisuse,
+    Malformed,
+    Misconfigured,
+    OrthrosError,
+    PeerMisbehaved,
+    Refused,
+    Unavailable,
+    reason_for,
+)
+
+FAMILIES = [LocalMisuse, Misconfigured, PeerMisbehaved, Refused, Unavailable]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_error_says_what_was_seen_why_and_what_to_do(family: type[OrthrosError]) -> None:
+    error = family("value-invalid", "seen this")
+    row = reason_for("value-invalid")
+    assert (error.code, error.cause, error.remedy) == (row.name, row.cause, row.remedy)
+    assert str(error) == f"value-invalid: {row.cause} (seen this) Remedy: {row.remedy}"
+    assert str(family(row)) == f"value-invalid: {row.cause} Remedy: {row.remedy}"
+    assert error.reply is None
+
+
+def test_families_have_names_of_their_own() -> None:
+    assert len({family.family for family in FAMILIES}) == len(FAMILIES)
+
+
+def test_malformed_is_the_peers_fault() -> None:
+    assert isinstance(Malformed("seen"), PeerMisbehaved)
+    assert Malformed("seen").code == "malformed"
+
+
+def test_a_refusal_carries_the_bytes_for_the_peer() -> None:
+    assert Refused("busy", reply=b"sealed").reply == b"sealed"
+
+
+def test_an_unknown_code_is_a_bug_here() -> None:
+    with pytest.raises(KeyError):
+        Refused("no-such-code")

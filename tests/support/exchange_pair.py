@@ -1,0 +1,187 @@
+"""A client, its KDC and a target in one place: every message goes through both of its halves.
+
+`Instance` is one process of a target, so that restarts, workers and clock steps are one line in a test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orthros_protocol import (
+    SERVICE_TICKET,
+    TGT,
+    USE_RAW,
+    Accepted,
+    ApReply,
+    AsReply,
+    EpochKeeper,
+    PendingAp,
+    Principal,
+    ReplayCache,
+    ReplaySet,
+    TgsReply,
+    Timestamp,
+    Want,
+    accept,
+    bind_raw,
+    build_ap_reply,
+    build_ap_request,
+    build_as_request,
+    build_tgs_request,
+    join_caveats,
+    open_ap_reply,
+    open_as_reply,
+    open_presented,
+    open_tgs_reply,
+    parse_ap_request,
+    pop_key_of,
+    tail_after,
+    tail_of,
+)
+from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
+from tests.support.naive import Sealer
+
+ENDPOINT = "payroll/run"
+
+
+class Instance:
+    """One process of a target. `clock` is its wall clock, `elapsed` the monotonic one."""
+
+    def __init__(
+        self, realm: InMemoryRealm, name: str, *, clock: ManualClock | None = None, elapsed: ManualClock | None = None
+    ) -> None:
+        self.keytab = realm.keytab(name)
+        self.clock = clock or realm.clock
+        self.elapsed = elapsed or self.clock
+        self.pid = 1
+        self.replay: ReplayCache = ReplaySet()
+        self._set = self.replay
+        self.epochs = EpochKeeper(realm.entropy, self._forget)
+
+    def _forget(self) -> None:
+        if isinstance(self._set, ReplaySet):
+            self._set.clear()
+
+    @property
+    def epoch(self) -> bytes:
+        """The epoch that this process demands now."""
+        return self.epochs.current(now=self.clock.now(), monotonic_ms=self.elapsed.now(), pid=self.pid)
+
+    def accept(
+        self, message: bytes, *, endpoint: str = ENDPOINT, payload: bytes = b"", use: int = USE_RAW, **options: Any
+    ) -> Accepted:
+        """`orthros_protocol.accept` with everything that this process knows."""
+        epoch = self.epoch
+        given: dict[str, Any] = {
+            "now": self.clock.now(),
+            "use": use,
+            "bind": bind_raw(endpoint, payload),
+            "replay": self.replay,
+            "epoch": epoch,
+            "max_life_s": MAX_TICKET_LIFE_S,
+        } | options
+        request = parse_ap_request(message)
+        return accept(request, lambda ticket, caveats: open_presented(ticket, caveats, self.keytab), **given)
+
+
+class ExchangePair:
+    """The realm `test.realm` in which `billing` may call `payroll` with scopes read and write."""
+
+    def __init__(self) -> None:
+        self.realm = InMemoryRealm()
+        for name in ("billing", "payroll", "orders"):
+            self.realm.add(name)
+        self.realm.allow("billing", "payroll", "read", "write")
+        self.target = Instance(self.realm, "payroll")
+
+    @property
+    def now(self) -> Timestamp:
+        return self.realm.clock.now()
+
+    @property
+    def second(self) -> int:
+        return self.now // 1000
+
+    def another_instance(self, **clocks: ManualClock) -> Instance:
+        """A second process of the same target: another worker, another replica, or the same after a restart."""
+        return Instance(self.realm, "payroll", **clocks)
+
+    def login(self, client: str = "billing", *, ttl_s: int = 0) -> AsReply:
+        """The initial exchange."""
+        key = self.realm.keytab(client).as_key()
+        pending = build_as_request(
+            key,
+            service="kdc/tgt",
+            ttl_s=ttl_s,
+            instance=self.realm.entropy(16),
+            now=self.now,
+            nonce=self.realm.entropy(16),
+        )
+        return open_as_reply(pending, key, self.realm.handle(pending.message))
+
+    def obtain(self, login: AsReply, *wants: Want) -> TgsReply:
+        """The ticket-granting exchange."""
+        pending = build_tgs_request(
+            login.ticket,
+            pop_key_of(tail_of(login.session_key, login.ticket)),
+            wants,
+            now=self.now,
+            nonce=self.realm.entropy(16),
+        )
+        return open_tgs_reply(pending, self.realm.handle(pending.message))
+
+    def want(self, target: str = "payroll", **fields: Any) -> Want:
+        return Want(target=self.realm.principal(target), **fields)
+
+    def issue(self, **changes: Any) -> IssuedTicket:
+        """A ticket from billing to payroll without asking the KDC; `changes` override fields of the ticket."""
+        scopes = changes.pop("scopes", ("read", "write"))
+        return self.realm.issue("billing", "payroll", scopes=scopes, **changes)
+
+    def request(
+        self,
+        issued: IssuedTicket,
+        *,
+        endpoint: str = ENDPOINT,
+        payload: bytes = b"",
+        caveats: tuple[bytes, ...] = (),
+        **changes: Any,
+    ) -> PendingAp:
+        """An AP-REQ for the target's present epoch; `changes` override arguments of `build_ap_request`."""
+        tail = tail_after(tail_of(issued.session_key, issued.ticket), caveats)
+        given: dict[str, Any] = {
+            "use": USE_RAW,
+            "bind": bind_raw(endpoint, payload),
+            "now": self.now,
+            "nonce": self.realm.entropy(16),
+            "epoch": self.target.epoch,
+            "caveats": join_caveats(caveats),
+        } | changes
+        return build_ap_request(issued.ticket, pop_key_of(tail), **given)
+
+    def call(self, pending: PendingAp, **options: Any) -> tuple[Accepted, ApReply]:
+        """The AP exchange: accepted by the target, answered, and the answer believed by the client."""
+        accepted = self.target.accept(pending.message, **options)
+        return accepted, open_ap_reply(pending, build_ap_reply(accepted, now=self.now))
+
+    def sealer(self, name: str = "payroll", *, ticket_type: int = SERVICE_TICKET) -> Sealer:
+        """The ticket key of a principal in the hands of somebody who ignores the library's rules."""
+        key = self.realm.root(name).ticket_key()
+        return Sealer(key.material, ticket_type, key.principal.realm, name, key.uid, key.kvno)
+
+    def tgt_sealer(self) -> Sealer:
+        key = self.realm.tgt_key
+        return Sealer(key.material, TGT, key.principal.realm, key.principal.name, key.uid, key.kvno)
+
+
+def refusal_code(error: BaseException) -> str:
+    """The stable code of an error of ours; anything else is re-raised, because it is a bug."""
+    code = getattr(error, "code", None)
+    if not isinstance(code, str):
+        raise error
+    return code
+
+
+def principal(name: str, realm: str = "test.realm") -> Principal:
+    return Principal(realm, name)

@@ -1,0 +1,135 @@
+"""One valid message of every kind, with the bytes inside its boxes, from one short story in a test realm."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import frozen
+
+from orthros_protocol import (
+    WANT_JWT,
+    AssertedUser,
+    Refused,
+    ScopesCaveat,
+    as_exchange,
+    build_ap_reply,
+    build_as_request,
+    build_nak,
+    build_tgs_request,
+    caveats,
+    keytab,
+    messages,
+    open_as_reply,
+    open_tgs_reply,
+    pop_key_of,
+    tail_of,
+    tgs_exchange,
+    tickets,
+)
+from orthros_protocol import ap_exchange as ap
+from orthros_protocol.canonical import Schema
+from orthros_protocol.testing import IssuedTicket
+from tests.support.exchange_pair import ExchangePair
+from tests.support.naive import dec, kd, sha256, unseal
+
+
+@frozen
+class Specimens:
+    """Whole messages as they travel, by name, and every canonical array in them with its schema."""
+
+    messages: dict[str, bytes]
+    arrays: dict[str, tuple[Schema, bytes]]
+
+
+def collect_specimens() -> Specimens:
+    """The story: billing logs in, asks for three things, calls payroll, and is refused once at each step."""
+    pair = ExchangePair()
+    realm = pair.realm
+    key = realm.keytab("billing").as_key()
+
+    asked = build_as_request(
+        key, service="kdc/tgt", ttl_s=600, instance=b"i" * 16, now=pair.now, nonce=realm.entropy(16)
+    )
+    as_rep = realm.handle(asked.message)
+    login = open_as_reply(asked, key, as_rep)
+    realm.disable("billing")
+    as_err = realm.handle(asked.message)
+    realm.enable("billing")
+
+    tail = pop_key_of(tail_of(login.session_key, login.ticket))
+    wants = (
+        pair.want(scopes=("read", "write"), ttl_s=60),
+        pair.want(kind=WANT_JWT, flags=1),
+        pair.want("orders", scopes=()),
+    )
+    wanted = build_tgs_request(login.ticket, tail, wants, now=pair.now, nonce=realm.entropy(16))
+    tgs_rep = realm.handle(wanted.message)
+    reply = open_tgs_reply(wanted, tgs_rep)
+    realm.disable("billing")
+    tgs_err = realm.handle(wanted.message)
+    realm.enable("billing")
+
+    granted = reply.results[0]
+    assert isinstance(granted, tgs_exchange.Granted)
+    assert granted.session_key is not None
+    issued = IssuedTicket(
+        ticket=granted.credential,
+        session_key=granted.session_key,
+        client=realm.principal("billing"),
+        target=granted.target,
+        scopes=granted.scopes,
+        exp=0,
+    )
+    narrow = (ScopesCaveat(("read",)).to_bytes(), caveats.ExpiresCaveat(pair.second + 30).to_bytes())
+    call = pair.request(issued, caveats=narrow, user=AssertedUser("alice", 2))
+    plain = pair.request(issued)
+    accepted = pair.target.accept(plain.message)
+    ap_rep = build_ap_reply(accepted, now=pair.now)
+    with pytest.raises(Refused) as refused:
+        pair.target.accept(call.message)
+    ap_err = refused.value.reply or b""
+
+    whole = {
+        "as-req": asked.message,
+        "as-rep": as_rep,
+        "as-err": as_err,
+        "tgs-req": wanted.message,
+        "tgs-rep": tgs_rep,
+        "tgs-err": tgs_err,
+        "ap-req": call.message,
+        "ap-rep": ap_rep,
+        "ap-err": ap_err,
+        "nak": build_nak(b"r" * 8),
+    }
+    as_context, tgs_context = sha256(asked.message), sha256(wanted.message)
+    body_of = {name: dec(message)[0] for name, message in whole.items() if name.endswith("req")}
+    record = realm.keytab("payroll").to_bytes()
+    arrays = {
+        "signed": (messages._SIGNED, whole["as-req"]),
+        "outer": (messages._OUTER, as_rep),
+        "nak": (messages._OUTER, whole["nak"]),
+        "as-req body": (as_exchange._REQUEST, body_of["as-req"]),
+        "as-rep body": (
+            as_exchange._REPLY,
+            unseal(kd(key.material, "as-rep"), "as-rep", as_context, dec(as_rep)[2]),
+        ),
+        "sealed error": (
+            messages._ERROR,
+            unseal(kd(key.material, "as-err"), "as-err", as_context, dec(as_err)[2]),
+        ),
+        "tgs-req body": (tgs_exchange._REQUEST, body_of["tgs-req"]),
+        "tgs-rep body": (tgs_exchange._REPLY, unseal(kd(tail, "tgs-rep"), "tgs-rep", tgs_context, dec(tgs_rep)[2])),
+        "ap signed": (ap._SIGNED, whole["ap-req"]),
+        "ap-req body": (ap._REQUEST, body_of["ap-req"]),
+        "ap-rep body": (ap._REPLY, dec(ap_rep)[0]),
+        "ap-err body": (ap._ERROR, dec(ap_err)[0]),
+        "ticket body": (tickets._BODY, _body_of_ticket(pair, issued.ticket)),
+        "expires caveat": (caveats._SCHEMAS[1], narrow[1]),
+        "scopes caveat": (caveats._SCHEMAS[2], narrow[0]),
+        "key record": (keytab._RECORD, record[11 : 11 + int.from_bytes(record[9:11], "big")]),
+    }
+    return Specimens(whole, arrays)
+
+
+def _body_of_ticket(pair: ExchangePair, ticket: bytes) -> bytes:
+    key = pair.realm.root("payroll").ticket_key()
+    return unseal(key.box_key, "ticket", key.context, ticket[15:])
