@@ -17,6 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_kdc.config import LimitSettings
+from orthros_kdc.ratelimit import source_key
 from orthros_protocol import FrameReader, Misconfigured, PeerMisbehaved, frame
 
 __all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_listener"]
@@ -144,15 +145,15 @@ class Server:
 
 
 def _source_of(stream: trio.abc.Stream) -> str:
-    """Whom to charge: the text of an IP address, or `uid:N` for a local process."""
+    """Whom to charge: the network of an IP address, or a local user."""
     sock = getattr(stream, "socket", None)
     if sock is None:
         return "memory"
     if sock.family == socket.AF_UNIX:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        return f"uid:{_UCRED.unpack(credentials)[1]}"
+        return source_key(_UCRED.unpack(credentials)[1])
     try:
-        return str(sock.getpeername()[0])
+        return source_key(sock.getpeername()[0])
     except OSError:
         return "gone"
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from math import ceil
+from typing import Any, Final
 
 import structlog
 from attrs import frozen
@@ -19,18 +20,22 @@ from orthros_kdc.audit.events import (
     Event,
     RequestRejected,
     RequestReplayed,
+    Suppressed,
     TgsIssued,
     TgsRefused,
 )
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, issue_initial_ticket
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, check_caller, decide_want
-from orthros_kdc.ratelimit import TokenBuckets, source_key
+from orthros_kdc.ratelimit import NOT_GRANTED_COST, WANT_COST, RateLimiter, Sieve
 from orthros_kdc.realm_view import ClientView, RealmFacts, RealmView
 from orthros_kdc.server import Answer
 from orthros_protocol import (
     AS_REQ,
+    DELEGABLE,
     TGS_REQ,
+    WANT_JWT,
     Admission,
+    AsRequest,
     Granted,
     Malformed,
     Misconfigured,
@@ -66,7 +71,8 @@ __all__ = ["KdcService"]
 
 _REF_BYTES: Final = 8
 _OPENED_TGTS: Final = 8192
-_NOT_GRANTED_COSTS_EXTRA: Final = 9
+_REJECTIONS_PER_S: Final = 50
+_REJECTIONS_BURST: Final = 1000
 _DECOY_KEY: Final = bytes(32)
 _log = structlog.get_logger(__name__)
 
@@ -86,8 +92,8 @@ class KdcService:
         clock: Callable[[], Timestamp],
         monotonic: Callable[[], float],
         entropy: Callable[[int], bytes],
-        sources: TokenBuckets,
-        principals: TokenBuckets,
+        sources: RateLimiter,
+        principals: RateLimiter,
     ) -> None:
         self._view = view
         self._record = record
@@ -97,6 +103,7 @@ class KdcService:
         self._entropy = entropy
         self._sources = sources
         self._principals = principals
+        self._rejections = Sieve(per_s=_REJECTIONS_PER_S, burst=_REJECTIONS_BURST)
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
         # Replays are harmless here, since a reply opens only for the first asker; they are charged and reported.
         self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS)
@@ -104,7 +111,7 @@ class KdcService:
     async def answer(self, message: bytes, source: str) -> Answer:
         """The answer to one message from `source` (see `server.py`). Never raises for what a peer does."""
         now = self._clock()
-        if self._sources.charge(source_key(source), 1, self._monotonic()):
+        if self._sources.charge(source, WANT_COST, self._monotonic()):
             return self._nak(Refused("rate-limited"), source, now)
         try:
             signed = parse_signed(message)
@@ -118,14 +125,17 @@ class KdcService:
 
     def _nak(self, error: OrthrosError, source: str, now: Timestamp) -> Answer:
         ref = self._entropy(_REF_BYTES)
-        try:
-            self._record(
+        # Anybody can cause these, so only so many of them are recorded one by one.
+        dropped = self._rejections.admit(self._monotonic())
+        if dropped is not None:
+            if dropped:
+                suppressed = Suppressed(at=now, kdc_id=self._kdc_id, of=RequestRejected.name, count=dropped)
+                self._record_refusal(suppressed)
+            self._record_refusal(
                 RequestRejected(
-                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref.hex()
+                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref
                 )
             )
-        except Unavailable:
-            _log.warning("rejected without an audit record", source=source, code=error.code)
         if isinstance(error, (Misconfigured, Unavailable)):
             _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
         return Answer(build_nak(ref), authenticated=False)
@@ -143,8 +153,8 @@ class KdcService:
         request = verify_as_request(unverified, login.key)
         client = login.principal.name
         try:
-            self._charge(client, 1)
-            self._report_replay(request.replay_tag, request.ts, now, client=client, source=source)
+            self._charge(client)
+            self._report_replay(request, now, "as", client, source)
             issued = issue_initial_ticket(
                 request,
                 unverified,
@@ -161,15 +171,16 @@ class KdcService:
                     source=source,
                     client=client,
                     service=issued.service,
-                    kvno=login.key.kvno,
-                    ttl_s=issued.ttl_s,
-                    tid=issued.tid.hex(),
-                    txn=issued.txn.hex(),
+                    kid=login.key.kid,
+                    ttl=issued.ttl_s,
+                    tid=issued.tid,
+                    txn=issued.txn,
                 )
             )
             return Answer(issued.reply, authenticated=True)
         except OrthrosError as error:
-            refusal = _sealable(error)
+            ref = self._entropy(_REF_BYTES)
+            refusal = _sealable(error, ref)
             self._record_refusal(
                 AsRefused(
                     at=now,
@@ -177,9 +188,8 @@ class KdcService:
                     source=source,
                     client=client,
                     service=unverified.service,
-                    code=refusal.code,
-                    detail=error.detail,
-                    ref=self._entropy(_REF_BYTES).hex(),
+                    code=error.code,
+                    ref=ref,
                 )
             )
             reply = seal_as_error(
@@ -202,9 +212,9 @@ class KdcService:
         client = await self._view.client(tgt.client_uid)
         try:
             caller = check_caller(request, unverified, client, now)
-            self._charge(caller.principal.name, 1)
-            self._report_replay(request.replay_tag, request.ts, now, client=caller.principal.name, source=source)
-            results = await self._decide_all(request, caller, realm, source, now)
+            self._charge(caller.principal.name)
+            self._report_replay(request, now, "tgs", caller.principal.name, source)
+            results = await self._decide_all(request, caller, realm, now)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -215,18 +225,17 @@ class KdcService:
             )
             return Answer(reply, authenticated=True)
         except OrthrosError as error:
-            refusal = _sealable(error)
+            ref = self._entropy(_REF_BYTES)
+            refusal = _sealable(error, ref)
             self._record_refusal(
                 TgsRefused(
                     at=now,
                     kdc_id=self._kdc_id,
                     source=source,
                     client=tgt.client.name,
-                    target="",
-                    code=refusal.code,
-                    detail=error.detail,
-                    ref=self._entropy(_REF_BYTES).hex(),
-                    txn=tgt.txn.hex(),
+                    code=error.code,
+                    ref=ref,
+                    request=request.nonce,
                 )
             )
             reply = seal_tgs_error(
@@ -255,15 +264,15 @@ class KdcService:
         return opened
 
     async def _decide_all(
-        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, source: str, now: Timestamp
+        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp
     ) -> list[Granted | NotGranted]:
         name = caller.principal.name
         results: list[Granted | NotGranted] = []
         for position, want in enumerate(request.wants):
             # The first want is paid for already; the bucket counts targets.
-            wait_s = self._principals.charge(name, 1, self._monotonic()) if position else 0
+            wait_s = self._principals.charge(name, WANT_COST, self._monotonic()) if position else 0.0
             if wait_s:
-                decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=wait_s)
+                decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=ceil(wait_s))
             else:
                 decided = decide_want(
                     want,
@@ -275,8 +284,8 @@ class KdcService:
                     entropy=self._entropy(ENTROPY_PER_WANT),
                 )
             if decided.code == "not-granted":
-                self._principals.charge(name, _NOT_GRANTED_COSTS_EXTRA, self._monotonic())
-            self._record(self._event_of(decided, request, name, source, now))
+                self._principals.surcharge(name, NOT_GRANTED_COST - WANT_COST, self._monotonic())
+            self._record(self._event_of(decided, request, want, name, realm.policy.seq))
             results.append(decided.result)
         return results
 
@@ -285,46 +294,42 @@ class KdcService:
         rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
         return WantFacts(rules, await self._view.target(want.target.name) if rules else None)
 
-    def _event_of(self, decided: Decided, request: TgsRequest, client: str, source: str, now: Timestamp) -> Event:
-        result, tgt = decided.result, request.tgt.ticket
+    def _event_of(self, decided: Decided, request: TgsRequest, want: Want, client: str, policy_seq: int) -> Event:
+        shared: dict[str, Any] = {
+            "at": self._clock(),
+            "kdc_id": self._kdc_id,
+            "request": request.nonce,
+            "client": client,
+            "target": str(want.target),
+            "kind": "jwt" if want.kind == WANT_JWT else "ticket",
+            "notes": decided.notes,
+        }
+        result = decided.result
         if isinstance(result, NotGranted):
-            return TgsRefused(
-                at=now,
-                kdc_id=self._kdc_id,
-                source=source,
-                client=client,
-                target=str(result.target),
-                code=result.reason.name,
-                detail="",
-                ref=result.ref.hex(),
-                txn=tgt.txn.hex(),
-            )
+            return TgsRefused(code=result.reason.name, scopes=want.scopes, ref=result.ref, **shared)
         return TgsIssued(
-            at=now,
-            kdc_id=self._kdc_id,
-            source=source,
-            client=client,
-            target=result.target.name,
-            kind="ticket" if result.session_key is not None else "jwt",
-            kvno=result.kvno,
             scopes=result.scopes,
-            ttl_s=result.ttl_s,
+            ttl=result.ttl_s,
+            tid=decided.tid,
+            txn=request.tgt.ticket.txn,
             rules=decided.rule_ids,
-            notes=tuple(note.to_items() for note in result.notes),
-            tid=decided.tid.hex(),
-            txn=tgt.txn.hex(),
+            policy_seq=policy_seq,
+            delegable=int(bool(result.flags & DELEGABLE)),
+            **shared,
         )
 
     # Shared
 
-    def _charge(self, client: str, cost: int) -> None:
-        wait_s = self._principals.charge(client, cost, self._monotonic())
+    def _charge(self, client: str) -> None:
+        wait_s = self._principals.charge(client, WANT_COST, self._monotonic())
         if wait_s:
-            raise _RateLimited(wait_s)
+            raise _RateLimited(ceil(wait_s))
 
-    def _report_replay(self, tag: bytes, ts: Timestamp, now: Timestamp, *, client: str, source: str) -> None:
-        if self._seen.admit(tag, ts, now, client) is Admission.SEEN:
-            self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client))
+    def _report_replay(
+        self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
+    ) -> None:
+        if self._seen.admit(request.replay_tag, request.ts, now, client) is Admission.SEEN:
+            self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client, exchange=exchange))
 
     def _record_refusal(self, event: Event) -> None:
         """A refusal gives nothing away, so it leaves even when the audit log cannot take it."""
@@ -347,9 +352,9 @@ class _Sealable:
     retry_s: int
 
 
-def _sealable(error: OrthrosError) -> _Sealable:
+def _sealable(error: OrthrosError, ref: bytes) -> _Sealable:
     """What the caller may learn: refusals as they are, troubles of the KDC only as such."""
     if isinstance(error, Refused) and reason_for(error.code).number:
         return _Sealable(error.code, error.detail, getattr(error, "retry_s", 0))
-    _log.error("request failed", code=error.code, detail=error.detail)
-    return _Sealable("kdc-fault", "", 1)
+    _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
+    return _Sealable("kdc-fault", f"reference {ref.hex()}", 1)

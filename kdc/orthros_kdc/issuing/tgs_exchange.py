@@ -34,6 +34,7 @@ from orthros_protocol import (
     seconds_of,
 )
 from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_LIFE_S
+from orthros_protocol.notes import Note
 
 __all__ = ["ENTROPY_PER_WANT", "Decided", "WantFacts", "check_caller", "decide_want"]
 
@@ -57,11 +58,12 @@ class Decided:
     code: str = ""
     tid: bytes = b""
     rule_ids: tuple[int, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @classmethod
-    def refused(cls, want: Want, code: str, ref: bytes, *, retry_s: int = 0) -> Self:
+    def refused(cls, want: Want, code: str, ref: bytes, *, retry_s: int = 0, notes: tuple[Note, ...] = ()) -> Self:
         """A refusal of one want."""
-        return cls(NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref), code)
+        return cls(NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref), code, notes=notes)
 
 
 def check_caller(
@@ -100,12 +102,12 @@ def decide_want(
     outcome = _outcome(want, facts, client, realm, remaining_s)
     if isinstance(outcome, Denial) or facts.target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
-        return Decided.refused(want, code, tid[:8])
+        return Decided.refused(want, code, tid[:8], notes=outcome.notes)
     if want.kind == Kind.JWT:
         result = _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, tid=tid)
     else:
         result = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
-    return Decided(result, "", tid, outcome.rule_ids)
+    return Decided(result, "", tid, outcome.rule_ids, outcome.notes)
 
 
 def _outcome(want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int) -> Grant | Denial:

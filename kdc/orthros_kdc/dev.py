@@ -1,0 +1,81 @@
+"""`orthros-kdc dev`: a throw-away realm in memory with two demo principals, and how to use it.
+
+For trying things out: its keys live in a temporary folder that goes away with it. Never for production.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from orthros_kdc.admin import Admin, jwt_keys, principals, rules
+from orthros_kdc.admin import realm as realm_admin
+from orthros_kdc.audit import AdminAuditLog
+from orthros_kdc.config import load_config
+from orthros_kdc.logs import configure_logs
+from orthros_kdc.serving import open_kdc, wall_clock
+from orthros_kdc.store.master_key import MasterKey
+from orthros_kdc.store.memory import MemoryStore
+from orthros_kdc.vault import Vault
+from orthros_protocol import write_secret_file
+
+__all__ = ["serve_dev"]
+
+_REALM: Final = "dev.test"
+_CLIENT, _TARGET = "shop", "orders"
+_DAEMON_CONFIG: Final = """\
+version = 1
+keytab = "{folder}/{client}.key"
+kdcs = ["{kdc}"]
+socket = "{folder}/{client}.sock"
+http_socket = "{folder}/{client}.http.sock"
+cache_file = "{folder}/{client}.cache"
+"""
+_HOW_TO: Final = """\
+orthros-kdc ready: realm {realm} at {kdc}
+
+`{client}` may call `{target}` with the scopes read and write, as a ticket or as a JWT.
+In a second terminal:
+  orthros-daemon --config {folder}/{client}.toml
+In a third:
+  export ORTHROS_SOCKET=unix://{folder}/{client}.sock
+  orthros ticket {target}
+  orthros token {target} --scope read
+  orthros ticket {client}            # refused, and says why
+The service `{target}` verifies with {folder}/{target}.key, the JWT with {folder}/{target}.jwk.
+Everything here is gone when this process ends (Ctrl-C)."""
+
+
+async def serve_dev(tcp: str) -> None:
+    """Serves until SIGINT or SIGTERM, then removes every file it made."""
+    with tempfile.TemporaryDirectory(prefix="orthros-dev-") as name:
+        folder = Path(name)
+        config = load_config(None, {}, {"listen.tcp": tcp, "audit.directory": str(folder / "audit")})
+        configure_logs(config.log)
+        store, vault = MemoryStore(), Vault(realm=_REALM, master=MasterKey(os.urandom(32), number=1))
+        admin = Admin(store=store, vault=vault, audit=AdminAuditLog(folder / "audit"), now_ms=wall_clock, actor="dev")
+        await _populate(admin, folder)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with open_kdc(config, store, vault) as kdc:
+                facts = {"folder": folder, "client": _CLIENT, "target": _TARGET, "kdc": kdc.addresses[0]}
+                (folder / f"{_CLIENT}.toml").write_text(_DAEMON_CONFIG.format(**facts), encoding="utf-8")
+                print(_HOW_TO.format(realm=_REALM, **facts), flush=True)
+                async for _ in signals:
+                    break
+
+
+async def _populate(admin: Admin, folder: Path) -> None:
+    await realm_admin.init(admin)
+    for name in (_CLIENT, _TARGET):
+        keytab = await principals.add(admin, name)
+        (keytab if name == _CLIENT else keytab.verify_only()).save(folder / f"{name}.key")
+    await rules.allow(admin, _CLIENT, _TARGET, scopes=("read", "write"), jwt=True)
+    await jwt_keys.enable(admin, _TARGET)
+    jwk = json.dumps(await jwt_keys.export(admin, _TARGET))
+    write_secret_file(folder / f"{_TARGET}.jwk", jwk.encode("ascii"))

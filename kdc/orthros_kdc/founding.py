@@ -1,0 +1,99 @@
+"""Founds a realm on disk: folder, master key, database, configuration, all or nothing.
+
+The only place that creates a master key. Serves nothing.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import time
+from pathlib import Path
+
+from orthros_kdc.admin import Admin
+from orthros_kdc.admin import realm as realm_admin
+from orthros_kdc.audit import AdminAuditLog
+from orthros_kdc.config import load_config
+from orthros_kdc.store.master_key import create_master_key_file
+from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.vault import Vault
+from orthros_protocol import Misconfigured, Timestamp, check_name
+
+__all__ = ["found_realm"]
+
+_CONFIG = """\
+# Settings of this realm's KDC. `orthros-kdc config show --effective` lists all of them.
+version = 1
+
+[store]
+path = "{folder}/kdc.db"
+master_key_file = "{folder}/master.key"
+
+[listen]
+tcp = "{listen}"
+
+[audit]
+directory = "{folder}/audit"
+"""
+
+
+async def found_realm(realm: str, folder: str, issuer: str | None, listen: str) -> str:
+    """Creates the realm and returns what to do next, as text for a person.
+
+    Raises Misconfigured, and then leaves nothing behind: `file-exists` when the folder holds anything,
+    `name-invalid`, `config-invalid`.
+    """
+    check_name(realm, "realm")
+    target = Path(folder).absolute()
+    existed = target.exists()
+    if existed and (not target.is_dir() or any(target.iterdir())):
+        raise Misconfigured("file-exists", f"{target} is not an empty folder")
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.chmod(0o700)
+    except OSError as error:
+        raise Misconfigured("file-unreadable", f"{target} cannot be created: {error.strerror}") from None
+    try:
+        await _fill(target, realm, issuer, listen)
+    except BaseException:
+        _empty(target, remove=not existed)
+        raise
+    return (
+        f"Realm {realm} founded in {target}\n"
+        f"  master key   {target}/master.key   keep a copy apart from the database's backups\n"
+        f"  database     {target}/kdc.db\n"
+        f"  settings     {target}/kdc.toml\n"
+        f"Next:\n"
+        f"  orthros-kdc serve --config {target}/kdc.toml\n"
+        f"  orthros-admin --config {target}/kdc.toml principal add NAME"
+    )
+
+
+async def _fill(target: Path, realm: str, issuer: str | None, listen: str) -> None:
+    config = target / "kdc.toml"
+    config.write_text(_CONFIG.format(folder=target, listen=listen), encoding="utf-8")
+    load_config(config, {})
+    master = create_master_key_file(target / "master.key", entropy=os.urandom)
+    store = SqliteStore.create(target / "kdc.db")
+    try:
+        admin = Admin(
+            store=store,
+            vault=Vault(realm=realm, master=master),
+            audit=AdminAuditLog(target / "audit"),
+            now_ms=lambda: Timestamp(time.time_ns() // 1_000_000),
+            actor=getpass.getuser(),
+        )
+        await realm_admin.init(admin, issuer=issuer)
+    finally:
+        await store.aclose()
+
+
+def _empty(target: Path, *, remove: bool) -> None:
+    for left in target.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    if remove:
+        target.rmdir()

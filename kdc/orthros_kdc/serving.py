@@ -1,0 +1,162 @@
+"""Puts a KDC together and runs it until it is told to stop: SIGTERM and SIGINT drain, SIGHUP reloads.
+
+Wiring only; every part lives in a module of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+import trio
+from attrs import frozen
+
+from orthros_kdc.audit import AuditLog
+from orthros_kdc.audit.events import ConfigReloaded, KdcStarted, KdcStopped
+from orthros_kdc.config import Config, RateSettings, reload_config
+from orthros_kdc.logs import configure_logs
+from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.realm_view import RealmView
+from orthros_kdc.server import Server, open_tcp_listeners, open_unix_listener
+from orthros_kdc.service import KdcService
+from orthros_kdc.store.base import Store
+from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.vault import Vault, open_vault
+from orthros_protocol import OrthrosError, Timestamp
+
+__all__ = ["Kdc", "open_kdc", "serve", "wall_clock"]
+
+_GRACE_S: Final = 10.0
+_log = structlog.get_logger(__name__)
+
+
+def wall_clock() -> Timestamp:
+    """The wall clock in milliseconds."""
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+@frozen(eq=False)
+class Kdc:
+    """A running KDC. `addresses` are what clients may be given: `tcp://host:port`, `unix:///path`."""
+
+    realm: str
+    server: Server
+    audit: AuditLog
+    addresses: tuple[str, ...]
+    sources: RateLimiter
+    principals: RateLimiter
+
+    def adjust(self, config: Config) -> None:
+        """Takes over the settings that may change while it runs."""
+        self.server.limits = config.limits
+        rate: RateSettings = config.rate
+        self.sources.reconfigure(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
+        self.principals.reconfigure(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
+
+
+async def _listeners(config: Config) -> list[trio.SocketListener]:
+    listeners: list[trio.SocketListener] = []
+    try:
+        if config.listen.tcp:
+            host, _, port = config.listen.tcp.rpartition(":")
+            listeners += await open_tcp_listeners(host.strip("[]"), int(port))
+        if config.listen.unix:
+            listeners.append(open_unix_listener(config.listen.unix, config.listen.unix_mode))
+    except BaseException:
+        for listener in listeners:
+            listener.socket.close()
+        raise
+    return listeners
+
+
+def _address_of(listener: trio.SocketListener) -> str:
+    name = listener.socket.getsockname()
+    if isinstance(name, (str, bytes)):
+        return f"unix://{os.fsdecode(name)}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"tcp://{host}:{name[1]}"
+
+
+@asynccontextmanager
+async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[Kdc]:
+    """A KDC that serves until the block ends; then it drains, flushes its audit log and is gone.
+
+    Raises Misconfigured for an address that cannot be had or an audit log that is broken.
+    """
+    audit = AuditLog(config.audit.directory, config.audit.writer, store)
+    rate = config.rate
+    sources = RateLimiter(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
+    principals = RateLimiter(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
+    service = KdcService(
+        RealmView(store, vault),
+        audit.record,
+        kdc_id=config.audit.writer,
+        clock=wall_clock,
+        monotonic=time.monotonic,
+        entropy=os.urandom,
+        sources=sources,
+        principals=principals,
+    )
+    server = Server(service.answer, config.limits)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(audit.serve)
+        listeners = await _listeners(config)
+        addresses = tuple(_address_of(listener) for listener in listeners)
+        kdc = Kdc(vault.realm, server, audit, addresses, sources, principals)
+        audit.record(KdcStarted(at=wall_clock(), kdc_id=config.audit.writer, version=version("orthros")))
+        async with trio.open_nursery() as serving:
+            serving.start_soon(server.serve, listeners)
+            try:
+                yield kdc
+            finally:
+                server.drain()
+                serving.cancel_scope.deadline = trio.current_time() + _GRACE_S
+        if config.listen.unix:
+            os.unlink(config.listen.unix)
+        audit.record(KdcStopped(at=wall_clock(), kdc_id=config.audit.writer))
+        nursery.cancel_scope.cancel()
+
+
+async def serve(config: Config, reload: Callable[[], Config]) -> None:
+    """`orthros-kdc serve`: the realm of an existing database, until SIGTERM or SIGINT.
+
+    Raises Misconfigured before the first request when anything is not as it must be; nothing is changed then.
+    """
+    configure_logs(config.log)
+    master = load_master_key(config.store.master_key_file or None, environ=os.environ)
+    store = SqliteStore.open(config.store.path)
+    try:
+        vault = await open_vault(store, master)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with open_kdc(config, store, vault) as kdc:
+                print(f"orthros-kdc ready: realm {kdc.realm} at {' '.join(kdc.addresses)}", flush=True)
+                async for number in signals:
+                    if number != signal.SIGHUP:
+                        _log.info("draining", signal=signal.Signals(number).name, open=kdc.server.connection_count)
+                        break
+                    config = _reloaded(config, reload, kdc)
+    finally:
+        await store.aclose()
+    print("orthros-kdc stopped", file=sys.stderr)
+
+
+def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config:
+    """The configuration after SIGHUP; a bad one changes nothing."""
+    try:
+        config, waiting = reload_config(running, reload())
+    except OrthrosError as error:
+        _log.error("configuration not reloaded", code=error.code, detail=error.detail)
+        return running
+    kdc.adjust(config)
+    configure_logs(config.log)
+    kdc.audit.record(ConfigReloaded(at=wall_clock(), kdc_id=config.audit.writer, waiting=waiting))
+    _log.info("configuration reloaded", needs_restart=list(waiting))
+    return config
