@@ -43,7 +43,7 @@ JWT_ALGORITHMS: Final = {"HS256": 32, "HS512": 64}
 """Algorithm -> bytes of key: as long as the hash, as RFC 7518 section 3.2 demands."""
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class JwtKey:
     """A target's JWT key: a record of its own, never derived from a root, because its holders leak most."""
 

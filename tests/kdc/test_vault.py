@@ -166,6 +166,8 @@ def test_nothing_of_a_vault_shows_a_secret(vault, new_key):
             assert form not in shown
     with pytest.raises(LocalMisuse, match="secret-not-exported"):
         pickle.dumps(jwt_key)
+    with pytest.raises(LocalMisuse, match="secret-not-exported"):
+        jwt_key.__getstate__()
 
 
 async def create_realm(store, vault):

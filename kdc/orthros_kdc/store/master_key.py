@@ -39,7 +39,8 @@ _MOST_BOX_BYTES: Final = 1024
 Entropy = Callable[[int], bytes]
 
 
-@frozen(eq=False, repr=False)
+# getstate_setstate=False: attrs would write a __getstate__ that hands the material out.
+@frozen(eq=False, repr=False, getstate_setstate=False)
 class MasterKey(Secret):
     """32 bytes from which the key-encryption key is derived; `number` tells successive ones apart."""
 

@@ -2,11 +2,12 @@
 
 Knows no statement of any table but `meta`; `sqlite_rows.py` has the rows and `migrations.py` the schema.
 
-Why `peek_generation` may run on the event loop: in WAL mode a reader takes no lock that a writer or a
-checkpoint holds, so nothing makes it wait. `PRAGMA data_version` compares counters in the memory-mapped WAL
-index; only when another connection has committed, one row of `meta` is read, from a page that was written
-moments ago on this machine. Its connection has no busy timeout: in the one case that needs an exclusive lock
-(rebuilding the index after a crash elsewhere) it keeps the last answer, and the next peek asks again.
+Why `peek_generation` may run on the event loop: in WAL mode readers and writers do not wait for one another,
+however long a change takes; only while a counter of the shared index is being written does a reader look
+again. `PRAGMA data_version` compares such counters in mapped memory; only when another connection has
+committed, one row of `meta` is read, from a page written moments ago on this machine. Its connection has no
+busy timeout: in the one case that needs the write lock (rebuilding the index after a crash elsewhere) it keeps
+the last answer, and the next peek asks again.
 """
 
 from __future__ import annotations
@@ -149,6 +150,11 @@ class SqliteStore:
                     finally:
                         connection.close()
                 os.link(draft, target)  # the whole database or none; fails when the path exists
+                folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
             finally:
                 for left in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):
                     left.unlink(missing_ok=True)

@@ -110,6 +110,8 @@ def test_the_key_does_not_show_itself(master):
     assert repr(master) == str(master) == "<MasterKey number=1 redacted>"
     with pytest.raises(LocalMisuse, match="secret-not-exported"):
         pickle.dumps(master)
+    with pytest.raises(LocalMisuse, match="secret-not-exported"):
+        master.__getstate__()
     assert copy.deepcopy(master) is master
     assert master != MasterKey(MATERIAL, number=1)
 

@@ -39,6 +39,24 @@ async def main(path, verb, *arguments):
 trio.run(main, *sys.argv[1:])
 """
 
+# What a process holds that rebuilds the WAL index: every lock byte (sqlite.org/walformat.html section 2.3.1),
+# after having spoilt the two copies of the index header.
+LOCK_THE_INDEX = """
+import fcntl, sys
+
+with open(sys.argv[1], "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX, 3, 120)
+    header = index.read(96)
+    index.seek(0)
+    index.write(bytes(96))
+    index.flush()
+    print("locked", flush=True)
+    sys.stdin.read()
+    index.seek(0)
+    index.write(header)
+    index.flush()
+"""
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -56,8 +74,8 @@ def names(tx):
     return [principal.name for principal in tx.principals()]
 
 
-def child(path, *arguments, **options):
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(path), *arguments], text=True, **options)
+def child(path, *arguments, script=CHILD, **options):
+    return subprocess.Popen([sys.executable, "-c", script, str(path), *arguments], text=True, **options)
 
 
 def everything_in(folder):
@@ -308,6 +326,25 @@ async def test_a_database_that_breaks_under_way_is_an_error_of_ours(path, store)
     with pytest.raises(Unavailable, match="kdc-fault"):
         await store.read(lambda tx: tx.anchors())
     assert await store.read(names) == []
+
+
+async def test_a_peek_that_cannot_be_answered_is_an_error_and_no_old_answer(path, store):
+    edit(path, "DROP TABLE meta")
+    with pytest.raises(Unavailable, match="kdc-fault"):
+        store.peek_generation()
+
+
+async def test_peeking_does_not_wait_for_an_index_that_is_being_rebuilt(path, store):
+    """The last answer stands until it can be asked again."""
+    before = store.peek_generation()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with child(f"{path}-shm", script=LOCK_THE_INDEX, **pipes) as elsewhere:
+        assert await trio.to_thread.run_sync(elsewhere.stdout.readline) == "locked\n"
+        assert store.peek_generation() == before
+        elsewhere.stdin.close()
+        await trio.to_thread.run_sync(elsewhere.wait)
+    await store.change(lambda tx: tx.add_group("a"))
+    assert store.peek_generation() != before
 
 
 async def test_an_erased_secret_is_overwritten_in_the_file(path, store):
