@@ -1,0 +1,161 @@
+"""Hash-chained lines: how one is written, and how a changed, missing or moved one is found.
+
+Pure: bytes in, bytes or a verdict out. Knows no files and no meaning of what the lines say.
+
+A line is compact JSON with sorted keys, among them `seq`, from 1 without gaps, and `prev`, the hash of the line
+before; it ends with `,"hash":"..."}`, the SHA-256 over the line as it was before `hash` went in. The first `prev`
+names the writer, so that one writer's file cannot stand in for another's. An anchor is the seq and hash of a
+line, kept elsewhere: a chain alone shows edits, only an anchor shows that its end was cut or all of it remade.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+from attrs import frozen
+
+from orthros_kdc.store.base import AuditAnchor
+from orthros_protocol import LocalMisuse
+from orthros_protocol.derivation import checksum
+
+__all__ = ["Head", "Problem", "VerifyReport", "append", "genesis", "peek", "verify"]
+
+_RESERVED: Final = frozenset({"seq", "prev", "hash"})
+_HASH_KEY: Final = b',"hash":"'
+_HASH_CHARS: Final = 64
+_TAIL_BYTES: Final = len(_HASH_KEY) + _HASH_CHARS + len(b'"}')
+
+
+@frozen
+class Head:
+    """The end of a chain so far: the last line's number and hash."""
+
+    seq: int
+    hash: str
+
+
+class Problem(StrEnum):
+    """What is wrong with a chain."""
+
+    EDITED = "edited"
+    REMOVED = "removed"
+    REORDERED = "reordered"
+    REMADE = "remade"
+    TRUNCATED = "truncated"
+    MISSING = "missing"
+    HALF_WRITTEN = "half-written"
+
+
+@frozen(kw_only=True)
+class VerifyReport:
+    """What was found. `line` is the first bad line, `head` the last good one; `unanchored` good lines lie behind
+    the anchor: a running writer's last second, or what a crash left."""
+
+    writer: str
+    head: Head
+    unanchored: int
+    problem: Problem | None = None
+    line: int | None = None
+    detail: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether this is more than a crash can do: a half-written last line loses no entry that was complete."""
+        return self.problem not in (None, Problem.HALF_WRITTEN)
+
+    def __str__(self) -> str:
+        tail = f", {self.unanchored} behind the anchor" if self.unanchored else ""
+        if self.problem is None:
+            return f"{self.writer}: intact, {self.head.seq} entries{tail}"
+        return f"{self.writer}: line {self.line}: {self.problem}: {self.detail}{tail}"
+
+
+def genesis(writer: str) -> Head:
+    """The head of a chain without lines."""
+    return Head(0, checksum(b"orthros audit 1\0" + writer.encode("ascii")))
+
+
+def append(head: Head, fields: Mapping[str, Any]) -> tuple[bytes, Head]:
+    """The next line, with its newline, and the head behind it. Raises LocalMisuse for a field of the chain's own."""
+    if not _RESERVED.isdisjoint(fields):
+        raise LocalMisuse("value-invalid", f"the fields {sorted(_RESERVED)} belong to the chain")
+    seq = head.seq + 1
+    body = json.dumps({**fields, "seq": seq, "prev": head.hash}, sort_keys=True, separators=(",", ":")).encode("ascii")
+    line_hash = checksum(body)
+    return body[:-1] + _HASH_KEY + line_hash.encode("ascii") + b'"}\n', Head(seq, line_hash)
+
+
+def peek(line: bytes) -> tuple[Head, dict[str, Any]] | None:
+    """The head that a line leads to and all its fields, if the line is whole and agrees with its own hash.
+
+    Whether it belongs where it stands, only `verify` can tell.
+    """
+    if len(line) <= _TAIL_BYTES or line[-1:] != b"\n":
+        return None
+    body, tail = line[: -_TAIL_BYTES - 1], line[-_TAIL_BYTES - 1 : -1]
+    line_hash = checksum(body + b"}")
+    if tail != _HASH_KEY + line_hash.encode("ascii") + b'"}':
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    if type(fields) is not dict or type(fields.get("seq")) is not int or type(fields.get("prev")) is not str:
+        return None
+    return Head(fields["seq"], line_hash), fields
+
+
+def verify(
+    lines: Iterable[bytes], *, writer: str, anchor: AuditAnchor | None, start: Head | None = None
+) -> VerifyReport:
+    """Walks `lines`, each with its newline, from `start` (the beginning of the chain by default) to their end."""
+    head = start or genesis(writer)
+    anchored = 0 if anchor is None else anchor.seq
+    found: tuple[Problem, int, str] | None = None
+    rest = iter(lines)
+    for line in rest:
+        seen = peek(line)
+        found = _judge(line, seen, head, rest)
+        if found is not None or seen is None:
+            break
+        head = seen[0]
+        if anchor is not None and head.seq == anchor.seq and head.hash != anchor.head:
+            found = (Problem.REMADE, head.seq, "the line agrees with itself, but not with the anchor in the database")
+            break
+    if head.seq < anchored and (found is None or found[0] is Problem.HALF_WRITTEN):
+        found = (Problem.TRUNCATED, head.seq + 1, f"the database has seen {anchored} lines")
+    problem, bad_line, detail = found or (None, None, "")
+    return VerifyReport(
+        writer=writer,
+        head=head,
+        unanchored=max(0, head.seq - anchored),
+        problem=problem,
+        line=bad_line,
+        detail=detail,
+    )
+
+
+def _judge(
+    line: bytes, seen: tuple[Head, dict[str, Any]] | None, head: Head, rest: Iterator[bytes]
+) -> tuple[Problem, int, str] | None:
+    """What is wrong with `line` behind `head`, if anything. Reads `rest` only to tell removed from reordered."""
+    due = head.seq + 1
+    if not line.endswith(b"\n"):
+        return Problem.HALF_WRITTEN, due, f"the last line ends after {len(line)} bytes"
+    if seen is None:
+        return Problem.EDITED, due, "the line does not agree with its own hash"
+    reached, fields = seen
+    if reached.seq == due:
+        if fields["prev"] == head.hash:
+            return None
+        bad = max(1, head.seq)
+        return Problem.EDITED, bad, f"line {due} does not continue it: one of both was written anew"
+    if reached.seq < due:
+        return Problem.REORDERED, due, f"entry {reached.seq} stands here"
+    later = (peek(other) for other in rest)
+    if any(other is not None and other[0].seq == due for other in later):
+        return Problem.REORDERED, due, f"entry {reached.seq} stands here, entry {due} further down"
+    return Problem.REMOVED, due, f"the entries {due} to {reached.seq - 1} are gone"
