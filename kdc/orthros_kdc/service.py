@@ -133,7 +133,7 @@ class KdcService:
                 self._record_refusal(suppressed)
             self._record_refusal(
                 RequestRejected(
-                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref
+                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref.hex()
                 )
             )
         if isinstance(error, (Misconfigured, Unavailable)):
@@ -171,10 +171,10 @@ class KdcService:
                     source=source,
                     client=client,
                     service=issued.service,
-                    kid=login.key.kid,
-                    ttl=issued.ttl_s,
-                    tid=issued.tid,
-                    txn=issued.txn,
+                    kvno=login.key.kvno,
+                    ttl_s=issued.ttl_s,
+                    tid=issued.tid.hex(),
+                    txn=issued.txn.hex(),
                 )
             )
             return Answer(issued.reply, authenticated=True)
@@ -189,7 +189,8 @@ class KdcService:
                     client=client,
                     service=unverified.service,
                     code=error.code,
-                    ref=ref,
+                    detail=error.detail,
+                    ref=ref.hex(),
                 )
             )
             reply = seal_as_error(
@@ -234,8 +235,10 @@ class KdcService:
                     source=source,
                     client=tgt.client.name,
                     code=error.code,
-                    ref=ref,
-                    request=request.nonce,
+                    detail=error.detail,
+                    ref=ref.hex(),
+                    txn=tgt.txn.hex(),
+                    request=request.nonce.hex(),
                 )
             )
             reply = seal_tgs_error(
@@ -298,20 +301,21 @@ class KdcService:
         shared: dict[str, Any] = {
             "at": self._clock(),
             "kdc_id": self._kdc_id,
-            "request": request.nonce,
+            "request": request.nonce.hex(),
             "client": client,
             "target": str(want.target),
             "kind": "jwt" if want.kind == WANT_JWT else "ticket",
             "notes": decided.notes,
+            "txn": request.tgt.ticket.txn.hex(),
         }
         result = decided.result
         if isinstance(result, NotGranted):
-            return TgsRefused(code=result.reason.name, scopes=want.scopes, ref=result.ref, **shared)
+            return TgsRefused(code=result.reason.name, scopes=want.scopes, ref=result.ref.hex(), **shared)
         return TgsIssued(
             scopes=result.scopes,
-            ttl=result.ttl_s,
-            tid=decided.tid,
-            txn=request.tgt.ticket.txn,
+            ttl_s=result.ttl_s,
+            kvno=result.kvno,
+            tid=decided.tid.hex(),
             rules=decided.rule_ids,
             policy_seq=policy_seq,
             delegable=int(bool(result.flags & DELEGABLE)),

@@ -1,0 +1,353 @@
+"""The KDC from bytes to bytes: who gets what, what a refusal says, and what the audit log keeps of it."""
+
+from __future__ import annotations
+
+import jwt as pyjwt
+import pytest
+
+from orthros_kdc.admin import jwt_keys, keys, principals, realm, rules
+from orthros_kdc.policy.model import RealmLimits
+from orthros_protocol import (
+    DELEGABLE,
+    EXACT,
+    KDC_ADMIN,
+    KDC_KEYS,
+    WANT_DELEGABLE,
+    WANT_JWT,
+    ExpiresCaveat,
+    Granted,
+    KdcRefusal,
+    NotGranted,
+    PeerMisbehaved,
+    Principal,
+    RootKey,
+    Timestamp,
+    Want,
+    add_caveat,
+    build_as_request,
+    build_tgs_request,
+    join_caveats,
+    open_as_reply,
+    open_presented,
+    open_tgs_reply,
+    pop_key_of,
+    tail_of,
+)
+from tests.support.kdc_bench import REALM, KdcBench, open_bench
+
+
+@pytest.fixture
+async def bench() -> KdcBench:
+    bench = await open_bench()
+    await bench.add("billing", "orders", "payroll")
+    await rules.allow(bench.admin, "billing", "orders", scopes=("read", "write"), max_ttl_s=600)
+    return bench
+
+
+async def test_a_ticket_opens_with_the_targets_own_key(bench: KdcBench) -> None:
+    """P1: the target verifies offline with the one key it holds."""
+    granted = await bench.ask_one(await bench.log_in("billing"), "orders", scopes=("read",))
+    assert isinstance(granted, Granted)
+    opened = open_presented(granted.credential, b"", bench.keytabs["orders"].verify_only())
+    assert str(opened.ticket.client) == "billing@corp.test"
+    assert (opened.ticket.scopes, opened.ticket.exp - opened.ticket.iat) == (("read",), 600)
+    assert opened.ticket.session_key == granted.session_key
+
+
+async def test_login_facts_travel_unchanged_into_every_ticket(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    bench.clock.advance(100)
+    granted = await bench.ask_one(login, "orders")
+    assert isinstance(granted, Granted)
+    ticket = open_presented(granted.credential, b"", bench.keytabs["orders"]).ticket
+    assert ticket.iat - ticket.auth_time == 100
+    assert ticket.ckid == bench.as_key("billing").kid
+
+
+async def test_scopes_are_clamped_with_notes_and_audited(bench: KdcBench) -> None:
+    """P5, B3: asked broadly, granted the intersection, and told what was dropped."""
+    granted = await bench.ask_one(await bench.log_in("billing"), "orders", scopes=("read", "erase"), ttl_s=9999)
+    assert isinstance(granted, Granted)
+    assert granted.scopes == ("read",)
+    assert [(note.field, note.cause, note.index) for note in granted.notes] == [(1, 1, 1), (2, 1, None)]
+    (event,) = bench.ledger.named("tgs-issued")
+    assert event.to_dict()["scopes"] == ["read"]
+    assert event.to_dict()["rules"] == [1]
+
+
+async def test_unknown_hidden_and_forbidden_targets_look_the_same(bench: KdcBench) -> None:
+    """P6: default deny, and policy before existence."""
+    await principals.disable(bench.admin, "payroll")
+    login = await bench.log_in("billing")
+    answers = [await bench.ask_one(login, target) for target in ("payroll", "nobody", "kdc/tgt")]
+    assert {(answer.reason.name, answer.retry_s) for answer in answers if isinstance(answer, NotGranted)} == {
+        ("not-granted", 0)
+    }
+    assert len(answers) == len(bench.ledger.named("tgs-refused")) == 3
+
+
+async def test_a_target_in_another_realm_is_not_granted(bench: KdcBench) -> None:
+    reply = await bench.ask(await bench.log_in("billing"), Want(target=Principal("other.test", "orders")))
+    assert isinstance(reply.results[0], NotGranted)
+    assert reply.results[0].reason.name == "not-granted"
+
+
+async def test_a_batch_keeps_the_order_of_its_wants_and_decides_each_alone(bench: KdcBench) -> None:
+    """K3: several targets in one exchange."""
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("pay",))
+    wants = [Want(target=Principal(REALM, name)) for name in ("orders", "nobody", "payroll")]
+    reply = await bench.ask(await bench.log_in("billing"), *wants)
+    assert [type(result) for result in reply.results] == [Granted, NotGranted, Granted]
+    assert [result.target for result in reply.results] == [want.target for want in wants]
+
+
+@pytest.mark.parametrize(
+    ("want", "code"),
+    [
+        ({"scopes": ("erase",)}, "no-scope-left"),
+        ({"scopes": ("read", "erase"), "flags": EXACT}, "exact-not-possible"),
+        ({"ttl_s": 601, "flags": EXACT}, "exact-not-possible"),
+        ({"kind": WANT_JWT}, "jwt-not-enabled"),
+        ({"flags": 0x80}, "unsupported-critical"),
+    ],
+)
+async def test_where_a_rule_exists_the_refusal_says_why(bench: KdcBench, want: dict[str, object], code: str) -> None:
+    answer = await bench.ask_one(await bench.log_in("billing"), "orders", **want)
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == code
+    (event,) = bench.ledger.named("tgs-refused")
+    assert event.to_dict()["ref"] == answer.ref.hex()
+
+
+async def test_a_disabled_target_is_unavailable_only_to_those_who_may_reach_it(bench: KdcBench) -> None:
+    await principals.disable(bench.admin, "orders")
+    answer = await bench.ask_one(await bench.log_in("billing"), "orders")
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "target-unavailable"
+
+
+async def test_a_delegable_ticket_needs_a_delegable_rule(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    plain = await bench.ask_one(login, "orders", flags=WANT_DELEGABLE)
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("pay",), delegable=True)
+    handed = await bench.ask_one(login, "payroll", flags=WANT_DELEGABLE)
+    assert isinstance(plain, Granted)
+    assert isinstance(handed, Granted)
+    assert (plain.flags & DELEGABLE, handed.flags & DELEGABLE) == (0, DELEGABLE)
+    assert [note.field for note in plain.notes] == [3]
+
+
+async def test_a_jwt_is_accepted_by_stock_pyjwt_with_key_audience_and_issuer(bench: KdcBench) -> None:
+    """P2, P9: standard tooling verifies the export."""
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("pay", "read"), jwt=True)
+    await jwt_keys.enable(bench.admin, "payroll")
+    jwk = await jwt_keys.export(bench.admin, "payroll")
+    granted = await bench.ask_one(await bench.log_in("billing"), "payroll", kind=WANT_JWT, scopes=("pay",))
+    assert isinstance(granted, Granted)
+    assert granted.session_key is None
+    token = granted.credential.decode()
+    checks = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}  # the test's clock is not the machine's
+    claims = pyjwt.decode(
+        token,
+        pyjwt.PyJWK(jwk).key,
+        ["HS256"],
+        audience="payroll@corp.test",
+        issuer="https://corp.test",
+        options=checks,  # type: ignore[arg-type]
+    )
+    now = bench.clock.now() // 1000
+    assert (claims["sub"], claims["client_id"], claims["scope"]) == ("billing@corp.test", "billing@corp.test", "pay")
+    assert (claims["iat"], claims["nbf"], claims["exp"]) == (now, now - 5, now + 300)
+    assert {"jti", "txn", "auth_time"} <= claims.keys()
+    assert pyjwt.get_unverified_header(token) == {"alg": "HS256", "typ": "orthros+jwt", "kid": jwk["kid"]}
+
+
+async def test_a_jwt_needs_the_rules_leave_and_the_targets_record(bench: KdcBench) -> None:
+    await jwt_keys.enable(bench.admin, "orders")
+    answer = await bench.ask_one(await bench.log_in("billing"), "orders", kind=WANT_JWT)
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "jwt-not-enabled"
+
+
+async def test_disable_works_at_the_next_request_in_both_directions(bench: KdcBench) -> None:
+    """P10: one command stops the principal as a client and as a target."""
+    login = await bench.log_in("billing")
+    await principals.disable(bench.admin, "billing")
+    with pytest.raises(KdcRefusal, match="principal-disabled"):
+        await bench.ask_one(login, "orders")
+    with pytest.raises(KdcRefusal, match="principal-disabled"):
+        await bench.log_in("billing")
+    await principals.enable(bench.admin, "billing")
+    assert isinstance(await bench.ask_one(login, "orders"), Granted)
+
+
+async def test_a_recreated_name_is_somebody_else(bench: KdcBench) -> None:
+    """K20: rights and logins of the old principal die with it."""
+    login = await bench.log_in("billing")
+    await principals.delete(bench.admin, "billing")
+    await bench.add("billing")
+    with pytest.raises(KdcRefusal, match="revoked"):
+        await bench.ask_one(login, "orders")
+    assert isinstance(await bench.ask_one(await bench.log_in("billing"), "orders"), NotGranted)
+
+
+async def test_rotation_overlaps_and_retirement_is_told_under_seal(bench: KdcBench) -> None:
+    """K2, P11: the old version works until it is retired."""
+    old_key, old_login = bench.as_key("billing"), await bench.log_in("billing")
+    bench.keytabs["billing"] = await keys.rotate(bench.admin, "billing")
+    assert (await bench.log_in("billing")).reply.newest_kvno == 2
+    await bench.log_in("billing", key=old_key)
+    await keys.activate(bench.admin, "billing")
+    await keys.retire(bench.admin, "billing", 1, force=True)
+    with pytest.raises(KdcRefusal, match="key-retired"):
+        await bench.log_in("billing", key=old_key)
+    with pytest.raises(KdcRefusal, match="revoked"):
+        await bench.ask_one(old_login, "orders")
+    assert isinstance(await bench.ask_one(await bench.log_in("billing"), "orders"), Granted)
+
+
+async def test_tickets_are_sealed_under_the_active_key_of_the_target(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    prepared = await keys.rotate(bench.admin, "orders")
+    before = await bench.ask_one(login, "orders")
+    await keys.activate(bench.admin, "orders")
+    after = await bench.ask_one(login, "orders")
+    assert isinstance(before, Granted)
+    assert isinstance(after, Granted)
+    assert (before.kvno, after.kvno) == (1, 2)
+    for granted in (before, after):
+        assert open_presented(granted.credential, b"", prepared).ticket.client.name == "billing"
+
+
+async def test_kdc_services_come_from_the_initial_exchange_alone(bench: KdcBench) -> None:
+    login = await bench.log_in("billing", service=KDC_KEYS)
+    assert (login.reply.ttl_s, login.reply.service) == (120, KDC_KEYS)
+    with pytest.raises(KdcRefusal, match="not-granted"):
+        await bench.log_in("billing", service=KDC_ADMIN)
+    with pytest.raises(KdcRefusal, match="unknown-service"):
+        await bench.log_in("billing", service="orders")
+    assert isinstance(await bench.ask_one(await bench.log_in("billing"), KDC_KEYS), NotGranted)
+
+
+async def test_a_service_ticket_is_no_tgt(bench: KdcBench) -> None:
+    """Ticket types do not mix: kdc/keys and service tickets cannot ask for tickets."""
+    login = await bench.log_in("billing", service=KDC_KEYS)
+    with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
+        await bench.ask_one(login, "orders")
+
+
+async def test_life_is_clamped_by_what_is_left_of_the_login(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    bench.clock.advance(3600 - 100)
+    granted = await bench.ask_one(login, "orders")
+    assert isinstance(granted, Granted)
+    assert granted.ttl_s == 100
+    bench.clock.advance(100)
+    with pytest.raises(KdcRefusal, match="tgt-expired"):
+        await bench.ask_one(login, "orders")
+
+
+async def test_realm_limits_hold_from_the_next_request_on(bench: KdcBench) -> None:
+    await realm.change(bench.admin, limits=RealmLimits(max_ticket_s=60, max_tgt_s=120, max_jwt_s=30))
+    login = await bench.log_in("billing", ttl_s=9999)
+    granted = await bench.ask_one(login, "orders")
+    assert isinstance(granted, Granted)
+    assert (login.reply.ttl_s, granted.ttl_s) == (120, 60)
+
+
+@pytest.mark.parametrize("ahead_s", [-301, 301])
+async def test_a_clock_far_off_is_told_the_time_under_seal(bench: KdcBench, ahead_s: int) -> None:
+    """K11: the offset is learnt from a sealed error."""
+    key = bench.as_key("billing")
+    now = bench.clock.now()
+    pending = build_as_request(
+        key,
+        service="kdc/tgt",
+        ttl_s=0,
+        instance=bytes(16),
+        now=Timestamp(now + ahead_s * 1000),
+        nonce=bytes(16),
+    )
+    with pytest.raises(KdcRefusal, match="clock-skew") as refusal:
+        open_as_reply(pending, key, await bench.send(pending.message))
+    assert refusal.value.kdc_time == now
+
+
+async def test_whoever_proves_nothing_gets_one_shape_and_a_reference(bench: KdcBench) -> None:
+    """K1, B2: unknown key, wrong MAC and garbage are indistinguishable; the log knows the reason."""
+    stranger = RootKey(bytes(range(32)), principal=Principal(REALM, "billing"), uid=16, kvno=1).as_key()
+    unknown = build_as_request(
+        stranger, service="kdc/tgt", ttl_s=0, instance=bytes(16), now=bench.clock.now(), nonce=bytes(16)
+    ).message
+    known = build_as_request(
+        bench.as_key("billing"), service="kdc/tgt", ttl_s=0, instance=bytes(16), now=bench.clock.now(), nonce=bytes(16)
+    ).message
+    wrong_mac = known[:-1] + bytes([known[-1] ^ 1])
+    answers = [await bench.service.answer(message, "192.0.2.1") for message in (unknown, wrong_mac, b"garbage", b"")]
+    assert {answer.message[:-8] for answer in answers} == {b"\x93\x01\x02\xc4\x08"}
+    assert not any(answer.authenticated for answer in answers)
+    rejected = [event.to_dict() for event in bench.ledger.named("request-rejected")]
+    assert [event["code"] for event in rejected] == ["unknown-key", "wrong-mac", "malformed", "malformed"]
+    assert [event["ref"] for event in rejected] == [answer.message[-8:].hex() for answer in answers]
+
+
+async def test_a_replayed_login_is_reported_and_opens_for_its_maker_only(bench: KdcBench) -> None:
+    key = bench.as_key("billing")
+    pending = build_as_request(
+        key, service="kdc/tgt", ttl_s=0, instance=bytes(16), now=bench.clock.now(), nonce=bytes(16)
+    )
+    first, second = await bench.send(pending.message), await bench.send(pending.message)
+    assert open_as_reply(pending, key, first).ticket != open_as_reply(pending, key, second).ticket
+    assert [event.to_dict()["exchange"] for event in bench.ledger.named("request-replayed")] == ["as"]
+
+
+async def test_nothing_is_issued_that_cannot_be_recorded(bench: KdcBench) -> None:
+    """K16: no audit, no ticket."""
+    login = await bench.log_in("billing")
+    bench.ledger.full = True
+    with pytest.raises(KdcRefusal, match="kdc-fault"):
+        await bench.ask_one(login, "orders")
+    with pytest.raises(KdcRefusal, match="kdc-fault"):
+        await bench.log_in("billing")
+
+
+async def test_the_bucket_counts_targets_and_guessing_costs_ten(bench: KdcBench) -> None:
+    """H6: whoever probes for names runs out of tokens first."""
+    small = await open_bench(burst=40)
+    await small.add("billing", "orders")
+    await rules.allow(small.admin, "billing", "orders")
+    login = await small.log_in("billing")
+    wants = [Want(target=Principal(REALM, f"guess{number}")) for number in range(32)]
+    reply = await small.ask(login, *wants)
+    codes = [result.reason.name for result in reply.results if isinstance(result, NotGranted)]
+    assert codes.count("not-granted") == 4
+    assert codes[4:] == ["not-attempted"] * 28
+    with pytest.raises(KdcRefusal, match="rate-limited") as refusal:
+        await small.ask_one(login, "orders")
+    assert refusal.value.retry_s >= 1
+    small.clock.advance(60)
+    assert isinstance(await small.ask_one(login, "orders"), Granted)
+
+
+async def test_a_source_that_floods_is_turned_away_before_any_work(bench: KdcBench) -> None:
+    small = await open_bench(burst=20)
+    answers = [await small.service.answer(b"garbage", "192.0.2.9") for _ in range(30)]
+    codes = [event.to_dict()["code"] for event in small.ledger.named("request-rejected")]
+    assert len(answers) == 30
+    assert codes == ["malformed"] * 20 + ["rate-limited"] * 10
+
+
+async def test_a_tgt_with_a_caveat_is_refused_under_the_key_of_its_tail(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    caveat = ExpiresCaveat(bench.clock.now() // 1000 + 60).to_bytes()
+    tail = add_caveat(tail_of(login.reply.session_key, login.reply.ticket), caveat)
+    pending = build_tgs_request(
+        login.reply.ticket,
+        pop_key_of(tail),
+        [Want(target=Principal(REALM, "orders"))],
+        now=bench.clock.now(),
+        nonce=bench.entropy(16),
+        caveats=join_caveats([caveat]),
+    )
+    with pytest.raises(KdcRefusal, match="caveat-unsupported"):
+        open_tgs_reply(pending, await bench.send(pending.message))

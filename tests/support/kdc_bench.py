@@ -1,0 +1,128 @@
+"""A whole KDC service in memory, driven by the protocol's own client halves on a clock that the test moves."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from orthros_kdc.admin import Admin, Fact, principals, realm
+from orthros_kdc.audit.events import Event
+from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.realm_view import RealmView
+from orthros_kdc.service import KdcService
+from orthros_kdc.store.base import Transaction
+from orthros_kdc.store.master_key import MasterKey
+from orthros_kdc.store.memory import MemoryStore
+from orthros_kdc.vault import Vault
+from orthros_protocol import (
+    KDC_TGT,
+    AsKey,
+    AsReply,
+    Granted,
+    Keytab,
+    NotGranted,
+    PendingTgs,
+    Principal,
+    TgsReply,
+    Unavailable,
+    Want,
+    build_as_request,
+    build_tgs_request,
+    open_as_reply,
+    open_tgs_reply,
+    pop_key_of,
+    tail_of,
+)
+from orthros_protocol.testing import CountingEntropy, ManualClock
+
+REALM = "corp.test"
+
+
+@define
+class Ledger:
+    """Audit events in memory, both the KDC's and the admin's; `full` makes it refuse as a full queue does."""
+
+    events: list[Event] = field(factory=list)
+    changes: list[str] = field(factory=list)
+    full: bool = False
+
+    def keep(self, event: Event) -> None:
+        if self.full:
+            raise Unavailable("kdc-fault", "the audit queue is full")
+        self.events.append(event)
+
+    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
+        self.changes.append(event)
+
+    def named(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.name == name]
+
+
+@define(eq=False)
+class Login:
+    """A client that has authenticated."""
+
+    reply: AsReply
+
+    @property
+    def pop_key(self) -> bytes:
+        return pop_key_of(tail_of(self.reply.session_key, self.reply.ticket))
+
+
+@define(eq=False)
+class KdcBench:
+    """Use `await open_bench()`."""
+
+    admin: Admin
+    store: MemoryStore
+    service: KdcService
+    ledger: Ledger
+    clock: ManualClock
+    entropy: CountingEntropy
+    keytabs: dict[str, Keytab] = field(factory=dict)
+
+    async def add(self, *names: str) -> None:
+        for name in names:
+            self.keytabs[name] = await principals.add(self.admin, name)
+
+    def as_key(self, name: str) -> AsKey:
+        return self.keytabs[name].as_key()
+
+    async def send(self, message: bytes, source: str = "192.0.2.1") -> bytes:
+        return (await self.service.answer(message, source)).message
+
+    async def log_in(self, name: str, *, service: str = KDC_TGT, ttl_s: int = 0, key: AsKey | None = None) -> Login:
+        key = key or self.as_key(name)
+        pending = build_as_request(
+            key, service=service, ttl_s=ttl_s, instance=bytes(16), now=self.clock.now(), nonce=self.entropy(16)
+        )
+        return Login(open_as_reply(pending, key, await self.send(pending.message)))
+
+    def tgs_request(self, login: Login, *wants: Want) -> PendingTgs:
+        return build_tgs_request(login.reply.ticket, login.pop_key, wants, now=self.clock.now(), nonce=self.entropy(16))
+
+    async def ask(self, login: Login, *wants: Want) -> TgsReply:
+        pending = self.tgs_request(login, *wants)
+        return open_tgs_reply(pending, await self.send(pending.message))
+
+    async def ask_one(self, login: Login, target: str, **want: object) -> Granted | NotGranted:
+        reply = await self.ask(login, Want(target=Principal(REALM, target), **want))  # type: ignore[arg-type]
+        return reply.results[0]
+
+
+async def open_bench(*, burst: int = 10_000) -> KdcBench:
+    """A founded realm `corp.test` without principals."""
+    clock, entropy, ledger, store = ManualClock(), CountingEntropy(), Ledger(), MemoryStore()
+    vault = Vault(realm=REALM, master=MasterKey(entropy(32), number=1), entropy=entropy)
+    admin = Admin(store=store, vault=vault, audit=ledger, now_ms=clock.now, actor="tester")
+    await realm.init(admin)
+    service = KdcService(
+        RealmView(store, vault),
+        ledger.keep,
+        kdc_id="kdc-1",
+        clock=clock.now,
+        monotonic=lambda: clock.now() / 1000,
+        entropy=entropy,
+        sources=RateLimiter(per_s=1000, burst=burst),
+        principals=RateLimiter(per_s=10, burst=burst),
+    )
+    return KdcBench(admin=admin, store=store, service=service, ledger=ledger, clock=clock, entropy=entropy)
