@@ -4,7 +4,8 @@ Knows no terminal and no network. Each function takes an `Admin` first, changes 
 and records exactly one audit event in it, or raises and changes nothing.
 """
 
-from orthros_kdc.admin import groups, jwt_keys, keys, principals, realm, rules
+from orthros_kdc.admin import audit_logs, decisions, groups, jwt_keys, keys, principals, realm, rules
 from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact
 
-__all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "groups", "jwt_keys", "keys", "principals", "realm", "rules"]
+__all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "audit_logs", "decisions", "groups", "jwt_keys", "keys",
+           "principals", "realm", "rules"]  # fmt: skip

@@ -5,6 +5,8 @@ Knows nothing of later key versions, which are `keys.py`'s.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
@@ -26,19 +28,22 @@ class PrincipalShown:
     rules: tuple[Rule, ...]
 
 
-async def add(admin: Admin, name: str) -> Keytab:
+async def add(admin: Admin, name: str, *, max_ticket_s: int | None = None, max_jwt_s: int | None = None) -> Keytab:
     """A new principal with key version 1, active at once. The returned key file is the only copy handed out.
 
-    Raises Misconfigured `already-exists`, `name-invalid`, or `conflict` for a name under kdc/.
+    The caps are those of `set_caps`. Raises Misconfigured `already-exists`, `name-invalid`, `value-invalid`,
+    or `conflict` for a name under kdc/.
     """
+    caps = _check_caps(max_ticket_s, max_jwt_s)
 
     def work(tx: Transaction) -> Keytab:
         tx.realm()  # no principal before `init`
         now = admin.now()
         principal = tx.add_principal(name=name, created=now)
+        tx.set_principal(evolve(principal, **caps))
         record, root = admin.vault.new_root(principal, kvno=1, state=KEY_ACTIVE, now=now)
         tx.add_key(record)
-        admin.record(tx, "principal.added", principal=name, uid=principal.uid, kid=record.kid_as.hex())
+        admin.record(tx, "principal.added", principal=name, uid=principal.uid, kid=record.kid_as.hex(), **caps)
         return Keytab.of(root)
 
     return await admin.store.change(work)
@@ -93,15 +98,12 @@ async def _set_disabled(admin: Admin, name: str, *, disabled: bool) -> bool:
 
 async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None) -> PrincipalRecord:
     """Limits the life of tickets and JWTs for this principal; None leaves the limit to realm and rules."""
-    for what, cap in (("max_ticket_s", max_ticket_s), ("max_jwt_s", max_jwt_s)):
-        if cap is not None and cap < 1:
-            raise Misconfigured("value-invalid", f"{what} must be at least 1 second")
+    caps = _check_caps(max_ticket_s, max_jwt_s)
 
     def work(tx: Transaction) -> PrincipalRecord:
-        after = evolve(require_principal(tx, name), max_ticket_s=max_ticket_s, max_jwt_s=max_jwt_s)
+        after = evolve(require_principal(tx, name), **caps)
         tx.set_principal(after)
-        admin.record(tx, "principal.capped", principal=name, uid=after.uid, max_ticket_s=max_ticket_s,
-                     max_jwt_s=max_jwt_s)  # fmt: skip
+        admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps)
         return after
 
     return await admin.store.change(work)
@@ -116,3 +118,11 @@ async def delete(admin: Admin, name: str) -> None:
         admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
 
     await admin.store.change(work)
+
+
+def _check_caps(max_ticket_s: int | None, max_jwt_s: int | None) -> dict[str, Any]:
+    caps = {"max_ticket_s": max_ticket_s, "max_jwt_s": max_jwt_s}
+    for what, cap in caps.items():
+        if cap is not None and cap < 1:
+            raise Misconfigured("value-invalid", f"{what} must be at least 1 second")
+    return caps

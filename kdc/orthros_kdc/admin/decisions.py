@@ -1,0 +1,75 @@
+"""Use cases on decisions: what would the KDC answer, and does policy keep what was expected of it.
+
+Changes nothing and decides nothing: facts come from one view of the store, answers from `policy.explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve
+
+from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.policy.decide import Ask, Denial, PolicySnapshot, PrincipalCaps, TargetFacts
+from orthros_kdc.policy.expectations import Report, run_expectations
+from orthros_kdc.policy.explain import Explanation
+from orthros_kdc.policy.explain import explain as explain_decision
+from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
+
+__all__ = ["check", "explain"]
+
+
+async def explain(admin: Admin, client: str, ask: Ask) -> Explanation:
+    """What `client` would get for `ask` with a fresh TGT, and why. Raises Misconfigured `not-found`."""
+
+    def work(tx: Transaction) -> Explanation:
+        caller, called = require_principal(tx, client), require_principal(tx, ask.target)
+        rules = PolicySnapshot(tx.policy()).rules_for(client, ask.target)
+        caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
+        facts = _facts_of(tx, called)
+        found = explain_decision(client, ask, rules, client_caps=caps, target=facts, limits=tx.realm().limits)
+        if caller.disabled:  # refused at its login, so that no rule is ever asked
+            enable = f"orthros-admin principal enable {client}"
+            return evolve(found, decision=Denial(code="principal-disabled"), caps=(), remedies=(enable,))
+        if isinstance(found.decision, Denial) and found.decision.code == "target-unavailable":
+            return evolve(found, remedies=_revivals(ask.target, facts))
+        return found
+
+    return await admin.store.read(work)
+
+
+async def check(admin: Admin, text: str, *, source: str = "expectations") -> Report:
+    """Every expectation of `text` against one view of the store. Raises Misconfigured `value-invalid`."""
+
+    def work(tx: Transaction) -> Report:
+        limits = tx.realm().limits
+        return run_expectations(
+            text, PolicySnapshot(tx.policy()), facts_of=_facts_by_name(tx), limits=limits, source=source
+        )
+
+    return await admin.store.read(work)
+
+
+def _facts_by_name(tx: Transaction) -> Callable[[str], TargetFacts | None]:
+    def facts_of(name: str) -> TargetFacts | None:
+        record = tx.principal_by_name(name)
+        return None if record is None else _facts_of(tx, record)
+
+    return facts_of
+
+
+def _facts_of(tx: Transaction, record: PrincipalRecord) -> TargetFacts:
+    return TargetFacts(
+        max_ticket_s=record.max_ticket_s,
+        max_jwt_s=record.max_jwt_s,
+        disabled=record.disabled,
+        has_key=any(key.state == KEY_ACTIVE for key in tx.keys_of(record.uid)),
+        jwt_alg=record.jwt_alg if tx.jwt_keys_of(record.uid) else None,
+    )
+
+
+def _revivals(target: str, facts: TargetFacts) -> tuple[str, ...]:
+    commands = [f"orthros-admin principal enable {target}"] if facts.disabled else []
+    if not facts.has_key:
+        commands += [f"orthros-admin key rotate {target} --out FILE", f"orthros-admin key activate {target}"]
+    return tuple(commands)

@@ -1,0 +1,79 @@
+"""The command `orthros-admin`: parses, opens, runs one command, shows what came of it.
+
+Knows no noun beyond its name; whatever goes wrong leaves as cause, remedy and code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Reason, Refused, Unavailable
+from orthros_protocol.redaction import redact_text
+from orthros_tools.admin import audit, explain, group, jwt, key, policy, principal, realm
+from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
+from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.screen import Screen
+
+__all__ = ["main"]
+
+_NOUNS: Final = (principal, key, group, policy, jwt, audit, realm, explain)
+_FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    screen = Screen(json=wants_json(words))
+    try:
+        return _run(words)
+    except OrthrosError as error:
+        screen.complain(PROGRAM, error)
+        return _exit_code(error)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would complain again while it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001  # the last line of defence against tracebacks that show values
+        screen.complain(PROGRAM, LocalMisuse(_FAULT, redact_text(f"{type(error).__name__}: {error}")))
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
+    options = _parser().parse_args(words)
+    desk = Desk.of(options, os.environ)
+    answer = trio.run(options.run, desk, options)
+    desk.screen.show(answer)
+    if answer.problem is None:
+        return 0
+    desk.screen.complain(PROGRAM, answer.problem)
+    return _exit_code(answer.problem)
+
+
+def _parser() -> Parser:
+    nouns = Nouns()
+    for noun in _NOUNS:
+        noun.register(nouns)
+    return nouns.parser
+
+
+def _exit_code(error: OrthrosError) -> int:
+    if error.code == "not-found":
+        return 5
+    if isinstance(error, Unavailable):
+        return 4
+    if isinstance(error, Refused):
+        return 3
+    return 2 if isinstance(error, PeerMisbehaved) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

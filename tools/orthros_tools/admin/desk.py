@@ -1,0 +1,90 @@
+"""An administrator's desk: the configuration, and the realm opened for one command.
+
+Knows no command and decides nothing; wrong files and keys are refused before anything is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from argparse import Namespace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from attrs import frozen
+
+from orthros_kdc.admin import Admin
+from orthros_kdc.audit import AdminAuditLog
+from orthros_kdc.config import Config, load_config
+from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.vault import open_vault
+from orthros_protocol import Misconfigured, Timestamp
+from orthros_tools.admin.screen import Screen
+
+__all__ = ["CONFIG_VARIABLE", "Desk"]
+
+CONFIG_VARIABLE: Final = "ORTHROS_CONFIG"
+_USUAL_CONFIG: Final = Path(Config().store.path).with_name("kdc.toml")
+"""Where `orthros-kdc init` leaves it when it founds the realm at the default place."""
+_MOST_ACTOR_CHARS: Final = 128
+
+
+@frozen(kw_only=True)
+class Desk:
+    """Who works here, with which configuration, and how they want to see answers."""
+
+    config: Config
+    actor: str
+    environ: Mapping[str, str]
+    screen: Screen
+
+    @classmethod
+    def of(cls, options: Namespace, environ: Mapping[str, str]) -> Self:
+        """From the options of every command. Raises Misconfigured `config-invalid` or `value-invalid`."""
+        overrides = {"store.path": options.store, "store.master_key_file": options.master_key_file}
+        usual = _USUAL_CONFIG if os.path.exists(_USUAL_CONFIG) else None
+        file = options.config or environ.get(CONFIG_VARIABLE) or usual
+        return cls(
+            config=load_config(file, environ, overrides),
+            actor=_login_name(environ) if options.actor is None else _check_actor(options.actor),
+            environ=environ,
+            screen=Screen(json=options.output == "json", quiet=options.quiet),
+        )
+
+    @asynccontextmanager
+    async def open_admin(self) -> AsyncIterator[Admin]:
+        """The use cases' first argument, on the realm's own store."""
+        # The key first: without it there is no reason to touch the store.
+        master = load_master_key(self.config.store.master_key_file or None, environ=self.environ)
+        store = SqliteStore.open(self.config.store.path)
+        try:
+            vault = await open_vault(store, master)
+            audit = AdminAuditLog(Path(self.config.audit.directory))
+            yield Admin(store=store, vault=vault, audit=audit, now_ms=_now_ms, actor=self.actor)
+        finally:
+            await store.aclose()
+
+
+def _now_ms() -> Timestamp:
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+def _login_name(environ: Mapping[str, str]) -> str:
+    """Who is at the keyboard; behind sudo, the person and not root."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's arbitrary uid
+        name = f"uid-{uid}"
+    person = environ.get("SUDO_USER", "") if uid == 0 else ""
+    return _check_actor(person or name)
+
+
+def _check_actor(name: str) -> str:
+    if not (name.isascii() and name.isprintable() and 0 < len(name) <= _MOST_ACTOR_CHARS):
+        raise Misconfigured("value-invalid", f"actor: 1 to {_MOST_ACTOR_CHARS} printable ASCII characters")
+    return name

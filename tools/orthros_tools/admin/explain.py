@@ -1,0 +1,78 @@
+"""`orthros-admin explain REF`: from the reference in a refusal to what the KDC knows about it.
+
+Knows no decision; the audit log holds the reason that the caller was not told.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError, Namespace
+from typing import Final
+
+from attrs import evolve
+
+from orthros_kdc.audit import Entry, find_ref
+from orthros_protocol import REASONS, Misconfigured, reason_for
+from orthros_tools.admin.audit import entry_row
+from orthros_tools.admin.command_line import PROGRAM, Nouns
+from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.screen import Answer, instant
+
+__all__ = ["register"]
+
+_REF = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_REASONS: Final = {reason.name: reason for reason in REASONS}
+_UNKNOWN: Final = evolve(
+    reason_for("not-found"),
+    cause="No audit log here has this reference.",
+    remedy="Compare it with the refusal; each KDC keeps its own log, so ask where the refusal came from, "
+           "a second later.",
+)  # fmt: skip
+# Label -> field of the entry; what an entry lacks is not shown.
+_TOLD: Final = {
+    "client": "client", "target": "target", "service": "service", "kind": "kind", "scopes": "scopes",
+    "claimed, unproven": "claimed", "key id": "kid", "from": "source", "detail": "detail",
+}  # fmt: skip
+
+
+def register(nouns: Nouns) -> None:
+    """Adds the command."""
+    parser = nouns.command("explain", _explain, "why a request was refused, by the reference in the refusal",
+                           examples=("explain 0f3a5c7e9b1d2f40",),
+                           notes="An unproven caller is told a reference only; this tells the rest.")  # fmt: skip
+    parser.add_argument("ref", metavar="REF", type=_reference, help="16 hexadecimal digits")
+
+
+def _reference(text: str) -> str:
+    if _REF.fullmatch(text.lower()) is None:
+        raise ArgumentTypeError(f"{text!r} is not a reference of 16 hexadecimal digits")
+    return text.lower()
+
+
+async def _explain(desk: Desk, options: Namespace) -> Answer:
+    entry = find_ref(desk.config.audit.directory, options.ref)
+    if entry is None:
+        raise Misconfigured(_UNKNOWN, options.ref)
+    fields = entry.fields
+    reason = _REASONS.get(str(fields.get("code")))
+    row = {"ref": options.ref, "code": fields.get("code"), "cause": reason and reason.cause,
+           "remedy": reason and reason.remedy, "entry": entry_row(entry)}  # fmt: skip
+    lines = [f"{entry.event}, by {entry.writer}, {instant(entry.at // 1000)}"]
+    lines += [f"{label}: {_word(fields[name])}" for label, name in _TOLD.items() if fields.get(name)]
+    lines += [f"code: {fields.get('code')}"]
+    lines += [f"cause: {reason.cause}", f"remedy: {reason.remedy}"] if reason is not None else []
+    return Answer(rows=[row], lines=lines, remarks=_next_step(entry))
+
+
+def _word(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _next_step(entry: Entry) -> list[str]:
+    client, target = entry.fields.get("client"), entry.fields.get("target")
+    if not (client and target):
+        return []
+    scopes = entry.fields.get("scopes")
+    asked = [f"--scope {scope}" for scope in scopes] if isinstance(scopes, list) else []
+    asked += ["--jwt"] if entry.fields.get("kind") == "jwt" else []
+    return [f"next: {' '.join([PROGRAM, 'policy explain', client, target, *asked])}"]

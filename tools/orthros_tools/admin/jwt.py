@@ -1,0 +1,103 @@
+"""`orthros-admin jwt`: enable, disable, rotate, export.
+
+Knows the forms of a JWT key that people install, and no token; `orthros_kdc.admin.jwt_keys` does the work.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from base64 import urlsafe_b64decode
+
+from orthros_kdc.admin import jwt_keys
+from orthros_tools.admin.command_line import PROGRAM, Nouns
+from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.key_files import Destination
+from orthros_tools.admin.screen import Answer
+
+__all__ = ["register"]
+
+
+def register(nouns: Nouns) -> None:
+    """Adds the noun."""
+    verbs = nouns.noun("jwt", "JWTs for targets that check them with an ordinary library")
+    enable = verbs.add(
+        "enable", _enable, "a JWT key for a target",
+        examples=("jwt enable orders", "jwt enable orders --alg HS512 --audience https://orders.example"),
+        notes="Clients obtain JWTs for TARGET where a rule says --jwt.",
+    )  # fmt: skip
+    enable.add_argument("target", metavar="TARGET")
+    enable.add_argument("--alg", choices=("HS256", "HS512"), default="HS256", help="default: HS256")
+    enable.add_argument("--audience", metavar="A", help="the one `aud` of its JWTs (default: TARGET@REALM)")
+
+    disable = verbs.add("disable", _disable, "no more JWTs for a target; its JWT keys are erased",
+                        examples=("jwt disable orders",),
+                        notes="JWTs that were issued before stay valid where the key is still installed.")  # fmt: skip
+    disable.add_argument("target", metavar="TARGET")
+
+    rotate = verbs.add("rotate", _rotate, "a fresh JWT key that signs from now on", examples=("jwt rotate orders",),
+                       notes="The one before stays live, older ones are erased. Export and install the new key at\n"
+                             "once: until then TARGET meets a key id that it does not know.")  # fmt: skip
+    rotate.add_argument("target", metavar="TARGET")
+
+    export = verbs.add("export", _export, "the JWT key, for the target alone",
+                       examples=("jwt export orders --out orders.jwk",
+                                 "jwt export orders --format hex --out orders.hex"),
+                       notes="Whoever holds it can make JWTs to TARGET in anybody's name.")  # fmt: skip
+    export.add_argument("target", metavar="TARGET")
+    export.add_argument("--out", metavar="FILE", required=True, help="where the key goes; - for standard output")
+    export.add_argument("--format", choices=("jwk", "hex"), default="jwk", help="jwk (RFC 7517, default), or hex")
+
+
+async def _enable(desk: Desk, options: Namespace) -> Answer:
+    target = options.target
+    async with desk.open_admin() as admin:
+        key = await jwt_keys.enable(admin, target, alg=options.alg, audience=options.audience)
+        audience = options.audience or f"{target}@{admin.vault.realm}"
+    return Answer(
+        rows=[{"target": target, "alg": key.alg, "audience": audience, "kid": key.kid}],
+        remarks=[
+            f"JWTs for {target} enabled: {key.alg}, audience {audience}, key {key.kid}",
+            f"next: {PROGRAM} jwt export {target} --out {target.replace('/', '-')}.jwk",
+        ],
+    )
+
+
+async def _disable(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        await jwt_keys.disable(admin, options.target)
+    row = {"target": options.target, "alg": None}
+    return Answer(rows=[row], remarks=[f"JWTs for {options.target} disabled, keys erased"])
+
+
+async def _rotate(desk: Desk, options: Namespace) -> Answer:
+    target = options.target
+    async with desk.open_admin() as admin:
+        key = await jwt_keys.rotate(admin, target)
+    return Answer(
+        rows=[{"target": target, "alg": key.alg, "kid": key.kid}],
+        remarks=[
+            f"JWTs for {target} are signed with key {key.kid} from now on",
+            f"next: {PROGRAM} jwt export {target} --out FILE, and install it at once",
+        ],
+    )
+
+
+async def _export(desk: Desk, options: Namespace) -> Answer:
+    target = options.target
+    destination = Destination.examined(options.out, json=desk.screen.json)
+    async with desk.open_admin() as admin:
+        jwk = await jwt_keys.export(admin, target)
+    again = f"{PROGRAM} jwt export {target} --format {options.format} --out FILE"
+    destination.hand_over(f"{_written(jwk, options.format)}\n".encode("ascii"), recover=again)
+    row = {"target": target, "alg": jwk["alg"], "kid": jwk["kid"], "format": options.format,
+           "key_file": str(destination)}  # fmt: skip
+    said = f"JWT key {jwk['kid']} of {target} written to {destination}"
+    return Answer(rows=[row], remarks=[said], handed_over=destination.path is None)
+
+
+def _written(jwk: dict[str, str], form: str) -> str:
+    if form == "jwk":
+        return json.dumps(jwk)
+    padded = jwk["k"] + "=" * (-len(jwk["k"]) % 4)
+    return urlsafe_b64decode(padded).hex()

@@ -1,0 +1,181 @@
+"""`orthros-admin principal`: add, list, show, limit, disable, enable, delete.
+
+Knows the words and the rows that people see; `orthros_kdc.admin.principals` does the work.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from orthros_kdc.admin import principals
+from orthros_kdc.store.base import PrincipalRecord
+from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_or_none, usage
+from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.key import key_row
+from orthros_tools.admin.key_files import Destination, require_apart
+from orthros_tools.admin.policy import rule_row
+from orthros_tools.admin.screen import Answer, instant
+
+__all__ = ["register"]
+
+_PAGE = 1000
+_COLUMNS = ("name", "uid", "state", "created", "max_ticket_s", "max_jwt_s", "jwt_alg")
+
+
+def register(nouns: Nouns) -> None:
+    """Adds the noun."""
+    verbs = nouns.noun("principal", "who can log in and be called")
+    add = verbs.add(
+        "add", _add, "a new principal, and its key file",
+        examples=("principal add billing --out /etc/orthros/billing.key",
+                  "principal add orders --out orders.key --verify-only-out orders.verify.key",
+                  "principal add batch --out - | ssh host 'umask 077; cat > batch.key'"),
+        notes="The key file is written with mode 0600 and never over another file. Whoever holds it is NAME.\n"
+              "A service that only answers calls needs the verify-only file: it opens tickets and cannot log in.",
+    )  # fmt: skip
+    add.add_argument("name", metavar="NAME", help="lower case, such as billing or shop/orders")
+    add.add_argument("--out", metavar="FILE", help="where the key file goes; - for its text form on standard output "
+                     "(default: NAME.key here, with - for each /)")  # fmt: skip
+    add.add_argument("--verify-only-out", metavar="FILE", help="a second file that cannot log in")
+    add.add_argument("--max-ticket-s", metavar="N", type=duration, help="longest life of its tickets (90, 15m, 1h)")
+    add.add_argument("--max-jwt-s", metavar="N", type=duration, help="longest life of its JWTs")
+
+    verbs.add("list", _list, "every principal", examples=("principal list", "principal list --output json"))
+    show = verbs.add("show", _show, "its limits, keys, groups and rules", examples=("principal show billing",))
+    show.add_argument("name", metavar="NAME")
+
+    limit = verbs.add("limit", _limit, "limits the life of its tickets and JWTs",
+                      examples=("principal limit billing --max-ticket-s 15m",
+                                "principal limit billing --max-jwt-s none"),
+                      notes="What is not named stays as it is; none removes a limit.")  # fmt: skip
+    limit.add_argument("name", metavar="NAME")
+    limit.add_argument("--max-ticket-s", metavar="N", type=duration_or_none, default=..., help="90, 15m, 1h or none")
+    limit.add_argument("--max-jwt-s", metavar="N", type=duration_or_none, default=..., help="90, 5m, 1h or none")
+
+    disable = verbs.add("disable", _disable, "refuses it everything new, as client and as target",
+                        examples=("principal disable billing",),
+                        notes="Tickets that were issued before live on until they end by themselves.")  # fmt: skip
+    disable.add_argument("name", metavar="NAME")
+    enable = verbs.add("enable", _enable, "undoes disable", examples=("principal enable billing",))
+    enable.add_argument("name", metavar="NAME")
+
+    delete = verbs.add("delete", _delete, "removes it with its keys, memberships and rules",
+                       examples=("principal delete billing", "principal delete billing --yes"),
+                       notes="A later principal of the same name is somebody else and inherits nothing.")  # fmt: skip
+    delete.add_argument("name", metavar="NAME")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
+async def _add(desk: Desk, options: Namespace) -> Answer:
+    name = options.name
+    full = Destination.examined(options.out or f"{name.replace('/', '-')}.key", json=desk.screen.json)
+    wanted = [full]
+    if options.verify_only_out is not None:
+        wanted.append(Destination.examined(options.verify_only_out, json=desk.screen.json))
+        require_apart(*wanted)
+    async with desk.open_admin() as admin:
+        keytab = await principals.add(admin, name, max_ticket_s=options.max_ticket_s, max_jwt_s=options.max_jwt_s)
+    full.hand_over_keytab(keytab, recover=f"{PROGRAM} key export {name} --out FILE")
+    for destination in wanted[1:]:
+        recover = f"{PROGRAM} key export {name} --verify-only --out FILE"
+        destination.hand_over_keytab(keytab.verify_only(), recover=recover)
+    row = {"name": name, "uid": keytab.uid, "kvno": keytab.kvnos[-1], "key_file": str(full),
+           "verify_only_file": str(wanted[1]) if wanted[1:] else None}  # fmt: skip
+    remarks = [f"principal {keytab.principal} (uid {keytab.uid}) added, key version {row['kvno']} written to {full}"]
+    remarks += [f"verify-only keys written to {destination}" for destination in wanted[1:]]
+    remarks += [f"next: {PROGRAM} policy allow {name} TARGET --scope SCOPE"]
+    return Answer(rows=[row], remarks=remarks, handed_over=None in [place.path for place in wanted])
+
+
+async def _list(desk: Desk, options: Namespace) -> Answer:
+    records: list[PrincipalRecord] = []
+    async with desk.open_admin() as admin:
+        while page := await principals.page(admin, after=records[-1].name if records else "", most=_PAGE):
+            records += page
+    return Answer(rows=[_row(record) for record in records], columns=_COLUMNS,
+                  remarks=() if records else ("no principals yet",))  # fmt: skip
+
+
+async def _show(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        found = await principals.show(admin, options.name)
+    record = found.record
+    row = _row(record) | {
+        "groups": list(found.groups),
+        "keys": [key_row(key) for key in found.keys],
+        "jwt_keys": [{"kid": key.kid, "alg": key.alg, "created": key.created} for key in found.jwt_keys],
+        "rules": [rule_row(rule) for rule in found.rules],
+    }
+    lines = [f"{record.name} (uid {record.uid}), {row['state']}, since {instant(record.created)}"]
+    lines += [f"limits: tickets {_cap(record.max_ticket_s)}, JWTs {_cap(record.max_jwt_s)}"]
+    lines += [f"groups: {' '.join(found.groups) or 'none'}"]
+    lines += [f"key {key.kvno}: {key.state}, since {instant(key.created)}" for key in found.keys]
+    jwt = f"{record.jwt_alg} for audience {record.jwt_audience}" if record.jwt_alg else "not enabled"
+    lines += [f"jwt: {jwt}"]
+    lines += [f"jwt key {key.kid}: since {instant(key.created)}" for key in found.jwt_keys]
+    lines += [str(rule) for rule in found.rules] or ["no rule names it: it can call nobody, and nobody can call it"]
+    return Answer(rows=[row], lines=lines)
+
+
+async def _limit(desk: Desk, options: Namespace) -> Answer:
+    if options.max_ticket_s is ... and options.max_jwt_s is ...:
+        raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or both.")
+    async with desk.open_admin() as admin:
+        before = (await principals.show(admin, options.name)).record
+        ticket_s = before.max_ticket_s if options.max_ticket_s is ... else options.max_ticket_s
+        jwt_s = before.max_jwt_s if options.max_jwt_s is ... else options.max_jwt_s
+        after = await principals.set_caps(admin, options.name, max_ticket_s=ticket_s, max_jwt_s=jwt_s)
+    said = f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"
+    return Answer(rows=[_row(after)], remarks=[said])
+
+
+async def _disable(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        changed = await principals.disable(admin, options.name)
+    return _switched(options.name, "disabled", changed)
+
+
+async def _enable(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        changed = await principals.enable(admin, options.name)
+    return _switched(options.name, "enabled", changed)
+
+
+async def _delete(desk: Desk, options: Namespace) -> Answer:
+    if not options.yes:
+        _require_consent(options.name)
+    async with desk.open_admin() as admin:
+        await principals.delete(admin, options.name)
+    return Answer(rows=[{"name": options.name, "deleted": True}], remarks=[f"principal {options.name} deleted"])
+
+
+def _require_consent(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise usage("there is nobody to ask whether this is meant", "Add --yes.")
+    sys.stderr.write(f"Delete {name} with its keys, memberships and rules? Type its name to confirm: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() != name:
+        raise usage("not confirmed, nothing was deleted", "Repeat the command and type the name.")
+
+
+def _switched(name: str, state: str, changed: bool) -> Answer:
+    said = f"principal {name} {state}" if changed else f"principal {name} was {state} already"
+    return Answer(rows=[{"name": name, "state": state, "changed": changed}], remarks=[said])
+
+
+def _row(record: PrincipalRecord) -> dict[str, object]:
+    return {
+        "name": record.name,
+        "uid": record.uid,
+        "state": "disabled" if record.disabled else "enabled",
+        "created": record.created,
+        "max_ticket_s": record.max_ticket_s,
+        "max_jwt_s": record.max_jwt_s,
+        "jwt_alg": record.jwt_alg,
+        "jwt_audience": record.jwt_audience,
+    }
+
+
+def _cap(seconds: int | None) -> str:
+    return "without a limit of its own" if seconds is None else f"at most {seconds} s"
