@@ -113,15 +113,27 @@ def _run(arguments: argparse.Namespace) -> None:
             print("\n".join(f"{name:42} {value:40} {source}" for name, value, source in shown))
 
 
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the KDC: nurseries wrap the error of any task of theirs in groups."""
+    first = group.exceptions[0]
+    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        _run(arguments)
+        try:
+            _run(arguments)
+        except BaseExceptionGroup as group:
+            raise _first_cause(group) from group
     except OrthrosError as error:
         seen = f" ({error.detail})" if error.detail else ""
         print(f"orthros-kdc: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}", file=sys.stderr)
         return 4 if isinstance(error, Unavailable) else 1
+    except OSError as error:
+        print(f"orthros-kdc: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -19,6 +19,7 @@ import trio
 from attrs import frozen
 
 from orthros_kdc.audit import AuditLog
+from orthros_kdc.audit.chain_file import ChainFile
 from orthros_kdc.audit.events import ConfigReloaded, KdcStarted, KdcStopped
 from orthros_kdc.config import Config, RateSettings, reload_config
 from orthros_kdc.logs import configure_logs
@@ -107,11 +108,11 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     )
     server = Server(service.answer, config.limits)
     async with trio.open_nursery() as nursery:
-        await nursery.start(audit.serve)
+        chain = await nursery.start(audit.serve)
         listeners = await _listeners(config)
         addresses = tuple(_address_of(listener) for listener in listeners)
         kdc = Kdc(vault.realm, server, audit, addresses, sources, principals)
-        audit.record(KdcStarted(at=wall_clock(), kdc_id=config.audit.writer, version=version("orthros")))
+        audit.record(_started(config, chain))
         async with trio.open_nursery() as serving:
             serving.start_soon(server.serve, listeners)
             try:
@@ -122,7 +123,17 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         if config.listen.unix:
             os.unlink(config.listen.unix)
         audit.record(KdcStopped(at=wall_clock(), kdc_id=config.audit.writer))
-        nursery.cancel_scope.cancel()
+        audit.close()
+
+
+def _started(config: Config, chain: ChainFile) -> KdcStarted:
+    return KdcStarted(
+        at=wall_clock(),
+        kdc_id=config.audit.writer,
+        version=version("orthros"),
+        unanchored=chain.unanchored,
+        torn=chain.torn,
+    )
 
 
 async def serve(config: Config, reload: Callable[[], Config]) -> None:
