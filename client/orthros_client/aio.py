@@ -1,0 +1,77 @@
+"""The async client: the same questions as the blocking one, under trio and under asyncio.
+
+Needs anyio (extra `async`). Knows neither keys nor the KDC.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from orthros_client.conversation import Conversation, Flow, Token, socket_path
+from orthros_client.credentials import Credentials
+from orthros_client.errors import OrthrosError
+from orthros_client.local_api.aio import AsyncLocal
+from orthros_client.local_api.messages import Entry, Status
+
+__all__ = ["AsyncClient"]
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` with awaitable methods: the same arguments, results and errors. For one event loop."""
+
+    def __init__(self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0) -> None:
+        self._local = AsyncLocal(socket_path(socket))
+        self._conversation = Conversation(timeout)
+
+    async def credentials(self, target: str, scopes: Iterable[str] | None = None, ttl_s: int = 0) -> Credentials:
+        """See `Client.credentials`."""
+        return await self._run(self._conversation.credentials(target, scopes, ttl_s))
+
+    async def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+        """See `Client.token`."""
+        return await self._run(self._conversation.token(target, scopes))
+
+    async def list(self) -> tuple[Entry, ...]:
+        """See `Client.list`."""
+        return await self._run(self._conversation.entries())
+
+    async def status(self, *, probe: bool = False) -> Status:
+        """See `Client.status`."""
+        return await self._run(self._conversation.status(probe=probe))
+
+    async def ping(self) -> None:
+        """See `Client.ping`."""
+        await self._run(self._conversation.ping())
+
+    async def aclose(self) -> None:
+        """Closes idle connections; the client can still be used."""
+        await self._local.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _run(self, flow: Flow[T]) -> T:
+        # A coroutine may not let StopIteration escape from between two awaits, hence the shape.
+        error: OrthrosError | None = None
+        reply = None
+        while True:
+            try:
+                request = flow.throw(error) if error is not None else flow.send(reply)  # type: ignore[arg-type]
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            error = None
+            try:
+                reply = await self._local.ask(request, self._conversation.timeout_s)
+            except OrthrosError as caught:
+                error = caught

@@ -1,0 +1,1 @@
+"""The command `orthros`: what the local daemon holds, for people and scripts."""

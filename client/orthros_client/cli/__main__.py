@@ -1,0 +1,119 @@
+"""The program `orthros`: ticket, token, list, status, doctor, version.
+
+Parses arguments and calls one function per command; errors become exit codes here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from orthros_client.cli import commands
+from orthros_client.cli.doctor import doctor
+from orthros_client.cli.output import report
+from orthros_client.errors import OrthrosError
+
+__all__ = ["main"]
+
+_DEFAULT_TIMEOUT_S: Final = 10.0
+_EPILOG: Final = """\
+EXAMPLES
+  orthros ticket orders --scope read
+  curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/
+  orthros --output json list
+  orthros doctor --keytab /etc/orthros/web.keytab --target orders
+
+EXIT CODES
+  0  ok
+  1  wrong usage, or something on this machine cannot be used as it is
+  2  the other side misbehaved or failed
+  3  refused by policy
+  4  unavailable: no daemon, no KDC, no answer in time
+  5  not found
+
+ENVIRONMENT
+  ORTHROS_SOCKET   the daemon's socket, as a path or unix:///path"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError("expected seconds, more than 0 and at most 3600")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = _Parser(add_help=False)
+    # The defaults stand on the top parser only: a subcommand must not undo what came before it.
+    _add_globals(shared, absent=True)
+    parser = _Parser(
+        prog="orthros",
+        description="Tickets and tokens from the local orthros-daemon.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_globals(parser, absent=False)
+    names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    ticket = names.add_parser("ticket", parents=[shared], help="obtain a ticket and show what it is; never its keys")
+    token = names.add_parser("token", parents=[shared], help="print a JWT for a target")
+    for command in (ticket, token):
+        command.add_argument("target", metavar="TARGET", help="name, or name@realm")
+        command.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
+    ticket.add_argument(
+        "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
+    )
+    names.add_parser("list", parents=[shared], help="list what the daemon holds for you")
+    names.add_parser("status", parents=[shared], help="show how the daemon does")
+    check = names.add_parser("doctor", parents=[shared], help="check each link of the chain, with remedies")
+    check.add_argument("--keytab", metavar="FILE", help="check this key file as well")
+    check.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
+    names.add_parser("version", parents=[shared], help="print the version")
+    return parser
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, absent: bool) -> None:
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if absent else value
+
+    parser.add_argument("--output", choices=("table", "json"), default=default("table"), help="how to print")
+    parser.add_argument("--socket", metavar="PATH", default=default(None), help="the daemon's socket")
+    parser.add_argument(
+        "--timeout", type=_timeout, metavar="SECONDS", default=default(_DEFAULT_TIMEOUT_S), help="default 10"
+    )
+
+
+_COMMANDS: Final = {
+    "ticket": commands.ticket,
+    "token": commands.token,
+    "list": commands.list_entries,
+    "status": commands.status,
+    "doctor": doctor,
+    "version": commands.version,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except OrthrosError as error:
+        return report(error, arguments.output)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

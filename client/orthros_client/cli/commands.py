@@ -1,0 +1,157 @@
+"""One function per command: ask the daemon, show the answer, return the exit code.
+
+Knows the client library and how to show things; shows no key, and a token only on request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import version as distribution_version
+from typing import Any
+
+from orthros_client.cli.output import OK, life, show
+from orthros_client.client import Client
+from orthros_client.local_api.messages import Entry, Status
+from orthros_protocol import DELEGABLE, WANT_JWT
+
+__all__ = ["client_of", "list_entries", "status", "ticket", "token", "version"]
+
+
+def client_of(arguments: argparse.Namespace) -> Client:
+    """The client that the global options describe."""
+    return Client(arguments.socket, arguments.timeout)
+
+
+def ticket(arguments: argparse.Namespace) -> int:
+    """`orthros ticket TARGET`."""
+    with client_of(arguments) as client:
+        credentials = client.credentials(arguments.target, arguments.scope, arguments.ttl)
+    asked = None if arguments.scope is None else tuple(sorted(set(arguments.scope), key=lambda s: (len(s), s)))
+    left = credentials.expires_in_s
+    facts: dict[str, Any] = {
+        "target": str(credentials.target),
+        "client": str(credentials.client),
+        "scopes": list(credentials.scopes),
+        "expires_in_s" if arguments.output == "json" else "expires": int(left),
+        "kvno": credentials.kvno,
+        "flags": ["delegable"] if credentials.flags & DELEGABLE else [],
+        "notes": credentials.describe_notes(asked),
+    }
+    if arguments.output == "table":
+        facts["expires"] = f"in {life(left)}"
+        facts["scopes"] = " ".join(credentials.scopes) or "none: it authenticates, and grants nothing"
+        facts = {name: value for name, value in facts.items() if value != []}
+    show([facts], arguments.output, one=True)
+    return OK
+
+
+def token(arguments: argparse.Namespace) -> int:
+    """`orthros token TARGET`: the JWT alone on stdout, so that it can be substituted into a command."""
+    with client_of(arguments) as client:
+        jwt = client.token(arguments.target, arguments.scope)
+    if arguments.output == "json":
+        show(
+            [
+                {
+                    "token": jwt.value,
+                    "target": str(jwt.target),
+                    "scopes": list(jwt.scopes),
+                    "expires_in_s": int(jwt.expires_in_s),
+                }
+            ],
+            "json",
+            one=True,
+        )
+    else:
+        sys.stdout.write(jwt.value + "\n")
+    return OK
+
+
+def list_entries(arguments: argparse.Namespace) -> int:
+    """`orthros list`."""
+    with client_of(arguments) as client:
+        entries = client.list()
+    rows = [_row_of(entry, arguments.output) for entry in sorted(entries, key=lambda one: (one.target, one.kind))]
+    if not rows and arguments.output == "table":
+        sys.stdout.write("The daemon holds no ticket for you yet.\n")
+        return OK
+    show(rows, arguments.output)
+    return OK
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """`orthros status`: exit code 4 when no fresh ticket could be served."""
+    with client_of(arguments) as client:
+        now = client.status(probe=True)
+    show([_facts_of(now, arguments.output)], arguments.output, one=True)
+    return OK if now.ready else 4
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """`orthros version`."""
+    number = distribution_version("orthros")
+    if arguments.output == "json":
+        show([{"version": number}], "json", one=True)
+    else:
+        sys.stdout.write(f"orthros {number}\n")
+    return OK
+
+
+def _row_of(entry: Entry, form: str) -> dict[str, Any]:
+    asked = ["(all)"] if entry.asked is None else list(entry.asked)
+    row: dict[str, Any] = {
+        "target": str(entry.target),
+        "kind": "token" if entry.kind == WANT_JWT else "ticket",
+        "asked": asked,
+        "scopes": list(entry.scopes),
+    }
+    if form == "json":
+        row["asked"] = None if entry.asked is None else asked
+        return row | {
+            "expires_in_s": entry.remaining_ms // 1000,
+            "renew_in_s": entry.renew_ms // 1000,
+            "ttl_s": entry.ttl_s,
+            "kvno": entry.kvno,
+        }
+    return row | {"expires": life(entry.remaining_ms / 1000), "renewal": life(entry.renew_ms / 1000)}
+
+
+def _facts_of(now: Status, form: str) -> dict[str, Any]:
+    kdcs = [{"address": line.address, "answered_s_ago": line.good_age_s, "failure": line.failure} for line in now.kdcs]
+    if form == "json":
+        return {
+            "ready": now.ready,
+            "code": now.code,
+            "detail": now.detail,
+            "client": str(now.client),
+            "kvno": now.kvno,
+            "newest_kvno": now.newest_kvno,
+            "tgt_remaining_s": now.tgt_remaining_s,
+            "cached": now.cached,
+            "clock_offset_ms": now.offset_ms,
+            "kdcs": kdcs,
+            "uptime_s": now.uptime_s,
+            "version": now.version,
+        }
+    words = "yes" if now.ready else f"no: {now.code}" + (f" ({now.detail})" if now.detail else "")
+    kvno = str(now.kvno) if now.kvno >= now.newest_kvno else f"{now.kvno}, outdated: the KDC has {now.newest_kvno}"
+    return {
+        "ready": words,
+        "client": str(now.client),
+        "key version": kvno,
+        "login": f"valid for {life(now.tgt_remaining_s)}" if now.tgt_remaining_s else "none",
+        "cached": f"{now.cached} tickets and tokens",
+        "clock": f"{now.offset_ms / 1000:+.3f} s to the realm",
+        "kdcs": [_kdc_words(line) for line in kdcs],
+        "uptime": life(now.uptime_s),
+        "version": now.version,
+    }
+
+
+def _kdc_words(line: dict[str, Any]) -> str:
+    if line["failure"]:
+        return f"{line['address']}  failing: {line['failure']}"
+    if line["answered_s_ago"] is None:
+        return f"{line['address']}  not asked yet"
+    return f"{line['address']}  answered {life(line['answered_s_ago'])} ago"

@@ -1,0 +1,107 @@
+"""`orthros doctor`: checks each link from the key file to a ticket, and says what to do about the first that fails.
+
+Each check is a row: what it looks at, and a function that returns what it saw or raises the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from orthros_client.cli.commands import client_of
+from orthros_client.cli.output import OK, exit_code_of, life, show
+from orthros_client.client import Client
+from orthros_client.conversation import socket_path
+from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
+from orthros_client.local_api.messages import Status
+from orthros_protocol import Keytab, reason_for
+
+__all__ = ["doctor"]
+
+_WARN_OFFSET_MS: Final = 5_000
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """`orthros doctor`: the exit code is that of the first failing check."""
+    outcome = OK
+    rows = []
+    with client_of(arguments) as client:
+        for name, check in _checks(arguments, client):
+            try:
+                rows.append({"check": name, "state": "ok", "seen": check(), "code": "", "remedy": ""})
+            except OrthrosError as error:
+                seen = error.detail or error.cause
+                rows.append(
+                    {"check": name, "state": "failed", "seen": seen, "code": error.code, "remedy": error.remedy}
+                )
+                outcome = outcome or exit_code_of(error)
+    if arguments.output == "json":
+        show(rows, "json")
+        return outcome
+    width = max(len(row["check"]) for row in rows) + 2
+    for row in rows:
+        code = f"{row['code']}: " if row["code"] else ""
+        sys.stdout.write(f"{row['check']:{width}}{row['state']:8}{code}{row['seen']}\n")
+        if row["remedy"]:
+            sys.stdout.write(f"{'':{width}}        remedy: {row['remedy']}\n")
+    return outcome
+
+
+def _checks(arguments: argparse.Namespace, client: Client) -> Iterator[tuple[str, Callable[[], str]]]:
+    if arguments.keytab:
+        yield "key file", lambda: _key_file(arguments.keytab)
+    yield "socket", lambda: _socket(arguments.socket, client)
+    seen: list[Status] = []
+    yield "daemon", lambda: _daemon(client, seen, arguments.keytab)
+    if seen:
+        yield "kdc", lambda: _kdc(seen[0])
+        yield "clock", lambda: _clock(seen[0])
+        if arguments.target:
+            yield f"policy {arguments.target}", lambda: _policy(client, arguments.target)
+
+
+def _key_file(path: str) -> str:
+    keytab = Keytab.load(path)
+    kind = "verify-only: it can check callers, not log in" if keytab.is_verify_only else "full"
+    versions = ", ".join(map(str, keytab.kvnos))
+    return f"{keytab.principal}, kvno {versions}, {kind}"
+
+
+def _socket(argument: str | None, client: Client) -> str:
+    client.ping()
+    return os.fspath(socket_path(argument))
+
+
+def _daemon(client: Client, seen: list[Status], keytab: str | None) -> str:
+    now = client.status(probe=True)
+    seen.append(now)
+    if keytab:
+        named = Keytab.load(keytab).principal
+        if named != now.client:
+            raise Failure.refused("conflict", f"the daemon runs as {now.client}, the key file is of {named}").to_error()
+    return f"version {now.version}, runs as {now.client}, up {life(now.uptime_s)}, {now.cached} held"
+
+
+def _kdc(now: Status) -> str:
+    if now.code is not None:
+        family = Unavailable.family if reason_for(now.code).number == 0 else Refused.family
+        raise Failure(family=family, reason=reason_for(now.code), detail=now.detail or "").to_error()
+    if now.newest_kvno > now.kvno:
+        raise Failure.refused("key-retired", f"the key file has kvno {now.kvno}, the KDC {now.newest_kvno}").to_error()
+    answering = [line.address for line in now.kdcs if line.good_age_s is not None and not line.failure]
+    return f"{len(answering)} of {len(now.kdcs)} answered: {', '.join(answering) or 'none asked yet'}"
+
+
+def _clock(now: Status) -> str:
+    seen = f"{now.offset_ms / 1000:+.3f} s to the realm"
+    if abs(now.offset_ms) > _WARN_OFFSET_MS:
+        raise Failure.refused("clock-skew", f"{seen}; corrected for, yet other programs suffer").to_error()
+    return seen
+
+
+def _policy(client: Client, target: str) -> str:
+    credentials = client.credentials(target)
+    return f"granted {' '.join(credentials.scopes) or 'no scope'} for {life(credentials.ttl_s)}"

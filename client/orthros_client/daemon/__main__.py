@@ -1,0 +1,123 @@
+"""The program `orthros-daemon`: serve, config, version.
+
+Parses arguments and prints; `service.py` does the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version as distribution_version
+from typing import Final, NoReturn
+
+from orthros_client.daemon.config import DaemonConfig, load_config
+from orthros_client.daemon.settings import SETTINGS
+from orthros_protocol import OrthrosError, Unavailable
+
+__all__ = ["main"]
+
+_CONFIG_VARIABLE: Final = "ORTHROS_DAEMON_CONFIG"
+_EPILOG: Final = """\
+examples:
+  orthros-daemon --config /etc/orthros/daemon.toml
+  orthros-daemon --keytab web.keytab --kdcs tcp://127.0.0.1:7788 --socket /tmp/web.sock
+  orthros-daemon config show --effective --config /etc/orthros/daemon.toml
+
+signals:
+  SIGTERM, SIGINT   finish running requests, save the cache, stop
+  SIGHUP            read configuration and key file again
+
+exit codes:
+  0  ok
+  1  wrong usage, or something on this machine cannot be used as it is
+  4  something needed is unavailable"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = _Parser(add_help=False)
+    options.add_argument("--config", metavar="FILE", help=f"configuration file (default: ${_CONFIG_VARIABLE})")
+    for setting in SETTINGS:
+        options.add_argument("--" + setting.name.replace("_", "-"), metavar="VALUE", help=setting.meaning)
+    parser = _Parser(
+        prog="orthros-daemon",
+        description="Holds this host's key file, and obtains, caches and renews tickets for local processes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", parents=[options], help="serve until SIGTERM (the default)")
+    config = commands.add_parser("config", parents=[options], help="show or check the configuration")
+    config.add_argument("action", choices=("show", "validate"))
+    config.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _config_of(arguments: argparse.Namespace) -> DaemonConfig:
+    flags = {setting.name: getattr(arguments, setting.name) for setting in SETTINGS}
+    return load_config(arguments.config or os.environ.get(_CONFIG_VARIABLE), os.environ, flags)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    import trio
+
+    from orthros_client.daemon.hardening import harden_process
+    from orthros_client.daemon.logs import configure_logs
+    from orthros_client.daemon.service import Service
+    from orthros_protocol import Keytab
+
+    harden_process()
+    config = _config_of(arguments)
+    configure_logs(config.log_format)
+    keytab = Keytab.load(config.keytab)
+    keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
+    service = Service(config, keytab, lambda: _config_of(arguments))
+    trio.run(service.run, _say)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.command == "version":
+        _say(f"orthros {distribution_version('orthros')}")
+    elif arguments.command == "serve":
+        _serve(arguments)
+    else:
+        config = _config_of(arguments)
+        if arguments.action == "validate":
+            _say("the configuration is valid")
+        else:
+            rows = [row for row in config.describe() if arguments.effective or row[2] != "default"]
+            _say("\n".join(f"{name:20} {value:44} {source}" for name, value, source in rows))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0].startswith("--") and words[0] != "--help":
+        words.insert(0, "serve")
+    arguments = _parser().parse_args(words)
+    try:
+        _run(arguments)
+    except OrthrosError as error:
+        seen = f" ({error.detail})" if error.detail else ""
+        sys.stderr.write(f"orthros-daemon: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}\n")
+        return 4 if isinstance(error, Unavailable) else 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

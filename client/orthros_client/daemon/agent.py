@@ -1,0 +1,236 @@
+"""The agent: answers local questions from the cache, and asks the KDC once for everybody who waits.
+
+Knows the cache, the session and time; no sockets, no files and no peers. One flight per cache key, what is
+wanted at the same moment travels in one batch, and every failure backs off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, evolve, field
+
+from orthros_client.backoff import Backoff
+from orthros_client.clocks import Clock, Entropy, fraction
+from orthros_client.errors import Failure, OrthrosError, PeerMisbehaved, Refused, Unavailable
+from orthros_client.kdc_session import KdcSession, Obtained
+from orthros_client.refusal_memory import RefusalMemory
+from orthros_client.ticket_cache import CacheKey, Held, TicketCache, plan_renewal
+from orthros_protocol import Granted, Misconfigured, NotGranted
+
+__all__ = ["Agent"]
+
+log = structlog.get_logger()
+
+MAX_BATCH: Final = 32
+# Long enough for callers that start together to share a batch, short beside any round trip.
+_LINGER_S: Final = 0.002
+_RENEWAL_LEASE_S: Final = 30.0
+_IDLE_NAP_S: Final = 3600.0
+_PROBE_AFTER_S: Final = 30.0
+
+
+@define(eq=False)
+class _Flight:
+    key: CacheKey
+    asked_by_caller: bool
+    done: trio.Event = field(factory=trio.Event, init=False)
+    outcome: Held | Failure | None = field(default=None, init=False)
+
+
+@define(eq=False)
+class Agent:
+    """Serves tickets and keeps them fresh while `run` runs. Times in seconds."""
+
+    session: KdcSession
+    clock: Clock
+    entropy: Entropy = field(repr=False)
+    cache: TicketCache = field(factory=TicketCache)
+    refusals: RefusalMemory = field(factory=RefusalMemory)
+    backoff: Backoff = field(factory=Backoff)
+    idle_after_s: float = 7200.0
+    changed: trio.Event = field(factory=trio.Event, init=False)
+    last_failure: Failure | None = field(default=None, init=False)
+    last_success: float | None = field(default=None, init=False)
+    _flights: dict[CacheKey, _Flight] = field(factory=dict, init=False, repr=False)
+    _queue: list[_Flight] = field(factory=list, init=False, repr=False)
+    _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
+    _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
+
+    async def obtain(self, key: CacheKey, *, timeout_s: float) -> Held:
+        """A ticket or JWT with life left, from the cache or from the KDC.
+
+        Raises TicketRefused, TicketUnavailable (after `timeout_s` at the latest), or another OrthrosError.
+        """
+        now = self.clock.elapsed_s()
+        held = self.cache.get(key, now)
+        if held is not None:
+            return held
+        standing = self.refusals.recall(key, now) or self._standing_failure(now, timeout_s)
+        if standing is not None:
+            raise self._with_remaining(key, standing).to_error()
+        flight = self._join(key, asked_by_caller=True)
+        with trio.move_on_after(timeout_s):
+            await flight.done.wait()
+        if isinstance(flight.outcome, Held):
+            return flight.outcome
+        failure = flight.outcome or self.last_failure or Failure.unavailable("timeout", f"within {timeout_s:g} s")
+        raise self._with_remaining(key, failure).to_error()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Fetches and renews until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fetch_what_is_wanted)
+            nursery.start_soon(self._renew_ahead)
+            task_status.started()
+
+    async def not_ready_because(self, *, timeout_s: float) -> Failure | None:
+        """None when a fresh ticket could be served now. Asks the KDC when the last sealed answer is old."""
+        now = self.clock.elapsed_s()
+        if self._can_obtain(now) and self.last_success is not None and now - self.last_success < _PROBE_AFTER_S:
+            return None
+        if self.backoff.wait_s(now) <= 0:
+            with trio.move_on_after(timeout_s):
+                await self._log_in(renew=True)
+        if self._can_obtain(self.clock.elapsed_s()):
+            return None
+        return self.last_failure or Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+
+    def _can_obtain(self, now: float) -> bool:
+        login = self.session.login
+        return self.backoff.failures == 0 and login is not None and login.expires > now
+
+    def _standing_failure(self, now: float, timeout_s: float) -> Failure | None:
+        # A refusal under seal stands until its back-off has passed; an outage is waited for, if the caller can.
+        wait_s = self.backoff.wait_s(now)
+        if wait_s <= 0 or self.last_failure is None:
+            return None
+        if self.last_failure.family == Unavailable.family and wait_s < timeout_s:
+            return None
+        return evolve(self.last_failure, retry_s=ceil(wait_s))
+
+    def _with_remaining(self, key: CacheKey, failure: Failure) -> Failure:
+        return evolve(failure, remaining_s=int(self.cache.remaining_for(key.target, self.clock.elapsed_s())))
+
+    def _join(self, key: CacheKey, *, asked_by_caller: bool) -> _Flight:
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(key, asked_by_caller)
+            self._queue.append(flight)
+            self._wake.set()
+        flight.asked_by_caller |= asked_by_caller
+        return flight
+
+    async def _fetch_what_is_wanted(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wake.wait()
+                await trio.sleep(max(_LINGER_S, self.backoff.wait_s(self.clock.elapsed_s())))
+                self._wake = trio.Event()
+                wanted, self._queue = self._queue, []
+                for at in range(0, len(wanted), MAX_BATCH):
+                    nursery.start_soon(self._fetch, wanted[at : at + MAX_BATCH])
+
+    async def _fetch(self, flights: Sequence[_Flight]) -> None:
+        try:
+            obtained = await self.session.obtain([flight.key.want() for flight in flights])
+        except (Refused, Unavailable, PeerMisbehaved, Misconfigured) as error:
+            retry_at = self._exchange_failed(error)
+            for flight in flights:
+                self._settle(flight, Failure.of(error), retry_at)
+        else:
+            self._exchange_succeeded()
+            for flight, result in zip(flights, obtained.results, strict=True):
+                self._take(flight, result, obtained)
+            self.changed.set()
+        self._replan.set()
+
+    def _take(self, flight: _Flight, result: Granted | NotGranted, obtained: Obtained) -> None:
+        now = self.clock.elapsed_s()
+        if isinstance(result, NotGranted):
+            failure = Failure(family=Refused.family, reason=result.reason, retry_s=result.retry_s, ref=result.ref.hex())
+            retry_at = self.refusals.remember(flight.key, failure, now, chance=fraction(self.entropy))
+            log.info("ticket refused", target=str(flight.key.target), code=result.reason.name, ref=failure.ref)
+            self._settle(flight, evolve(failure, retry_s=ceil(retry_at - now)), retry_at)
+            return
+        held = Held(
+            key=flight.key,
+            target_uid=result.target_uid,
+            credential=result.credential,
+            session_key=result.session_key,
+            ttl_s=result.ttl_s,
+            flags=result.flags,
+            kvno=result.kvno,
+            scopes=result.scopes,
+            notes=result.notes,
+            expires=obtained.asked_at + result.ttl_s,
+            renew_at=plan_renewal(obtained.asked_at, result.ttl_s, chance=fraction(self.entropy)),
+        )
+        self.refusals.forget(flight.key)
+        self.cache.put(held, now, used=flight.asked_by_caller)
+        self._settle(flight, held, held.renew_at)
+
+    def _settle(self, flight: _Flight, outcome: Held | Failure, retry_at: float) -> None:
+        if isinstance(outcome, Failure):
+            # The held ticket, if any, stays: only its own end takes it away.
+            self.cache.postpone(flight.key, retry_at)
+        flight.outcome = outcome
+        del self._flights[flight.key]
+        flight.done.set()
+
+    def _exchange_failed(self, error: OrthrosError) -> float:
+        failure = Failure.of(error)
+        now = self.clock.elapsed_s()
+        if self.backoff.wait_s(now) <= 0:  # several batches that fail together are one failure
+            self.backoff.failed(now, chance=fraction(self.entropy), at_least_s=failure.retry_s)
+        self.last_failure = failure
+        log.warning("kdc exchange failed", code=error.code, detail=error.detail, failures=self.backoff.failures)
+        return self.backoff.ready_at
+
+    def _exchange_succeeded(self) -> None:
+        self.backoff.succeeded()
+        self.last_failure = None
+        self.last_success = self.clock.elapsed_s()
+
+    async def _log_in(self, *, renew: bool) -> None:
+        try:
+            login = await self.session.ensure_login(renew=renew)
+        except (Refused, Unavailable, PeerMisbehaved, Misconfigured) as error:
+            self._exchange_failed(error)
+        else:
+            self._exchange_succeeded()
+            held = self.session.keytab.kvnos[-1]
+            if login.newest_kvno > held:
+                log.warning("the key file is outdated", newest_kvno=login.newest_kvno, held_kvno=held)
+
+    async def _renew_ahead(self) -> None:
+        while True:
+            now = self.clock.elapsed_s()
+            login = self.session.login
+            if self.backoff.wait_s(now) <= 0:
+                if login is None or login.renew_at <= now:
+                    await self._log_in(renew=login is not None)
+                for key in self.cache.due(now, idle_after_s=self.idle_after_s):
+                    self.cache.postpone(key, now + _RENEWAL_LEASE_S)
+                    self._join(key, asked_by_caller=False)
+            self.cache.purge(now)
+            with trio.move_on_after(self._nap_s()):
+                await self._replan.wait()
+            self._replan = trio.Event()
+
+    def _nap_s(self) -> float:
+        now = self.clock.elapsed_s()
+        moments = [now + _IDLE_NAP_S]
+        if self.session.login is not None:
+            moments.append(self.session.login.renew_at)
+        next_ticket = self.cache.next_due(now, idle_after_s=self.idle_after_s)
+        if next_ticket is not None:
+            moments.append(next_ticket)
+        wait_s = self.backoff.wait_s(now)
+        if self.backoff.failures:
+            return max(_LINGER_S, wait_s)
+        return max(_LINGER_S, min(moments) - now)

@@ -1,0 +1,173 @@
+"""The daemon's configuration: one TOML file, environment above it, flags above that; checked as a whole.
+
+Reads files and text into a frozen object or raises `config-invalid` with file and key. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from orthros_client.daemon.peers import AllowRule
+from orthros_client.daemon.settings import SETTINGS
+from orthros_protocol import Misconfigured, Principal, check_name
+
+__all__ = ["DaemonConfig", "load_config"]
+
+VERSION: Final = 1
+_ENVIRONMENT: Final = "ORTHROS_DAEMON_"
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+_MOST_RULES: Final = 1024
+# Set by other documented means; the rest of the prefix belongs to the table, so that typing errors show.
+_OTHER_VARIABLES: Final = frozenset({"ORTHROS_DAEMON_CONFIG"})
+
+
+@frozen(kw_only=True)
+class DaemonConfig:
+    """Effective values. `sources` says for each setting where it came from."""
+
+    keytab: str
+    kdcs: tuple[str, ...]
+    socket: str
+    http_socket: str
+    socket_mode: str
+    cache_file: str
+    request_timeout_s: float
+    kdc_timeout_s: float
+    kdc_stagger_s: float
+    backoff_first_s: float
+    backoff_most_s: float
+    refusal_first_s: float
+    refusal_most_s: float
+    renew_idle_s: float
+    cache_entries: int
+    idle_connection_s: float
+    connections: int
+    drain_s: float
+    log_format: str
+    allow: tuple[tuple[str, int, tuple[str, ...] | None], ...]
+    sources: Mapping[str, str]
+
+    @property
+    def mode(self) -> int:
+        """The mode of the sockets: peers are told apart by the kernel, so rules for others open the file."""
+        return int(self.socket_mode, 8) if self.socket_mode else (0o666 if self.allow else 0o600)
+
+    def rules(self, realm: str) -> tuple[AllowRule, ...]:
+        """The allow rules, with targets of `realm` where none is named."""
+        made = []
+        for kind, number, names in self.allow:
+            targets = None if names is None else frozenset(_principal(name, realm) for name in names)
+            made.append(AllowRule(**{kind: number}, targets=targets))
+        return tuple(made)
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Rows of name, value and source for `config show --effective`."""
+        rows = [(s.name, _shown(getattr(self, s.name)), self.sources[s.name]) for s in SETTINGS]
+        for kind, number, names in self.allow:
+            rows.append((f"allow {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
+        return rows
+
+
+def load_config(
+    path: str | None, environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None
+) -> DaemonConfig:
+    """The configuration from `path` (None: no file), `environ` and `flags`, later ones winning.
+
+    Raises Misconfigured `config-invalid` or `file-unreadable`; the detail names the place and the key.
+    """
+    document = {} if path is None else _read(path)
+    given: dict[str, tuple[Any, str]] = {}
+    for key, value in document.items():
+        if key not in ("version", "allow"):
+            given[key] = (value, f"{path}: {key}")
+    for name, text in environ.items():
+        if name.startswith(_ENVIRONMENT) and name not in _OTHER_VARIABLES:
+            key = name.removeprefix(_ENVIRONMENT).lower()
+            given[key] = (text, name)
+    for key, flag in (flags or {}).items():
+        if flag is not None:
+            given[key] = (flag, "--" + key.replace("_", "-"))
+    for key, (_, source) in given.items():
+        if key not in _BY_NAME:
+            raise Misconfigured("config-invalid", f"{source}: there is no such setting")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        value, source = given.get(setting.name, (setting.default, "default"))
+        try:
+            values[setting.name] = setting.default if source == "default" else setting.parse(value)
+        except ValueError as error:
+            raise Misconfigured("config-invalid", f"{source}: {error}") from None
+        except Misconfigured as error:
+            raise Misconfigured("config-invalid", f"{source}: {error.detail}") from None
+        sources[setting.name] = source
+    config = DaemonConfig(**values, allow=_allow(document, path), sources=sources)
+    _check_whole(config)
+    return config
+
+
+def _check_whole(config: DaemonConfig) -> None:
+    for name in ("keytab", "socket"):
+        if not getattr(config, name):
+            raise Misconfigured("config-invalid", f"{config.sources[name]}: {name} may not be empty")
+    if not config.kdcs:
+        raise Misconfigured("config-invalid", f"{config.sources['kdcs']}: kdcs names no KDC")
+    if config.socket == config.http_socket:
+        raise Misconfigured("config-invalid", f"{config.sources['http_socket']}: the same path as socket")
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured("config-invalid", f"{path}: {error}") from None
+    if document.get("version") != VERSION or isinstance(document.get("version"), bool):
+        raise Misconfigured("config-invalid", f"{path}: version: expected version = {VERSION}")
+    return document
+
+
+def _allow(document: Mapping[str, Any], path: str | None) -> tuple[tuple[str, int, tuple[str, ...] | None], ...]:
+    rows = document.get("allow", [])
+    if not isinstance(rows, list) or len(rows) > _MOST_RULES or not all(isinstance(row, dict) for row in rows):
+        raise Misconfigured("config-invalid", f"{path}: allow: expected up to {_MOST_RULES} sections [[allow]]")
+    rules: list[tuple[str, int, tuple[str, ...] | None]] = []
+    for at, row in enumerate(rows, 1):
+        where = f"{path}: allow rule {at}"
+        kinds = [kind for kind in ("uid", "gid") if kind in row]
+        if len(kinds) != 1 or set(row) - {"uid", "gid", "targets"}:
+            raise Misconfigured("config-invalid", f"{where}: expected one of uid and gid, and targets")
+        number, targets = row[kinds[0]], row.get("targets")
+        if type(number) is not int or not 0 <= number < 2**32:
+            raise Misconfigured("config-invalid", f"{where}: {kinds[0]}: expected a number")
+        if targets == "all":
+            rules.append((kinds[0], number, None))
+        elif isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets):
+            rules.append((kinds[0], number, tuple(_checked(name, where) for name in targets)))
+        else:
+            raise Misconfigured("config-invalid", f'{where}: targets: expected a list of names, or "all"')
+    return tuple(rules)
+
+
+def _checked(name: str, where: str) -> str:
+    try:
+        _principal(name, "any")
+    except Misconfigured as error:
+        raise Misconfigured("config-invalid", f"{where}: targets: {error.detail}") from None
+    return name
+
+
+def _principal(text: str, realm: str) -> Principal:
+    return Principal.parse(text) if "@" in text else Principal(realm, check_name(text, "target"))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,156 @@
+"""The desk: answers local questions for one peer, whichever door it came through.
+
+Applies the allow-list, asks the agent, and words the answers. Knows no sockets and no encoding; hands out
+tickets with their tails and tokens, never the root or a TGT.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from attrs import define, field
+
+from orthros_client.clocks import Clock
+from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.peers import AllowList, Peer
+from orthros_client.errors import Failure, OrthrosError
+from orthros_client.local_api.messages import (
+    LIST_PAGE,
+    Entry,
+    Grant,
+    KdcLine,
+    Listing,
+    Op,
+    Pong,
+    Reply,
+    Request,
+    Status,
+    WantRequest,
+)
+from orthros_client.ticket_cache import CacheKey, Held
+from orthros_protocol import WANT_JWT, WANT_TICKET, Principal
+
+__all__ = ["Desk"]
+
+_PROBE_S: Final = 5.0
+
+
+@define(eq=False)
+class Desk:
+    """One per daemon. `allow` may be exchanged while it runs."""
+
+    agent: Agent
+    clock: Clock
+    allow: AllowList
+    request_timeout_s: float = 10.0
+    _started_s: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._started_s = self.clock.elapsed_s()
+
+    async def answer(self, peer: Peer, request: Request | WantRequest) -> Reply:
+        """The reply; failures are replies as well."""
+        if not self.allow.knows(peer):
+            return Failure.refused("peer-not-allowed", str(peer))
+        if isinstance(request, WantRequest):
+            return await self._grant(peer, request)
+        if request.op is Op.LIST:
+            return self._list(peer, request.argument)
+        if request.op is Op.STATUS:
+            return await self.status(probe=request.argument == 1)
+        return Pong()
+
+    async def status(self, *, probe: bool) -> Status:
+        """How the daemon does; with `probe` it may ask the KDC first."""
+        if probe:
+            failure = await self.agent.not_ready_because(timeout_s=_PROBE_S)
+        else:
+            failure = self.agent.last_failure
+            if failure is None and self.agent.session.login is None:
+                failure = Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+        now = self.clock.elapsed_s()
+        session = self.agent.session
+        login = session.login
+        held = session.keytab.kvnos[-1]
+        return Status(
+            client=session.keytab.principal,
+            uid=session.keytab.uid,
+            kvno=held,
+            newest_kvno=held if login is None else login.newest_kvno,
+            code=None if failure is None else failure.reason.name,
+            detail=None if failure is None else failure.detail,
+            tgt_remaining_s=0 if login is None else max(0, int(login.expires - now)),
+            cached=len(self.agent.cache),
+            offset_ms=session.offset_ms,
+            kdcs=tuple(self._kdc_lines(now)),
+            uptime_s=int(now - self._started_s),
+            version=version("orthros"),
+        )
+
+    async def _grant(self, peer: Peer, request: WantRequest) -> Reply:
+        client = self.agent.session.keytab.principal
+        target = Principal(request.realm or client.realm, request.target)
+        if not self.allow.permits(peer, target):
+            return Failure.refused("peer-not-allowed", f"{peer} for {target}")
+        key = CacheKey(
+            kind=WANT_JWT if request.op is Op.TOKEN else WANT_TICKET,
+            target=target,
+            scopes=request.scopes,
+            ttl_s=request.ttl_s,
+            flags=request.flags,
+        )
+        timeout_s = min(request.timeout_ms / 1000, self.request_timeout_s)
+        try:
+            held = await self.agent.obtain(key, timeout_s=timeout_s)
+        except OrthrosError as error:
+            return Failure.of(error)
+        return self._grant_of(held, client)
+
+    def _grant_of(self, held: Held, client: Principal) -> Grant:
+        now = self.clock.elapsed_s()
+        return Grant(
+            target=held.key.target,
+            target_uid=held.target_uid,
+            client=client,
+            credential=held.credential,
+            tail=held.tail or None,
+            remaining_ms=int(held.remaining_s(now) * 1000),
+            ttl_s=held.ttl_s,
+            flags=held.flags,
+            kvno=held.kvno,
+            scopes=held.scopes,
+            notes=held.notes,
+            fresh_ms=max(0, int((held.renew_at - now) * 1000)),
+            offset_ms=self.agent.session.offset_ms,
+        )
+
+    def _list(self, peer: Peer, first: int) -> Reply:
+        now = self.clock.elapsed_s()
+        permitted = [held for held in self.agent.cache.entries(now) if self.allow.permits(peer, held.key.target)]
+        page = permitted[first : first + LIST_PAGE]
+        following = first + LIST_PAGE if len(permitted) > first + LIST_PAGE else None
+        return Listing(entries=tuple(_entry_of(held, now) for held in page), following=following)
+
+    def _kdc_lines(self, now: float) -> list[KdcLine]:
+        pool = self.agent.session.pool
+        lines = []
+        for address in pool.addresses:
+            health = pool.health.get(address)
+            good = None if health is None or health.last_good is None else max(0, int(now - health.last_good))
+            lines.append(KdcLine(str(address), good, None if health is None else health.last_failure or None))
+        return lines
+
+
+def _entry_of(held: Held, now: float) -> Entry:
+    return Entry(
+        kind=held.key.kind,
+        target=held.key.target,
+        asked=held.key.scopes,
+        scopes=held.scopes,
+        remaining_ms=int(held.remaining_s(now) * 1000),
+        ttl_s=held.ttl_s,
+        flags=held.flags,
+        kvno=held.kvno,
+        renew_ms=max(0, int((held.renew_at - now) * 1000)),
+    )

@@ -1,0 +1,146 @@
+"""Unix sockets of the daemon: opened without disturbing a living one, served with caps, deadlines and a drain.
+
+Knows connections and their kernel credentials; what is said over them is the business of two thin servers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from orthros_client.daemon.peers import Peer, peer_of
+from orthros_protocol import Misconfigured
+
+__all__ = ["Door", "Visitor", "open_unix_listener"]
+
+log = structlog.get_logger()
+
+_READ_BYTES: Final = 8192
+_BACKLOG: Final = 512
+_WRITE_S: Final = 10.0
+_MOST_PATH: Final = 107  # sun_path is 108 bytes with its NUL (unix(7))
+
+
+def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
+    """A listener at `path`, never wider than `mode`; a dead socket file in its place is removed.
+
+    Raises Misconfigured `conflict` when somebody listens there, or `file-unreadable`.
+    """
+    if len(os.fsencode(path)) > _MOST_PATH:
+        raise Misconfigured("config-invalid", f"socket {path}: longer than {_MOST_PATH} bytes")
+    _remove_dead_socket(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A socket file takes its mode from the umask at bind, so it is born closed and opened afterwards.
+        before = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        os.chmod(path, mode)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise Misconfigured("file-unreadable", f"socket {path}: {error.strerror or error}") from None
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _remove_dead_socket(path: str) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise Misconfigured("conflict", f"{path} exists and is not a socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            outcome = probe.connect_ex(path)
+        if outcome != errno.ECONNREFUSED:
+            raise Misconfigured("conflict", f"{path}: somebody listens there already, or it cannot be asked")
+        os.unlink(path)
+
+
+@define(eq=False)
+class Visitor:
+    """One connection."""
+
+    stream: trio.SocketStream
+    peer: Peer
+    idle_s: float
+    draining: bool = field(default=False, init=False)
+    _waiting: trio.CancelScope | None = field(default=None, init=False)
+
+    async def receive(self) -> bytes:
+        """Bytes as they come; empty at the end of the stream, after `idle_s` of silence, and when draining."""
+        if self.draining:
+            return b""
+        with trio.move_on_after(self.idle_s) as self._waiting:
+            return bytes(await self.stream.receive_some(_READ_BYTES))
+        return b""
+
+    async def send(self, data: bytes) -> None:
+        """All of `data`. Raises trio.TooSlowError for a peer that does not read."""
+        with trio.fail_after(_WRITE_S):
+            await self.stream.send_all(data)
+
+    def drain(self) -> None:
+        """Lets the request in progress finish, and no other begin."""
+        self.draining = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+@define(eq=False)
+class Door:
+    """Serves one listener: `converse` runs once per connection, at most `most` at a time."""
+
+    converse: Callable[[Visitor], Awaitable[None]]
+    idle_s: float = 300.0
+    most: int = 256
+    _visitors: set[Visitor] = field(factory=set, init=False)
+    _accepting: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+
+    async def serve(
+        self, listener: trio.SocketListener, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Until `drain` was called and the last connection has ended."""
+        async with trio.open_nursery() as handlers:
+            with self._accepting:
+                task_status.started()
+                await trio.serve_listeners(self._handle, [listener], handler_nursery=handlers)
+
+    def drain(self) -> None:
+        """Accepts nobody any more and lets running requests finish."""
+        self._accepting.cancel()
+        for visitor in self._visitors:
+            visitor.drain()
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            if len(self._visitors) >= self.most:
+                log.warning("too many local connections", most=self.most)
+                return
+            try:
+                visitor = Visitor(stream, _peer_of(stream), self.idle_s)
+            except OSError as error:
+                log.warning("the system does not say who connected", error=error.strerror)
+                return
+            self._visitors.add(visitor)
+            try:
+                await self.converse(visitor)
+            except (trio.BrokenResourceError, trio.TooSlowError) as error:
+                log.info("local connection broke", peer=str(visitor.peer), error=type(error).__name__)
+            finally:
+                self._visitors.discard(visitor)
+
+
+def _peer_of(stream: trio.SocketStream) -> Peer:
+    # A duplicate shares the kernel's record of the peer; trio's own socket has no getsockopt for buffers of ours.
+    with socket.socket(fileno=os.dup(stream.socket.fileno())) as same:
+        return peer_of(same)

@@ -1,0 +1,152 @@
+"""The daemon as a whole: builds its parts from the configuration, runs them, reloads and drains on signals.
+
+Knows every part and decides nothing that they decide.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from orthros_client.backoff import Backoff
+from orthros_client.clocks import Clock, Entropy, HostClock
+from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.config import DaemonConfig
+from orthros_client.daemon.desk import Desk
+from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
+from orthros_client.daemon.local_server import LocalServer
+from orthros_client.daemon.peers import AllowList
+from orthros_client.daemon.persistence import CacheStore
+from orthros_client.kdc_pool import Connect, KdcAddress, KdcPool, open_stream
+from orthros_client.kdc_session import KdcSession
+from orthros_client.refusal_memory import RefusalMemory
+from orthros_client.ticket_cache import TicketCache
+from orthros_protocol import Keytab, Misconfigured, OrthrosError
+
+__all__ = ["Service"]
+
+log = structlog.get_logger()
+
+# Changing these takes a restart: the sockets are open and the cache file is in use.
+_FIXED: Final = ("socket", "http_socket", "socket_mode", "cache_file", "cache_entries", "log_format")
+
+
+@define(eq=False)
+class Service:
+    """One daemon. `load` reads the configuration again for a reload."""
+
+    config: DaemonConfig
+    keytab: Keytab
+    load: Callable[[], DaemonConfig]
+    clock: Clock = field(factory=HostClock)
+    entropy: Entropy = field(default=os.urandom, repr=False)
+    connect: Connect = open_stream
+    agent: Agent = field(init=False)
+    desk: Desk = field(init=False)
+    store: CacheStore = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.config
+        session = KdcSession(self.keytab, self._pool(config), self.clock, self.entropy)
+        self.agent = Agent(
+            session,
+            self.clock,
+            self.entropy,
+            cache=TicketCache(config.cache_entries),
+            refusals=RefusalMemory(config.refusal_first_s, config.refusal_most_s),
+            backoff=Backoff(config.backoff_first_s, config.backoff_most_s),
+            idle_after_s=config.renew_idle_s,
+        )
+        self.desk = Desk(self.agent, self.clock, self._allow_list(config), config.request_timeout_s)
+        self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
+
+    async def run(self, announce: Callable[[str], None]) -> None:
+        """Until SIGTERM or SIGINT; then drains and saves. Raises Misconfigured when a socket cannot be opened."""
+        self.store.load()
+        with ExitStack() as cleanup:
+            doors = [self._door(cleanup, LocalServer(self.desk).converse, self.config.socket)]
+            if self.config.http_socket:
+                from orthros_client.daemon.http_server import HttpServer  # h11 is needed only here
+
+                doors.append(self._door(cleanup, HttpServer(self.desk).converse, self.config.http_socket))
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                async with trio.open_nursery() as background:
+                    await background.start(self.agent.run)
+                    background.start_soon(self.store.save_after_changes)
+                    async with trio.open_nursery() as serving:
+                        for door, listener in doors:
+                            await serving.start(door.serve, listener)
+                        announce(self._ready_line())
+                        await self._obey(signals)
+                        serving.cancel_scope.deadline = trio.current_time() + self.config.drain_s
+                        for door, _ in doors:
+                            door.drain()
+                    background.cancel_scope.cancel()
+            self.store.save()
+
+    async def _obey(self, signals: object) -> None:
+        async for number in signals:  # type: ignore[attr-defined]  # trio does not export the receiver's type
+            if number != signal.SIGHUP:
+                log.info("stopping", signal=signal.Signals(number).name)
+                return
+            self.reload()
+
+    def reload(self) -> None:
+        """Reads configuration and key file again; anything wrong with them changes nothing."""
+        try:
+            config = self.load()
+            keytab = Keytab.load(config.keytab)
+            if keytab.principal != self.keytab.principal:
+                raise Misconfigured("conflict", f"{config.keytab} belongs to {keytab.principal}")
+            keytab.as_key()
+        except OrthrosError as error:
+            log.error("reload refused", code=error.code, detail=error.detail)
+            return
+        ignored = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
+        if ignored:
+            log.warning("a restart is needed for some settings", settings=ignored)
+        session = self.agent.session
+        session.pool = self._pool(config)
+        session.replace_keytab(keytab)
+        self.keytab, self.config = keytab, config
+        self.desk.allow = self._allow_list(config)
+        self.desk.request_timeout_s = config.request_timeout_s
+        self.agent.backoff.succeeded()
+        log.info("reloaded", kvnos=list(keytab.kvnos), kdcs=list(config.kdcs))
+
+    def _ready_line(self) -> str:
+        sockets = f"socket {self.config.socket}"
+        if self.config.http_socket:
+            sockets += f", http socket {self.config.http_socket}"
+        return f"orthros-daemon ready: {self.keytab.principal}, {sockets}"
+
+    def _pool(self, config: DaemonConfig) -> KdcPool:
+        return KdcPool(
+            tuple(KdcAddress.parse(address) for address in config.kdcs),
+            self.clock,
+            self.connect,
+            stagger_s=config.kdc_stagger_s,
+            attempt_s=config.kdc_timeout_s,
+        )
+
+    def _allow_list(self, config: DaemonConfig) -> AllowList:
+        return AllowList(os.geteuid(), config.rules(self.keytab.principal.realm))
+
+    def _door(
+        self, cleanup: ExitStack, converse: Callable[[Visitor], Awaitable[None]], path: str
+    ) -> tuple[Door, trio.SocketListener]:
+        listener = open_unix_listener(path, self.config.mode)
+        cleanup.callback(_remove, path)
+        return Door(converse, self.config.idle_connection_s, self.config.connections), listener
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)

@@ -1,0 +1,199 @@
+"""The daemon's side of the KDC exchanges: log in, obtain tickets in batches, learn the realm's time.
+
+Holds the keytab, the TGT and the clock offset; knows no cache, no back-off and no local callers.
+Everything it learns comes from sealed replies: an unauthenticated error changes nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import trio
+from attrs import define, field, frozen
+
+from orthros_client.clocks import Clock, Entropy, fraction
+from orthros_client.kdc_pool import KdcPool
+from orthros_client.ticket_cache import plan_renewal
+from orthros_protocol import (
+    KDC_TGT,
+    AsKey,
+    AsReply,
+    Granted,
+    KdcRefusal,
+    Keytab,
+    NotGranted,
+    TgsReply,
+    Timestamp,
+    Unavailable,
+    Want,
+    build_as_request,
+    build_tgs_request,
+    measure_offset,
+    open_as_reply,
+    open_tgs_reply,
+    pop_key_of,
+    tail_of,
+)
+
+__all__ = ["KdcSession", "Login", "Obtained"]
+
+T = TypeVar("T")
+
+_NONCE_BYTES: Final = 16
+_INSTANCE_BYTES: Final = 16
+# A TGT that ends while the request travels is of no use.
+_LOGIN_MARGIN_S: Final = 5.0
+_STALE_LOGIN: Final = frozenset({"tgt-expired", "revoked"})
+
+
+@frozen(eq=False, kw_only=True)
+class Login:
+    """A TGT and its proof key. Times are on the monotonic clock."""
+
+    tgt: bytes = field(repr=False)
+    pop_key: bytes = field(repr=False)
+    expires: float
+    renew_at: float
+    newest_kvno: int
+
+
+@frozen(eq=False, kw_only=True)
+class Obtained:
+    """The results of one TGS exchange; lives count from `asked_at` on the monotonic clock."""
+
+    results: tuple[Granted | NotGranted, ...]
+    asked_at: float
+    policy_seq: int
+
+
+@define(eq=False)
+class KdcSession:
+    """One principal's conversation with its realm. `offset_ms` is how far the KDC's clock is ahead of ours."""
+
+    keytab: Keytab
+    pool: KdcPool
+    clock: Clock
+    entropy: Entropy = field(repr=False)
+    tgt_ttl_s: int = 0
+    offset_ms: int = 0
+    login: Login | None = field(default=None, init=False)
+    _instance: bytes = field(init=False, repr=False)
+    _suspect: bool = field(default=False, init=False)
+    _one_login: trio.Lock = field(factory=trio.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._instance = self.entropy(_INSTANCE_BYTES)
+
+    def realm_now(self) -> Timestamp:
+        """The KDC's time as far as known, in milliseconds."""
+        return Timestamp(max(0, self.clock.wall_ms() + self.offset_ms))
+
+    def replace_keytab(self, keytab: Keytab) -> None:
+        """Uses another key file of the same realm; the next exchange logs in with it."""
+        self.keytab = keytab
+        self._suspect = True
+
+    async def ensure_login(self, *, renew: bool = False) -> Login:
+        """The TGT, obtained afresh when there is none, when it ends, or on `renew`.
+
+        Raises KdcRefusal, Unavailable, or Misconfigured `key-missing` for a verify-only key file.
+        """
+        before = self.login
+        async with self._one_login:
+            renewed_meanwhile = self.login is not before
+            if self.login is not None and self._is_usable(self.login) and (renewed_meanwhile or not renew):
+                return self.login
+            self.login = await self._log_in()
+            self._suspect = False
+            return self.login
+
+    async def obtain(self, wants: Sequence[Want]) -> Obtained:
+        """One result per want (1 to 32), in their order. Raises KdcRefusal or Unavailable."""
+        login = await self.ensure_login()
+        try:
+            return await self._ask_for(wants, login)
+        except KdcRefusal as refusal:
+            if refusal.code not in _STALE_LOGIN:
+                raise
+            login = await self.ensure_login(renew=True)
+            return await self._ask_for(wants, login)
+        except Unavailable as error:
+            # Perhaps the realm's keys changed. The TGT stays; the next attempt asks for a new one, and
+            # only a sealed reply replaces it.
+            self._suspect = self._suspect or error.code == "unauthenticated-refusal"
+            raise
+
+    def _is_usable(self, login: Login) -> bool:
+        return not self._suspect and login.expires - self.clock.elapsed_s() > _LOGIN_MARGIN_S
+
+    async def _log_in(self) -> Login:
+        key = self.keytab.as_key()
+        asked_at = self.clock.elapsed_s()
+        reply = await self._ask_in_time(lambda: self._login_question(key))
+        return Login(
+            tgt=reply.ticket,
+            pop_key=pop_key_of(tail_of(reply.session_key, reply.ticket)),
+            expires=asked_at + reply.ttl_s,
+            renew_at=plan_renewal(asked_at, reply.ttl_s, chance=fraction(self.entropy)),
+            newest_kvno=reply.newest_kvno,
+        )
+
+    async def _ask_for(self, wants: Sequence[Want], login: Login) -> Obtained:
+        asked_at = self.clock.elapsed_s()
+        reply = await self._ask_in_time(lambda: self._tickets_question(wants, login))
+        return Obtained(results=reply.results, asked_at=asked_at, policy_seq=reply.policy_seq)
+
+    async def _ask_in_time(self, question: Callable[[], tuple[bytes, Callable[[bytes, int], T]]]) -> T:
+        known = self.offset_ms
+        try:
+            return await self.pool.ask(question)
+        except KdcRefusal as refusal:
+            # The sealed refusal carried the KDC's time; asking again makes sense once we learnt from it.
+            if refusal.code != "clock-skew" or self.offset_ms == known:
+                raise
+        return await self.pool.ask(question)
+
+    def _login_question(self, key: AsKey) -> tuple[bytes, Callable[[bytes, int], AsReply]]:
+        sent = self.clock.wall_ms()
+        pending = build_as_request(
+            key,
+            service=KDC_TGT,
+            ttl_s=self.tgt_ttl_s,
+            instance=self._instance,
+            now=self.realm_now(),
+            nonce=self.entropy(_NONCE_BYTES),
+        )
+
+        def read(data: bytes, round_trip_ms: int) -> AsReply:
+            return self._learn_from(lambda: open_as_reply(pending, key, data), sent, round_trip_ms)
+
+        return pending.message, read
+
+    def _tickets_question(self, wants: Sequence[Want], login: Login) -> tuple[bytes, Callable[[bytes, int], TgsReply]]:
+        sent = self.clock.wall_ms()
+        pending = build_tgs_request(
+            login.tgt, login.pop_key, wants, now=self.realm_now(), nonce=self.entropy(_NONCE_BYTES)
+        )
+
+        def read(data: bytes, round_trip_ms: int) -> TgsReply:
+            return self._learn_from(lambda: open_tgs_reply(pending, data), sent, round_trip_ms)
+
+        return pending.message, read
+
+    def _learn_from(self, open_reply: Callable[[], _Timed], sent: Timestamp, round_trip_ms: int) -> _Timed:
+        try:
+            reply = open_reply()
+        except KdcRefusal as refusal:
+            self._learn(refusal.kdc_time, sent, round_trip_ms)
+            raise
+        self._learn(reply.kdc_time, sent, round_trip_ms)
+        return reply
+
+    def _learn(self, kdc_time: Timestamp, sent: Timestamp, round_trip_ms: int) -> None:
+        offset = measure_offset(kdc_time, sent=sent, round_trip_ms=round_trip_ms)
+        if offset is not None:
+            self.offset_ms = offset
+
+
+_Timed = TypeVar("_Timed", AsReply, TgsReply)

@@ -1,0 +1,1 @@
+"""What local processes and the daemon say to each other; docs/local-api.md is its specification."""

@@ -1,0 +1,376 @@
+"""The messages of the local API: one canonical array each, in frames of u32be length.
+
+Shapes only. Knows no socket and no daemon; the daemon and both fronts of the library share it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from orthros_client.errors import FAMILIES, Failure
+from orthros_protocol import Malformed, Note, Principal, Reason, is_name, is_scope, reason_for
+from orthros_protocol.canonical import (
+    Schema,
+    array,
+    binary,
+    const,
+    integer,
+    nested,
+    optional,
+    text,
+    text_set,
+)
+from orthros_protocol.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_TICKET_BYTES, MAX_U32
+
+__all__ = [
+    "LIST_PAGE", "Entry", "Grant", "KdcLine", "Listing", "Op", "Pong", "Reply", "Request", "Status", "WantRequest",
+    "decode_reply", "decode_request", "encode_failure", "encode_reply", "encode_request",
+]  # fmt: skip
+
+VERSION: Final = 1
+LIST_PAGE: Final = 64
+_OK, _ERROR = 0, 1
+_MOST_TEXT: Final = 1000
+
+
+class Op(IntEnum):
+    """What is asked."""
+
+    PING = 1
+    TICKET = 2
+    TOKEN = 3
+    LIST = 4
+    STATUS = 5
+
+
+_NAME: Final = text(is_name)
+_SCOPES: Final = text_set(is_scope, MAX_SCOPES)
+_WORDS: Final = text(str.isprintable, _MOST_TEXT)
+_U32: Final = integer(MAX_U32)
+_NOTE: Final = nested(_U32, _U32, optional(_U32))
+_NOTES: Final = array(_NOTE, 64)
+_BODY: Final = binary(0, MAX_FRAME_BYTES)
+
+_REQUEST: Final = Schema("local request", const(VERSION), integer(Op.STATUS, Op.PING), _BODY, limit=4096)
+_REPLY: Final = Schema("local reply", const(VERSION), integer(_ERROR), integer(0xFFFF), _BODY, limit=MAX_FRAME_BYTES)
+
+_WANT: Final = Schema("want", optional(_NAME), _NAME, optional(_SCOPES), _U32, _U32, _U32)
+_LIST: Final = Schema("list", _U32)
+_PROBE: Final = Schema("status request", integer(1))
+_EMPTY: Final = Schema("no arguments")
+
+_GRANT: Final = Schema(
+    "grant",
+    _NAME, _NAME, integer(), _NAME, _NAME, binary(16, MAX_TICKET_BYTES), optional(binary(32)),
+    integer(), _U32, _U32, _U32, _SCOPES, _NOTES, integer(), integer(), integer(),
+    limit=MAX_FRAME_BYTES,
+)  # fmt: skip
+_ENTRY: Final = nested(integer(1), _NAME, _NAME, optional(_SCOPES), _SCOPES, integer(), _U32, _U32, _U32, integer())
+_LISTING: Final = Schema("listing", array(_ENTRY, LIST_PAGE), optional(_U32), limit=MAX_FRAME_BYTES)
+_KDC: Final = nested(_WORDS, optional(integer()), optional(_WORDS))
+_STATUS: Final = Schema(
+    "status",
+    _NAME, _NAME, integer(), _U32, _U32, optional(_WORDS), optional(_WORDS), integer(), integer(),
+    integer(), integer(), array(_KDC, 64), integer(), _WORDS,
+    limit=MAX_FRAME_BYTES,
+)  # fmt: skip
+_FAILURE: Final = Schema(
+    "failure",
+    text(lambda family: family in FAMILIES), integer(0xFFFF), text(str.isprintable, 64), optional(_WORDS),
+    _U32, _U32, optional(text(str.isprintable, 32)),
+)  # fmt: skip
+
+
+@frozen(kw_only=True)
+class WantRequest:
+    """Ticket or token wanted. `realm` None is the daemon's own; `timeout_ms` is how long the caller waits."""
+
+    op: Op
+    target: str
+    realm: str | None = None
+    scopes: tuple[str, ...] | None = None
+    ttl_s: int = 0
+    flags: int = 0
+    timeout_ms: int = 10_000
+
+
+@frozen(kw_only=True)
+class Request:
+    """Ping, list (`argument`: first entry) or status (`argument` 1: ask the KDC whether it answers)."""
+
+    op: Op
+    argument: int = 0
+
+
+@frozen(kw_only=True)
+class Pong:
+    """The daemon lives."""
+
+
+@frozen(kw_only=True)
+class Grant:
+    """A ticket with its tail T0, or a JWT with `tail` None.
+
+    `remaining_ms` is its life left, `ttl_s` its whole life, `fresh_ms` how long asking again is pointless,
+    `offset_ms` how far the realm's clock is ahead of this host's.
+    """
+
+    target: Principal
+    target_uid: int
+    client: Principal
+    credential: bytes = field(repr=False)
+    tail: bytes | None = field(repr=False)
+    remaining_ms: int
+    ttl_s: int
+    flags: int
+    kvno: int
+    scopes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    fresh_ms: int
+    offset_ms: int
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One cached ticket or token, without anything secret."""
+
+    kind: int
+    target: Principal
+    asked: tuple[str, ...] | None
+    scopes: tuple[str, ...]
+    remaining_ms: int
+    ttl_s: int
+    flags: int
+    kvno: int
+    renew_ms: int
+
+
+@frozen(kw_only=True)
+class Listing:
+    """One page; `following` is the argument of the next, or None."""
+
+    entries: tuple[Entry, ...]
+    following: int | None
+
+
+@frozen
+class KdcLine:
+    """One KDC as the daemon sees it; `good_age_s` is how long ago it answered, None for never."""
+
+    address: str
+    good_age_s: int | None
+    failure: str | None
+
+
+@frozen(kw_only=True)
+class Status:
+    """How the daemon does. `code` None means that it can serve a fresh ticket."""
+
+    client: Principal
+    uid: int
+    kvno: int
+    newest_kvno: int
+    code: str | None
+    detail: str | None
+    tgt_remaining_s: int
+    cached: int
+    offset_ms: int
+    kdcs: tuple[KdcLine, ...]
+    uptime_s: int
+    version: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether a fresh ticket can be served."""
+        return self.code is None
+
+
+Reply = Pong | Grant | Listing | Status | Failure
+
+
+def encode_request(request: Request | WantRequest) -> bytes:
+    """Raises LocalMisuse for values that do not fit."""
+    if isinstance(request, WantRequest):
+        scopes = None if request.scopes is None else list(request.scopes)
+        body = _WANT.encode(request.realm, request.target, scopes, request.ttl_s, request.flags, request.timeout_ms)
+    elif request.op in (Op.LIST, Op.STATUS):
+        body = (_LIST if request.op is Op.LIST else _PROBE).encode(request.argument)
+    else:
+        body = _EMPTY.encode()
+    return _REQUEST.encode(VERSION, int(request.op), body)
+
+
+def decode_request(message: bytes) -> Request | WantRequest:
+    """Raises Malformed."""
+    _version, number, body = _REQUEST.decode(message)
+    op = Op(number)
+    if op in (Op.TICKET, Op.TOKEN):
+        realm, target, scopes, ttl_s, flags, timeout_ms = _WANT.decode(body)
+        return WantRequest(
+            op=op,
+            realm=realm,
+            target=target,
+            scopes=None if scopes is None else tuple(scopes),
+            ttl_s=ttl_s,
+            flags=flags,
+            timeout_ms=timeout_ms,
+        )
+    if op is Op.PING:
+        _EMPTY.decode(body)
+        return Request(op=op)
+    (argument,) = (_LIST if op is Op.LIST else _PROBE).decode(body)
+    return Request(op=op, argument=argument)
+
+
+def encode_reply(op: Op, reply: Reply) -> bytes:
+    """The answer to a request of `op`."""
+    if isinstance(reply, Failure):
+        return encode_failure(op, reply)
+    if isinstance(reply, Grant):
+        body = _encode_grant(reply)
+    elif isinstance(reply, Listing):
+        body = _LISTING.encode([_entry_items(entry) for entry in reply.entries], reply.following)
+    else:
+        body = _encode_status(reply) if isinstance(reply, Status) else _EMPTY.encode()
+    return _REPLY.encode(VERSION, _OK, int(op), body)
+
+
+def encode_failure(op: int, failure: Failure) -> bytes:
+    """The answer when there is no other; `op` 0 when the request was not understood."""
+    body = _FAILURE.encode(
+        failure.family,
+        failure.reason.number,
+        failure.reason.name,
+        _words(failure.detail),
+        min(failure.retry_s, MAX_U32),
+        min(failure.remaining_s, MAX_U32),
+        failure.ref or None,
+    )
+    return _REPLY.encode(VERSION, _ERROR, int(op), body)
+
+
+def decode_reply(op: Op, message: bytes) -> Reply:
+    """The answer to a request of `op`. Raises Malformed, also for an answer to another operation."""
+    _version, status, answered, body = _REPLY.decode(message)
+    if status == _ERROR:
+        return _decode_failure(body)
+    if answered != op:
+        raise Malformed("a local reply to another operation")
+    if op in (Op.TICKET, Op.TOKEN):
+        return _decode_grant(body)
+    if op is Op.LIST:
+        rows, following = _LISTING.decode(body)
+        return Listing(entries=tuple(_entry_of(row) for row in rows), following=following)
+    if op is Op.STATUS:
+        return _decode_status(body)
+    _EMPTY.decode(body)
+    return Pong()
+
+
+def _words(words: str) -> str | None:
+    """Text that the encoding allows: errors of the operating system may speak any language."""
+    plain = words.encode("ascii", "replace").decode("ascii")
+    return "".join(char if char.isprintable() else "?" for char in plain)[:_MOST_TEXT] or None
+
+
+def _split(offset_ms: int) -> tuple[int, int]:
+    # Integers on the wire are never negative: ahead and behind are two fields, of which one is zero.
+    return max(offset_ms, 0), max(-offset_ms, 0)
+
+
+def _encode_grant(grant: Grant) -> bytes:
+    return _GRANT.encode(
+        grant.target.realm, grant.target.name, grant.target_uid, grant.client.realm, grant.client.name,
+        grant.credential, grant.tail, grant.remaining_ms, grant.ttl_s, grant.flags, grant.kvno,
+        list(grant.scopes), [note.to_items() for note in grant.notes], grant.fresh_ms, *_split(grant.offset_ms),
+    )  # fmt: skip
+
+
+def _decode_grant(body: bytes) -> Grant:
+    (
+        realm, target, uid, crealm, cname, credential, tail, remaining_ms, ttl_s, flags, kvno, scopes, notes,
+        fresh_ms, ahead_ms, behind_ms,
+    ) = _GRANT.decode(body)  # fmt: skip
+    return Grant(
+        target=Principal(realm, target),
+        target_uid=uid,
+        client=Principal(crealm, cname),
+        credential=credential,
+        tail=tail,
+        remaining_ms=remaining_ms,
+        ttl_s=ttl_s,
+        flags=flags,
+        kvno=kvno,
+        scopes=tuple(scopes),
+        notes=tuple(Note(*note) for note in notes),
+        fresh_ms=fresh_ms,
+        offset_ms=ahead_ms - behind_ms,
+    )
+
+
+def _entry_items(entry: Entry) -> list[Any]:
+    asked = None if entry.asked is None else list(entry.asked)
+    return [
+        entry.kind, entry.target.realm, entry.target.name, asked, list(entry.scopes), entry.remaining_ms,
+        entry.ttl_s, entry.flags, entry.kvno, entry.renew_ms,
+    ]  # fmt: skip
+
+
+def _entry_of(row: list[Any]) -> Entry:
+    kind, realm, target, asked, scopes, remaining_ms, ttl_s, flags, kvno, renew_ms = row
+    return Entry(
+        kind=kind,
+        target=Principal(realm, target),
+        asked=None if asked is None else tuple(asked),
+        scopes=tuple(scopes),
+        remaining_ms=remaining_ms,
+        ttl_s=ttl_s,
+        flags=flags,
+        kvno=kvno,
+        renew_ms=renew_ms,
+    )
+
+
+def _encode_status(status: Status) -> bytes:
+    kdcs = [[line.address, line.good_age_s, _words(line.failure or "")] for line in status.kdcs]
+    return _STATUS.encode(
+        status.client.realm, status.client.name, status.uid, status.kvno, status.newest_kvno,
+        _words(status.code or ""), _words(status.detail or ""), status.tgt_remaining_s, status.cached,
+        *_split(status.offset_ms), kdcs, status.uptime_s, status.version,
+    )  # fmt: skip
+
+
+def _decode_status(body: bytes) -> Status:
+    (
+        realm, name, uid, kvno, newest_kvno, code, detail, tgt_remaining_s, cached, ahead_ms, behind_ms, kdcs,
+        uptime_s, version,
+    ) = _STATUS.decode(body)  # fmt: skip
+    return Status(
+        client=Principal(realm, name),
+        uid=uid,
+        kvno=kvno,
+        newest_kvno=newest_kvno,
+        code=code,
+        detail=detail,
+        tgt_remaining_s=tgt_remaining_s,
+        cached=cached,
+        offset_ms=ahead_ms - behind_ms,
+        kdcs=tuple(KdcLine(*line) for line in kdcs),
+        uptime_s=uptime_s,
+        version=version,
+    )
+
+
+def _decode_failure(body: bytes) -> Failure:
+    family, number, name, detail, retry_s, remaining_s, ref = _FAILURE.decode(body)
+    try:
+        reason = reason_for(name)
+    except KeyError:
+        reason = Reason(number, name, "The daemon answered with a code that this version does not know.",
+                        "Upgrade this side, or look the code up in the daemon's documentation.")  # fmt: skip
+    return Failure(
+        family=family, reason=reason, detail=detail or "", retry_s=retry_s, remaining_s=remaining_s, ref=ref or ""
+    )

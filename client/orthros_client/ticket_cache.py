@@ -1,0 +1,160 @@
+"""The tickets held for local callers: a bounded LRU with remaining lives and planned renewals.
+
+Pure: moments are monotonic seconds and chance is an argument. Knows no KDC, no disk and no caller.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+from orthros_protocol import Note, Principal, Want, pop_key_of, tail_of
+
+__all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
+
+RENEW_FROM: Final = 0.70
+RENEW_TO: Final = 0.85
+# Serving a ticket that dies on its way helps nobody; short ones keep most of their life.
+_MARGIN_S: Final = 5.0
+_MARGIN_SHARE: Final = 0.1
+
+
+def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
+    """When to fetch the successor: at 70 to 85 % of the life, spread by `chance` in [0, 1)."""
+    return obtained + ttl_s * (RENEW_FROM + (RENEW_TO - RENEW_FROM) * chance)
+
+
+@frozen(kw_only=True)
+class CacheKey:
+    """Everything that was asked for: two questions share an answer only when they are the same.
+
+    `scopes` None means all that the rules allow, which differs from every list. `behalf` is the digest of
+    the evidence that the ticket was obtained with, empty for none.
+    """
+
+    kind: int
+    target: Principal
+    scopes: tuple[str, ...] | None = None
+    ttl_s: int = 0
+    flags: int = 0
+    behalf: bytes = b""
+
+    def want(self) -> Want:
+        """The same, as an item of a TGS request."""
+        return Want(kind=self.kind, target=self.target, scopes=self.scopes, ttl_s=self.ttl_s, flags=self.flags)
+
+
+@frozen(kw_only=True)
+class Held:
+    """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life."""
+
+    key: CacheKey
+    target_uid: int
+    credential: bytes = field(repr=False)
+    session_key: bytes | None = field(repr=False)
+    ttl_s: int
+    flags: int
+    kvno: int
+    scopes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    expires: float
+    renew_at: float
+
+    @property
+    def tail(self) -> bytes:
+        """T0 of a ticket: what its holder proves possession with. Empty for a JWT, which is bearer."""
+        return b"" if self.session_key is None else tail_of(self.session_key, self.credential)
+
+    @property
+    def pop_key(self) -> bytes:
+        """K_pop of a ticket without caveats."""
+        return b"" if self.session_key is None else pop_key_of(self.tail)
+
+    def remaining_s(self, now: float) -> float:
+        """Seconds of life left, never negative."""
+        return max(0.0, self.expires - now)
+
+    def is_servable(self, now: float) -> bool:
+        """Whether enough life is left to reach the target with it."""
+        return self.expires - now > min(_MARGIN_S, self.ttl_s * _MARGIN_SHARE)
+
+
+@define
+class _Slot:
+    held: Held
+    last_used: float
+
+
+@define(eq=False)
+class TicketCache:
+    """At most `capacity` entries; the expired go first, then the least recently used."""
+
+    capacity: int = 4096
+    _slots: OrderedDict[CacheKey, _Slot] = field(factory=OrderedDict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, key: CacheKey, now: float) -> Held | None:
+        """The entry, if it can still be served; marks it as used."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return None
+        if not slot.held.is_servable(now):
+            del self._slots[key]
+            return None
+        slot.last_used = now
+        self._slots.move_to_end(key)
+        return slot.held
+
+    def put(self, held: Held, now: float, *, used: bool = True) -> None:
+        """Inserts or replaces. A renewal nobody asked for (`used` False) does not count as use."""
+        before = self._slots.get(held.key)
+        last_used = now if used or before is None else before.last_used
+        self._slots[held.key] = _Slot(held, last_used)
+        if used or before is None:
+            self._slots.move_to_end(held.key)
+        if len(self._slots) > self.capacity:
+            self.purge(now)
+        while len(self._slots) > self.capacity:
+            self._slots.popitem(last=False)
+
+    def postpone(self, key: CacheKey, until: float) -> None:
+        """Plans the next renewal attempt of an entry whose renewal failed."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.held = evolve(slot.held, renew_at=until)
+
+    def purge(self, now: float) -> int:
+        """Drops what can no longer be served; returns how many."""
+        dead = [key for key, slot in self._slots.items() if not slot.held.is_servable(now)]
+        for key in dead:
+            del self._slots[key]
+        return len(dead)
+
+    def due(self, now: float, *, idle_after_s: float) -> list[CacheKey]:
+        """The entries to renew now: planned for, still alive, and used within `idle_after_s`."""
+        return [
+            key
+            for key, slot in self._slots.items()
+            if slot.held.renew_at <= now and self._is_warm(slot, now, idle_after_s)
+        ]
+
+    def next_due(self, now: float, *, idle_after_s: float) -> float | None:
+        """The earliest planned renewal among entries in use, or None."""
+        moments = [slot.held.renew_at for slot in self._slots.values() if self._is_warm(slot, now, idle_after_s)]
+        return min(moments, default=None)
+
+    def remaining_for(self, target: Principal, now: float) -> float:
+        """The longest life left among entries for `target`, whatever was asked; 0 for none."""
+        return max((held.remaining_s(now) for held in self.entries(now) if held.key.target == target), default=0.0)
+
+    def entries(self, now: float) -> Iterator[Held]:
+        """Everything that can be served, least recently used first."""
+        return iter([slot.held for slot in self._slots.values() if slot.held.is_servable(now)])
+
+    def _is_warm(self, slot: _Slot, now: float, idle_after_s: float) -> bool:
+        return slot.held.is_servable(now) and now - slot.last_used < idle_after_s
