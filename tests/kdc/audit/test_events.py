@@ -1,0 +1,81 @@
+import json
+from typing import Any
+
+import attrs
+import pytest
+
+from orthros_kdc.audit.events import (
+    EVENTS,
+    AdminChanged,
+    AsIssued,
+    ConfigReloaded,
+    Event,
+    KdcStarted,
+    KdcStopped,
+    RequestRejected,
+    Suppressed,
+    TgsIssued,
+    TgsRefused,
+)
+from orthros_protocol import LocalMisuse, Timestamp
+from orthros_protocol.notes import Note, NoteCause, NoteField
+
+WHEN: dict[str, Any] = {"at": Timestamp(1_800_000_000_000), "kdc_id": "kdc-1"}
+TID = "0f" * 16
+
+
+def test_the_set_is_closed_and_every_event_has_its_own_name() -> None:
+    """K16: whoever reads the log can know every kind of line."""
+    assert set(EVENTS.values()) == set(Event.__subclasses__())
+    assert all(kind.name == name for name, kind in EVENTS.items())
+
+
+def test_a_granted_want_says_what_it_rests_on() -> None:
+    """K16, H6, B3: who, to whom, what, how long, by which rules, and what was cut."""
+    event = TgsIssued(
+        **WHEN, client="billing", target="ledger", kind="ticket", scopes=("read",), ttl_s=60, rules=(3, 7),
+        notes=(Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),), tid=TID, txn=TID, source="uid:0",
+    )  # fmt: skip
+    assert event.to_dict() == {
+        "event": "tgs-issued", "at": 1_800_000_000_000, "kdc_id": "kdc-1", "client": "billing", "target": "ledger",
+        "kind": "ticket", "scopes": ["read"], "ttl_s": 60, "rules": [3, 7], "notes": [[1, 1, 1]], "tid": TID,
+        "txn": TID, "source": "uid:0",
+    }  # fmt: skip
+    assert json.loads(json.dumps(event.to_dict())) == event.to_dict()
+
+
+def test_no_scopes_are_written_down_as_none() -> None:
+    """K16: authentication only is a fact, not an omission."""
+    event = TgsIssued(**WHEN, client="a", target="b", kind="jwt", scopes=(), ttl_s=1, rules=(1,))
+    assert event.to_dict()["scopes"] == []
+    refused = TgsRefused(**WHEN, client="a", code="not-granted", target="b", scopes=())
+    assert refused.to_dict()["scopes"] == []
+    assert "scopes" not in TgsRefused(**WHEN, client="a", code="not-granted").to_dict()
+
+
+@pytest.mark.parametrize("value", ["00" * 32, "00" * 17, "0", "zz", "AA", "00 "])
+def test_no_field_takes_what_could_be_a_key(value: str) -> None:
+    """CVE-2018-16889: keys are longer than ids."""
+    with pytest.raises(LocalMisuse, match="tid is the hex of at most 16 bytes"):
+        AsIssued(**WHEN, client="a", service="kdc/tgt", ttl_s=1, tid=value)
+
+
+def test_words_of_strangers_are_cut_and_cleaned() -> None:
+    """K16: a detail is bounded and carries no key."""
+    event = RequestRejected(**WHEN, code="malformed", ref="00" * 8, detail="ort1k_abcdef " + "x" * 1000)
+    assert len(event.detail) == 500
+    assert event.detail.startswith("<key redacted> xx")
+    changed = AdminChanged(**WHEN, change="key.exported", facts={"actor": "ada", "path": "ort1k_abc", "kvno": 2})
+    assert changed.to_dict()["facts"] == {"actor": "ada", "path": "<key redacted>", "kvno": 2}
+
+
+def test_what_has_its_default_is_left_out() -> None:
+    assert KdcStopped(**WHEN).to_dict() == {"event": "kdc-stopped", **WHEN}
+    assert set(KdcStarted(**WHEN, unanchored=3).to_dict()) == {"event", "at", "kdc_id", "unanchored"}
+    assert Suppressed(**WHEN, count=9).to_dict()["count"] == 9
+    assert ConfigReloaded(**WHEN, waiting=("listen.tcp",)).to_dict()["waiting"] == ["listen.tcp"]
+
+
+def test_events_do_not_change() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        KdcStopped(**WHEN).at = Timestamp(0)  # type: ignore[misc]

@@ -1,0 +1,211 @@
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from orthros_kdc.audit import AuditLog, verify_all
+from orthros_kdc.audit.events import AsRefused, KdcStopped
+from orthros_kdc.store.base import AuditAnchor
+from orthros_kdc.store.memory import MemoryStore
+from orthros_protocol import Misconfigured, Timestamp, Unavailable
+from tests.kdc.audit.chains import WRITER
+
+
+def event(number: int = 0) -> AsRefused:
+    return AsRefused(at=Timestamp(number), kdc_id=WRITER, client="billing", service="kdc/tgt", code="clock-skew")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+async def store():
+    store = MemoryStore()
+    yield store
+    await store.aclose()
+
+
+@asynccontextmanager
+async def serving(log: AuditLog):
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(log.serve)
+        log.close()
+
+
+def entries(directory):
+    return [json.loads(line) for line in (directory / f"{WRITER}.jsonl").read_text().splitlines()]
+
+
+async def anchors(store):
+    return await store.read(lambda tx: tx.anchors())
+
+
+async def test_every_event_is_written_in_order_and_anchored(directory, store) -> None:
+    """K16, H6: one line for each decision, none lost, none twice."""
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        for number in range(3000):
+            log.record(event(number))
+            if number % 500 == 0:
+                await trio.lowlevel.checkpoint()
+    assert [entry["at"] for entry in entries(directory)] == list(range(3000))
+    last = entries(directory)[-1]
+    assert await anchors(store) == (AuditAnchor(writer=WRITER, seq=3000, head=last["hash"]),)
+    assert [str(report) for report in verify_all(directory, await anchors(store))] == ["kdc-1: intact, 3000 entries"]
+
+
+async def test_cancelling_the_writer_loses_nothing(directory, store) -> None:
+    """K16: what was taken is written, also at shutdown."""
+    log = AuditLog(directory, WRITER, store)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.serve)
+        for number in range(2000):
+            log.record(event(number))
+        log.record(KdcStopped(at=Timestamp(1), kdc_id=WRITER))
+        nursery.cancel_scope.cancel()
+    assert len(entries(directory)) == 2001
+    assert entries(directory)[-1]["event"] == "kdc-stopped"
+    assert (await anchors(store))[0].seq == 2001
+
+
+async def test_what_cannot_be_kept_is_refused(directory, store) -> None:
+    """K16: no decision without its record: a full queue and a closed one raise."""
+    log = AuditLog(directory, WRITER, store, capacity=2)
+    log.record(event(1))
+    log.record(event(2))
+    with pytest.raises(Unavailable, match=r"kdc-fault.*queue is full"):
+        log.record(event(3))
+    async with serving(log):
+        pass
+    with pytest.raises(Unavailable, match=r"kdc-fault.*closed"):
+        log.record(event(4))
+    assert [entry["at"] for entry in entries(directory)] == [1, 2]
+
+
+async def test_a_second_run_continues_the_chain(directory, store) -> None:
+    """K16: across restarts it is one chain."""
+    for run in range(3):
+        log = AuditLog(directory, WRITER, store)
+        async with serving(log) as chain:
+            assert (chain.unanchored, chain.torn) == (0, 0)
+            log.record(event(run))
+    assert [entry["seq"] for entry in entries(directory)] == [1, 2, 3]
+    (report,) = verify_all(directory, await anchors(store))
+    assert not report.broken
+
+
+async def test_a_crash_leaves_a_tail_that_is_counted_and_anchored(directory, store) -> None:
+    """K16: the next start says what it found and takes it over."""
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        log.record(event())
+    first = await anchors(store)
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        log.record(event())
+        log.record(event())
+    await store.change(lambda tx: tx.set_anchor(first[0]))  # as if the power had gone before the anchor
+    with (directory / f"{WRITER}.jsonl").open("ab") as file:
+        file.write(b'{"at":3,"cli')
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log) as chain:
+        assert (chain.unanchored, chain.torn) == (2, 12)
+    assert (await anchors(store))[0].seq == 3
+
+
+class AnchoredStore(MemoryStore):
+    """Tells when an anchor has moved; is busy as often as it is told to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = 0
+        self.seqs: list[int] = []
+        self.moved = trio.Event()
+
+    async def change(self, work):
+        if self.busy:
+            self.busy -= 1
+            self.moved.set()
+            raise Unavailable("timeout")
+        result = await super().change(work)
+        self.seqs.append((await anchors(self))[0].seq)
+        self.moved.set()
+        return result
+
+
+async def until_written(directory, count):
+    while len(entries(directory)) < count:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_anchors_follow_once_a_second_and_not_every_line(directory, mock_clock) -> None:
+    """K16: the database is not written for every ticket, nor is the tail left open for long."""
+    store = AnchoredStore()
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        for second in range(3):
+            for number in range(5):
+                log.record(event(number))
+                await until_written(directory, 5 * second + number + 1)
+            assert store.seqs == [5, 10, 15][:second]
+            store.moved = trio.Event()
+            mock_clock.jump(1)
+            await store.moved.wait()
+        assert store.seqs == [5, 10, 15]
+        mock_clock.jump(100)
+    assert store.seqs == [5, 10, 15]
+    await store.aclose()
+
+
+async def test_a_busy_database_gets_its_anchor_later(directory, mock_clock) -> None:
+    """K16: a backup that holds the database does not stop the KDC."""
+    store = AnchoredStore()
+    store.busy = 1
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        log.record(event())
+        await until_written(directory, 1)
+        mock_clock.jump(1)
+        await store.moved.wait()
+        assert store.seqs == []
+        store.moved = trio.Event()
+        mock_clock.jump(1)
+        await store.moved.wait()
+        assert store.seqs == [1]
+    await store.aclose()
+
+
+@pytest.mark.parametrize("damage", ["missing", "edited"])
+async def test_a_kdc_does_not_start_on_a_broken_log(directory, store, damage) -> None:
+    """K16: fail closed, and take no events."""
+    log = AuditLog(directory, WRITER, store)
+    async with serving(log):
+        log.record(event())
+    file = directory / f"{WRITER}.jsonl"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes().replace(b"billing", b"balling"))
+    log = AuditLog(directory, WRITER, store)
+    with pytest.raises(Misconfigured, match="audit-broken"):
+        await log.serve()
+    with pytest.raises(Unavailable):
+        log.record(event())
+
+
+async def test_when_the_disk_fails_the_writer_fails(directory, store) -> None:
+    """K16: a KDC that cannot write its log must not go on."""
+    log = AuditLog(directory, WRITER, store)
+    with pytest.RaisesGroup(OSError):
+        async with trio.open_nursery() as nursery:
+            chain = await nursery.start(log.serve)
+            log.record(event())
+            await trio.testing.wait_all_tasks_blocked()
+            chain.close()  # the file goes away under the writer
+            log.record(event())
+            await trio.sleep_forever()
+    with pytest.raises(Unavailable):
+        log.record(event())
