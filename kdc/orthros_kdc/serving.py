@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -78,10 +79,10 @@ async def _listeners(config: Config) -> list[trio.SocketListener]:
     return listeners
 
 
-def _address_of(listener: trio.SocketListener) -> str:
+def _address_of(listener: trio.SocketListener, config: Config) -> str:
+    if listener.socket.family == socket.AF_UNIX:
+        return f"unix://{config.listen.unix}"
     name = listener.socket.getsockname()
-    if isinstance(name, (str, bytes)):
-        return f"unix://{os.fsdecode(name)}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"tcp://{host}:{name[1]}"
 
@@ -110,7 +111,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     async with trio.open_nursery() as nursery:
         chain = await nursery.start(audit.serve)
         listeners = await _listeners(config)
-        addresses = tuple(_address_of(listener) for listener in listeners)
+        addresses = tuple(_address_of(listener, config) for listener in listeners)
         kdc = Kdc(vault.realm, server, audit, addresses, sources, principals)
         audit.record(_started(config, chain))
         async with trio.open_nursery() as serving:
