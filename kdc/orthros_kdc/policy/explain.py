@@ -5,10 +5,11 @@ Decides nothing itself: every answer comes from `decide`. Reads no store; caller
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from orthros_kdc.policy.decide import (
     Ask,
@@ -21,9 +22,10 @@ from orthros_kdc.policy.decide import (
     decide,
     lifetime_caps,
 )
-from orthros_kdc.policy.model import RealmLimits, Rule
+from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_protocol import reason_for
-from orthros_protocol.notes import NoteCause, describe_note
+from orthros_protocol.limits import MAX_SCOPES
+from orthros_protocol.notes import describe_note
 
 __all__ = ["KIND_WORDS", "Explanation", "explain"]
 
@@ -103,18 +105,21 @@ def explain(
     caveat_remaining_s: int | None = None,
     caveat_scopes: Collection[str] | None = None,
 ) -> Explanation:
-    """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh."""
+    """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh.
+
+    Raises Misconfigured `name-invalid` when a refused client or target has no canonical name.
+    """
     left = limits.max_tgt_s if remaining_tgt_s is None else remaining_tgt_s
-    decision = decide(
+    answer = partial(
+        decide,
         ask,
-        rules,
         client_caps=client_caps,
-        target=target,
         limits=limits,
         remaining_tgt_s=left,
         caveat_remaining_s=caveat_remaining_s,
         caveat_scopes=caveat_scopes,
     )
+    decision = answer(rules, target=target)
     caps: list[Cap] = []
     if isinstance(decision, Grant) and target is not None:
         behind = [rule for rule in rules if rule.rule_id in decision.rule_ids]
@@ -133,22 +138,44 @@ def explain(
         decision=decision,
         rules=tuple(rules),
         caps=tuple(sorted(caps)),
-        remedies=_remedies(client, ask, decision, target),
+        remedies=() if isinstance(decision, Grant) else _remedies(client, ask, rules, target, answer),
     )
 
 
-def _remedies(client: str, ask: Ask, decision: Grant | Denial, target: TargetFacts | None) -> tuple[str, ...]:
-    if isinstance(decision, Grant):
+def _remedies(
+    client: str, ask: Ask, rules: Sequence[Rule], target: TargetFacts | None, answer: Callable[..., Grant | Denial]
+) -> tuple[str, ...]:
+    """Commands that lead to a grant. Each is tried with `answer` first: a wrong remedy is worse than none."""
+    if rules and target is None:  # it does not exist; without a rule nobody looked
         return ()
-    by_rule = any(note.cause == NoteCause.PAIR_RULE for note in decision.notes)
-    if not by_rule and decision.code not in {"not-granted", "jwt-not-enabled"}:
+    known = target or TargetFacts()
+    enabled = evolve(known, jwt_alg=known.jwt_alg or "HS256")
+    enable = [f"orthros-admin jwt enable {ask.target}"] if ask.kind is Kind.JWT and known.jwt_alg is None else []
+    if enable and isinstance(answer(rules, target=enabled), Grant):
+        return tuple(enable)
+    scopes = ask.scopes or ()
+    if ask.scopes is None and ask.exact:  # all that is offered must then come from one rule, uncut
+        scopes = tuple({scope for rule in rules if rule.jwt or ask.kind is Kind.TICKET for scope in rule.scopes})
+    if len(scopes) > MAX_SCOPES:
         return ()
-    words = ["orthros-admin policy allow", client, ask.target]
-    words += [f"--scope {scope}" for scope in ask.scopes or ()]
-    words += [f"--max-ttl {ask.ttl_s}"] if ask.ttl_s else []
-    words += ["--jwt"] if ask.kind is Kind.JWT else []
-    words += ["--delegable"] if ask.delegable and ask.kind is Kind.TICKET else []
-    commands = [" ".join(words)]
-    if ask.kind is Kind.JWT and (target is None or target.jwt_alg is None):
-        commands.append(f"orthros-admin jwt enable {ask.target}")
-    return tuple(commands)
+    offered = Rule(
+        rule_id=0,
+        client=Selector(client),
+        target=Selector(ask.target),
+        scopes=scopes,
+        max_ttl_s=ask.ttl_s or None,
+        jwt=ask.kind is Kind.JWT,
+        delegable=ask.delegable and ask.kind is Kind.TICKET,
+    )
+    if isinstance(answer((*rules, offered), target=enabled), Denial):
+        return ()
+    return (_command(offered), *enable)
+
+
+def _command(rule: Rule) -> str:
+    words = ["orthros-admin policy allow", str(rule.client), str(rule.target)]
+    words += [f"--scope {scope}" for scope in rule.scopes]
+    words += [f"--max-ttl {rule.max_ttl_s}"] if rule.max_ttl_s is not None else []
+    words += ["--jwt"] if rule.jwt else []
+    words += ["--delegable"] if rule.delegable else []
+    return " ".join(words)

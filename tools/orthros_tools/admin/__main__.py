@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import trio
@@ -27,7 +28,17 @@ _FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    code = _guarded(sys.argv[1:] if argv is None else list(argv))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Nobody takes what is left to print (`| head`, a full disk): Python would try again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code
+
+
+def _guarded(words: list[str]) -> int:
     screen = Screen(json=wants_json(words))
     try:
         return _run(words)
@@ -36,11 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _exit_code(error)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    except KeyboardInterrupt:
-        return 1
-    except BrokenPipeError:
-        # The reader has gone (`| head`). Python would complain again while it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, BrokenPipeError):
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against tracebacks that show values
         screen.complain(PROGRAM, LocalMisuse(_FAULT, redact_text(f"{type(error).__name__}: {error}")))
@@ -58,6 +65,7 @@ def _run(words: Sequence[str]) -> int:
     return _exit_code(answer.problem)
 
 
+@cache
 def _parser() -> Parser:
     nouns = Nouns()
     for noun in _NOUNS:

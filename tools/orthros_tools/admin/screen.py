@@ -56,15 +56,16 @@ class Screen:
 
     def show(self, answer: Answer) -> None:
         """The whole answer."""
-        to = sys.stderr if answer.handed_over else sys.stdout
-        if self.json and not answer.streamed:
-            self._write_json([dict(row) for row in answer.rows], to)
+        if answer.streamed:
             return
-        if answer.columns and answer.rows:
-            self._table(answer.columns, answer.rows, to)
-        self._lines(answer.lines, to)
-        if not self.quiet:
-            self._lines(answer.remarks, to)
+        to = sys.stderr if answer.handed_over else sys.stdout
+        if self.json:
+            self._write_json([dict(row) for row in answer.rows], to)
+        else:
+            if answer.columns and answer.rows:
+                self._table(answer.columns, answer.rows, to)
+            self._lines([*answer.lines, *(() if self.quiet else answer.remarks)], to)
+        to.flush()  # here, where main still hears that the reader has gone
 
     def show_row(self, row: Row, line: str) -> None:
         """One row of an answer without an end: a line, or one JSON object per line."""

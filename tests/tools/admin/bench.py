@@ -1,0 +1,207 @@
+"""A realm on disk, and `orthros-admin` run on it in this process; everything that it ever printed is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sqlite3
+import time
+from base64 import b32encode, b64encode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, field, frozen
+
+from orthros_kdc.admin import Admin
+from orthros_kdc.audit import AdminAuditLog, AuditLog
+from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.realm_view import RealmView
+from orthros_kdc.service import KdcService
+from orthros_kdc.store.base import KEY_RETIRED, Transaction
+from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.vault import Vault, open_vault
+from orthros_protocol import (
+    KDC_TGT,
+    Keytab,
+    NotGranted,
+    Principal,
+    Timestamp,
+    Want,
+    build_as_request,
+    build_tgs_request,
+    open_as_reply,
+    open_tgs_reply,
+    pop_key_of,
+    tail_of,
+)
+from orthros_tools.admin.__main__ import main
+
+REALM = "corp.example"
+
+
+def now_ms() -> Timestamp:
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+@frozen
+class Told:
+    """What one run ended with and printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Standard output of a run with --output json: always an array of objects."""
+        found = json.loads(self.out)
+        assert isinstance(found, list)
+        assert all(isinstance(row, dict) for row in found)
+        return found
+
+    @property
+    def error(self) -> dict[str, str]:
+        return json.loads(self.err)["error"]
+
+
+@define
+class AdminBench:
+    """Run commands with `run`, or with `ok` where they must succeed."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    printed: list[str] = field(factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "realm" / "kdc.toml"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.folder / "realm" / "audit" / "admin.jsonl"
+
+    def run(self, line: str, *, secret: bool = False) -> Told:
+        """`secret`: a key on standard output is what this command was asked for."""
+        self.capture.readouterr()
+        code = main(shlex.split(line))
+        out, err = self.capture.readouterr()
+        self.printed += [err] if secret else [out, err]
+        return Told(code, out, err)
+
+    def ok(self, line: str, *, secret: bool = False) -> Told:
+        told = self.run(line, secret=secret)
+        assert told.code == 0, told.err
+        return told
+
+    def rows(self, line: str) -> list[dict[str, Any]]:
+        return self.ok(f"{line} --output json").rows
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            self.ok(f"principal add {name} --quiet")
+
+    def files(self) -> set[str]:
+        """Everything beside the realm's own folder."""
+        return {path.name for path in self.folder.iterdir()} - {"realm"}
+
+    def snapshot(self) -> str:
+        """All that a command could have changed: every row of the database, and the audit log."""
+        with closing(sqlite3.connect(self.folder / "realm" / "kdc.db")) as connection:
+            return "\n".join([*connection.iterdump(), self.audit_file.read_text()])
+
+    def secrets(self) -> set[str]:
+        """Every key of the realm, in every way in which it could have been printed."""
+        material: list[bytes] = []
+
+        def collect(tx: Transaction, vault: Vault) -> None:
+            for principal in tx.principals():
+                live = [key for key in tx.keys_of(principal.uid) if key.state != KEY_RETIRED]
+                material.extend(vault.root_key(principal, key).material for key in live)
+                material.extend(vault.as_key(principal, key).material for key in live)
+                material.extend(vault.ticket_key(principal, key).material for key in live)
+                material.extend(vault.jwt_key(key).material for key in tx.jwt_keys_of(principal.uid))
+
+        async def look(admin: Admin) -> None:
+            material.append(admin.vault.master.material)
+            await admin.store.read(lambda tx: collect(tx, admin.vault))
+
+        self._with_admin(look)
+        forms = (bytes.hex, repr, _b32, _b64, _b64url)
+        return {form(one) for one in material for form in forms} | {"ort1k_", "ort1m_"}
+
+    def kdc_refuses(self, client: str, target: str, *, ref: bytes) -> str:
+        """`client`, by its key file, asks a KDC on this realm for a ticket; the code of the refusal is returned,
+        and the KDC's own audit log has it under `ref`."""
+
+        async def ask(service: KdcService) -> str:
+            key = Keytab.load(self.folder / f"{client}.key").as_key()
+            pending = build_as_request(
+                key, service=KDC_TGT, ttl_s=0, instance=bytes(16), now=now_ms(), nonce=os.urandom(16)
+            )
+            login = open_as_reply(pending, key, (await service.answer(pending.message, "test")).message)
+            pop_key = pop_key_of(tail_of(login.session_key, login.ticket))
+            want = Want(target=Principal(REALM, target), scopes=("read",))
+            asked = build_tgs_request(login.ticket, pop_key, [want], now=now_ms(), nonce=os.urandom(16))
+            (result,) = open_tgs_reply(asked, (await service.answer(asked.message, "test")).message).results
+            assert isinstance(result, NotGranted)
+            return result.reason.name
+
+        refused: str = self._with_admin(lambda admin: self._with_kdc(admin, ref, ask))
+        return refused
+
+    def kdc_rejects_bytes(self, *, ref: bytes) -> None:
+        """Somebody without any key sends a KDC on this realm what is no message."""
+
+        async def send(service: KdcService) -> None:
+            await service.answer(b"no message", "192.0.2.7")
+
+        self._with_admin(lambda admin: self._with_kdc(admin, ref, send))
+
+    async def _with_kdc(self, admin: Admin, ref: bytes, work: Callable[[KdcService], Awaitable[Any]]) -> Any:
+        log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)
+        service = KdcService(
+            RealmView(admin.store, admin.vault),
+            log.record,
+            kdc_id="kdc-1",
+            clock=now_ms,
+            monotonic=time.monotonic,
+            entropy=lambda size: ref if size == len(ref) else os.urandom(size),
+            sources=RateLimiter(per_s=1000, burst=1000),
+            principals=RateLimiter(per_s=1000, burst=1000),
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.serve)
+            outcome = await work(service)
+            log.close()
+        return outcome
+
+    def _with_admin(self, work: Callable[[Admin], Awaitable[Any]]) -> Any:
+        async def open_and_work() -> Any:
+            master = load_master_key(self.folder / "realm" / "master.key", environ={})
+            store = SqliteStore.open(self.folder / "realm" / "kdc.db")
+            try:
+                vault = await open_vault(store, master)
+                audit = AdminAuditLog(self.folder / "realm" / "audit")
+                return await work(Admin(store=store, vault=vault, audit=audit, now_ms=now_ms, actor="bench"))
+            finally:
+                await store.aclose()
+
+        return trio.run(open_and_work)
+
+
+def _b32(material: bytes) -> str:
+    return b32encode(material).decode().rstrip("=").lower()
+
+
+def _b64(material: bytes) -> str:
+    return b64encode(material).decode().rstrip("=")
+
+
+def _b64url(material: bytes) -> str:
+    return urlsafe_b64encode(material).decode().rstrip("=")
