@@ -1,3 +1,4 @@
+from pathlib import PurePosixPath
 from typing import Any
 
 from attrs import field, frozen
@@ -48,6 +49,10 @@ def test_objects_are_searched_and_keep_their_hidden_fields_hidden() -> None:
 def test_plain_values_stay_what_they_are() -> None:
     for value in (None, True, 7, 1.5, "text", {"a": [1, "b"]}):
         assert redact(value) == value
+
+
+def test_other_objects_show_their_repr_without_keys() -> None:
+    assert redact(PurePosixPath("/run/ort1k_mfrgg")) == "PurePosixPath('/run/<key redacted>')"
 
 
 def test_a_cycle_ends() -> None:

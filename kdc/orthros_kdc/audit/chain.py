@@ -24,6 +24,7 @@ from orthros_protocol.derivation import checksum
 __all__ = ["Head", "Problem", "VerifyReport", "append", "genesis", "peek", "verify"]
 
 _RESERVED: Final = frozenset({"seq", "prev", "hash"})
+_JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _HASH_KEY: Final = b',"hash":"'
 _HASH_CHARS: Final = 64
 _TAIL_BYTES: Final = len(_HASH_KEY) + _HASH_CHARS + len(b'"}')
@@ -83,7 +84,7 @@ def append(head: Head, fields: Mapping[str, Any]) -> tuple[bytes, Head]:
     if not _RESERVED.isdisjoint(fields):
         raise LocalMisuse("value-invalid", f"the fields {sorted(_RESERVED)} belong to the chain")
     seq = head.seq + 1
-    body = json.dumps({**fields, "seq": seq, "prev": head.hash}, sort_keys=True, separators=(",", ":")).encode("ascii")
+    body = _JSON.encode({**fields, "seq": seq, "prev": head.hash}).encode("ascii")
     line_hash = checksum(body)
     return body[:-1] + _HASH_KEY + line_hash.encode("ascii") + b'"}\n', Head(seq, line_hash)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Final
 
+import attrs
 from attrs import field, frozen
 
 from orthros_protocol import LocalMisuse, Timestamp
@@ -39,6 +41,8 @@ def _detail() -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str or type(value) is int:
+        return value
     if isinstance(value, Note):
         return value.to_items()
     if isinstance(value, (tuple, list)):
@@ -60,11 +64,21 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON values. What has its default is left out."""
         plain: dict[str, Any] = {"event": self.name}
-        for one in self.__attrs_attrs__:
-            value = getattr(self, one.name)
-            if value != one.default:
-                plain[one.name] = _plain(value)
+        required, optional = _fields_of(self.name)
+        for name in required:
+            plain[name] = _plain(getattr(self, name))
+        for name, default in optional:
+            value = getattr(self, name)
+            if value != default:
+                plain[name] = _plain(value)
         return plain
+
+
+@cache  # one entry for each kind of event
+def _fields_of(event: str) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    rows = attrs.fields(EVENTS[event])
+    required = tuple(row.name for row in rows if row.default is attrs.NOTHING)
+    return required, tuple((row.name, row.default) for row in rows if row.default is not attrs.NOTHING)
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 
@@ -97,3 +98,23 @@ async def test_two_admins_share_one_chain(directory, store) -> None:
         await store.change(lambda tx, actor=actor, trail=trail: trail.record(tx, "realm.changed", actor=actor))
     assert [one["facts"]["actor"] for one in lines(directory)] == ["ada", "bob", "ada"]
     assert await reports(directory, store) == ["admin: intact, 3 entries"]
+
+
+async def test_a_full_disk_stops_the_change(trail, directory, store) -> None:
+    """K16: a real short write; the next change repairs the log and goes through."""
+
+    def work(tx):
+        tx.add_group("front")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
+        try:
+            trail.record(tx, "group.added", actor="ada", group="front")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with pytest.raises(Misconfigured, match=r"file-unreadable.*admin.jsonl cannot be written: File too large"):
+        await store.change(work)
+    assert (await store.read(lambda tx: tx.policy())).groups == {}
+    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    assert await reports(directory, store) == ["admin: intact, 1 entries"]
+    assert [path.name for path in directory.glob("*.torn")] == ["admin.1.0.torn"]

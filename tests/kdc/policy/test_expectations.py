@@ -41,13 +41,20 @@ def test_expectations_that_hold() -> None:
 
         [[expect]]
         client = "billing"
+        target = "ledger"
+        delegable = true
+        exact = true
+        refused = "exact-not-possible"
+
+        [[expect]]
+        client = "billing"
         target = "web"
         refused = "target-unavailable"
         """,
         rule(1, "read", max_ttl_s=600),
         rule(2, "read", target="web"),
     )
-    assert (report.checked, report.failures) == (4, ())
+    assert (report.checked, report.failures) == (5, ())
 
 
 def test_each_failure_names_its_entry_and_line() -> None:

@@ -1,5 +1,4 @@
 import json
-from typing import Any
 
 import pytest
 from attrs import evolve
@@ -7,7 +6,6 @@ from hypothesis import assume, given
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
 from orthros_kdc.policy.explain import explain
-from orthros_kdc.policy.model import RealmLimits
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import FACTS, ask, rule
 
@@ -80,6 +78,9 @@ def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
         (ask("read"), {"remaining_tgt_s": 0}),
         (ask("read"), {"caveat_scopes": []}),
         (ask("read", ttl_s=5000, exact=True), {}),
+        (ask("read", "admin", exact=True), {"caveat_scopes": ["read"]}),
+        (ask("read", kind=Kind.JWT, delegable=True, exact=True), {}),
+        (ask("admin"), {"target": TargetFacts(disabled=True)}),
     ],
 )
 def test_no_rule_is_offered_where_rules_are_not_the_obstacle(one, changed) -> None:
@@ -88,25 +89,43 @@ def test_no_rule_is_offered_where_rules_are_not_the_obstacle(one, changed) -> No
 
 
 @given(rows.asks, rows.rule_lists, rows.facts)
-def test_the_offered_rule_works(one, rules, facts) -> None:
-    """B3: with the quoted rule, and no other obstacle, the refusal becomes a grant of what was asked."""
+def test_the_offered_commands_work(one, rules, facts) -> None:
+    """B3: when they have been carried out, the very same request is granted."""
     because = explain("billing", one, rules, **facts)
-    assume(any("policy allow" in command for command in because.remedies))
-    words = because.remedies[0].split()
-    scopes = [words[at + 1] for at, word in enumerate(words) if word == "--scope"]
-    life = int(words[words.index("--max-ttl") + 1]) if "--max-ttl" in words else None
-    offered = rule(
-        99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words
-    )  # fmt: skip
-    roomy: dict[str, Any] = {
-        "client_caps": PrincipalCaps(),
-        "target": TargetFacts(jwt_alg="HS256"),
-        "limits": RealmLimits(max_ticket_s=9999, max_jwt_s=9999),
-        "remaining_tgt_s": 9999,
-    }
-    after = decide(evolve(one, exact=False), (*rules, offered), **roomy)
-    assert isinstance(after, Grant)
-    assert one.scopes is None or set(after.scopes) == set(one.scopes)
+    assume(because.remedies)
+    target = facts["target"] or TargetFacts()
+    for command in because.remedies:
+        words = command.split()
+        if words[1] == "jwt":
+            target = evolve(target, jwt_alg="HS256")
+            continue
+        scopes = [words[at + 1] for at, word in enumerate(words) if word == "--scope"]
+        life = int(words[words.index("--max-ttl") + 1]) if "--max-ttl" in words else None
+        offered = rule(99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words)
+        rules = (*rules, offered)
+    assert isinstance(decide(one, rules, **{**facts, "target": target}), Grant)
+
+
+@pytest.mark.parametrize("code", ["not-granted", "no-scope-left", "jwt-not-enabled", "exact-not-possible"])
+@pytest.mark.parametrize("one", [ask("admin"), ask("admin", kind=Kind.JWT), Ask(target="ledger", ttl_s=99, exact=True)])
+def test_where_only_rules_are_missing_there_is_a_remedy(code, one) -> None:
+    """B3: every refusal that a rule can lift quotes it."""
+    rules = () if code == "not-granted" else (rule(1, "read", max_ttl_s=50, jwt=code != "jwt-not-enabled"),)
+    because = explained(one, *rules)
+    if isinstance(because.decision, Denial) and because.decision.code == code:
+        assert because.remedies[0].startswith("orthros-admin policy allow billing ledger")
+
+
+def test_a_target_that_only_lacks_its_jwt_key_needs_no_new_rule() -> None:
+    """B3: no more than is missing."""
+    because = explained(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True), target=TargetFacts())
+    assert because.remedies == ("orthros-admin jwt enable ledger",)
+
+
+def test_more_scopes_than_a_rule_holds_have_no_remedy() -> None:
+    """B3: no rule lifts the limit of a ticket."""
+    many = [rule(number, *(f"s{number}{at:02}" for at in range(20))) for number in (1, 2)]
+    assert explained(Ask(target="ledger", exact=True), *many).remedies == ()
 
 
 def test_a_fresh_ticket_granting_ticket_is_assumed() -> None:
