@@ -86,7 +86,7 @@ class KdcPool:
 
     addresses: Sequence[KdcAddress]
     clock: Clock
-    connect: Connect = open_stream
+    connect: Connect = field(default=open_stream, repr=False)
     stagger_s: float = 0.25
     attempt_s: float = 5.0
     health: dict[KdcAddress, KdcHealth] = field(factory=dict, init=False)

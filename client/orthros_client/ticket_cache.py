@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from orthros_protocol import Note, Principal, Want, pop_key_of, tail_of
+from orthros_protocol import Note, Principal, Want, tail_of
 
 __all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
 
@@ -62,16 +62,13 @@ class Held:
     notes: tuple[Note, ...]
     expires: float
     renew_at: float
+    tail: bytes | None = field(init=False, repr=False)
+    """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
 
-    @property
-    def tail(self) -> bytes:
-        """T0 of a ticket: what its holder proves possession with. Empty for a JWT, which is bearer."""
-        return b"" if self.session_key is None else tail_of(self.session_key, self.credential)
-
-    @property
-    def pop_key(self) -> bytes:
-        """K_pop of a ticket without caveats."""
-        return b"" if self.session_key is None else pop_key_of(self.tail)
+    def __attrs_post_init__(self) -> None:
+        # Once per ticket, not once per caller.
+        tail = None if self.session_key is None else tail_of(self.session_key, self.credential)
+        object.__setattr__(self, "tail", tail)
 
     def remaining_s(self, now: float) -> float:
         """Seconds of life left, never negative."""

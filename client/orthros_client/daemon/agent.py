@@ -212,7 +212,8 @@ class Agent:
             now = self.clock.elapsed_s()
             login = self.session.login
             if self.backoff.wait_s(now) <= 0:
-                if login is None or login.renew_at <= now:
+                # While exchanges fail, the login is also how the end of the outage is noticed.
+                if login is None or login.renew_at <= now or self.backoff.failures:
                     await self._log_in(renew=login is not None)
                 for key in self.cache.due(now, idle_after_s=self.idle_after_s):
                     self.cache.postpone(key, now + _RENEWAL_LEASE_S)
@@ -224,13 +225,12 @@ class Agent:
 
     def _nap_s(self) -> float:
         now = self.clock.elapsed_s()
+        if self.backoff.failures:
+            return max(_LINGER_S, self.backoff.wait_s(now))
         moments = [now + _IDLE_NAP_S]
         if self.session.login is not None:
             moments.append(self.session.login.renew_at)
         next_ticket = self.cache.next_due(now, idle_after_s=self.idle_after_s)
         if next_ticket is not None:
             moments.append(next_ticket)
-        wait_s = self.backoff.wait_s(now)
-        if self.backoff.failures:
-            return max(_LINGER_S, wait_s)
         return max(_LINGER_S, min(moments) - now)

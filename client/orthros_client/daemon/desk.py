@@ -29,11 +29,12 @@ from orthros_client.local_api.messages import (
     WantRequest,
 )
 from orthros_client.ticket_cache import CacheKey, Held
-from orthros_protocol import WANT_JWT, WANT_TICKET, Principal
+from orthros_protocol import WANT_JWT, WANT_TICKET, Principal, cached_principal
 
 __all__ = ["Desk"]
 
 _PROBE_S: Final = 5.0
+_VERSION: Final = version("orthros")
 
 
 @define(eq=False)
@@ -85,12 +86,12 @@ class Desk:
             offset_ms=session.offset_ms,
             kdcs=tuple(self._kdc_lines(now)),
             uptime_s=int(now - self._started_s),
-            version=version("orthros"),
+            version=_VERSION,
         )
 
     async def _grant(self, peer: Peer, request: WantRequest) -> Reply:
         client = self.agent.session.keytab.principal
-        target = Principal(request.realm or client.realm, request.target)
+        target = cached_principal(request.realm or client.realm, request.target)
         if not self.allow.permits(peer, target):
             return Failure.refused("peer-not-allowed", f"{peer} for {target}")
         key = CacheKey(
@@ -114,7 +115,7 @@ class Desk:
             target_uid=held.target_uid,
             client=client,
             credential=held.credential,
-            tail=held.tail or None,
+            tail=held.tail,
             remaining_ms=int(held.remaining_s(now) * 1000),
             ttl_s=held.ttl_s,
             flags=held.flags,

@@ -47,7 +47,7 @@ class Service:
     load: Callable[[], DaemonConfig]
     clock: Clock = field(factory=HostClock)
     entropy: Entropy = field(default=os.urandom, repr=False)
-    connect: Connect = open_stream
+    connect: Connect = field(default=open_stream, repr=False)
     agent: Agent = field(init=False)
     desk: Desk = field(init=False)
     store: CacheStore = field(init=False)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from orthros_client.errors import FAMILIES, Failure
-from orthros_protocol import Malformed, Note, Principal, Reason, is_name, is_scope, reason_for
+from orthros_protocol import Malformed, Note, Principal, Reason, cached_principal, is_name, is_scope, reason_for
 from orthros_protocol.canonical import (
     Schema,
     array,
@@ -295,9 +295,9 @@ def _decode_grant(body: bytes) -> Grant:
         fresh_ms, ahead_ms, behind_ms,
     ) = _GRANT.decode(body)  # fmt: skip
     return Grant(
-        target=Principal(realm, target),
+        target=cached_principal(realm, target),
         target_uid=uid,
-        client=Principal(crealm, cname),
+        client=cached_principal(crealm, cname),
         credential=credential,
         tail=tail,
         remaining_ms=remaining_ms,

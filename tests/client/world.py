@@ -1,0 +1,142 @@
+"""A small world for the client's tests: clocks that follow trio's, KDCs with moods, a daemon's agent.
+
+The KDC is the library's in-memory realm; only the network misbehaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+import trio.testing
+from attrs import define, field
+
+from orthros_client.backoff import Backoff
+from orthros_client.daemon.agent import Agent
+from orthros_client.kdc_pool import KdcAddress, KdcPool
+from orthros_client.kdc_session import KdcSession
+from orthros_client.ticket_cache import CacheKey
+from orthros_protocol import FrameReader, Timestamp, build_nak, frame
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
+
+START = Timestamp(1_800_000_000_000)
+NAK = build_nak(b"\xab" * 8)
+
+
+class RealmClock(ManualClock):
+    """The KDC's clock: right, and moved by trio's."""
+
+    def now(self) -> Timestamp:
+        return Timestamp(START + round(trio.current_time() * 1000))
+
+
+@define
+class DaemonClock:
+    """The daemon's clock: `wrong_ms` ahead of the KDC's."""
+
+    wrong_ms: int = 0
+
+    def wall_ms(self) -> Timestamp:
+        return Timestamp(START + round(trio.current_time() * 1000) + self.wrong_ms)
+
+    def elapsed_s(self) -> float:
+        return trio.current_time()
+
+
+@define
+class Network:
+    """Delivers messages to the realm as each KDC's mood allows.
+
+    Moods: up, down (refuses connections), hanging (never answers), nak, garbage, closing, cut (half a frame),
+    late (answers after 6 s).
+    """
+
+    realm: InMemoryRealm
+    nursery: trio.Nursery
+    moods: dict[str, str] = field(factory=dict)
+    asked: list[tuple[str, float]] = field(factory=list)
+    sent: list[bytes] = field(factory=list)
+
+    async def connect(self, address: KdcAddress) -> trio.abc.Stream:
+        self.asked.append((str(address), trio.current_time()))
+        mood = self.moods.get(str(address), "up")
+        if mood == "down":
+            raise ConnectionRefusedError(111, "Connection refused")
+        ours, theirs = trio.testing.memory_stream_pair()
+        self.nursery.start_soon(self._serve, theirs, mood)
+        return ours
+
+    async def _serve(self, stream: trio.abc.Stream, mood: str) -> None:
+        reader = FrameReader()
+        while data := bytes(await stream.receive_some(65536)):
+            reader.feed(data)
+            for message in reader.messages():
+                self.sent.append(message)
+                await self._answer(stream, message, mood)
+
+    async def _answer(self, stream: trio.abc.Stream, message: bytes, mood: str) -> None:
+        if mood == "hanging":
+            await trio.sleep_forever()
+        if mood == "closing":
+            await stream.aclose()
+            await trio.sleep_forever()
+        if mood == "late":
+            await trio.sleep(6)
+        reply = {"nak": NAK, "garbage": b"\x00" * 40}.get(mood) or self.realm.handle(message)
+        if mood == "cut":
+            await stream.send_all(frame(reply)[:-5])
+            await stream.aclose()
+            await trio.sleep_forever()
+        await stream.send_all(frame(reply))
+
+
+@define
+class World:
+    """A realm, its network, and one daemon's agent for the client `web`."""
+
+    realm: InMemoryRealm
+    network: Network
+    clock: DaemonClock
+    agent: Agent
+
+    def key(self, target: str, *scopes: str, kind: int = 0, **changes: Any) -> CacheKey:
+        return CacheKey(kind=kind, target=self.realm.principal(target), scopes=scopes or None, **changes)
+
+    async def outcome(self, key: CacheKey, *, timeout_s: float = 10.0) -> str:
+        """`held`, or the code of the error."""
+        from orthros_client.errors import OrthrosError
+
+        try:
+            await self.agent.obtain(key, timeout_s=timeout_s)
+        except OrthrosError as error:
+            return error.code
+        return "held"
+
+
+def new_realm(clock: ManualClock | None = None) -> InMemoryRealm:
+    """`web` may call `orders` (read, write; also as JWT) and `billing` (charge), not `payroll`."""
+    realm = InMemoryRealm(clock=clock)
+    for name in ("web", "orders", "billing", "payroll"):
+        realm.add(name)
+    realm.allow("web", "orders", "read", "write", jwt=True)
+    realm.allow("web", "billing", "charge")
+    return realm
+
+
+@asynccontextmanager
+async def open_world(
+    *, kdcs: Sequence[str] = ("tcp://kdc-a:1",), wrong_ms: int = 0, moods: dict[str, str] | None = None
+) -> AsyncIterator[World]:
+    """A running agent; use with trio's autojump clock."""
+    async with trio.open_nursery() as nursery:
+        realm = new_realm(RealmClock())
+        network = Network(realm, nursery, dict(moods or {}))
+        clock = DaemonClock(wrong_ms)
+        entropy = CountingEntropy(b"daemon")
+        pool = KdcPool(tuple(map(KdcAddress.parse, kdcs)), clock, network.connect)
+        agent = Agent(KdcSession(realm.keytab("web"), pool, clock, entropy), clock, entropy, backoff=Backoff())
+        await nursery.start(agent.run)
+        yield World(realm, network, clock, agent)
+        nursery.cancel_scope.cancel()
