@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from orthros_client.daemon.config import load_config
+from orthros_client.daemon.settings import SETTINGS
+from orthros_protocol import Misconfigured, Principal
+
+MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "daemon.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(itertools.product([False, True], repeat=3)))
+def test_flags_beat_environment_beats_file(
+    tmp_path: Path, *, in_file: bool, in_environment: bool, in_flag: bool
+) -> None:
+    """P16: precedence, and each value says where it came from."""
+    path = written(tmp_path, MINIMAL + ("drain_s = 1\n" if in_file else ""))
+    environ = {"ORTHROS_DAEMON_DRAIN_S": "2", "ORTHROS_SOCKET": "/elsewhere"} if in_environment else {}
+    config = load_config(path, environ, {"drain_s": "3" if in_flag else None})
+    expected = (3.0, "--drain-s") if in_flag else (2.0, "ORTHROS_DAEMON_DRAIN_S") if in_environment else None
+    expected = expected or ((1.0, f"{path}: drain_s") if in_file else (5.0, "default"))
+    assert (config.drain_s, config.sources["drain_s"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('kdcs = ["tcp://kdc:1"]\n', "version: expected version = 1"),
+        ('version = 2\nkdcs = ["tcp://kdc:1"]\n', "version"),
+        ("version = 1\n", "kdcs names no KDC"),
+        ("version = 1\nkdcs = [\n", "daemon.toml"),
+        (MINIMAL + "sokket = '/x'\n", "sokket: there is no such setting"),
+        (MINIMAL + "socket = 'x'\n", "socket: expected an absolute path"),
+        (MINIMAL + "socket = ''\n", "socket may not be empty"),
+        (MINIMAL + "socket = '/x'\nhttp_socket = '/x'\n", "http_socket: the same path as socket"),
+        (MINIMAL + "socket_mode = '0999'\n", "socket_mode: expected an octal mode"),
+        (MINIMAL + "drain_s = true\n", "drain_s: expected a number"),
+        (MINIMAL + "drain_s = 'soon'\n", "drain_s: expected a number"),
+        (MINIMAL + "connections = 0\n", "connections: expected a whole number"),
+        (MINIMAL + "log_format = 'xml'\n", "log_format: expected one of text, json"),
+        ('version = 1\nkdcs = ["kdc:1"]\n', "neither tcp://host:port nor unix:///path"),
+        ('version = 1\nkdcs = ["tcp://a:1", "tcp://a:1"]\n', "each once"),
+        (MINIMAL + "allow = 3\n", "allow: expected"),
+        (MINIMAL + "[[allow]]\ntargets = ['orders']\n", "allow rule 1: expected one of uid and gid"),
+        (MINIMAL + "[[allow]]\nuid = 1\ngid = 1\ntargets = ['orders']\n", "allow rule 1"),
+        (MINIMAL + "[[allow]]\nuid = -1\ntargets = ['orders']\n", "allow rule 1: uid"),
+        (MINIMAL + "[[allow]]\nuid = 1\n", "allow rule 1: targets"),
+        (MINIMAL + "[[allow]]\nuid = 1\ntargets = ['Orders']\n", "allow rule 1: targets: target 'Orders'"),
+        (MINIMAL + "[[allow]]\nuid = 1\ntargets = ['orders*']\n", "allow rule 1: targets"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
+    """P16: file and key, never a stack trace."""
+    with pytest.raises(Misconfigured, match="config-invalid") as caught:
+        load_config(written(tmp_path, text), {})
+    assert place in caught.value.detail
+
+
+def test_unknown_variables_and_values_are_named(tmp_path: Path) -> None:
+    """P16: a typing error in the environment is not silently ignored."""
+    path = written(tmp_path, MINIMAL)
+    with pytest.raises(Misconfigured) as caught:
+        load_config(path, {"ORTHROS_DAEMON_DRIAN_S": "2"})
+    assert caught.value.detail == "ORTHROS_DAEMON_DRIAN_S: there is no such setting"
+    with pytest.raises(Misconfigured) as caught:
+        load_config(path, {}, {"cache_entries": "many"})
+    assert caught.value.detail.startswith("--cache-entries: expected a whole number")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """P16."""
+    with pytest.raises(Misconfigured, match="file-unreadable"):
+        load_config(str(tmp_path / "none.toml"), {})
+
+
+def test_rules_open_the_sockets_and_name_their_targets(tmp_path: Path) -> None:
+    """K4: per uid or gid, explicit targets of the own realm unless they say another."""
+    text = MINIMAL + '[[allow]]\nuid = 7\ntargets = ["orders", "x@b.realm"]\n[[allow]]\ngid = 8\ntargets = "all"\n'
+    config = load_config(written(tmp_path, text), {})
+    first, second = config.rules("a.realm")
+    assert first.uid == 7
+    assert first.targets == {Principal("a.realm", "orders"), Principal("b.realm", "x")}
+    assert (second.gid, second.targets) == (8, None)
+    assert config.mode == 0o666
+    assert load_config(written(tmp_path, MINIMAL), {}).mode == 0o600
+    assert load_config(None, {"ORTHROS_DAEMON_KDCS": "tcp://a:1, tcp://b:2"}, {"socket_mode": "0660"}).mode == 0o660
+
+
+def test_every_setting_is_shown_with_its_source(tmp_path: Path) -> None:
+    """P16: `config show --effective`."""
+    rows = load_config(written(tmp_path, MINIMAL), {}).describe()
+    assert [name for name, _, _ in rows] == [setting.name for setting in SETTINGS]
+    assert ("kdcs", "tcp://kdc:1", f"{tmp_path}/daemon.toml: kdcs") in rows
+    assert all(setting.meaning for setting in SETTINGS)

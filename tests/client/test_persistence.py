@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.persistence import CacheStore
+from orthros_client.kdc_pool import KdcAddress, KdcPool
+from orthros_client.kdc_session import KdcSession
+from orthros_protocol import Keytab, Malformed, Note, PeerMisbehaved, RootKey, Timestamp
+from orthros_protocol.cache_file import CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from tests.client.world import DaemonClock, World, new_realm, open_world
+
+A = "tcp://kdc-a:1"
+REALM = new_realm()
+ROOT = REALM.root("web")
+ENTROPY = b"\x07" * 24
+
+
+def store_of(world: World, path: Path, agent: Agent | None = None) -> CacheStore:
+    return CacheStore(str(path), agent or world.agent, world.clock, CountingEntropy(b"store"))
+
+
+def restarted(world: World, keytab: Keytab | None = None) -> Agent:
+    """An agent as after a restart: nothing in memory."""
+    pool = KdcPool((KdcAddress.parse(A),), world.clock, world.network.connect)
+    session = KdcSession(keytab or world.realm.keytab("web"), pool, world.clock, CountingEntropy(b"restarted"))
+    return Agent(session, world.clock, CountingEntropy(b"restarted agent"))
+
+
+async def test_a_restart_serves_from_disk_without_a_kdc(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """B7: valid tickets are served before any contact, with the life that is really left."""
+    async with open_world(wrong_ms=600_000) as world:
+        before = await world.agent.obtain(world.key("orders", "read"), timeout_s=10)
+        await world.agent.obtain(world.key("orders", kind=1), timeout_s=10)
+        store_of(world, tmp_path / "cache").save()
+        world.network.moods[A] = "down"
+        await trio.sleep(600)
+        agent = restarted(world)
+        assert store_of(world, tmp_path / "cache", agent).load() == 2
+        after = await agent.obtain(world.key("orders", "read"), timeout_s=0)
+        assert (after.credential, after.tail, after.scopes) == (before.credential, before.tail, ("read",))
+        assert 2998 <= after.remaining_s(world.clock.elapsed_s()) <= 3000
+        assert agent.session.offset_ms == -600_000
+        assert agent.session.login is None
+
+
+async def test_the_file_holds_no_secret_in_clear(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """B7: sealed, mode 0600, and without the TGT."""
+    path = tmp_path / "cache"
+    async with open_world() as world:
+        held = await world.agent.obtain(world.key("orders"), timeout_s=10)
+        store_of(world, path).save()
+        login = world.agent.session.login
+        assert login is not None
+        assert held.session_key is not None
+        content = path.read_bytes()
+        plain = repr(open_cache(content, world.realm.root("web"))).encode()
+        for secret in (held.session_key, held.credential, login.tgt, login.pop_key, ROOT.material, b"orders"):
+            assert secret not in content
+        assert login.tgt not in plain
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_changes_are_written_soon(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """B7: a crash a moment later loses nothing."""
+    path = tmp_path / "cache"
+    async with open_world() as world, trio.open_nursery() as nursery:
+        nursery.start_soon(store_of(world, path).save_after_changes)
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        await trio.sleep(0.5)
+        assert len(open_cache(path.read_bytes(), world.realm.root("web")).entries) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_expired_meanwhile_is_not_loaded(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """B7."""
+    async with open_world() as world:
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        store_of(world, tmp_path / "cache").save()
+        await trio.sleep(3599)
+        assert store_of(world, tmp_path / "cache", restarted(world)).load() == 0
+
+
+async def test_a_clock_before_the_writing_loads_nothing(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """K11: with the clock set back nobody knows how much life is left."""
+    async with open_world() as world:
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        store_of(world, tmp_path / "cache").save()
+        world.clock.wrong_ms = -3_600_000
+        assert store_of(world, tmp_path / "cache", restarted(world)).load() == 0
+
+
+@pytest.mark.parametrize("damage", ["flipped", "empty", "cut", "foreign", "mode", "symlink", "newer root"])
+async def test_an_unreadable_file_is_discarded(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, damage: str
+) -> None:
+    """B7: logged, never fatal, and the daemon goes on with the KDC."""
+    path = tmp_path / "cache"
+    async with open_world() as world:
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        store_of(world, path).save()
+        content = path.read_bytes()
+        keytab = world.realm.keytab("web")
+        if damage == "flipped":
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        elif damage in ("empty", "cut"):
+            path.write_bytes(content[: 0 if damage == "empty" else -9])
+        elif damage == "foreign":
+            root = world.realm.root("web")
+            keytab = Keytab.of(RootKey(b"o" * 32, principal=root.principal, uid=root.uid, kvno=root.kvno))
+        elif damage == "mode":
+            path.chmod(0o644)
+        elif damage == "symlink":
+            path.rename(tmp_path / "elsewhere")
+            path.symlink_to(tmp_path / "elsewhere")
+        else:
+            root = world.realm.root("web")
+            keytab = Keytab.of(RootKey(b"n" * 32, principal=root.principal, uid=root.uid, kvno=2))
+        agent = restarted(world, keytab)
+        assert store_of(world, path, agent).load() == 0
+        assert len(agent.cache) == 0
+
+
+def test_no_path_means_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P16: the cache on disk is a setting."""
+    monkeypatch.chdir(tmp_path)
+    clock = DaemonClock()
+    session = KdcSession(REALM.keytab("web"), KdcPool((), clock), clock, CountingEntropy())
+    store = CacheStore("", Agent(session, clock, CountingEntropy()), clock, CountingEntropy())
+    assert store.load() == 0
+    store.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_unwritable_folder_is_logged(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
+    """B7: the daemon serves on without its file."""
+    async with open_world() as world:
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        store_of(world, tmp_path / "missing" / "cache").save()
+        assert await world.outcome(world.key("orders")) == "held"
+
+
+def snapshot(realm: InMemoryRealm = REALM) -> CacheSnapshot:
+    entry = CachedTicket(
+        kind=0,
+        target=realm.principal("orders"),
+        asked_scopes=("read",),
+        asked_ttl_s=60,
+        asked_flags=1,
+        behalf=b"",
+        target_uid=17,
+        credential=b"c" * 40,
+        session_key=b"k" * 32,
+        ttl_s=60,
+        flags=0,
+        kvno=3,
+        scopes=("read",),
+        notes=(Note(1, 2, 0), Note(2, 3)),
+        expires_ms=Timestamp(1_800_000_060_000),
+    )
+    token = evolve(entry, kind=1, session_key=None, asked_scopes=None, notes=())
+    return CacheSnapshot(entries=(entry, token), offset_ms=-5, saved_ms=Timestamp(1_800_000_000_000))
+
+
+def test_what_was_sealed_is_what_opens() -> None:
+    """B7: entries, offset and time of writing."""
+    data = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
+    assert cache_kvno(data) == 1
+    assert open_cache(data, ROOT) == snapshot()
+
+
+@given(st.data())
+def test_every_flipped_bit_is_noticed(data: st.DataObject) -> None:
+    """B7: the header is bound as well as the box."""
+    sealed = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
+    at = data.draw(st.integers(0, len(sealed) * 8 - 1))
+    flipped = bytearray(sealed)
+    flipped[at // 8] ^= 1 << at % 8
+    with pytest.raises(PeerMisbehaved):
+        open_cache(bytes(flipped), ROOT)
+
+
+def test_the_root_of_another_host_does_not_open_it() -> None:
+    """B7: a copied file is worthless elsewhere."""
+    sealed = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
+    for other in (
+        REALM.root("orders"),
+        RootKey(ROOT.material, principal=ROOT.principal, uid=ROOT.uid + 1, kvno=1),
+        RootKey(ROOT.material, principal=REALM.principal("orders"), uid=ROOT.uid, kvno=1),
+    ):
+        with pytest.raises(PeerMisbehaved, match="box-unopened"):
+            open_cache(sealed, other)
+
+
+def test_other_files_are_not_taken_for_a_cache() -> None:
+    """B7."""
+    for data in (b"", b"ORTHROSK\x01" + bytes(100), b"ORTHROSC\x02" + bytes(100)):
+        with pytest.raises(Malformed):
+            cache_kvno(data)
