@@ -41,7 +41,7 @@ def test_no_two_calls_share_a_bind() -> None:
 
 @pytest.mark.parametrize("endpoint", ["", "é", "a\n", "a\0", "x" * 256])
 def test_an_endpoint_is_printable_ascii(endpoint: str) -> None:
-    with pytest.raises(LocalMisuse, match="endpoint"):
+    with pytest.raises(LocalMisuse, match="value-invalid"):
         bind_raw(endpoint)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orthros_protocol import LocalMisuse, Malformed
@@ -104,6 +104,7 @@ def test_every_prefix_and_every_trailing_byte_is_malformed(name: str) -> None:
 
 
 @EVERY_ARRAY
+@settings(max_examples=40)
 @given(st.data())
 def test_a_header_that_is_not_the_shortest_is_malformed(name: str, data: st.DataObject) -> None:
     schema, message = ARRAYS[name]
@@ -119,6 +120,7 @@ def test_a_header_that_is_not_the_shortest_is_malformed(name: str, data: st.Data
 
 
 @EVERY_ARRAY
+@settings(max_examples=40)
 @given(st.binary(max_size=80))
 def test_random_bytes_never_decode_twice(name: str, data: bytes) -> None:
     schema, message = ARRAYS[name]
@@ -127,6 +129,7 @@ def test_random_bytes_never_decode_twice(name: str, data: bytes) -> None:
 
 
 @EVERY_ARRAY
+@settings(max_examples=40)
 @given(st.data())
 def test_a_message_with_one_item_replaced_by_anything_stays_canonical_or_malformed(
     name: str, data: st.DataObject

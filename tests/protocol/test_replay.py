@@ -141,7 +141,8 @@ def test_time_gives_the_room_back() -> None:
 
 def test_of_a_hundred_equal_requests_at_once_one_is_fresh() -> None:
     """gokrb5: check-then-add without one lock let two equal requests pass."""
-    replay, answers = ReplaySet(), []
+    replay = ReplaySet()
+    answers: list[tuple[int, Admission]] = []
     barrier, now = threading.Barrier(20), Timestamp(START)
 
     def admit() -> None:

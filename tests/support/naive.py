@@ -86,7 +86,10 @@ class Sealer:
         return self.header + seal(self._box_key, "ticket", self._context, body, entropy)
 
     def open(self, ticket: bytes) -> list[Any]:
-        return dec(unseal(self._box_key, "ticket", self._context, ticket[15:]))
+        return dec(self.open_bytes(ticket))
+
+    def open_bytes(self, ticket: bytes) -> bytes:
+        return unseal(self._box_key, "ticket", self._context, ticket[15:])
 
     def mark(self, mac_key: bytes, body_without_mark: list[Any]) -> bytes:
         named = self.header + enc(self.realm, self.name, self.uid)
@@ -125,3 +128,54 @@ def ap_request(
 
 def raw_bind(endpoint: str, payload: bytes = b"") -> bytes:
     return sha256(enc("raw/1", endpoint, None, sha256(payload)))
+
+
+def strict(data: bytes) -> list[Any]:
+    """The array in `data`, read byte by byte by docs/protocol/encoding.md; ValueError for anything else."""
+    value, end = _item(data, 0, 1)
+    if end != len(data) or not isinstance(value, list):
+        raise ValueError("not exactly one array")
+    return value
+
+
+def _sized(data: bytes, at: int, width: int, least: int) -> tuple[int, int]:
+    number, end = int.from_bytes(data[at : at + width], "big"), at + width
+    if end > len(data) or number < least:
+        raise ValueError("cut short, or not the shortest form")
+    return number, end
+
+
+def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    first = data[at] if at < len(data) else 0xC1
+    at += 1
+    if first < 0x80:
+        return first, at
+    if first == 0xC0:
+        return None, at
+    if 0xCC <= first <= 0xCF:
+        width = 1 << (first - 0xCC)
+        number, at = _sized(data, at, width, (0x80, 0x100, 0x10000, 0x100000000)[first - 0xCC])
+        if number > 2**63 - 1:
+            raise ValueError("too large")
+        return number, at
+    if first & 0xF0 == 0x90 or first == 0xDC:
+        count, at = (first & 0x0F, at) if first != 0xDC else _sized(data, at, 2, 16)
+        if count > 64 or depth > 6:
+            raise ValueError("too long or too deep")
+        items = []
+        for _ in range(count):
+            value, at = _item(data, at, depth + 1)
+            items.append(value)
+        return items, at
+    if first & 0xE0 == 0xA0:
+        size, text = first & 0x1F, True
+    elif first in (0xD9, 0xDA, 0xDB):
+        (size, at), text = _sized(data, at, 1 << (first - 0xD9), (32, 0x100, 0x10000)[first - 0xD9]), True
+    elif first in (0xC4, 0xC5, 0xC6):
+        (size, at), text = _sized(data, at, 1 << (first - 0xC4), (0, 0x100, 0x10000)[first - 0xC4]), False
+    else:
+        raise ValueError("a forbidden kind")
+    raw = data[at : at + size]
+    if len(raw) != size or (text and (not raw or any(byte > 0x7F for byte in raw))):
+        raise ValueError("cut short, empty or not ASCII")
+    return raw.decode("ascii") if text else raw, at + size
