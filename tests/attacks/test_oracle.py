@@ -1,0 +1,155 @@
+"""Two implementations, one specification: on any request, in any order, their verdicts agree."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orthros_protocol import Accepted, ExpiresCaveat, OrthrosError, ScopesCaveat, bind_raw
+from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from tests.support import naive
+from tests.support.exchange_pair import ENDPOINT, ExchangePair
+from tests.support.naive import enc
+from tests.support.oracle import Oracle
+
+PAIR = ExchangePair()
+SEALER = PAIR.sealer()
+START = PAIR.now
+SECOND = START // 1000
+EPOCH = b"thisone!"
+BIND = bind_raw(ENDPOINT)
+
+
+READ, EXPIRED = ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(SECOND).to_bytes()
+CAVEATS = [
+    READ, ScopesCaveat(()).to_bytes(), ScopesCaveat(("assert-user",)).to_bytes(), ExpiresCaveat(SECOND + 30).to_bytes(),
+    EXPIRED, ExpiresCaveat(2**40).to_bytes(), enc(9, "x"), enc(3, ["GET"]), enc(1), enc(1, True), enc(2, ["b", "a"]),
+    enc(), b"\x01", enc("x"),
+]  # fmt: skip
+
+# What may differ from a good ticket or request. One or two differences at a time: more would hide each other.
+TICKET: dict[str, list[Any]] = {
+    "version": [2, True], "cname": ["orders", "Billing", "", 5], "cuid": [-1], "key": [b"k" * 31],
+    "iat": [SECOND - 50, SECOND + 300, SECOND + 301],
+    "exp": [0, SECOND, SECOND + 1, SECOND + 20, SECOND + 86_400, SECOND + 86_401],
+    "flags": [1, 3, 4, 0x10000], "scopes": [[], ["assert-user"], ["a", "assert-user"], ["write", "read"], ["A"]],
+    "caveats": [enc(READ), enc(EXPIRED), enc(enc(8)), enc(), enc(*[READ] * 17)],
+    "chain": [[["test.realm", "a", 1]], [["r", "a", 1]] * 9], "opt": [[[1, b""]], [[2, b""], [1, b""]]],
+    "subject": [["test.realm", "alice", 0, 1], ["test.realm", "alice", 0, 9]], "crit": [[[1, b""]]], "mac_no": [0],
+}  # fmt: skip
+REQUEST: dict[str, list[Any]] = {
+    "ts": [START + ms for ms in (-61_000, -60_001, -60_000, -59_000, 5_000, 5_001, 20_000, 3_600_000, 4_000_000)],
+    "use": [1, 2, 4], "caveats": [enc(), enc(*[b"x"] * 17), enc(READ)], "dis": [[b""], [b""] * 5],
+    "epoch": [None, b"another!", b"short"], "flags": [1, 2, 0x10000, -1], "bind": [None, bytes(32), b"x"],
+    "user": [["alice", 1], ["alice", 3], ["Alice", 1]], "crit": [[[1, b""]], [[1]]], "opt": [[[1, b""]]], "kind": [1],
+}  # fmt: skip
+DIFFERENCES = [("ticket", field, value) for field, values in TICKET.items() for value in values] + [
+    ("request", field, value) for field, values in REQUEST.items() for value in values
+]
+
+
+def make(
+    differences: list[tuple[str, str, Any]], shown: list[bytes], nonce: bytes = b"n" * 16, flip: int = -1
+) -> bytes:
+    """An AP-REQ with a right MAC over whatever differences are asked for; `flip` damages a byte of its ticket."""
+    body: dict[str, Any] = {
+        "version": 1, "tid": b"t" * 16, "crealm": "test.realm", "cname": "billing", "cuid": 16, "key": b"k" * 32,
+        "iat": SECOND, "exp": SECOND + 3600, "auth_time": SECOND, "ckid": b"c" * 8, "flags": 0,
+        "scopes": ["read", "write"], "caveats": b"", "chain": [], "subject": None, "txn": b"x" * 16, "crit": [],
+        "opt": [], "mac_no": 1, "kmac": bytes(16),
+    }  # fmt: skip
+    fields: dict[str, Any] = {
+        "ts": START, "use": 0, "caveats": enc(*shown) if shown else b"", "epoch": EPOCH, "bind": BIND, "nonce": nonce
+    }  # fmt: skip
+    for where, field, value in differences:
+        (body if where == "ticket" else fields)[field] = value
+    ticket = SEALER.seal(list(body.values()))
+    if flip >= 0:
+        ticket = ticket[:flip] + bytes([ticket[flip] ^ 1]) + ticket[flip + 1 :]
+    return naive.ap_request(naive.pop_key(b"k" * 32, ticket, tuple(shown)), ticket, **fields)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Up to two differences; one request in ten has a damaged ticket, one in ten is damaged as a whole."""
+    shown: list[bytes] = draw(st.lists(st.sampled_from(CAVEATS), max_size=draw(st.sampled_from([0, 2]))))
+    flip = draw(st.sampled_from([0, 1, 2, 6, 14, 20, 50])) if draw(st.integers(0, 9)) == 9 else -1
+    differences = draw(st.lists(st.sampled_from(DIFFERENCES), max_size=2))
+    message = make(differences, shown, draw(st.sampled_from([b"n" * 16, b"m" * 16])), flip)
+    if draw(st.integers(0, 9)) == 9:
+        at = draw(st.integers(0, len(message) - 1))
+        message = message[:at] + bytes([message[at] ^ 1 << draw(st.integers(0, 7))]) + message[at + 1 :]
+    return message
+
+
+def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
+    try:
+        accepted: Accepted = pair.target.accept(message, **situation)
+    except OrthrosError as error:
+        return error.code
+    return "accepted " + " ".join(accepted.scopes)
+
+
+@settings(max_examples=120)
+@given(st.data())
+def test_the_library_and_the_oracle_agree(data: st.DataObject) -> None:
+    """A whole story each time: fresh requests and repeated ones, under a clock that moves both ways."""
+    pair = ExchangePair()
+    oracle = Oracle({SEALER.header[7:15]: SEALER})
+    sent: list[bytes] = []
+    for _request in range(data.draw(st.integers(1, 6))):
+        pair.realm.clock.advance(data.draw(st.sampled_from([0] * 30 + [1, 30, 61, 3600, -1, -30, -90])))
+        again = st.sampled_from(sent) if sent else st.nothing()
+        message: bytes = data.draw(again | requests())
+        sent.append(message)
+        situation = {"now": pair.now, "use": 0, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S}
+        serves_others = data.draw(st.booleans())
+        expected = oracle.verdict(message, **situation, accept_user=serves_others)
+        assert library_says(pair, message, **situation, accept_user=serves_others) == expected
+
+
+@given(st.binary(max_size=200))
+def test_both_call_the_same_bytes_malformed(data: bytes) -> None:
+    """The strict reader of the oracle shares no line with the library's decoder."""
+    oracle = Oracle({SEALER.header[7:15]: SEALER})
+    situation = {"now": START, "use": 0, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S}
+    for message in (data, enc(data, bytes(32))):
+        assert library_says(PAIR, message, **situation) == oracle.verdict(message, **situation) == "malformed"
+
+
+def test_every_single_difference_is_judged_alike() -> None:
+    """Each difference and each caveat alone, for handlers that serve others and for those that do not."""
+    words = set()
+    alone: list[tuple[list[tuple[str, str, Any]], list[bytes]]] = [([], [])]
+    alone += [([difference], []) for difference in DIFFERENCES]
+    alone += [([], [caveat]) for caveat in CAVEATS]
+    for differences, shown in alone:
+        for serves_others in (False, True):
+            pair, oracle = ExchangePair(), Oracle({SEALER.header[7:15]: SEALER})
+            situation = {
+                "now": pair.now, "use": 0, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S,
+                "accept_user": serves_others,
+            }  # fmt: skip
+            message = make(differences, shown)
+            for _delivery in range(2):
+                expected = oracle.verdict(message, **situation)
+                assert library_says(pair, message, **situation) == expected, (differences, shown)
+                words.add(expected.partition(" ")[0])
+    assert words >= {
+        "accepted", "replayed", "malformed", "wrong-mac", "clock-skew", "ticket-expired", "ticket-times-invalid",
+        "unsupported-critical", "epoch-required", "wrong-binding", "discharge-mismatch", "caveat-unsupported",
+        "caveat-refused", "user-not-accepted",
+    }  # fmt: skip
+
+
+def test_the_stories_reach_acceptance() -> None:
+    """A generator that only makes bad requests would prove little."""
+    pair = ExchangePair()
+    oracle = Oracle({SEALER.header[7:15]: SEALER})
+    pending = pair.request(pair.issue(), epoch=EPOCH)
+    situation = {"now": pair.now, "use": 0, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S}
+    assert oracle.verdict(pending.message, **situation) == "accepted read write"
+    assert library_says(pair, pending.message, **situation) == "accepted read write"
+    assert (
+        oracle.verdict(pending.message, **situation) == library_says(pair, pending.message, **situation) == "replayed"
+    )
