@@ -1,6 +1,7 @@
 """One fresh realm per test, the command line pointed at it, and a look at all output when the test is over."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,4 +36,5 @@ def bench(
     yield made
     # Whatever a test was about: nothing that was printed unasked, and no log, holds a key.
     said = "\n".join(made.printed) + made.audit_file.read_text("utf-8", "replace")
+    assert re.findall(r"ort1[a-z]_[a-z2-7]{8}", said) == []
     assert [secret for secret in made.secrets() if secret in said] == []

@@ -69,7 +69,7 @@ def _word(value: object) -> str:
 
 
 def _next_step(entry: Entry) -> list[str]:
-    client, target = entry.fields.get("client"), entry.fields.get("target")
+    client, target = (str(entry.fields.get(one, "")).partition("@")[0] for one in ("client", "target"))
     if not (client and target):
         return []
     scopes = entry.fields.get("scopes")

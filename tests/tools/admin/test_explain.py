@@ -1,0 +1,48 @@
+"""A reference from a refusal leads to what the caller was not told."""
+
+import pytest
+
+from tests.tools.admin.bench import AdminBench
+
+
+def test_refused_ticket_is_explained_with_the_next_step(bench: AdminBench) -> None:
+    bench.add("billing", "orders")
+    ref = bench.kdc_refuses("billing", "orders").ref.hex()
+    heading, *rest = bench.ok(f"explain {ref}").out.splitlines()
+    assert heading.startswith("tgs-refused, by kdc-1, 20")
+    assert rest == [
+        "client: billing",
+        "target: orders@corp.example",
+        "kind: ticket",
+        "scopes: read",
+        "code: not-granted",
+        "cause: No rule lets this client reach this target.",
+        "remedy: Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.",
+        "next: orthros-admin policy explain billing orders --scope read",
+    ]
+
+
+def test_opaque_rejection_is_opened_for_the_operator(bench: AdminBench) -> None:
+    ref = bench.kdc_rejects_bytes().hex()
+    (row,) = bench.rows(f"explain {ref.upper()}")
+    assert (row["ref"], row["code"]) == (ref, "malformed")
+    assert row["cause"] == "The bytes are not a well-formed message."
+    assert row["entry"]["source"] == "192.0.2.7"
+    assert "next:" not in bench.ok(f"explain {ref}").out
+
+
+def test_unknown_reference_is_not_found(bench: AdminBench) -> None:
+    told = bench.run("explain 0f3a5c7e9b1d2f40")
+    assert told.code == 5
+    assert told.err == (
+        "orthros-admin: No audit log here has this reference. (0f3a5c7e9b1d2f40)\n"
+        "remedy: Compare it with the refusal; each KDC keeps its own log, so ask where the refusal came from, "
+        "a second later.\n"
+        "code: not-found\n"
+    )
+
+
+@pytest.mark.parametrize("ref", ["", "0f", "0f3a5c7e9b1d2f4", "0f3a5c7e9b1d2f40f", "zz3a5c7e9b1d2f40", "../../etc"])
+def test_what_is_no_reference_is_a_usage_error(bench: AdminBench, ref: str) -> None:
+    told = bench.run(f"explain '{ref}' --output json")
+    assert (told.code, told.error["code"]) == (1, "usage")
