@@ -5,7 +5,9 @@ Pure functions of bytes and times; knows no tickets.
 
 from __future__ import annotations
 
-from orthros_protocol.canonical import encode
+import re
+
+from orthros_protocol.canonical import Schema, binary, optional, text
 from orthros_protocol.derivation import digest
 from orthros_protocol.errors import LocalMisuse, Refused
 from orthros_protocol.instants import Timestamp
@@ -13,7 +15,12 @@ from orthros_protocol.limits import MAX_SYNC_ROUND_TRIP_MS, WINDOW_FUTURE_MS, WI
 
 __all__ = ["bind_raw", "check_window", "measure_offset"]
 
-_MAX_ENDPOINT_CHARS = 255
+_MOST_ENDPOINT_CHARS = 255
+_MOST_BINDING_BYTES = 4096
+_RAW = Schema(
+    "raw/1 binding",
+    text(re.compile(r"raw/1")), text(str.isprintable, _MOST_ENDPOINT_CHARS), optional(binary(0, _MOST_BINDING_BYTES)), binary(32),
+)  # fmt: skip
 
 
 def bind_raw(endpoint: str, payload: bytes = b"", *, channel_binding: bytes | None = None) -> bytes:
@@ -22,9 +29,9 @@ def bind_raw(endpoint: str, payload: bytes = b"", *, channel_binding: bytes | No
     `endpoint` is a printable ASCII name for the operation that both sides agree on, such as
     `orders/submit`; `payload` is the message that the request authorises. Raises LocalMisuse.
     """
-    if not 1 <= len(endpoint) <= _MAX_ENDPOINT_CHARS or not (endpoint.isascii() and endpoint.isprintable()):
+    if not (endpoint.isprintable() and 1 <= len(endpoint) <= _MOST_ENDPOINT_CHARS and endpoint.isascii()):
         raise LocalMisuse("value-invalid", "an endpoint is 1 to 255 printable ASCII characters")
-    return digest(encode("raw/1", endpoint, channel_binding, digest(payload)))
+    return digest(_RAW.encode("raw/1", endpoint, channel_binding, digest(payload)))
 
 
 def check_window(ts: Timestamp, now: Timestamp) -> None:

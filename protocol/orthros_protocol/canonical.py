@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
+from operator import itemgetter
 from typing import Any, Final
 
 import msgpack
@@ -140,13 +141,24 @@ class Schema:
     def __init__(self, name: str, *fields: Field, limit: int = 64 * 1024) -> None:
         self.name = name
         self.limit = limit
-        # Every permitted tuple of types is listed once; one set look-up then checks all of them.
+        # Every permitted tuple of types is listed once; one set look-up then checks all of them. In the same
+        # way constants, exact sizes and unbounded integers are compared as tuples, and only the rest one by one.
         self._shapes = frozenset(product(*(field.types for field in fields)))
-        rows = list(enumerate(fields))
-        self._numbers = [(at, f.low, f.high) for at, f in rows if not f.optional and int in f.types]
-        self._sizes = [(at, f.low, f.high) for at, f in rows if not f.optional and int not in f.types]
-        self._optionals = [(at, f.low, f.high) for at, f in rows if f.optional]
-        self._checks = [(at, f.check) for at, f in rows if f.check is not None]
+        rows = [(at, field) for at, field in enumerate(fields) if not field.optional]
+        numbers = [(at, field) for at, field in rows if int in field.types]
+        sized = [(at, field) for at, field in rows if int not in field.types]
+        exact = [(at, field) for at, field in sized if field.low == field.high]
+        fixed = [(at, field) for at, field in numbers if field.low == field.high]
+        free = [at for at, field in numbers if (field.low, field.high) == (0, MAX_INT)]
+        self._fixed = _pick([at for at, _ in fixed])
+        self._fixed_values = self._fixed([field.low for field in fields])
+        self._exact = _pick([at for at, _ in exact])
+        self._exact_sizes = self._exact([field.low for field in fields])
+        self._free = _pick(free)
+        self._ranges = [(at, f.low, f.high) for at, f in numbers if f.low != f.high and at not in free]
+        self._sizes = [(at, f.low, f.high) for at, f in sized if f.low != f.high]
+        self._optionals = [(at, f.low, f.high) for at, f in enumerate(fields) if f.optional]
+        self._checks = [(at, f.check) for at, f in enumerate(fields) if f.check is not None]
 
     def decode(self, data: bytes) -> list[Any]:
         """The items of `data`, which must be the canonical encoding of this message.
@@ -176,7 +188,14 @@ class Schema:
         """Raises Malformed unless `items` is a list that fits every field."""
         if type(items) is not list or tuple(map(type, items)) not in self._shapes:
             raise Malformed(f"{self.name}: wrong length or type")
-        for at, low, high in self._numbers:
+        if self._fixed(items) != self._fixed_values:
+            raise Malformed(f"{self.name}: not a message of this kind and version")
+        if tuple(map(len, self._exact(items))) != self._exact_sizes:
+            raise Malformed(f"{self.name}: a field has a wrong length")
+        free = self._free(items)
+        if free and not 0 <= min(free) <= max(free) <= MAX_INT:
+            raise Malformed(f"{self.name}: an integer is out of range")
+        for at, low, high in self._ranges:
             if not low <= items[at] <= high:
                 raise Malformed(f"{self.name}: field {at} is out of range")
         for at, low, high in self._sizes:
@@ -187,8 +206,20 @@ class Schema:
             if value is not None and not low <= (value if type(value) is int else len(value)) <= high:
                 raise Malformed(f"{self.name}: field {at} is out of range")
         for at, check in self._checks:
-            if items[at] is not None:
+            # What may be nil or empty has been told apart above; there is nothing in it to check.
+            if items[at]:
                 check(items[at])
+
+
+def _pick(positions: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """A fast function that takes the items at these positions, as a tuple also for none or one."""
+    if not positions:
+        return _none_of
+    return itemgetter(*positions, positions[-1])
+
+
+def _none_of(_items: Sequence[Any]) -> tuple[Any, ...]:
+    return ()
 
 
 def encode(*items: Any) -> bytes:
