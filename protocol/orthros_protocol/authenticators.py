@@ -19,7 +19,8 @@ _MOST_ENDPOINT_CHARS = 255
 _MOST_BINDING_BYTES = 4096
 _RAW = Schema(
     "raw/1 binding",
-    text(re.compile(r"raw/1")), text(str.isprintable, _MOST_ENDPOINT_CHARS), optional(binary(0, _MOST_BINDING_BYTES)), binary(32),
+    text(re.compile(r"raw/1")), text(str.isprintable, _MOST_ENDPOINT_CHARS),
+    optional(binary(0, _MOST_BINDING_BYTES)), binary(32),
 )  # fmt: skip
 
 
