@@ -97,18 +97,23 @@ class PendingCall:
         """Checks the target's answer, and learns its epoch and time from it.
 
         Raises TargetRefusal when the target refused under MAC; MaybeExecuted instead, when the call is not
-        safe and the refused request named an epoch (another process may have executed a copy);
+        safe and a copy of the request may have been executed (it named an epoch, or came second);
         PeerMisbehaved or Malformed for anything that is not this target's answer to this request.
         """
         try:
             confirmed = open_ap_reply(self._pending, reply)
         except TargetRefusal as refusal:
             self._learn(refusal.target_time, refusal.epoch)
-            if refusal.code in REPEATABLE and not self.safe and self._pending.epoch is not None:
+            if not self.safe and self._may_have_run(refusal):
                 raise MaybeExecuted(refusal) from None
             raise
         round_trip_ms = self._learn(confirmed.target_time, confirmed.epoch)
         return Confirmed(target=self.target, target_time=confirmed.target_time, round_trip_ms=round_trip_ms)
+
+    def _may_have_run(self, refusal: TargetRefusal) -> bool:
+        # A copy delivered first is what makes an original "replayed"; with an epoch in it, a copy may also
+        # have run before the target's clock or epoch changed.
+        return refusal.code == "replayed" or (refusal.code in REPEATABLE and self._pending.epoch is not None)
 
     def _learn(self, target_time: Timestamp, epoch: bytes) -> int:
         round_trip_ms = round((self._clock.elapsed_s() - self._started_s) * 1000)
