@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, TextIO
+from contextlib import suppress
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -23,6 +24,22 @@ _LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+class _Sink:
+    """A stream, or standard error as it is at that moment. A line that cannot be written is lost: a pipe that
+    broke must not break requests, and what must not be lost is in the audit log."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            (self._stream or sys.stderr).write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            (self._stream or sys.stderr).flush()
 
 
 def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -48,6 +65,6 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(stream))),
         cache_logger_on_first_use=False,
     )

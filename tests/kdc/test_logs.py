@@ -96,3 +96,14 @@ def test_the_level_can_change_while_it_runs() -> None:
     configure_logs(LogSettings(level="debug"), stream)
     log.debug("second")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["second"]
+
+
+def test_a_log_that_cannot_be_written_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A broken pipe to the log's reader must not become a refused ticket."""
+    stream = io.StringIO()
+    configure_logs(LogSettings(), stream)
+    stream.close()
+    structlog.get_logger("test").error("lost")
+    configure_logs(LogSettings(format="json"))
+    structlog.get_logger("test").error("kept")
+    assert json.loads(capsys.readouterr().err)["event"] == "kept"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from attrs import evolve
-from hypothesis import assume, given
+from hypothesis import given
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
 from orthros_kdc.policy.explain import explain
@@ -92,7 +92,8 @@ def test_no_rule_is_offered_where_rules_are_not_the_obstacle(one, changed) -> No
 def test_the_offered_commands_work(one, rules, facts) -> None:
     """B3: when they have been carried out, the very same request is granted."""
     because = explain("billing", one, rules, **facts)
-    assume(because.remedies)
+    if not because.remedies:
+        return
     target = facts["target"] or TargetFacts()
     for command in because.remedies:
         words = command.split()
