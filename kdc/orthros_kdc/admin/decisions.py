@@ -15,12 +15,15 @@ from orthros_kdc.policy.expectations import Report, run_expectations
 from orthros_kdc.policy.explain import Explanation
 from orthros_kdc.policy.explain import explain as explain_decision
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
+from orthros_protocol import check_scopes
 
 __all__ = ["check", "explain"]
 
 
 async def explain(admin: Admin, client: str, ask: Ask) -> Explanation:
-    """What `client` would get for `ask` with a fresh TGT, and why. Raises Misconfigured `not-found`."""
+    """What `client` would get for `ask` with a fresh TGT, and why. Raises Misconfigured `not-found`, or
+    `scope-invalid`."""
+    check_scopes(ask.scopes or ())
 
     def work(tx: Transaction) -> Explanation:
         caller, called = require_principal(tx, client), require_principal(tx, ask.target)

@@ -265,6 +265,12 @@ def test_flags_are_enough_without_a_configuration(bench: AdminBench, monkeypatch
     assert bench.run("principal list --store realm/kdc.db --output json").error["code"] == "master-key-missing"
 
 
+def test_configuration_is_found_where_init_leaves_it(bench: AdminBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORTHROS_CONFIG")
+    monkeypatch.setattr("orthros_tools.admin.desk._USUAL_CONFIG", bench.config)
+    bench.ok("principal list")
+
+
 def test_database_without_its_tables_is_unavailable(bench: AdminBench) -> None:
     with closing(sqlite3.connect(bench.folder / "realm" / "kdc.db")) as connection:
         connection.execute("ALTER TABLE groups RENAME TO lost")

@@ -18,7 +18,7 @@ def test_refused_ticket_is_explained_with_the_next_step(bench: AdminBench) -> No
         "code: not-granted",
         "cause: No rule lets this client reach this target.",
         "remedy: Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.",
-        "next: orthros-admin policy explain billing orders --scope read",
+        "next: orthros-admin policy explain billing orders --scope=read",
     ]
 
 

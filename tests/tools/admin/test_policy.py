@@ -78,6 +78,7 @@ def test_deny_removes_by_pair_or_by_number(pair: AdminBench) -> None:
         ("policy deny billing --rule 1", 1, "usage"),
         ("policy explain nobody orders", 5, "not-found"),
         ("policy explain billing nobody", 5, "not-found"),
+        ("policy explain billing orders --scope 'read; reboot'", 1, "scope-invalid"),
         ("policy test missing.toml", 1, "file-unreadable"),
     ],
 )

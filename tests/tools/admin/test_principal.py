@@ -72,6 +72,8 @@ def test_json_says_what_was_made(bench: AdminBench) -> None:
     [
         ("--out taken.key", "file-exists"),
         ("--out dangling.key", "file-exists"),
+        ("--out ''", "file-exists"),
+        ("--out realm", "file-exists"),
         ("--out missing/billing.key", "file-unreadable"),
         ("--out taken.key/billing.key", "file-unreadable"),
         ("--out b.key --verify-only-out taken.key", "file-exists"),
@@ -206,6 +208,25 @@ def test_delete_needs_a_yes_where_nobody_can_be_asked(bench: AdminBench, monkeyp
         told = bench.run("principal delete billing")
     assert (told.code, "Add --yes." in told.err) == (1, True)
     assert len(bench.rows("principal list")) == 1
+
+
+def test_interrupted_command_says_where_to_look(bench: AdminBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            raise KeyboardInterrupt
+
+    bench.add("billing")
+    monkeypatch.setattr(sys, "stdin", Impatient())
+    told = bench.run("principal delete billing")
+    assert told.code == 1
+    assert told.err.endswith(
+        "orthros-admin: Interrupted; a change that had begun was made whole or not at all.\n"
+        "remedy: See `orthros-admin audit tail`; a key that was not written yet: `orthros-admin key export`.\n"
+        "code: interrupted\n"
+    )
 
 
 @pytest.mark.parametrize(("typed", "left"), [("billing\n", 0), ("bill\n", 1), ("yes\n", 1)])

@@ -25,6 +25,13 @@ __all__ = ["main"]
 _NOUNS: Final = (principal, key, group, policy, jwt, audit, realm, explain)
 _FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
 
+_INTERRUPTED = Reason(
+    0,
+    "interrupted",
+    "Interrupted; a change that had begun was made whole or not at all.",
+    f"See `{PROGRAM} audit tail`; a key that was not written yet: `{PROGRAM} key export`.",
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
@@ -47,7 +54,10 @@ def _guarded(words: list[str]) -> int:
         return _exit_code(error)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
+        screen.complain(PROGRAM, LocalMisuse(_INTERRUPTED))
+        return 1
+    except BrokenPipeError:
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against tracebacks that show values
         screen.complain(PROGRAM, LocalMisuse(_FAULT, redact_text(f"{type(error).__name__}: {error}")))

@@ -6,6 +6,7 @@ Knows no decision; the audit log holds the reason that the caller was not told.
 from __future__ import annotations
 
 import re
+import shlex
 from argparse import ArgumentTypeError, Namespace
 from typing import Final
 
@@ -73,6 +74,6 @@ def _next_step(entry: Entry) -> list[str]:
     if not (client and target):
         return []
     scopes = entry.fields.get("scopes")
-    asked = [f"--scope {scope}" for scope in scopes] if isinstance(scopes, list) else []
+    asked = [f"--scope={scope}" for scope in scopes] if isinstance(scopes, list) else []
     asked += ["--jwt"] if entry.fields.get("kind") == "jwt" else []
-    return [f"next: {' '.join([PROGRAM, 'policy explain', client, target, *asked])}"]
+    return [f"next: {shlex.join([PROGRAM, 'policy', 'explain', client, target, *asked])}"]

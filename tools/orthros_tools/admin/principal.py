@@ -69,7 +69,8 @@ def register(nouns: Nouns) -> None:
 
 async def _add(desk: Desk, options: Namespace) -> Answer:
     name = options.name
-    full = Destination.examined(options.out or f"{name.replace('/', '-')}.key", json=desk.screen.json)
+    out = f"{name.replace('/', '-')}.key" if options.out is None else options.out
+    full = Destination.examined(out, json=desk.screen.json)
     wanted = [full]
     if options.verify_only_out is not None:
         wanted.append(Destination.examined(options.verify_only_out, json=desk.screen.json))
