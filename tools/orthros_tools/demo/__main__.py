@@ -9,10 +9,10 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from orthros_tools.demo import acts
+from orthros_tools.demo import acts, outage, refusals
 from orthros_tools.demo.calls import Line
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.stage import INTERRUPTIONS, Stage
@@ -79,6 +79,10 @@ def _play(story: Story, realm: Realm) -> None:
         acts.start_everything(story, realm)
         line.address = realm.orders_address
         acts.call_each_other(story, realm, line)
+        refusals.refuse(story, realm, line)
+        outage.lose_the_kdc(story, realm, line)
+        outage.regain_the_kdc(story, realm, line)
+        outage.check_the_audit_log(story, realm)
     finally:
         line.close()
 

@@ -99,5 +99,3 @@ def post_to_ledger(address: str, token: str) -> tuple[int, dict[str, Any], float
     finally:
         connection.close()
     return response.status, body, (time.perf_counter() - began) * 1000
-
-

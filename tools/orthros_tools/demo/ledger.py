@@ -29,7 +29,7 @@ class _Page(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
 
-    def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
+    def do_POST(self) -> None:  # the name that http.server calls
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         try:
@@ -68,9 +68,8 @@ def main() -> int:
     arguments = parser.parse_args()
     key = jwt.PyJWK.from_dict(json.loads(Path(arguments.key).read_text("ascii")))
     with _Ledger(key, arguments.audience, arguments.issuer) as server:
-        host, port = server.server_address[:2]
         borrowed = sum(name.startswith("orthros") for name in sys.modules)
-        print(f"ledger ready at {host!s}:{port}, {borrowed} modules of Orthros loaded", flush=True)
+        print(f"ledger ready at 127.0.0.1:{server.server_port}, {borrowed} modules of Orthros loaded", flush=True)
         server.serve_forever(poll_interval=60)
     return 0
 

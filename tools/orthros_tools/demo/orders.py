@@ -50,7 +50,8 @@ class _Conversation(socketserver.BaseRequestHandler):
             caller = self.server.verifier.accept(request, operation, payload)
             caller.require(NEEDED_SCOPES[operation])
         except OrthrosError as error:
-            _log("refused", code=error.code, detail=error.detail, cause=error.cause, remedy=error.remedy)
+            event = "asked again" if error.code == "epoch-required" else "refused"
+            _log(event, code=error.code, detail=error.detail, cause=error.cause, remedy=error.remedy)
             return [] if error.reply is None else [error.reply]
         _log("accepted", caller=str(caller.client), scopes=sorted(caller.scopes), operation=operation)
         return [caller.reply, _do(operation, payload, caller)]
@@ -87,8 +88,7 @@ def main() -> int:
         print(f"orders: {error}", file=sys.stderr)
         return 1
     with _Orders(("127.0.0.1", 0), verifier) as server:
-        host, port = server.server_address[:2]
-        _log("ready", address=f"{host}:{port}", key=repr(verifier))
+        _log("ready", address=f"127.0.0.1:{server.server_address[1]}", key=repr(verifier))
         server.serve_forever(poll_interval=60)
     return 0
 

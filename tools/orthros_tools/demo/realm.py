@@ -6,11 +6,8 @@ Knows which principals, rules and processes there are; tells nothing and calls n
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +16,7 @@ from attrs import define, field
 from orthros_client import Client
 from orthros_tools.demo.stage import Outcome, Process, Stage, StageError
 
-__all__ = ["REALM", "SHORT_S", "Realm"]
+__all__ = ["ADMIN_SCRIPT", "REALM", "SHORT_S", "Realm"]
 
 REALM: Final = "corp.example"
 ISSUER: Final = f"https://{REALM}"
@@ -28,26 +25,19 @@ _CLIENT_TIMEOUT_S: Final = 8.0
 _EXPLAIN_S: Final = 5.0
 _NOT_FOUND: Final = 5
 
-# Commands of orthros-admin; those of one wave do not depend on each other and run side by side.
-_PRINCIPALS: Final = (
-    "principal add shop --out {keys}/shop.key",
-    "principal add reports --out {keys}/reports.key",
-    "principal add orders --out {keys}/orders.key --verify-only-out {keys}/orders.verify.key",
-    "principal add ledger --out {keys}/ledger.key",
-)
-_POLICY: Final = (
-    (
-        "policy allow shop orders --scope read --scope write",
-        f"policy allow reports orders --scope read --max-ttl {SHORT_S}s",
-        "group add booking",
-        "jwt enable ledger",
-    ),
-    (
-        "group add-member booking shop",
-        "policy allow group:booking ledger --scope post --jwt",
-        "jwt export ledger --out {keys}/ledger.jwk",
-    ),
-)
+ADMIN_SCRIPT: Final = f"""\
+orthros-admin principal add shop --out shop.key
+orthros-admin principal add reports --out reports.key
+orthros-admin principal add orders --out orders.key --verify-only-out orders.verify.key
+orthros-admin principal add ledger --out ledger.key
+orthros-admin policy allow shop orders --scope read --scope write
+orthros-admin policy allow reports orders --scope read --max-ttl {SHORT_S}s
+orthros-admin group add booking
+orthros-admin group add-member booking shop
+orthros-admin policy allow group:booking ledger --scope post --jwt
+orthros-admin jwt enable ledger
+orthros-admin jwt export ledger --out ledger.jwk
+"""
 _DAEMON_CONFIG: Final = """\
 version = 1
 keytab = "{folder}/keys/{client}.key"
@@ -67,14 +57,21 @@ class Realm:
     kdc_addresses: tuple[str, ...] = ()
     orders: Process | None = None
     orders_address: str = ""
+    ledger: Process | None = None
     ledger_address: str = ""
     ledger_borrowed: int = -1
     daemons: dict[str, Process] = field(factory=dict)
+    _clients: dict[str, Client] = field(factory=dict, init=False)
 
     @property
     def folder(self) -> Path:
         """The stage's folder."""
         return self.stage.folder
+
+    @property
+    def config(self) -> Path:
+        """The KDC's settings, which `init` wrote."""
+        return self.folder / "kdc" / "kdc.toml"
 
     def key_file(self, name: str) -> Path:
         """Where a key file of the realm lies."""
@@ -87,18 +84,16 @@ class Realm:
         ).require()
         (self.folder / "keys").mkdir(mode=0o700)
 
-    def add_principals(self) -> None:
-        """Every principal, with its key files."""
-        self._administer(_PRINCIPALS)
-
-    def allow(self) -> None:
-        """Groups, rules and the JWT key."""
-        for wave in _POLICY:
-            self._administer(wave)
+    def administer(self) -> None:
+        """Runs the admin's script, in the folder of the key files."""
+        script = self.folder / "admin.sh"
+        script.write_text(ADMIN_SCRIPT, encoding="ascii")
+        words = ("-m", "orthros_tools.demo.script", str(script), "--config", str(self.config))
+        self.stage.run(sys.executable, *words, cwd=self.folder / "keys").require()
 
     def admin(self, *words: str) -> Outcome:
         """One command of `orthros-admin`, however it ends."""
-        return self.stage.run("orthros-admin", "--config", str(self.folder / "kdc" / "kdc.toml"), *words)
+        return self.stage.run("orthros-admin", "--config", str(self.config), *words)
 
     def explain(self, ref: str) -> Outcome:
         """`orthros-admin explain`; the KDC writes its audit log in batches, so an entry may take a moment."""
@@ -109,40 +104,52 @@ class Realm:
 
     def start_kdc(self) -> None:
         """`orthros-kdc serve`, on a TCP port that the system chooses and on a Unix socket."""
-        self.kdc = self.stage.start(
-            "kdc", "orthros-kdc", "serve", "--config", f"{self.folder}/kdc/kdc.toml", "--unix", f"{self.folder}/kdc.sock"
-        )
+        words = ("orthros-kdc", "serve", "--config", str(self.config), "--unix", f"{self.folder}/kdc.sock")
+        self.kdc = self.stage.start("kdc", *words)
 
     def await_kdc(self) -> None:
         """Until it answers."""
         found = _required(self.kdc).await_line(r"^orthros-kdc ready: realm \S+ at (.+)$")
         self.kdc_addresses = tuple(found[1].split())
 
+    def kill_kdc(self) -> None:
+        """SIGKILL: nothing is flushed, closed or said."""
+        _required(self.kdc).kill()
+
     def start_services(self) -> None:
         """`orders` with a verify-only key file, `ledger` with a JWT key; neither is told where the KDC is."""
-        self.orders = self.stage.start(
-            "orders", sys.executable, "-m", "orthros_tools.demo.orders", "--key", str(self.key_file("orders.verify.key"))
-        )
+        words = ("-m", "orthros_tools.demo.orders", "--key", str(self.key_file("orders.verify.key")))
+        self.orders = self.stage.start("orders", sys.executable, *words)
         # As a file, with -P: nothing of this package is on its path, and nothing of it is imported.
         words = ("-P", str(Path(__file__).with_name("ledger.py")), "--key", str(self.key_file("ledger.jwk")))
         expectations = ("--audience", f"ledger@{REALM}", "--issuer", ISSUER)
-        ledger = self.stage.start("ledger", sys.executable, *words, *expectations)
-        self.orders_address = json.loads(self.orders.await_line('"event": "ready"').string)["address"]
-        found = ledger.await_line(r"^ledger ready at (\S+), (\d+) modules of Orthros loaded$")
+        self.ledger = self.stage.start("ledger", sys.executable, *words, *expectations)
+
+    def await_services(self) -> None:
+        """Until both listen."""
+        self.orders_address = json.loads(_required(self.orders).await_line('"event": "ready"').string)["address"]
+        found = _required(self.ledger).await_line(r"^ledger ready at (\S+), (\d+) modules of Orthros loaded$")
         self.ledger_address, self.ledger_borrowed = found[1], int(found[2])
 
-    def start_daemons(self, *clients: str) -> None:
-        """`orthros-daemon` for each client, as on a host of its own."""
+    def start_daemon(self, client: str) -> None:
+        """`orthros-daemon` for one client, as on a host of its own."""
         kdcs = ", ".join(f'"{address}"' for address in self.kdc_addresses)
-        for client in clients:
-            config = self.folder / f"{client}.toml"
-            config.write_text(_DAEMON_CONFIG.format(folder=self.folder, client=client, kdcs=kdcs), encoding="utf-8")
-            self.daemons[client] = self.stage.start(f"{client}-daemon", "orthros-daemon", "--config", str(config))
-        for client in clients:
-            self.daemons[client].await_line(r"^orthros-daemon ready: ")
+        config = self.folder / f"{client}.toml"
+        config.write_text(_DAEMON_CONFIG.format(folder=self.folder, client=client, kdcs=kdcs), encoding="utf-8")
+        self.daemons[client] = self.stage.start(f"{client}-daemon", "orthros-daemon", "--config", str(config))
+
+    def await_daemon(self, client: str) -> None:
+        """Until it listens."""
+        self.daemons[client].await_line(r"^orthros-daemon ready: ")
 
     def client(self, name: str) -> Client:
-        """What a process on the host of `name` would make: a client of the daemon there."""
+        """The client that a process on the host of `name` makes once and keeps."""
+        if name not in self._clients:
+            self._clients[name] = self.fresh_client(name)
+        return self._clients[name]
+
+    def fresh_client(self, name: str) -> Client:
+        """The client of another process there, which has nothing in memory yet."""
         return Client(self.folder / f"{name}.sock", _CLIENT_TIMEOUT_S)
 
     def orders_log(self, count: int) -> dict[str, str]:
@@ -154,15 +161,6 @@ class Realm:
     def orders_lines(self) -> int:
         """How many lines `orders` has logged."""
         return len(_required(self.orders).lines())
-
-    def _administer(self, commands: Sequence[str]) -> None:
-        config = str(self.folder / "kdc" / "kdc.toml")
-        words = [
-            ("orthros-admin", "--config", config, *shlex.split(line.format(keys=self.folder / "keys")))
-            for line in commands
-        ]
-        for outcome in self.stage.run_all(words):
-            outcome.require()
 
 
 def _required(process: Process | None) -> Process:

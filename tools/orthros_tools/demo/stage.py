@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -145,40 +145,34 @@ class Stage:
             raise StageError("the stage is not open")
         return self._folder
 
-    def start(self, name: str, *words: str, environ: Mapping[str, str] | None = None) -> Process:
+    def start(
+        self, name: str, *words: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Process:
         """Starts a program; `name` is for its log files and for error messages."""
         out, err = (self.folder / f"{name}-{len(self.processes)}.{kind}" for kind in ("out", "err"))
         with out.open("wb") as to, err.open("wb") as errors, _uninterrupted():
-            # S603: the words are this package's own. PLW1509: nothing here has threads when it starts a program.
-            popen = subprocess.Popen(  # noqa: PLW1509
+            popen = subprocess.Popen(
                 [*_program(words[0]), *words[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=to,
                 stderr=errors,
                 env=_environment() | dict(environ or {}),
-                preexec_fn=_become_child,
+                cwd=cwd or self.folder,
+                preexec_fn=_become_child,  # noqa: PLW1509  # it takes no lock that another thread could hold
                 process_group=0,  # Ctrl-C is for the one who tells the story, and he ends the others
             )
             process = Process(name, popen, out, err)
             self.processes.append(process)
         return process
 
-    def run(self, *words: str, environ: Mapping[str, str] | None = None) -> Outcome:
-        """Runs a command to its end."""
-        return self.run_all([words], environ=environ)[0]
-
-    def run_all(
-        self, commands: Sequence[Sequence[str]], *, environ: Mapping[str, str] | None = None, within_s: float = _RUN_S
-    ) -> list[Outcome]:
-        """Runs commands side by side; returns their outcomes in the order given."""
-        deadline = time.monotonic() + within_s
-        started = [self.start(Path(words[0]).name, *words, environ=environ) for words in commands]
-        outcomes = []
-        for words, process in zip(commands, started, strict=True):
-            if not process.ends(deadline - time.monotonic()):
-                raise StageError(f"`{' '.join(words)}` did not end within {within_s:g} s")
-            outcomes.append(Outcome(tuple(words), process.popen.returncode, process.text(), process.errors()))
-        return outcomes
+    def run(
+        self, *words: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None, within_s: float = _RUN_S
+    ) -> Outcome:
+        """Runs a command to its end. Raises StageError at the deadline."""
+        process = self.start(Path(words[0]).name, *words, environ=environ, cwd=cwd)
+        if not process.ends(within_s):
+            raise StageError(f"`{' '.join(words)}` did not end within {within_s:g} s")
+        return Outcome(words, process.popen.returncode, process.text(), process.errors())
 
     def close(self) -> None:
         """Ends every process and removes the folder. Cannot be interrupted."""

@@ -18,6 +18,7 @@ __all__ = ["Explained", "Row", "Step", "Story", "Surprise", "readable"]
 
 _INDENT: Final = " " * 11
 _WIDEST: Final = 110
+_TIED: Final = "\u00a0"  # a space at which no line is broken; written as a plain one
 _BOLD, _DIM, _GREEN, _YELLOW = "1", "2", "32", "33"
 
 
@@ -57,11 +58,15 @@ class Step:
     seen: str = ""
     more: str = ""
     took_ms: float | None = None
+    timed: bool = True
     below: list[tuple[str, str]] = field(factory=list)
 
-    def saw(self, verdict: str, more: str = "", *, took_ms: float | None = None) -> None:
-        """The verdict goes into the table; `more` only into the line."""
-        self.seen, self.more, self.took_ms = verdict, more, took_ms
+    def saw(self, verdict: str, more: str = "", *, took_ms: float | None = None, timed: bool = True) -> None:
+        """The verdict goes into the table; `more`, if there is any, into the line instead of it.
+
+        `took_ms` is what the step itself took, where that is not the time of the whole block.
+        """
+        self.seen, self.more, self.took_ms, self.timed = verdict, more, took_ms, timed
 
     def show(self, label: str, text: str) -> None:
         """A labelled line below the step."""
@@ -106,9 +111,9 @@ class Story:
         for line in rest:
             self._write(_INDENT + line)
 
-    def show(self, label: str, text: str) -> None:
+    def show(self, label: str, text: str, width: int = 0) -> None:
         """A labelled line below the one before."""
-        width = max(8, len(label) + 1)
+        width = max(width, len(label)) + 2
         lines = textwrap.wrap(text, max(40, self._width - len(_INDENT) - 2 - width)) or [""]
         name = self._paint(f"{label:{width}}", _DIM)
         shown = self._paint(lines[0], _YELLOW) if label == "code" else lines[0]
@@ -126,12 +131,12 @@ class Story:
         except Exception as error:
             self.rows.append(Row(name, expected, f"{type(error).__name__}", None))
             raise Surprise(f"step {name!r}: expected {expected!r}, but: {error}") from error
-        took_ms = (time.monotonic() - began) * 1000 if step.took_ms is None else step.took_ms
-        self.rows.append(Row(name, expected, step.seen, took_ms))
-        said = f"{step.seen} {step.more}".strip()
-        self.tell(f"{title or name}: {said} ({readable(took_ms)})")
+        spent_ms = (time.monotonic() - began) * 1000 if step.took_ms is None else step.took_ms
+        self.rows.append(Row(name, expected, step.seen, spent_ms if step.timed else None))
+        self.tell(f"{title or name}: {step.more or step.seen}" + (f" ({readable(spent_ms)})" if step.timed else ""))
+        width = max((len(label) for label, _ in step.below), default=0)
         for label, text in step.below:
-            self.show(label, text)
+            self.show(label, text, width)
         if step.seen != expected:
             raise Surprise(f"step {name!r}: expected {expected!r}, saw {step.seen!r}")
 
@@ -149,15 +154,15 @@ class Story:
         return f"\033[{style}m{text}\033[0m" if self._coloured else text
 
     def _write(self, line: str) -> None:
-        self._out.write(line + "\n")
+        self._out.write(line.replace(_TIED, " ") + "\n")
         self._out.flush()
 
 
 def readable(milliseconds: float) -> str:
     """`0.9 ms`, `42 ms` or `1.30 s`."""
     if milliseconds >= 1000:
-        return f"{milliseconds / 1000:.2f} s"
-    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+        return f"{milliseconds / 1000:.2f}{_TIED}s"
+    return f"{milliseconds:.1f}{_TIED}ms" if milliseconds < 10 else f"{milliseconds:.0f}{_TIED}ms"
 
 
 def _number(milliseconds: float | None) -> str:
