@@ -90,7 +90,9 @@ class BlockingLocal:
         with self._lock:
             if self._pid != os.getpid():
                 # The parent goes on using its sockets; two processes on one connection would mix answers.
-                self._idle, self._pid = [], os.getpid()
+                inherited, self._idle, self._pid = self._idle, [], os.getpid()
+                for connection in inherited:
+                    connection.close()
             return self._idle.pop() if self._idle else None
 
     def _give_back(self, connection: socket.socket) -> None:

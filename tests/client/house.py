@@ -1,0 +1,104 @@
+"""A daemon with its doors on real Unix sockets, in the test's own process, on the real clock."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from attrs import define
+
+from orthros_client.daemon.desk import Desk
+from orthros_client.daemon.doors import Door, open_unix_listener
+from orthros_client.daemon.http_server import HttpServer
+from orthros_client.daemon.local_server import LocalServer
+from orthros_client.daemon.peers import AllowList, AllowRule
+from tests.client.world import World, open_world
+
+T = TypeVar("T")
+NOBODY = 65534
+
+
+@define
+class House:
+    """A world with its two sockets."""
+
+    world: World
+    desk: Desk
+    door: Door
+    http_door: Door
+    socket: str
+    http_socket: str
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Runs blocking code of a local process beside the daemon."""
+        return await trio.to_thread.run_sync(function)
+
+    async def http(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Sends raw bytes, reads until the daemon has answered once or closed."""
+        stream = await trio.open_unix_socket(self.http_socket)
+        async with stream:
+            await stream.send_all(request)
+            return await read_response(stream)
+
+    async def get(self, path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(headers or ("Orthros-Local: 1",)), "", ""]
+        return await self.http("\r\n".join(lines).encode())
+
+
+async def read_response(stream: trio.abc.ReceiveStream) -> tuple[int, dict[str, str], bytes]:
+    data = b""
+    with trio.fail_after(10):
+        while b"\r\n\r\n" not in data:
+            more = await stream.receive_some(4096)
+            if not more:
+                raise EOFError(data)
+            data += more
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = head.decode("ascii").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        while len(body) < int(headers["content-length"]):
+            body += await stream.receive_some(4096)
+    return int(lines[0].split()[1]), headers, body
+
+
+@asynccontextmanager
+async def open_house(
+    *,
+    rules: tuple[AllowRule, ...] = (),
+    own_uid: int | None = None,
+    idle_s: float = 300.0,
+    most: int = 64,
+    **world: Any,
+) -> AsyncIterator[House]:
+    """Everything running; `own_uid` other than the test's own shows how strangers are treated."""
+    with tempfile.TemporaryDirectory(prefix="orthros-test-") as folder:
+        # Other users must reach the sockets for the kernel to say who they are.
+        Path(folder).chmod(0o711)
+        paths = f"{folder}/daemon.sock", f"{folder}/http.sock"
+        async with open_world(**world) as inner, trio.open_nursery() as nursery:
+            allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
+            desk = Desk(inner.agent, inner.clock, allow)
+            doors = [
+                Door(LocalServer(desk).converse, idle_s, most),
+                Door(HttpServer(desk).converse, idle_s, most),
+            ]
+            for door, path in zip(doors, paths, strict=True):
+                await nursery.start(door.serve, open_unix_listener(path, 0o666))
+            yield House(inner, desk, *doors, *paths)
+            nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """The effective uid that the kernel notes when a socket connects. Only root can do this."""
+    before = os.geteuid()
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)

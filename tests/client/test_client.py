@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+
+import anyio
+import pytest
+import trio
+from attrs import define
+
+from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
+from orthros_client.conversation import Conversation, socket_path
+from orthros_client.local_api.messages import Grant, Op, Request, WantRequest
+from orthros_protocol import Principal, Timestamp
+from tests.client.house import House, open_house
+
+A = "tcp://kdc-a:1"
+
+
+@define
+class StillClock:
+    """A clock that moves when told."""
+
+    at_s: float = 1000.0
+
+    def wall_ms(self) -> Timestamp:
+        return Timestamp(round(self.at_s * 1000))
+
+    def elapsed_s(self) -> float:
+        return self.at_s
+
+
+def grant(
+    *, number: int = 1, remaining_s: float = 3600, fresh_s: float = 2700, tail: bytes | None = b"t" * 32
+) -> Grant:
+    return Grant(
+        target=Principal("test.realm", "orders"),
+        target_uid=17,
+        client=Principal("test.realm", "web"),
+        credential=b"credential %06d" % number,
+        tail=tail,
+        remaining_ms=round(remaining_s * 1000),
+        ttl_s=3600,
+        flags=0,
+        kvno=1,
+        scopes=("read",),
+        notes=(),
+        fresh_ms=round(fresh_s * 1000),
+        offset_ms=250,
+    )
+
+
+def settle(
+    conversation: Conversation, reply: Grant | Exception | None, scopes: Iterable[str] | None = None
+) -> Credentials:
+    """Drives one question; `reply` None: the daemon must not be asked."""
+    flow = conversation.credentials("orders", scopes, 0)
+    try:
+        request = next(flow)
+        assert reply is not None, f"asked the daemon: {request}"
+        if isinstance(reply, Exception):
+            flow.throw(reply)
+        else:
+            flow.send(reply)
+    except StopIteration as done:
+        credentials: Credentials = done.value
+        return credentials
+    raise AssertionError("one question, one answer")
+
+
+def test_a_loop_does_not_ask_the_daemon_each_time() -> None:
+    """K5: kept for a minute at most, so that a renewed ticket is noticed."""
+    clock = StillClock()
+    conversation = Conversation(10, clock=clock)
+    first = settle(conversation, grant())
+    assert settle(conversation, None) is first
+    clock.at_s += 59
+    assert settle(conversation, None) is first
+    clock.at_s += 2
+    second = settle(conversation, grant(number=2))
+    assert second.ticket != first.ticket
+    assert second.peer is first.peer
+    assert (second.realm_offset_ms, second.expires_in_s) == (250, 3600)
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "fresh_s", "kept_s"), [(3600, 20, 20), (4, 3, 2), (3600, 0, 1), (1, 0, 0.5), (3600, 3000, 60)]
+)
+def test_renewed_tickets_are_fetched_in_time(remaining_s: float, fresh_s: float, kept_s: float) -> None:
+    """K5: never kept beyond the daemon's renewal, nor beyond half of the life left."""
+    clock = StillClock()
+    conversation = Conversation(10, clock=clock)
+    settle(conversation, grant(remaining_s=remaining_s, fresh_s=fresh_s))
+    clock.at_s += kept_s - 0.01
+    settle(conversation, None)
+    clock.at_s += 0.02
+    settle(conversation, grant(number=2))
+
+
+def test_a_daemon_that_is_away_costs_nothing_while_the_ticket_lives() -> None:
+    """B7: what is in hand stays good until its own end."""
+    clock = StillClock()
+    conversation = Conversation(10, clock=clock)
+    first = settle(conversation, grant(remaining_s=600))
+    away = Unavailable("daemon-unreachable")
+    clock.at_s += 500
+    assert settle(conversation, away) is first
+    clock.at_s += 101
+    with pytest.raises(Unavailable, match="daemon-unreachable"):
+        settle(conversation, away)
+
+
+def test_different_questions_have_different_answers() -> None:
+    """K5: scopes are part of the question; None is not the same as none."""
+    conversation = Conversation(10, clock=StillClock())
+    first = settle(conversation, grant(number=1))
+    second = settle(conversation, grant(number=2), ["read"])
+    third = settle(conversation, grant(number=3), [])
+    assert len({first.ticket, second.ticket, third.ticket}) == 3
+    assert settle(conversation, None, ("read",)) is second
+
+
+def test_the_daemon_is_given_less_time_than_the_caller_has() -> None:
+    """K6: it knows why, so it should speak first."""
+    request = next(Conversation(10).token("orders@other.realm", ["b", "a"]))
+    assert request == WantRequest(op=Op.TOKEN, target="orders", realm="other.realm", scopes=("a", "b"), timeout_ms=9000)
+    assert next(Conversation(10).ping()) == Request(op=Op.PING)
+
+
+@pytest.mark.parametrize("target", ["", "Orders", "orders@", "@realm", "a b"])
+def test_bad_names_are_local_errors(target: str) -> None:
+    """K4: nothing is asked."""
+    with pytest.raises(Misconfigured, match="name-invalid"):
+        next(Conversation(10).credentials(target, None, 0))
+
+
+def test_scopes_are_a_list() -> None:
+    """K4: a single string would be taken letter by letter."""
+    with pytest.raises(Misconfigured, match="scope-invalid"):
+        next(Conversation(10).credentials("orders", "read", 0))
+
+
+def test_where_the_socket_is_looked_for() -> None:
+    """P16: argument, ORTHROS_SOCKET, default; as path or unix:///path."""
+    assert socket_path(None, {}) == "/run/orthros/daemon.sock"
+    assert socket_path(None, {"ORTHROS_SOCKET": "unix:///x/y.sock"}) == "/x/y.sock"
+    assert socket_path("z.sock", {"ORTHROS_SOCKET": "unix:///x/y.sock"}) == "z.sock"
+    for bad in ("tcp://localhost:1", "unix://relative"):
+        with pytest.raises(Misconfigured, match="config-invalid"):
+            socket_path(bad, {})
+
+
+def test_a_token_does_not_show_itself() -> None:
+    """K4: bearer, so not in a log by accident."""
+    token = Token(value="eyJ.secret", target=Principal("r", "t"), scopes=(), expires=5.0, clock=StillClock(2.0))
+    assert "secret" not in repr(token)
+    assert token.expires_in_s == 3.0
+
+
+async def test_threads_share_a_client() -> None:
+    """K5: one client per process, asked from everywhere."""
+    async with open_house() as house:
+        failures: list[BaseException] = []
+
+        def work(client: Client) -> None:
+            def one() -> None:
+                try:
+                    for _ in range(20):
+                        client.status()
+                        client.credentials("orders")
+                except BaseException as error:  # noqa: BLE001  # handed to the test
+                    failures.append(error)
+
+            threads = [threading.Thread(target=one) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        with Client(house.socket) as client:
+            await house.in_thread(lambda: work(client))
+        assert failures == []
+        assert house.world.realm.handled == 2
+
+
+async def test_a_restarted_daemon_is_found_again() -> None:
+    """K6: a connection that the daemon closed while idle is replaced without an error."""
+    async with open_house(idle_s=0.02) as house:
+        with Client(house.socket) as client:
+            await house.in_thread(client.ping)
+            with trio.fail_after(10):
+                while house.door._visitors:
+                    await trio.lowlevel.checkpoint()
+            await house.in_thread(client.ping)
+        async with AsyncClient(house.socket) as other:
+            await other.ping()
+            with trio.fail_after(10):
+                while house.door._visitors:
+                    await trio.lowlevel.checkpoint()
+            await other.ping()
+
+
+async def test_a_forked_child_has_connections_of_its_own() -> None:
+    """K5: parent and child never read each other's answers."""
+    script = (
+        "import os, sys; from orthros_client import Client\n"
+        "client = Client(sys.argv[1]); client.ping(); pid = os.fork()\n"
+        "for _ in range(50): assert client.status().cached == 0\n"
+        "if pid == 0: os._exit(0)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    async with open_house() as house:
+        done = await trio.run_process([sys.executable, "-c", script, house.socket], check=False)
+        assert done.returncode == 0
+
+
+async def use_async_client(socket: str) -> None:
+    async with AsyncClient(socket, timeout=5) as client:
+        await client.ping()
+        credentials = await client.credentials("orders", ["read"])
+        assert credentials.scopes == ("read",)
+        assert await client.credentials("orders", ["read"]) is credentials
+        assert (await client.token("orders")).value.startswith("jwt-for.orders")
+        assert [str(entry.target) for entry in await client.list()] == ["orders@test.realm"] * 2
+        assert (await client.status(probe=True)).ready
+        with pytest.raises(TicketRefused, match="not-granted") as caught:
+            await client.credentials("payroll")
+        assert len(caught.value.ref) == 16
+        with pytest.raises(Misconfigured, match="name-invalid"):
+            await client.token("Payroll")
+
+
+async def test_the_async_client_under_trio() -> None:
+    """K4: one sans-IO session, anyio around it."""
+    async with open_house() as house:
+        await use_async_client(house.socket)
+
+
+async def test_the_async_client_under_asyncio() -> None:
+    """K4: the same under the other loop."""
+    async with open_house() as house:
+        await house.in_thread(lambda: anyio.run(use_async_client, house.socket, backend="asyncio"))
+
+
+async def test_the_async_client_without_a_daemon(tmp_path: os.PathLike[str]) -> None:
+    """K6."""
+    async with AsyncClient(f"{tmp_path}/none.sock") as client:
+        with pytest.raises(Unavailable, match="daemon-unreachable"):
+            await client.ping()
+
+
+async def test_the_async_client_has_a_deadline() -> None:
+    """K6: a default timeout everywhere."""
+    async with open_house(moods={A: "hanging"}) as house, AsyncClient(house.socket, timeout=0.2) as client:
+        with pytest.raises(Unavailable, match="timeout"):
+            await client.credentials("orders")
+
+
+def list_pages(house: House) -> int:
+    with Client(house.socket) as client:
+        return len(client.list())
+
+
+async def test_long_lists_come_in_pages() -> None:
+    """K4: more than one frame's worth of entries."""
+    async with open_house() as house:
+        async with trio.open_nursery() as nursery:
+            for ttl_s in range(1000, 1150):
+                nursery.start_soon(house.world.outcome, house.world.key("orders", ttl_s=ttl_s))
+        assert await house.in_thread(lambda: list_pages(house)) == 150
+
+
+def test_importing_the_library_imports_little() -> None:
+    """A service pays for what it uses: neither trio nor anyio nor structlog for a client."""
+    script = (
+        "import sys, orthros_client; first = set(sys.modules)\n"
+        "assert not {'orthros_protocol', 'trio', 'anyio'} & first\n"
+        "orthros_client.Client; orthros_client.Credentials\n"
+        "print(*({'trio', 'anyio', 'structlog', 'asyncio', 'h11', 'rich'} & set(sys.modules)))\n"
+        "assert set(orthros_client.__all__) <= {name for name in dir(orthros_client)}\n"
+        "assert all(getattr(orthros_client, name) for name in orthros_client.__all__)\n"
+        "assert not hasattr(orthros_client, 'nothing')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

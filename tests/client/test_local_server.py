@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+
+from orthros_client import Client, TicketRefused, Unavailable
+from orthros_client.daemon.doors import open_unix_listener
+from orthros_client.daemon.peers import AllowList, AllowRule, Peer
+from orthros_client.local_api.messages import Op, Pong, Request, WantRequest, decode_reply, encode_request
+from orthros_protocol import FrameReader, Misconfigured, Principal, frame
+from tests.client.house import NOBODY, as_user, open_house
+
+ORDERS = Principal("test.realm", "orders")
+STRANGER_UID = os.geteuid() + 1
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as somebody else")
+not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root is always allowed")
+
+
+async def ask(stream: trio.SocketStream, op: Op, request: bytes) -> object:
+    await stream.send_all(frame(request))
+    reader = FrameReader()
+    with trio.fail_after(10):
+        while data := await stream.receive_some(65536):
+            reader.feed(bytes(data))
+            for message in reader.messages():
+                return decode_reply(op, message)
+    raise EOFError
+
+
+async def test_the_own_uid_may_use_every_target() -> None:
+    """K4: real sockets, real kernel credentials."""
+    async with open_house() as house:
+        with Client(house.socket) as client:
+            assert (await house.in_thread(lambda: client.credentials("orders"))).scopes == ("read", "write")
+            assert (await house.in_thread(lambda: client.token("orders@test.realm", ["read"]))).scopes == ("read",)
+
+
+@not_as_root
+async def test_an_unknown_uid_is_refused_everything() -> None:
+    """K4: without a rule not even the status is told."""
+    async with open_house(own_uid=STRANGER_UID) as house:
+        with Client(house.socket) as client:
+            for question in (client.ping, client.list, client.status, lambda: client.credentials("orders")):
+                with pytest.raises(TicketRefused, match="peer-not-allowed"):
+                    await house.in_thread(question)
+        assert house.world.realm.handled <= 1
+
+
+@needs_root
+async def test_another_user_is_refused_everything() -> None:
+    """K4: the kernel tells the daemon who connected; the same socket, another uid."""
+    async with open_house() as house:
+        with as_user(NOBODY):
+            stream = await trio.open_unix_socket(house.socket)
+        async with stream:
+            for op, request in (
+                (Op.TICKET, WantRequest(op=Op.TICKET, target="orders")),
+                (Op.PING, Request(op=Op.PING)),
+                (Op.STATUS, Request(op=Op.STATUS)),
+            ):
+                reply = await ask(stream, op, encode_request(request))
+                assert getattr(reply, "reason").name == "peer-not-allowed"  # noqa: B009  # the union has no reason
+        assert len(house.world.agent.cache) == 0
+
+
+@needs_root
+async def test_a_rule_opens_its_targets_only() -> None:
+    """K4: per uid, explicit targets; the list shows nothing else."""
+    rules = (AllowRule(uid=NOBODY, targets=frozenset({ORDERS})),)
+    async with open_house(rules=rules) as house:
+        await house.world.outcome(house.world.key("billing"))
+        with as_user(NOBODY):
+            stream = await trio.open_unix_socket(house.socket)
+        async with stream:
+            granted = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="orders")))
+            refused = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="billing")))
+            listing = await ask(stream, Op.LIST, encode_request(Request(op=Op.LIST)))
+            assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
+        assert getattr(granted, "target") == ORDERS  # noqa: B009
+        assert getattr(refused, "reason").name == "peer-not-allowed"  # noqa: B009
+        assert [entry.target for entry in getattr(listing, "entries")] == [ORDERS]  # noqa: B009
+
+
+def test_rules_by_group_cover_supplementary_groups() -> None:
+    """K4: uid rules are about one uid, gid rules about every member."""
+    rules = (AllowRule(gid=50, targets=frozenset({ORDERS})), AllowRule(uid=7))
+    allow = AllowList(1000, rules)
+    billing = Principal("test.realm", "billing")
+    member, stranger = Peer(8, frozenset({8, 50})), Peer(9, frozenset({9}))
+    assert allow.knows(member)
+    assert allow.permits(member, ORDERS)
+    assert not allow.permits(member, billing)
+    assert allow.permits(Peer(7, frozenset()), billing)
+    assert allow.permits(Peer(1000, frozenset()), billing)
+    assert allow.permits(Peer(0, frozenset()), billing)
+    assert not allow.knows(stranger)
+    assert not allow.permits(stranger, ORDERS)
+
+
+async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
+    """K4: everything that any operation answers, searched for the host's secrets."""
+    async with open_house() as house:
+        await house.world.outcome(house.world.key("orders"))
+        login = house.world.agent.session.login
+        assert login is not None
+        stream = await trio.open_unix_socket(house.socket)
+        answers = b""
+        async with stream:
+            for request in (
+                WantRequest(op=Op.TICKET, target="orders"),
+                WantRequest(op=Op.TOKEN, target="orders"),
+                WantRequest(op=Op.TICKET, target="kdc/tgt"),
+                Request(op=Op.LIST),
+                Request(op=Op.STATUS, argument=1),
+            ):
+                await stream.send_all(frame(encode_request(request)))
+                answers += bytes(await stream.receive_some(65536))
+        for path in ("/v1/ticket?target=orders", "/v1/token?target=orders", "/v1/status", "/readyz"):
+            answers += (await house.get(path))[2]
+        root = house.world.realm.root("web")
+        secrets = [root.material, root.as_key().material, root.ticket_key().material, login.tgt, login.pop_key]
+        held = next(house.world.agent.cache.entries(0.0))
+        assert held.session_key is not None
+        secrets.append(held.session_key)
+        assert [secret for secret in secrets if secret in answers or secret.hex() in str(answers)] == []
+
+
+async def test_a_peer_that_is_not_understood_is_told_and_dropped() -> None:
+    """K4: the process goes on; the next connection works."""
+    async with open_house() as house:
+        for nonsense in (frame(b"\x93\x01\x63\xc4\x00"), b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8):
+            stream = await trio.open_unix_socket(house.socket)
+            async with stream:
+                await stream.send_all(nonsense)
+                data = b""
+                with trio.fail_after(10):
+                    while more := await stream.receive_some(4096):
+                        data += more
+            assert b"bad-local-request" in data or b"frame-too-large" in data
+        with Client(house.socket) as client:
+            await house.in_thread(client.ping)
+
+
+async def test_silent_connections_are_closed() -> None:
+    """K4: deadlines on everything."""
+    async with open_house(idle_s=0.05) as house:
+        stream = await trio.open_unix_socket(house.socket)
+        async with stream:
+            with trio.fail_after(10):
+                assert await stream.receive_some(10) == b""
+
+
+async def test_connections_are_capped() -> None:
+    """K4: a process that opens many takes no memory from the others."""
+    async with open_house(most=2) as house:
+        streams = [await trio.open_unix_socket(house.socket) for _ in range(2)]
+        for stream in streams:
+            assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
+        third = await trio.open_unix_socket(house.socket)
+        with trio.fail_after(10):
+            assert await third.receive_some(10) == b""
+        for stream in (*streams, third):
+            await stream.aclose()
+
+
+async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
+    """K4: SIGTERM costs no caller its answer."""
+    async with open_house(moods={"tcp://kdc-a:1": "hanging"}) as house:
+        busy = await trio.open_unix_socket(house.socket)
+        idle = await trio.open_unix_socket(house.socket)
+        await busy.send_all(frame(encode_request(WantRequest(op=Op.TICKET, target="orders", timeout_ms=300))))
+        assert await ask(idle, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
+        house.door.drain()
+        with trio.fail_after(10):
+            assert await idle.receive_some(10) == b""
+            assert b"timeout" in await busy.receive_some(4096)
+            assert await busy.receive_some(10) == b""
+        with pytest.raises(OSError, match="refused"):
+            await trio.open_unix_socket(house.socket)
+        await busy.aclose()
+        await idle.aclose()
+
+
+async def test_a_living_socket_is_not_taken_over(tmp_path: Path) -> None:
+    """K4: a second daemon does not steal the first one's callers; a dead file is replaced."""
+    path = str(tmp_path / "daemon.sock")
+    listener = open_unix_listener(path, 0o600)
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Misconfigured, match="conflict"):
+        open_unix_listener(path, 0o600)
+    await listener.aclose()
+    again = open_unix_listener(path, 0o660)
+    assert Path(path).stat().st_mode & 0o777 == 0o660
+    await again.aclose()
+
+
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
+    """P16: a wrong path in the configuration destroys nothing."""
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    with pytest.raises(Misconfigured, match="conflict"):
+        open_unix_listener(str(precious), 0o600)
+    assert precious.read_text() == "data"
+    with pytest.raises(Misconfigured, match="file-unreadable"):
+        open_unix_listener(str(tmp_path / "missing" / "daemon.sock"), 0o600)
+    with pytest.raises(Misconfigured, match="config-invalid"):
+        open_unix_listener(f"/tmp/{'x' * 120}", 0o600)
+
+
+async def test_no_daemon_is_said_as_such(tmp_path: Path) -> None:
+    """K6: an unreachable or silent daemon ends in an error in time."""
+    with pytest.raises(Unavailable, match="daemon-unreachable"):
+        Client(tmp_path / "none.sock").ping()
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf.sock"))
+        deaf.listen(1)
+        with pytest.raises(Unavailable, match="timeout"):
+            Client(tmp_path / "deaf.sock", timeout=0.05).ping()
