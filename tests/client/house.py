@@ -83,13 +83,11 @@ async def open_house(
         async with open_world(**world) as inner, trio.open_nursery() as nursery:
             allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
             desk = Desk(inner.agent, inner.clock, allow)
-            doors = [
-                Door(LocalServer(desk).converse, idle_s, most),
-                Door(HttpServer(desk).converse, idle_s, most),
-            ]
-            for door, path in zip(doors, paths, strict=True):
-                await nursery.start(door.serve, open_unix_listener(path, 0o666))
-            yield House(inner, desk, *doors, *paths)
+            door = Door(LocalServer(desk).converse, idle_s, most)
+            http_door = Door(HttpServer(desk).converse, idle_s, most)
+            await nursery.start(door.serve, open_unix_listener(paths[0], 0o666))
+            await nursery.start(http_door.serve, open_unix_listener(paths[1], 0o666))
+            yield House(inner, desk, door, http_door, *paths)
             nursery.cancel_scope.cancel()
 
 

@@ -88,7 +88,7 @@ def test_rules_open_the_sockets_and_name_their_targets(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, text), {})
     first, second = config.rules("a.realm")
     assert first.uid == 7
-    assert first.targets == {Principal("a.realm", "orders"), Principal("b.realm", "x")}
+    assert first.targets == frozenset({Principal("a.realm", "orders"), Principal("b.realm", "x")})
     assert (second.gid, second.targets) == (8, None)
     assert config.mode == 0o666
     assert load_config(written(tmp_path, MINIMAL), {}).mode == 0o600

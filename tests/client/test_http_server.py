@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ HEADER = "Orthros-Local: 1"
 A = "tcp://kdc-a:1"
 
 
-async def json_of(house: House, path: str) -> tuple[int, dict]:
+async def json_of(house: House, path: str) -> tuple[int, dict[str, Any]]:
     status, headers, body = await house.get(path)
     assert headers["content-type"] == "application/json"
     assert headers["cache-control"] == "no-store"

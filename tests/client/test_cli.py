@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from orthros_client.cli.__main__ import main
+from orthros_client.cli.output import exit_code_of, life
+from orthros_client.errors import (
+    Failure,
+    LocalMisuse,
+    MaybeExecuted,
+    Misconfigured,
+    OrthrosError,
+    PeerMisbehaved,
+    Refused,
+    TargetRefusal,
+    Unavailable,
+)
+from orthros_protocol import Timestamp
+from tests.client.house import House, open_house
+
+A = "tcp://kdc-a:1"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command; lives and references, which vary, are replaced."""
+
+    def run_command(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(words)
+        except SystemExit as done:
+            code = int(str(done.code))
+        shown = capsys.readouterr()
+        return code, steady(shown.out), steady(shown.err)
+
+    return run_command
+
+
+def steady(text: str) -> str:
+    text = re.sub(r"[+-]\d+\.\d{3} s to", "OFFSET to", text)
+    text = re.sub(r"\b(\d+ h \d+ min|\d+ min \d+ s|\d+ s)\b", "LIFE", text)
+    return re.sub(r"\b[0-9a-f]{16}\b", "REF", text)
+
+
+async def at(house: House, run: Run, *words: str) -> tuple[int, str, str]:
+    return await house.in_thread(lambda: run("--socket", house.socket, *words))
+
+
+TICKET = """\
+target   orders@test.realm
+client   web@test.realm
+scopes   read
+expires  in LIFE
+kvno     1
+"""
+REFUSED = """\
+error:     not-granted
+cause:     No rule lets this client reach this target.
+remedy:    Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.
+reference: REF
+retry:     in LIFE
+"""
+LIST = """\
+TARGET             KIND    ASKED  SCOPES      EXPIRES      RENEWAL
+orders@test.realm  ticket  (all)  read write  LIFE  LIFE
+orders@test.realm  token   read   read        LIFE  LIFE
+"""
+STATUS = """\
+ready        yes
+client       web@test.realm
+key version  1
+login        valid for LIFE
+cached       1 tickets and tokens
+clock        OFFSET to the realm
+kdcs         tcp://kdc-a:1  answered LIFE ago
+uptime       LIFE
+version      0.1.0
+"""
+DOCTOR = """\
+key file       ok      web@test.realm, kvno 1, full
+socket         ok      SOCKET
+daemon         ok      version 0.1.0, runs as web@test.realm, up LIFE, 0 held
+kdc            ok      1 of 1 answered: tcp://kdc-a:1
+clock          ok      OFFSET to the realm
+policy orders  ok      granted read write for LIFE
+"""
+SICK = """\
+socket       ok      SOCKET
+daemon       ok      version 0.1.0, runs as web@test.realm, up LIFE, 0 held
+kdc          failed  kdc-unreachable: tcp://kdc-a:1: Connection refused
+                     remedy: Check the daemon's KDC list and that the KDC runs; cached tickets stay valid.
+clock        ok      OFFSET to the realm
+policy logs  failed  kdc-unreachable: tcp://kdc-a:1: Connection refused
+                     remedy: Check the daemon's KDC list and that the KDC runs; cached tickets stay valid.
+"""
+
+
+async def test_ticket_shows_what_it_is_and_no_key(run: Run) -> None:
+    """K17: golden text."""
+    async with open_house() as house:
+        assert await at(house, run, "ticket", "orders", "--scope", "read") == (0, TICKET, "")
+
+
+async def test_ticket_as_json(run: Run) -> None:
+    """B3: for scripts; the options may stand before or after the command."""
+    async with open_house() as house:
+        code, out, _ = await at(house, run, "ticket", "orders", "--ttl", "60", "--output", "json")
+        facts = json.loads(out)
+        assert code == 0
+        assert 50 <= facts.pop("expires_in_s") <= 60
+        assert facts == {
+            "target": "orders@test.realm",
+            "client": "web@test.realm",
+            "scopes": ["read", "write"],
+            "kvno": 1,
+            "flags": [],
+            "notes": [],
+        }
+
+
+async def test_token_is_alone_on_stdout(run: Run) -> None:
+    """P2: `$(orthros token orders)`."""
+    async with open_house() as house:
+        code, out, err = await at(house, run, "token", "orders", "--scope", "read")
+        assert (code, err) == (0, "")
+        assert re.fullmatch(r"jwt-for\.orders\.[0-9a-f]{64}\n", out)
+        code, out, _ = await at(house, run, "--output", "json", "token", "orders")
+        assert json.loads(out)["scopes"] == ["read", "write"]
+
+
+async def test_a_refusal_reads_well(run: Run) -> None:
+    """B2, K17: code, cause, detail, remedy, reference; exit code 3."""
+    async with open_house() as house:
+        assert await at(house, run, "ticket", "payroll") == (3, "", REFUSED)
+        code, out, err = await at(house, run, "--output", "json", "token", "payroll")
+        assert (code, out) == (3, "")
+        assert json.loads(err)["error"] == "not-granted"
+
+
+async def test_list_is_a_table(run: Run) -> None:
+    """K17: golden text, and JSON beside it."""
+    async with open_house() as house:
+        nothing = await at(house, run, "list")
+        assert nothing == (0, "The daemon holds no ticket for you yet.\n", "")
+        await at(house, run, "ticket", "orders")
+        await at(house, run, "token", "orders", "--scope", "read")
+        code, out, _ = await at(house, run, "list")
+        assert code == 0
+        assert re.sub(" +", " ", out) == re.sub(" +", " ", LIST)
+        _, out, _ = await at(house, run, "list", "--output", "json")
+        assert [(row["kind"], row["asked"]) for row in json.loads(out)] == [("ticket", None), ("token", ["read"])]
+
+
+async def test_status_is_shown(run: Run) -> None:
+    """B7, K11: readiness, remaining login, offset, KDCs."""
+    async with open_house() as house:
+        await house.world.outcome(house.world.key("orders"))
+        assert await at(house, run, "status") == (0, STATUS, "")
+        code, out, _ = await at(house, run, "status", "--output", "json")
+        assert code == 0
+        assert json.loads(out)["ready"] is True
+
+
+async def test_a_daemon_without_kdc_says_so(run: Run) -> None:
+    """B7: exit code 4 and the reason."""
+    async with open_house(moods={A: "down"}) as house:
+        code, out, _ = await at(house, run, "status")
+        assert code == 4
+        assert "ready        no: kdc-unreachable (tcp://kdc-a:1: Connection refused)\n" in out
+        assert "login        none\n" in out
+        assert "kdcs         tcp://kdc-a:1  failing: Connection refused\n" in out
+        house.desk.request_timeout_s = 0.05
+        assert (await at(house, run, "ticket", "orders"))[0] == 4
+
+
+async def test_doctor_on_a_healthy_host(run: Run, tmp_path: Path) -> None:
+    """K17: one line per link, key file to policy."""
+    async with open_house() as house:
+        house.world.realm.keytab("web").save(tmp_path / "web.key")
+        await house.in_thread(lambda: run("--socket", house.socket, "status"))
+        code, out, _ = await at(house, run, "doctor", "--keytab", f"{tmp_path}/web.key", "--target", "orders")
+        assert (code, out.replace(house.socket, "SOCKET")) == (0, DOCTOR)
+
+
+async def test_doctor_names_each_failure_with_its_remedy(run: Run) -> None:
+    """K17, B2: exit code of the first failure."""
+    async with open_house(moods={A: "down"}) as house:
+        house.desk.request_timeout_s = 0.05
+        code, out, _ = await at(house, run, "doctor", "--target", "logs")
+        assert (code, out.replace(house.socket, "SOCKET")) == (4, SICK)
+
+
+async def test_doctor_finds_wrong_files_and_clocks(run: Run, tmp_path: Path) -> None:
+    """K17, K11: an unsafe key file, another principal's, a clock that is ten minutes off."""
+    async with open_house(wrong_ms=600_000) as house:
+        await house.world.outcome(house.world.key("orders"))
+        key = tmp_path / "orders.key"
+        house.world.realm.keytab("orders").save(key)
+        code, out, _ = await at(house, run, "doctor", "--keytab", str(key), "--output", "json")
+        rows = {row["check"]: row for row in json.loads(out)}
+        assert code == 3
+        assert rows["key file"]["state"] == "ok"
+        assert rows["daemon"]["code"] == "conflict"
+        assert rows["clock"]["code"] == "clock-skew"
+        key.chmod(0o644)
+        code, out, _ = await at(house, run, "doctor", "--keytab", str(key))
+        assert code == 1
+        assert "key file  failed  key-file-unsafe" in out
+
+
+def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
+    """K17: exit code 4, and what to do."""
+    code, out, err = run("ticket", "orders", "--socket", f"{tmp_path}/none.sock")
+    assert (code, out) == (4, "")
+    assert err == (
+        "error:     daemon-unreachable\n"
+        "cause:     The local daemon cannot be reached.\n"
+        f"detail:    {tmp_path}/none.sock: No such file or directory\n"
+        "remedy:    Start orthros-daemon, or set ORTHROS_SOCKET to its socket.\n"
+    )
+    code, out, _ = run("doctor", "--socket", f"{tmp_path}/none.sock")
+    assert code == 4
+    assert out.count("failed") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("tickets",),
+        ("ticket",),
+        ("ticket", "orders", "--ttl", "soon"),
+        ("--output", "yaml", "list"),
+        ("--timeout", "0", "list"),
+        ("--timeout", "soon", "list"),
+    ],
+)
+def test_wrong_usage_is_1(run: Run, words: tuple[str, ...]) -> None:
+    """K17."""
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert "usage: orthros" in err
+
+
+def test_bad_names_are_local_errors(run: Run) -> None:
+    """K17: nothing is asked, exit code 1."""
+    code, _, err = run("ticket", "Orders")
+    assert code == 1
+    assert err.startswith("error:     name-invalid\n")
+
+
+def test_help_has_examples_and_exit_codes(run: Run) -> None:
+    """K17: and the version."""
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "EXAMPLES\n" in out
+    assert "EXIT CODES\n" in out
+    assert run("version") == (0, "orthros 0.1.0\n", "")
+    assert json.loads(run("version", "--output", "json")[1]) == {"version": "0.1.0"}
+
+
+REFUSAL = TargetRefusal(40, "", target_time=Timestamp(0), epoch=bytes(8))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Misconfigured("key-file-invalid"), 1),
+        (LocalMisuse("value-invalid"), 1),
+        (PeerMisbehaved("wrong-mac"), 2),
+        (MaybeExecuted(REFUSAL), 2),
+        (Failure.refused("kdc-fault").to_error(), 2),
+        (Refused("not-granted"), 3),
+        (Failure.refused("peer-not-allowed").to_error(), 3),
+        (Unavailable("timeout"), 4),
+        (Failure.refused("target-unavailable").to_error(), 4),
+        (Misconfigured("not-found"), 5),
+    ],
+)
+def test_exit_codes(error: OrthrosError, code: int) -> None:
+    """K17: 1 local, 2 remote, 3 refused, 4 unavailable, 5 not found."""
+    assert exit_code_of(error) == code
+
+
+def test_lives_are_words() -> None:
+    """K17."""
+    assert [life(seconds) for seconds in (0.4, 59.9, 60, 3599, 3600, 90_000)] == [
+        "0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "25 h 0 min",
+    ]  # fmt: skip
+
+
+async def test_no_key_in_any_output(run: Run) -> None:
+    """K4: every command, searched for the keys of the ticket in hand."""
+    async with open_house() as house:
+        shown = ""
+        for words in (("ticket", "orders"), ("list",), ("status",), ("doctor", "--target", "orders")):
+            for form in ("table", "json"):
+                _, out, err = await at(house, run, "--output", form, *words)
+                shown += out + err
+        await trio.lowlevel.checkpoint()
+        held = next(house.world.agent.cache.entries(0.0))
+        assert held.tail is not None
+        assert held.session_key is not None
+        for secret in (held.tail, held.session_key, held.credential):
+            assert secret.hex() not in shown
