@@ -94,6 +94,10 @@ class KdcSession:
         self.keytab = keytab
         self._suspect = True
 
+    def login_is_due(self) -> bool:
+        """Whether a new TGT should be obtained now: none yet, renewal planned, or another key file."""
+        return self.login is None or self._suspect or self.login.renew_at <= self.clock.elapsed_s()
+
     async def ensure_login(self, *, renew: bool = False) -> Login:
         """The TGT, obtained afresh when there is none, when it ends, or on `renew`.
 

@@ -9,7 +9,7 @@ import trio.testing
 from orthros_client.errors import TicketRefused, TicketUnavailable
 from orthros_client.ticket_cache import Held
 from orthros_protocol import WANT_JWT
-from tests.client.world import open_world
+from tests.client.world import elapse, open_world
 
 A = "tcp://kdc-a:1"
 HALF_AN_HOUR_S = 1800
@@ -64,7 +64,7 @@ async def test_kdc_gone_keeps_serving_and_says_the_remaining_life(autojump_clock
         world.network.moods[A] = "down"
         failed = 0
         for _ in range(HALF_AN_HOUR_S // 10):
-            await trio.sleep(10)
+            await elapse(10)
             failed += await world.outcome(key) != "held"
         assert failed == 0
         with pytest.raises(TicketUnavailable) as caught:
@@ -77,12 +77,12 @@ async def test_an_outage_through_the_renewal_window_heals_by_itself(autojump_clo
     async with open_world() as world:
         key = world.key("orders")
         first = await world.agent.obtain(key, timeout_s=10)
-        await trio.sleep(0.6 * 3600)
+        await elapse(0.6 * 3600)
         world.network.moods[A] = "hanging"
-        await trio.sleep(0.35 * 3600)
+        await elapse(0.35 * 3600)
         assert (await world.agent.obtain(key, timeout_s=1)).credential == first.credential
         world.network.moods[A] = "up"
-        await trio.sleep(60)
+        await elapse(60)
         assert (await world.agent.obtain(key, timeout_s=1)).credential != first.credential
         assert await world.agent.not_ready_because(timeout_s=5) is None
 
@@ -92,9 +92,9 @@ async def test_a_used_ticket_is_renewed_in_its_window_without_a_caller(autojump_
     async with open_world() as world:
         key = world.key("orders")
         first = await world.agent.obtain(key, timeout_s=10)
-        await trio.sleep(0.69 * 3600)
+        await elapse(0.69 * 3600)
         assert (await world.agent.obtain(key, timeout_s=10)).credential == first.credential
-        await trio.sleep(0.17 * 3600)
+        await elapse(0.17 * 3600)
         handled = world.realm.handled
         second = await world.agent.obtain(key, timeout_s=10)
         assert second.credential != first.credential
@@ -105,17 +105,17 @@ async def test_an_idle_daemon_stops_asking(autojump_clock: trio.testing.MockCloc
     """K5: what nobody wants lapses; only the login is kept."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
-        await trio.sleep(6 * 3600)
+        await elapse(6 * 3600)
         assert len(world.agent.cache) == 0
         handled = world.realm.handled
-        await trio.sleep(10 * 3600)
+        await elapse(10 * 3600)
         assert world.realm.handled - handled <= 10 / 0.7 + 1
 
 
 async def test_backoff_grows_and_is_jittered(autojump_clock: trio.testing.MockClock) -> None:
     """K6: a dead KDC is asked ever less often, up to the cap."""
     async with open_world(moods={A: "down"}) as world:
-        await trio.sleep(600)
+        await elapse(600)
         moments = [at for _, at in world.network.asked]
         gaps = [later - earlier for earlier, later in pairwise(moments)]
         assert all(0.25 * 2**at <= gap <= 0.5 * 2**at + 0.01 for at, gap in enumerate(gaps[:6]))
@@ -128,18 +128,18 @@ async def test_callers_do_not_break_the_backoff(autojump_clock: trio.testing.Moc
     async with open_world(moods={A: "down"}) as world:
         for _ in range(3000):
             assert await world.outcome(world.key("orders"), timeout_s=0.05) == "kdc-unreachable"
-            await trio.sleep(0.05)
+            await elapse(0.05)
         assert len(world.network.asked) < 25
 
 
 async def test_a_patient_caller_waits_for_the_kdc_to_return(autojump_clock: trio.testing.MockClock) -> None:
     """K6: a short outage costs time, not an error."""
     async with open_world(moods={A: "down"}) as world:
-        await trio.sleep(1)
+        await elapse(1)
         async with trio.open_nursery() as nursery:
 
             async def return_soon() -> None:
-                await trio.sleep(0.5)
+                await elapse(0.5)
                 world.network.moods[A] = "up"
 
             nursery.start_soon(return_soon)
@@ -161,7 +161,7 @@ async def test_refused_targets_are_remembered_for_a_moment(autojump_clock: trio.
         assert world.realm.handled == handled + 1
         assert await world.outcome(world.key("billing")) == "held"
         world.realm.allow("web", "payroll")
-        await trio.sleep(2)
+        await elapse(2)
         assert await world.outcome(world.key("payroll")) == "held"
 
 
@@ -171,9 +171,9 @@ async def test_a_withdrawn_permission_leaves_the_ticket_until_its_end(autojump_c
         key = world.key("orders")
         await world.agent.obtain(key, timeout_s=10)
         world.realm.deny("web", "orders")
-        await trio.sleep(0.95 * 3600)
+        await elapse(0.95 * 3600)
         assert await world.outcome(key) == "held"
-        await trio.sleep(0.05 * 3600)
+        await elapse(0.05 * 3600)
         assert await world.outcome(key) == "not-granted"
 
 
@@ -216,12 +216,12 @@ async def test_ready_means_that_a_fresh_ticket_can_be_served(autojump_clock: tri
         assert await world.agent.not_ready_because(timeout_s=5) is None
         world.network.moods[A] = "down"
         assert await world.agent.not_ready_because(timeout_s=5) is None
-        await trio.sleep(31)
+        await elapse(31)
         failure = await world.agent.not_ready_because(timeout_s=5)
         assert failure is not None
         assert failure.reason.name == "kdc-unreachable"
         world.network.moods[A] = "up"
-        await trio.sleep(5)
+        await elapse(5)
         assert await world.agent.not_ready_because(timeout_s=5) is None
 
 
@@ -239,5 +239,5 @@ async def test_a_short_ticket_is_served_and_fetched_again(autojump_clock: trio.t
         key = world.key("orders", ttl_s=2)
         first = await world.agent.obtain(key, timeout_s=10)
         assert first.ttl_s == 2
-        await trio.sleep(3)
+        await elapse(3)
         assert (await world.agent.obtain(key, timeout_s=10)).credential != first.credential

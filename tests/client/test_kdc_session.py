@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
 from orthros_client.errors import OrthrosError
 from orthros_protocol import Misconfigured
-from tests.client.world import open_world
+from tests.client.world import elapse, open_world
 
 A = "tcp://kdc-a:1"
 TEN_MINUTES_MS = 600_000
@@ -31,7 +32,7 @@ async def test_an_unauthenticated_packet_changes_nothing(autojump_clock: trio.te
         world.network.moods[A] = mood
         for _ in range(5):
             assert await world.outcome(world.key("billing"), timeout_s=0.5) != "held"
-            await trio.sleep(60)
+            await elapse(60)
         assert (session.offset_ms, session.login, list(world.agent.cache.entries(0.0))) == before
         assert await world.outcome(world.key("orders")) == "held"
         assert world.agent.backoff.failures > 0
@@ -68,7 +69,7 @@ async def test_tgt_is_renewed_before_it_ends(autojump_clock: trio.testing.MockCl
         await world.outcome(world.key("orders"))
         first = world.agent.session.login
         assert first is not None
-        await trio.sleep(0.86 * 3600)
+        await elapse(0.86 * 3600)
         second = world.agent.session.login
         assert second is not None
         assert second is not first
@@ -98,7 +99,7 @@ async def test_a_disabled_principal_is_told_so(autojump_clock: trio.testing.Mock
             assert await world.outcome(world.key("orders")) == "principal-disabled"
         assert len(world.network.asked) == asked
         world.realm.enable("web")
-        await trio.sleep(31)
+        await elapse(31)
         assert await world.outcome(world.key("orders")) == "held"
 
 
@@ -140,3 +141,25 @@ async def test_a_want_refused_by_the_encoding_is_no_outage(autojump_clock: trio.
     async with open_world() as world:
         with pytest.raises(OrthrosError, match="name-invalid"):
             world.key("Orders")
+
+
+async def test_a_tgt_that_the_kdc_refuses_is_replaced_within_the_call(autojump_clock: trio.testing.MockClock) -> None:
+    """K5: the caller sees a ticket, not the stale login."""
+    async with open_world() as world:
+        await world.outcome(world.key("orders"))
+        login = world.agent.session.login
+        assert login is not None
+        world.agent.session.login = evolve(login, expires=1e9, renew_at=1e9)
+        await elapse(3700)
+        assert await world.outcome(world.key("billing")) == "held"
+
+
+async def test_a_reload_logs_in_again_by_itself(autojump_clock: trio.testing.MockClock) -> None:
+    """K2: whether the new key file works is known at once, not at the next ticket."""
+    async with open_world() as world:
+        await world.outcome(world.key("orders"))
+        first = world.agent.session.login
+        world.agent.session.replace_keytab(world.realm.keytab("web"))
+        world.agent.reconsider()
+        await elapse(1)
+        assert world.agent.session.login is not first

@@ -88,6 +88,11 @@ class Agent:
             nursery.start_soon(self._renew_ahead)
             task_status.started()
 
+    def reconsider(self) -> None:
+        """Forgets the back-off: configuration or key file changed, so the next attempt may succeed."""
+        self.backoff.succeeded()
+        self._replan.set()
+
     async def not_ready_because(self, *, timeout_s: float) -> Failure | None:
         """None when a fresh ticket could be served now. Asks the KDC when the last sealed answer is old."""
         now = self.clock.elapsed_s()
@@ -95,7 +100,7 @@ class Agent:
             return None
         if self.backoff.wait_s(now) <= 0:
             with trio.move_on_after(timeout_s):
-                await self._log_in(renew=True)
+                await self._log_in()
         if self._can_obtain(self.clock.elapsed_s()):
             return None
         return self.last_failure or Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
@@ -196,9 +201,9 @@ class Agent:
         self.last_failure = None
         self.last_success = self.clock.elapsed_s()
 
-    async def _log_in(self, *, renew: bool) -> None:
+    async def _log_in(self) -> None:
         try:
-            login = await self.session.ensure_login(renew=renew)
+            login = await self.session.ensure_login(renew=True)
         except (Refused, Unavailable, PeerMisbehaved, Misconfigured) as error:
             self._exchange_failed(error)
         else:
@@ -210,11 +215,10 @@ class Agent:
     async def _renew_ahead(self) -> None:
         while True:
             now = self.clock.elapsed_s()
-            login = self.session.login
             if self.backoff.wait_s(now) <= 0:
                 # While exchanges fail, the login is also how the end of the outage is noticed.
-                if login is None or login.renew_at <= now or self.backoff.failures:
-                    await self._log_in(renew=login is not None)
+                if self.session.login_is_due() or self.backoff.failures:
+                    await self._log_in()
                 for key in self.cache.due(now, idle_after_s=self.idle_after_s):
                     self.cache.postpone(key, now + _RENEWAL_LEASE_S)
                     self._join(key, asked_by_caller=False)

@@ -84,13 +84,15 @@ class CacheStore:
             await self.agent.changed.wait()
             await trio.sleep(_SETTLE_S)
             self.agent.changed = trio.Event()
-            self.save()
+            await trio.to_thread.run_sync(self._write, self._snapshot())
             await trio.sleep(_SAVE_EVERY_S)
 
     def save(self) -> None:
         """Writes now. A file that cannot be written is logged; the daemon goes on."""
-        if not self.path:
-            return
+        if self.path:
+            self._write(self._snapshot())
+
+    def _snapshot(self) -> CacheSnapshot:
         now = self.clock.elapsed_s()
         realm_now = self.agent.session.realm_now()
         entries: list[CachedTicket] = []
@@ -100,9 +102,11 @@ class CacheStore:
             if size > _FILE_SHARE:
                 break
             entries.append(_entry_of(held, now, realm_now))
-        snapshot = CacheSnapshot(
+        return CacheSnapshot(
             entries=tuple(reversed(entries)), offset_ms=self.agent.session.offset_ms, saved_ms=realm_now
         )
+
+    def _write(self, snapshot: CacheSnapshot) -> None:
         try:
             root = self.agent.session.keytab.root_key()
             data = seal_cache(snapshot, root, entropy=self.entropy(_ENTROPY_BYTES))

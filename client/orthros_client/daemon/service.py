@@ -118,7 +118,7 @@ class Service:
         self.keytab, self.config = keytab, config
         self.desk.allow = self._allow_list(config)
         self.desk.request_timeout_s = config.request_timeout_s
-        self.agent.backoff.succeeded()
+        self.agent.reconsider()
         log.info("reloaded", kvnos=list(keytab.kvnos), kdcs=list(config.kdcs))
 
     def _ready_line(self) -> str:
