@@ -1,0 +1,83 @@
+"""The demo as a test: it ends well, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import eventually
+
+COMMAND = [sys.executable, "-m", "orthros_tools.demo"]
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for the demo's temporary files; its path is short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
+        yield Path(folder)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """The processes whose environment says that their temporary files belong here."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"TMPDIR={folder}\0".encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
+    environ = os.environ | {"TMPDIR": str(scratch)}
+    ended = subprocess.run(COMMAND, env=environ, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+    assert "\033" not in ended.stdout, "colours where nobody looks"
+    for code in ("replayed", "wrong-binding", "wrong-mac", "unknown-key", "not-granted", "insufficient-scope",
+                 "principal-disabled", "ticket-expired", "unauthenticated-refusal", "kdc-unreachable"):  # fmt: skip
+        assert f"code    {code}\n" in ended.stdout
+    assert "would allow it: orthros-admin policy allow reports ledger --scope post" in ended.stdout
+    _, _, table = ended.stdout.partition("\nSummary\n")
+    rows = [line.split("  ") for line in table.splitlines()[2:]]
+    assert len(rows) > 30
+    assert list(scratch.iterdir()) == []
+    assert processes_below(scratch) == []
+
+
+@pytest.mark.parametrize(("chapter", "number"), [("1. ", signal.SIGTERM), ("4. ", signal.SIGINT)])
+def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, number: signal.Signals) -> None:
+    environ = os.environ | {"TMPDIR": str(scratch)}
+    with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        for line in demo.stdout:
+            if line.startswith(chapter):
+                break
+        demo.send_signal(number)
+        _, errors = demo.communicate(timeout=30)
+    assert demo.returncode == 128 + number
+    assert errors == f"demo: interrupted by {number.name}; nothing was left behind\n"
+    assert list(scratch.iterdir()) == []
+    assert processes_below(scratch) == []
+
+
+def test_demo_killed_takes_its_processes_with_it(scratch: Path) -> None:
+    """Nobody can remove files after SIGKILL, but no process may live on."""
+    environ = os.environ | {"TMPDIR": str(scratch)}
+    with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith("3. "):
+                break
+        assert len(processes_below(scratch)) > 4
+        demo.kill()
+    eventually(lambda: not processes_below(scratch), "all processes ended")
