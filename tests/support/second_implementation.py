@@ -98,21 +98,21 @@ def key_file(content: bytes) -> Inputs:
             raise Verdict(bad) from None
         at += 2 + size
     need(at + 2 == len(body) and records, bad)
-    for record in records:
-        need(len(record) == 10, bad)
-        realm, who, uid, kvno, kind, held, named, key, not_before, ext = record
+    for items in records:
+        need(len(items) == 10, bad)
+        realm, who, uid, kvno, kind, held, named, key, not_before, ext = items
         need(name(realm) and name(who) and number(uid) and number(kvno, 2**32 - 1, 1) and number(kind, 1), bad)
         need(
             held in ((None,) if kind == 0 else ("as", "ticket", "sync")) and number(not_before) and extensions(ext), bad
         )
-        need(blob(key, 32) and named == kid(key) and record[:3] == records[0][:3], bad)
+        need(blob(key, 32) and named == kid(key) and items[:3] == records[0][:3], bad)
         kids += [kid(key)] if kind else [kid(key), *(kid(kd(key, f"role.{one}")) for one in ("as", "ticket", "sync"))]
     need(len(set(kids)) == len(kids), bad)
     first = records[0]
     return {
-        "principal": f"{first[1]}@{first[0]}", "uid": first[2], "kvnos": sorted({record[3] for record in records}),
-        "verify_only": not any(record[4] == 0 or record[5] == "as" for record in records),
-        "kids": [record[6].hex() for record in records], "file": content.hex(),
+        "principal": f"{first[1]}@{first[0]}", "uid": first[2], "kvnos": sorted({items[3] for items in records}),
+        "verify_only": not any(items[4] == 0 or items[5] == "as" for items in records),
+        "kids": [items[6].hex() for items in records], "file": content.hex(),
         "text": "ort1k_" + base64.b32encode(content).decode().rstrip("=").lower(),
     }  # fmt: skip
 
@@ -212,8 +212,8 @@ def as_rep(given: Inputs) -> Inputs:
     client, asked = given["request"]["client"], given["request"]
     plain = enc(
         unhex(asked["nonce"]), given["kdc_time"], given["kdc_id"], [1, client["realm"], asked["service"]],
-        client["name"], client["uid"], unhex(given["ticket"]), unhex(given["session_key"]), given["ttl_s"], given["flags"],
-        given["newest_kvno"], [],
+        client["name"], client["uid"], unhex(given["ticket"]), unhex(given["session_key"]), given["ttl_s"],
+        given["flags"], given["newest_kvno"], [],
     )  # fmt: skip
     box = naive.seal(kd(key, "as-rep"), "as-rep", sha256(request), plain, unhex(given["entropy"]))
     return {"reply": enc(1, 0, box).hex()}

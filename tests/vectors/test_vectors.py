@@ -15,8 +15,8 @@ FOLDER = Path(__file__).parent
 FILES = sorted(path.name for path in FOLDER.glob("*.json"))
 STAGES = [
     "size", "encoding", "header", "kid", "box", "body", "caveats", "mac", "replay", "ticket-times", "window",
-    "critical", "epoch", "bind", "discharges", "caveat", "user", "kdc-mark", "answer", "nak", "refused-by-peer", "key-file", "name",
-    "behalf",
+    "critical", "epoch", "bind", "discharges", "caveat", "user", "kdc-mark", "answer", "nak", "refused-by-peer",
+    "key-file", "name", "behalf",
 ]  # fmt: skip
 
 
