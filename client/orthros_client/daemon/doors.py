@@ -11,6 +11,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import structlog
@@ -74,26 +75,34 @@ class Visitor:
     peer: Peer
     idle_s: float
     draining: bool = field(default=False, init=False)
-    _waiting: trio.CancelScope | None = field(default=None, init=False)
+    # One scope for the whole connection, whose deadline moves: cheaper than a scope for every read and write.
+    scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _waiting: bool = field(default=False, init=False)
 
     async def receive(self) -> bytes:
-        """Bytes as they come; empty at the end of the stream, after `idle_s` of silence, and when draining."""
+        """Bytes as they come; empty at the end of the stream and when draining. Silence of `idle_s` cancels."""
         if self.draining:
             return b""
-        with trio.move_on_after(self.idle_s) as self._waiting:
-            return bytes(await self.stream.receive_some(_READ_BYTES))
-        return b""
+        self.scope.deadline = trio.current_time() + self.idle_s
+        self._waiting = True
+        try:
+            data = await self.stream.receive_some(_READ_BYTES)
+        finally:
+            self._waiting = False
+        self.scope.deadline = inf
+        return bytes(data)
 
     async def send(self, data: bytes) -> None:
-        """All of `data`. Raises trio.TooSlowError for a peer that does not read."""
-        with trio.fail_after(_WRITE_S):
-            await self.stream.send_all(data)
+        """All of `data`; a peer that does not read for 10 s is cancelled."""
+        self.scope.deadline = trio.current_time() + _WRITE_S
+        await self.stream.send_all(data)
+        self.scope.deadline = inf
 
     def drain(self) -> None:
         """Lets the request in progress finish, and no other begin."""
         self.draining = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._waiting:
+            self.scope.cancel()
 
 
 @define(eq=False)
@@ -133,8 +142,9 @@ class Door:
                 return
             self._visitors.add(visitor)
             try:
-                await self.converse(visitor)
-            except (trio.BrokenResourceError, trio.TooSlowError) as error:
+                with visitor.scope:
+                    await self.converse(visitor)
+            except trio.BrokenResourceError as error:
                 log.info("local connection broke", peer=str(visitor.peer), error=type(error).__name__)
             finally:
                 self._visitors.discard(visitor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Final
 
 import h11
@@ -83,7 +84,7 @@ async def _next_request(connection: h11.Connection, visitor: Visitor) -> h11.Req
             status = error.error_status_hint if error.error_status_hint in (400, 413, 431, 501, 505) else 400
             raise _Rejected(answer_failure(Failure.refused("bad-local-request", "not HTTP/1.1"), status)) from None
         if event is h11.NEED_DATA:
-            with trio.CancelScope(deadline=deadline or float("inf")) as timer:
+            with trio.CancelScope(deadline=deadline or inf) as timer:
                 data = await visitor.receive()
             if timer.cancelled_caught:
                 raise _Rejected(answer_failure(Failure.unavailable("timeout", "the request did not arrive"), 408))

@@ -74,11 +74,12 @@ class BlockingLocal:
             talk = exchange(request)
             outgoing = next(talk)
             while True:
+                # Set once for both: a request is smaller than the socket's buffer, so only receiving waits.
                 connection.settimeout(_left(deadline))
                 if outgoing:
                     connection.sendall(outgoing)
                 try:
-                    outgoing = talk.send(_receive(connection, deadline))
+                    outgoing = talk.send(connection.recv(_READ_BYTES))
                 except StopIteration as done:
                     reply: Reply = done.value
                     kept = True
@@ -108,8 +109,3 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
-
-
-def _receive(connection: socket.socket, deadline: float) -> bytes:
-    connection.settimeout(_left(deadline))
-    return connection.recv(_READ_BYTES)

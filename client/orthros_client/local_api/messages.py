@@ -6,6 +6,7 @@ Shapes only. Knows no socket and no daemon; the daemon and both fronts of the li
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -203,6 +204,7 @@ def encode_request(request: Request | WantRequest) -> bytes:
     return _REQUEST.encode(VERSION, int(request.op), body)
 
 
+@lru_cache(maxsize=1024)  # a process asks the same few questions over and over
 def decode_request(message: bytes) -> Request | WantRequest:
     """Raises Malformed."""
     _version, number, body = _REQUEST.decode(message)
