@@ -7,7 +7,7 @@ and the request is burnt right after it. Knows no clock, no cache policy and no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from attrs import field, frozen
 
@@ -120,6 +120,7 @@ class Presented:
     """An opened ticket with its caveats parsed and K_pop derived: what a verifier may keep in an LRU."""
 
     ticket: Ticket
+    client_name: str
     caveats: tuple[Caveat, ...]
     unsupported: str | None = None  # a caveat that cannot be evaluated here: refused, but only after the MAC
     pop_key: bytes = field(repr=False)
@@ -167,10 +168,8 @@ class TargetRefusal(Refused):
         self.epoch = epoch
 
 
-class EpochlessRule(Protocol):
-    """Decides whether a request without epoch may pass; the named opt-outs of the verifier."""
-
-    def __call__(self, request: ApRequest, now: Timestamp) -> bool: ...
+EpochlessRule = Callable[[ApRequest, Timestamp], bool]
+"""Decides whether a request without epoch may pass: the named opt-outs of the verifier."""
 
 
 def build_ap_request(
@@ -252,6 +251,7 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
             unsupported = unsupported or refusal.detail
     return Presented(
         ticket=content,
+        client_name=str(content.client),
         caveats=tuple(parsed),
         unsupported=unsupported,
         pop_key=pop_key_of(tail_after(tail_of(content.session_key, ticket), offline)),
@@ -308,7 +308,7 @@ def _judge(
     # A timestamp behind the ticket's end can never become acceptable, so it needs no place in the set.
     if request.ts > ticket.exp * 1000:
         raise Refused("ticket-expired", "the authenticator is dated after the ticket's end")
-    _burn(request, ticket, replay, now)
+    _burn(request, presented, replay, now)
     check_ticket_times(ticket, now, max_life_s=max_life_s)
     check_window(request.ts, now)
     check_flags(request.flags, _KNOWN_FLAGS)
@@ -340,9 +340,9 @@ def _judge(
     )
 
 
-def _burn(request: ApRequest, ticket: Ticket, replay: ReplayCache, now: Timestamp) -> None:
+def _burn(request: ApRequest, presented: Presented, replay: ReplayCache, now: Timestamp) -> None:
     # Only a verified MAC may be remembered; from here on this request is spent, whatever the verdict.
-    admission = replay.admit(request.mac[:16], request.ts, now, str(ticket.client))
+    admission = replay.admit(request.mac[:16], request.ts, now, presented.client_name)
     if admission is Admission.SEEN:
         raise Refused("replayed")
     if admission is Admission.FULL:

@@ -16,7 +16,14 @@ import msgpack
 from attrs import frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed
-from orthros_protocol.limits import MAX_ARRAY_ITEMS, MAX_DEPTH, MAX_EXTENSION_BYTES, MAX_EXTENSIONS, MAX_INT
+from orthros_protocol.limits import (
+    MAX_ARRAY_ITEMS,
+    MAX_DEPTH,
+    MAX_EXTENSION_BYTES,
+    MAX_EXTENSIONS,
+    MAX_INT,
+    MAX_NAME_CHARS,
+)
 
 __all__ = [
     "Field", "Schema", "array", "binary", "const", "decode", "encode", "extensions", "integer",
@@ -50,6 +57,7 @@ class Field:
     high: int = MAX_INT
     check: Callable[[Any], None] | None = None
     optional: bool = False
+    is_nested: bool = False
 
 
 def integer(high: int = MAX_INT, low: int = 0) -> Field:
@@ -91,22 +99,28 @@ def array(item: Field, high: int, low: int = 0) -> Field:
         for value in values:
             one.check([value])
 
-    return Field(frozenset({list}), low, high, check)
+    # A nested array checks its own type and length, so nothing needs to be wrapped around it.
+    def check_nested(values: list[Any]) -> None:
+        for value in values:
+            item.check(value)  # type: ignore[misc]  # nested() always sets it
+
+    return Field(frozenset({list}), low, high, check_nested if item.is_nested else check)
 
 
 def nested(*fields: Field) -> Field:
     """An array of exactly these fields."""
     schema = Schema("nested", *fields)
-    return Field(frozenset({list}), len(fields), len(fields), schema.check)
+    return Field(frozenset({list}), len(fields), len(fields), schema.check, is_nested=True)
 
 
 def text_set(accepts: Callable[[str], bool], high: int) -> Field:
     """A set of str: strictly increasing in the byte order of their encodings, so the length comes first."""
-    strings = array(text(accepts), high)
 
-    def check(values: list[str]) -> None:
-        if strings.check is not None:
-            strings.check(values)
+    def check(values: list[Any]) -> None:
+        for value in values:
+            # The length comes first: predicates remember what they were asked, and strangers do the asking.
+            if type(value) is not str or len(value) > MAX_NAME_CHARS or not accepts(value):
+                raise Malformed("a str does not match its pattern")
         for before, after in pairwise(values):
             if (len(before), before) >= (len(after), after):
                 raise Malformed("a set is not in strictly increasing order")
@@ -119,8 +133,6 @@ def extensions() -> Field:
     entries = array(nested(integer(0xFFFF), binary(0, MAX_EXTENSION_BYTES)), MAX_EXTENSIONS)
 
     def check(values: list[Any]) -> None:
-        if not values:
-            return
         if entries.check is not None:
             entries.check(values)
         if any(before[0] >= after[0] for before, after in pairwise(values)):

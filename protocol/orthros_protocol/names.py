@@ -30,11 +30,14 @@ KDC_SERVICES: tuple[str, ...] = (KDC_TGT, KDC_KEYS, KDC_ADMIN)
 """The only services that the initial exchange issues tickets for; nobody else may carry the prefix."""
 
 
+# Messages repeat few names and scopes.
+@lru_cache(maxsize=8192)
 def is_name(text: str) -> bool:
     """Whether `text` is a canonical realm or principal name."""
     return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=8192)
 def is_scope(text: str) -> bool:
     """Whether `text` is a canonical scope."""
     return _SCOPE.fullmatch(text) is not None

@@ -42,9 +42,7 @@ class ReplaySet:
     evicts: `capacity` entries in all and `per_client` for one client.
     """
 
-    def __init__(
-        self, *, capacity: int = 1_000_000, per_client: int = 250_000, past_ms: int = WINDOW_PAST_MS
-    ) -> None:
+    def __init__(self, *, capacity: int = 1_000_000, per_client: int = 250_000, past_ms: int = WINDOW_PAST_MS) -> None:
         self._past_ms = past_ms
         self._capacity = capacity
         self._per_client = per_client

@@ -24,6 +24,7 @@ __all__ = ["AuditLog"]
 
 _CAPACITY: Final = 16_384
 _BATCH: Final = 1024
+_GATHER_S: Final = 0.005
 _ANCHOR_EVERY_S: Final = 1.0
 
 
@@ -86,6 +87,8 @@ class AuditLog:
                     return
                 # Shielded: an event that has left the queue is written, whatever happens to this task.
                 with trio.CancelScope(shield=True):
+                    # One write and one sync serve everything that is decided within a moment.
+                    await trio.sleep(_GATHER_S)
                     await self._write([first, *self._waiting(_BATCH - 1)], chain)
             if chain.head.seq > self._anchored and trio.current_time() >= next_anchor:
                 with suppress(Unavailable):  # a database that is busy gets its anchor a second later
