@@ -58,8 +58,8 @@ def test_token_by_hand(hand: Estate) -> None:
 
 def test_doctor_by_hand(hand: Estate) -> None:
     healthy = hand.orthros(f"doctor --keytab {hand.key_file('shop.key')} --target orders").require()
-    lines = [line.split() for line in healthy.out.splitlines()]
-    assert {name for name, *_ in lines} >= {"socket", "daemon", "kdc", "clock"}
+    lines = [re.split(r"  +", line) for line in healthy.out.splitlines()]
+    assert {name for name, *_ in lines} >= {"socket", "daemon", "kdc", "clock", "key file"}
     assert {verdict for _, verdict, *_ in lines} == {"ok"}
 
 

@@ -6,15 +6,18 @@ Nothing here waits for a fixed time: for a line, a file or the end of a process,
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
+import select
 import shlex
 import shutil
-import sys
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from attrs import define, field
 
@@ -22,7 +25,7 @@ from orthros_client import Client
 from orthros_tools.admin.__main__ import main as orthros_admin
 from orthros_tools.demo.stage import Outcome, Process, Stage
 
-__all__ = ["REALM", "Estate", "Founded", "eventually", "file_hashes", "found_realm", "open_estate"]
+__all__ = ["REALM", "Dialogue", "Estate", "Founded", "eventually", "file_hashes", "found_realm", "open_estate"]
 
 REALM: Final = "corp.test"
 _DEADLINE_S: Final = 15.0
@@ -63,6 +66,7 @@ class Estate:
     kdc: Process | None = None
     kdc_addresses: tuple[str, ...] = ()
     daemons: dict[str, Process] = field(factory=dict)
+    _clients: dict[str, Client] = field(factory=dict, init=False)
 
     @property
     def folder(self) -> Path:
@@ -109,11 +113,55 @@ class Estate:
         return self.daemons[client]
 
     def client(self, host: str = "shop") -> Client:
-        return Client(self.folder / f"{host}.sock", 10.0)
+        """The one client of a host, closed with the estate."""
+        if host not in self._clients:
+            self._clients[host] = Client(self.folder / f"{host}.sock", 10.0)
+        return self._clients[host]
 
-    def start_python(self, name: str, *words: str | Path, before: tuple[str, ...] = ()) -> Process:
-        """A program of the tests: a file that sees nothing of the tests' own path."""
-        return self.stage.start(name, *before, sys.executable, "-P", *map(str, words))
+    def close(self) -> None:
+        """Closes the clients; the stage ends the programs."""
+        for client in self._clients.values():
+            client.close()
+
+
+class Dialogue:
+    """A program that answers each line on its standard input with a line: JSON objects, both ways."""
+
+    def __init__(self, *words: str | Path) -> None:
+        self._popen = subprocess.Popen(
+            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def ask(self, question: dict[str, Any], within_s: float = _DEADLINE_S) -> dict[str, Any]:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(json.dumps(question).encode() + b"\n")
+        self._popen.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._next_line(within_s))
+        return answer
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is flushed or closed."""
+        self._popen.kill()
+        self._popen.communicate()
+
+    def _next_line(self, within_s: float) -> bytes:
+        assert self._popen.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self._popen.stdout], [], [], within_s)
+            piece = os.read(self._popen.stdout.fileno(), 65536) if ready else b""
+            if not piece:
+                self._popen.kill()
+                _, errors = self._popen.communicate()
+                raise AssertionError(f"no answer within {within_s:g} s: {errors.decode()}")
+            line += piece
+        return line
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
 def found_realm(folder: Path) -> Founded:
@@ -137,7 +185,8 @@ def open_estate(founded: Founded) -> Iterator[Estate]:
         shutil.copytree(founded.folder, stage.folder, dirs_exist_ok=True)
         config = stage.folder / "kdc" / "kdc.toml"
         config.write_text(config.read_text("utf-8").replace(str(founded.folder), str(stage.folder)), encoding="utf-8")
-        yield Estate(stage)
+        with closing(Estate(stage)) as estate:
+            yield estate
 
 
 def eventually(holds: Callable[[], Any], what: str, within_s: float = _DEADLINE_S) -> Any:

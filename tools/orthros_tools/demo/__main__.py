@@ -85,6 +85,7 @@ def _play(story: Story, realm: Realm) -> None:
         outage.check_the_audit_log(story, realm)
     finally:
         line.close()
+        realm.close()
 
 
 def _report(story: Story, stage: Stage, error: Exception) -> None:

@@ -39,7 +39,8 @@ def lose_the_kdc(story: Story, realm: Realm, line: Line) -> None:
         realm.await_daemon("shop")
         step.saw("ready", "ready; its tickets come from a file that is sealed under the key of the host")
     with story.step("a ticket from the sealed file", "accepted", "a new process of shop -> orders") as step:
-        ticket = realm.fresh_client("shop").credentials("orders")
+        with realm.fresh_client("shop") as fresh:
+            ticket = fresh.credentials("orders")
         answer = call_orders(line, ticket, "orders/get", 1138)
         step.saw("accepted", f"accepted as {answer.body['for']}", took_ms=answer.took_ms)
     with story.step("a new ticket", "kdc-unreachable", "shop asks for a ticket that the daemon does not hold") as step:

@@ -148,8 +148,13 @@ class Realm:
             self._clients[name] = self.fresh_client(name)
         return self._clients[name]
 
+    def close(self) -> None:
+        """Hangs up on the daemons; the stage ends them."""
+        for client in self._clients.values():
+            client.close()
+
     def fresh_client(self, name: str) -> Client:
-        """The client of another process there, which has nothing in memory yet."""
+        """The client of another process there, which has nothing in memory yet. The caller closes it."""
         return Client(self.folder / f"{name}.sock", _CLIENT_TIMEOUT_S)
 
     def orders_log(self, count: int) -> dict[str, str]:
