@@ -32,11 +32,18 @@ class AuditLog:
     """One writer's log, `<directory>/<writer>.jsonl`. Nothing is written before `serve` runs."""
 
     def __init__(
-        self, directory: str | os.PathLike[str], writer: str, store: Store, *, capacity: int = _CAPACITY
+        self,
+        directory: str | os.PathLike[str],
+        writer: str,
+        store: Store,
+        *,
+        capacity: int = _CAPACITY,
+        gather_s: float = _GATHER_S,
     ) -> None:
         self.writer = writer
         self._directory = Path(directory)
         self._store = store
+        self._gather_s = gather_s
         self._queue, self._taken = trio.open_memory_channel[Event](capacity)
         self._anchored = 0
 
@@ -88,7 +95,7 @@ class AuditLog:
                 # Shielded: an event that has left the queue is written, whatever happens to this task.
                 with trio.CancelScope(shield=True):
                     # One write and one sync serve everything that is decided within a moment.
-                    await trio.sleep(_GATHER_S)
+                    await trio.sleep(self._gather_s)
                     await self._write([first, *self._waiting(_BATCH - 1)], chain)
             if chain.head.seq > self._anchored and trio.current_time() >= next_anchor:
                 with suppress(Unavailable):  # a database that is busy gets its anchor a second later

@@ -144,7 +144,7 @@ async def until_written(directory, count):
 async def test_anchors_follow_once_a_second_and_not_every_line(directory, mock_clock) -> None:
     """K16: the database is not written for every ticket, nor is the tail left open for long."""
     store = AnchoredStore()
-    log = AuditLog(directory, WRITER, store)
+    log = AuditLog(directory, WRITER, store, gather_s=0)
     async with serving(log):
         for second in range(3):
             for number in range(5):
@@ -164,7 +164,7 @@ async def test_a_busy_database_gets_its_anchor_later(directory, mock_clock) -> N
     """K16: a backup that holds the database does not stop the KDC."""
     store = AnchoredStore()
     store.busy = 1
-    log = AuditLog(directory, WRITER, store)
+    log = AuditLog(directory, WRITER, store, gather_s=0)
     async with serving(log):
         log.record(event())
         await until_written(directory, 1)
