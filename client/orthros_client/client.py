@@ -14,7 +14,10 @@ from orthros_client.conversation import Conversation, Flow, Token, socket_path
 from orthros_client.credentials import Credentials
 from orthros_client.errors import OrthrosError
 from orthros_client.local_api.blocking import BlockingLocal
-from orthros_client.local_api.messages import Entry, Status
+from orthros_client.local_api.values import (
+    Entry,
+    Status,
+)
 
 __all__ = ["Client", "Token"]
 

@@ -17,7 +17,7 @@ from attrs import field, frozen
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
 from orthros_client.errors import Failure, Unavailable
-from orthros_client.local_api.messages import (
+from orthros_client.local_api.values import (
     Entry,
     Grant,
     Listing,

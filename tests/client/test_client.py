@@ -13,7 +13,12 @@ from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
 from orthros_client.conversation import Conversation, socket_path
-from orthros_client.local_api.messages import Grant, Op, Request, WantRequest
+from orthros_client.local_api.values import (
+    Grant,
+    Op,
+    Request,
+    WantRequest,
+)
 from orthros_protocol import Principal, Timestamp
 from tests.client.house import House, open_house
 

@@ -9,6 +9,14 @@ from hypothesis import strategies as st
 
 from orthros_client.errors import FAMILIES, Failure
 from orthros_client.local_api.messages import (
+    decode_reply,
+    decode_request,
+    encode_failure,
+    encode_reply,
+    encode_request,
+)
+from orthros_client.local_api.session import MAX_REQUEST_BYTES, ServerSession, exchange
+from orthros_client.local_api.values import (
     Entry,
     Grant,
     KdcLine,
@@ -19,13 +27,7 @@ from orthros_client.local_api.messages import (
     Request,
     Status,
     WantRequest,
-    decode_reply,
-    decode_request,
-    encode_failure,
-    encode_reply,
-    encode_request,
 )
-from orthros_client.local_api.session import MAX_REQUEST_BYTES, ServerSession, exchange
 from orthros_protocol import REASONS, Malformed, Note, PeerMisbehaved, Principal, Reason, frame, reason_for
 
 ORDERS = Principal("test.realm", "orders")

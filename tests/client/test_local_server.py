@@ -10,7 +10,16 @@ import trio
 from orthros_client import Client, TicketRefused, Unavailable
 from orthros_client.daemon.doors import open_unix_listener
 from orthros_client.daemon.peers import AllowList, AllowRule, Peer
-from orthros_client.local_api.messages import Op, Pong, Request, WantRequest, decode_reply, encode_request
+from orthros_client.local_api.messages import (
+    decode_reply,
+    encode_request,
+)
+from orthros_client.local_api.values import (
+    Op,
+    Pong,
+    Request,
+    WantRequest,
+)
 from orthros_protocol import FrameReader, Misconfigured, Principal, frame
 from tests.client.house import NOBODY, as_user, open_house
 

@@ -12,7 +12,10 @@ from typing import Any
 
 from orthros_client.cli.output import OK, life, show
 from orthros_client.client import Client
-from orthros_client.local_api.messages import Entry, Status
+from orthros_client.local_api.values import (
+    Entry,
+    Status,
+)
 from orthros_protocol import DELEGABLE, WANT_JWT
 
 __all__ = ["client_of", "list_entries", "status", "ticket", "token", "version"]

@@ -16,7 +16,7 @@ from orthros_client.cli.output import OK, exit_code_of, life, show
 from orthros_client.client import Client
 from orthros_client.conversation import socket_path
 from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
-from orthros_client.local_api.messages import Status
+from orthros_client.local_api.values import Status
 from orthros_protocol import Keytab, reason_for
 
 __all__ = ["doctor"]

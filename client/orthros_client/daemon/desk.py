@@ -15,8 +15,8 @@ from orthros_client.clocks import Clock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.peers import AllowList, Peer
 from orthros_client.errors import Failure, OrthrosError
-from orthros_client.local_api.messages import (
-    LIST_PAGE,
+from orthros_client.local_api.messages import LIST_PAGE
+from orthros_client.local_api.values import (
     Entry,
     Grant,
     KdcLine,

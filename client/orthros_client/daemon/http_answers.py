@@ -12,7 +12,14 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 
 from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable
-from orthros_client.local_api.messages import Grant, Op, Reply, Request, Status, WantRequest
+from orthros_client.local_api.values import (
+    Grant,
+    Op,
+    Reply,
+    Request,
+    Status,
+    WantRequest,
+)
 from orthros_protocol import check_name, check_scopes, describe_note, pop_key_of
 from orthros_protocol.limits import MAX_U32
 

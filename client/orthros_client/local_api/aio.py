@@ -12,8 +12,12 @@ import anyio
 import anyio.abc
 
 from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.local_api.messages import Reply, Request, WantRequest
 from orthros_client.local_api.session import exchange
+from orthros_client.local_api.values import (
+    Reply,
+    Request,
+    WantRequest,
+)
 
 __all__ = ["AsyncLocal"]
 

@@ -10,15 +10,17 @@ from typing import Final
 
 from orthros_client.errors import Failure, Malformed, PeerMisbehaved
 from orthros_client.local_api.messages import (
-    Op,
-    Reply,
-    Request,
-    WantRequest,
     decode_reply,
     decode_request,
     encode_failure,
     encode_reply,
     encode_request,
+)
+from orthros_client.local_api.values import (
+    Op,
+    Reply,
+    Request,
+    WantRequest,
 )
 from orthros_protocol import FrameReader, frame, reason_for
 
