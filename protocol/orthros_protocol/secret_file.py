@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orthros_protocol.errors import Misconfigured
+from orthros_protocol.redaction import redact_text
 
 __all__ = ["read_secret_file", "write_secret_file"]
 
@@ -31,7 +32,8 @@ def read_secret_file(path: str | os.PathLike[str], *, most_bytes: int = _MOST_BY
     except OSError as error:
         if Path(path).is_symlink():
             raise Misconfigured("key-file-unsafe", f"{path} is a symbolic link") from None
-        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
+        # Nobody finds a key under this name, but somebody may have put one in the place of its path.
+        raise Misconfigured("file-unreadable", f"{redact_text(str(path))}: {error.strerror}") from None
     except ValueError:
         raise Misconfigured("file-unreadable", "a path cannot contain a null byte") from None
     # A raw file: opening a directory for buffered reading would fail before it could be judged.

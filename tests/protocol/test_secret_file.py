@@ -145,3 +145,12 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     assert sorted(outcomes) == ["file-exists"] * 7 + ["written"]
     assert len(set(read_secret_file(tmp_path / "secret"))) == 1
     assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_a_key_in_the_place_of_its_path_is_not_repeated() -> None:
+    pasted = "ort1k_" + "a2" * 80
+    with pytest.raises(Misconfigured) as caught:
+        read_secret_file(pasted)
+    assert caught.value.code == "file-unreadable"
+    assert pasted not in str(caught.value)
+    assert "<key redacted>" in caught.value.detail
