@@ -100,7 +100,8 @@ class Process:
                 if (found := re.search(pattern, line)) is not None:
                     return found
             if ended:
-                raise StageError(f"{self.name} ended with {self.popen.returncode} before saying {pattern!r}")
+                said = self.errors().strip() or "nothing in its log"
+                raise StageError(f"{self.name} ended with {self.popen.returncode} before saying {pattern!r}: {said}")
             if time.monotonic() > deadline:
                 raise StageError(f"{self.name} did not say {pattern!r} within {within_s:g} s")
             self.ends(_POLL_S)
