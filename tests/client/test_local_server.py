@@ -10,11 +10,14 @@ import trio
 from orthros_client import Client, TicketRefused, Unavailable
 from orthros_client.daemon.doors import open_unix_listener
 from orthros_client.daemon.peers import AllowList, AllowRule, Peer
+from orthros_client.errors import Failure
 from orthros_client.local_api.messages import (
     decode_reply,
     encode_request,
 )
 from orthros_client.local_api.values import (
+    Grant,
+    Listing,
     Op,
     Pong,
     Request,
@@ -72,7 +75,8 @@ async def test_another_user_is_refused_everything() -> None:
                 (Op.STATUS, Request(op=Op.STATUS)),
             ):
                 reply = await ask(stream, op, encode_request(request))
-                assert getattr(reply, "reason").name == "peer-not-allowed"  # noqa: B009  # the union has no reason
+                assert isinstance(reply, Failure)
+                assert reply.reason.name == "peer-not-allowed"
         assert len(house.world.agent.cache) == 0
 
 
@@ -89,9 +93,12 @@ async def test_a_rule_opens_its_targets_only() -> None:
             refused = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="billing")))
             listing = await ask(stream, Op.LIST, encode_request(Request(op=Op.LIST)))
             assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
-        assert getattr(granted, "target") == ORDERS  # noqa: B009
-        assert getattr(refused, "reason").name == "peer-not-allowed"  # noqa: B009
-        assert [entry.target for entry in getattr(listing, "entries")] == [ORDERS]  # noqa: B009
+        assert isinstance(granted, Grant)
+        assert granted.target == ORDERS
+        assert isinstance(refused, Failure)
+        assert refused.reason.name == "peer-not-allowed"
+        assert isinstance(listing, Listing)
+        assert [entry.target for entry in listing.entries] == [ORDERS]
 
 
 def test_rules_by_group_cover_supplementary_groups() -> None:
