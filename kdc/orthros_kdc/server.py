@@ -10,6 +10,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -45,7 +46,9 @@ class _Connection:
     opened_at: float
     authenticated: bool = False
     begun_at: float | None = None
-    reading: trio.CancelScope = field(factory=trio.CancelScope)
+    is_waiting: bool = False
+    # One scope whose deadline moves: entering a scope per read and write would cost more than the reading.
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
 
 
 class Server:
@@ -79,7 +82,8 @@ class Server:
         self._draining = True
         self._accepting.cancel()
         for connection in self._connections:
-            connection.reading.cancel()
+            if connection.is_waiting:
+                connection.scope.cancel()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
@@ -93,10 +97,11 @@ class Server:
             self._connections.add(connection)
             self._strangers += 1
             try:
-                await self._converse(stream, connection)
+                with connection.scope:
+                    await self._converse(stream, connection)
             except PeerMisbehaved as error:
                 _log.info("connection dropped", source=connection.source, code=error.code, detail=error.detail)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 _log.debug("connection lost", source=connection.source)
             except Exception:  # noqa: BLE001  # logged with its traceback
                 # One connection's trouble must not end the others'.
@@ -108,9 +113,11 @@ class Server:
     async def _converse(self, stream: trio.abc.Stream, connection: _Connection) -> None:
         reader = FrameReader(self.limits.max_frame)
         while not self._draining:
-            data = await self._receive(stream, connection)
-            if data is None:
-                return
+            connection.scope.deadline = self._reading_deadline(connection)
+            connection.is_waiting = True
+            data = bytes(await stream.receive_some(_CHUNK_BYTES))
+            connection.is_waiting = False
+            connection.scope.deadline = inf
             if not data:
                 reader.end()
                 return
@@ -127,21 +134,16 @@ class Server:
             elif answers or connection.begun_at is None:
                 connection.begun_at = trio.current_time()
             if answers:
-                with trio.fail_after(self.limits.read_deadline_s):
-                    await stream.send_all(b"".join(answers))
+                connection.scope.deadline = trio.current_time() + self.limits.read_deadline_s
+                await stream.send_all(b"".join(answers))
 
-    async def _receive(self, stream: trio.abc.Stream, connection: _Connection) -> bytes | None:
-        """The next bytes, empty at the end of the stream, None at a deadline or when draining."""
-        limits = self.limits
-        # A message must arrive whole within its deadline, however many small pieces it comes in.
-        deadline = trio.current_time() + limits.idle_deadline_s
+    def _reading_deadline(self, connection: _Connection) -> float:
+        """A message must arrive whole within its deadline, however many small pieces it comes in."""
         if not connection.authenticated:
-            deadline = connection.opened_at + limits.read_deadline_s
-        elif connection.begun_at is not None:
-            deadline = connection.begun_at + limits.read_deadline_s
-        with trio.CancelScope(deadline=deadline) as connection.reading:
-            return bytes(await stream.receive_some(_CHUNK_BYTES))
-        return None
+            return connection.opened_at + self.limits.read_deadline_s
+        if connection.begun_at is not None:
+            return connection.begun_at + self.limits.read_deadline_s
+        return trio.current_time() + self.limits.idle_deadline_s
 
 
 def _source_of(stream: trio.abc.Stream) -> str:
