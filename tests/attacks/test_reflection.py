@@ -11,33 +11,14 @@ from orthros_protocol import (
     PeerMisbehaved,
     Refused,
     build_ap_reply,
-    build_as_request,
-    build_tgs_request,
     open_ap_reply,
     open_as_reply,
     open_tgs_reply,
     parse_ap_request,
-    pop_key_of,
-    tail_of,
 )
-from orthros_protocol.as_exchange import PendingAs
-from orthros_protocol.tgs_exchange import PendingTgs
-from tests.support.exchange_pair import ExchangePair
+from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 from tests.support.naive import dec, enc, kd, mac, seal, sha256
 from tests.support.specimens import collect_specimens
-
-
-def ask_as(pair: ExchangePair, client: str = "billing") -> PendingAs:
-    return build_as_request(
-        pair.realm.keytab(client).as_key(),
-        service="kdc/tgt", ttl_s=0, instance=b"i" * 16, now=pair.now, nonce=pair.realm.entropy(16),
-    )  # fmt: skip
-
-
-def ask_tgs(pair: ExchangePair) -> PendingTgs:
-    login = pair.login()
-    key = pop_key_of(tail_of(login.session_key, login.ticket))
-    return build_tgs_request(login.ticket, key, [pair.want()], now=pair.now, nonce=pair.realm.entropy(16))
 
 
 def test_an_answer_reflected_as_a_request() -> None:

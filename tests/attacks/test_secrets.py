@@ -7,8 +7,7 @@ import pytest
 
 import orthros_protocol
 from orthros_protocol import OrthrosError, PeerMisbehaved, Refused, ScopesCaveat, parse_ap_request, parse_tgs_request
-from tests.attacks.test_reflection import ask_as, ask_tgs
-from tests.support.exchange_pair import ExchangePair
+from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 
 
 def secrets_of(pair: ExchangePair, *more: bytes) -> list[bytes]:

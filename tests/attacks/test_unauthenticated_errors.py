@@ -3,8 +3,7 @@
 import pytest
 
 from orthros_protocol import PeerMisbehaved, build_as_request, build_nak, open_as_reply, open_tgs_reply
-from tests.attacks.test_reflection import ask_as, ask_tgs
-from tests.support.exchange_pair import ExchangePair
+from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 from tests.support.naive import dec, enc
 
 LEARNABLE = ("kdc_time", "target_time", "epoch", "retry_s")

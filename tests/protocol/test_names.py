@@ -4,9 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Misconfigured, Principal, cached_principal, check_name, check_scopes, is_name, is_scope
-from orthros_protocol.canonical import encode
+from orthros_protocol import (
+    Malformed,
+    Misconfigured,
+    Principal,
+    cached_principal,
+    check_name,
+    check_scopes,
+    is_name,
+    is_scope,
+)
+from orthros_protocol.canonical import Schema, encode, text, text_set
 from orthros_protocol.names import KDC_SERVICES, scope_order
+from tests.support.naive import enc
 
 NOT_NAMES = [
     "", "A", "Billing", "a b", "a\n", "\na", "a\0", ".a", "a.", "a..b", "a//b", "/a", "a/", "-a", "a-", "_a", "a_",
@@ -51,9 +61,9 @@ def test_only_str_is_a_name(text: object) -> None:
 def test_text_form_comes_back() -> None:
     billing = Principal("test.realm", "team/billing")
     assert Principal.parse(str(billing)) == billing == cached_principal("test.realm", "team/billing")
-    for text in ("billing", "@", "a@", "@r", "a@r@s"):
+    for line in ("billing", "@", "a@", "@r", "a@r@s"):
         with pytest.raises(Misconfigured, match="name-invalid"):
-            Principal.parse(text)
+            Principal.parse(line)
 
 
 def test_names_that_look_alike_are_different_principals() -> None:
@@ -88,3 +98,14 @@ def test_one_string_or_too_many_are_not_a_list_of_scopes(scopes: object) -> None
 @given(st.lists(st.from_regex(r"[a-z0-9][a-z0-9._:/-]{0,63}", fullmatch=True), max_size=8))
 def test_the_order_of_scopes_is_the_order_of_their_encodings(scopes: list[str]) -> None:
     assert sorted(scopes, key=scope_order) == sorted(scopes, key=encode)
+
+
+def test_what_strangers_send_is_not_remembered_at_length() -> None:
+    """Predicates may remember their answers; a frame of 64 KiB must not become a memory of 64 KiB."""
+    schema = Schema("scopes", text_set(is_scope, 32), text(is_name))
+    remembered = getattr(is_scope, "cache_info", None)
+    before = remembered().currsize if remembered else 0
+    for scopes, name in (["a" * 129], "a"), ([], "a" * 129):
+        with pytest.raises(Malformed):
+            schema.decode(enc(scopes, name))
+    assert before == (remembered().currsize if remembered else 0)

@@ -38,8 +38,10 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
+from orthros_protocol.as_exchange import PendingAs
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.tgs_exchange import PendingTgs
 from tests.support.naive import Sealer
 
 ENDPOINT = "payroll/run"
@@ -173,6 +175,21 @@ class ExchangePair:
     def tgt_sealer(self) -> Sealer:
         key = self.realm.tgt_key
         return Sealer(key.material, TGT, key.principal.realm, key.principal.name, key.uid, key.kvno)
+
+
+def ask_as(pair: ExchangePair, client: str = "billing") -> PendingAs:
+    """An AS-REQ for a TGT that nobody has answered yet."""
+    return build_as_request(
+        pair.realm.keytab(client).as_key(),
+        service="kdc/tgt", ttl_s=0, instance=b"i" * 16, now=pair.now, nonce=pair.realm.entropy(16),
+    )  # fmt: skip
+
+
+def ask_tgs(pair: ExchangePair) -> PendingTgs:
+    """A TGS-REQ for one ticket that nobody has answered yet."""
+    login = pair.login()
+    key = pop_key_of(tail_of(login.session_key, login.ticket))
+    return build_tgs_request(login.ticket, key, [pair.want()], now=pair.now, nonce=pair.realm.entropy(16))
 
 
 def refusal_code(error: BaseException) -> str:
