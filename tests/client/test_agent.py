@@ -241,3 +241,17 @@ async def test_a_short_ticket_is_served_and_fetched_again(autojump_clock: trio.t
         assert first.ttl_s == 2
         await elapse(3)
         assert (await world.agent.obtain(key, timeout_s=10)).credential != first.credential
+
+
+async def test_many_long_scopes_fit_the_frames(autojump_clock: trio.testing.MockClock) -> None:
+    """K3: a local caller cannot make a batch too large to be sent, nor its reply."""
+    async with open_world() as world:
+        scopes = [f"{number:02}" + "s" * 62 for number in range(32)]
+        for number in range(32):
+            world.realm.add(f"shard-{number}")
+            world.realm.allow("web", f"shard-{number}", *scopes)
+        async with trio.open_nursery() as nursery:
+            for number in range(32):
+                nursery.start_soon(world.outcome, world.key(f"shard-{number}", *scopes))
+        assert len(world.agent.cache) == 32
+        assert world.realm.handled == 1 + 4

@@ -6,7 +6,7 @@ wanted at the same moment travels in one batch, and every failure backs off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import Final
 
@@ -16,17 +16,19 @@ from attrs import define, evolve, field
 
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, fraction
-from orthros_client.errors import Failure, OrthrosError, PeerMisbehaved, Refused, Unavailable
+from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
 from orthros_client.kdc_session import KdcSession, Obtained
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import CacheKey, Held, TicketCache, plan_renewal
-from orthros_protocol import Granted, Misconfigured, NotGranted
+from orthros_protocol import Granted, NotGranted
 
 __all__ = ["Agent"]
 
 log = structlog.get_logger()
 
 MAX_BATCH: Final = 32
+# Scopes travel in the request, in the ticket and in the result: this much leaves every message below 64 KiB.
+_MOST_SCOPE_BYTES: Final = 16 * 1024
 # Long enough for callers that start together to share a batch, short beside any round trip.
 _LINGER_S: Final = 0.002
 _RENEWAL_LEASE_S: Final = 30.0
@@ -137,13 +139,13 @@ class Agent:
                 await trio.sleep(max(_LINGER_S, self.backoff.wait_s(self.clock.elapsed_s())))
                 self._wake = trio.Event()
                 wanted, self._queue = self._queue, []
-                for at in range(0, len(wanted), MAX_BATCH):
-                    nursery.start_soon(self._fetch, wanted[at : at + MAX_BATCH])
+                for batch in _batches(wanted):
+                    nursery.start_soon(self._fetch, batch)
 
     async def _fetch(self, flights: Sequence[_Flight]) -> None:
         try:
             obtained = await self.session.obtain([flight.key.want() for flight in flights])
-        except (Refused, Unavailable, PeerMisbehaved, Misconfigured) as error:
+        except OrthrosError as error:
             retry_at = self._exchange_failed(error)
             for flight in flights:
                 self._settle(flight, Failure.of(error), retry_at)
@@ -204,7 +206,7 @@ class Agent:
     async def _log_in(self) -> None:
         try:
             login = await self.session.ensure_login(renew=True)
-        except (Refused, Unavailable, PeerMisbehaved, Misconfigured) as error:
+        except OrthrosError as error:
             self._exchange_failed(error)
         else:
             self._exchange_succeeded()
@@ -238,3 +240,17 @@ class Agent:
         if next_ticket is not None:
             moments.append(next_ticket)
         return max(_LINGER_S, min(moments) - now)
+
+
+def _batches(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
+    batch: list[_Flight] = []
+    size = 0
+    for flight in flights:
+        scope_bytes = sum(map(len, flight.key.scopes or ()))
+        if batch and (len(batch) == MAX_BATCH or size + scope_bytes > _MOST_SCOPE_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(flight)
+        size += scope_bytes
+    if batch:
+        yield batch
