@@ -278,6 +278,17 @@ async def test_long_lists_come_in_pages() -> None:
         assert await house.in_thread(lambda: list_pages(house)) == 150
 
 
+async def test_pages_stay_below_the_frame_size() -> None:
+    """K4: whoever asks for the longest scopes cannot make a list that does not fit."""
+    scopes = [f"{number:02}" + "s" * 62 for number in range(32)]
+    async with open_house() as house:
+        house.world.realm.allow("web", "billing", *scopes)
+        async with trio.open_nursery() as nursery:
+            for ttl_s in range(1000, 1060):
+                nursery.start_soon(house.world.outcome, house.world.key("billing", *scopes, ttl_s=ttl_s))
+        assert await house.in_thread(lambda: list_pages(house)) == 60
+
+
 def test_importing_the_library_imports_little() -> None:
     """A service pays for what it uses: neither trio nor anyio nor structlog for a client."""
     script = (

@@ -34,6 +34,9 @@ from orthros_protocol import WANT_JWT, WANT_TICKET, Principal, cached_principal
 __all__ = ["Desk"]
 
 _PROBE_S: Final = 5.0
+# A page with this much in scopes, and a line per KDC of this length, stay below the frame's 64 KiB.
+_MOST_SCOPE_BYTES: Final = 24 * 1024
+_MOST_FAILURE_CHARS: Final = 200
 _VERSION: Final = version("orthros")
 
 
@@ -129,9 +132,15 @@ class Desk:
     def _list(self, peer: Peer, first: int) -> Reply:
         now = self.clock.elapsed_s()
         permitted = [held for held in self.agent.cache.entries(now) if self.allow.permits(peer, held.key.target)]
-        page = permitted[first : first + LIST_PAGE]
-        following = first + LIST_PAGE if len(permitted) > first + LIST_PAGE else None
-        return Listing(entries=tuple(_entry_of(held, now) for held in page), following=following)
+        page: list[Entry] = []
+        size = 0
+        for held in permitted[first : first + LIST_PAGE]:
+            size += sum(map(len, (*held.scopes, *(held.key.scopes or ()))))
+            if page and size > _MOST_SCOPE_BYTES:
+                break
+            page.append(_entry_of(held, now))
+        following = first + len(page)
+        return Listing(entries=tuple(page), following=following if following < len(permitted) else None)
 
     def _kdc_lines(self, now: float) -> list[KdcLine]:
         pool = self.agent.session.pool
@@ -139,7 +148,11 @@ class Desk:
         for address in pool.addresses:
             health = pool.health.get(address)
             good = None if health is None or health.last_good is None else max(0, int(now - health.last_good))
-            lines.append(KdcLine(str(address), good, None if health is None else health.last_failure or None))
+            lines.append(
+                KdcLine(
+                    str(address), good, None if health is None else health.last_failure[:_MOST_FAILURE_CHARS] or None
+                )
+            )
         return lines
 
 

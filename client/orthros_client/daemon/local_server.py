@@ -11,7 +11,7 @@ from attrs import frozen
 from orthros_client.daemon.desk import Desk
 from orthros_client.daemon.doors import Visitor
 from orthros_client.local_api.session import ServerSession
-from orthros_protocol import PeerMisbehaved
+from orthros_protocol import LocalMisuse, PeerMisbehaved
 
 __all__ = ["LocalServer"]
 
@@ -35,4 +35,7 @@ class LocalServer:
             except PeerMisbehaved as error:
                 log.info("local request not understood", peer=str(visitor.peer), code=error.code, detail=error.detail)
                 await visitor.send(session.farewell(error))
+                return
+            except LocalMisuse as error:
+                log.error("answer does not fit", peer=str(visitor.peer), code=error.code, detail=error.detail)
                 return
