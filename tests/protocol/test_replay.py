@@ -157,3 +157,14 @@ def test_of_a_hundred_equal_requests_at_once_one_is_fresh() -> None:
     fresh = [tag for tag, answer in answers if answer is Admission.FRESH]
     assert sorted(fresh) == list(range(50))
     assert len(answers) == 1000
+
+
+def test_a_client_keeps_the_rest_of_its_share_when_some_of_it_ages_out() -> None:
+    replay = ReplaySet(capacity=9, per_client=2)
+    now = Timestamp(START)
+    for offset in (0, 30_000):
+        assert replay.admit(b"t" * 16, Timestamp(START + offset), now, "billing") is Admission.FRESH
+    later = Timestamp(START + 70_000)
+    assert replay.admit(b"u" * 16, later, later, "billing") is Admission.FRESH
+    assert replay.admit(b"v" * 16, later, later, "billing") is Admission.FULL
+    assert len(replay) == 2

@@ -1,0 +1,88 @@
+"""The ticket cache at rest: opens with its root and its name, or not at all."""
+
+from typing import Any
+
+import pytest
+
+from orthros_protocol import LocalMisuse, Malformed, Note, OrthrosError, PeerMisbehaved, Principal, RootKey, Timestamp
+from orthros_protocol.cache_file import MAX_CACHE_BYTES, CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
+from tests.support.exchange_pair import principal
+from tests.support.naive import enc, kd, seal
+
+HOST = RootKey(bytes(range(32)), principal=principal("host"), uid=5, kvno=7)
+NOW = Timestamp(1_800_000_000_000)
+
+
+def entry(**changes: Any) -> CachedTicket:
+    given: dict[str, Any] = {
+        "kind": 0, "target": principal("payroll"), "asked_scopes": ("read",), "asked_ttl_s": 0, "asked_flags": 0,
+        "behalf": b"", "target_uid": 17, "credential": b"t" * 90, "session_key": b"k" * 32, "ttl_s": 60, "flags": 0,
+        "kvno": 1, "scopes": ("read",), "notes": (Note(1, 2, 3),), "expires_ms": NOW,
+    } | changes  # fmt: skip
+    return CachedTicket(**given)
+
+
+def snapshot(*entries: CachedTicket, offset_ms: int = 0) -> CacheSnapshot:
+    return CacheSnapshot(entries=entries, offset_ms=offset_ms, saved_ms=NOW)
+
+
+def by_hand(body: bytes) -> bytes:
+    """A cache of any content under the host's root."""
+    header = b"ORTHROSC\x01" + (7).to_bytes(4, "big")
+    context = enc(header, "test.realm", "host", 5)
+    return header + seal(kd(HOST.material, "cache"), "cache", context, body, bytes(24))
+
+
+@pytest.mark.parametrize("offset_ms", [0, 1500, -1500])
+def test_what_was_saved_is_read(offset_ms: int) -> None:
+    jwt = entry(kind=1, asked_scopes=None, session_key=None, notes=(), behalf=b"b" * 32)
+    saved = snapshot(entry(), jwt, offset_ms=offset_ms)
+    data = seal_cache(saved, HOST, entropy=bytes(24))
+    assert open_cache(data, HOST) == saved
+    assert cache_kvno(data) == 7
+
+
+def test_it_is_the_layout_of_the_page() -> None:
+    empty = NOW.to_bytes(8, "big") + bytes(16)
+    assert seal_cache(snapshot(), HOST, entropy=bytes(24)) == by_hand(empty)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        RootKey(bytes(32), principal=HOST.principal, uid=5, kvno=7),
+        RootKey(HOST.material, principal=principal("guest"), uid=5, kvno=7),
+        RootKey(HOST.material, principal=Principal("other.realm", "host"), uid=5, kvno=7),
+        RootKey(HOST.material, principal=HOST.principal, uid=6, kvno=7),
+    ],
+)
+def test_another_root_or_name_does_not_open_it(other: RootKey) -> None:
+    with pytest.raises(PeerMisbehaved, match="box-unopened"):
+        open_cache(seal_cache(snapshot(entry()), HOST, entropy=bytes(24)), other)
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
+    data = seal_cache(snapshot(entry()), HOST, entropy=bytes(24))
+    for at in range(len(data)):
+        for damaged in (data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], data[:at]):
+            with pytest.raises(OrthrosError):
+                open_cache(damaged, HOST)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", bytes(23), bytes(24) + b"\0\0\0\x09\x90", bytes(24) + b"\0\0\0\x01\x90", bytes(25)]
+)
+def test_a_content_of_another_shape_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        open_cache(by_hand(body), HOST)
+
+
+def test_a_cache_has_a_largest_size() -> None:
+    large = [entry(credential=b"t" * 8192)] * (MAX_CACHE_BYTES // 8192 + 1)
+    with pytest.raises(LocalMisuse, match="larger"):
+        seal_cache(snapshot(*large), HOST, entropy=bytes(24))
+
+
+def test_secrets_of_an_entry_do_not_print() -> None:
+    assert "kkkk" not in repr(entry())
+    assert "tttt" not in repr(entry())
