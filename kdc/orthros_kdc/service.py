@@ -64,13 +64,17 @@ from orthros_protocol import (
     verify_tgs_request,
 )
 from orthros_protocol.derivation import digest, mac
-from orthros_protocol.limits import KDC_SKEW_MS
+from orthros_protocol.limits import KDC_SKEW_MS, MAX_FRAME_BYTES
 from orthros_protocol.sealing import ENTROPY_BYTES
 
 __all__ = ["KdcService"]
 
 _REF_BYTES: Final = 8
 _OPENED_TGTS: Final = 8192
+# Names, key, times and notes of one result; and what a reply may hold before its last result, which is itself
+# at most a ticket of 8 KiB with 2 KiB of scopes.
+_RESULT_BYTES: Final = 640
+_REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 12 * 1024
 _REJECTIONS_PER_S: Final = 50
 _REJECTIONS_BURST: Final = 1000
 _DECOY_KEY: Final = bytes(32)
@@ -271,10 +275,12 @@ class KdcService:
     ) -> list[Granted | NotGranted]:
         name = caller.principal.name
         results: list[Granted | NotGranted] = []
+        size = 0
         for position, want in enumerate(request.wants):
             # The first want is paid for already; the bucket counts targets.
             wait_s = self._principals.charge(name, WANT_COST, self._monotonic()) if position else 0.0
-            if wait_s:
+            if wait_s or size > _REPLY_BUDGET_BYTES:
+                # The rest is asked for again: after a while, or in a smaller batch.
                 decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=ceil(wait_s))
             else:
                 decided = decide_want(
@@ -290,6 +296,7 @@ class KdcService:
                 self._principals.surcharge(name, NOT_GRANTED_COST - WANT_COST, self._monotonic())
             self._record(self._event_of(decided, request, want, name, realm.policy.seq))
             results.append(decided.result)
+            size += _size_of(decided.result)
         return results
 
     async def _gather(self, want: Want, client: str, realm: RealmFacts) -> WantFacts:
@@ -341,6 +348,13 @@ class KdcService:
             self._record(event)
         except Unavailable:
             _log.warning("refused without an audit record", event_class=type(event).__name__)
+
+
+def _size_of(result: Granted | NotGranted) -> int:
+    """At least as many bytes as the result takes in the reply."""
+    if isinstance(result, NotGranted):
+        return _RESULT_BYTES
+    return _RESULT_BYTES + len(result.credential) + sum(len(scope) + 2 for scope in result.scopes)
 
 
 class _RateLimited(Refused):

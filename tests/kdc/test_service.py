@@ -329,6 +329,20 @@ async def test_the_bucket_counts_targets_and_guessing_costs_ten(bench: KdcBench)
     assert isinstance(await small.ask_one(login, "orders"), Granted)
 
 
+async def test_a_batch_whose_reply_would_not_fit_is_answered_in_part(bench: KdcBench) -> None:
+    scopes = tuple(f"scope-{number:02}-{'x' * 50}" for number in range(32))
+    names = [f"target-{number}" for number in range(32)]
+    await bench.add(*names)
+    for name in names:
+        await rules.allow(bench.admin, "billing", name, scopes=scopes)
+    reply = await bench.ask(await bench.log_in("billing"), *(Want(target=Principal(REALM, name)) for name in names))
+    granted = [result for result in reply.results if isinstance(result, Granted)]
+    codes = {result.reason.name for result in reply.results if isinstance(result, NotGranted)}
+    assert 8 <= len(granted) < 32
+    assert codes == {"not-attempted"}
+    assert all(len(result.scopes) == 32 for result in granted)
+
+
 async def test_a_source_that_floods_is_turned_away_before_any_work(bench: KdcBench) -> None:
     small = await open_bench(burst=20)
     answers = [await small.service.answer(b"garbage", "192.0.2.9") for _ in range(30)]
