@@ -69,9 +69,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
                 open_cache(damaged, HOST)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", bytes(23), bytes(24) + b"\0\0\0\x09\x90", bytes(24) + b"\0\0\0\x01\x90", bytes(25)]
-)
+@pytest.mark.parametrize("body", [b"", bytes(23), bytes(24) + b"\0\0\0\t\x90", bytes(24) + b"\0\0\0\1\x90", bytes(25)])
 def test_a_content_of_another_shape_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         open_cache(by_hand(body), HOST)

@@ -1,5 +1,7 @@
 """The public fakes behave like a realm, so that tests written with them mean something."""
 
+from typing import Any
+
 import pytest
 
 from orthros_protocol import WANT_JWT, Granted, KdcRefusal, NotGranted, build_as_request, open_as_reply
@@ -8,7 +10,7 @@ from tests.support.exchange_pair import ExchangePair, ask_tgs
 from tests.support.naive import dec
 
 
-def code_of(pair: ExchangePair, **want: object) -> str:
+def code_of(pair: ExchangePair, **want: Any) -> str:
     result = pair.obtain(pair.login(), pair.want(**want)).results[0]
     return "granted" if isinstance(result, Granted) else result.reason.name
 
