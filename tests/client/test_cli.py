@@ -63,7 +63,7 @@ kvno     1
 REFUSED = """\
 error:     not-granted
 cause:     No rule lets this client reach this target.
-remedy:    Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.
+remedy:    Ask an admin to run `orthros-admin policy allow web payroll --scope ...`.
 reference: REF
 retry:     in LIFE
 """

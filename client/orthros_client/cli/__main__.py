@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from orthros_client.cli import commands
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
-from orthros_client.errors import OrthrosError
+from orthros_client.conversation import parse_target
+from orthros_client.errors import OrthrosError, TicketRefused
 
 __all__ = ["main"]
 
@@ -104,13 +106,23 @@ _COMMANDS: Final = {
 }
 
 
+def _names_in(error: OrthrosError, arguments: argparse.Namespace) -> dict[str, str]:
+    """What the placeholders of a refused ticket's remedy stand for, as far as the daemon says."""
+    if not isinstance(error, TicketRefused):
+        return {}
+    names = {"TARGET": parse_target(arguments.target)[1]}
+    with suppress(OrthrosError), commands.client_of(arguments) as client:
+        names["CLIENT"] = names["PRINCIPAL"] = client.status().client.name
+    return names
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
     except OrthrosError as error:
-        return report(error, arguments.output)
+        return report(error, arguments.output, _names_in(error, arguments))
     except KeyboardInterrupt:
         return 130
 

@@ -49,12 +49,17 @@ def exit_code_of(error: OrthrosError) -> int:
     return _REMOTE if isinstance(error, PeerMisbehaved | Unavailable) else USAGE
 
 
-def report(error: OrthrosError, form: str) -> int:
-    """Explains the error on stderr; returns the exit code."""
+def report(error: OrthrosError, form: str, names: Mapping[str, str] | None = None) -> int:
+    """Explains the error on stderr; returns the exit code.
+
+    `names` replace the placeholders in a remedy (CLIENT, TARGET, PRINCIPAL), so that it can be pasted.
+    """
     facts: dict[str, Any] = {"error": error.code, "cause": error.cause}
     if error.detail:
         facts["detail"] = error.detail
     facts["remedy"] = error.remedy
+    for placeholder, name in (names or {}).items():
+        facts["remedy"] = facts["remedy"].replace(placeholder, name)
     if isinstance(error, TicketRefused | TicketUnavailable):
         if error.ref:
             facts["reference"] = error.ref

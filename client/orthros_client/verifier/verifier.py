@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import field, frozen
 
 from orthros_client.verifier.lease import ReplayLease
 from orthros_client.verifier.verified import VerifiedCaller
@@ -60,6 +60,7 @@ class _Process:
     pid: int
     replay: ReplayCache
     epochs: EpochKeeper
+    lock: threading.Lock = field(factory=threading.Lock)
 
 
 class Verifier:
@@ -172,21 +173,24 @@ class Verifier:
             # The parent's locks may have been held at the fork: start over instead of touching them.
             self._opened_lock = threading.Lock()
             process = self._process = self._begin_process()
-        # One reading of the clock serves the replay set, the window and the ticket's times.
-        now = self._clock()
-        epoch = process.epochs.current(now=now, monotonic_ms=self._monotonic_ms(), pid=pid)
-        accepted = accept(
-            request,
-            self._open,
-            now=now,
-            use=use,
-            bind=bind,
-            replay=process.replay,
-            epoch=epoch,
-            epochless=self._passes_without_epoch,
-            accept_user=accept_user,
-            max_life_s=self._max_life_s,
-        )
+        # One thread at a time: a renewal of the epoch empties the replay set, and no request that was measured
+        # against the old epoch or the old time may enter it afterwards.
+        with process.lock:
+            # One reading of the clock serves the replay set, the window and the ticket's times.
+            now = self._clock()
+            epoch = process.epochs.current(now=now, monotonic_ms=self._monotonic_ms(), pid=pid)
+            accepted = accept(
+                request,
+                self._open,
+                now=now,
+                use=use,
+                bind=bind,
+                replay=process.replay,
+                epoch=epoch,
+                epochless=self._passes_without_epoch,
+                accept_user=accept_user,
+                max_life_s=self._max_life_s,
+            )
         return VerifiedCaller(accepted, now)
 
     def _begin_process(self) -> _Process:
