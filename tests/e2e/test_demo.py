@@ -76,8 +76,8 @@ def test_demo_killed_takes_its_processes_with_it(scratch: Path) -> None:
     with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if line.startswith("3. "):
+            if line.startswith("2. "):
                 break
-        assert len(processes_below(scratch)) > 4
+        assert len(processes_below(scratch)) > 1, "at least the KDC and the demo itself"
         demo.kill()
     eventually(lambda: not processes_below(scratch), "all processes ended")

@@ -18,7 +18,8 @@ class Service:
     """A verifier process that can be killed and started again, and a wire on which everything can be heard."""
 
     def __init__(self, estate: Estate, program: Path, *options: str) -> None:
-        self._words = (sys.executable, "-P", program, "--key", estate.key_file("orders.verify.key"), *options)
+        key = estate.key_file("orders.verify.key")
+        self._words: tuple[str | Path, ...] = (sys.executable, "-P", program, "--key", key, *options)
         self.heard: list[bytes] = []
         self._dialogue = Dialogue(*self._words)
 

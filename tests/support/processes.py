@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -81,7 +81,18 @@ class Estate:
 
     def run(self, line: str, **environ: str) -> Outcome:
         """One command, as a person would type it."""
-        return self.stage.run(*shlex.split(line.format(folder=self.folder)), environ=environ)
+        return self.run_all([line], **environ)[0]
+
+    def run_all(self, lines: Sequence[str], **environ: str) -> list[Outcome]:
+        """Commands that do not depend on each other, side by side."""
+        commands = [tuple(shlex.split(line.format(folder=self.folder))) for line in lines]
+        started = [self.stage.start(words[0], *words, environ=environ) for words in commands]
+        for process in started:
+            assert process.ends(_DEADLINE_S), f"{process.name} did not end"
+        return [
+            Outcome(words, process.popen.returncode, process.text(), process.errors())
+            for words, process in zip(commands, started, strict=True)
+        ]
 
     def admin(self, line: str) -> Outcome:
         return self.run(f"orthros-admin --config {self.config} {line}")

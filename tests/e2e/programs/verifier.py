@@ -40,9 +40,7 @@ def answer(verifier: Any, question: dict[str, str]) -> dict[str, Any]:
     if "network" in question:
         return network()
     try:
-        caller = verifier.accept(
-            bytes.fromhex(question["request"]), question["endpoint"], question["payload"].encode()
-        )
+        caller = verifier.accept(bytes.fromhex(question["request"]), question["endpoint"], question["payload"].encode())
     except OrthrosError as error:
         return {"code": error.code, "reply": (error.reply or b"").hex()}
     return {

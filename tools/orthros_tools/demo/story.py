@@ -114,7 +114,7 @@ class Story:
     def show(self, label: str, text: str, width: int = 0) -> None:
         """A labelled line below the one before."""
         width = max(width, len(label)) + 2
-        lines = textwrap.wrap(text, max(40, self._width - len(_INDENT) - 2 - width)) or [""]
+        lines = textwrap.wrap(text, max(30, self._width - len(_INDENT) - 2 - width)) or [""]
         name = self._paint(f"{label:{width}}", _DIM)
         shown = self._paint(lines[0], _YELLOW) if label == "code" else lines[0]
         self._write(f"{_INDENT}  {name}{shown}")
