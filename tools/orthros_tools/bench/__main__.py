@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from orthros_tools.bench.daemon_load import measure_daemon
 from orthros_tools.bench.figures import render
 from orthros_tools.bench.kdc_load import measure_kdc, running_kdc
 from orthros_tools.bench.library import measure_library
@@ -16,6 +17,7 @@ def main() -> int:
     figures = measure_library()
     with tempfile.TemporaryDirectory(prefix="orthros-bench-") as name, running_kdc(Path(name) / "realm") as kdc:
         figures += measure_kdc(kdc)
+        figures += measure_daemon(Path(name), kdc)
     print(render(figures))
     print("\nRatios above belong to one run; krb5kdc was recorded on another day (peers in docs/performance.md).")
     return 0
