@@ -73,11 +73,11 @@ class Expected:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("ticket ledger", Expected(REFUSED, "not-granted", "orthros-admin policy allow CLIENT TARGET")),
+        ("ticket ledger", Expected(REFUSED, "not-granted", "orthros-admin policy allow shop")),
         # A target that does not exist is refused in the same words: nobody can list the realm by asking.
-        ("ticket nobody", Expected(REFUSED, "not-granted", "orthros-admin policy allow CLIENT TARGET")),
+        ("ticket nobody", Expected(REFUSED, "not-granted", "orthros-admin policy allow shop")),
         ("ticket orders --scope admin", Expected(REFUSED, "no-scope-left", "orthros-admin policy explain")),
-        ("token ledger", Expected(REFUSED, "not-granted", "orthros-admin policy allow CLIENT TARGET")),
+        ("token ledger", Expected(REFUSED, "not-granted", "orthros-admin policy allow shop")),
         ("ticket Orders", Expected(USAGE, "name-invalid", "lower-case letters")),
         ("ticket orders --scope 'not a scope'", Expected(USAGE, "scope-invalid", "at most 64 characters")),
         ("--socket {folder}/nobody.sock ticket orders", Expected(UNAVAILABLE, "daemon-unreachable", "orthros-daemon")),
