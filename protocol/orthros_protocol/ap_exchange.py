@@ -220,7 +220,7 @@ def parse_ap_request(message: bytes) -> ApRequest:
         flags=flags,
         bind=bind,
         user=None if user is None else AssertedUser(user[0], user[1]),
-        critical=tuple(entry[0] for entry in crit),
+        critical=tuple([entry[0] for entry in crit]) if crit else (),
         body=body,
         mac=received_mac,
         whole=message,

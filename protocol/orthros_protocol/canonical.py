@@ -31,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 _NONE: Final = type(None)
+_LIST: Final = frozenset({list})
 
 
 def _unpack(data: bytes) -> Any:
@@ -168,9 +169,11 @@ class Schema:
         self._exact_sizes = self._exact([field.low for field in fields])
         self._free = _pick(free)
         self._ranges = [(at, f.low, f.high) for at, f in numbers if f.low != f.high and at not in free]
-        self._sizes = [(at, f.low, f.high) for at, f in sized if f.low != f.high]
         self._optionals = [(at, f.low, f.high) for at, f in enumerate(fields) if f.optional]
-        self._checks = [(at, f.check) for at, f in enumerate(fields) if f.check is not None]
+        self._checks = [(at, f.high, f.check) for at, f in enumerate(fields) if f.check is not None]
+        # A list that may be empty has its size judged together with its items.
+        lists = [at for at, field in sized if field.types == _LIST and field.low == 0 and field.check]
+        self._sizes = [(at, f.low, f.high) for at, f in sized if f.low != f.high and at not in lists]
 
     def decode(self, data: bytes) -> list[Any]:
         """The items of `data`, which must be the canonical encoding of this message.
@@ -200,10 +203,8 @@ class Schema:
         """Raises Malformed unless `items` is a list that fits every field."""
         if type(items) is not list or tuple(map(type, items)) not in self._shapes:
             raise Malformed(f"{self.name}: wrong length or type")
-        if self._fixed(items) != self._fixed_values:
-            raise Malformed(f"{self.name}: not a message of this kind and version")
-        if tuple(map(len, self._exact(items))) != self._exact_sizes:
-            raise Malformed(f"{self.name}: a field has a wrong length")
+        if self._fixed(items) != self._fixed_values or tuple(map(len, self._exact(items))) != self._exact_sizes:
+            raise Malformed(f"{self.name}: another kind or version, or a field of a wrong length")
         free = self._free(items)
         if free and not 0 <= min(free) <= max(free) <= MAX_INT:
             raise Malformed(f"{self.name}: an integer is out of range")
@@ -217,10 +218,13 @@ class Schema:
             value = items[at]
             if value is not None and not low <= (value if type(value) is int else len(value)) <= high:
                 raise Malformed(f"{self.name}: field {at} is out of range")
-        for at, check in self._checks:
-            # What may be nil or empty has been told apart above; there is nothing in it to check.
-            if items[at]:
-                check(items[at])
+        for at, high, check in self._checks:
+            value = items[at]
+            # What must not be nil or empty has been refused above; there is nothing in it to check.
+            if value:
+                if len(value) > high:
+                    raise Malformed(f"{self.name}: field {at} is too long")
+                check(value)
 
 
 def _pick(positions: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

@@ -26,7 +26,8 @@ MAC_BYTES: Final = 32
 
 # Labels are constants of this code base, hence few.
 @lru_cache(maxsize=256)
-def _encoded(label: str) -> bytes:
+def _encoded(kind: str, label: str) -> bytes:
+    label = kind + label
     if _LABEL.fullmatch(label) is None:
         raise LocalMisuse("value-invalid", f"PRF label {label!r}")
     return _PREFIX + label.encode("ascii") + b"\0"
@@ -40,7 +41,7 @@ def prf(key: bytes, label: str, message: bytes) -> bytes:
     """
     if type(key) is not bytes or len(key) != KEY_BYTES:
         raise LocalMisuse("key-misuse", "a PRF key is exactly 32 bytes")
-    return hmac.digest(key, _encoded(label) + message, "sha512")
+    return hmac.digest(key, _encoded("", label) + message, "sha512")
 
 
 def derive(key: bytes, label: str, context: bytes = b"", size: int = 32) -> bytes:
@@ -52,7 +53,9 @@ def derive(key: bytes, label: str, context: bytes = b"", size: int = 32) -> byte
 
 def mac(key: bytes, label: str, message: bytes) -> bytes:
     """MAC(k, l, m): 32 bytes."""
-    return prf(key, "m." + label, message)[:MAC_BYTES]
+    if type(key) is not bytes or len(key) != KEY_BYTES:
+        raise LocalMisuse("key-misuse", "a MAC key is exactly 32 bytes")
+    return hmac.digest(key, _encoded("m.", label) + message, "sha512")[:MAC_BYTES]
 
 
 def mac_matches(expected: bytes, received: bytes) -> bool:

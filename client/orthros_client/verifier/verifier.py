@@ -11,7 +11,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Self
 
 from attrs import field, frozen
@@ -214,8 +213,7 @@ class Verifier:
         name = (digest(ticket), caveats and digest(caveats))
         presented = self._opened.get(name)
         if presented is not None:
-            with suppress(KeyError):  # another thread may have dropped it meanwhile
-                self._opened.move_to_end(name)
+            self._opened.move_to_end(name)
             return presented
         presented = open_presented(ticket, caveats, self._keytab)
         with self._opened_lock:
