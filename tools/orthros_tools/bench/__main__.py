@@ -9,17 +9,22 @@ from pathlib import Path
 from orthros_tools.bench.daemon_load import measure_daemon
 from orthros_tools.bench.figures import render
 from orthros_tools.bench.kdc_load import measure_kdc, running_kdc
+from orthros_tools.bench.krb5_peer import RECORDED, measure_krb5
 from orthros_tools.bench.library import measure_library
 
 
 def main() -> int:
     """Prints the table; figures of one run are comparable with each other only."""
     figures = measure_library()
-    with tempfile.TemporaryDirectory(prefix="orthros-bench-") as name, running_kdc(Path(name) / "realm") as kdc:
-        figures += measure_kdc(kdc)
-        figures += measure_daemon(Path(name), kdc)
+    with tempfile.TemporaryDirectory(prefix="orthros-bench-") as name:
+        folder = Path(name)
+        peer = measure_krb5(folder)
+        with running_kdc(folder / "realm") as kdc:
+            figures += measure_kdc(kdc, peer)
+            figures += measure_daemon(folder, kdc)
     print(render(figures))
-    print("\nRatios above belong to one run; krb5kdc was recorded on another day (peers in docs/performance.md).")
+    if peer is RECORDED:
+        print("\nkrb5 is not installed here, so its figures are from another day: those ratios are hints only.")
     return 0
 
 
