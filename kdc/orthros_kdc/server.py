@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final
@@ -24,6 +25,7 @@ from orthros_protocol import FrameReader, Misconfigured, PeerMisbehaved, frame
 __all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_listener"]
 
 _CHUNK_BYTES: Final = 16 * 1024
+_SOURCE_SHARE: Final = 2
 _UCRED = struct.Struct("3i")
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +63,7 @@ class Server:
         self._handler = handler
         self.limits = limits
         self._connections: set[_Connection] = set()
-        self._strangers = 0
+        self._strangers: Counter[str] = Counter()
         self._draining = False
         self._accepting = trio.CancelScope()
         self.turned_away = 0
@@ -89,13 +91,14 @@ class Server:
         """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
         async with stream:
             limits = self.limits
+            source = _source_of(stream)
             crowded = len(self._connections) >= limits.max_connections
-            if self._draining or crowded or self._strangers >= limits.max_unauthenticated_connections:
+            if self._draining or crowded or not self._has_room_for_stranger(source):
                 self.turned_away += 1
                 return
-            connection = _Connection(_source_of(stream), trio.current_time())
+            connection = _Connection(source, trio.current_time())
             self._connections.add(connection)
-            self._strangers += 1
+            self._strangers[source] += 1
             try:
                 with connection.scope:
                     await self._converse(stream, connection)
@@ -108,7 +111,18 @@ class Server:
                 _log.exception("connection failed", source=connection.source)
             finally:
                 self._connections.discard(connection)
-                self._strangers -= not connection.authenticated
+                if not connection.authenticated:
+                    self._no_longer_stranger(connection)
+
+    def _has_room_for_stranger(self, source: str) -> bool:
+        """Of the places for peers that have proven nothing, one source gets a share, never all of them."""
+        most = self.limits.max_unauthenticated_connections
+        return self._strangers.total() < most and self._strangers[source] < max(2, most // _SOURCE_SHARE)
+
+    def _no_longer_stranger(self, connection: _Connection) -> None:
+        self._strangers[connection.source] -= 1
+        if not self._strangers[connection.source]:
+            del self._strangers[connection.source]
 
     async def _converse(self, stream: trio.abc.Stream, connection: _Connection) -> None:
         reader = FrameReader(self.limits.max_frame)
@@ -127,7 +141,7 @@ class Server:
                 answer = await self._handler(message, connection.source)
                 if answer.authenticated and not connection.authenticated:
                     connection.authenticated = True
-                    self._strangers -= 1
+                    self._no_longer_stranger(connection)
                 answers.append(frame(answer.message))
             if not reader.pending_bytes:
                 connection.begun_at = None

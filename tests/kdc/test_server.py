@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import MemorySendStream, MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from orthros_kdc.config import LimitSettings
@@ -151,6 +151,26 @@ async def test_strangers_cannot_take_the_places_of_proven_peers(autojump_clock: 
             assert await read_messages(fourth, 1) == [b"re: two"]
             async with connected(server) as fifth:
                 assert await fifth.receive_some() == b""  # all three places are taken
+
+
+async def test_one_source_cannot_take_all_places_for_strangers(tmp_path: Path) -> None:
+    """A flood of silent connections from one address leaves room for others to prove themselves."""
+    server = Server(Echo(), evolve(LIMITS, max_connections=20, max_unauthenticated_connections=8))
+    path = str(tmp_path / "kdc.sock")
+    listeners = [open_unix_listener(path, 0o600), *await open_tcp_listeners("127.0.0.1", 0)]
+    port = listeners[1].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, listeners)
+        silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(6)]
+        await wait_all_tasks_blocked()
+        for turned_away in silent[4:]:
+            assert await turned_away.receive_some() == b""
+        stream = await trio.open_unix_socket(path)
+        await stream.send_all(frame(b"one"))
+        assert await read_messages(stream, 1) == [b"re: one"]
+        for each in (stream, *silent):
+            await each.aclose()
+        server.drain()
 
 
 async def test_a_peer_that_does_not_read_its_answers_is_dropped(autojump_clock: MockClock) -> None:

@@ -10,6 +10,7 @@ from typing import Self
 from attrs import field, frozen
 
 from orthros_protocol import Misconfigured, check_name, check_scopes
+from orthros_protocol.limits import DEFAULT_JWT_S, DEFAULT_TGT_S, DEFAULT_TICKET_S, MAX_TICKET_LIFE_S
 
 GROUP_PREFIX = "group:"
 
@@ -34,6 +35,13 @@ class Selector:
 def _positive_or_none(_instance: object, attribute: object, value: int | None) -> None:
     if value is not None and value < 1:
         raise Misconfigured("value-invalid", f"{getattr(attribute, 'name', 'limit')} must be at least 1 second")
+
+
+def _within_a_day(_instance: object, attribute: object, value: int) -> None:
+    # Verifiers and the KDC itself refuse tickets that live longer, so such a limit would stop the realm.
+    if not 1 <= value <= MAX_TICKET_LIFE_S:
+        name = getattr(attribute, "name", "limit")
+        raise Misconfigured("value-invalid", f"{name} is 1 to {MAX_TICKET_LIFE_S} seconds, not {value}")
 
 
 @frozen(kw_only=True)
@@ -64,6 +72,6 @@ class Rule:
 class RealmLimits:
     """Caps that hold for everyone, in seconds."""
 
-    max_ticket_s: int = field(default=3600, validator=_positive_or_none)
-    max_tgt_s: int = field(default=3600, validator=_positive_or_none)
-    max_jwt_s: int = field(default=300, validator=_positive_or_none)
+    max_ticket_s: int = field(default=DEFAULT_TICKET_S, validator=_within_a_day)
+    max_tgt_s: int = field(default=DEFAULT_TGT_S, validator=_within_a_day)
+    max_jwt_s: int = field(default=DEFAULT_JWT_S, validator=_within_a_day)

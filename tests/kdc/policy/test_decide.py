@@ -12,7 +12,7 @@ from orthros_kdc.policy.decide import (
     decide,
 )
 from orthros_kdc.policy.model import RealmLimits
-from orthros_protocol import LocalMisuse
+from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_protocol.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
@@ -101,10 +101,12 @@ def test_less_than_the_cap_is_given_as_asked() -> None:
     assert granted(ask("read", ttl_s=5), rule(1, "read")).ttl_s == 5
 
 
-def test_a_realm_cap_above_what_verifiers_accept_is_cut() -> None:
+@pytest.mark.parametrize("limit", ["max_ticket_s", "max_tgt_s", "max_jwt_s"])
+@pytest.mark.parametrize("seconds", [0, -1, 86_401])
+def test_a_realm_cap_beyond_what_verifiers_accept_cannot_be_set(limit: str, seconds: int) -> None:
     """P3: a ticket that every verifier would refuse is never issued."""
-    grant = granted(ask("read"), rule(1, "read"), limits=RealmLimits(max_ticket_s=10**6), remaining_tgt_s=10**6)
-    assert grant.ttl_s == 86_400
+    with pytest.raises(Misconfigured, match=f"{limit} is 1 to 86400"):
+        RealmLimits(**{limit: seconds})
 
 
 def test_a_negative_lifetime_is_a_bug_of_the_caller() -> None:
