@@ -19,7 +19,7 @@ from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import load_config
 from orthros_kdc.logs import configure_logs
-from orthros_kdc.serving import open_kdc, wall_clock
+from orthros_kdc.serving import ignored, open_kdc, wall_clock
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.store.memory import MemoryStore
 from orthros_kdc.vault import Vault
@@ -27,6 +27,7 @@ from orthros_protocol import write_secret_file
 
 __all__ = ["serve_dev"]
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _REALM: Final = "dev.test"
 _CLIENT, _TARGET = "shop", "orders"
 _DAEMON_CONFIG: Final = """\
@@ -61,7 +62,7 @@ async def serve_dev(tcp: str) -> None:
         store, vault = MemoryStore(), Vault(realm=_REALM, master=MasterKey(os.urandom(32), number=1))
         admin = Admin(store=store, vault=vault, audit=AdminAuditLog(folder / "audit"), now_ms=wall_clock, actor="dev")
         await _populate(admin, folder)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with ignored(*_SIGNALS), trio.open_signal_receiver(*_SIGNALS) as signals:
             async with open_kdc(config, store, vault) as kdc:
                 facts = {"folder": folder, "client": _CLIENT, "target": _TARGET, "kdc": kdc.addresses[0]}
                 (folder / f"{_CLIENT}.toml").write_text(_DAEMON_CONFIG.format(**facts), encoding="utf-8")

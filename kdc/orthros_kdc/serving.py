@@ -10,8 +10,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Final
 
@@ -34,9 +34,10 @@ from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import OrthrosError, Timestamp
 
-__all__ = ["Kdc", "open_kdc", "serve", "wall_clock"]
+__all__ = ["Kdc", "ignored", "open_kdc", "serve", "wall_clock"]
 
 _GRACE_S: Final = 10.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = structlog.get_logger(__name__)
 
 
@@ -145,19 +146,35 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
     configure_logs(config.log)
     master = load_master_key(config.store.master_key_file or None, environ=os.environ)
     store = SqliteStore.open(config.store.path)
+    with ExitStack() as afterwards:
+        try:
+            vault = await open_vault(store, master)
+            afterwards.enter_context(ignored(*_SIGNALS))
+            with trio.open_signal_receiver(*_SIGNALS) as signals:
+                async with open_kdc(config, store, vault) as kdc:
+                    print(f"orthros-kdc ready: realm {kdc.realm} at {' '.join(kdc.addresses)}", flush=True)
+                    async for number in signals:
+                        if number != signal.SIGHUP:
+                            _log.info("draining", signal=signal.Signals(number).name, open=kdc.server.connection_count)
+                            break
+                        config = _reloaded(config, reload, kdc)
+        finally:
+            await store.aclose()
+        print("orthros-kdc stopped", file=sys.stderr)
+
+
+@contextmanager
+def ignored(*numbers: signal.Signals) -> Iterator[None]:
+    """Around a signal receiver: a second signal does not cut short what the first one began.
+
+    Trio raises what its receiver did not hand out once more when it closes; by default that would kill.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
-        vault = await open_vault(store, master)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async with open_kdc(config, store, vault) as kdc:
-                print(f"orthros-kdc ready: realm {kdc.realm} at {' '.join(kdc.addresses)}", flush=True)
-                async for number in signals:
-                    if number != signal.SIGHUP:
-                        _log.info("draining", signal=signal.Signals(number).name, open=kdc.server.connection_count)
-                        break
-                    config = _reloaded(config, reload, kdc)
+        yield
     finally:
-        await store.aclose()
-    print("orthros-kdc stopped", file=sys.stderr)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from orthros_protocol import (
     frame,
     open_as_reply,
 )
+from orthros_tools.demo.stage import Process
 from tests.support.processes import Estate, eventually, file_hashes
 
 DEADLINE_S = 15.0
@@ -204,6 +206,37 @@ def test_sigterm_drains_what_was_sent_before_it(estate: Estate) -> None:
     events = [row["event"] for row in json.loads(estate.admin("--output json audit tail -n 200").require().out)]
     assert events.count("as-issued") == 101
     assert events[-1] == "kdc-stopped"
+
+
+def be_impatient(process: Process) -> None:
+    """SIGTERM, and then every signal again and again, until the process has ended.
+
+    The last of them may meet an interpreter that is already on its way out, so the exit code says nothing.
+    """
+    numbers = itertools.cycle((signal.SIGHUP, signal.SIGTERM, signal.SIGINT))
+    process.send(signal.SIGTERM)
+    deadline = time.monotonic() + DEADLINE_S
+    while not process.ends(0.002):
+        assert time.monotonic() < deadline
+        process.send(next(numbers))
+
+
+def test_more_signals_do_not_cut_the_drain_short(estate: Estate) -> None:
+    kdc = estate.start_kdc()
+    daemon = estate.start_daemon()
+    estate.client().credentials("orders")
+    cache = estate.folder / "shop.cache"
+    eventually(cache.exists, "the daemon's cache file")
+    cache.unlink()
+    with Caller(estate) as caller:
+        caller.log_in()
+        be_impatient(daemon)
+        assert cache.exists(), "what the daemon held was saved"
+        assert not (estate.folder / "shop.sock").exists()
+        be_impatient(kdc)
+    assert kdc.errors().endswith("orthros-kdc stopped\n")
+    newest = json.loads(estate.admin("--output json audit tail -n 1").require().out)
+    assert [row["event"] for row in newest] == ["kdc-stopped"]
 
 
 def test_sighup_reloads_what_may_change_and_nothing_bad(estate: Estate) -> None:
