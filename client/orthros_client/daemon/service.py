@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -34,6 +34,7 @@ __all__ = ["Service"]
 
 log = structlog.get_logger()
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Changing these takes a restart: the sockets are open and the cache file is in use.
 _FIXED: Final = ("socket", "http_socket", "socket_mode", "cache_file", "cache_entries", "log_format")
 
@@ -70,13 +71,14 @@ class Service:
     async def run(self, announce: Callable[[str], None]) -> None:
         """Until SIGTERM or SIGINT; then drains and saves. Raises Misconfigured when a socket cannot be opened."""
         self.store.load()
-        with ExitStack() as cleanup:
+        with ExitStack() as afterwards, ExitStack() as cleanup:
             doors = [self._door(cleanup, LocalServer(self.desk).converse, self.config.socket)]
             if self.config.http_socket:
                 from orthros_client.daemon.http_server import HttpServer  # h11 is needed only here
 
                 doors.append(self._door(cleanup, HttpServer(self.desk).converse, self.config.http_socket))
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            afterwards.enter_context(_ignored(*_SIGNALS))
+            with trio.open_signal_receiver(*_SIGNALS) as signals:
                 async with trio.open_nursery() as background:
                     await background.start(self.agent.run)
                     background.start_soon(self.store.save_after_changes)
@@ -145,6 +147,20 @@ class Service:
         listener = open_unix_listener(path, self.config.mode)
         cleanup.callback(_remove, path)
         return Door(converse, self.config.idle_connection_s, self.config.connections), listener
+
+
+@contextmanager
+def _ignored(*numbers: signal.Signals) -> Iterator[None]:
+    """Around a signal receiver: a second signal does not cut short what the first one began.
+
+    Trio raises what its receiver did not hand out once more when it closes; by default that would kill.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remove(path: str) -> None:
