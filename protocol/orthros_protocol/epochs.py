@@ -30,22 +30,26 @@ class EpochKeeper:
         self._epoch = b""
         self._pid = -1
         self._ahead_ms = 0
+        self._most_ahead_ms = 0
         self._mark = Timestamp(0)
 
     def current(self, *, now: Timestamp, monotonic_ms: int, pid: int) -> bytes:
         """The epoch of this process at `now` (wall clock) and `monotonic_ms` (any steady origin)."""
         ahead = now - monotonic_ms
-        if pid == self._pid and 0 <= ahead - self._ahead_ms <= CLOCK_STEP_MS:
+        if pid == self._pid and self._ahead_ms <= ahead <= self._most_ahead_ms:
             return self._epoch
         with self._lock:
             stepped_back = self._pid == pid and ahead < self._ahead_ms - CLOCK_STEP_MS
             if pid != self._pid or stepped_back:
                 self._epoch = self._entropy(EPOCH_BYTES)
                 if stepped_back:
-                    self._mark = max(self._mark, Timestamp(monotonic_ms + self._ahead_ms))
+                    # From the furthest lead, not the last one: small steps count towards what was reached as well.
+                    self._mark = max(self._mark, Timestamp(monotonic_ms + self._most_ahead_ms))
                 self._pid = pid
+                self._most_ahead_ms = ahead
                 self._on_renewal()
             self._ahead_ms = ahead
+            self._most_ahead_ms = max(self._most_ahead_ms, ahead)
             return self._epoch
 
     @property

@@ -107,6 +107,30 @@ def test_small_corrections_and_forward_steps_keep_it(step: int) -> None:
     assert process.renewals == 1
 
 
+@pytest.mark.parametrize("steps", [(900,), (-900,), (900, 900), (-900, -900, -900), (900, -900), (1, 999)])
+def test_small_steps_count_towards_what_the_clock_had_reached(steps: tuple[int, ...]) -> None:
+    """What was accepted before a backward step is dated at most a window behind the mark, whatever came before."""
+    process = Watched()
+    reached = 0
+    for step in (0, *steps):
+        process.step(step)
+        assert process.epoch
+        reached = max(reached, process.wall)
+    process.step(-5_000)
+    assert process.epoch
+    assert process.renewals == 2
+    assert process.keeper.reached_before_step >= reached
+
+
+def test_a_backward_step_after_a_small_forward_one_begins_a_new_epoch() -> None:
+    process = Watched()
+    before = process.epoch
+    process.step(900)
+    assert process.epoch == before
+    process.step(-1_500)
+    assert process.epoch != before
+
+
 def test_a_forward_glitch_heals() -> None:
     """Nothing is pinned to the glitch: one new epoch when it ends, then business as usual."""
     process = Watched()

@@ -60,6 +60,12 @@ class _Process:
     replay: ReplayCache
     epochs: EpochKeeper
     lock: threading.Lock = field(factory=threading.Lock)
+    heirs: dict[int, _Process] = field(factory=dict)
+
+    def heir(self, pid: int, candidate: _Process) -> _Process:
+        """The successor in the forked child `pid`: `candidate`, unless another thread was first."""
+        # No lock, since one that was held at the fork stays held; setdefault is one step.
+        return self.heirs.setdefault(pid, candidate)
 
 
 class Verifier:
@@ -114,8 +120,7 @@ class Verifier:
         self._entropy = entropy
         self._lease = None if single_process_lease is None else ReplayLease(single_process_lease, clock())
         self._opened_capacity = opened_capacity
-        self._opened: OrderedDict[tuple[bytes, bytes], Presented] = OrderedDict()
-        self._opened_lock = threading.Lock()
+        self._opened: OrderedDict[bytes, Presented] = OrderedDict()
         self._process = self._begin_process()
 
     @classmethod
@@ -170,8 +175,7 @@ class Verifier:
         pid = os.getpid()
         if pid != process.pid:
             # The parent's locks may have been held at the fork: start over instead of touching them.
-            self._opened_lock = threading.Lock()
-            process = self._process = self._begin_process()
+            process = self._process = process.heir(pid, self._begin_process())
         # One thread at a time: a renewal of the epoch empties the replay set, and no request that was measured
         # against the old epoch or the old time may enter it afterwards.
         with process.lock:
@@ -210,13 +214,15 @@ class Verifier:
         return self._safe_without_epoch and bool(request.flags & SAFE)
 
     def _open(self, ticket: bytes, caveats: bytes) -> Presented:
-        name = (digest(ticket), caveats and digest(caveats))
-        presented = self._opened.get(name)
+        name = digest(ticket)
+        presented = None if caveats else self._opened.get(name)
         if presented is not None:
             self._opened.move_to_end(name)
             return presented
         presented = open_presented(ticket, caveats, self._keytab)
-        with self._opened_lock:
+        # A ticket vouches for itself, caveats do not before the MAC: whoever saw a ticket pass can make up as many
+        # lists for it as he likes, so they are kept only without any.
+        if not caveats:
             self._opened[name] = presented
             if len(self._opened) > self._opened_capacity:
                 self._opened.popitem(last=False)
