@@ -27,6 +27,7 @@ from orthros_protocol.caveats import Caveat, parse_caveat, pop_key_of, split_cav
 from orthros_protocol.derivation import digest, mac, mac_matches, require_mac
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp
+from orthros_protocol.keys import not_exported
 from orthros_protocol.keytab import Keytab
 from orthros_protocol.limits import (
     MAX_AP_REQUEST_BYTES,
@@ -76,14 +77,7 @@ _REPLY: Final = Schema(
     "AP-REP", const(VERSION), binary(16), integer(), binary(8), integer(MAX_U32), extensions(), limit=4096
 )
 _ERROR: Final = Schema(
-    "AP-ERR",
-    const(VERSION),
-    integer(0xFFFF),
-    integer(),
-    binary(8),
-    optional(DETAIL),
-    extensions(),
-    limit=4096,
+    "AP-ERR", const(VERSION), integer(0xFFFF), integer(), binary(8), optional(DETAIL), extensions(), limit=4096
 )
 
 
@@ -149,6 +143,8 @@ class PendingAp:
     flags: int
     context: bytes = field(repr=False)
     pop_key: bytes = field(repr=False)
+
+    __getstate__ = not_exported
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from orthros_protocol.canonical import Schema, binary, const, extensions, intege
 from orthros_protocol.derivation import digest, mac, require_mac
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp
-from orthros_protocol.keys import AsKey
+from orthros_protocol.keys import AsKey, not_exported
 from orthros_protocol.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES, MAX_U32
 from orthros_protocol.messages import (
     AS_REQ,
@@ -105,6 +105,8 @@ class AsReply:
     client_uid: int
     service: str
     newest_kvno: int
+
+    __getstate__ = not_exported
 
 
 def build_as_request(

@@ -18,7 +18,7 @@ from orthros_protocol.canonical import Schema, array, binary, encode, integer, n
 from orthros_protocol.derivation import derive
 from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.instants import Timestamp
-from orthros_protocol.keys import RootKey
+from orthros_protocol.keys import RootKey, not_exported
 from orthros_protocol.limits import MAX_SCOPES, MAX_TICKET_BYTES, MAX_U32
 from orthros_protocol.names import Principal, is_name, is_scope
 from orthros_protocol.notes import Note
@@ -60,6 +60,8 @@ class CachedTicket:
     scopes: tuple[str, ...]
     notes: tuple[Note, ...]
     expires_ms: Timestamp
+
+    __getstate__ = not_exported
 
 
 @frozen(kw_only=True)

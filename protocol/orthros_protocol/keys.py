@@ -17,11 +17,16 @@ from orthros_protocol.names import Principal
 
 __all__ = [
     "AsKey", "KdcMacKey", "RoleKey", "RootKey", "Secret", "SyncKey", "TgtKey", "TicketKey", "TicketSealingKey",
-    "key_id",
+    "key_id", "not_exported",
 ]  # fmt: skip
 
 KEY_BYTES: Final = 32
 KID_BYTES: Final = 8
+
+
+def not_exported(_holder: object) -> NoReturn:
+    """The `__getstate__` of everything that holds key material: it stays in the process that obtained it."""
+    raise LocalMisuse("secret-not-exported")
 
 
 # getstate_setstate=False: attrs would write a __getstate__ into each slotted subclass that hands the material out.

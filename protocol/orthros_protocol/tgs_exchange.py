@@ -28,7 +28,7 @@ from orthros_protocol.caveats import pop_key_of, split_caveats, tail_after, tail
 from orthros_protocol.derivation import derive, digest, mac, require_mac
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp
-from orthros_protocol.keys import KdcMacKey, TgtKey
+from orthros_protocol.keys import KdcMacKey, TgtKey, not_exported
 from orthros_protocol.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_DISCHARGES,
@@ -136,6 +136,8 @@ class Granted:
     scopes: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
+    __getstate__ = not_exported
+
 
 @frozen(kw_only=True)
 class NotGranted:
@@ -194,6 +196,8 @@ class PendingTgs:
     wants: tuple[Want, ...]
     context: bytes = field(repr=False)
     pop_key: bytes = field(repr=False)
+
+    __getstate__ = not_exported
 
 
 @frozen(eq=False, kw_only=True)

@@ -26,7 +26,7 @@ from orthros_protocol.caveats import split_caveats
 from orthros_protocol.derivation import mac, mac_matches
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp, seconds_of
-from orthros_protocol.keys import KdcMacKey, TicketSealingKey
+from orthros_protocol.keys import KdcMacKey, TicketSealingKey, not_exported
 from orthros_protocol.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_CHAIN_HOPS,
@@ -125,6 +125,8 @@ class Ticket:
     chain: tuple[Hop, ...] = ()
     subject: Subject | None = None
     txn: bytes
+
+    __getstate__ = not_exported
 
 
 def check_flags(flags: int, known: int) -> None:
