@@ -17,8 +17,9 @@ __all__ = ["redact", "redact_text"]
 
 _MOST_BYTES: Final = 16
 _MOST_DEPTH: Final = 8
-# The text forms of key files and master keys are made to be found like this.
-_KEY_TEXT = re.compile(r"\bort1[a-z]_[A-Za-z0-9]+")
+# The text forms of key files and master keys are made to be found like this; whole ones also inside a longer word,
+# such as behind the `n` of an escaped line break.
+_KEY_TEXT = re.compile(r"(?<![A-Za-z0-9])ort1[a-z]_[A-Za-z0-9]+|ort1[a-z]_[A-Za-z0-9]{32,}")
 
 
 def redact_text(text: str) -> str:

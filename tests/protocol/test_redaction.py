@@ -36,6 +36,9 @@ def test_secrets_show_only_their_name() -> None:
 def test_keys_in_text_form_are_cut_out() -> None:
     """A key pasted into an option or an error message does not survive."""
     assert redact_text("bad path ort1k_mfrgg2lk, and ort1m_ABC!") == "bad path <key redacted>, and <key redacted>!"
+    assert redact_text("KEY_ort1k_mfrgg2lk") == "KEY_<key redacted>"
+    whole = "ort1m_" + "mfrgg2lk" * 8
+    assert redact_text(repr(f"first line\n{whole}")) == repr("first line\n<key redacted>")
     assert redact(ValueError("ort1k_mfrgg", MATERIAL)) == "ValueError('<key redacted>', '<32 bytes>')"
     assert redact_text("port1k_not a key") == "port1k_not a key"
 
