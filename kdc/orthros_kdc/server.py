@@ -26,6 +26,8 @@ __all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_liste
 
 _CHUNK_BYTES: Final = 16 * 1024
 _SOURCE_SHARE: Final = 2
+# Requests that wait in a socket's buffer when the drain begins are read within this time.
+_DRAIN_READS_S: Final = 0.2
 _UCRED = struct.Struct("3i")
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class Server:
         self._connections: set[_Connection] = set()
         self._strangers: Counter[str] = Counter()
         self._draining = False
+        self._read_until = inf
         self._accepting = trio.CancelScope()
         self.turned_away = 0
 
@@ -80,8 +83,9 @@ class Server:
                 await trio.serve_listeners(self.serve_stream, list(listeners), handler_nursery=nursery)
 
     def drain(self) -> None:
-        """Accepts and reads no more: every connection gets the answers to what it has sent, then ends."""
+        """Accepts nobody and reads only what has been sent already: it is answered, then the connection ends."""
         self._draining = True
+        self._read_until = trio.current_time() + _DRAIN_READS_S
         self._accepting.cancel()
         for connection in self._connections:
             if connection.is_waiting:
@@ -126,8 +130,8 @@ class Server:
 
     async def _converse(self, stream: trio.abc.Stream, connection: _Connection) -> None:
         reader = FrameReader(self.limits.max_frame)
-        while not self._draining:
-            connection.scope.deadline = self._reading_deadline(connection)
+        while trio.current_time() < self._read_until:
+            connection.scope.deadline = min(self._reading_deadline(connection), self._read_until)
             connection.is_waiting = True
             data = bytes(await stream.receive_some(_CHUNK_BYTES))
             connection.is_waiting = False

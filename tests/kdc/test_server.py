@@ -202,6 +202,19 @@ async def test_a_drain_answers_what_was_sent_and_then_ends() -> None:
         assert await busy.receive_some() == b""
 
 
+async def test_a_drain_answers_more_than_one_read_can_hold() -> None:
+    gate = trio.Event()
+    server = Server(Echo(gate), LIMITS)
+    here, there = socket.socketpair()
+    async with trio.SocketStream(trio.socket.from_stdlib_socket(here)) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, trio.SocketStream(trio.socket.from_stdlib_socket(there)))
+        await client.send_all(frame(b"x" * 1000) * 60)  # four reads of 16 KiB
+        await wait_all_tasks_blocked()
+        server.drain()
+        gate.set()
+        assert len(await read_messages(client, 60)) == 60
+
+
 async def test_a_draining_server_takes_no_new_connection() -> None:
     server = Server(Echo(), LIMITS)
     server.drain()
