@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
-from orthros_client.errors import Failure, Unavailable
+from orthros_client.errors import Failure, OrthrosError, Unavailable
 from orthros_client.local_api.values import (
     Entry,
     Grant,
@@ -40,6 +40,8 @@ DEFAULT_SOCKET: Final = "/run/orthros/daemon.sock"
 _DAEMON_SHARE: Final = 0.9
 _ASK_AGAIN_S: Final = 60.0
 _ASK_SOONEST_S: Final = 1.0
+# The daemon did not help: use what is in hand for a while before anybody waits for it again.
+_ASK_AFTER_FAILURE_S: Final = 30.0
 _MOST_KEPT: Final = 1024
 
 
@@ -90,7 +92,7 @@ class Conversation:
         self.timeout_s = timeout_s
         self._clock = clock or HostClock()
         self._entropy = entropy
-        self._lock = threading.Lock()
+        self._own_lock = (os.getpid(), threading.Lock())
         self._kept: OrderedDict[WantRequest, _Kept] = OrderedDict()
         self._peers: OrderedDict[tuple[Principal, int], PeerState] = OrderedDict()
 
@@ -137,12 +139,14 @@ class Conversation:
             timeout_ms=round(self.timeout_s * 1000 * _DAEMON_SHARE),
         )
         now = self._clock.elapsed_s()
-        with self._lock:
+        with self._lock():
             kept = self._kept.get(want)
             if kept is not None:
                 self._kept.move_to_end(want)
-        if kept is not None and now < kept.fresh_until:
-            return kept.answer
+                if now < kept.fresh_until:
+                    return kept.answer
+                # One caller asks; the others go on with what is in hand.
+                self._rest(want, kept, self.timeout_s)
         try:
             reply = yield want
             return self._keep(want, _expect(Grant, reply))
@@ -150,7 +154,25 @@ class Conversation:
             # The daemon is away or cannot renew; what is in hand stays good until its own end.
             if kept is None or kept.answer.expires_in_s <= 0:
                 raise
+            with self._lock():
+                self._rest(want, kept, _ASK_AFTER_FAILURE_S)
             return kept.answer
+        except OrthrosError:
+            if kept is not None:
+                with self._lock():
+                    self._rest(want, kept, 0)  # a refusal is not passed over by the next caller
+            raise
+
+    def _lock(self) -> threading.Lock:
+        if self._own_lock[0] != os.getpid():  # another thread of the parent may have held it at the fork
+            self._own_lock = (os.getpid(), threading.Lock())
+        return self._own_lock[1]
+
+    def _rest(self, want: WantRequest, kept: _Kept, seconds: float) -> None:
+        seconds = min(seconds, kept.answer.expires_in_s / 2)
+        current = self._kept.get(want)
+        if current is not None and current.answer is kept.answer:  # else somebody had more luck meanwhile
+            self._kept[want] = _Kept(kept.answer, self._clock.elapsed_s() + seconds)
 
     def _keep(self, want: WantRequest, grant: Grant) -> Credentials | Token:
         now = self._clock.elapsed_s()
@@ -183,7 +205,7 @@ class Conversation:
             )
         # Never longer than half of what is left, so that short tickets are renewed in time as well.
         fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
-        with self._lock:
+        with self._lock():
             self._kept[want] = _Kept(answer, now + fresh_s)
             self._kept.move_to_end(want)
             while len(self._kept) > _MOST_KEPT:
@@ -191,7 +213,7 @@ class Conversation:
         return answer
 
     def _peer(self, target: Principal, uid: int) -> PeerState:
-        with self._lock:
+        with self._lock():
             peer = self._peers.setdefault((target, uid), PeerState())
             self._peers.move_to_end((target, uid))
             while len(self._peers) > _MOST_KEPT:

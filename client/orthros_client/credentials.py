@@ -7,7 +7,6 @@ Nothing a target says counts before its MAC has been verified against the reques
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
@@ -45,21 +44,16 @@ class PeerState:
     """What one target taught us under its MAC: its epoch, and how far its clock is from the realm's."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._epoch: bytes | None = None
-        self._offset_ms = 0
+        # One tuple, exchanged whole: no lock that a fork could leave held for ever.
+        self._known: tuple[bytes | None, int] = (None, 0)
 
     def read(self) -> tuple[bytes | None, int]:
         """Epoch (None before first contact) and offset in milliseconds, both of the same moment."""
-        with self._lock:
-            return self._epoch, self._offset_ms
+        return self._known
 
     def learn(self, epoch: bytes, offset_ms: int | None) -> None:
         """Takes over what a verified answer said; an offset of None teaches nothing."""
-        with self._lock:
-            self._epoch = epoch
-            if offset_ms is not None:
-                self._offset_ms = offset_ms
+        self._known = (epoch, self._known[1] if offset_ms is None else offset_ms)
 
 
 @frozen(kw_only=True)

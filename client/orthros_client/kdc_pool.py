@@ -46,6 +46,7 @@ class KdcAddress:
         try:
             parts = urlsplit(text)
             port = parts.port
+            (parts.hostname or "").encode("idna")  # what the resolver does with it: UnicodeError is a ValueError
         except ValueError:
             raise Misconfigured("config-invalid", f"KDC address {text!r} is not a URL") from None
         if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):

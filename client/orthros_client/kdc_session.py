@@ -23,6 +23,7 @@ from orthros_protocol import (
     KdcRefusal,
     Keytab,
     NotGranted,
+    OrthrosError,
     TgsReply,
     Timestamp,
     Unavailable,
@@ -44,6 +45,7 @@ _NONCE_BYTES: Final = 16
 _INSTANCE_BYTES: Final = 16
 # A TGT that ends while the request travels is of no use.
 _LOGIN_MARGIN_S: Final = 5.0
+_STEP_S: Final = 1.0
 _STALE_LOGIN: Final = frozenset({"tgt-expired", "revoked"})
 
 
@@ -80,6 +82,8 @@ class KdcSession:
     login: Login | None = field(default=None, init=False)
     _instance: bytes = field(init=False, repr=False)
     _suspect: bool = field(default=False, init=False)
+    _login_failure: OrthrosError | None = field(default=None, init=False, repr=False)
+    _wall_ahead_s: float = field(default=0.0, init=False)
     _one_login: trio.Lock = field(factory=trio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -95,21 +99,34 @@ class KdcSession:
         self._suspect = True
 
     def login_is_due(self) -> bool:
-        """Whether a new TGT should be obtained now: none yet, renewal planned, or another key file."""
-        return self.login is None or self._suspect or self.login.renew_at <= self.clock.elapsed_s()
+        """Whether a new TGT should be obtained now: none yet, renewal planned, another key file, or a stepped clock.
+
+        After a step of the wall clock the offset is wrong, and local callers use it: a login measures it anew.
+        """
+        if self.login is None or self._suspect or self.login.renew_at <= self.clock.elapsed_s():
+            return True
+        return abs(self._wall_ahead_now() - self._wall_ahead_s) > _STEP_S
 
     async def ensure_login(self, *, renew: bool = False) -> Login:
         """The TGT, obtained afresh when there is none, when it ends, or on `renew`.
 
         Raises KdcRefusal, Unavailable, or Misconfigured `key-missing` for a verify-only key file.
         """
-        before = self.login
+        before, failed_before = self.login, self._login_failure
         async with self._one_login:
             renewed_meanwhile = self.login is not before
             if self.login is not None and self._is_usable(self.login) and (renewed_meanwhile or not renew):
                 return self.login
-            self.login = await self._log_in()
-            self._suspect = False
+            failure = self._login_failure
+            if failure is not None and failure is not failed_before:
+                # Whoever held the lock has just tried; those behind them would only knock one after the other.
+                raise failure.with_traceback(None)
+            try:
+                self.login = await self._log_in()
+            except OrthrosError as error:
+                self._login_failure = error
+                raise
+            self._suspect, self._login_failure = False, None
             return self.login
 
     async def obtain(self, wants: Sequence[Want]) -> Obtained:
@@ -127,6 +144,9 @@ class KdcSession:
             # only a sealed reply replaces it.
             self._suspect = self._suspect or error.code == "unauthenticated-refusal"
             raise
+
+    def _wall_ahead_now(self) -> float:
+        return self.clock.wall_ms() / 1000 - self.clock.elapsed_s()
 
     def _is_usable(self, login: Login) -> bool:
         return not self._suspect and login.expires - self.clock.elapsed_s() > _LOGIN_MARGIN_S
@@ -195,6 +215,7 @@ class KdcSession:
         return reply
 
     def _learn(self, kdc_time: Timestamp, sent: Timestamp, round_trip_ms: int) -> None:
+        self._wall_ahead_s = self._wall_ahead_now()
         offset = measure_offset(kdc_time, sent=sent, round_trip_ms=round_trip_ms)
         if offset is not None:
             self.offset_ms = offset

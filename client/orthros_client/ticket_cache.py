@@ -20,6 +20,7 @@ RENEW_TO: Final = 0.85
 # Serving a ticket that dies on its way helps nobody; short ones keep most of their life.
 _MARGIN_S: Final = 5.0
 _MARGIN_SHARE: Final = 0.1
+_WARM_LIVES: Final = 2
 
 
 def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
@@ -133,7 +134,7 @@ class TicketCache:
         return len(dead)
 
     def due(self, now: float, *, idle_after_s: float) -> list[CacheKey]:
-        """The entries to renew now: planned for, still alive, and used within `idle_after_s`."""
+        """The entries to renew now: planned for, alive, and used within `idle_after_s` and two of their lives."""
         return [
             key
             for key, slot in self._slots.items()
@@ -154,4 +155,6 @@ class TicketCache:
         return iter([slot.held for slot in self._slots.values() if slot.held.is_servable(now)])
 
     def _is_warm(self, slot: _Slot, now: float, idle_after_s: float) -> bool:
+        # Whoever asked once for a ticket of a second shall not have it renewed every second for hours.
+        idle_after_s = min(idle_after_s, _WARM_LIVES * slot.held.ttl_s)
         return slot.held.is_servable(now) and now - slot.last_used < idle_after_s

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -255,3 +256,29 @@ async def test_many_long_scopes_fit_the_frames(autojump_clock: trio.testing.Mock
                 nursery.start_soon(world.outcome, world.key(f"shard-{number}", *scopes))
         assert len(world.agent.cache) == 32
         assert world.realm.handled == 1 + 4
+
+
+async def test_short_tickets_are_not_renewed_for_hours(autojump_clock: trio.testing.MockClock) -> None:
+    """K5: asked for once, renewed once or twice; somebody who goes on asking finds it fresh."""
+    async with open_world() as world:
+        for ttl_s in range(1, 21):
+            assert await world.outcome(world.key("orders", ttl_s=ttl_s)) == "held"
+        handled = world.realm.handled
+        await elapse(1800)
+        assert world.realm.handled - handled < 80
+
+
+async def test_a_reload_ends_the_pause(autojump_clock: trio.testing.MockClock) -> None:
+    """P16: whoever corrected the list of KDCs does not wait for the rest of a long back-off."""
+    async with open_world(moods={A: "down"}) as world:
+        world.agent.backoff.most_s = 3600.0
+        for _ in range(14):
+            await world.outcome(world.key("orders"), timeout_s=600)
+        assert world.agent.backoff.wait_s(trio.current_time()) > 300
+        before = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(world.outcome, world.key("orders"), timeout_s=7200))
+            await elapse(1)
+            world.network.moods.clear()
+            world.agent.reconsider()
+        assert trio.current_time() - before < 5

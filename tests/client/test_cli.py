@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from orthros_client.errors import (
     Unavailable,
 )
 from orthros_protocol import Timestamp
-from tests.client.house import House, open_house
+from tests.client.house import NOBODY, House, as_user, open_house
 
 A = "tcp://kdc-a:1"
 Run = Callable[..., tuple[int, str, str]]
@@ -310,3 +313,25 @@ async def test_no_key_in_any_output(run: Run) -> None:
         assert held.session_key is not None
         for secret in (held.tail, held.session_key, held.credential):
             assert secret.hex() not in shown
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+async def test_a_stranger_is_refused_in_words(run: Run, command: str) -> None:
+    """K17: also by the commands that name no target."""
+    stranger = NOBODY if os.geteuid() == 0 else os.geteuid()
+    async with open_house(own_uid=os.geteuid() + 1) as house:
+        with as_user(stranger):
+            code, out, err = await at(house, run, command)
+    assert (code, out) == (3, "")
+    assert err.startswith("error:     peer-not-allowed\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_answer_that_cannot_be_written_is_1() -> None:
+    """K17: no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "orthros_client.cli", "version"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"orthros: the answer could not be written: No space left on device\n"

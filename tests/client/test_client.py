@@ -13,6 +13,7 @@ from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
 from orthros_client.conversation import Conversation, socket_path
+from orthros_client.errors import Failure
 from orthros_client.local_api.values import (
     Grant,
     Op,
@@ -302,3 +303,50 @@ def test_importing_the_library_imports_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_a_daemon_that_hangs_is_not_waited_for_before_every_call() -> None:
+    """B7: what is in hand stays good; one caller asks again after a while, the others do not wait."""
+    clock = StillClock()
+    conversation = Conversation(10.0, clock=clock)
+    first = settle(conversation, grant(remaining_s=3600))
+    clock.at_s += 61
+    asking = conversation.credentials("orders", None, 0)
+    next(asking)
+    assert settle(conversation, None) is first
+    clock.at_s += 10
+    with pytest.raises(StopIteration):
+        asking.throw(Unavailable("timeout"))
+    assert settle(conversation, None) is first
+    clock.at_s += 31
+    assert settle(conversation, grant(number=2)) is not first
+
+
+def test_a_refusal_is_not_passed_over() -> None:
+    """K4: after it, the next caller asks as well."""
+    clock = StillClock()
+    conversation = Conversation(10.0, clock=clock)
+    settle(conversation, grant(remaining_s=3600))
+    clock.at_s += 61
+    for _ in range(2):
+        with pytest.raises(TicketRefused):
+            settle(conversation, Failure.refused("peer-not-allowed").to_error())
+
+
+async def test_a_fork_while_another_thread_holds_the_locks() -> None:
+    """K5: nobody in the child could ever release the parent's locks."""
+    script = (
+        "import os, signal, sys, threading; from orthros_client import Client\n"
+        "client = Client(sys.argv[1]); client.credentials('orders'); client.ping()\n"
+        "conversation, pool = client._conversation, client._local._pool()\n"
+        "held, done = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with conversation._lock(), pool.lock: held.set(); done.wait()\n"
+        "thread = threading.Thread(target=hold); thread.start(); held.wait(); pid = os.fork()\n"
+        "if pid == 0: signal.alarm(5); client.credentials('orders'); client.ping(); client.close(); os._exit(0)\n"
+        "done.set(); thread.join(); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    async with open_house() as house:
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, house.socket]
+        done = await trio.run_process(command, check=False)
+        assert done.returncode == 0

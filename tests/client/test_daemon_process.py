@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 import trio
 from attrs import define
 
-from orthros_client import Client
+from orthros_client import Client, Unavailable
 from orthros_client.daemon.__main__ import main
+from orthros_client.local_api.messages import encode_request
+from orthros_client.local_api.values import Op, WantRequest
 from orthros_protocol import FrameReader, Timestamp, frame
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from tests.client.world import new_realm
@@ -89,6 +92,15 @@ async def open_daemon(config: Path, **environ: str) -> AsyncIterator[Daemon]:
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             await pipe.aclose()
+
+
+async def wait_for_log(daemon: Daemon, words: bytes) -> bytes:
+    assert daemon.process.stderr is not None
+    log = b""
+    with trio.fail_after(20):
+        while words not in log:
+            log += await daemon.process.stderr.receive_some(65536)
+    return log
 
 
 def configure(tmp_path: Path, realm: InMemoryRealm, kdc: str) -> Path:
@@ -232,3 +244,59 @@ def test_wrong_usage_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         main(["--nonsense", "x"])
     assert "usage: orthros-daemon" in capsys.readouterr().err
+
+
+async def say_nothing(_stream: trio.abc.Stream) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_successor_may_start_while_its_predecessor_drains(tmp_path: Path) -> None:
+    """B7: the one that stops takes its own socket away, never the other's."""
+    realm = new_realm(WallClock())
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
+        silent_kdc = f"tcp://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        config = configure(tmp_path, realm, silent_kdc)
+        async with open_daemon(config) as old:
+            stream = await trio.open_unix_socket(str(tmp_path / "daemon.sock"))
+            await stream.send_all(frame(encode_request(WantRequest(op=Op.TICKET, target="orders"))))
+            old.process.send_signal(signal.SIGTERM)
+            await wait_for_log(old, b"stopping")
+            async with open_daemon(config), stream:
+                assert old.process.returncode is None
+                await old.stop()
+                with Client(tmp_path / "daemon.sock") as client:
+                    await trio.to_thread.run_sync(client.ping)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_recreated_principal_takes_a_restart(tmp_path: Path) -> None:
+    """K20: what is cached belongs to the old one."""
+    realm, again = new_realm(WallClock()), InMemoryRealm()
+    for name in ("a", "b", "c", "d", "web"):
+        again.add(name)
+    async with open_kdc(realm) as kdc:
+        config = configure(tmp_path, realm, kdc)
+        async with open_daemon(config) as daemon:
+            again.keytab("web").save(tmp_path / "web.key", replace=True)
+            daemon.process.send_signal(signal.SIGHUP)
+            assert b"was re-created as uid" in await wait_for_log(daemon, b"reload refused")
+
+
+async def test_a_daemon_whose_output_nobody_takes_serves_all_the_same(tmp_path: Path) -> None:
+    """K17: stdout and stderr on a full disk."""
+    config = configure(tmp_path, new_realm(), "tcp://127.0.0.1:1")
+    command = f"exec {shlex.join([*COMMAND, '--config', str(config)])} > /dev/full 2>&1"
+    process = await trio.lowlevel.open_process(["/bin/sh", "-c", command])
+    try:
+        with Client(tmp_path / "daemon.sock") as client, trio.fail_after(20):
+            while True:
+                try:
+                    await trio.to_thread.run_sync(lambda: client.status(probe=True))
+                    break
+                except Unavailable:
+                    await trio.lowlevel.checkpoint()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        await process.wait()

@@ -180,3 +180,19 @@ async def test_the_allow_list_holds_here_as_well() -> None:
                 await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n{HEADER}\r\n\r\n".encode())
                 status, _, body = await read_response(stream)
                 assert (status, json.loads(body)["error"]) == (403, "peer-not-allowed")
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), b"403"), ((HEADER,), b"405")])
+async def test_a_head_has_no_body_and_ends_nobody_else(headers: tuple[str, ...], status: bytes) -> None:
+    """K4: `curl -I`, also of somebody who is told nothing."""
+    async with open_house() as house:
+        stream = await trio.open_unix_socket(house.http_socket)
+        async with stream:
+            await stream.send_all("\r\n".join(["HEAD /livez HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+            answer = b""
+            with trio.fail_after(10):
+                while data := await stream.receive_some(4096):
+                    answer += data
+        assert answer.split()[1] == status
+        assert answer.endswith(b"\r\n\r\n")
+        assert (await house.get("/livez"))[0] == 200

@@ -163,3 +163,28 @@ async def test_a_reload_logs_in_again_by_itself(autojump_clock: trio.testing.Moc
         world.agent.reconsider()
         await elapse(1)
         assert world.agent.session.login is not first
+
+
+async def test_a_clock_that_is_set_while_the_daemon_runs(autojump_clock: trio.testing.MockClock) -> None:
+    """K11: local callers use the offset, so a step is noticed within half a minute and not at the next login."""
+    async with open_world() as world:
+        assert await world.outcome(world.key("orders")) == "held"
+        world.clock.wrong_ms = -TEN_MINUTES_MS
+        await elapse(45)
+        assert world.agent.session.offset_ms == TEN_MINUTES_MS
+        handled = world.realm.handled
+        await elapse(600)
+        assert world.realm.handled == handled
+
+
+async def test_many_batches_behind_one_login_fail_with_it(autojump_clock: trio.testing.MockClock) -> None:
+    """K6: back-off on every failure; those who waited for a login do not knock one after the other."""
+    async with open_world(moods={A: "hanging"}) as world:
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(world.outcome, world.key(f"shard-{number}"))
+                await elapse(0.1)
+        before = len(world.network.asked)
+        await elapse(60)
+        assert len(world.network.asked) - before <= 6
+        assert before <= 4

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from orthros_client import Client, TicketRefused, Unavailable
-from orthros_client.daemon.doors import open_unix_listener
+from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
 from orthros_client.daemon.peers import AllowList, AllowRule, Peer
 from orthros_client.errors import Failure
 from orthros_client.local_api.messages import (
@@ -236,3 +236,49 @@ async def test_no_daemon_is_said_as_such(tmp_path: Path) -> None:
         deaf.listen(1)
         with pytest.raises(Unavailable, match="timeout"):
             Client(tmp_path / "deaf.sock", timeout=0.05).ping()
+
+
+async def test_a_fault_met_by_one_visitor_does_not_end_the_others() -> None:
+    """K4: the last line of defence; the daemon goes on."""
+
+    async def converse(visitor: Visitor) -> None:
+        if await visitor.receive() == b"bad":
+            raise ZeroDivisionError
+        await visitor.send(b"fine")
+
+    async with open_house() as house, trio.open_nursery() as nursery:
+        path = house.socket + ".2"
+        await nursery.start(Door(converse).serve, open_unix_listener(path, 0o600))
+        async with await trio.open_unix_socket(path) as victim, await trio.open_unix_socket(path) as other:
+            await victim.send_all(b"bad")
+            assert await victim.receive_some() == b""
+            await other.send_all(b"good")
+            assert await other.receive_some() == b"fine"
+        nursery.cancel_scope.cancel()
+
+
+@needs_root
+async def test_strangers_cannot_keep_the_others_out() -> None:
+    """K4: silent connections of whoever may merely connect use up their own share."""
+    async with open_house(most=16) as house:
+        house.door.knows = house.desk.allow.knows
+        strangers = []
+        for number in range(40):
+            with as_user(NOBODY - number):
+                strangers.append(await trio.open_unix_socket(house.socket))
+        with Client(house.socket, timeout=5) as client:
+            await house.in_thread(client.ping)
+        assert len(house.door._visitors) <= 2 + 1
+        for stream in strangers:
+            await stream.aclose()
+
+
+def test_a_known_uid_may_hold_half_of_the_connections() -> None:
+    """K4: one service of many cannot take them all; the daemon's own uid and root can."""
+
+    async def converse(visitor: Visitor) -> None:
+        raise NotImplementedError
+
+    door = Door(converse, most=16, knows=lambda peer: peer.uid < 70_000)
+    shares = [door._share_of(Peer(uid, frozenset())) for uid in (0, os.geteuid(), 66_000, 70_000, 70_001)]
+    assert shares == [(0, 16), (0, 16), (66_000, 8), (None, 2), (None, 2)]

@@ -41,3 +41,14 @@ def test_json_is_one_object_per_line() -> None:
     structlog.get_logger().debug("not shown")
     event = json.loads(stream.getvalue())
     assert (event["event"], event["level"], event["code"]) == ("first", "info", "x")
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    """K17: a full disk under stderr, or a pipe that nobody reads."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    configure_logs("text", Full())
+    structlog.get_logger().warning("lost")

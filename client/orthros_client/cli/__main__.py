@@ -6,6 +6,7 @@ Parses arguments and calls one function per command; errors become exit codes he
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -110,7 +111,9 @@ def _names_in(error: OrthrosError, arguments: argparse.Namespace) -> dict[str, s
     """What the placeholders of a refused ticket's remedy stand for, as far as the daemon says."""
     if not isinstance(error, TicketRefused):
         return {}
-    names = {"TARGET": parse_target(arguments.target)[1]}
+    names: dict[str, str] = {}
+    if target := getattr(arguments, "target", None):
+        names["TARGET"] = parse_target(target)[1]
     with suppress(OrthrosError), commands.client_of(arguments) as client:
         names["CLIENT"] = names["PRINCIPAL"] = client.status().client.name
     return names
@@ -120,11 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        return _COMMANDS[arguments.command](arguments)
+        code = _COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+        return code
     except OrthrosError as error:
         return report(error, arguments.output, _names_in(error, arguments))
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        # Nobody takes the answer (`| head`, a full disk); Python would try once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            sys.stderr.write(f"orthros: the answer could not be written: {error.strerror}\n")
+        return 1
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version as distribution_version
 from typing import Final, NoReturn
 
@@ -80,7 +81,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     keytab = Keytab.load(config.keytab)
     keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
     service = Service(config, keytab, lambda: _config_of(arguments))
-    trio.run(service.run, _say)
+    trio.run(service.run, _announce)
+
+
+def _announce(line: str) -> None:
+    with suppress(OSError):  # nobody takes the line: no reason not to serve
+        _say(line)
 
 
 def _say(line: str) -> None:

@@ -32,7 +32,8 @@ _MOST_SCOPE_BYTES: Final = 16 * 1024
 # Long enough for callers that start together to share a batch, short beside any round trip.
 _LINGER_S: Final = 0.002
 _RENEWAL_LEASE_S: Final = 30.0
-_IDLE_NAP_S: Final = 3600.0
+# Short enough to notice soon that the machine slept or that its clock was set.
+_IDLE_NAP_S: Final = 30.0
 _PROBE_AFTER_S: Final = 30.0
 
 
@@ -62,6 +63,7 @@ class Agent:
     _queue: list[_Flight] = field(factory=list, init=False, repr=False)
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
+    _no_pause: trio.Event = field(factory=trio.Event, init=False, repr=False)
 
     async def obtain(self, key: CacheKey, *, timeout_s: float) -> Held:
         """A ticket or JWT with life left, from the cache or from the KDC.
@@ -93,6 +95,7 @@ class Agent:
     def reconsider(self) -> None:
         """Forgets the back-off: configuration or key file changed, so the next attempt may succeed."""
         self.backoff.succeeded()
+        self._end_pause()
         self._replan.set()
 
     async def not_ready_because(self, *, timeout_s: float) -> Failure | None:
@@ -136,7 +139,10 @@ class Agent:
         async with trio.open_nursery() as nursery:
             while True:
                 await self._wake.wait()
-                await trio.sleep(max(_LINGER_S, self.backoff.wait_s(self.clock.elapsed_s())))
+                await trio.sleep(_LINGER_S)
+                while (wait_s := self.backoff.wait_s(self.clock.elapsed_s())) > 0:
+                    with trio.move_on_after(wait_s):
+                        await self._no_pause.wait()
                 self._wake = trio.Event()
                 wanted, self._queue = self._queue, []
                 for batch in _batches(wanted):
@@ -200,8 +206,13 @@ class Agent:
 
     def _exchange_succeeded(self) -> None:
         self.backoff.succeeded()
+        self._end_pause()
         self.last_failure = None
         self.last_success = self.clock.elapsed_s()
+
+    def _end_pause(self) -> None:
+        self._no_pause.set()
+        self._no_pause = trio.Event()
 
     async def _log_in(self) -> None:
         try:

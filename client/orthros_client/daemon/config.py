@@ -126,7 +126,7 @@ def _read(path: str) -> dict[str, Any]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or a nest without end
         raise Misconfigured("config-invalid", f"{path}: {error}") from None
     if document.get("version") != VERSION or isinstance(document.get("version"), bool):
         raise Misconfigured("config-invalid", f"{path}: version: expected version = {VERSION}")

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import stat
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 _READ_BYTES: Final = 8192
 _BACKLOG: Final = 512
 _WRITE_S: Final = 10.0
+_TELL_EVERY_S: Final = 10.0
 _MOST_PATH: Final = 107  # sun_path is 108 bytes with its NUL (unix(7))
 
 
@@ -107,11 +109,17 @@ class Visitor:
 
 @define(eq=False)
 class Door:
-    """Serves one listener: `converse` runs once per connection, at most `most` at a time."""
+    """Serves one listener: `converse` runs once per connection, at most `most` at a time.
+
+    The daemon's own uid and root may use them all, any other uid that is known a half, and all strangers
+    together an eighth: whoever may merely connect cannot keep the others out.
+    """
 
     converse: Callable[[Visitor], Awaitable[None]]
     idle_s: float = 300.0
     most: int = 256
+    knows: Callable[[Peer], bool] = lambda _peer: True
+    _full_until: float = field(default=0.0, init=False)
     _visitors: set[Visitor] = field(factory=set, init=False)
     _accepting: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
@@ -132,13 +140,13 @@ class Door:
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         async with stream:
-            if len(self._visitors) >= self.most:
-                log.warning("too many local connections", most=self.most)
-                return
             try:
                 visitor = Visitor(stream, _peer_of(stream), self.idle_s)
             except OSError as error:
                 log.warning("the system does not say who connected", error=error.strerror)
+                return
+            if not self._has_room_for(visitor.peer):
+                self._tell_that_it_is_full(visitor.peer)
                 return
             self._visitors.add(visitor)
             try:
@@ -146,8 +154,34 @@ class Door:
                     await self.converse(visitor)
             except trio.BrokenResourceError as error:
                 log.info("local connection broke", peer=str(visitor.peer), error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  # a fault met by one visitor may not end the others
+                log.error("local connection failed", peer=str(visitor.peer), error=type(error).__name__, at=_at(error))
             finally:
                 self._visitors.discard(visitor)
+
+    def _has_room_for(self, peer: Peer) -> bool:
+        group, share = self._share_of(peer)
+        if len(self._visitors) >= self.most:
+            return False
+        return sum(self._share_of(visitor.peer)[0] == group for visitor in self._visitors) < share
+
+    def _share_of(self, peer: Peer) -> tuple[int | None, int]:
+        if peer.uid in (0, os.geteuid()):
+            return 0, self.most
+        if self.knows(peer):
+            return peer.uid, max(1, self.most // 2)
+        return None, max(1, self.most // 8)  # one share for all: uids cost nothing where users may make namespaces
+
+    def _tell_that_it_is_full(self, peer: Peer) -> None:
+        now = trio.current_time()
+        if now >= self._full_until:  # once in a while: who connects in a loop shall not fill the log either
+            self._full_until = now + _TELL_EVERY_S
+            log.warning("too many local connections", most=self.most, refused=str(peer))
+
+
+def _at(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
 def _peer_of(stream: trio.SocketStream) -> Peer:

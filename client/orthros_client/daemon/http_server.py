@@ -7,7 +7,6 @@ header, whatever it asks: a web page or a tricked URL fetcher cannot add it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from math import inf
 from typing import Any, Final
 
@@ -34,9 +33,10 @@ _REQUEST_S: Final = 10.0
 class _Rejected(Exception):
     """The request cannot be read to its end; answer, then close."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, head: bool = False) -> None:
         super().__init__(answer.status)
         self.answer = answer
+        self.head = head
 
 
 @frozen(eq=False)
@@ -55,7 +55,7 @@ class HttpServer:
                     return
                 answer = await self._answer(visitor.peer, request)
             except _Rejected as rejected:
-                await _send(connection, visitor, rejected.answer, close=True)
+                await _send(connection, visitor, rejected.answer, close=True, head=rejected.head)
                 return
             await _send(connection, visitor, answer, close=visitor.draining)
             if connection.our_state is h11.MUST_CLOSE or visitor.draining:
@@ -94,7 +94,7 @@ async def _next_request(connection: h11.Connection, visitor: Visitor) -> h11.Req
             connection.receive_data(data)
         elif isinstance(event, h11.Request):
             request = event
-            _require_local(event.headers)
+            _require_local(event)
         elif isinstance(event, h11.Data):
             raise _Rejected(answer_failure(Failure.refused("bad-local-request", "a body is not expected"), 413))
         elif isinstance(event, h11.EndOfMessage):
@@ -103,13 +103,19 @@ async def _next_request(connection: h11.Connection, visitor: Visitor) -> h11.Req
             return None
 
 
-def _require_local(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    values = [value for name, value in headers if name == b"orthros-local"]
-    if values != [b"1"] or any(name == b"origin" for name, _ in headers):
-        raise _Rejected(answer_failure(Failure.refused("header-required")))
+def _require_local(request: h11.Request) -> None:
+    head = request.method == b"HEAD"
+    values = [value for name, value in request.headers if name == b"orthros-local"]
+    if values != [b"1"] or any(name == b"origin" for name, _ in request.headers):
+        raise _Rejected(answer_failure(Failure.refused("header-required")), head=head)
+    if head:
+        raise _Rejected(answer_failure(Failure.refused("bad-local-request", "only GET"), 405), head=True)
 
 
-async def _send(connection: h11.Connection, visitor: Visitor, answer: Answer, *, close: bool) -> None:
+async def _send(
+    connection: h11.Connection, visitor: Visitor, answer: Answer, *, close: bool, head: bool = False
+) -> None:
+    """`head`: the answer to a HEAD, which has no body (RFC 9110, 9.3.2)."""
     if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = json.dumps(answer.body).encode("ascii") + b"\n"
@@ -125,7 +131,7 @@ async def _send(connection: h11.Connection, visitor: Visitor, answer: Answer, *,
         headers.append(("Connection", "close"))
     parts: list[h11.Event] = [
         h11.Response(status_code=answer.status, headers=headers),
-        h11.Data(data=body),
+        *(() if head else (h11.Data(data=body),)),
         h11.EndOfMessage(),
     ]
     await visitor.send(b"".join(connection.send(part) or b"" for part in parts))

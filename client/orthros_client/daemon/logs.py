@@ -6,7 +6,8 @@ Configures structlog once, at the start of the program; nobody else does.
 from __future__ import annotations
 
 import sys
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -15,6 +16,21 @@ from orthros_protocol.redaction import redact
 __all__ = ["configure_logs"]
 
 _INFO: Final = 20
+
+
+class _Sink:
+    """A stream whose lines are lost when they cannot be written: a full disk or a broken pipe stops no daemon."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            (self._stream or sys.stderr).write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            (self._stream or sys.stderr).flush()
 
 
 def configure_logs(form: str, stream: TextIO | None = None) -> None:
@@ -28,7 +44,7 @@ def configure_logs(form: str, stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer() if form == "json" else text,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Sink(stream))),
         cache_logger_on_first_use=False,
     )
 

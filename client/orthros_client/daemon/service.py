@@ -22,7 +22,7 @@ from orthros_client.daemon.config import DaemonConfig
 from orthros_client.daemon.desk import Desk
 from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
 from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList
+from orthros_client.daemon.peers import AllowList, Peer
 from orthros_client.daemon.persistence import CacheStore
 from orthros_client.kdc_pool import Connect, KdcAddress, KdcPool, open_stream
 from orthros_client.kdc_session import KdcSession
@@ -87,6 +87,7 @@ class Service:
                             await serving.start(door.serve, listener)
                         announce(self._ready_line())
                         await self._obey(signals)
+                        cleanup.close()  # while we still listen nobody else can have taken the paths
                         serving.cancel_scope.deadline = trio.current_time() + self.config.drain_s
                         for door, _ in doors:
                             door.drain()
@@ -107,6 +108,9 @@ class Service:
             keytab = Keytab.load(config.keytab)
             if keytab.principal != self.keytab.principal:
                 raise Misconfigured("conflict", f"{config.keytab} belongs to {keytab.principal}")
+            if keytab.uid != self.keytab.uid:
+                # A re-created name is a new principal; what is cached belongs to the old one.
+                raise Misconfigured("conflict", f"{keytab.principal} was re-created as uid {keytab.uid}: restart")
             keytab.as_key()
         except OrthrosError as error:
             log.error("reload refused", code=error.code, detail=error.detail)
@@ -141,12 +145,16 @@ class Service:
     def _allow_list(self, config: DaemonConfig) -> AllowList:
         return AllowList(os.geteuid(), config.rules(self.keytab.principal.realm))
 
+    def _knows(self, peer: Peer) -> bool:
+        return self.desk.allow.knows(peer)  # asked each time: a reload exchanges the list
+
     def _door(
         self, cleanup: ExitStack, converse: Callable[[Visitor], Awaitable[None]], path: str
     ) -> tuple[Door, trio.SocketListener]:
         listener = open_unix_listener(path, self.config.mode)
         cleanup.callback(_remove, path)
-        return Door(converse, self.config.idle_connection_s, self.config.connections), listener
+        idle_s, most = self.config.idle_connection_s, self.config.connections
+        return Door(converse, idle_s, most, knows=self._knows), listener
 
 
 @contextmanager

@@ -97,7 +97,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("backoff_most_s", _seconds(1, 3600), 30.0, "longest pause between failing exchanges"),
     Setting("refusal_first_s", _seconds(0.05, 60), 2.0, "how long the first refusal of a target is remembered"),
     Setting("refusal_most_s", _seconds(1, 3600), 60.0, "how long a refusal is remembered at most"),
-    Setting("renew_idle_s", _seconds(60), 7200.0, "tickets that nobody used for so long are not renewed"),
+    Setting(
+        "renew_idle_s", _seconds(60), 7200.0, "tickets unused for so long, or for two of their lives, are not renewed"
+    ),
     Setting("cache_entries", _count(16, 4096), 4096, "tickets and tokens held at most"),
     Setting("idle_connection_s", _seconds(1), 300.0, "a silent local connection is closed after this"),
     Setting("connections", _count(1, 4096), 256, "local connections at once, on each socket"),

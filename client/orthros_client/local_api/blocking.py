@@ -25,14 +25,38 @@ _READ_BYTES: Final = 16 * 1024
 _MOST_IDLE: Final = 8
 
 
+class _Pool:
+    """The idle connections of one process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.idle: list[socket.socket] = []
+
+    def take(self) -> socket.socket | None:
+        with self.lock:
+            return self.idle.pop() if self.idle else None
+
+    def give_back(self, connection: socket.socket) -> None:
+        with self.lock:
+            if len(self.idle) < _MOST_IDLE:
+                self.idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        with self.lock:
+            idle, self.idle = self.idle, []
+        for connection in idle:
+            connection.close()
+
+
 class BlockingLocal:
     """A pool of connections to one daemon. Thread-safe; a forked child starts with an empty pool."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._idle: list[socket.socket] = []
-        self._pid = os.getpid()
+        self._own_pool = _Pool()
 
     def ask(self, request: Request | WantRequest, timeout_s: float) -> Reply:
         """One question, one answer.
@@ -41,15 +65,16 @@ class BlockingLocal:
         closed while it lay idle is replaced once: questions to the daemon are safe to repeat.
         """
         deadline = time.monotonic() + timeout_s
-        connection = self._take()
+        pool = self._pool()
+        connection = pool.take()
         if connection is not None:
             try:
-                return self._converse(connection, request, deadline)
+                return self._converse(pool, connection, request, deadline)
             except (OSError, PeerMisbehaved) as error:
                 if isinstance(error, TimeoutError):
                     raise Unavailable("timeout", f"no answer within {timeout_s:g} s") from None
         try:
-            return self._converse(self._connect(deadline), request, deadline)
+            return self._converse(pool, self._connect(deadline), request, deadline)
         except TimeoutError:
             raise Unavailable("timeout", f"no answer within {timeout_s:g} s") from None
         except OSError as error:
@@ -57,10 +82,7 @@ class BlockingLocal:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._pool().close()
 
     def _connect(self, deadline: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -72,7 +94,9 @@ class BlockingLocal:
             raise
         return connection
 
-    def _converse(self, connection: socket.socket, request: Request | WantRequest, deadline: float) -> Reply:
+    def _converse(
+        self, pool: _Pool, connection: socket.socket, request: Request | WantRequest, deadline: float
+    ) -> Reply:
         kept = False
         try:
             talk = exchange(request)
@@ -89,23 +113,17 @@ class BlockingLocal:
                     kept = True
                     return reply
         finally:
-            self._give_back(connection) if kept else connection.close()
+            pool.give_back(connection) if kept else connection.close()
 
-    def _take(self) -> socket.socket | None:
-        with self._lock:
-            if self._pid != os.getpid():
-                # The parent goes on using its sockets; two processes on one connection would mix answers.
-                inherited, self._idle, self._pid = self._idle, [], os.getpid()
-                for connection in inherited:
-                    connection.close()
-            return self._idle.pop() if self._idle else None
-
-    def _give_back(self, connection: socket.socket) -> None:
-        with self._lock:
-            if self._pid == os.getpid() and len(self._idle) < _MOST_IDLE:
-                self._idle.append(connection)
-                return
-        connection.close()
+    def _pool(self) -> _Pool:
+        pool = self._own_pool
+        if pool.pid != os.getpid():
+            # The parent goes on using its sockets; two processes on one connection would mix answers. Its lock
+            # stays untouched: another thread may have held it at the fork, and nobody is here to release it.
+            for connection in pool.idle:
+                connection.close()
+            pool = self._own_pool = _Pool()
+        return pool
 
 
 def _left(deadline: float) -> float:
