@@ -7,7 +7,7 @@ answer is a reply, a sealed error, or one opaque NAK whose reference finds the r
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import ceil
 from typing import Any, Final
 
@@ -156,9 +156,10 @@ class KdcService:
             raise PeerMisbehaved("unknown-key", f"realm {unverified.realm} kid {unverified.kid.hex()}")
         request = verify_as_request(unverified, login.key)
         client = login.principal.name
+        is_own = False
         try:
-            self._charge(client)
-            self._report_replay(request, now, "as", client, source)
+            is_own = self._is_makers_own(request, now, "as", client, source)
+            self._charge(_payer(client, is_own))
             issued = issue_initial_ticket(
                 request,
                 unverified,
@@ -181,7 +182,7 @@ class KdcService:
                     txn=issued.txn.hex(),
                 )
             )
-            return Answer(issued.reply, authenticated=True)
+            return Answer(issued.reply, authenticated=is_own)
         except OrthrosError as error:
             ref = self._entropy(_REF_BYTES)
             refusal = _sealable(error, ref)
@@ -205,7 +206,7 @@ class KdcService:
                 retry_s=refusal.retry_s,
                 detail=refusal.detail,
             )
-            return Answer(reply, authenticated=True)
+            return Answer(reply, authenticated=is_own)
 
     # The ticket-granting exchange
 
@@ -215,11 +216,13 @@ class KdcService:
         request = verify_tgs_request(unverified, self._open_tgt(unverified, realm))
         tgt = request.tgt.ticket
         client = await self._view.client(tgt.client_uid)
+        is_own = False
         try:
             caller = check_caller(request, unverified, client, now)
-            self._charge(caller.principal.name)
-            self._report_replay(request, now, "tgs", caller.principal.name, source)
-            results = await self._decide_all(request, caller, realm, now)
+            is_own = self._is_makers_own(request, now, "tgs", caller.principal.name, source)
+            payer = _payer(caller.principal.name, is_own)
+            self._charge(payer)
+            results = await self._decide_all(request, caller, realm, now, payer)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -228,7 +231,7 @@ class KdcService:
                 now=now,
                 entropy=self._entropy(ENTROPY_BYTES),
             )
-            return Answer(reply, authenticated=True)
+            return Answer(reply, authenticated=is_own)
         except OrthrosError as error:
             ref = self._entropy(_REF_BYTES)
             refusal = _sealable(error, ref)
@@ -253,7 +256,7 @@ class KdcService:
                 retry_s=refusal.retry_s,
                 detail=refusal.detail,
             )
-            return Answer(reply, authenticated=True)
+            return Answer(reply, authenticated=is_own)
 
     def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
         """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
@@ -271,14 +274,14 @@ class KdcService:
         return opened
 
     async def _decide_all(
-        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp
+        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp, payer: Hashable
     ) -> list[Granted | NotGranted]:
         name = caller.principal.name
         results: list[Granted | NotGranted] = []
         size = 0
         for position, want in enumerate(request.wants):
             # The first want is paid for already; the bucket counts targets.
-            wait_s = self._principals.charge(name, WANT_COST, self._monotonic()) if position else 0.0
+            wait_s = self._principals.charge(payer, WANT_COST, self._monotonic()) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
                 # The rest is asked for again: after a while, or in a smaller batch.
                 decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=ceil(wait_s))
@@ -293,7 +296,7 @@ class KdcService:
                     entropy=self._entropy(ENTROPY_PER_WANT),
                 )
             if decided.code == "not-granted":
-                self._principals.surcharge(name, NOT_GRANTED_COST - WANT_COST, self._monotonic())
+                self._principals.surcharge(payer, NOT_GRANTED_COST - WANT_COST, self._monotonic())
             self._record(self._event_of(decided, request, want, name, realm.policy.seq))
             results.append(decided.result)
             size += _size_of(decided.result)
@@ -331,16 +334,22 @@ class KdcService:
 
     # Shared
 
-    def _charge(self, client: str) -> None:
-        wait_s = self._principals.charge(client, WANT_COST, self._monotonic())
+    def _charge(self, payer: Hashable) -> None:
+        wait_s = self._principals.charge(payer, WANT_COST, self._monotonic())
         if wait_s:
             raise _RateLimited(ceil(wait_s))
 
-    def _report_replay(
+    def _is_makers_own(
         self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
-    ) -> None:
-        if self._seen.admit(request.replay_tag, request.ts, now, client) is Admission.SEEN:
-            self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client, exchange=exchange))
+    ) -> bool:
+        """Whether the sender proved the key himself: what was seen before, or is out of its time, anybody may copy."""
+        # Times that the window refuses take no room either: nothing would ever free it.
+        if abs(request.ts - now) > KDC_SKEW_MS:
+            return False
+        if self._seen.admit(request.replay_tag, request.ts, now, client) is not Admission.SEEN:
+            return True
+        self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client, exchange=exchange))
+        return False
 
     def _record_refusal(self, event: Event) -> None:
         """A refusal gives nothing away, so it leaves even when the audit log cannot take it."""
@@ -348,6 +357,11 @@ class KdcService:
             self._record(event)
         except Unavailable:
             _log.warning("refused without an audit record", event_class=type(event).__name__)
+
+
+def _payer(client: str, is_own: bool) -> Hashable:
+    """Copies are answered, for the answer opens for the maker only; but they must not use up the maker's share."""
+    return client if is_own else ("copies", client)
 
 
 def _size_of(result: Granted | NotGranted) -> int:
