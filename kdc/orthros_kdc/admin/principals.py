@@ -13,6 +13,7 @@ from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import KEY_ACTIVE, JwtKeyRecord, KeyRecord, PrincipalRecord, Transaction
 from orthros_protocol import Keytab, Misconfigured
+from orthros_protocol.limits import MAX_INT
 
 __all__ = ["PrincipalShown", "add", "delete", "disable", "enable", "page", "set_caps", "show"]
 
@@ -123,6 +124,6 @@ async def delete(admin: Admin, name: str) -> None:
 def _check_caps(max_ticket_s: int | None, max_jwt_s: int | None) -> dict[str, Any]:
     caps = {"max_ticket_s": max_ticket_s, "max_jwt_s": max_jwt_s}
     for what, cap in caps.items():
-        if cap is not None and cap < 1:
-            raise Misconfigured("value-invalid", f"{what} must be at least 1 second")
+        if cap is not None and not 1 <= cap <= MAX_INT:
+            raise Misconfigured("value-invalid", f"{what} is 1 to 2^63-1 seconds")
     return caps

@@ -10,7 +10,7 @@ from typing import Self
 from attrs import field, frozen
 
 from orthros_protocol import Misconfigured, check_name, check_scopes
-from orthros_protocol.limits import DEFAULT_JWT_S, DEFAULT_TGT_S, DEFAULT_TICKET_S, MAX_TICKET_LIFE_S
+from orthros_protocol.limits import DEFAULT_JWT_S, DEFAULT_TGT_S, DEFAULT_TICKET_S, MAX_INT, MAX_TICKET_LIFE_S
 
 GROUP_PREFIX = "group:"
 
@@ -33,8 +33,9 @@ class Selector:
 
 
 def _positive_or_none(_instance: object, attribute: object, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise Misconfigured("value-invalid", f"{getattr(attribute, 'name', 'limit')} must be at least 1 second")
+    # More than the store can hold is no cap anyway.
+    if value is not None and not 1 <= value <= MAX_INT:
+        raise Misconfigured("value-invalid", f"{getattr(attribute, 'name', 'limit')} is 1 to 2^63-1 seconds")
 
 
 def _within_a_day(_instance: object, attribute: object, value: int) -> None:

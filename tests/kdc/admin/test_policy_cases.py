@@ -80,6 +80,7 @@ async def test_rules_are_listed_by_either_side(admin):
         (("billing", "payroll"), {"scopes": ("*",)}, "scope-invalid"),
         (("billing", "payroll"), {"scopes": tuple(f"s{n}" for n in range(33))}, "scope-invalid"),
         (("billing", "payroll"), {"max_ttl_s": 0}, "value-invalid"),
+        (("billing", "payroll"), {"max_ttl_s": 2**63}, "value-invalid"),
     ],
 )
 async def test_a_rule_that_cannot_be_is_refused_without_an_event(admin, trail, pair, changes, code):
