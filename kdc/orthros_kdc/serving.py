@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -32,7 +32,7 @@ from orthros_kdc.store.base import Store
 from orthros_kdc.store.master_key import load_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault, open_vault
-from orthros_protocol import OrthrosError, Timestamp
+from orthros_protocol import OrthrosError, Timestamp, Unavailable
 
 __all__ = ["Kdc", "ignored", "open_kdc", "serve", "wall_clock"]
 
@@ -123,8 +123,10 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
                 server.drain()
                 serving.cancel_scope.deadline = trio.current_time() + _GRACE_S
         if config.listen.unix:
-            os.unlink(config.listen.unix)
-        audit.record(KdcStopped(at=wall_clock(), kdc_id=config.audit.writer))
+            with suppress(FileNotFoundError):  # somebody was faster
+                os.unlink(config.listen.unix)
+        with suppress(Unavailable):  # a queue that is full holds what matters more
+            audit.record(KdcStopped(at=wall_clock(), kdc_id=config.audit.writer))
         audit.close()
 
 
@@ -178,14 +180,14 @@ def ignored(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config:
-    """The configuration after SIGHUP; a bad one changes nothing."""
+    """The configuration after SIGHUP; a bad one changes nothing, nor does one that cannot be recorded."""
     try:
         config, waiting = reload_config(running, reload())
+        kdc.audit.record(ConfigReloaded(at=wall_clock(), kdc_id=config.audit.writer, waiting=waiting))
     except OrthrosError as error:
         _log.error("configuration not reloaded", code=error.code, detail=error.detail)
         return running
     kdc.adjust(config)
     configure_logs(config.log)
-    kdc.audit.record(ConfigReloaded(at=wall_clock(), kdc_id=config.audit.writer, waiting=waiting))
     _log.info("configuration reloaded", needs_restart=list(waiting))
     return config
