@@ -34,10 +34,11 @@ _log = structlog.get_logger(__name__)
 
 @frozen
 class Answer:
-    """A reply, and whether its sender has proven a key."""
+    """A reply, and whether its sender has proven a key. Nothing is read behind one that is `last`."""
 
     message: bytes
     authenticated: bool
+    last: bool = False
 
 
 Handler = Callable[[bytes, str], Awaitable[Answer]]
@@ -51,6 +52,7 @@ class _Connection:
     authenticated: bool = False
     begun_at: float | None = None
     is_waiting: bool = False
+    ends: bool = False
     # One scope whose deadline moves: entering a scope per read and write would cost more than the reading.
     scope: trio.CancelScope = field(factory=trio.CancelScope)
 
@@ -147,6 +149,9 @@ class Server:
                     connection.authenticated = True
                     self._no_longer_stranger(connection)
                 answers.append(frame(answer.message))
+                if answer.last:
+                    connection.ends = True
+                    break
             if not reader.pending_bytes:
                 connection.begun_at = None
             elif answers or connection.begun_at is None:
@@ -154,6 +159,8 @@ class Server:
             if answers:
                 connection.scope.deadline = trio.current_time() + self.limits.read_deadline_s
                 await stream.send_all(b"".join(answers))
+            if connection.ends:
+                return
 
     def _reading_deadline(self, connection: _Connection) -> float:
         """A message must arrive whole within its deadline, however many small pieces it comes in."""

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Final
 
 import structlog
-from attrs import frozen
+from attrs import evolve, frozen
 
 from orthros_kdc.audit.events import (
     AsIssued,
@@ -116,7 +116,8 @@ class KdcService:
         """The answer to one message from `source` (see `server.py`). Never raises for what a peer does."""
         now = self._clock()
         if self._sources.charge(source, WANT_COST, self._monotonic()):
-            return self._nak(Refused("rate-limited"), source, now)
+            # Whoever sends too much must not be able to go on with small change: an answer costs more than a frame.
+            return evolve(self._nak(Refused("rate-limited"), source, now), last=True)
         try:
             signed = parse_signed(message)
             if signed.kind == AS_REQ:
