@@ -108,6 +108,11 @@ class TicketCache:
         self._slots.move_to_end(key)
         return slot.held
 
+    def peek(self, key: CacheKey) -> Held | None:
+        """The entry, which may be at its end; not a use of it."""
+        slot = self._slots.get(key)
+        return None if slot is None else slot.held
+
     def put(self, held: Held, now: float, *, used: bool = True) -> None:
         """Inserts or replaces. A renewal nobody asked for (`used` False) does not count as use."""
         before = self._slots.get(held.key)

@@ -9,7 +9,7 @@ import trio
 
 from orthros_client import Client, TicketRefused, Unavailable
 from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
-from orthros_client.daemon.peers import AllowList, AllowRule, Peer
+from orthros_client.daemon.peers import Allowance, AllowList, AllowRule, Peer
 from orthros_client.errors import Failure
 from orthros_client.local_api.messages import (
     decode_reply,
@@ -282,3 +282,47 @@ def test_a_known_uid_may_hold_half_of_the_connections() -> None:
     door = Door(converse, most=16, knows=lambda peer: peer.uid < 70_000)
     shares = [door._share_of(Peer(uid, frozenset())) for uid in (0, os.geteuid(), 66_000, 70_000, 70_001)]
     assert shares == [(0, 16), (0, 16), (66_000, 8), (None, 2), (None, 2)]
+
+
+async def test_one_uid_cannot_use_up_what_the_kdc_gives_to_all() -> None:
+    """K4: the KDC counts for the whole host; questions with a known answer cost nothing."""
+    house_rules = (AllowRule(uid=NOBODY, targets=frozenset({ORDERS})),)
+    async with open_house(rules=house_rules) as house:
+        greedy, own = Peer(NOBODY, frozenset()), Peer(os.geteuid(), frozenset())
+        house.desk.allowance = Allowance(per_s=0.001, burst=3)
+
+        async def ask_for(peer: Peer, ttl_s: int) -> object:
+            return await house.desk.answer(peer, WantRequest(op=Op.TICKET, target="orders", ttl_s=ttl_s))
+
+        granted = [await ask_for(greedy, ttl_s) for ttl_s in (60, 61, 62, 60, 61)]
+        refused = await ask_for(greedy, 63)
+        assert all(isinstance(one, Grant) for one in (*granted, await ask_for(own, 63), await ask_for(greedy, 63)))
+        assert isinstance(refused, Failure)
+        assert (refused.reason.name, refused.family, refused.retry_s) == ("rate-limited", "unavailable", 1)
+
+
+async def test_many_who_wait_for_one_answer_ask_once() -> None:
+    """K5: a start-up of many processes of one user is no greed."""
+    async with open_house(rules=(AllowRule(uid=NOBODY),)) as house:
+        house.desk.allowance = Allowance(per_s=0.001, burst=1)
+        answers = []
+
+        async def ask_once() -> None:
+            request = WantRequest(op=Op.TICKET, target="orders")
+            answers.append(await house.desk.answer(Peer(NOBODY, frozenset()), request))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(ask_once)
+        assert all(isinstance(one, Grant) for one in answers)
+
+
+def test_an_allowance_comes_back_also_for_those_who_go_on_asking() -> None:
+    """K4: per uid, bounded."""
+    allowance = Allowance(per_s=1.0, burst=2.0)
+    assert [allowance.take(7, 0.0) for _ in range(3)] == [True, True, False]
+    assert allowance.take(8, 0.0)
+    assert [allowance.take(7, 0.25 * quarter) for quarter in range(1, 9)].count(True) == 2
+    for uid in range(5000):
+        allowance.take(uid, 10.0 * uid)
+    assert len(allowance._left) < 1100

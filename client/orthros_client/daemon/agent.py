@@ -85,6 +85,14 @@ class Agent:
         failure = flight.outcome or self.last_failure or Failure.unavailable("timeout", f"within {timeout_s:g} s")
         raise self._with_remaining(key, failure).to_error()
 
+    def knows_answer_to(self, key: CacheKey) -> bool:
+        """Whether `obtain` would answer without one more question to the KDC."""
+        if key in self._flights:
+            return True
+        now = self.clock.elapsed_s()
+        held = self.cache.peek(key)
+        return (held is not None and held.is_servable(now)) or self.refusals.recall(key, now) is not None
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fetches and renews until cancelled."""
         async with trio.open_nursery() as nursery:

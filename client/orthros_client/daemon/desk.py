@@ -13,7 +13,7 @@ from attrs import define, field
 
 from orthros_client.clocks import Clock
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.peers import AllowList, Peer
+from orthros_client.daemon.peers import Allowance, AllowList, Peer
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.local_api.messages import LIST_PAGE
 from orthros_client.local_api.values import (
@@ -48,6 +48,7 @@ class Desk:
     clock: Clock
     allow: AllowList
     request_timeout_s: float = 10.0
+    allowance: Allowance = field(factory=Allowance)
     _started_s: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -104,12 +105,19 @@ class Desk:
             ttl_s=request.ttl_s,
             flags=request.flags,
         )
+        if not self._may_make_us_ask(peer, key):
+            return Failure.unavailable("rate-limited", f"too many different questions from {peer}", retry_s=1)
         timeout_s = min(request.timeout_ms / 1000, self.request_timeout_s)
         try:
             held = await self.agent.obtain(key, timeout_s=timeout_s)
         except OrthrosError as error:
             return Failure.of(error)
         return self._grant_of(held, client)
+
+    def _may_make_us_ask(self, peer: Peer, key: CacheKey) -> bool:
+        if self.allow.trusts(peer) or self.agent.knows_answer_to(key):
+            return True
+        return self.allowance.take(peer.uid, self.clock.elapsed_s())
 
     def _grant_of(self, held: Held, client: Principal) -> Grant:
         now = self.clock.elapsed_s()

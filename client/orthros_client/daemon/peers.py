@@ -11,13 +11,14 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from orthros_protocol import Principal
 
-__all__ = ["AllowList", "AllowRule", "Peer", "peer_of"]
+__all__ = ["AllowList", "AllowRule", "Allowance", "Peer", "peer_of"]
 
 _UCRED: Final = struct.Struct("3i")
+_MOST_UIDS: Final = 1024
 _SO_PEERGROUPS: Final = 59  # Linux 4.13; the socket module has no name for it
 
 
@@ -53,15 +54,44 @@ class AllowList:
     own_uid: int
     rules: Sequence[AllowRule] = ()
 
+    def trusts(self, peer: Peer) -> bool:
+        """Whether the peer may do anything, because it could do so without us as well."""
+        return peer.uid in (0, self.own_uid)
+
     def knows(self, peer: Peer) -> bool:
         """Whether anything at all is allowed to this peer."""
-        return peer.uid in (0, self.own_uid) or any(rule.covers(peer) for rule in self.rules)
+        return self.trusts(peer) or any(rule.covers(peer) for rule in self.rules)
 
     def permits(self, peer: Peer, target: Principal) -> bool:
         """Whether the peer may have credentials for `target`."""
-        if peer.uid in (0, self.own_uid):
+        if self.trusts(peer):
             return True
         return any(rule.covers(peer) and (rule.targets is None or target in rule.targets) for rule in self.rules)
+
+
+@define(eq=False)
+class Allowance:
+    """How often each uid may make the daemon ask the KDC: `burst` times at once, `per_s` in the long run.
+
+    The KDC counts for the whole host, and the cache is one for all: a user who asks for something else each
+    time may not use up what the others need.
+    """
+
+    per_s: float = 20.0
+    burst: float = 256.0
+    _left: dict[int, tuple[float, float]] = field(factory=dict, init=False)
+
+    def take(self, uid: int, now: float) -> bool:
+        """Whether one more is allowed at `now` (monotonic seconds)."""
+        left = self._left_of(uid, now)
+        if len(self._left) >= _MOST_UIDS:
+            self._left = {one: self._left[one] for one in self._left if self._left_of(one, now) < self.burst}
+        self._left[uid] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
+
+    def _left_of(self, uid: int, now: float) -> float:
+        left, at = self._left.get(uid, (self.burst, now))
+        return min(self.burst, left + (now - at) * self.per_s)
 
 
 def peer_of(connection: socket.socket) -> Peer:
