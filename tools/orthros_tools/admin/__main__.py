@@ -25,6 +25,12 @@ __all__ = ["main"]
 _NOUNS: Final = (principal, key, group, policy, jwt, audit, realm, explain)
 _FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
 
+_UNTOLD = Reason(
+    0,
+    "answer-not-written",
+    "The command was carried out, but its answer could not be written.",
+    "Make room, then look at the outcome with the matching `list` or `show`.",
+)
 _INTERRUPTED = Reason(
     0,
     "interrupted",
@@ -68,7 +74,12 @@ def _run(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
     desk = Desk.of(options, os.environ)
     answer = trio.run(options.run, desk, options)
-    desk.screen.show(answer)
+    try:
+        desk.screen.show(answer)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalMisuse(_UNTOLD, f"standard output: {error.strerror}") from None
     if answer.problem is None:
         return 0
     desk.screen.complain(PROGRAM, answer.problem)
