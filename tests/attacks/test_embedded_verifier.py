@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -37,13 +38,16 @@ class Scene:
         self.realm, self.elapsed = InMemoryRealm(), ManualClock()
         for name in ("billing", "orders"):
             self.realm.add(name)
-        self.verifier = Verifier(
+        self.verifier = self.another(at_most_once_per_instance=True)
+        self.ticket = self.realm.issue("billing", "orders", scopes=("read",))
+
+    def another(self, **options: object) -> Verifier:
+        return Verifier(
             self.realm.keytab("orders").verify_only(),
-            at_most_once_per_instance=True,
             clock=self.realm.clock.now,
             monotonic_ms=self.elapsed.now,
+            **options,  # type: ignore[arg-type]
         )
-        self.ticket = self.realm.issue("billing", "orders", scopes=("read",))
 
     def advance(self, seconds: float) -> None:
         self.realm.clock.advance(seconds)
@@ -77,6 +81,19 @@ def test_replayed_after_a_small_step_forward_and_a_large_one_back() -> None:
     scene.advance(5)
     with pytest.raises(Refused, match="epoch-required"):
         scene.verifier.accept(captured, ENDPOINT)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lease_whose_file_is_gone_covers_nothing(tmp_path: Path, replaced: bool) -> None:
+    """Section 7: overlapping processes cannot both hold it, also when somebody cleans up between them."""
+    scene, path = Scene(), tmp_path / "lease"
+    first = scene.another(single_process_lease=path)
+    path.unlink()
+    if replaced:
+        scene.another(single_process_lease=path)
+    scene.advance(10)
+    with pytest.raises(Refused, match="epoch-required"):
+        first.accept(scene.request().message, ENDPOINT)
 
 
 def test_threads_of_a_forked_child_share_one_replay_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ class ReplayLease:
     """
 
     def __init__(self, path: str | os.PathLike[str], now: Timestamp) -> None:
-        self._path = os.fspath(path)
+        self._path = os.path.abspath(path)  # the process may change its directory
         self._pid = os.getpid()
         self._lock = threading.Lock()
         try:
@@ -63,19 +63,28 @@ class ReplayLease:
                 raise Misconfigured("file-unreadable", f"{self._path} is not a lease file") from None
         self._start = bound
         self._bound = bound
+        self._identity = (facts.st_dev, facts.st_ino)
 
     def covers(self, ts: Timestamp) -> bool:
         """Whether a request dated `ts` cannot have been accepted before this process began.
 
-        Extends the bound on disk when needed. False in a forked child: the lease belongs to its parent.
+        Extends the bound on disk when needed. False in a forked child: the lease belongs to its parent; and when
+        the file was removed or replaced: another process may hold the new one.
         """
-        if os.getpid() != self._pid or ts <= self._start:
+        if os.getpid() != self._pid or ts <= self._start or not self._is_in_place():
             return False
         if ts > self._bound:
             with self._lock:
                 if ts > self._bound:
                     self._extend(ts + _STEP_MS)
         return True
+
+    def _is_in_place(self) -> bool:
+        try:
+            facts = os.lstat(self._path)
+        except OSError:
+            return False
+        return (facts.st_dev, facts.st_ino) == self._identity
 
     def _extend(self, bound: int) -> None:
         try:
