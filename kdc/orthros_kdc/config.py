@@ -46,6 +46,9 @@ class StoreSettings:
     master_key_file: str = setting(
         file_path(optional=True), "", "The file of the master key; empty: the systemd credential or the environment."
     )
+    next_master_key_file: str = setting(
+        file_path(optional=True), "", "While the master key is being changed, the file of the new one."
+    )
 
 
 @frozen

@@ -1,6 +1,6 @@
 """Founds a realm on disk: folder, master key, database, configuration, all or nothing.
 
-The only place that creates a master key. Serves nothing.
+The only place that creates a first master key. Serves nothing.
 """
 
 from __future__ import annotations

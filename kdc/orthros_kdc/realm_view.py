@@ -48,11 +48,12 @@ class _Bounded(Generic[K, V]):
 
 @frozen(eq=False, kw_only=True)
 class LoginView:
-    """Who a login key belongs to. A retired key only serves to say so under seal."""
+    """Who a login key belongs to. A retired key only serves to say so under seal; `retired` is since when."""
 
     principal: PrincipalRecord
     key: AsKey
     is_retired: bool
+    retired: int | None
     newest_kvno: int
 
 
@@ -193,6 +194,7 @@ class RealmView:
             principal=principal,
             key=self._vault.as_key(principal, row),
             is_retired=row.state == KEY_RETIRED,
+            retired=row.retired,
             newest_kvno=max(key.kvno for key in tx.keys_of(row.uid)),
         )
 

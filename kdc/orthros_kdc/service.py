@@ -24,7 +24,7 @@ from orthros_kdc.audit.events import (
     TgsIssued,
     TgsRefused,
 )
-from orthros_kdc.issuing.as_exchange import AS_ENTROPY, issue_initial_ticket
+from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, check_caller, decide_want
 from orthros_kdc.ratelimit import NOT_GRANTED_COST, WANT_COST, RateLimiter, Sieve
 from orthros_kdc.realm_view import ClientView, RealmFacts, RealmView
@@ -151,7 +151,7 @@ class KdcService:
         realm = await self._view.realm()
         unverified = parse_as_request(signed)
         login = await self._view.login(unverified.kid) if unverified.realm == realm.record.realm else None
-        if login is None:
+        if login is None or not is_known(login, now):
             # The same work as for a known key, so that timing tells nobody which keys exist.
             mac(_DECOY_KEY, "as-req", signed.body)
             raise PeerMisbehaved("unknown-key", f"realm {unverified.realm} kid {unverified.kid.hex()}")

@@ -29,7 +29,7 @@ from orthros_kdc.realm_view import RealmView
 from orthros_kdc.server import Server, open_tcp_listeners, open_unix_listener
 from orthros_kdc.service import KdcService
 from orthros_kdc.store.base import Store
-from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import OrthrosError, Timestamp, Unavailable
@@ -147,10 +147,13 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
     """
     configure_logs(config.log)
     master = load_master_key(config.store.master_key_file or None, environ=os.environ)
+    next_master = load_next_master_key(config.store.next_master_key_file or None, environ=os.environ)
     store = SqliteStore.open(config.store.path)
     with ExitStack() as afterwards:
         try:
-            vault = await open_vault(store, master)
+            vault = await open_vault(store, master, next_master)
+            if vault.next_master is not None:
+                _log.info("master key change: both at hand", old=vault.master.number, new=vault.next_master.number)
             afterwards.enter_context(ignored(*_SIGNALS))
             with trio.open_signal_receiver(*_SIGNALS) as signals:
                 async with open_kdc(config, store, vault) as kdc:

@@ -1,4 +1,5 @@
-"""Turns sealed records into key objects, and new keys into sealed records. The only holder of the master key.
+"""Turns sealed records into key objects, and new keys into sealed records. The only holder of the master key,
+and of the next one while it is being changed (row K13).
 
 Knows no storage and no policy: records come in, keys go out, and every row opens only in its own place.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
@@ -39,6 +40,8 @@ from orthros_protocol.derivation import derive
 __all__ = ["JWT_ALGORITHMS", "ROLE_KDCMAC", "ROLE_TGT", "ROLE_TICKET", "JwtKey", "Vault", "open_vault"]
 
 ROLE_TGT, ROLE_TICKET, ROLE_KDCMAC = "tgt", "ticket", "kdcmac"
+R = TypeVar("R", KeyRecord, RealmKeyRecord, JwtKeyRecord)
+
 JWT_ALGORITHMS: Final = {"HS256": 32, "HS512": 64}
 """Algorithm -> bytes of key: as long as the hash, as RFC 7518 section 3.2 demands."""
 
@@ -70,17 +73,32 @@ def _require_kid(found: bytes, recorded: bytes, what: str) -> None:
         raise Misconfigured("database-invalid", f"the key id of {what} does not belong to its key")
 
 
+def _places(record: KeyRecord | RealmKeyRecord | JwtKeyRecord) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+    """Each sealed field of a record, with the table and the columns that it is sealed for."""
+    if isinstance(record, KeyRecord):
+        version = (record.uid, record.kvno, record.created)
+        return {"sealed": ("keys", version), "sealed_as": ("keys.as", version)}
+    if isinstance(record, RealmKeyRecord):
+        return {"sealed": ("realm_keys", (record.role, record.name, record.number, record.created))}
+    return {"sealed": ("jwt_keys", (record.uid, record.kid, record.alg, record.created))}
+
+
 @frozen(kw_only=True, repr=False)
 class Vault:
     """A realm's keys at hand. Every opening raises Misconfigured `database-invalid` for a row that was altered
-    or moved, and `key-missing` for a key that was erased."""
+    or moved, and `key-missing` for a key that was erased.
+
+    `master` seals. With a `next_master`, rows that it has sealed already are opened as well.
+    """
 
     realm: str
     master: MasterKey
+    next_master: MasterKey | None = None
     entropy: Callable[[int], bytes] = os.urandom
 
     def __repr__(self) -> str:
-        return f"<Vault {self.realm} {self.master!r}>"
+        upcoming = "" if self.next_master is None else f" {self.next_master!r}"
+        return f"<Vault {self.realm} {self.master!r}{upcoming}>"
 
     # Principals
 
@@ -110,7 +128,7 @@ class Vault:
     def as_key(self, principal: PrincipalRecord, record: KeyRecord) -> AsKey:
         """The login key of one version; of a tombstone it remains for the sealed refusal."""
         if record.state == KEY_RETIRED:
-            material = self.master.open_row("keys.as", record.uid, record.kvno, record.created, sealed=record.sealed_as)
+            material = self._open(record, "sealed_as")
             key = AsKey(material, principal=self._name(principal), uid=record.uid, kvno=record.kvno)
         else:
             key = self._root(principal, record).as_key()
@@ -138,8 +156,7 @@ class Vault:
     def _root(self, principal: PrincipalRecord, record: KeyRecord) -> RootKey:
         if principal.uid != record.uid:
             raise LocalMisuse("key-misuse", f"a key of uid {record.uid} is not {principal.name}'s")
-        material = self.master.open_row("keys", record.uid, record.kvno, record.created, sealed=record.sealed)
-        return RootKey(material, principal=self._name(principal), uid=record.uid, kvno=record.kvno)
+        return RootKey(self._open(record), principal=self._name(principal), uid=record.uid, kvno=record.kvno)
 
     def _name(self, principal: PrincipalRecord) -> Principal:
         return Principal(self.realm, principal.name)
@@ -169,8 +186,7 @@ class Vault:
     def _realm_material(self, record: RealmKeyRecord, role: str) -> bytes:
         if record.role != role:
             raise LocalMisuse("key-misuse", f"a {record.role} key does no {role} work")
-        ids = (record.role, record.name, record.number, record.created)
-        return self.master.open_row("realm_keys", *ids, sealed=record.sealed)
+        return self._open(record)
 
     # JWT keys
 
@@ -185,18 +201,70 @@ class Vault:
 
     def jwt_key(self, record: JwtKeyRecord) -> JwtKey:
         """The key of one JWT record; the record decides the algorithm."""
-        ids = (record.uid, record.kid, record.alg, record.created)
-        return JwtKey(self.master.open_row("jwt_keys", *ids, sealed=record.sealed), kid=record.kid, alg=record.alg)
+        return JwtKey(self._open(record), kid=record.kid, alg=record.alg)
+
+    # Changing the master key
+
+    def resealed(self, record: R) -> R:
+        """`record` with each secret sealed under the next master key. What is so already is opened all the same:
+        afterwards nothing is left that only some other key could open."""
+        if self.next_master is None:
+            raise LocalMisuse("wrong-state", "there is no next master key")
+        sealed: dict[str, Any] = {}
+        for field_name, (table, ids) in _places(record).items():
+            before: bytes = getattr(record, field_name)
+            if not before:
+                continue  # erased, and remains so
+            secret = self._open(record, field_name)
+            if not self.next_master.may_open(before):
+                sealed[field_name] = self.next_master.seal_row(table, *ids, secret=secret, entropy=self.entropy)
+        return evolve(record, **sealed) if sealed else record
+
+    def require_next(self, record: RealmKeyRecord) -> None:
+        """Raises Misconfigured `master-key-wrong` unless the next master key opens `record`."""
+        if self.next_master is None:
+            raise Misconfigured("master-key-wrong", "it is being changed: name the next one as well")
+        try:
+            self._open(record)
+        except Misconfigured:
+            raise Misconfigured("master-key-wrong", "the next one does not open what is sealed under it") from None
+
+    def _open(self, record: KeyRecord | RealmKeyRecord | JwtKeyRecord, field_name: str = "sealed") -> bytes:
+        table, ids = _places(record)[field_name]
+        sealed: bytes = getattr(record, field_name)
+        upcoming = self.next_master
+        holder = upcoming if upcoming is not None and upcoming.may_open(sealed) else self.master
+        return holder.open_row(table, *ids, sealed=sealed)
 
     def _seal(self, table: str, *ids: int | str, secret: bytes) -> bytes:
         return self.master.seal_row(table, *ids, secret=secret, entropy=self.entropy)
 
 
-async def open_vault(store: Store, master: MasterKey, *, entropy: Callable[[int], bytes] = os.urandom) -> Vault:
-    """The vault of the realm in `store`.
+async def open_vault(
+    store: Store,
+    master: MasterKey,
+    next_master: MasterKey | None = None,
+    *,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Vault:
+    """The vault of the realm in `store`. Once the master key has been changed, `next_master` is the one that counts.
 
-    Raises Misconfigured `master-key-wrong` when the master key is another database's, and changes nothing.
+    Raises Misconfigured `master-key-wrong` when either key is not this database's, or when the database needs a
+    next one that was not given, and changes nothing.
     """
-    record = await store.read(lambda tx: tx.realm())
+    record, own_keys = await store.read(lambda tx: (tx.realm(), tx.realm_keys()))
+    if next_master is not None:
+        if next_master.number != master.number + 1:
+            detail = (
+                f"after number {master.number} comes {master.number + 1}, but the next one has {next_master.number}"
+            )
+            raise Misconfigured("master-key-wrong", detail)
+        if next_master.is_checked_by(record.realm, record.key_check):
+            return Vault(realm=record.realm, master=next_master, entropy=entropy)
     master.require_check(record.realm, record.key_check)
-    return Vault(realm=record.realm, master=master, entropy=entropy)
+    vault = Vault(realm=record.realm, master=master, next_master=next_master, entropy=entropy)
+    # A change of the master key begins with the realm's own keys, so they tell whether one is under way.
+    for row in own_keys:
+        if not master.may_open(row.sealed):
+            vault.require_next(row)
+    return vault

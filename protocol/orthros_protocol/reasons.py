@@ -128,7 +128,8 @@ REASONS: tuple[Reason, ...] = (
            "Name it with --master-key-file, ORTHROS_STORE_MASTER_KEY_FILE or a systemd credential; "
            "only `orthros-kdc init` creates one."),
     Reason(0, "master-key-wrong", "The master key does not belong to this database.",
-           "Find the master key file that `orthros-kdc init` wrote for it; nothing was changed."),
+           "Use the newest file that `orthros-kdc init` or `orthros-admin realm new-master-key` wrote for it; "
+           "nothing was changed."),
     Reason(0, "database-newer", "The database was written by a newer version.",
            "Upgrade this program; nothing was changed."),
     Reason(0, "database-invalid", "The database is missing, damaged or not of this realm.",

@@ -112,6 +112,20 @@ def _without_database(folder: Path) -> None:
     (folder / "kdc.db").unlink()
 
 
+def _with_a_lost_next_master_key(folder: Path) -> None:
+    _name_a_next_master_key(folder)
+
+
+def _with_a_next_master_key_of_a_wrong_number(folder: Path) -> None:
+    create_master_key_file(folder / "next.key", entropy=os.urandom, number=3)
+    _name_a_next_master_key(folder)
+
+
+def _name_a_next_master_key(folder: Path) -> None:
+    config = folder / "kdc.toml"
+    config.write_text(config.read_text().replace("[listen]", f'next_master_key_file = "{folder}/next.key"\n[listen]'))
+
+
 def _with_a_bad_setting(folder: Path) -> None:
     (folder / "kdc.toml").write_text("version = 1\n[listen]\ntpc = 'x'\n")
 
@@ -122,6 +136,8 @@ def _with_a_bad_setting(folder: Path) -> None:
         (_without_master_key, "master-key-missing"),
         (_with_another_master_key, "master-key-wrong"),
         (_with_a_readable_master_key, "key-file-unsafe"),
+        (_with_a_lost_next_master_key, "master-key-missing"),
+        (_with_a_next_master_key_of_a_wrong_number, "master-key-wrong"),
         (_with_a_newer_database, "database-newer"),
         (_with_a_foreign_database, "database-invalid"),
         (_without_database, "database-invalid"),

@@ -206,6 +206,22 @@ async def test_rotation_overlaps_and_retirement_is_told_under_seal(bench: KdcBen
     assert isinstance(await bench.ask_one(await bench.log_in("billing"), "orders"), Granted)
 
 
+async def test_a_retired_key_is_told_so_for_thirty_days_and_is_a_strangers_afterwards(bench: KdcBench) -> None:
+    """Section 5, with the row still there: nobody has erased it."""
+    old_key = bench.as_key("billing")
+    await keys.rotate(bench.admin, "billing")
+    await keys.activate(bench.admin, "billing")
+    await keys.retire(bench.admin, "billing", 1)
+    bench.clock.advance(30 * 24 * 3600)
+    with pytest.raises(KdcRefusal, match="key-retired"):
+        await bench.log_in("billing", key=old_key)
+    bench.clock.advance(1)
+    with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
+        await bench.log_in("billing", key=old_key)
+    assert bench.ledger.events[-1].to_dict()["code"] == "unknown-key"
+    assert len(await keys.listed(bench.admin, "billing")) == 2
+
+
 async def test_tickets_are_sealed_under_the_active_key_of_the_target(bench: KdcBench) -> None:
     login = await bench.log_in("billing")
     prepared = await keys.rotate(bench.admin, "orders")

@@ -189,3 +189,32 @@ async def test_sealed_bytes_are_not_shown(billing, key_of):
     """Lesson 11: not even sealed secrets in a log."""
     shown = repr([key_of(billing.uid, 1, 1, sealed=b"secret"), jwt_key(billing.uid, "a", sealed=b"secret")])
     assert "secret" not in shown
+
+
+async def test_secrets_are_counted_by_how_they_begin_and_erased_ones_are_not(store, billing, key_of):
+    """K13: the master key may go when nothing is left that another one than the next has sealed."""
+
+    def fill(tx):
+        tx.add_key(key_of(billing.uid, 1, 1, state=KEY_RETIRED, retired=1, sealed=b"", sealed_as=b"old as"))
+        tx.add_key(key_of(billing.uid, 2, 2, state=KEY_RETIRED, retired=1, sealed=b"", sealed_as=b""))
+        tx.add_key(key_of(billing.uid, 3, 3, sealed=b"new root"))
+        tx.add_key(key_of(billing.uid, 4, 4, sealed=b"ne"))
+        tx.add_realm_key(RealmKeyRecord(role="tgt", name="kdc/tgt", number=1, created=1, sealed=b"old tgt"))
+        tx.add_jwt_key(jwt_key(billing.uid, "a", sealed=b"new jwt"))
+
+    assert await store.read(lambda tx: tx.count_secrets_without(b"new")) == 0
+    await store.change(fill)
+    assert await store.read(lambda tx: tx.count_secrets_without(b"new")) == 3
+    assert await store.read(lambda tx: tx.count_secrets_without(b"old")) == 3
+    await store.change(lambda tx: tx.delete_realm_key("tgt", "kdc/tgt", 1))
+    assert await store.read(lambda tx: tx.count_secrets_without(b"new")) == 2
+
+
+async def test_the_key_check_can_be_replaced_and_nothing_else_with_it(store, realm_record):
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        await store.change(lambda tx: tx.set_key_check(b"d" * 32))
+    await store.change(lambda tx: tx.create_realm(realm_record))
+    before = store.peek_generation()
+    await store.change(lambda tx: tx.set_key_check(b"d" * 32))
+    assert store.peek_generation() != before
+    assert await store.read(lambda tx: tx.realm()) == evolve(realm_record, key_check=b"d" * 32)

@@ -20,6 +20,7 @@ Fact = str | int | None
 
 EVENTS: Final = (
     "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
+    "realm.rewrap-started", "realm.master-key-changed",
     "principal.added", "principal.disabled", "principal.enabled", "principal.capped", "principal.deleted",
     "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
     "group.added", "group.deleted", "group.member-added", "group.member-removed",
@@ -56,7 +57,13 @@ class Admin:
         return seconds_of(self.now_ms())
 
     def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
-        """Hands one event to the audit trail."""
+        """Hands one event to the audit trail, as the last step of a change.
+
+        Raises Misconfigured `master-key-wrong` when the master key has been changed since the vault was opened:
+        nothing new is stored under a key that is about to be destroyed.
+        """
+        realm = tx.realm()
+        self.vault.master.require_check(realm.realm, realm.key_check)
         self.audit.record(tx, event, actor=self.actor, **facts)
 
 

@@ -5,8 +5,6 @@ Knows no instances: whether every holder has the new version is for the operator
 
 from __future__ import annotations
 
-from typing import Final
-
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
@@ -15,6 +13,7 @@ from orthros_kdc.store.base import (
     KEY_DRAINING,
     KEY_PREPARED,
     KEY_RETIRED,
+    TOMBSTONE_S,
     KeyRecord,
     PrincipalRecord,
     Transaction,
@@ -22,10 +21,7 @@ from orthros_kdc.store.base import (
 from orthros_protocol import Keytab, Misconfigured
 from orthros_protocol.keytab import keytab_of_roots
 
-__all__ = ["TOMBSTONE_S", "activate", "erase_tombstones", "export", "listed", "retire", "rotate"]
-
-TOMBSTONE_S: Final = 30 * 24 * 3600
-"""How long a retired version still earns its late user a sealed KEY_RETIRED."""
+__all__ = ["activate", "erase_tombstones", "export", "listed", "retire", "rotate"]
 
 
 async def listed(admin: Admin, name: str) -> tuple[KeyRecord, ...]:
@@ -36,7 +32,8 @@ async def listed(admin: Admin, name: str) -> tuple[KeyRecord, ...]:
 async def rotate(admin: Admin, name: str) -> Keytab:
     """Prepares the next version and returns the full key file with every live one.
 
-    Tickets stay under the old version until `activate`, so there is time to install the file.
+    Tickets stay under the old version until `activate`, so there is time to install the file. Tombstones of the
+    realm that are older than 30 days go in the same change.
     Raises Misconfigured `conflict` while another version is prepared.
     """
 
@@ -49,7 +46,8 @@ async def rotate(admin: Admin, name: str) -> Keytab:
         kvno = 1 + max((key.kvno for key in held), default=0)
         record, _ = admin.vault.new_root(principal, kvno=kvno, state=KEY_PREPARED, now=admin.now())
         tx.add_key(record)
-        admin.record(tx, "key.rotated", principal=name, uid=principal.uid, kvno=kvno, kid=record.kid_as.hex())
+        admin.record(tx, "key.rotated", principal=name, uid=principal.uid, kvno=kvno, kid=record.kid_as.hex(),
+                     tombstones_erased=_erase_tombstones(admin, tx))  # fmt: skip
         return _full_keytab(admin, tx, principal)
 
     return await admin.store.change(work)
@@ -78,7 +76,8 @@ async def activate(admin: Admin, name: str) -> int:
 
 
 async def retire(admin: Admin, name: str, kvno: int, *, force: bool = False) -> None:
-    """Erases the root of one version; only its login key stays for a while, to refuse late users in words.
+    """Erases the root of one version; only its login key stays for 30 days, to refuse late users in words.
+    Tombstones of the realm that are older go in the same change.
 
     Raises Misconfigured `not-found`, or `conflict` for a retired version and, unless `force`, for the active
     one: without it nobody can obtain tickets for this principal.
@@ -94,7 +93,8 @@ async def retire(admin: Admin, name: str, kvno: int, *, force: bool = False) -> 
         if key.state == KEY_ACTIVE and not force:
             raise Misconfigured("conflict", f"version {kvno} is active: activate its successor first, or force")
         tx.set_key(admin.vault.tombstone(principal, key, now=admin.now()))
-        admin.record(tx, "key.retired", principal=name, uid=principal.uid, kvno=kvno, was=key.state)
+        admin.record(tx, "key.retired", principal=name, uid=principal.uid, kvno=kvno, was=key.state,
+                     tombstones_erased=_erase_tombstones(admin, tx))  # fmt: skip
 
     await admin.store.change(work)
 
@@ -124,12 +124,16 @@ async def erase_tombstones(admin: Admin) -> int:
     """Forgets the versions retired more than 30 days ago; returns how many. Records nothing for none."""
 
     def work(tx: Transaction) -> int:
-        count = tx.delete_tombstones(retired_before=admin.now() - TOMBSTONE_S)
+        count = _erase_tombstones(admin, tx)
         if count:
             admin.record(tx, "key.tombstones-erased", count=count)
         return count
 
     return await admin.store.change(work)
+
+
+def _erase_tombstones(admin: Admin, tx: Transaction) -> int:
+    return tx.delete_tombstones(retired_before=admin.now() - TOMBSTONE_S)
 
 
 def _full_keytab(admin: Admin, tx: Transaction, principal: PrincipalRecord) -> Keytab:

@@ -99,12 +99,16 @@ async def erase_old_keys(admin: Admin) -> int:
 
     A key is needed until the longest ticket under it has ended; no replica seals under it for more than a few
     minutes after its successor was made. After lowering the limits, wait for the old ones before erasing.
+    Raises Misconfigured `conflict` while the master key is being changed.
     """
 
     def work(tx: Transaction) -> int:
         limits = tx.realm().limits
         needed_since = admin.now() - max(limits.max_ticket_s, limits.max_tgt_s) - KDC_SKEW_MS // 1000
         keys = tx.realm_keys()
+        if not all(admin.vault.master.may_open(key.sealed) for key in keys):
+            # Those that are sealed anew already are how a vault knows the next master key.
+            raise Misconfigured("conflict", "the master key is being changed: finish `realm rewrap` first")
         made = {(key.role, key.name, key.number): key.created for key in keys}
         old = [key for key in keys if made.get((key.role, key.name, key.number + 1), needed_since) < needed_since]
         for key in old:

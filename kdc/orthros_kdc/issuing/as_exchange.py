@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from attrs import field, frozen
 
 from orthros_kdc.realm_view import LoginView, RealmFacts
+from orthros_kdc.store.base import TOMBSTONE_S
 from orthros_protocol import (
     INITIAL,
     KDC_KEYS,
@@ -30,7 +31,7 @@ from orthros_protocol.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
 AS_ENTROPY: Final = 112
 """Bytes: ticket id, transaction id, session key, two boxes."""
 
-__all__ = ["AS_ENTROPY", "AsIssuance", "issue_initial_ticket"]
+__all__ = ["AS_ENTROPY", "AsIssuance", "is_known", "issue_initial_ticket"]
 
 
 class _Rule(NamedTuple):
@@ -57,6 +58,11 @@ class AsIssuance:
     tid: bytes
     txn: bytes
     ttl_s: int
+
+
+def is_known(login: LoginView, now: Timestamp) -> bool:
+    """Whether this login key earns any answer: a retired one for 30 days, even when its row is still there."""
+    return not login.is_retired or (login.retired is not None and login.retired + TOMBSTONE_S >= seconds_of(now))
 
 
 def issue_initial_ticket(

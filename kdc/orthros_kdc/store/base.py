@@ -25,6 +25,9 @@ KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "dra
 """A version is prepared when exported, active when tickets are sealed under it, draining while older
 tickets live, and retired when its root is erased. Only the newest active one seals; all but retired log in."""
 
+TOMBSTONE_S: Final = 30 * 24 * 3600
+"""How long a retired version still earns its late user a sealed KEY_RETIRED; after that it is unknown."""
+
 
 @frozen(kw_only=True)
 class RealmRecord:
@@ -119,6 +122,13 @@ class Transaction(Protocol):
 
     def create_realm(self, record: RealmRecord) -> None: ...
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None: ...
+    def set_key_check(self, key_check: bytes) -> None:
+        """Only when no secret is left under the master key before it."""
+        ...
+
+    def count_secrets_without(self, head: bytes) -> int:
+        """How many stored secrets, erased ones apart, do not begin with `head`."""
+        ...
 
     def principal_by_name(self, name: str) -> PrincipalRecord | None: ...
     def principal_by_uid(self, uid: int) -> PrincipalRecord | None: ...

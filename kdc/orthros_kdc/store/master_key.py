@@ -1,10 +1,10 @@
 """The master key: where it comes from, and the one way in which stored secrets are sealed under it.
 
-Knows no tables and no database; `init` alone calls the function that creates a key.
+Knows no tables and no database; `init` creates the first key, and a change of the master key the next one.
 
 Text form: "ort1m_" and base32 (RFC 4648, lower case, no padding) of u32be number, 32 bytes of key and the
 first 8 bytes of SHA-256 over both. A sealed row is u32be number, then SEAL(KEK, "rec", its context, secret),
-so that a row says which master key opens it while a newer one is being rolled out.
+so that a row says which master key opens it while the next one is taking over.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from orthros_protocol.derivation import derive, digest, mac, mac_matches
 from orthros_protocol.sealing import ENTROPY_BYTES, open_box, seal
 
 __all__ = [
-    "CREDENTIAL_NAME", "ENVIRONMENT_NAME", "MASTER_KEY_PREFIX", "MasterKey", "create_master_key_file",
-    "load_master_key",
+    "CREDENTIAL_NAME", "ENVIRONMENT_NAME", "MASTER_KEY_PREFIX", "NEXT_CREDENTIAL_NAME", "MasterKey",
+    "create_master_key_file", "load_master_key", "load_next_master_key",
 ]  # fmt: skip
 
 MASTER_KEY_PREFIX: Final = "ort1m_"
 ENVIRONMENT_NAME: Final = "ORTHROS_STORE_MASTER_KEY"
 CREDENTIAL_NAME: Final = "orthros-master-key"
+NEXT_CREDENTIAL_NAME: Final = "orthros-next-master-key"
 _CHECKSUM_BYTES: Final = 8
 _MOST_TEXT_BYTES: Final = 256
 _MOST_BOX_BYTES: Final = 1024
@@ -53,10 +54,15 @@ class MasterKey(Secret):
     def __repr__(self) -> str:
         return f"<MasterKey number={self.number} redacted>"
 
+    @property
+    def row_head(self) -> bytes:
+        """How every row begins that this key, or another one of its number, has sealed."""
+        return _numbered(self.number)
+
     def seal_row(self, table: str, *ids: int | str, secret: bytes, entropy: Entropy) -> bytes:
         """`secret` sealed for exactly this row: `ids` are the columns that name it and its time of creation."""
         context = encode(table, *ids)
-        return _numbered(self.number) + seal(self._kek, "rec", context, secret, entropy=entropy(ENTROPY_BYTES))
+        return self.row_head + seal(self._kek, "rec", context, secret, entropy=entropy(ENTROPY_BYTES))
 
     def open_row(self, table: str, *ids: int | str, sealed: bytes) -> bytes:
         """The secret of this row.
@@ -66,25 +72,33 @@ class MasterKey(Secret):
         """
         if not sealed:
             raise Misconfigured("key-missing", f"{table} {ids} has been erased")
-        if sealed[:4] != _numbered(self.number):
+        if not self.may_open(sealed):
             raise Misconfigured("master-key-wrong", f"{table} {ids} is sealed under another master key")
         try:
             return open_box(self._kek, "rec", encode(table, *ids), sealed[4:], limit=_MOST_BOX_BYTES)
         except PeerMisbehaved:
             raise Misconfigured("database-invalid", f"{table} {ids} does not open: altered or moved") from None
 
+    def may_open(self, sealed: bytes) -> bool:
+        """Whether this row says that a master key of this number sealed it."""
+        return sealed[:4] == self.row_head
+
     def key_check(self, realm: str) -> bytes:
         """What a database remembers to recognise its master key by."""
         return mac(self._kek, "key-check", encode(realm))
 
+    def is_checked_by(self, realm: str, stored: bytes) -> bool:
+        """Whether `stored` is this key's check value."""
+        return mac_matches(self.key_check(realm), stored)
+
     def require_check(self, realm: str, stored: bytes) -> None:
         """Raises Misconfigured `master-key-wrong` unless `stored` is this key's check value."""
-        if not mac_matches(self.key_check(realm), stored):
-            raise Misconfigured("master-key-wrong")
+        if not self.is_checked_by(realm, stored):
+            raise Misconfigured("master-key-wrong", f"this one has number {self.number}")
 
     def to_text(self) -> str:
         """The one-line form that files, credentials and the environment hold."""
-        body = _numbered(self.number) + self.material
+        body = self.row_head + self.material
         content = body + digest(body)[:_CHECKSUM_BYTES]
         return MASTER_KEY_PREFIX + base64.b32encode(content).decode("ascii").rstrip("=").lower()
 
@@ -113,7 +127,7 @@ def _numbered(number: int) -> bytes:
 
 
 def create_master_key_file(path: str | os.PathLike[str], *, entropy: Entropy, number: int = 1) -> MasterKey:
-    """A new master key in a new file of mode 0600. For `init` alone: a key made later opens nothing.
+    """A new master key in a new file of mode 0600. It opens nothing until rows are sealed under it.
 
     Raises Misconfigured `file-exists`.
     """
@@ -127,16 +141,31 @@ def load_master_key(path: str | os.PathLike[str] | None = None, *, environ: Mapp
 
     Raises Misconfigured `master-key-missing`, `master-key-invalid` or `key-file-unsafe`. Creates nothing.
     """
+    found = _load(path, CREDENTIAL_NAME, environ)
+    if found is not None:
+        return found
+    if ENVIRONMENT_NAME in environ:
+        return MasterKey.from_text(environ[ENVIRONMENT_NAME])
+    raise Misconfigured("master-key-missing")
+
+
+def load_next_master_key(path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str]) -> MasterKey | None:
+    """The key that the master key is being changed to: from `path`, else from systemd's credential, else none.
+
+    Raises as `load_master_key` does.
+    """
+    return _load(path, NEXT_CREDENTIAL_NAME, environ)
+
+
+def _load(path: str | os.PathLike[str] | None, credential_name: str, environ: Mapping[str, str]) -> MasterKey | None:
     if path is not None:
         if not os.path.lexists(path):
             raise Misconfigured("master-key-missing", f"{path} does not exist")
         return _from_bytes(read_secret_file(path, most_bytes=_MOST_TEXT_BYTES))
-    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "")) / CREDENTIAL_NAME
+    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "")) / credential_name
     if credential.is_absolute() and os.path.lexists(credential):
         return _from_bytes(_read_credential(credential))
-    if ENVIRONMENT_NAME in environ:
-        return MasterKey.from_text(environ[ENVIRONMENT_NAME])
-    raise Misconfigured("master-key-missing")
+    return None
 
 
 def _from_bytes(content: bytes) -> MasterKey:

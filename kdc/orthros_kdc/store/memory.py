@@ -115,6 +115,17 @@ class _Rows:
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None:
         self._changing().realm = evolve(self.realm(), issuer=issuer, limits=limits)
 
+    def set_key_check(self, key_check: bytes) -> None:
+        self._changing().realm = evolve(self.realm(), key_check=key_check)
+
+    def count_secrets_without(self, head: bytes) -> int:
+        sealed = [key.sealed for key in self._state.realm_keys.values()]
+        sealed += [key.sealed for held in self._state.jwt_keys.values() for key in held]
+        sealed += [
+            secret for held in self._state.keys.values() for key in held for secret in (key.sealed, key.sealed_as)
+        ]
+        return sum(1 for secret in sealed if secret and not secret.startswith(head))
+
     # Principals
 
     def principal_by_name(self, name: str) -> PrincipalRecord | None:

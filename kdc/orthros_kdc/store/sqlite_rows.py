@@ -120,6 +120,19 @@ class SqliteRows:
             issuer, limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s,
         )  # fmt: skip
 
+    def set_key_check(self, key_check: bytes) -> None:
+        self.realm()
+        self._run("UPDATE realm SET key_check = ?", key_check)
+
+    def count_secrets_without(self, head: bytes) -> int:
+        ((count,),) = self._rows(
+            "SELECT count(*) FROM (SELECT sealed FROM realm_keys UNION ALL SELECT sealed FROM jwt_keys"
+            " UNION ALL SELECT sealed FROM keys UNION ALL SELECT sealed_as FROM keys)"
+            " WHERE sealed <> x'' AND substr(sealed, 1, ?) <> ?",
+            len(head), head,
+        )  # fmt: skip
+        return int(count)
+
     # Principals
 
     def principal_by_name(self, name: str) -> PrincipalRecord | None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from orthros_kdc.admin import EVENTS, Admin, Fact, realm
 from orthros_kdc.store.base import AuditAnchor, Store, Transaction
@@ -13,6 +13,7 @@ from orthros_kdc.store.memory import MemoryStore
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault
 from orthros_protocol import Timestamp
+from tests.support.master_keys import BOTH, fill
 
 NOW = 1_800_000_000
 
@@ -79,3 +80,11 @@ async def admin(nobodys_realm: Admin, trail: Trail) -> Admin:
     await realm.init(nobodys_realm)
     trail.events.clear()
     return nobodys_realm
+
+
+@pytest.fixture
+async def ready(admin: Admin, trail: Trail) -> Admin:
+    """An administrator with both master keys at hand, in a realm full of secrets."""
+    await fill(admin)
+    trail.events.clear()
+    return evolve(admin, vault=BOTH)

@@ -100,6 +100,24 @@ async def test_a_retired_root_is_gone_but_its_login_key_explains_for_thirty_days
     assert trail.names[3:] == ["key.tombstones-erased"]
 
 
+@pytest.mark.parametrize(
+    "change", [keys.rotate, lambda admin, name: keys.retire(admin, name, 1)], ids=["rotate", "retire"]
+)
+async def test_rotate_and_retire_erase_old_tombstones_of_the_whole_realm(admin, first, clock, trail, change):
+    await principals.add(admin, "orders")
+    for name in ("billing", "orders"):
+        await keys.rotate(admin, name)
+        await keys.activate(admin, name)
+    await keys.retire(admin, "orders", 1)
+    clock.seconds += 30 * DAY
+    trail.events.clear()
+    await keys.rotate(admin, "orders")
+    clock.seconds += 1
+    await change(admin, "billing")
+    assert [key.kvno for key in await keys.listed(admin, "orders")] == [2, 3]
+    assert [facts["tombstones_erased"] for _, facts in trail.events] == [0, 1]
+
+
 async def test_export_hands_out_the_stored_versions_again(admin, first):
     await keys.rotate(admin, "billing")
     exported = await keys.export(admin, "billing")

@@ -9,7 +9,12 @@ from itertools import permutations
 
 import pytest
 
-from orthros_kdc.store.master_key import MasterKey, create_master_key_file, load_master_key
+from orthros_kdc.store.master_key import (
+    MasterKey,
+    create_master_key_file,
+    load_master_key,
+    load_next_master_key,
+)
 from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_protocol.derivation import digest
 
@@ -242,3 +247,17 @@ def test_the_text_form_is_what_its_specification_says(master):
     encoded = master.to_text().removeprefix("ort1m_").upper()
     content = base64.b32decode(encoded + "=" * (-len(encoded) % 8))
     assert content == b"\0\0\0\1" + MATERIAL + digest(b"\0\0\0\1" + MATERIAL)[:8]
+
+
+def test_the_next_key_comes_from_a_file_or_a_credential_of_its_own_or_there_is_none(tmp_path):
+    """K13: never from the environment, and never created."""
+    for name, number in (("orthros-master-key", 1), ("orthros-next-master-key", 2), ("file", 3)):
+        create_master_key_file(tmp_path / name, entropy=os.urandom, number=number)
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path), "ORTHROS_STORE_MASTER_KEY": "ort1m_unused"}
+    found = (load_next_master_key(tmp_path / "file", environ=credentials), load_next_master_key(environ=credentials))
+    assert [key and key.number for key in found] == [3, 2]
+    assert load_master_key(environ=credentials).number == 1
+    (tmp_path / "orthros-next-master-key").unlink()
+    assert load_next_master_key(environ=credentials) is None
+    with pytest.raises(Misconfigured, match="master-key-missing"):
+        load_next_master_key(tmp_path / "missing", environ=credentials)

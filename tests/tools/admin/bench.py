@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from orthros_kdc.admin import Admin
+from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.ratelimit import RateLimiter
 from orthros_kdc.realm_view import RealmView
@@ -163,6 +163,16 @@ class AdminBench:
 
         nak: bytes = self._with_admin(lambda admin: self._with_kdc(admin, send))
         return nak[-8:]
+
+    def begin_rewrap(self, next_key: str) -> None:
+        """A change of the master key that was interrupted after its first step."""
+
+        async def begin(admin: Admin) -> None:
+            upcoming = load_master_key(self.folder / next_key, environ={})
+            both = evolve(admin, vault=evolve(admin.vault, next_master=upcoming))
+            await admin.store.change(lambda tx: master_keys._begin(tx, both, upcoming))
+
+        self._with_admin(begin)
 
     async def _with_kdc(self, admin: Admin, work: Callable[[KdcService], Awaitable[Any]]) -> Any:
         log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)

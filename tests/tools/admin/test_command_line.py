@@ -18,7 +18,8 @@ from tests.tools.admin.bench import AdminBench
 
 MAIN_HELP = """\
 usage: orthros-admin [-h] [--config FILE] [--store PATH] [--master-key-file FILE]
-                     [--output {table,json}] [--quiet] [--actor NAME]
+                     [--next-master-key-file FILE] [--output {table,json}] [--quiet]
+                     [--actor NAME]
                      NOUN ...
 
 Manages an Orthros realm on the machine that holds its store.
@@ -31,6 +32,8 @@ options of every command:
   --store PATH          the realm's database
   --master-key-file FILE
                         the file of the master key
+  --next-master-key-file FILE
+                        the file of the new one, while it is being changed
   --output {table,json}
                         how answers and errors look (default: table)
   --quiet               no confirmations and no next steps
@@ -63,7 +66,8 @@ EXIT CODES
 """
 EXPLAIN_HELP = """\
 usage: orthros-admin explain [-h] [--config FILE] [--store PATH] [--master-key-file FILE]
-                             [--output {table,json}] [--quiet] [--actor NAME]
+                             [--next-master-key-file FILE] [--output {table,json}] [--quiet]
+                             [--actor NAME]
                              REF
 
 Why a request was refused, by the reference in the refusal.
@@ -81,6 +85,8 @@ options of every command:
   --store PATH          the realm's database
   --master-key-file FILE
                         the file of the master key
+  --next-master-key-file FILE
+                        the file of the new one, while it is being changed
   --output {table,json}
                         how answers and errors look (default: table)
   --quiet               no confirmations and no next steps
@@ -113,12 +119,12 @@ EVERY_COMMAND = {parser.prog.removeprefix("orthros-admin "): parser for parser i
 def test_every_verb_that_is_promised_is_there() -> None:
     assert set(EVERY_COMMAND) == {
         *(f"principal {verb}" for verb in ("add", "list", "show", "limit", "disable", "enable", "delete")),
-        *(f"key {verb}" for verb in ("list", "rotate", "activate", "retire", "export")),
+        *(f"key {verb}" for verb in ("list", "rotate", "activate", "retire", "export", "erase-tombstones")),
         *(f"group {verb}" for verb in ("list", "show", "add", "delete", "add-member", "remove-member")),
         *(f"policy {verb}" for verb in ("allow", "deny", "list", "explain", "test")),
         *(f"jwt {verb}" for verb in ("enable", "disable", "rotate", "export")),
         *(f"audit {verb}" for verb in ("tail", "verify")),
-        *(f"realm {verb}" for verb in ("show", "limit")),
+        *(f"realm {verb}" for verb in ("show", "limit", "rotate-keys", "erase-old-keys", "new-master-key", "rewrap")),
         "explain",
     }
 

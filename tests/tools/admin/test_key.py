@@ -1,6 +1,8 @@
 """Key versions: a rotation step by step, and the ways in which it is refused."""
 
+import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -101,3 +103,16 @@ def test_key_list_shows_versions_as_a_table(bench: AdminBench) -> None:
     heading, row = bench.ok("key list orders").out.splitlines()
     assert heading.split() == ["KVNO", "STATE", "CREATED", "RETIRED", "KID_AS", "KID_TICKET"]
     assert row.split()[:2] == ["1", "active"]
+
+
+def test_old_tombstones_are_erased_by_command(bench: AdminBench) -> None:
+    bench.add("orders")
+    bench.ok("key rotate orders --out orders.key.new")
+    bench.ok("key activate orders")
+    bench.ok("key retire orders 1")
+    assert bench.ok("key erase-tombstones").out == "tombstones erased: 0\n"
+    with closing(sqlite3.connect(bench.folder / "realm" / "kdc.db")) as connection, connection:
+        connection.execute("UPDATE keys SET retired = retired - 31 * 24 * 3600 WHERE retired IS NOT NULL")
+    assert bench.rows("key erase-tombstones") == [{"erased": 1}]
+    assert states(bench) == {2: "active"}
+    assert bench.rows("audit tail -n 1")[0]["change"] == "key.tombstones-erased"

@@ -105,7 +105,8 @@ class Nouns:
                 sorted(EXIT_CODES),
             ),
         )  # fmt: skip
-        self.parser.set_defaults(config=None, store=None, master_key_file=None, output="table", quiet=False, actor=None)
+        self.parser.set_defaults(config=None, store=None, master_key_file=None, next_master_key_file=None,
+                                 output="table", quiet=False, actor=None)  # fmt: skip
         _add_global_options(self.parser)
         self._actions = self.parser.add_subparsers(title="nouns", metavar="NOUN", required=True)
 
@@ -145,6 +146,7 @@ def _add_global_options(parser: argparse.ArgumentParser) -> None:
         ("--config", {"metavar": "FILE", "help": "the KDC's configuration (default: ORTHROS_CONFIG)"}),
         ("--store", {"metavar": "PATH", "help": "the realm's database"}),
         ("--master-key-file", {"metavar": "FILE", "help": "the file of the master key"}),
+        ("--next-master-key-file", {"metavar": "FILE", "help": "the file of the new one, while it is being changed"}),
         ("--output", {"choices": ("table", "json"), "help": "how answers and errors look (default: table)"}),
         ("--quiet", {"action": "store_true", "help": "no confirmations and no next steps"}),
         ("--actor", {"metavar": "NAME", "help": "who the audit log will name (default: the login name)"}),

@@ -19,7 +19,7 @@ from attrs import frozen
 from orthros_kdc.admin import Admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import Config, load_config
-from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import open_vault
 from orthros_protocol import Misconfigured, Timestamp
@@ -45,7 +45,11 @@ class Desk:
     @classmethod
     def of(cls, options: Namespace, environ: Mapping[str, str]) -> Self:
         """From the options of every command. Raises Misconfigured `config-invalid` or `value-invalid`."""
-        overrides = {"store.path": options.store, "store.master_key_file": options.master_key_file}
+        overrides = {
+            "store.path": options.store,
+            "store.master_key_file": options.master_key_file,
+            "store.next_master_key_file": options.next_master_key_file,
+        }
         usual = _USUAL_CONFIG if os.path.exists(_USUAL_CONFIG) else None
         file = options.config or environ.get(CONFIG_VARIABLE) or usual
         return cls(
@@ -58,11 +62,12 @@ class Desk:
     @asynccontextmanager
     async def open_admin(self) -> AsyncIterator[Admin]:
         """The use cases' first argument, on the realm's own store."""
-        # The key first: without it there is no reason to touch the store.
+        # The keys first: without them there is no reason to touch the store.
         master = load_master_key(self.config.store.master_key_file or None, environ=self.environ)
+        next_master = load_next_master_key(self.config.store.next_master_key_file or None, environ=self.environ)
         store = SqliteStore.open(self.config.store.path)
         try:
-            vault = await open_vault(store, master)
+            vault = await open_vault(store, master, next_master)
             audit = AdminAuditLog(Path(self.config.audit.directory))
             yield Admin(store=store, vault=vault, audit=audit, now_ms=_now_ms, actor=self.actor)
         finally:

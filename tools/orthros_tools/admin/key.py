@@ -1,4 +1,4 @@
-"""`orthros-admin key`: list, rotate, activate, retire, export.
+"""`orthros-admin key`: list, rotate, activate, retire, export, erase-tombstones.
 
 Knows the order in which a key is changed without a failed call; `orthros_kdc.admin.keys` does each step.
 """
@@ -54,6 +54,11 @@ def register(nouns: Nouns) -> None:
     export.add_argument("name", metavar="NAME")
     export.add_argument("--out", metavar="FILE", required=True, help="the key file; - for standard output")
     export.add_argument("--verify-only", action="store_true", help="a file that opens tickets and cannot log in")
+
+    verbs.add("erase-tombstones", _erase_tombstones, "forgets every version retired more than 30 days ago",
+              examples=("key erase-tombstones",),
+              notes="A tombstone tells late users `key-retired`; after 30 days they are strangers anyway.\n"
+                    "`key rotate` and `key retire` erase old ones too.")  # fmt: skip
 
 
 def key_row(key: KeyRecord) -> dict[str, object]:
@@ -120,3 +125,9 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
     row = {"name": name, "kind": kind, "kvnos": list(keytab.kvnos), "key_file": str(destination)}
     said = f"{kind} key file of {name}, version {' '.join(map(str, keytab.kvnos))}, written to {destination}"
     return Answer(rows=[row], remarks=[said], handed_over=destination.path is None)
+
+
+async def _erase_tombstones(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        count = await keys.erase_tombstones(admin)
+    return Answer(rows=[{"erased": count}], remarks=[f"tombstones erased: {count}"])

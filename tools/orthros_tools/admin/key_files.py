@@ -16,7 +16,7 @@ from attrs import frozen
 from orthros_protocol import Keytab, Misconfigured, Reason, write_secret_file
 from orthros_tools.admin.command_line import usage
 
-__all__ = ["Destination", "require_apart"]
+__all__ = ["STANDARD_OUTPUT", "Destination", "require_apart"]
 
 STANDARD_OUTPUT: Final = "-"
 

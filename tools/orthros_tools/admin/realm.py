@@ -1,6 +1,6 @@
-"""`orthros-admin realm`: show, limit.
+"""`orthros-admin realm`: show, limit, the realm's own keys, the master key.
 
-Knows no principals; `orthros_kdc.admin.realm` does the work.
+Knows no principals; `orthros_kdc.admin.realm` and `orthros_kdc.admin.master_keys` do the work.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from argparse import Namespace
 
 from attrs import evolve
 
-from orthros_kdc.admin import realm
+from orthros_kdc.admin import master_keys, realm
 from orthros_kdc.store.base import RealmRecord
-from orthros_tools.admin.command_line import Nouns, duration, usage
+from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, usage
 from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.key_files import STANDARD_OUTPUT
 from orthros_tools.admin.screen import Answer, instant
 
 __all__ = ["register"]
@@ -34,6 +35,24 @@ def register(nouns: Nouns) -> None:
     for name, what in _LIMITS:
         limit.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=duration, help=f"longest life of {what}")
 
+    verbs.add("rotate-keys", _rotate_keys, "adds the next number of each of the realm's own keys",
+              examples=("realm rotate-keys",),
+              notes="It seals from the next request on; older numbers open what was sealed before.")  # fmt: skip
+    verbs.add("erase-old-keys", _erase_old_keys, "erases those of the realm's own keys that no ticket needs any more",
+              examples=("realm erase-old-keys",),
+              notes="A number is needed for the longest ticket life after its successor was made. After lowering the\n"
+                    "limits, wait for the old ones first.")  # fmt: skip
+
+    new = verbs.add("new-master-key", _new_master_key, "writes the next master key to a new file",
+                    examples=("realm new-master-key --out /var/lib/orthros/master.key.2",),
+                    notes="The database learns nothing of it. Copy it to a safe place, name it to every KDC as\n"
+                          "store.next_master_key_file, restart them, then run `realm rewrap`.")  # fmt: skip
+    new.add_argument("--out", metavar="FILE", required=True, help="the new file, of mode 0600")
+    verbs.add("rewrap", _rewrap, "seals every stored secret under the next master key",
+              examples=("realm rewrap --next-master-key-file /var/lib/orthros/master.key.2",),
+              notes="Every KDC must hold both master keys before this; they go on issuing meanwhile. When it is\n"
+                    "interrupted, both keys are still needed: run it again, and it goes on where it was.")  # fmt: skip
+
 
 async def _show(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
@@ -53,6 +72,55 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
         before = (await realm.show(admin)).record
         after = await realm.change(admin, limits=evolve(before.limits, **given))
     return Answer(rows=[_row(after)], remarks=_limit_lines(after))
+
+
+async def _rotate_keys(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        number = await realm.rotate_keys(admin)
+        limits = (await realm.show(admin)).record.limits
+    longest = max(limits.max_ticket_s, limits.max_tgt_s)
+    return Answer(
+        rows=[{"number": number}],
+        remarks=[
+            f"the realm's own keys have number {number} now",
+            f"next: in {longest} s and a little, when older tickets have ended, run {PROGRAM} realm erase-old-keys",
+        ],
+    )
+
+
+async def _erase_old_keys(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        count = await realm.erase_old_keys(admin)
+    return Answer(rows=[{"erased": count}], remarks=[f"old keys of the realm erased: {count}"])
+
+
+async def _new_master_key(desk: Desk, options: Namespace) -> Answer:
+    out = options.out
+    if out == STANDARD_OUTPUT:
+        raise usage("a master key goes to a file only", "Name a file.")
+    async with desk.open_admin() as admin:
+        number = master_keys.create(admin, out)
+    return Answer(
+        rows=[{"number": number, "key_file": out}],
+        remarks=[
+            f"master key {number} written to {out}",
+            "next: name it as store.next_master_key_file to every KDC and restart them, "
+            f"then run {PROGRAM} realm rewrap",
+        ],
+    )
+
+
+async def _rewrap(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        done = await master_keys.rewrap(admin)
+    return Answer(
+        rows=[{"number": done.number, "resealed": done.rows}],
+        remarks=[
+            f"master key {done.number} counts now, records sealed anew: {done.rows}",
+            "next: make its file store.master_key_file everywhere, restart the KDCs, back up, "
+            "and destroy the old key when no backup needs it",
+        ],
+    )
 
 
 def _row(record: RealmRecord) -> dict[str, object]:
