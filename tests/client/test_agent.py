@@ -282,3 +282,22 @@ async def test_a_reload_ends_the_pause(autojump_clock: trio.testing.MockClock) -
             world.network.moods.clear()
             world.agent.reconsider()
         assert trio.current_time() - before < 5
+
+
+async def test_a_login_that_works_is_no_reason_to_go_on_asking_for_tickets(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """K6: back-off on every failure, also where one KDC logs in and another one refuses the TGT."""
+    async with open_world() as world:
+        assert await world.outcome(world.key("orders")) == "held"
+        world.network.moods[A] = "nak-tgs"
+        await elapse(0.72 * 3600)
+        before = len(world.network.asked)
+        await elapse(600)
+        assert len(world.network.asked) - before < 100
+        assert await world.outcome(world.key("billing"), timeout_s=1) == "unauthenticated-refusal"
+        assert await world.agent.not_ready_because(timeout_s=1) is not None
+        world.network.moods.clear()
+        await elapse(60)
+        assert await world.outcome(world.key("billing"), timeout_s=1) == "held"
+        assert await world.agent.not_ready_because(timeout_s=1) is None

@@ -246,24 +246,29 @@ def test_wrong_usage_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: orthros-daemon" in capsys.readouterr().err
 
 
-async def say_nothing(_stream: trio.abc.Stream) -> None:
-    await trio.sleep_forever()
-
-
 async def test_a_successor_may_start_while_its_predecessor_drains(tmp_path: Path) -> None:
     """B7: the one that stops takes its own socket away, never the other's."""
-    realm = new_realm(WallClock())
+    may_answer = trio.Event()
+
+    async def silent_kdc(_stream: trio.abc.Stream) -> None:
+        await may_answer.wait()
+
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
-        silent_kdc = f"tcp://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        config = configure(tmp_path, realm, silent_kdc)
-        async with open_daemon(config) as old:
+        listeners = await nursery.start(partial(trio.serve_tcp, silent_kdc, 0, host="127.0.0.1"))
+        kdc = f"tcp://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        config = configure(tmp_path, new_realm(WallClock()), kdc)
+        patient = {f"ORTHROS_DAEMON_{name}_S": "60" for name in ("REQUEST_TIMEOUT", "KDC_TIMEOUT", "DRAIN")}
+        async with open_daemon(config, **patient) as old:
             stream = await trio.open_unix_socket(str(tmp_path / "daemon.sock"))
-            await stream.send_all(frame(encode_request(WantRequest(op=Op.TICKET, target="orders"))))
+            request = WantRequest(op=Op.TICKET, target="orders", timeout_ms=60_000)
+            await stream.send_all(frame(encode_request(request)))
+            with Client(tmp_path / "daemon.sock") as client:
+                await trio.to_thread.run_sync(client.ping)  # hence the request has been read as well
             old.process.send_signal(signal.SIGTERM)
             await wait_for_log(old, b"stopping")
             async with open_daemon(config), stream:
                 assert old.process.returncode is None
+                may_answer.set()
                 await old.stop()
                 with Client(tmp_path / "daemon.sock") as client:
                     await trio.to_thread.run_sync(client.ping)

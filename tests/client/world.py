@@ -22,6 +22,7 @@ from orthros_protocol import FrameReader, Timestamp, build_nak, frame
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 
 START = Timestamp(1_800_000_000_000)
+SHORTEST_TGS_REQUEST = 250  # it carries a TGT, the other one does not
 NAK = build_nak(b"\xab" * 8)
 
 
@@ -50,7 +51,7 @@ class Network:
     """Delivers messages to the realm as each KDC's mood allows.
 
     Moods: up, down (refuses connections), hanging (never answers), nak, garbage, closing, cut (half a frame),
-    late (answers after 6 s).
+    late (answers after 6 s), nak-tgs (logs in and refuses every ticket).
     """
 
     realm: InMemoryRealm
@@ -84,6 +85,8 @@ class Network:
             await trio.sleep_forever()
         if mood == "late":
             await elapse(6)
+        if mood == "nak-tgs" and len(message) > SHORTEST_TGS_REQUEST:
+            mood = "nak"
         reply = {"nak": NAK, "garbage": b"\x00" * 40}.get(mood) or self.realm.handle(message)
         if mood == "cut":
             await stream.send_all(frame(reply)[:-5])

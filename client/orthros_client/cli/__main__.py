@@ -134,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nobody takes the answer (`| head`, a full disk); Python would try once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         with suppress(OSError):
+            if isinstance(error, BrokenPipeError):
+                return 1
             sys.stderr.write(f"orthros: the answer could not be written: {error.strerror}\n")
         return 1
 

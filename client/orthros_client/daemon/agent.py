@@ -59,11 +59,17 @@ class Agent:
     changed: trio.Event = field(factory=trio.Event, init=False)
     last_failure: Failure | None = field(default=None, init=False)
     last_success: float | None = field(default=None, init=False)
+    # Tickets pause by a count of their own: where logins work and tickets do not, each login would undo the other.
+    _ticket_backoff: Backoff = field(init=False, repr=False)
+    _login_failed: bool = field(default=False, init=False, repr=False)
     _flights: dict[CacheKey, _Flight] = field(factory=dict, init=False, repr=False)
     _queue: list[_Flight] = field(factory=list, init=False, repr=False)
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _no_pause: trio.Event = field(factory=trio.Event, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
 
     async def obtain(self, key: CacheKey, *, timeout_s: float) -> Held:
         """A ticket or JWT with life left, from the cache or from the KDC.
@@ -103,6 +109,7 @@ class Agent:
     def reconsider(self) -> None:
         """Forgets the back-off: configuration or key file changed, so the next attempt may succeed."""
         self.backoff.succeeded()
+        self._ticket_backoff.succeeded()
         self._end_pause()
         self._replan.set()
 
@@ -120,11 +127,14 @@ class Agent:
 
     def _can_obtain(self, now: float) -> bool:
         login = self.session.login
-        return self.backoff.failures == 0 and login is not None and login.expires > now
+        return self.backoff.failures == 0 and self._pause_s(now) <= 0 and login is not None and login.expires > now
+
+    def _pause_s(self, now: float) -> float:
+        return max(self.backoff.wait_s(now), self._ticket_backoff.wait_s(now))
 
     def _standing_failure(self, now: float, timeout_s: float) -> Failure | None:
         # A refusal under seal stands until its back-off has passed; an outage is waited for, if the caller can.
-        wait_s = self.backoff.wait_s(now)
+        wait_s = self._pause_s(now)
         if wait_s <= 0 or self.last_failure is None:
             return None
         if self.last_failure.family == Unavailable.family and wait_s < timeout_s:
@@ -148,7 +158,7 @@ class Agent:
             while True:
                 await self._wake.wait()
                 await trio.sleep(_LINGER_S)
-                while (wait_s := self.backoff.wait_s(self.clock.elapsed_s())) > 0:
+                while (wait_s := self._pause_s(self.clock.elapsed_s())) > 0:
                     with trio.move_on_after(wait_s):
                         await self._no_pause.wait()
                 self._wake = trio.Event()
@@ -160,10 +170,15 @@ class Agent:
         try:
             obtained = await self.session.obtain([flight.key.want() for flight in flights])
         except OrthrosError as error:
-            retry_at = self._exchange_failed(error)
+            self._exchange_failed(error)
+            now = self.clock.elapsed_s()
+            if self._ticket_backoff.wait_s(now) <= 0:
+                self._ticket_backoff.failed(now, chance=fraction(self.entropy))
+            retry_at = now + self._pause_s(now)
             for flight in flights:
                 self._settle(flight, Failure.of(error), retry_at)
         else:
+            self._ticket_backoff.succeeded()
             self._exchange_succeeded()
             for flight, result in zip(flights, obtained.results, strict=True):
                 self._take(flight, result, obtained)
@@ -203,19 +218,22 @@ class Agent:
         del self._flights[flight.key]
         flight.done.set()
 
-    def _exchange_failed(self, error: OrthrosError) -> float:
+    def _exchange_failed(self, error: OrthrosError) -> None:
         failure = Failure.of(error)
         now = self.clock.elapsed_s()
         if self.backoff.wait_s(now) <= 0:  # several batches that fail together are one failure
             self.backoff.failed(now, chance=fraction(self.entropy), at_least_s=failure.retry_s)
         self.last_failure = failure
         log.warning("kdc exchange failed", code=error.code, detail=error.detail, failures=self.backoff.failures)
-        return self.backoff.ready_at
 
     def _exchange_succeeded(self) -> None:
         self.backoff.succeeded()
+        if self._login_failed:
+            self._ticket_backoff.succeeded()  # the end of an outage: whoever waits for a ticket may have it now
+        self._login_failed = False
         self._end_pause()
-        self.last_failure = None
+        if self._ticket_backoff.failures == 0:
+            self.last_failure = None
         self.last_success = self.clock.elapsed_s()
 
     def _end_pause(self) -> None:
@@ -226,6 +244,7 @@ class Agent:
         try:
             login = await self.session.ensure_login(renew=True)
         except OrthrosError as error:
+            self._login_failed = True
             self._exchange_failed(error)
         else:
             self._exchange_succeeded()
