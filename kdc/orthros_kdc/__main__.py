@@ -102,7 +102,9 @@ def _run(arguments: argparse.Namespace) -> None:
         trio.run(serve_dev, arguments.tcp)
     elif arguments.command == "serve":
         from orthros_kdc.serving import serve
+        from orthros_protocol.hardening import harden_process
 
+        harden_process()
         trio.run(serve, _config_of(arguments), lambda: _config_of(arguments))
     else:
         config = _config_of(arguments)

@@ -70,10 +70,10 @@ def _config_of(arguments: argparse.Namespace) -> DaemonConfig:
 def _serve(arguments: argparse.Namespace) -> None:
     import trio
 
-    from orthros_protocol.hardening import harden_process
     from orthros_client.daemon.logs import configure_logs
     from orthros_client.daemon.service import Service
     from orthros_protocol import Keytab
+    from orthros_protocol.hardening import harden_process
 
     harden_process()
     config = _config_of(arguments)
