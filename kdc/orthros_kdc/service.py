@@ -223,7 +223,7 @@ class KdcService:
             is_own = self._is_makers_own(request, now, "tgs", caller.principal.name, source)
             payer = _payer(caller.principal.name, is_own)
             self._charge(payer)
-            results = await self._decide_all(request, caller, realm, now, payer)
+            results = await self._decide_all(request, caller, realm, now, payer, source)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -274,10 +274,18 @@ class KdcService:
             self._opened.move_to_end(name)
         return opened
 
-    async def _decide_all(
-        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp, payer: Hashable
+    async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
+        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp, payer: Hashable, source: str
     ) -> list[Granted | NotGranted]:
         name = caller.principal.name
+        shared = {
+            "at": now,
+            "kdc_id": self._kdc_id,
+            "source": source,
+            "request": request.nonce.hex(),
+            "client": name,
+            "txn": request.tgt.ticket.txn.hex(),
+        }
         results: list[Granted | NotGranted] = []
         size = 0
         for position, want in enumerate(request.wants):
@@ -298,7 +306,7 @@ class KdcService:
                 )
             if decided.code == "not-granted":
                 self._principals.surcharge(payer, NOT_GRANTED_COST - WANT_COST, self._monotonic())
-            self._record(self._event_of(decided, request, want, name, realm.policy.seq))
+            self._record(_event_of(decided, want, realm.policy.seq, shared))
             results.append(decided.result)
             size += _size_of(decided.result)
         return results
@@ -307,31 +315,6 @@ class KdcService:
         """Policy before existence: without a rule the target's row is never read."""
         rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
         return WantFacts(rules, await self._view.target(want.target.name) if rules else None)
-
-    def _event_of(self, decided: Decided, request: TgsRequest, want: Want, client: str, policy_seq: int) -> Event:
-        shared: dict[str, Any] = {
-            "at": self._clock(),
-            "kdc_id": self._kdc_id,
-            "request": request.nonce.hex(),
-            "client": client,
-            "target": str(want.target),
-            "kind": "jwt" if want.kind == WANT_JWT else "ticket",
-            "notes": decided.notes,
-            "txn": request.tgt.ticket.txn.hex(),
-        }
-        result = decided.result
-        if isinstance(result, NotGranted):
-            return TgsRefused(code=result.reason.name, scopes=want.scopes, ref=result.ref.hex(), **shared)
-        return TgsIssued(
-            scopes=result.scopes,
-            ttl_s=result.ttl_s,
-            kvno=result.kvno,
-            tid=decided.tid.hex(),
-            rules=decided.rule_ids,
-            policy_seq=policy_seq,
-            delegable=int(bool(result.flags & DELEGABLE)),
-            **shared,
-        )
 
     # Shared
 
@@ -363,6 +346,28 @@ class KdcService:
 def _payer(client: str, is_own: bool) -> Hashable:
     """Copies are answered, for the answer opens for the maker only; but they must not use up the maker's share."""
     return client if is_own else ("copies", client)
+
+
+def _event_of(decided: Decided, want: Want, policy_seq: int, shared: dict[str, Any]) -> Event:
+    facts = {
+        **shared,
+        "target": str(want.target),
+        "kind": "jwt" if want.kind == WANT_JWT else "ticket",
+        "notes": decided.notes,
+    }
+    result = decided.result
+    if isinstance(result, NotGranted):
+        return TgsRefused(code=result.reason.name, scopes=want.scopes, ref=result.ref.hex(), **facts)
+    return TgsIssued(
+        scopes=result.scopes,
+        ttl_s=result.ttl_s,
+        kvno=result.kvno,
+        tid=decided.tid.hex(),
+        rules=decided.rule_ids,
+        policy_seq=policy_seq,
+        delegable=int(bool(result.flags & DELEGABLE)),
+        **facts,
+    )
 
 
 def _size_of(result: Granted | NotGranted) -> int:

@@ -73,6 +73,7 @@ async def test_scopes_are_clamped_with_notes_and_audited(bench: KdcBench) -> Non
     (event,) = bench.ledger.named("tgs-issued")
     assert event.to_dict()["scopes"] == ["read"]
     assert event.to_dict()["rules"] == [1]
+    assert event.to_dict()["source"] == "192.0.2.1"
 
 
 async def test_unknown_hidden_and_forbidden_targets_look_the_same(bench: KdcBench) -> None:
