@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
-from orthros_client.errors import Failure, OrthrosError, Unavailable
+from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Unavailable
 from orthros_client.local_api.values import (
     Entry,
     Grant,
@@ -38,6 +38,7 @@ Flow = Generator[Request | WantRequest, Reply, T]
 DEFAULT_SOCKET: Final = "/run/orthros/daemon.sock"
 # The daemon should notice first that the KDC is late: its answer says why.
 _DAEMON_SHARE: Final = 0.9
+_MOST_TIMEOUT_S: Final = 86_400
 _ASK_AGAIN_S: Final = 60.0
 _ASK_SOONEST_S: Final = 1.0
 # The daemon did not help: use what is in hand for a while before anybody waits for it again.
@@ -50,7 +51,7 @@ def socket_path(socket: str | os.PathLike[str] | None, environ: Mapping[str, str
 
     Both may be a path or `unix:///path`. Raises Misconfigured `config-invalid`.
     """
-    text = os.fspath(socket) if socket is not None else environ.get("ORTHROS_SOCKET") or DEFAULT_SOCKET
+    text = os.fsdecode(socket) if socket is not None else environ.get("ORTHROS_SOCKET") or DEFAULT_SOCKET
     path = text.removeprefix("unix://")
     if "://" in path or (not path.startswith("/") and text != path):
         raise Misconfigured("config-invalid", f"socket {text!r} is neither a path nor unix:///path")
@@ -89,6 +90,8 @@ class Conversation:
     """The questions of one client and the answers it keeps. Thread-safe. `timeout_s` is for each question."""
 
     def __init__(self, timeout_s: float, *, clock: Clock | None = None, entropy: Entropy = os.urandom) -> None:
+        if not 0 <= timeout_s <= _MOST_TIMEOUT_S:
+            raise LocalMisuse("value-invalid", f"timeout: from 0 to {_MOST_TIMEOUT_S} seconds")
         self.timeout_s = timeout_s
         self._clock = clock or HostClock()
         self._entropy = entropy

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from orthros_client.cli.__main__ import main
+from orthros_client.cli.doctor import _kdc
 from orthros_client.cli.output import exit_code_of, life
 from orthros_client.errors import (
     Failure,
@@ -24,6 +25,7 @@ from orthros_client.errors import (
     TargetRefusal,
     Unavailable,
 )
+from orthros_client.local_api.values import Status
 from orthros_protocol import Timestamp
 from tests.client.house import NOBODY, House, as_user, open_house
 
@@ -335,3 +337,18 @@ def test_an_answer_that_cannot_be_written_is_1() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == b"orthros: the answer could not be written: No space left on device\n"
+
+
+async def test_doctor_names_who_is_disabled(run: Run) -> None:
+    """K17: a remedy that can be pasted; a reason of a newer daemon is shown as it is."""
+    async with open_house() as house:
+        house.world.realm.disable("web")
+        code, out, _ = await at(house, run, "doctor")
+        assert code == 3
+        assert "orthros-admin principal enable web`" in out
+    newer = Status(
+        client=house.world.realm.principal("web"), uid=17, kvno=1, newest_kvno=1, code="of-tomorrow", detail=None,
+        tgt_remaining_s=0, cached=0, offset_ms=0, kdcs=(), uptime_s=1, version="9",
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="of-tomorrow"):
+        _kdc(newer)

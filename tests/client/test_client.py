@@ -13,7 +13,7 @@ from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
 from orthros_client.conversation import Conversation, socket_path
-from orthros_client.errors import Failure
+from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local_api.values import (
     Grant,
     Op,
@@ -350,3 +350,10 @@ async def test_a_fork_while_another_thread_holds_the_locks() -> None:
         command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, house.socket]
         done = await trio.run_process(command, check=False)
         assert done.returncode == 0
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e12, -1.0])
+def test_a_timeout_that_is_none_is_refused_at_once(timeout: float) -> None:
+    """K17: a typed error, and none that only shows at the first call."""
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        Client("/nowhere", timeout=timeout)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from orthros_client.cli.commands import client_of
-from orthros_client.cli.output import OK, exit_code_of, life, show
+from orthros_client.cli.output import OK, exit_code_of, life, remedy_for, show
 from orthros_client.client import Client
 from orthros_client.conversation import socket_path
 from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
 from orthros_client.local_api.values import Status
-from orthros_protocol import Keytab, reason_for
+from orthros_protocol import Keytab, Reason, reason_for
 
 __all__ = ["doctor"]
 
@@ -28,15 +28,15 @@ def doctor(arguments: argparse.Namespace) -> int:
     """`orthros doctor`: the exit code is that of the first failing check."""
     outcome = OK
     rows = []
+    seen: list[Status] = []
     with client_of(arguments) as client:
-        for name, check in _checks(arguments, client):
+        for name, check in _checks(arguments, client, seen):
             try:
                 rows.append({"check": name, "state": "ok", "seen": check(), "code": "", "remedy": ""})
             except OrthrosError as error:
-                seen = error.detail or error.cause
-                rows.append(
-                    {"check": name, "state": "failed", "seen": seen, "code": error.code, "remedy": error.remedy}
-                )
+                words = error.detail or error.cause
+                remedy = remedy_for(error, _names(arguments, seen))
+                rows.append({"check": name, "state": "failed", "seen": words, "code": error.code, "remedy": remedy})
                 outcome = outcome or exit_code_of(error)
     if arguments.output == "json":
         show(rows, "json")
@@ -50,11 +50,17 @@ def doctor(arguments: argparse.Namespace) -> int:
     return outcome
 
 
-def _checks(arguments: argparse.Namespace, client: Client) -> Iterator[tuple[str, Callable[[], str]]]:
+def _names(arguments: argparse.Namespace, seen: Sequence[Status]) -> dict[str, str]:
+    names = {"TARGET": arguments.target} if arguments.target else {}
+    return names | {word: now.client.name for now in seen for word in ("CLIENT", "PRINCIPAL")}
+
+
+def _checks(
+    arguments: argparse.Namespace, client: Client, seen: list[Status]
+) -> Iterator[tuple[str, Callable[[], str]]]:
     if arguments.keytab:
         yield "key file", lambda: _key_file(arguments.keytab)
     yield "socket", lambda: _socket(arguments.socket, client)
-    seen: list[Status] = []
     yield "daemon", lambda: _daemon(client, seen, arguments.keytab)
     if seen:
         yield "kdc", lambda: _kdc(seen[0])
@@ -87,12 +93,20 @@ def _daemon(client: Client, seen: list[Status], keytab: str | None) -> str:
 
 def _kdc(now: Status) -> str:
     if now.code is not None:
-        family = Unavailable.family if reason_for(now.code).number == 0 else Refused.family
-        raise Failure(family=family, reason=reason_for(now.code), detail=now.detail or "").to_error()
+        reason = _reason_named(now.code)
+        family = Unavailable.family if reason.number == 0 else Refused.family
+        raise Failure(family=family, reason=reason, detail=now.detail or "").to_error()
     if now.newest_kvno > now.kvno:
         raise Failure.refused("key-retired", f"the key file has kvno {now.kvno}, the KDC {now.newest_kvno}").to_error()
     answering = [line.address for line in now.kdcs if line.good_age_s is not None and not line.failure]
     return f"{len(answering)} of {len(now.kdcs)} answered: {', '.join(answering) or 'none asked yet'}"
+
+
+def _reason_named(code: str) -> Reason:
+    try:
+        return reason_for(code)
+    except KeyError:
+        return Reason(0, code, "The daemon named a reason that this version does not know.", "Upgrade this side.")
 
 
 def _clock(now: Status) -> str:

@@ -20,7 +20,7 @@ from orthros_client.errors import (
     Unavailable,
 )
 
-__all__ = ["OK", "USAGE", "exit_code_of", "life", "report", "show"]
+__all__ = ["OK", "USAGE", "exit_code_of", "life", "remedy_for", "report", "show"]
 
 OK: Final = 0
 USAGE: Final = 1
@@ -49,6 +49,14 @@ def exit_code_of(error: OrthrosError) -> int:
     return _REMOTE if isinstance(error, PeerMisbehaved | Unavailable) else USAGE
 
 
+def remedy_for(error: OrthrosError, names: Mapping[str, str]) -> str:
+    """The remedy with `names` in the place of its placeholders, so that it can be pasted."""
+    remedy = error.remedy
+    for placeholder, name in names.items():
+        remedy = remedy.replace(placeholder, name)
+    return remedy
+
+
 def report(error: OrthrosError, form: str, names: Mapping[str, str] | None = None) -> int:
     """Explains the error on stderr; returns the exit code.
 
@@ -57,9 +65,7 @@ def report(error: OrthrosError, form: str, names: Mapping[str, str] | None = Non
     facts: dict[str, Any] = {"error": error.code, "cause": error.cause}
     if error.detail:
         facts["detail"] = error.detail
-    facts["remedy"] = error.remedy
-    for placeholder, name in (names or {}).items():
-        facts["remedy"] = facts["remedy"].replace(placeholder, name)
+    facts["remedy"] = remedy_for(error, names or {})
     if isinstance(error, TicketRefused | TicketUnavailable):
         if error.ref:
             facts["reference"] = error.ref
