@@ -50,6 +50,10 @@ class RefusalMemory:
             self._entries.popitem(last=False)
         return entry.backoff.failed(now, chance=chance, at_least_s=failure.retry_s)
 
+    def clear(self) -> None:
+        """Everything may be asked again at once."""
+        self._entries.clear()
+
     def forget(self, key: CacheKey) -> None:
         """The key was granted."""
         self._entries.pop(key, None)

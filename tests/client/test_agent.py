@@ -301,3 +301,16 @@ async def test_a_login_that_works_is_no_reason_to_go_on_asking_for_tickets(
         await elapse(60)
         assert await world.outcome(world.key("billing"), timeout_s=1) == "held"
         assert await world.agent.not_ready_because(timeout_s=1) is None
+
+
+async def test_a_reload_forgets_refusals(autojump_clock: trio.testing.MockClock) -> None:
+    """K4: after `policy allow`, whoever does not want to wait for the end of the memory sends SIGHUP."""
+    async with open_world() as world:
+        for _ in range(6):
+            assert await world.outcome(world.key("payroll")) == "not-granted"
+            await elapse(60)
+        assert await world.outcome(world.key("payroll")) == "not-granted"
+        world.realm.allow("web", "payroll", "read")
+        assert await world.outcome(world.key("payroll")) == "not-granted"
+        world.agent.reconsider()
+        assert await world.outcome(world.key("payroll")) == "held"

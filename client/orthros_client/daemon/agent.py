@@ -107,7 +107,8 @@ class Agent:
             task_status.started()
 
     def reconsider(self) -> None:
-        """Forgets the back-off: configuration or key file changed, so the next attempt may succeed."""
+        """Forgets back-off and refusals: something was changed on purpose, so the next attempt may succeed."""
+        self.refusals.clear()
         self.backoff.succeeded()
         self._ticket_backoff.succeeded()
         self._end_pause()
