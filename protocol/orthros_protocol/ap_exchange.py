@@ -25,12 +25,13 @@ from orthros_protocol.canonical import (
 )
 from orthros_protocol.caveats import Caveat, parse_caveat, pop_key_of, split_caveats, tail_after, tail_of
 from orthros_protocol.derivation import digest, mac, mac_matches, require_mac
-from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.keys import not_exported
 from orthros_protocol.keytab import Keytab
 from orthros_protocol.limits import (
     MAX_AP_REQUEST_BYTES,
+    MAX_CAVEATS,
     MAX_CAVEATS_BLOB_BYTES,
     MAX_DISCHARGES,
     MAX_TICKET_BYTES,
@@ -240,6 +241,8 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
     offline = split_caveats(caveats)
     parsed: list[Caveat] = []
     unsupported = None
+    if len(content.caveats) + len(offline) > MAX_CAVEATS:
+        raise Malformed(f"more than {MAX_CAVEATS} caveats")
     for caveat in (*content.caveats, *offline):
         try:
             parsed.append(parse_caveat(caveat))

@@ -167,6 +167,27 @@ def test_caveats_written_by_the_kdc_bind_without_touching_the_tail() -> None:
     assert pair.target.accept(message).scopes == ("read",)
 
 
+def test_sealed_and_shown_caveats_together_are_at_most_sixteen() -> None:
+    """Section 17: the seventeenth caveat, also when it is split over both lists."""
+    pair = ExchangePair()
+    sealer = pair.sealer()
+    caveat = ScopesCaveat(("read",)).to_bytes()
+    body = sealer.open(pair.issue().ticket)
+    body[12] = enc(*[caveat] * 9)
+    ticket = sealer.seal(body)
+
+    def shown(count: int) -> bytes:
+        held = (caveat,) * count
+        return naive.ap_request(
+            naive.pop_key(body[5], ticket, held), ticket, caveats=enc(*held), ts=pair.now, epoch=pair.target.epoch,
+            bind=bind_raw(ENDPOINT),
+        )  # fmt: skip
+
+    assert pair.target.accept(shown(7)).scopes == ("read",)
+    with pytest.raises(Malformed, match="more than 16 caveats"):
+        pair.target.accept(shown(8))
+
+
 def test_an_unknown_caveat_is_refused_under_mac_and_burnt() -> None:
     """Meaning only after the MAC: the holder learns why, a forger learns nothing."""
     pair = ExchangePair()
