@@ -5,6 +5,7 @@ Knows codes and remedies, not how a question was asked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
@@ -36,6 +37,7 @@ __all__ = [
     "TicketRefused",
     "TicketUnavailable",
     "Unavailable",
+    "fill_remedy",
 ]
 
 _PLAIN: Final = {kind.family: kind for kind in (LocalMisuse, Misconfigured, PeerMisbehaved)}
@@ -116,3 +118,10 @@ class Failure:
         if self.family in _PLAIN:
             return _PLAIN[self.family](self.reason, self.detail)
         return TicketUnavailable(self)
+
+
+def fill_remedy(remedy: str, names: Mapping[str, str]) -> str:
+    """The remedy with `names` in the place of its placeholders (CLIENT, TARGET, PRINCIPAL)."""
+    for placeholder, name in names.items():
+        remedy = remedy.replace(placeholder, name)
+    return remedy

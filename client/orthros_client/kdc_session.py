@@ -7,6 +7,7 @@ Everything it learns comes from sealed replies: an unauthenticated error changes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import trio
@@ -56,6 +57,7 @@ class Login:
     tgt: bytes = field(repr=False)
     pop_key: bytes = field(repr=False)
     expires: float
+    half_spent_at: float
     renew_at: float
     newest_kvno: int
 
@@ -131,7 +133,7 @@ class KdcSession:
 
     async def obtain(self, wants: Sequence[Want]) -> Obtained:
         """One result per want (1 to 32), in their order. Raises KdcRefusal or Unavailable."""
-        login = await self.ensure_login()
+        login = await self._login_with_life_left()
         try:
             return await self._ask_for(wants, login)
         except KdcRefusal as refusal:
@@ -144,6 +146,14 @@ class KdcSession:
             # only a sealed reply replaces it.
             self._suspect = self._suspect or error.code == "unauthenticated-refusal"
             raise
+
+    async def _login_with_life_left(self) -> Login:
+        """No ticket outlives the TGT it was obtained with, so one that is half spent is replaced first."""
+        login = self.login
+        if login is not None and self._is_usable(login) and self.clock.elapsed_s() >= login.half_spent_at:
+            with suppress(KdcRefusal, Unavailable):  # the one at hand still works
+                return await self.ensure_login(renew=True)
+        return await self.ensure_login()
 
     def _wall_ahead_now(self) -> float:
         return self.clock.wall_ms() / 1000 - self.clock.elapsed_s()
@@ -159,6 +169,7 @@ class KdcSession:
             tgt=reply.ticket,
             pop_key=pop_key_of(tail_of(reply.session_key, reply.ticket)),
             expires=asked_at + reply.ttl_s,
+            half_spent_at=asked_at + reply.ttl_s / 2,
             renew_at=plan_renewal(asked_at, reply.ttl_s, chance=fraction(self.entropy)),
             newest_kvno=reply.newest_kvno,
         )

@@ -245,7 +245,7 @@ def _from_file(file: Path) -> Iterator[tuple[Setting, object]]:
         document = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise Misconfigured("file-unreadable", f"{file}: {error.strerror}") from None
-    except ValueError as error:  # bad TOML or bad UTF-8
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or a nest without end
         raise Misconfigured("config-invalid", f"{file}: {error}") from None
     version = document.pop("version", None)
     if type(version) is not int or version != _VERSION:

@@ -103,10 +103,7 @@ def used(path: Path) -> set[str]:
 
 def touches(path: Path, *prefixes: str) -> set[str]:
     return {
-        dotted
-        for dotted in used(path)
-        for prefix in prefixes
-        if dotted == prefix or dotted.startswith(f"{prefix}.")
+        dotted for dotted in used(path) for prefix in prefixes if dotted == prefix or dotted.startswith(f"{prefix}.")
     }
 
 

@@ -107,6 +107,7 @@ async def test_a_refusal_carries_its_reference_and_pause() -> None:
         assert status == 403
         assert len(facts["ref"]) == 16
         assert facts["retry_after_s"] == int(headers["retry-after"]) in (1, 2)
+        assert "orthros-admin policy allow web payroll" in facts["remedy"]
 
 
 async def test_no_kdc_is_a_503_with_retry() -> None:

@@ -76,6 +76,17 @@ async def test_tgt_is_renewed_before_it_ends(autojump_clock: trio.testing.MockCl
         assert 0.70 * 3600 <= second.expires - first.expires <= 0.86 * 3600
 
 
+async def test_a_half_spent_tgt_is_replaced_before_tickets_are_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """B7: a ticket is never cut short by an old login, so that an outage finds it with life left."""
+    async with open_world() as world:
+        await world.outcome(world.key("orders"))
+        await elapse(0.51 * 3600)
+        held = await world.agent.obtain(world.key("billing"), timeout_s=5)
+        assert held.ttl_s == 3600
+
+
 async def test_after_a_nak_the_next_login_is_fresh(autojump_clock: trio.testing.MockClock) -> None:
     """K6: perhaps the realm's keys changed; only a sealed reply replaces the TGT."""
     async with open_world() as world:

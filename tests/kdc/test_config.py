@@ -1,4 +1,5 @@
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +188,10 @@ def test_reload_takes_what_can_change_and_lists_what_waits(written) -> None:
     assert sources["rate.per_source_per_s"] == "file"
     assert sources["listen.unix"] == "flag"
     assert sources["log.format"] == "default"
+
+
+def test_a_nest_without_end_is_a_bad_file_and_no_crash(tmp_path: Path) -> None:
+    file = tmp_path / "kdc.toml"
+    file.write_text("version = 1\nx = " + "[" * 20_000)
+    with pytest.raises(Misconfigured, match="config-invalid"):
+        load_config(file, {})

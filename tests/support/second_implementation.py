@@ -1,5 +1,7 @@
 """The operations of the vectors, implemented from docs/protocol/ alone; nothing here imports the library.
 
+Longer than 400 lines because a second implementation is read beside the pages, from top to bottom.
+
 Refusals are `Verdict`s with the code as their word, as in the oracle.
 """
 

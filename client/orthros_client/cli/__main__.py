@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code = _COMMANDS[arguments.command](arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except OrthrosError as error:
         return report(error, arguments.output, _names_in(error, arguments))
@@ -132,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:
         # Nobody takes the answer (`| head`, a full disk); Python would try once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         with suppress(OSError):
             if isinstance(error, BrokenPipeError):
                 return 1

@@ -18,6 +18,7 @@ from orthros_client.errors import (
     TicketRefused,
     TicketUnavailable,
     Unavailable,
+    fill_remedy,
 )
 
 __all__ = ["OK", "USAGE", "exit_code_of", "life", "remedy_for", "report", "show"]
@@ -51,10 +52,7 @@ def exit_code_of(error: OrthrosError) -> int:
 
 def remedy_for(error: OrthrosError, names: Mapping[str, str]) -> str:
     """The remedy with `names` in the place of its placeholders, so that it can be pasted."""
-    remedy = error.remedy
-    for placeholder, name in names.items():
-        remedy = remedy.replace(placeholder, name)
-    return remedy
+    return fill_remedy(error.remedy, names)
 
 
 def report(error: OrthrosError, form: str, names: Mapping[str, str] | None = None) -> int:

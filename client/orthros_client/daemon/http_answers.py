@@ -6,12 +6,13 @@ Every answer is a JSON object; every error is {error, detail, remedy, retry}.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable
+from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable, fill_remedy
 from orthros_client.local_api.values import (
     Grant,
     Op,
@@ -68,10 +69,13 @@ def parse_question(method: bytes, target: bytes) -> Question | Answer:
     return Question(path, Request(op=Op.STATUS, argument=int(path == "/readyz")))
 
 
-def answer_reply(question: Question, reply: Reply) -> Answer:
-    """The desk's reply as JSON."""
+def answer_reply(question: Question, reply: Reply, client: str) -> Answer:
+    """The desk's reply as JSON; `client` is the name that the daemon's key file is for."""
     if isinstance(reply, Failure):
-        return answer_failure(reply)
+        names = {"CLIENT": client, "PRINCIPAL": client}
+        if isinstance(question.request, WantRequest):
+            names["TARGET"] = question.request.target
+        return answer_failure(reply, names=names)
     if isinstance(reply, Grant):
         return Answer(200, _token_of(reply) if reply.tail is None else _ticket_of(reply, reply.tail))
     if isinstance(reply, Status):
@@ -79,12 +83,12 @@ def answer_reply(question: Question, reply: Reply) -> Answer:
     return answer_failure(Failure.refused("bad-local-request"), 400)
 
 
-def answer_failure(failure: Failure, status: int | None = None) -> Answer:
-    """A failure as JSON; `status` where the kind of failure does not say it."""
+def answer_failure(failure: Failure, status: int | None = None, *, names: Mapping[str, str] | None = None) -> Answer:
+    """A failure as JSON; `status` where the kind of failure does not say it, `names` for its remedy."""
     body: dict[str, Any] = {
         "error": failure.reason.name,
         "detail": failure.detail or failure.reason.cause,
-        "remedy": failure.reason.remedy,
+        "remedy": fill_remedy(failure.reason.remedy, names or {}),
         "retry": failure.reason.retry,
     }
     if failure.ref:

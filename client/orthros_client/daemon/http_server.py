@@ -69,7 +69,8 @@ class HttpServer:
             return answer_failure(Failure.of(error))
         if isinstance(question, Answer):
             return question
-        return answer_reply(question, await self.desk.answer(peer, question.request))
+        reply = await self.desk.answer(peer, question.request)
+        return answer_reply(question, reply, self.desk.agent.session.keytab.principal.name)
 
 
 async def _next_request(connection: h11.Connection, visitor: Visitor) -> h11.Request | None:
