@@ -15,6 +15,7 @@ def test_refused_ticket_is_explained_with_the_next_step(bench: AdminBench) -> No
         "target: orders@corp.example",
         "kind: ticket",
         "scopes: read",
+        "from: test",
         "code: not-granted",
         "cause: No rule lets this client reach this target.",
         "remedy: Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.",

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -159,7 +160,7 @@ class Stage:
                 stderr=errors,
                 env=_environment() | dict(environ or {}),
                 cwd=cwd or self.folder,
-                preexec_fn=_become_child,  # noqa: PLW1509  # it takes no lock that another thread could hold
+                preexec_fn=partial(_become_child, os.getpid()),  # noqa: PLW1509  # it takes no lock that another thread could hold
                 process_group=0,  # Ctrl-C is for the one who tells the story, and he ends the others
             )
             process = Process(name, popen, out, err)
@@ -223,11 +224,13 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _become_child() -> None:
+def _become_child(stage_pid: int) -> None:
     """Runs between fork and exec: hear signals again, and do not outlive the stage even if that is killed."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != stage_pid:  # it was killed before this could be asked for
+            os._exit(1)
 
 
 def _program(name: str) -> tuple[str, ...]:
