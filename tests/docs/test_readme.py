@@ -126,6 +126,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_client_sample_calls_service_sample(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """P17: ten-line samples, executed."""
     run(1, names)
     names["client"].close()
     assert names["answer"] == b"packed for shop"

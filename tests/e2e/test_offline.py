@@ -56,6 +56,7 @@ def test_verifier_process_has_no_network(verifier: Dialogue) -> None:
 
 
 def test_ticket_is_accepted_without_a_network(running: Estate, verifier: Dialogue) -> None:
+    """L5, L10: x"""
     ticket = running.client().credentials("orders")
     first, second = call(verifier, ticket)
     assert first["code"] == "epoch-required"
