@@ -117,7 +117,7 @@ def test_a_payload_is_bound(realm: InMemoryRealm, target: Target) -> None:
 
 
 def test_a_fake_target_is_detected(realm: InMemoryRealm, target: Target) -> None:
-    """L11: K7: no valid AP-REP, no result; and nothing is learnt from it."""
+    """L11, K7: no valid AP-REP, no result; and nothing is learnt from it."""
     credentials = credentials_of(realm)
     call = credentials.authenticate(ENDPOINT)
     genuine = target.answer(call.request)

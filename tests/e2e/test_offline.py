@@ -56,7 +56,7 @@ def test_verifier_process_has_no_network(verifier: Dialogue) -> None:
 
 
 def test_ticket_is_accepted_without_a_network(running: Estate, verifier: Dialogue) -> None:
-    """L5, L10: x"""
+    """L5, L10: what the ticket carries in its sealed body is all that the service needs; nobody is asked."""
     ticket = running.client().credentials("orders")
     first, second = call(verifier, ticket)
     assert first["code"] == "epoch-required"

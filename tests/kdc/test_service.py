@@ -139,7 +139,7 @@ async def test_a_delegable_ticket_needs_a_delegable_rule(bench: KdcBench) -> Non
 
 
 async def test_a_jwt_is_accepted_by_stock_pyjwt_with_key_audience_and_issuer(bench: KdcBench) -> None:
-    """H2: P2, P9: standard tooling verifies the export."""
+    """P2, P9, H2: standard tooling verifies the export."""
     await rules.allow(bench.admin, "billing", "payroll", scopes=("pay", "read"), jwt=True)
     await jwt_keys.enable(bench.admin, "payroll")
     jwk = await jwt_keys.export(bench.admin, "payroll")
