@@ -90,8 +90,9 @@ class Server:
         self._read_until = trio.current_time() + _DRAIN_READS_S
         self._accepting.cancel()
         for connection in self._connections:
+            # Not cancelled at once: what has arrived may not have been handed to its task yet.
             if connection.is_waiting:
-                connection.scope.cancel()
+                connection.scope.deadline = min(connection.scope.deadline, self._read_until)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
