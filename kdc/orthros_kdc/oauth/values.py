@@ -1,0 +1,62 @@
+"""The boundary between the HTTP shell and the token service: one request as read, one answer to be written.
+
+Plain values; knows neither sockets nor what any endpoint means.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import field, frozen
+
+from orthros_protocol import LocalMisuse
+
+__all__ = ["MAX_BODY_BYTES", "Answer", "Ask", "OAuthOptions"]
+
+MAX_BODY_BYTES: Final = 64 * 1024
+
+
+@frozen(kw_only=True)
+class Ask:
+    """One HTTP request, read whole and bounded by the shell.
+
+    Header names are lower-case, values decoded as latin-1. `source` is the rate-limit key of the caller
+    (`ratelimit.source_key`), `address` the caller's IP address as text, empty on a Unix socket.
+    """
+
+    path: str
+    method: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    query: bytes = field(default=b"", repr=False)
+    body: bytes = field(default=b"", repr=False)
+    source: str
+    address: str
+
+
+@frozen(kw_only=True)
+class Answer:
+    """What to send back. The shell adds content-length, date, and the headers that keep answers out of caches."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@frozen(kw_only=True)
+class OAuthOptions:
+    """What an operator may choose.
+
+    `public_url` is the base of the endpoint URLs, empty for the realm's issuer. `accept_token_url_audience` lets
+    assertions name the token endpoint as their audience besides the issuer, as older libraries do. `paladin` and
+    `simple_token` switch the two compatibility endpoints on. `max_body` is in bytes.
+    """
+
+    public_url: str = ""
+    accept_token_url_audience: bool = False
+    paladin: bool = False
+    simple_token: bool = False
+    max_body: int = field(default=MAX_BODY_BYTES)
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_body < 1:
+            raise LocalMisuse("value-invalid", "a body may have at least one byte")
