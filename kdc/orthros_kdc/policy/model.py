@@ -59,7 +59,7 @@ def check_subject_patterns(patterns: object) -> tuple[str, ...]:
 
 
 def subject_matches(patterns: Iterable[str], name: str) -> bool:
-    """Whether one of `patterns` covers the subject `name`. Segments match whole: `a/*` covers neither `a` nor `ab/c`."""
+    """Whether one of `patterns` covers the subject `name`. Segments are whole: `a/*` covers neither `a` nor `ab/c`."""
     if not _is_subject(name):
         return False
     return any(
