@@ -13,10 +13,10 @@ from attrs import frozen
 
 from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
 from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord, Store, Transaction
-from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, Vault
+from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault
 from orthros_protocol import AsKey, KdcMacKey, Misconfigured, TgtKey, TicketKey
 
-__all__ = ["ClientView", "LoginView", "RealmFacts", "RealmKeys", "RealmView", "TargetView"]
+__all__ = ["ClientView", "LoginView", "OAuthClientView", "RealmFacts", "RealmKeys", "RealmView", "TargetView"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -67,13 +67,31 @@ class ClientView:
 
 
 @frozen(eq=False, kw_only=True)
+class OAuthClientView:
+    """A client that authenticates by secret: newest first, and none unless OAuth is enabled for it. Whether it may
+    ask at all (disabled, sources) is for the caller to judge by `principal`."""
+
+    principal: PrincipalRecord
+    caps: PrincipalCaps
+    secrets: tuple[OAuthSecret, ...]
+
+
+@frozen(eq=False, kw_only=True)
 class TargetView:
-    """A target: what policy must know of it, and the keys that its credentials are sealed or signed with."""
+    """A target: what policy must know of it, and the keys that its credentials are sealed or signed with.
+
+    `jwt_keys` are all that live, newest first; the first one, `jwt_key`, signs.
+    """
 
     principal: PrincipalRecord
     facts: TargetFacts
     ticket_key: TicketKey | None
-    jwt_key: JwtKey | None
+    jwt_keys: tuple[JwtKey, ...] = ()
+
+    @property
+    def jwt_key(self) -> JwtKey | None:
+        """The key that signs, if JWTs are enabled."""
+        return self.jwt_keys[0] if self.jwt_keys else None
 
 
 @frozen(eq=False, kw_only=True)
@@ -102,6 +120,10 @@ def _newest(keys: Mapping[int, V], what: str) -> V:
     return keys[max(keys)]
 
 
+def _caps_of(principal: PrincipalRecord) -> PrincipalCaps:
+    return PrincipalCaps(max_ticket_s=principal.max_ticket_s, max_jwt_s=principal.max_jwt_s)
+
+
 class RealmView:
     """Reads through to the store, remembers a bounded number of principals, and all of policy."""
 
@@ -113,6 +135,7 @@ class RealmView:
         self._logins: _Bounded[bytes, LoginView] = _Bounded(capacity)
         self._clients: _Bounded[int, ClientView] = _Bounded(capacity)
         self._targets: _Bounded[str, TargetView] = _Bounded(capacity)
+        self._oauth_clients: _Bounded[str, OAuthClientView] = _Bounded(capacity)
 
     @property
     def generation(self) -> int:
@@ -129,6 +152,7 @@ class RealmView:
             self._logins.clear()
             self._clients.clear()
             self._targets.clear()
+            self._oauth_clients.clear()
         self._generation = generation
         self._realm = loaded
         return loaded
@@ -164,6 +188,17 @@ class RealmView:
         loaded = await self._store.read(lambda tx: self._load_target(tx, name))
         if loaded is not None and generation == self._generation:
             self._targets.put(name, loaded)
+        return loaded
+
+    async def oauth_client(self, name: str) -> OAuthClientView | None:
+        """The principal of this name as an OAuth client; None when there is none of this name."""
+        known = self._oauth_clients.get(name)
+        if known is not None:
+            return known
+        generation = self._generation
+        loaded = await self._store.read(lambda tx: self._load_oauth_client(tx, name))
+        if loaded is not None and generation == self._generation:
+            self._oauth_clients.put(name, loaded)
         return loaded
 
     def _load_realm(self, tx: Transaction) -> RealmFacts:
@@ -204,9 +239,17 @@ class RealmView:
             return None
         return ClientView(
             principal=principal,
-            caps=PrincipalCaps(max_ticket_s=principal.max_ticket_s, max_jwt_s=principal.max_jwt_s),
+            caps=_caps_of(principal),
             live_login_kids=frozenset(row.kid_as for row in tx.keys_of(uid) if row.state != KEY_RETIRED),
         )
+
+    def _load_oauth_client(self, tx: Transaction, name: str) -> OAuthClientView | None:
+        principal = tx.principal_by_name(name)
+        if principal is None:
+            return None
+        rows = tx.oauth_secrets_of(principal.uid) if principal.oauth else ()
+        secrets = tuple(map(self._vault.oauth_secret, rows))
+        return OAuthClientView(principal=principal, caps=_caps_of(principal), secrets=secrets)
 
     def _load_target(self, tx: Transaction, name: str) -> TargetView | None:
         principal = tx.principal_by_name(name)
@@ -214,8 +257,7 @@ class RealmView:
             return None
         active = [row for row in tx.keys_of(principal.uid) if row.state == KEY_ACTIVE]
         ticket_key = self._vault.ticket_key(principal, max(active, key=lambda row: row.kvno)) if active else None
-        jwt_rows = tx.jwt_keys_of(principal.uid) if principal.jwt_alg else ()
-        jwt_key = self._vault.jwt_key(jwt_rows[0]) if jwt_rows else None
+        jwt_keys = tuple(map(self._vault.jwt_key, tx.jwt_keys_of(principal.uid) if principal.jwt_alg else ()))
         return TargetView(
             principal=principal,
             facts=TargetFacts(
@@ -223,8 +265,8 @@ class RealmView:
                 max_jwt_s=principal.max_jwt_s,
                 disabled=principal.disabled,
                 has_key=ticket_key is not None,
-                jwt_alg=None if jwt_key is None else jwt_key.alg,
+                jwt_alg=jwt_keys[0].alg if jwt_keys else None,
             ),
             ticket_key=ticket_key,
-            jwt_key=jwt_key,
+            jwt_keys=jwt_keys,
         )

@@ -6,6 +6,7 @@ Knows no storage and no policy: records come in, keys go out, and every row open
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
@@ -18,6 +19,7 @@ from orthros_kdc.store.base import (
     KEY_RETIRED,
     JwtKeyRecord,
     KeyRecord,
+    OAuthSecretRecord,
     PrincipalRecord,
     RealmKeyRecord,
     Store,
@@ -35,15 +37,25 @@ from orthros_protocol import (
     TgtKey,
     TicketKey,
 )
-from orthros_protocol.derivation import derive
+from orthros_protocol.derivation import derive, digest, mac_matches
 
-__all__ = ["JWT_ALGORITHMS", "ROLE_KDCMAC", "ROLE_TGT", "ROLE_TICKET", "JwtKey", "Vault", "open_vault"]
+__all__ = [
+    "JWT_ALGORITHMS", "OPAQUE", "ROLE_KDCMAC", "ROLE_TGT", "ROLE_TICKET", "JwtKey", "OAuthSecret", "Vault",
+    "open_vault",
+]  # fmt: skip
 
 ROLE_TGT, ROLE_TICKET, ROLE_KDCMAC = "tgt", "ticket", "kdcmac"
-R = TypeVar("R", KeyRecord, RealmKeyRecord, JwtKeyRecord)
+Sealed = KeyRecord | RealmKeyRecord | JwtKeyRecord | OAuthSecretRecord
+R = TypeVar("R", KeyRecord, RealmKeyRecord, JwtKeyRecord, OAuthSecretRecord)
 
-JWT_ALGORITHMS: Final = {"HS256": 32, "HS512": 64}
+OPAQUE: Final = "opaque"
+"""In place of an algorithm: tokens are sealed handles, and the key never leaves the KDC."""
+JWT_ALGORITHMS: Final = {"HS256": 32, "HS512": 64, OPAQUE: 32}
 """Algorithm -> bytes of key: as long as the hash, as RFC 7518 section 3.2 demands."""
+
+_SECRET_PREFIX: Final = "ort1s_"
+_SECRET_BYTES: Final = 32
+_CHECKSUM_BYTES: Final = 4
 
 
 @frozen(eq=False, repr=False, getstate_setstate=False)
@@ -56,10 +68,42 @@ class JwtKey:
 
     def __attrs_post_init__(self) -> None:
         if len(self.material) != JWT_ALGORITHMS.get(self.alg):
-            raise LocalMisuse("key-misuse", "an HS256 key has 32 bytes, an HS512 key 64")
+            raise LocalMisuse("key-misuse", "an HS256 or opaque key has 32 bytes, an HS512 key 64")
 
     def __repr__(self) -> str:
         return f"<JwtKey kid={self.kid} alg={self.alg} redacted>"
+
+    def __getstate__(self) -> NoReturn:
+        raise LocalMisuse("secret-not-exported")
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise LocalMisuse("secret-not-exported")
+
+
+@frozen(eq=False, repr=False, getstate_setstate=False)
+class OAuthSecret:
+    """A client secret: 32 random bytes that are generated here and nowhere else, known to the client as text."""
+
+    material: bytes = field(validator=instance_of(bytes))
+    secret_id: str = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.material) != _SECRET_BYTES:
+            raise LocalMisuse("key-misuse", f"a client secret has {_SECRET_BYTES} bytes")
+
+    @property
+    def text(self) -> str:
+        """What the client holds: `ort1s_` and base32 (RFC 4648, lower case) of the 32 bytes and the first 4 of their
+        SHA-256. Its 64 ASCII characters are long enough for an HS512 key (RFC 7518 section 3.2)."""
+        content = self.material + digest(self.material)[:_CHECKSUM_BYTES]
+        return _SECRET_PREFIX + base64.b32encode(content).decode("ascii").rstrip("=").lower()
+
+    def is_text(self, presented: str) -> bool:
+        """Whether `presented` is this secret's text, found out in constant time."""
+        return mac_matches(self.text.encode("ascii"), presented.encode("utf-8", "replace"))
+
+    def __repr__(self) -> str:
+        return f"<OAuthSecret id={self.secret_id} redacted>"
 
     def __getstate__(self) -> NoReturn:
         raise LocalMisuse("secret-not-exported")
@@ -73,13 +117,19 @@ def _require_kid(found: bytes, recorded: bytes, what: str) -> None:
         raise Misconfigured("database-invalid", f"the key id of {what} does not belong to its key")
 
 
-def _places(record: KeyRecord | RealmKeyRecord | JwtKeyRecord) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+def _secret_id(material: bytes) -> str:
+    return derive(material, "oauth-secret-id", size=8).hex()
+
+
+def _places(record: Sealed) -> dict[str, tuple[str, tuple[int | str, ...]]]:
     """Each sealed field of a record, with the table and the columns that it is sealed for."""
     if isinstance(record, KeyRecord):
         version = (record.uid, record.kvno, record.created)
         return {"sealed": ("keys", version), "sealed_as": ("keys.as", version)}
     if isinstance(record, RealmKeyRecord):
         return {"sealed": ("realm_keys", (record.role, record.name, record.number, record.created))}
+    if isinstance(record, OAuthSecretRecord):
+        return {"sealed": ("oauth_secrets", (record.uid, record.secret_id, record.created))}
     return {"sealed": ("jwt_keys", (record.uid, record.kid, record.alg, record.created))}
 
 
@@ -191,9 +241,9 @@ class Vault:
     # JWT keys
 
     def new_jwt_key(self, uid: int, alg: str, *, now: int) -> tuple[JwtKeyRecord, JwtKey]:
-        """A fresh JWT key. Raises Misconfigured `value-invalid` for any algorithm but HS256 and HS512."""
+        """A fresh JWT key. Raises Misconfigured `value-invalid` for any algorithm but HS256, HS512 and opaque."""
         if alg not in JWT_ALGORITHMS:
-            raise Misconfigured("value-invalid", f"JWT algorithm {alg!r}; choose HS256 or HS512")
+            raise Misconfigured("value-invalid", f"JWT algorithm {alg!r}; choose {', '.join(JWT_ALGORITHMS)}")
         material = self.entropy(JWT_ALGORITHMS[alg])
         kid = derive(material[:32], "jwt-kid", size=8).hex()
         sealed = self._seal("jwt_keys", uid, kid, alg, now, secret=material)
@@ -202,6 +252,18 @@ class Vault:
     def jwt_key(self, record: JwtKeyRecord) -> JwtKey:
         """The key of one JWT record; the record decides the algorithm."""
         return JwtKey(self._open(record), kid=record.kid, alg=record.alg)
+
+    # Client secrets
+
+    def new_oauth_secret(self, uid: int, now: int) -> tuple[OAuthSecretRecord, OAuthSecret]:
+        """A fresh client secret of principal `uid`, as the row to store and the secret to hand over once."""
+        secret = OAuthSecret(material := self.entropy(_SECRET_BYTES), secret_id=_secret_id(material))
+        sealed = self._seal("oauth_secrets", uid, secret.secret_id, now, secret=material)
+        return OAuthSecretRecord(uid=uid, secret_id=secret.secret_id, created=now, sealed=sealed), secret
+
+    def oauth_secret(self, record: OAuthSecretRecord) -> OAuthSecret:
+        """The secret of one row."""
+        return OAuthSecret(self._open(record), secret_id=record.secret_id)
 
     # Changing the master key
 
@@ -229,7 +291,7 @@ class Vault:
         except Misconfigured:
             raise Misconfigured("master-key-wrong", "the next one does not open what is sealed under it") from None
 
-    def _open(self, record: KeyRecord | RealmKeyRecord | JwtKeyRecord, field_name: str = "sealed") -> bytes:
+    def _open(self, record: Sealed, field_name: str = "sealed") -> bytes:
         table, ids = _places(record)[field_name]
         sealed: bytes = getattr(record, field_name)
         upcoming = self.next_master
@@ -247,11 +309,20 @@ async def open_vault(
     *,
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> Vault:
-    """The vault of the realm in `store`. Once the master key has been changed, `next_master` is the one that counts.
+    """The vault of the realm in `store`, which is brought up to this program's version once its master key is proven.
+    Once the master key has been changed, `next_master` is the one that counts.
 
     Raises Misconfigured `master-key-wrong` when either key is not this database's, or when the database needs a
     next one that was not given, and changes nothing.
     """
+    vault = await _checked_vault(store, master, next_master, entropy)
+    await store.upgrade()
+    return vault
+
+
+async def _checked_vault(
+    store: Store, master: MasterKey, next_master: MasterKey | None, entropy: Callable[[int], bytes]
+) -> Vault:
     record, own_keys = await store.read(lambda tx: (tx.realm(), tx.realm_keys()))
     if next_master is not None:
         if next_master.number != master.number + 1:

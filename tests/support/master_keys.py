@@ -39,6 +39,9 @@ class Between:
         await self.then()
         return outcome
 
+    async def upgrade(self) -> None:
+        await self.store.upgrade()
+
     async def aclose(self) -> None:
         await self.store.aclose()
 

@@ -25,6 +25,11 @@ KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "dra
 """A version is prepared when exported, active when tickets are sealed under it, draining while older
 tickets live, and retired when its root is erased. Only the newest active one seals; all but retired log in."""
 
+REMEMBER_ASSERTION, REMEMBER_REVOKED = "assertion", "revoked"
+"""What is remembered until it ends: client assertions that were used, and tokens that were revoked."""
+MOST_REMEMBERED: Final = 10_000
+"""How many live entries of one kind one principal can have."""
+
 TOMBSTONE_S: Final = 30 * 24 * 3600
 """How long a retired version still earns its late user a sealed KEY_RETIRED; after that it is unknown."""
 
@@ -42,7 +47,12 @@ class RealmRecord:
 
 @frozen(kw_only=True)
 class PrincipalRecord:
-    """A principal. `uid` is never reused, so a re-created name is somebody else."""
+    """A principal. `uid` is never reused, so a re-created name is somebody else.
+
+    `sources` are the networks that it may ask from, canonical and sorted; none means anywhere. `oauth` tells
+    whether it may ask as an OAuth client. As a target: `jwt_alg` is HS256, HS512 or opaque, `jwt_audience` the one
+    `aud`, and `token_claims` name the extra claims that clients may have put into tokens for it.
+    """
 
     uid: int
     name: str
@@ -52,6 +62,9 @@ class PrincipalRecord:
     max_jwt_s: int | None = None
     jwt_alg: str | None = None
     jwt_audience: str | None = None
+    sources: tuple[str, ...] = ()
+    oauth: bool = False
+    token_claims: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -89,6 +102,16 @@ class JwtKeyRecord:
     uid: int
     kid: str
     alg: str
+    created: int
+    sealed: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class OAuthSecretRecord:
+    """A client secret of a principal, sealed; `secret_id` (16 hex digits) names it and tells nothing about it."""
+
+    uid: int
+    secret_id: str
     created: int
     sealed: bytes = field(repr=False)
 
@@ -145,7 +168,8 @@ class Transaction(Protocol):
         ...
 
     def delete_principal(self, uid: int) -> None:
-        """Removes it with its keys, JWT keys, group memberships and rules."""
+        """Removes it with its keys, JWT keys, client secrets, group memberships and rules. What was remembered of it
+        stays until it ends: nothing that was revoked comes back."""
         ...
 
     def key_by_as_kid(self, kid: bytes) -> KeyRecord | None: ...
@@ -183,13 +207,23 @@ class Transaction(Protocol):
     def add_jwt_key(self, record: JwtKeyRecord) -> None: ...
     def delete_jwt_key(self, uid: int, kid: str) -> None: ...
 
+    def oauth_secrets_of(self, uid: int) -> tuple[OAuthSecretRecord, ...]:
+        """Newest first; any of them is accepted."""
+        ...
+
+    def add_oauth_secret(self, record: OAuthSecretRecord) -> None:
+        """Raises `conflict` when its id is taken, `not-found` without its principal."""
+        ...
+
+    def delete_oauth_secret(self, uid: int, secret_id: str) -> None: ...
+
     def policy(self) -> PolicyRows: ...
     def rules_between(self, client: Selector, target: Selector) -> tuple[Rule, ...]:
         """The rules that name exactly these two, oldest first."""
         ...
 
     def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
-                 jwt: bool, delegable: bool) -> Rule:  # fmt: skip
+                 jwt: bool, delegable: bool, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
         """Raises `not-found` when a selector names nobody."""
         ...
 
@@ -202,6 +236,19 @@ class Transaction(Protocol):
     def add_member(self, group: str, principal: str) -> None: ...
     def remove_member(self, group: str, principal: str) -> None: ...
 
+    def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
+        """Notes `digest` for principal `uid` until that Unix second, and says whether it was new. False also for what
+        has ended at `now`. All that has ended is dropped first.
+
+        A digest counts once per kind, so it must be one of everything that makes the thing unique, its holder too.
+        Does not count as a change. Raises Refused `busy` when `uid` has 10,000 live entries of this kind.
+        """
+        ...
+
+    def recalls(self, kind: str, digest: bytes, *, now: int) -> bool:
+        """Whether `digest` was remembered and has not ended at `now`."""
+        ...
+
     def anchor(self, writer: str) -> AuditAnchor | None: ...
     def anchors(self) -> tuple[AuditAnchor, ...]: ...
     def set_anchor(self, anchor: AuditAnchor) -> None:
@@ -210,7 +257,15 @@ class Transaction(Protocol):
 
 
 class Store(Protocol):
-    """A realm's storage."""
+    """A realm's storage.
+
+    One that an older program wrote can be read with `Transaction.realm` and `Transaction.realm_keys` alone, and
+    refuses changes, until `upgrade`: so that a master key can be checked before anything is touched.
+    """
+
+    async def upgrade(self) -> None:
+        """Brings the storage up to this program's version. Nothing happens when it is that already."""
+        ...
 
     def peek_generation(self) -> int:
         """A number that differs after any change, also one by another process. Never blocks on I/O."""

@@ -107,7 +107,33 @@ _FIRST: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# 2: OAuth over HTTP. Lists are words separated by blanks. What is remembered refers to no principal by key: it
+# must outlive one that is deleted.
+_SECOND: Final = (
+    "ALTER TABLE principals ADD COLUMN sources TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE principals ADD COLUMN oauth INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE principals ADD COLUMN token_claims TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN subjects TEXT NOT NULL DEFAULT ''",
+    """CREATE TABLE oauth_secrets (
+        id INTEGER PRIMARY KEY,
+        uid INTEGER NOT NULL REFERENCES principals ON DELETE CASCADE,
+        secret_id TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        UNIQUE (uid, secret_id)
+    ) STRICT""",
+    """CREATE TABLE remembered (
+        kind TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        uid INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (kind, digest)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX remembered_until ON remembered (until)",
+    "CREATE INDEX remembered_uid ON remembered (kind, uid)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 
 
 def newest() -> int:

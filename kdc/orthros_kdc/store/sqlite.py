@@ -114,7 +114,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         try:
             self._writer = self._opened(*_FOR_WRITING)
-            self._check_and_migrate()
+            self._is_current = self._check_version()
             self._idle_readers = [self._opened(*_FOR_READING) for _ in range(_READERS)]
             self._peeker = self._opened(*_FOR_PEEKING)
             self._peeked = self._read_generation()
@@ -126,9 +126,9 @@ class SqliteStore:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
-        """The store in an existing file, migrated if it is of an older version.
+        """The store in an existing file, of which nothing is changed. An older version waits for `upgrade`.
 
-        Raises Misconfigured `database-invalid` or `database-newer`, and then has changed nothing.
+        Raises Misconfigured `database-invalid` or `database-newer`.
         """
         _check_header(Path(path))
         with _typed_errors(Path(path)):
@@ -169,17 +169,31 @@ class SqliteStore:
         self._connections.append(connection)
         return connection
 
-    def _check_and_migrate(self) -> None:
-        """Asks again over the connection: the WAL may be ahead of the file's first page."""
+    def _check_version(self) -> bool:
+        """Asks again over the connection, for the WAL may be ahead of the file's first page: is it up to date?"""
         ((version,),) = self._writer.execute("PRAGMA user_version").fetchall()
         ((application,),) = self._writer.execute("PRAGMA application_id").fetchall()
         _check_version(self._path, version, application)
         # Stored in the file since `create`; a copy restored from a backup may have lost it.
-        self._writer.execute("PRAGMA journal_mode = WAL").fetchall()
-        if version < newest():
-            migrate(self._writer)
-            # Into the file itself, so that an older program sees the version before it touches anything.
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        ((journal,),) = self._writer.execute("PRAGMA journal_mode").fetchall()
+        return bool(version == newest() and journal == "wal")
+
+    async def upgrade(self) -> None:
+        """As `Store.upgrade`. Safe when several processes do it at once, and beside older programs that serve."""
+
+        def in_thread() -> None:
+            with _typed_errors(self._path):
+                self._writer.execute("PRAGMA journal_mode = WAL").fetchall()
+                migrate(self._writer)
+                # Into the file itself, so that an older program sees the version before it touches anything.
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        self._require_open()
+        if self._is_current:
+            await trio.lowlevel.checkpoint()
+            return
+        await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
+        self._is_current = True
 
     def _read_generation(self) -> tuple[int, int]:
         ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
@@ -218,6 +232,8 @@ class SqliteStore:
                 return self._run(self._writer, "BEGIN IMMEDIATE", work)
 
         self._require_open()
+        if not self._is_current:
+            raise LocalMisuse("wrong-state", f"{self._path} waits for an upgrade")
         # Not abandoned on cancellation: the caller always learns whether the change happened.
         return await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
 

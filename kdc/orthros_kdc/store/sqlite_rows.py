@@ -1,11 +1,10 @@
-"""The Transaction over one SQLite connection: statements and rows, nothing else.
+"""The Transaction over one SQLite connection: the rows of realm, principals, keys, policy and audit.
 
 Knows no threads, no files and no transactions' ends; `sqlite.py` begins and commits them.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from attrs import define
@@ -14,7 +13,6 @@ from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.store.base import (
     KEY_RETIRED,
     AuditAnchor,
-    JwtKeyRecord,
     KeyRecord,
     PolicyRows,
     PrincipalRecord,
@@ -22,15 +20,21 @@ from orthros_kdc.store.base import (
     RealmRecord,
     check_principal_name,
 )
+from orthros_kdc.store.sqlite_tokens import TokenRows
+from orthros_kdc.store.statements import missing
 from orthros_protocol import LocalMisuse, Misconfigured, check_name
 
 __all__ = ["SqliteRows"]
 
-_PRINCIPALS = "SELECT uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience FROM principals"
+_PRINCIPALS = """
+    SELECT uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims
+    FROM principals
+"""
 _KEYS = "SELECT uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as FROM keys"
 _RULES = """
     SELECT rule_id, coalesce(cp.name, cg.name), client_group IS NOT NULL,
-           coalesce(tp.name, tg.name), target_group IS NOT NULL, scopes, max_ttl_s, jwt, delegable
+           coalesce(tp.name, tg.name), target_group IS NOT NULL, scopes, max_ttl_s, jwt, delegable,
+           subjects
     FROM rules
     LEFT JOIN principals cp ON cp.uid = client_uid LEFT JOIN groups cg ON cg.group_id = client_group
     LEFT JOIN principals tp ON tp.uid = target_uid LEFT JOIN groups tg ON tg.group_id = target_group
@@ -38,9 +42,11 @@ _RULES = """
 
 
 def _principal(row: tuple[Any, ...]) -> PrincipalRecord:
-    uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience = row
+    uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims = row
     return PrincipalRecord(uid=uid, name=name, created=created, disabled=bool(disabled), max_ticket_s=max_ticket_s,
-                           max_jwt_s=max_jwt_s, jwt_alg=jwt_alg, jwt_audience=jwt_audience)  # fmt: skip
+                           max_jwt_s=max_jwt_s, jwt_alg=jwt_alg, jwt_audience=jwt_audience,
+                           sources=tuple(sources.split()), oauth=bool(oauth),
+                           token_claims=tuple(token_claims.split()))  # fmt: skip
 
 
 def _key(row: tuple[Any, ...]) -> KeyRecord:
@@ -50,49 +56,15 @@ def _key(row: tuple[Any, ...]) -> KeyRecord:
 
 
 def _rule(row: tuple[Any, ...]) -> Rule:
-    rule_id, client, client_is_group, target, target_is_group, scopes, max_ttl_s, jwt, delegable = row
+    rule_id, client, client_is_group, target, target_is_group, scopes, max_ttl_s, jwt, delegable, subjects = row
     return Rule(rule_id=rule_id, client=Selector(client, is_group=bool(client_is_group)),
                 target=Selector(target, is_group=bool(target_is_group)), scopes=scopes.split(),
-                max_ttl_s=max_ttl_s, jwt=bool(jwt), delegable=bool(delegable))  # fmt: skip
-
-
-def _missing(what: object) -> Misconfigured:
-    return Misconfigured("not-found", str(what))
+                max_ttl_s=max_ttl_s, jwt=bool(jwt), delegable=bool(delegable), subjects=subjects.split())  # fmt: skip
 
 
 @define
-class SqliteRows:
-    """The rows inside one open transaction; `seq_after` is None where nothing may be changed."""
-
-    _connection: sqlite3.Connection
-    _seq_after: int | None
-    _counted: bool = False
-
-    def end(self) -> None:
-        """Forbids further changes: the connection belongs to another transaction from now on."""
-        self._seq_after = None
-
-    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, values).fetchall()
-
-    def _row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        rows = self._rows(statement, *values)
-        return rows[0] if rows else None
-
-    def _run(self, statement: str, *values: object, taken: str = "the entry", code: str = "conflict") -> int:
-        """Runs one changing statement and returns the number of rows that it touched."""
-        if self._seq_after is None:
-            raise LocalMisuse("wrong-state", "this transaction only reads, or has ended")
-        try:
-            touched = self._connection.execute(statement, values).rowcount
-        except sqlite3.IntegrityError as error:
-            if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
-                raise _missing(f"what {taken} refers to") from None
-            raise Misconfigured(code, f"{taken} is taken") from None
-        if touched and not self._counted:
-            self._connection.execute("UPDATE meta SET seq = ?", (self._seq_after,))
-            self._counted = True
-        return touched
+class SqliteRows(TokenRows):
+    """The rows inside one open transaction."""
 
     # The realm
 
@@ -127,6 +99,7 @@ class SqliteRows:
     def count_secrets_without(self, head: bytes) -> int:
         ((count,),) = self._rows(
             "SELECT count(*) FROM (SELECT sealed FROM realm_keys UNION ALL SELECT sealed FROM jwt_keys"
+            " UNION ALL SELECT sealed FROM oauth_secrets"
             " UNION ALL SELECT sealed FROM keys UNION ALL SELECT sealed_as FROM keys)"
             " WHERE sealed <> x'' AND substr(sealed, 1, ?) <> ?",
             len(head), head,
@@ -157,20 +130,21 @@ class SqliteRows:
 
     def set_principal(self, record: PrincipalRecord) -> None:
         touched = self._run(
-            "UPDATE principals SET disabled = ?, max_ticket_s = ?, max_jwt_s = ?, jwt_alg = ?, jwt_audience = ?"
-            " WHERE uid = ? AND name = ? AND created = ?",
+            "UPDATE principals SET disabled = ?, max_ticket_s = ?, max_jwt_s = ?, jwt_alg = ?, jwt_audience = ?,"
+            " sources = ?, oauth = ?, token_claims = ? WHERE uid = ? AND name = ? AND created = ?",
             record.disabled, record.max_ticket_s, record.max_jwt_s, record.jwt_alg, record.jwt_audience,
+            " ".join(record.sources), record.oauth, " ".join(record.token_claims),
             record.uid, record.name, record.created,
         )  # fmt: skip
         if not touched and self.principal_by_uid(record.uid) is None:
-            raise _missing(f"principal with uid {record.uid}")
+            raise missing(f"principal with uid {record.uid}")
         if not touched:
             raise Misconfigured("conflict", f"the name of uid {record.uid} cannot change")
 
     def delete_principal(self, uid: int) -> None:
-        # Keys, memberships and rules go with it: ON DELETE CASCADE.
+        # Keys, secrets, memberships and rules go with it: ON DELETE CASCADE.
         if not self._run("DELETE FROM principals WHERE uid = ?", uid):
-            raise _missing(f"principal with uid {uid}")
+            raise missing(f"principal with uid {uid}")
 
     # Keys of principals
 
@@ -202,7 +176,7 @@ class SqliteRows:
             record.kid_as, record.kid_ticket, record.kid_sync, record.created,
         )  # fmt: skip
         if not touched and not self._rows("SELECT 1 FROM keys WHERE uid = ? AND kvno = ?", record.uid, record.kvno):
-            raise _missing(f"key version {record.kvno}")
+            raise missing(f"key version {record.kvno}")
         if not touched:
             raise Misconfigured("conflict", f"the ids of key version {record.kvno} cannot change")
 
@@ -218,7 +192,7 @@ class SqliteRows:
             retired_before, KEY_RETIRED,
         )  # fmt: skip
 
-    # Keys of the realm, and JWT keys
+    # Keys of the realm
 
     def realm_keys(self) -> tuple[RealmKeyRecord, ...]:
         rows = self._rows("SELECT role, name, number, created, sealed FROM realm_keys ORDER BY role, name, number")
@@ -237,24 +211,7 @@ class SqliteRows:
     def delete_realm_key(self, role: str, name: str, number: int) -> None:
         statement = "DELETE FROM realm_keys WHERE role = ? AND name = ? AND number = ?"
         if not self._run(statement, role, name, number):
-            raise _missing(f"realm key {role} {name} {number}")
-
-    def jwt_keys_of(self, uid: int) -> tuple[JwtKeyRecord, ...]:
-        rows = self._rows("SELECT uid, kid, alg, created, sealed FROM jwt_keys WHERE uid = ? ORDER BY id DESC", uid)
-        return tuple(
-            JwtKeyRecord(uid=uid, kid=kid, alg=alg, created=created, sealed=sealed)
-            for uid, kid, alg, created, sealed in rows
-        )
-
-    def add_jwt_key(self, record: JwtKeyRecord) -> None:
-        self._run(
-            "INSERT INTO jwt_keys (uid, kid, alg, created, sealed) VALUES (?, ?, ?, ?, ?)",
-            record.uid, record.kid, record.alg, record.created, record.sealed, taken=f"JWT key id {record.kid}",
-        )  # fmt: skip
-
-    def delete_jwt_key(self, uid: int, kid: str) -> None:
-        if not self._run("DELETE FROM jwt_keys WHERE uid = ? AND kid = ?", uid, kid):
-            raise _missing(f"JWT key {kid}")
+            raise missing(f"realm key {role} {name} {number}")
 
     # Policy
 
@@ -295,23 +252,23 @@ class SqliteRows:
         return tuple(map(_rule, self._rows(f"{_RULES} WHERE {where} ORDER BY rule_id", *from_, *to)))
 
     def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
-                 jwt: bool, delegable: bool) -> Rule:  # fmt: skip
+                 jwt: bool, delegable: bool, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
         from_, to = self._numbers(client), self._numbers(target)
         if from_ is None or to is None:
-            raise _missing(client if from_ is None else target)
+            raise missing(client if from_ is None else target)
         # Built before it is stored, so that nothing is stored that could not be read back.
         rule = Rule(rule_id=0, client=client, target=target, scopes=scopes, max_ttl_s=max_ttl_s, jwt=jwt,
-                    delegable=delegable)  # fmt: skip
+                    delegable=delegable, subjects=subjects)  # fmt: skip
         self._run(
             "INSERT INTO rules (client_uid, client_group, target_uid, target_group, scopes, max_ttl_s, jwt,"
-            " delegable) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *from_, *to, " ".join(rule.scopes), max_ttl_s, jwt, delegable,
+            " delegable, subjects) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *from_, *to, " ".join(rule.scopes), max_ttl_s, jwt, delegable, " ".join(rule.subjects),
         )  # fmt: skip
         return self.rules_between(client, target)[-1]
 
     def delete_rule(self, rule_id: int) -> None:
         if not self._run("DELETE FROM rules WHERE rule_id = ?", rule_id):
-            raise _missing(f"rule {rule_id}")
+            raise missing(f"rule {rule_id}")
 
     def add_group(self, name: str) -> None:
         self._run("INSERT INTO groups (name) VALUES (?)", check_name(name, "group"),
@@ -319,14 +276,14 @@ class SqliteRows:
 
     def delete_group(self, name: str) -> None:
         if not self._run("DELETE FROM groups WHERE name = ?", name):
-            raise _missing(f"group {name}")
+            raise missing(f"group {name}")
 
     def _membership(self, group: str, principal: str) -> tuple[int, int]:
         place, member = self._group(group), self._uid(principal)
         if place is None:
-            raise _missing(f"group {group}")
+            raise missing(f"group {group}")
         if member is None:
-            raise _missing(f"principal {principal}")
+            raise missing(f"principal {principal}")
         return place, member
 
     def add_member(self, group: str, principal: str) -> None:
@@ -337,7 +294,7 @@ class SqliteRows:
     def remove_member(self, group: str, principal: str) -> None:
         place, member = self._membership(group, principal)
         if not self._run("DELETE FROM members WHERE group_id = ? AND uid = ?", place, member):
-            raise _missing(f"{principal} in {group}")
+            raise missing(f"{principal} in {group}")
 
     # Audit
 
@@ -350,12 +307,8 @@ class SqliteRows:
         return tuple(AuditAnchor(writer=writer, seq=seq, head=head) for writer, seq, head in rows)
 
     def set_anchor(self, anchor: AuditAnchor) -> None:
-        counted, self._counted = self._counted, True  # not a change: the sequence stays as it is
-        try:
-            self._run(
-                "INSERT INTO anchors (writer, seq, head) VALUES (?, ?, ?)"
-                " ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, head = excluded.head",
-                anchor.writer, anchor.seq, anchor.head,
-            )  # fmt: skip
-        finally:
-            self._counted = counted
+        self._run(
+            "INSERT INTO anchors (writer, seq, head) VALUES (?, ?, ?)"
+            " ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, head = excluded.head",
+            anchor.writer, anchor.seq, anchor.head, counts=False,
+        )  # fmt: skip

@@ -214,6 +214,7 @@ async def test_an_older_database_is_brought_up_to_date_with_its_content(path, st
     added = (*migrations.MIGRATIONS, ("ALTER TABLE groups ADD COLUMN note TEXT",))
     monkeypatch.setattr(migrations, "MIGRATIONS", added)
     newer = SqliteStore.open(path)
+    await newer.upgrade()
     assert await newer.read(names) == ["billing"]
     await newer.aclose()
     connection = sqlite3.connect(path)
@@ -227,6 +228,7 @@ async def test_a_backup_that_lost_its_journal_mode_is_served_in_wal_mode_again(p
     copy = tmp_path / "copy.sqlite3"
     edit(path, f"VACUUM INTO '{copy}'")
     restored = SqliteStore.open(copy)
+    await restored.upgrade()
     assert await restored.read(names) == ["billing"]
     await restored.change(lambda tx: tx.add_group("a"))
     assert copy.with_name("copy.sqlite3-wal").exists()
