@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import (
+    Access,
     ExpiresCaveat,
     LocalMisuse,
     Malformed,
@@ -34,8 +35,8 @@ def test_caveats_come_back_from_their_bytes() -> None:
 
 
 def test_expires_denies_from_its_second_on() -> None:
-    assert ExpiresCaveat(SECOND + 1).prohibits(NOW) is None
-    assert ExpiresCaveat(SECOND).prohibits(NOW)
+    assert ExpiresCaveat(SECOND + 1).prohibits(Access(now=NOW)) is None
+    assert ExpiresCaveat(SECOND).prohibits(Access(now=NOW))
     assert ExpiresCaveat(SECOND).narrow(("read",)) == ("read",)
 
 
@@ -43,7 +44,7 @@ def test_expires_denies_from_its_second_on() -> None:
 def test_scopes_only_ever_take_away(held: set[str], allowed: set[str]) -> None:
     caveat = ScopesCaveat(tuple(sorted(allowed)))
     assert set(caveat.narrow(tuple(sorted(held)))) == held & allowed
-    assert caveat.prohibits(NOW) is None
+    assert caveat.prohibits(Access(now=NOW)) is None
 
 
 def test_a_scopes_caveat_is_written_in_canonical_order() -> None:
@@ -54,7 +55,7 @@ def test_a_scopes_caveat_is_written_in_canonical_order() -> None:
         ScopesCaveat(tuple(f"{n}" + "x" * 60 for n in range(9))).to_bytes()
 
 
-@pytest.mark.parametrize("kind", [0, 3, 4, 5, 6, 7, 8, 9, 10, 255, 2**40])
+@pytest.mark.parametrize("kind", [0, 5, 8, 9, 10, 255, 2**40])
 def test_a_type_that_cannot_be_evaluated_refuses(kind: int) -> None:
     """Section 17: caveat unknown."""
     with pytest.raises(Refused, match=f"caveat-unsupported.*type {kind}"):

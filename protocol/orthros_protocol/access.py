@@ -1,0 +1,74 @@
+"""What a caveat may look at: the facts of one request, as the verifier itself sees them.
+
+Values and their canonical forms; judges nothing, and takes nothing from the caller's word.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from attrs import field, frozen
+
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.instants import Timestamp
+
+__all__ = ["Access", "Address", "Network", "canonical_network", "canonical_path", "parse_address"]
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MOST_PATH_CHARS = 8192
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+", re.ASCII)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:2[eEfF]|5[cC]|00)")
+
+
+@frozen(kw_only=True)
+class Access:
+    """One request. What is None is unknown here, and a caveat that asks for it refuses.
+
+    `method` and `path` exist only in HTTP (use 1); `path` is the raw path without the query. `peer` is the
+    address of the transport's other end; `channel` is the 32-byte digest of what names the channel.
+    """
+
+    now: Timestamp
+    method: str | None = None
+    path: str | None = None
+    peer: Address | None = None
+    channel: bytes | None = field(default=None, repr=False)
+
+
+def parse_address(text: str) -> Address:
+    """An IP address; an IPv4 address in IPv6 clothes is the IPv4 address. Raises LocalMisuse."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        raise LocalMisuse("value-invalid", f"{text[:60]!r} is not an IP address") from None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def canonical_network(text: str) -> Network:
+    """A CIDR in its one form: no host bits, IPv4 as IPv4. Raises Malformed for any other spelling."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise Malformed("not a network in CIDR form") from None
+    if str(network) != text or (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None):
+        raise Malformed("a network that is not in its canonical form")
+    return network
+
+
+def canonical_path(path: str) -> tuple[str, ...]:
+    """The segments of a raw path that means the same to everybody who may decode it.
+
+    Raises Malformed for encoded dots, slashes, backslashes and NULs, empty segments, dot segments, broken
+    escapes and characters that no path has (RFC 3986, section 3.3): two parsers could read those differently.
+    """
+    if len(path) > _MOST_PATH_CHARS or _PATH.fullmatch(path) is None or _BAD_ESCAPE.search(path):
+        raise Malformed("a path that could be read in two ways")
+    segments = path[1:].split("/")
+    # A slash at the end makes an empty last segment, which is part of the name; elsewhere nobody needs one.
+    if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
+        raise Malformed("a path with empty or dot segments")
+    return tuple(segments)
