@@ -1,6 +1,7 @@
 # Every target makes .venv by itself; Python 3.11 or newer and make are all it takes. `make` lists the targets.
 VENV   := .venv
 READY  := $(VENV)/.stamp
+PEERS  := $(VENV)/.peers
 PYTHON := $(VENV)/bin/python
 
 # Extra arguments: make test PYTEST="-k tgs", make lock LOCK=--upgrade
@@ -16,7 +17,7 @@ help: ## list the targets
 demo: $(READY) ## run a small realm and show what it does
 	$(PYTHON) -m orthros_tools.demo
 
-test: $(READY) ## run the tests
+test: $(READY) $(PEERS) ## run the tests
 	$(PYTHON) -m pytest $(PYTEST)
 
 check: static coverage ## everything that must hold before a change goes in
@@ -59,8 +60,12 @@ lock: $(READY) ## pin again what pyproject.toml asks for
 	  --custom-compile-command "make lock" --output-file requirements/dev.txt $(LOCK)
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	rm -rf $(VENV) tests/interop/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): tools/bootstrap.sh requirements/dev.txt pyproject.toml
 	@VENV=$(VENV) sh tools/bootstrap.sh
+
+# nginx, Node.js and npm packages for tests/interop, from the system's and npm's own registries.
+$(PEERS): tools/peers.sh tests/interop/node/package-lock.json | $(READY)
+	@VENV=$(VENV) sh tools/peers.sh
