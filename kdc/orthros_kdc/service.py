@@ -18,17 +18,18 @@ from orthros_kdc.audit.events import (
     AsIssued,
     AsRefused,
     Event,
-    RequestRejected,
     RequestReplayed,
-    Suppressed,
     TgsIssued,
     TgsRefused,
 )
+from orthros_kdc.gate import Gate, RateLimited
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, check_caller, decide_want
-from orthros_kdc.ratelimit import NOT_GRANTED_COST, WANT_COST, RateLimiter, Sieve
+from orthros_kdc.policy.sources import source_allowed
+from orthros_kdc.ratelimit import RateLimiter
 from orthros_kdc.realm_view import ClientView, RealmFacts, RealmView
 from orthros_kdc.server import Answer
+from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol import (
     AS_REQ,
     DELEGABLE,
@@ -38,7 +39,6 @@ from orthros_protocol import (
     AsRequest,
     Granted,
     Malformed,
-    Misconfigured,
     NotGranted,
     OpenedTgt,
     OrthrosError,
@@ -48,7 +48,6 @@ from orthros_protocol import (
     Signed,
     TgsRequest,
     Timestamp,
-    Unavailable,
     UnverifiedTgsRequest,
     Want,
     build_nak,
@@ -69,14 +68,11 @@ from orthros_protocol.sealing import ENTROPY_BYTES
 
 __all__ = ["KdcService"]
 
-_REF_BYTES: Final = 8
 _OPENED_TGTS: Final = 8192
 # Names, key, times and notes of one result; and what a reply may hold before its last result, which is itself
 # at most a ticket of 8 KiB with 2 KiB of scopes.
 _RESULT_BYTES: Final = 640
 _REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 12 * 1024
-_REJECTIONS_PER_S: Final = 50
-_REJECTIONS_BURST: Final = 1000
 _DECOY_KEY: Final = bytes(32)
 _log = structlog.get_logger(__name__)
 
@@ -100,54 +96,49 @@ class KdcService:
         principals: RateLimiter,
     ) -> None:
         self._view = view
-        self._record = record
+        self._gate = Gate(
+            record,
+            kdc_id=kdc_id,
+            monotonic=monotonic,
+            entropy=entropy,
+            sources=sources,
+            principals=principals,
+        )
         self._kdc_id = kdc_id
         self._clock = clock
-        self._monotonic = monotonic
         self._entropy = entropy
-        self._sources = sources
-        self._principals = principals
-        self._rejections = Sieve(per_s=_REJECTIONS_PER_S, burst=_REJECTIONS_BURST)
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
         # Replays are harmless here, since a reply opens only for the first asker; they are charged and reported.
         self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS)
 
-    async def answer(self, message: bytes, source: str) -> Answer:
-        """The answer to one message from `source` (see `server.py`). Never raises for what a peer does."""
+    async def answer(self, message: bytes, source: str, address: str = "") -> Answer:
+        """The answer to one message from `source` (see `server.py`). Never raises for what a peer does.
+
+        `address` is the IP address of the peer, empty on a local socket: that lies outside every network.
+        """
         now = self._clock()
-        if self._sources.charge(source, WANT_COST, self._monotonic()):
+        try:
+            self._gate.charge_source(source)
+        except RateLimited as error:
             # Whoever sends too much must not be able to go on with small change: an answer costs more than a frame.
-            return evolve(self._nak(Refused("rate-limited"), source, now), last=True)
+            return evolve(self._nak(error, source, now), last=True)
+        peer = _Peer(source, address)
         try:
             signed = parse_signed(message)
             if signed.kind == AS_REQ:
-                return await self._answer_as(signed, source, now)
+                return await self._answer_as(signed, peer, now)
             if signed.kind == TGS_REQ:
-                return await self._answer_tgs(signed, source, now)
+                return await self._answer_tgs(signed, peer, now)
             raise Malformed(f"messages of kind {signed.kind} are not served here")
         except OrthrosError as error:
             return self._nak(error, source, now)
 
     def _nak(self, error: OrthrosError, source: str, now: Timestamp) -> Answer:
-        ref = self._entropy(_REF_BYTES)
-        # Anybody can cause these, so only so many of them are recorded one by one.
-        dropped = self._rejections.admit(self._monotonic())
-        if dropped is not None:
-            if dropped:
-                suppressed = Suppressed(at=now, kdc_id=self._kdc_id, of=RequestRejected.name, count=dropped)
-                self._record_refusal(suppressed)
-            self._record_refusal(
-                RequestRejected(
-                    at=now, kdc_id=self._kdc_id, source=source, code=error.code, detail=error.detail, ref=ref.hex()
-                )
-            )
-        if isinstance(error, (Misconfigured, Unavailable)):
-            _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
-        return Answer(build_nak(ref), authenticated=False)
+        return Answer(build_nak(self._gate.reject(error, source, now)), authenticated=False)
 
     # The initial exchange
 
-    async def _answer_as(self, signed: Signed, source: str, now: Timestamp) -> Answer:
+    async def _answer_as(self, signed: Signed, peer: _Peer, now: Timestamp) -> Answer:
         realm = await self._view.realm()
         unverified = parse_as_request(signed)
         login = await self._view.login(unverified.kid) if unverified.realm == realm.record.realm else None
@@ -159,8 +150,9 @@ class KdcService:
         client = login.principal.name
         is_own = False
         try:
-            is_own = self._is_makers_own(request, now, "as", client, source)
-            self._charge(_payer(client, is_own))
+            is_own = self._is_makers_own(request, now, "as", client, peer.source)
+            self._gate.charge(_payer(client, is_own))
+            _require_source(login.principal, peer)
             issued = issue_initial_ticket(
                 request,
                 unverified,
@@ -170,11 +162,11 @@ class KdcService:
                 now=now,
                 entropy=self._entropy(AS_ENTROPY),
             )
-            self._record(
+            self._gate.record(
                 AsIssued(
                     at=now,
                     kdc_id=self._kdc_id,
-                    source=source,
+                    source=peer.source,
                     client=client,
                     service=issued.service,
                     kvno=login.key.kvno,
@@ -185,13 +177,13 @@ class KdcService:
             )
             return Answer(issued.reply, authenticated=is_own)
         except OrthrosError as error:
-            ref = self._entropy(_REF_BYTES)
+            ref = self._gate.new_ref()
             refusal = _sealable(error, ref)
-            self._record_refusal(
+            self._gate.record_refusal(
                 AsRefused(
                     at=now,
                     kdc_id=self._kdc_id,
-                    source=source,
+                    source=peer.source,
                     client=client,
                     service=unverified.service,
                     code=error.code,
@@ -211,7 +203,7 @@ class KdcService:
 
     # The ticket-granting exchange
 
-    async def _answer_tgs(self, signed: Signed, source: str, now: Timestamp) -> Answer:
+    async def _answer_tgs(self, signed: Signed, peer: _Peer, now: Timestamp) -> Answer:
         realm = await self._view.realm()
         unverified = parse_tgs_request(signed)
         request = verify_tgs_request(unverified, self._open_tgt(unverified, realm))
@@ -220,10 +212,11 @@ class KdcService:
         is_own = False
         try:
             caller = check_caller(request, unverified, client, now)
-            is_own = self._is_makers_own(request, now, "tgs", caller.principal.name, source)
+            is_own = self._is_makers_own(request, now, "tgs", caller.principal.name, peer.source)
             payer = _payer(caller.principal.name, is_own)
-            self._charge(payer)
-            results = await self._decide_all(request, caller, realm, now, payer, source)
+            self._gate.charge(payer)
+            _require_source(caller.principal, peer)
+            results = await self._decide_all(request, caller, realm, now, payer, peer.source)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -234,13 +227,13 @@ class KdcService:
             )
             return Answer(reply, authenticated=is_own)
         except OrthrosError as error:
-            ref = self._entropy(_REF_BYTES)
+            ref = self._gate.new_ref()
             refusal = _sealable(error, ref)
-            self._record_refusal(
+            self._gate.record_refusal(
                 TgsRefused(
                     at=now,
                     kdc_id=self._kdc_id,
-                    source=source,
+                    source=peer.source,
                     client=tgt.client.name,
                     code=error.code,
                     detail=error.detail,
@@ -290,10 +283,10 @@ class KdcService:
         size = 0
         for position, want in enumerate(request.wants):
             # The first want is paid for already; the bucket counts targets.
-            wait_s = self._principals.charge(payer, WANT_COST, self._monotonic()) if position else 0.0
+            wait_s = self._gate.wait_of(payer) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
                 # The rest is asked for again: after a while, or in a smaller batch.
-                decided = Decided.refused(want, "not-attempted", self._entropy(_REF_BYTES), retry_s=ceil(wait_s))
+                decided = Decided.refused(want, "not-attempted", self._gate.new_ref(), retry_s=ceil(wait_s))
             else:
                 decided = decide_want(
                     want,
@@ -305,8 +298,8 @@ class KdcService:
                     entropy=self._entropy(ENTROPY_PER_WANT),
                 )
             if decided.code == "not-granted":
-                self._principals.surcharge(payer, NOT_GRANTED_COST - WANT_COST, self._monotonic())
-            self._record(_event_of(decided, want, realm.policy.seq, shared))
+                self._gate.surcharge_refusal(payer)
+            self._gate.record(_event_of(decided, want, realm.policy.seq, shared))
             results.append(decided.result)
             size += _size_of(decided.result)
         return results
@@ -318,11 +311,6 @@ class KdcService:
 
     # Shared
 
-    def _charge(self, payer: Hashable) -> None:
-        wait_s = self._principals.charge(payer, WANT_COST, self._monotonic())
-        if wait_s:
-            raise _RateLimited(ceil(wait_s))
-
     def _is_makers_own(
         self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
     ) -> bool:
@@ -332,15 +320,22 @@ class KdcService:
             return False
         if self._seen.admit(request.replay_tag, request.ts, now, client) is not Admission.SEEN:
             return True
-        self._record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client, exchange=exchange))
+        self._gate.record(RequestReplayed(at=now, kdc_id=self._kdc_id, source=source, client=client, exchange=exchange))
         return False
 
-    def _record_refusal(self, event: Event) -> None:
-        """A refusal gives nothing away, so it leaves even when the audit log cannot take it."""
-        try:
-            self._record(event)
-        except Unavailable:
-            _log.warning("refused without an audit record", event_class=type(event).__name__)
+
+@frozen
+class _Peer:
+    """Whom to charge, and where it sits."""
+
+    source: str
+    address: str
+
+
+def _require_source(principal: PrincipalRecord, peer: _Peer) -> None:
+    """H5: a key that was copied to elsewhere is of no use there. Raises Refused `source-refused`."""
+    if not source_allowed(principal.sources, peer.address):
+        raise Refused("source-refused")
 
 
 def _payer(client: str, is_own: bool) -> Hashable:
@@ -375,12 +370,6 @@ def _size_of(result: Granted | NotGranted) -> int:
     if isinstance(result, NotGranted):
         return _RESULT_BYTES
     return _RESULT_BYTES + len(result.credential) + sum(len(scope) + 2 for scope in result.scopes)
-
-
-class _RateLimited(Refused):
-    def __init__(self, retry_s: int) -> None:
-        super().__init__("rate-limited")
-        self.retry_s = retry_s
 
 
 @frozen

@@ -11,7 +11,17 @@ from attrs import field, frozen
 
 from orthros_protocol import LocalMisuse
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Ask", "OAuthOptions"]
+__all__ = [
+    "INTROSPECT_PATH", "MAX_BODY_BYTES", "METADATA_PATH", "PALADIN_PATH", "REVOKE_PATH", "TOKEN_PATH",
+    "Answer", "Ask", "OAuthOptions",
+]  # fmt: skip
+
+TOKEN_PATH: Final = "/token"
+INTROSPECT_PATH: Final = "/introspect"
+REVOKE_PATH: Final = "/revoke"
+PALADIN_PATH: Final = "/authorize"
+METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+"""The paths below the public URL; a path of the issuer itself is inserted behind the last (RFC 8414 section 3.1)."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
@@ -48,15 +58,17 @@ class OAuthOptions:
 
     `public_url` is the base of the endpoint URLs, empty for the realm's issuer. `accept_token_url_audience` lets
     assertions name the token endpoint as their audience besides the issuer, as older libraries do. `paladin` and
-    `simple_token` switch the two compatibility endpoints on. `max_body` is in bytes.
+    `simple_token` switch the two compatibility endpoints on. `max_body` is in bytes, `max_assertion_s` is how many
+    seconds ahead the `exp` of an assertion may lie.
     """
 
     public_url: str = ""
     accept_token_url_audience: bool = False
     paladin: bool = False
     simple_token: bool = False
-    max_body: int = field(default=MAX_BODY_BYTES)
+    max_body: int = MAX_BODY_BYTES
+    max_assertion_s: int = 300
 
     def __attrs_post_init__(self) -> None:
-        if self.max_body < 1:
-            raise LocalMisuse("value-invalid", "a body may have at least one byte")
+        if self.max_body < 1 or self.max_assertion_s < 1:
+            raise LocalMisuse("value-invalid", "a body has at least one byte, an assertion lives at least a second")
