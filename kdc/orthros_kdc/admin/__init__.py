@@ -4,8 +4,19 @@ Knows no terminal and no network. Each function takes an `Admin` first, changes 
 and records exactly one audit event in it, or raises and changes nothing (`master_keys.rewrap` takes many, each whole).
 """
 
-from orthros_kdc.admin import audit_logs, decisions, groups, jwt_keys, keys, master_keys, principals, realm, rules
+from orthros_kdc.admin import (
+    audit_logs,
+    decisions,
+    groups,
+    jwt_keys,
+    keys,
+    master_keys,
+    oauth_secrets,
+    principals,
+    realm,
+    rules,
+)
 from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact
 
 __all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "audit_logs", "decisions", "groups", "jwt_keys", "keys",
-           "master_keys", "principals", "realm", "rules"]  # fmt: skip
+           "master_keys", "oauth_secrets", "principals", "realm", "rules"]  # fmt: skip

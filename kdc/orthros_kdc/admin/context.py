@@ -25,7 +25,8 @@ EVENTS: Final = (
     "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
     "group.added", "group.deleted", "group.member-added", "group.member-removed",
     "rule.added", "rule.removed",
-    "jwt.enabled", "jwt.disabled", "jwt.rotated", "jwt.exported",
+    "jwt.enabled", "jwt.disabled", "jwt.rotated", "jwt.exported", "jwt.claims-changed",
+    "oauth.enabled", "oauth.disabled", "oauth.secret-added", "oauth.secret-retired",
 )  # fmt: skip
 """Every event that a use case can record; each change records exactly one."""
 

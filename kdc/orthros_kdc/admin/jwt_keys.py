@@ -1,4 +1,4 @@
-"""Use cases on JWT export: enable it for a target, rotate its JWT key, hand the key over as a JWK.
+"""Use cases on tokens for a target: enable them, rotate the key, hand it over as a JWK, name extra claims.
 
 Knows no token format; a JWT key is a record of its own and no part of a key file.
 """
@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
+from orthros_kdc.vault import OPAQUE
 from orthros_protocol import Misconfigured
 
-__all__ = ["disable", "enable", "export", "listed", "rotate"]
+__all__ = ["disable", "enable", "export", "listed", "rotate", "set_claims"]
 
 _LIVE = 2
 _AUDIENCE = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 
-async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str | None = None) -> JwtKeyRecord:
+async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str | None = None,
+                 claims: Sequence[str] = ()) -> JwtKeyRecord:  # fmt: skip
     """Lets clients whose rules grant it obtain JWTs for `target`, under a fresh key.
 
-    `audience` is the one exact `aud`, by default `target@realm`. Raises Misconfigured `already-exists` when
-    it is enabled, `value-invalid` for another algorithm or an audience that is not printable ASCII.
+    `alg` opaque makes them sealed handles, to be introspected. `audience` is the one exact `aud`, by default
+    `target@realm`; `claims` name what clients may have put under `ext`. Raises Misconfigured `already-exists` when
+    it is enabled, `value-invalid` for another algorithm, an audience that is not printable ASCII, or a claim that
+    has a meaning of its own.
     """
+    extra = check_token_claims(claims)
     exact = f"{target}@{admin.vault.realm}" if audience is None else audience
     if _AUDIENCE.fullmatch(exact) is None:
         raise Misconfigured("value-invalid", f"audience {exact!r}")
@@ -36,8 +43,9 @@ async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str
             raise Misconfigured("already-exists", f"{target} has JWTs with {principal.jwt_alg}: disable them first")
         record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
         tx.add_jwt_key(record)
-        tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=exact))
-        admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=exact, kid=record.kid)
+        tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=exact, token_claims=extra))
+        admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=exact, kid=record.kid,
+                     claims=" ".join(extra))  # fmt: skip
         return record
 
     return await admin.store.change(work)
@@ -50,7 +58,7 @@ async def disable(admin: Admin, target: str) -> None:
         principal = _require_enabled(tx, target)
         for key in tx.jwt_keys_of(principal.uid):
             tx.delete_jwt_key(principal.uid, key.kid)
-        tx.set_principal(evolve(principal, jwt_alg=None, jwt_audience=None))
+        tx.set_principal(evolve(principal, jwt_alg=None, jwt_audience=None, token_claims=()))
         admin.record(tx, "jwt.disabled", principal=target, uid=principal.uid)
 
     await admin.store.change(work)
@@ -74,6 +82,22 @@ async def rotate(admin: Admin, target: str) -> JwtKeyRecord:
     return await admin.store.change(work)
 
 
+async def set_claims(admin: Admin, target: str, claims: Sequence[str]) -> PrincipalRecord:
+    """Names the extra claims that clients may have put into tokens for `target`, in place of those before.
+
+    Raises Misconfigured `not-found` or `value-invalid`.
+    """
+    extra = check_token_claims(claims)
+
+    def work(tx: Transaction) -> PrincipalRecord:
+        after = evolve(_require_enabled(tx, target), token_claims=extra)
+        tx.set_principal(after)
+        admin.record(tx, "jwt.claims-changed", principal=target, uid=after.uid, claims=" ".join(extra))
+        return after
+
+    return await admin.store.change(work)
+
+
 async def listed(admin: Admin, target: str) -> tuple[JwtKeyRecord, ...]:
     """The live JWT keys, newest first; the first one signs."""
     return await admin.store.read(lambda tx: tx.jwt_keys_of(_require_enabled(tx, target).uid))
@@ -81,10 +105,16 @@ async def listed(admin: Admin, target: str) -> tuple[JwtKeyRecord, ...]:
 
 async def export(admin: Admin, target: str, *, kid: str | None = None) -> dict[str, str]:
     """One live JWT key as a JWK (RFC 7517), the newest unless `kid` names another: for the target alone,
-    because whoever holds it can forge JWTs to that target."""
+    because whoever holds it can forge JWTs to that target.
+
+    Raises Misconfigured `conflict` for opaque tokens, whose key stays with the KDC.
+    """
 
     def work(tx: Transaction) -> dict[str, str]:
         principal = _require_enabled(tx, target)
+        if principal.jwt_alg == OPAQUE:
+            detail = f"tokens for {target} are opaque, and their key stays with the KDC: {target} introspects them"
+            raise Misconfigured("conflict", detail)
         held = tx.jwt_keys_of(principal.uid)
         record = next((key for key in held if kid in (None, key.kid)), None)
         if record is None:

@@ -85,7 +85,7 @@ def _page(tx: Transaction, *, vault: Vault, after: str, most: int) -> tuple[int,
             if fresh is not key:
                 tx.set_key(fresh)
                 sealed += 1
-        sealed += _reseal_jwt_keys(tx, vault, principal.uid)
+        sealed += _reseal_jwt_keys(tx, vault, principal.uid) + _reseal_oauth_secrets(tx, vault, principal.uid)
     return sealed, found[-1].name if len(found) == most else None
 
 
@@ -109,6 +109,18 @@ def _reseal_jwt_keys(tx: Transaction, vault: Vault, uid: int) -> int:
         for key in reversed(fresh):
             tx.delete_jwt_key(uid, key.kid)
             tx.add_jwt_key(key)
+    return changed
+
+
+def _reseal_oauth_secrets(tx: Transaction, vault: Vault, uid: int) -> int:
+    held = tx.oauth_secrets_of(uid)
+    fresh = [vault.resealed(secret) for secret in held]
+    changed = sum(1 for before, after in zip(held, fresh, strict=True) if after is not before)
+    if changed:
+        # As JWT keys: a rotation keeps the one that was added last.
+        for secret in reversed(fresh):
+            tx.delete_oauth_secret(uid, secret.secret_id)
+            tx.add_oauth_secret(secret)
     return changed
 
 

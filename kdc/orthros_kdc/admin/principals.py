@@ -1,19 +1,26 @@
-"""Use cases on principals: add, look at, disable, cap, delete.
+"""Use cases on principals: add, look at, disable, limit, delete.
 
 Knows nothing of later key versions, which are `keys.py`'s.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.admin.principal_facts import check_caps, check_sources
 from orthros_kdc.policy.model import Rule, Selector
-from orthros_kdc.store.base import KEY_ACTIVE, JwtKeyRecord, KeyRecord, PrincipalRecord, Transaction
-from orthros_protocol import Keytab, Misconfigured
-from orthros_protocol.limits import MAX_INT
+from orthros_kdc.store.base import (
+    KEY_ACTIVE,
+    JwtKeyRecord,
+    KeyRecord,
+    OAuthSecretRecord,
+    PrincipalRecord,
+    Transaction,
+)
+from orthros_protocol import Keytab
 
 __all__ = ["PrincipalShown", "add", "delete", "disable", "enable", "page", "set_caps", "show"]
 
@@ -25,6 +32,7 @@ class PrincipalShown:
     record: PrincipalRecord
     keys: tuple[KeyRecord, ...]
     jwt_keys: tuple[JwtKeyRecord, ...]
+    oauth_secrets: tuple[OAuthSecretRecord, ...]
     groups: tuple[str, ...]
     rules: tuple[Rule, ...]
 
@@ -35,7 +43,7 @@ async def add(admin: Admin, name: str, *, max_ticket_s: int | None = None, max_j
     The caps are those of `set_caps`. Raises Misconfigured `already-exists`, `name-invalid`, `value-invalid`,
     or `conflict` for a name under kdc/.
     """
-    caps = _check_caps(max_ticket_s, max_jwt_s)
+    caps = check_caps(max_ticket_s, max_jwt_s)
 
     def work(tx: Transaction) -> Keytab:
         tx.realm()  # no principal before `init`
@@ -67,6 +75,7 @@ async def show(admin: Admin, name: str) -> PrincipalShown:
             record=record,
             keys=tx.keys_of(record.uid),
             jwt_keys=tx.jwt_keys_of(record.uid),
+            oauth_secrets=tx.oauth_secrets_of(record.uid),
             groups=tuple(groups),
             rules=tuple(rule for rule in policy.rules if rule.client in names or rule.target in names),
         )
@@ -97,21 +106,29 @@ async def _set_disabled(admin: Admin, name: str, *, disabled: bool) -> bool:
     return await admin.store.change(work)
 
 
-async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None) -> PrincipalRecord:
-    """Limits the life of tickets and JWTs for this principal; None leaves the limit to realm and rules."""
-    caps = _check_caps(max_ticket_s, max_jwt_s)
+async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None,
+                   sources: Sequence[str] | None = None) -> PrincipalRecord:  # fmt: skip
+    """Limits the life of tickets and JWTs for this principal; None leaves the limit to realm and rules.
+
+    `sources` are the networks that it may ask from, in CIDR form; an empty sequence lets it ask from anywhere, and
+    None leaves them as they are. Raises Misconfigured `not-found` or `value-invalid`.
+    """
+    caps = check_caps(max_ticket_s, max_jwt_s)
+    networks = None if sources is None else check_sources(sources)
 
     def work(tx: Transaction) -> PrincipalRecord:
-        after = evolve(require_principal(tx, name), **caps)
+        before = require_principal(tx, name)
+        after = evolve(before, **caps, sources=before.sources if networks is None else networks)
         tx.set_principal(after)
-        admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps)
+        told = " ".join(after.sources)
+        admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps, sources=told)
         return after
 
     return await admin.store.change(work)
 
 
 async def delete(admin: Admin, name: str) -> None:
-    """Removes it with its keys, memberships and rules. A later principal of this name is somebody else."""
+    """Removes it with its keys, secrets, memberships and rules. A later principal of this name is somebody else."""
 
     def work(tx: Transaction) -> None:
         record = require_principal(tx, name)
@@ -119,11 +136,3 @@ async def delete(admin: Admin, name: str) -> None:
         admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
 
     await admin.store.change(work)
-
-
-def _check_caps(max_ticket_s: int | None, max_jwt_s: int | None) -> dict[str, Any]:
-    caps = {"max_ticket_s": max_ticket_s, "max_jwt_s": max_jwt_s}
-    for what, cap in caps.items():
-        if cap is not None and not 1 <= cap <= MAX_INT:
-            raise Misconfigured("value-invalid", f"{what} is 1 to 2^63-1 seconds")
-    return caps

@@ -16,23 +16,25 @@ __all__ = ["allow", "deny", "listed", "remove"]
 
 
 async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), max_ttl_s: int | None = None,
-                jwt: bool = False, delegable: bool = False) -> Rule:  # fmt: skip
+                jwt: bool = False, delegable: bool = False, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
     """Adds a rule from `client` to `target`, each a name or `group:name`; one direction only.
 
-    Other scopes for the same pair make another rule. Raises Misconfigured `already-exists` for a rule that
-    grants exactly the same, `not-found` when a selector names nobody, `scope-invalid` or `value-invalid`.
+    `subjects` are patterns of those in whose name the client may ask as well. Other scopes for the same pair make
+    another rule. Raises Misconfigured `already-exists` for a rule that grants exactly the same, `not-found` when a
+    selector names nobody, `scope-invalid` or `value-invalid`.
     """
     wanted = Rule(rule_id=0, client=Selector.parse(client), target=Selector.parse(target), scopes=scopes,
-                  max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable)  # fmt: skip
+                  max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=subjects)  # fmt: skip
 
     def work(tx: Transaction) -> Rule:
         for present in tx.rules_between(wanted.client, wanted.target):
             if evolve(present, rule_id=0) == wanted:
                 raise Misconfigured("already-exists", str(present))
         rule = tx.add_rule(client=wanted.client, target=wanted.target, scopes=wanted.scopes,
-                           max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable)  # fmt: skip
+                           max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=wanted.subjects)  # fmt: skip
         admin.record(tx, "rule.added", rule=rule.rule_id, client=client, target=target, scopes=" ".join(rule.scopes),
-                     max_ttl_s=max_ttl_s, jwt=int(jwt), delegable=int(delegable))  # fmt: skip
+                     max_ttl_s=max_ttl_s, jwt=int(jwt), delegable=int(delegable),
+                     subjects=" ".join(rule.subjects))  # fmt: skip
         return rule
 
     return await admin.store.change(work)

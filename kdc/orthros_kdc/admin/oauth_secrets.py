@@ -1,0 +1,124 @@
+"""Use cases on OAuth clients: let a principal ask as one, give it client secrets, take them away.
+
+Knows no grant and no HTTP. Secrets are generated here only; nobody can bring one along (rows L2 and L3).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
+from orthros_kdc.vault import OAuthSecret
+from orthros_protocol import Misconfigured
+
+__all__ = ["OAuthClientShown", "disable", "enable", "listed", "retire", "rotate"]
+
+_LIVE = 2
+_PAGE = 1000
+
+
+@frozen(kw_only=True)
+class OAuthClientShown:
+    """A principal that may ask as an OAuth client, with its secrets, newest first and still sealed."""
+
+    record: PrincipalRecord
+    secrets: tuple[OAuthSecretRecord, ...]
+
+
+async def enable(admin: Admin, name: str) -> OAuthSecret:
+    """Lets `name` ask as an OAuth client. The returned secret is the only copy handed out.
+
+    Raises Misconfigured `not-found`, or `already-exists` when it is enabled.
+    """
+
+    def work(tx: Transaction) -> OAuthSecret:
+        principal = require_principal(tx, name)
+        if principal.oauth:
+            raise Misconfigured("already-exists", f"{name} is an OAuth client: `oauth secret` makes another secret")
+        tx.set_principal(evolve(principal, oauth=True))
+        secret = _add(admin, tx, principal)
+        admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=secret.secret_id)
+        return secret
+
+    return await admin.store.change(work)
+
+
+async def disable(admin: Admin, name: str) -> None:
+    """Refuses `name` as an OAuth client from now on and erases its secrets. Raises Misconfigured `not-found`."""
+
+    def work(tx: Transaction) -> None:
+        principal = _require_enabled(tx, name)
+        for held in tx.oauth_secrets_of(principal.uid):
+            tx.delete_oauth_secret(principal.uid, held.secret_id)
+        tx.set_principal(evolve(principal, oauth=False))
+        admin.record(tx, "oauth.disabled", principal=name, uid=principal.uid)
+
+    await admin.store.change(work)
+
+
+async def rotate(admin: Admin, name: str) -> OAuthSecret:
+    """A fresh secret; the one before stays good until it is retired, older ones are erased.
+
+    The returned secret is the only copy handed out. Raises Misconfigured `not-found`.
+    """
+
+    def work(tx: Transaction) -> OAuthSecret:
+        principal = _require_enabled(tx, name)
+        secret = _add(admin, tx, principal)
+        erased = tx.oauth_secrets_of(principal.uid)[_LIVE:]
+        for old in erased:
+            tx.delete_oauth_secret(principal.uid, old.secret_id)
+        admin.record(tx, "oauth.secret-added", principal=name, uid=principal.uid, secret_id=secret.secret_id,
+                     erased=len(erased))  # fmt: skip
+        return secret
+
+    return await admin.store.change(work)
+
+
+async def retire(admin: Admin, name: str, secret_id: str) -> int:
+    """Erases one secret, which is refused from now on. Returns how many are left, which may be none.
+
+    Raises Misconfigured `not-found`.
+    """
+
+    def work(tx: Transaction) -> int:
+        principal = _require_enabled(tx, name)
+        tx.delete_oauth_secret(principal.uid, secret_id)
+        admin.record(tx, "oauth.secret-retired", principal=name, uid=principal.uid, secret_id=secret_id)
+        return len(tx.oauth_secrets_of(principal.uid))
+
+    return await admin.store.change(work)
+
+
+async def listed(admin: Admin, name: str | None = None) -> tuple[OAuthClientShown, ...]:
+    """Every OAuth client in name order, or the one called `name`. Raises Misconfigured `not-found`."""
+
+    def work(tx: Transaction) -> tuple[OAuthClientShown, ...]:
+        if name is not None:
+            return (_shown(tx, _require_enabled(tx, name)),)
+        found: list[OAuthClientShown] = []
+        after = ""
+        while page := tx.principals(after=after, most=_PAGE):
+            found += [_shown(tx, record) for record in page if record.oauth]
+            after = page[-1].name
+        return tuple(found)
+
+    return await admin.store.read(work)
+
+
+def _add(admin: Admin, tx: Transaction, principal: PrincipalRecord) -> OAuthSecret:
+    record, secret = admin.vault.new_oauth_secret(principal.uid, admin.now())
+    tx.add_oauth_secret(record)
+    return secret
+
+
+def _shown(tx: Transaction, record: PrincipalRecord) -> OAuthClientShown:
+    return OAuthClientShown(record=record, secrets=tx.oauth_secrets_of(record.uid))
+
+
+def _require_enabled(tx: Transaction, name: str) -> PrincipalRecord:
+    principal = require_principal(tx, name)
+    if not principal.oauth:
+        raise Misconfigured("not-found", f"{name} is no OAuth client: `oauth enable` makes it one")
+    return principal
