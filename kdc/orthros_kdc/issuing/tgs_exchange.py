@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from orthros_kdc.issuing.jwt_export import mint_jwt
+from orthros_kdc.issuing.jwt_export import issue_token
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.realm_view import ClientView, RealmFacts, TargetView
@@ -104,7 +104,7 @@ def decide_want(
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
         return Decided.refused(want, code, tid[:8], notes=outcome.notes)
     if want.kind == Kind.JWT:
-        result = _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, tid=tid)
+        result = _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
     else:
         result = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
     return Decided(result, "", tid, outcome.rule_ids, outcome.notes)
@@ -172,29 +172,26 @@ def _grant_ticket(
 
 
 def _grant_jwt(
-    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, tid: bytes
+    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, entropy: bytes
 ) -> Granted:
-    key, audience = target.jwt_key, target.principal.jwt_audience
-    if key is None or audience is None:
-        raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a JWT key or audience")
-    token = mint_jwt(
-        key,
-        issuer=realm.record.issuer,
-        audience=audience,
+    token = issue_token(
+        grant,
+        target,
+        realm,
         client=tgt.client,
-        scopes=grant.scopes,
-        issued_at=seconds_of(now),
-        ttl_s=grant.ttl_s,
         auth_time=tgt.auth_time,
         txn=tgt.txn,
-        jti=tid,
+        jti=entropy[:16],
+        now=now,
+        entropy=entropy[48:72],
     )
     return Granted(
         target=want.target,
         target_uid=target.principal.uid,
-        credential=token.encode("ascii"),
+        credential=token.text.encode("ascii"),
         session_key=None,
         ttl_s=grant.ttl_s,
+        flags=DELEGABLE if grant.delegable else 0,
         scopes=grant.scopes,
         notes=grant.notes,
     )

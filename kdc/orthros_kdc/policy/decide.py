@@ -1,7 +1,8 @@
 """The one decision: which scopes, for how long, with which flags, and what was cut because of what.
 
 Pure: takes rows and numbers, returns a Grant or a Denial. Knows no store, no clock and no bytes.
-What it grants is never more than the union of the rules for the pair, clamped by every cap.
+What it grants is never more than the union of the rules for the pair, clamped by every cap; in the name of a
+subject, of those rules alone that name it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 
 from attrs import field, frozen
 
-from orthros_kdc.policy.model import RealmLimits, Rule
+from orthros_kdc.policy.model import RealmLimits, Rule, subject_matches
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse
 from orthros_protocol.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
@@ -22,7 +23,7 @@ from orthros_protocol.notes import Note, NoteCause, NoteField
 
 __all__ = [
     "Ask", "Cap", "Denial", "Grant", "Kind", "PolicySnapshot", "PrincipalCaps", "TargetFacts",
-    "decide", "lifetime_caps",
+    "decide", "dropped_scopes", "lifetime_caps",
 ]  # fmt: skip
 
 _MEMO_PAIRS: Final = 4096
@@ -44,7 +45,8 @@ def _not_negative(_instance: object, _attribute: object, value: int) -> None:
 class Ask:
     """One want. `scopes` None means all that the rules allow, empty means authentication only.
 
-    `ttl_s` 0 means as long as allowed; `exact` means refuse rather than clamp.
+    `ttl_s` 0 means as long as allowed; `exact` means refuse rather than clamp. `delegable` asks that the target
+    may act further for whom it is issued. `subject` is the name in which the client asks, None for its own.
     """
 
     target: str
@@ -53,6 +55,7 @@ class Ask:
     ttl_s: int = field(default=0, validator=_not_negative)
     exact: bool = False
     delegable: bool = False
+    subject: str | None = None
 
 
 @frozen(kw_only=True)
@@ -84,13 +87,15 @@ class Cap(NamedTuple):
 
 @frozen(kw_only=True)
 class Grant:
-    """What may be issued. `rule_ids` are the rules that it rests on, `notes` what was cut."""
+    """What may be issued. `rule_ids` are the rules that it rests on, `notes` what was cut, `subject` in whose name
+    it was asked for: nothing may be issued in another."""
 
     scopes: tuple[str, ...]
     ttl_s: int
     delegable: bool
     rule_ids: tuple[int, ...]
     notes: tuple[Note, ...] = ()
+    subject: str | None = None
 
 
 @frozen(kw_only=True)
@@ -177,16 +182,22 @@ def lifetime_caps(
     return [Cap(seconds, cause, whose, rule_id) for seconds, cause, whose, rule_id in rows if seconds is not None]
 
 
+def _speaking_for(subject: str | None, rules: Sequence[Rule]) -> Sequence[Rule]:
+    """The rules that hold for `subject`; without one all, since a rule for subjects allows the own name too."""
+    return rules if subject is None else [rule for rule in rules if subject_matches(rule.subjects, subject)]
+
+
 def _choose_scopes(
-    ask: Ask, offered: Collection[str], caveat_scopes: Collection[str] | None
+    ask: Ask, offered: Collection[str], own: Collection[str], caveat_scopes: Collection[str] | None
 ) -> tuple[tuple[str, ...], list[Note]]:
-    """What is granted of what was asked, in canonical order, and a note for each thing that was not."""
+    """What is granted of what was asked, in canonical order, and a note for each thing that was not. `own` is what
+    the client could have in its own name."""
     granted: set[str] = set()
     notes: list[Note] = []
     for position, scope in enumerate(offered if ask.scopes is None else ask.scopes):
         index = None if ask.scopes is None else position
         if scope not in offered:
-            notes.append(Note(NoteField.SCOPE, NoteCause.PAIR_RULE, index))
+            notes.append(Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE if scope in own else NoteCause.PAIR_RULE, index))
         elif caveat_scopes is not None and scope not in caveat_scopes:
             notes.append(Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT, index))
         else:
@@ -208,7 +219,8 @@ def decide(
     caveat_remaining_s: int | None = None,
     caveat_scopes: Collection[str] | None = None,
 ) -> Grant | Denial:
-    """Decides one want by the rules of its pair (`PolicySnapshot.rules_for`).
+    """Decides one want by the rules of its pair (`PolicySnapshot.rules_for`), and only by those of them whose
+    subjects include the one that is named, if one is. Tickets carry no subject yet.
 
     `target` is None when it does not exist, and must not even be looked up when `rules` is empty: policy
     comes before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is
@@ -217,21 +229,25 @@ def decide(
     if not rules:
         return Denial(code="not-granted")
     jwt = ask.kind is Kind.JWT
+    speaking = _speaking_for(ask.subject, rules)
+    if not speaking or (ask.subject is not None and not jwt):
+        return Denial(code="subject-refused")
     if target is None or target.disabled or not (jwt or target.has_key):
         return Denial(code="target-unavailable")
-    usable = [rule for rule in rules if rule.jwt] if jwt else rules
+    usable = [rule for rule in speaking if rule.jwt] if jwt else speaking
     if jwt and (not usable or target.jwt_alg is None):
         return Denial(code="jwt-not-enabled")
 
     sources = _sources(usable)
-    scopes, notes = _choose_scopes(ask, sources, caveat_scopes)
+    own = sources if ask.subject is None else _sources([rule for rule in rules if rule.jwt])
+    scopes, notes = _choose_scopes(ask, sources, own, caveat_scopes)
     if ask.scopes and not scopes:
         return Denial(code="no-scope-left", notes=tuple(notes))
 
     delegable = False
     if ask.delegable:
-        # Only rules that allow delegation carry a delegable ticket, also in how long they do so.
-        delegating = [] if jwt else [rule for rule in usable if rule.delegable]
+        # Only rules that allow delegation carry what is delegable, also in how long they do so.
+        delegating = [rule for rule in usable if rule.delegable]
         handed_on = _sources(delegating)
         if delegating and all(scope in handed_on for scope in scopes):
             delegable, usable, sources = True, delegating, handed_on
@@ -263,4 +279,10 @@ def decide(
         delegable=delegable,
         rule_ids=tuple(sorted({rule.rule_id for rule in behind})),
         notes=tuple(notes),
+        subject=ask.subject,
     )
+
+
+def dropped_scopes(ask: Ask, grant: Grant) -> tuple[str, ...]:
+    """The scopes that were asked for by name and not granted, each once, in the order of the request."""
+    return tuple(scope for scope in dict.fromkeys(ask.scopes or ()) if scope not in grant.scopes)

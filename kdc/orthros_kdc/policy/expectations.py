@@ -5,7 +5,8 @@ Takes text and look-ups; reads no file and no store, and leaves every decision t
     [[expect]]
     client = "billing"
     target = "ledger"
-    scopes = ["read", "admin"]       # optional, all that the rules allow when absent; also kind, ttl_s, delegable
+    scopes = ["read", "admin"]       # optional, all that the rules allow when absent; also kind, ttl_s, delegable,
+                                     # exact, and subject (with kind = "jwt": in whose name)
     granted = ["read"]               # exactly these; or refused = "not-granted"; also granted_ttl_s
 """
 
@@ -104,6 +105,7 @@ _KEYS: Final[Mapping[str, tuple[type, str, Callable[[Any], object]]]] = {
     "ttl_s": (int, "a whole number", _seconds),
     "exact": (bool, "true or false", _as_given),
     "delegable": (bool, "true or false", _as_given),
+    "subject": (str, "a string", _name),
     "granted": (list, "a list of strings", _scopes),
     "granted_ttl_s": (int, "a whole number", _seconds),
     "refused": (str, "a string", _code),
@@ -158,7 +160,8 @@ def _check(
 
 
 def _wish(expected: _Expectation) -> str:
-    pair = f"{expected.client} -> {expected.ask.target}"
+    subject = "" if expected.ask.subject is None else f" for {expected.ask.subject}"
+    pair = f"{expected.client} -> {expected.ask.target}{subject}"
     if expected.refused is not None:
         return f"{pair} refused {expected.refused}"
     scopes = "" if expected.granted is None else f" {' '.join(expected.granted) or 'no scopes'}"

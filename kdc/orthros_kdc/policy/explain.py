@@ -51,11 +51,14 @@ class Explanation:
         extras = [f"{one.ttl_s} s" if one.ttl_s else "as long as allowed"]
         extras += [word for word, asked in (("delegable", one.delegable), ("exact", one.exact)) if asked]
         wanted = f"{KIND_WORDS[one.kind]} with {scopes}, {', '.join(extras)}"
-        said = [f"{self.client} -> {one.target}: asks for a {wanted}"]
+        name = "" if one.subject is None else f" in the name of {one.subject}"
+        said = [f"{self.client} -> {one.target}: asks{name} for a {wanted}"]
         said += [f"  {rule}" for rule in self.rules] or ["  no rule names this pair, directly or by group"]
         if isinstance(self.decision, Denial):
             reason = reason_for(self.decision.code)
             said.append(f"refused: {reason.name}: {reason.cause}")
+            if one.subject is not None and one.kind is Kind.TICKET:
+                said.append("  only a JWT can be asked for in another name")
         else:
             flags = ", delegable" if self.decision.delegable else ""
             rules = " ".join(map(str, self.decision.rule_ids))
@@ -70,7 +73,7 @@ class Explanation:
         one, decision = self.ask, self.decision
         scopes = None if one.scopes is None else list(one.scopes)
         asked = {"kind": KIND_WORDS[one.kind], "scopes": scopes, "ttl_s": one.ttl_s}
-        asked |= {"exact": one.exact, "delegable": one.delegable}
+        asked |= {"exact": one.exact, "delegable": one.delegable, "subject": one.subject}
         answer: dict[str, Any]
         if isinstance(decision, Denial):
             answer = {"refused": decision.code}
@@ -107,7 +110,8 @@ def explain(
 ) -> Explanation:
     """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh.
 
-    Raises Misconfigured `name-invalid` when a refused client or target has no canonical name.
+    Raises Misconfigured `name-invalid` when a refused client or target has no canonical name, `value-invalid` when
+    the subject of a refusal has none.
     """
     left = limits.max_tgt_s if remaining_tgt_s is None else remaining_tgt_s
     answer = partial(
@@ -165,7 +169,8 @@ def _remedies(
         scopes=scopes,
         max_ttl_s=ask.ttl_s or None,
         jwt=ask.kind is Kind.JWT,
-        delegable=ask.delegable and ask.kind is Kind.TICKET,
+        delegable=ask.delegable,
+        subjects=() if ask.subject is None else (ask.subject,),
     )
     if isinstance(answer((*rules, offered), target=enabled), Denial):
         return ()
@@ -178,4 +183,5 @@ def _command(rule: Rule) -> str:
     words += [f"--max-ttl {rule.max_ttl_s}"] if rule.max_ttl_s is not None else []
     words += ["--jwt"] if rule.jwt else []
     words += ["--delegable"] if rule.delegable else []
+    words += [f"--subject {pattern}" for pattern in rule.subjects]
     return " ".join(words)

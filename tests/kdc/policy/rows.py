@@ -50,15 +50,18 @@ def refused(one: Ask, *rules: Rule, **changed: Any) -> str:
 
 seconds = st.integers(1, 5000)
 caps = st.none() | seconds
+subjects = st.sampled_from(["user/ada", "user/ada/home", "users/ada", "user", "robot"])
+patterns = st.lists(st.sampled_from(["user/ada", "user/*", "users/*", "robot", "*"]), max_size=2).map(tuple)
 scope_lists = st.lists(st.sampled_from(SCOPES), max_size=4).map(tuple)
 
 rule_lists = st.lists(
     st.builds(
-        lambda scopes, life, jwt, delegable: rule(1, *scopes, max_ttl_s=life, jwt=jwt, delegable=delegable),
+        lambda scopes, **extra: rule(1, *scopes, **extra),
         scope_lists,
-        caps,
-        st.booleans(),
-        st.booleans(),
+        max_ttl_s=caps,
+        jwt=st.booleans(),
+        delegable=st.booleans(),
+        subjects=patterns,
     ),
     max_size=6,
 ).map(lambda rules: tuple(evolve(one, rule_id=number) for number, one in enumerate(rules, 1)))
@@ -71,6 +74,7 @@ asks = st.builds(
     ttl_s=st.just(0) | seconds,
     exact=st.booleans(),
     delegable=st.booleans(),
+    subject=st.none() | subjects,
 )
 
 targets = st.builds(

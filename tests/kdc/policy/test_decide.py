@@ -1,23 +1,31 @@
+from string import ascii_lowercase
+from typing import Any
+
 import pytest
 from attrs import evolve
 from hypothesis import given
+from hypothesis import strategies as st
 
 from orthros_kdc.policy.decide import (
     Ask,
     Denial,
     Grant,
     Kind,
+    PolicySnapshot,
     PrincipalCaps,
     TargetFacts,
     decide,
+    dropped_scopes,
 )
-from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.model import RealmLimits, subject_matches
+from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_protocol.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
 
 ALL = Ask(target="ledger")
+LETTERS = tuple(ascii_lowercase)
 
 
 def test_without_a_rule_nothing_is_granted_and_the_target_is_not_looked_at() -> None:
@@ -161,11 +169,13 @@ def test_a_delegable_ticket_lives_by_the_delegating_rules_alone() -> None:
     assert granted(ask("read"), *rules).ttl_s == 3000
 
 
-def test_a_jwt_is_never_delegable() -> None:
-    """A bearer token is no evidence towards the KDC."""
-    grant = granted(ask("read", kind=Kind.JWT, delegable=True), rule(1, "read", jwt=True, delegable=True))
-    assert not grant.delegable
-    assert grant.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
+def test_a_jwt_is_delegable_by_rules_that_export_and_delegate() -> None:
+    """P6: one rule must say both; two that say one each do not add up."""
+    wanted = ask("read", kind=Kind.JWT, delegable=True)
+    assert granted(wanted, rule(1, "read", jwt=True, delegable=True)).delegable
+    apart = granted(wanted, rule(1, "read", jwt=True), rule(2, "read", delegable=True))
+    assert not apart.delegable
+    assert apart.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
 
 
 @pytest.mark.parametrize("wanted", [ask("read", "admin"), ask("read", ttl_s=9999), ask("read", delegable=True)])
@@ -200,9 +210,143 @@ def test_more_scopes_than_a_ticket_carries_are_cut() -> None:
     assert grant.notes == (Note(NoteField.SCOPE, NoteCause.REALM_CAP),)
 
 
+def for_user(*scopes: str, subject: str = "user/ada", **extra: Any) -> Ask:
+    return ask(*scopes, kind=Kind.JWT, subject=subject, **extra)
+
+
+FORGED = [
+    "root",
+    "user",
+    "users/ada",
+    "user/",
+    "user/*",
+    "*",
+    "User:1",
+    "kdc/tgt",
+    "user/ada@corp.test",
+    "",
+    "user/ada\0",
+]
+
+
+@pytest.mark.parametrize("subject", FORGED)
+def test_a_forged_subject_is_refused(subject: str) -> None:
+    """P8: what no pattern covers, and what is no name, is named by nobody."""
+    rules = rule(1, "read", jwt=True, subjects=["user/*", "robot"]), rule(2, "read", jwt=True)
+    assert refused(for_user("read", subject=subject), *rules) == "subject-refused"
+
+
+@pytest.mark.parametrize("subject", ["user/*", "*", "User:1", "kdc/tgt", "user/ada@corp.test", ""])
+def test_even_a_rule_for_every_subject_knows_only_names(subject: str) -> None:
+    """P8: `*` is every name, and a pattern, another realm's name or nothing at all is none."""
+    everyone = rule(1, "read", jwt=True, subjects=["*"])
+    assert refused(for_user("read", subject=subject), everyone) == "subject-refused"
+
+
+def test_a_subject_has_what_its_own_rules_allow_and_no_more() -> None:
+    """P8: what the client may do in its own name is not handed to those in whose name it asks."""
+    rules = (
+        rule(1, "write", "admin", jwt=True, delegable=True),
+        rule(2, "read", jwt=True, max_ttl_s=60, subjects=["user/*"]),
+        rule(3, "pay:refund", jwt=True, subjects=["robot"]),
+    )
+    grant = granted(for_user("read", "write", "pay:refund", ttl_s=90, delegable=True), *rules)
+    assert (grant.scopes, grant.ttl_s, grant.delegable, grant.subject) == (("read",), 60, False, "user/ada")
+    assert grant.rule_ids == (2,)
+    assert grant.notes == (
+        Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE, 1),
+        Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE, 2),
+        Note(NoteField.FLAG, NoteCause.PAIR_RULE),
+        Note(NoteField.TTL, NoteCause.PAIR_RULE),
+    )
+
+
+def test_a_rule_for_subjects_holds_in_the_clients_own_name_as_well() -> None:
+    """P8: rules add up; naming patterns takes nothing away."""
+    grant = granted(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True, subjects=["user/*"]))
+    assert (grant.scopes, grant.subject) == (("read",), None)
+
+
+def test_a_subject_changes_nothing_for_who_has_no_rule() -> None:
+    """P6, P8: policy before existence: no rule, no look at the target; no rule for the subject, none either."""
+    gone: tuple[TargetFacts | None, ...] = (None, TARGET, TargetFacts(disabled=True))
+    assert [refused(for_user("read"), target=target) for target in gone] == ["not-granted"] * 3
+    own = rule(1, "read", jwt=True)
+    assert [refused(for_user("read"), own, target=target) for target in gone] == ["subject-refused"] * 3
+
+
+def test_a_subject_needs_a_rule_that_exports() -> None:
+    """P8: a rule for tickets that names the subject and one that exports do not add up."""
+    rules = rule(1, "read", subjects=["user/*"]), rule(2, "read", jwt=True)
+    assert refused(for_user("read"), *rules) == "jwt-not-enabled"
+
+
+def test_a_ticket_carries_no_subject_yet() -> None:
+    """P8: the ticket-granting exchange refuses every `behalf`, and so does the decision."""
+    assert refused(ask("read", subject="user/ada"), rule(1, "read", subjects=["*"])) == "subject-refused"
+
+
+@given(rows.asks, rows.rule_lists, rows.facts, rows.subjects)
+def test_a_rule_without_subjects_never_lets_anybody_name_one(one, rules, facts, subject) -> None:
+    """P8: opt-in, rule by rule."""
+    named = evolve(one, subject=subject)
+    silent = tuple(evolve(each, subjects=()) for each in rules)
+    result = decide(named, silent, **facts)
+    assert isinstance(result, Denial)
+    assert result.code == ("subject-refused" if rules else "not-granted")
+
+
+@given(rows.asks, rows.rule_lists, rows.facts, rows.subjects)
+def test_a_subject_never_gets_more_than_the_rules_that_name_it(one, rules, facts, subject) -> None:
+    """P8: the very same decision as if only those rules existed, and never beyond their union."""
+    named = evolve(one, kind=Kind.JWT, subject=subject)
+    matching = tuple(each for each in rules if subject_matches(each.subjects, subject))
+    result, alone = decide(named, rules, **facts), decide(named, matching, **facts)
+    if not matching:
+        assert isinstance(result, Denial)
+    elif isinstance(result, Grant) and isinstance(alone, Grant):
+        assert evolve(result, notes=()) == evolve(alone, notes=())
+        assert set(result.scopes) <= {scope for each in matching for scope in each.scopes}
+    else:
+        assert isinstance(result, Denial)
+        assert isinstance(alone, Denial)
+        assert result.code == alone.code
+
+
+@given(st.sets(st.sampled_from(LETTERS)), st.lists(st.sampled_from(LETTERS), max_size=30), st.booleans())
+def test_what_is_granted_is_what_was_asked_and_is_allowed(most: set[str], wanted: list[str], jwt: bool) -> None:
+    """P5: requested and maximum, intersected; an empty intersection of a wish for something is a refusal."""
+    one = ask(*wanted, kind=Kind.JWT if jwt else Kind.TICKET)
+    rules = [rule(at, scope, jwt=True) for at, scope in enumerate(sorted(most), 1)] or [rule(1, jwt=True)]
+    result = decided(one, *rules)
+    if wanted and not most & set(wanted):
+        assert isinstance(result, Denial)
+        assert result.code == "no-scope-left"
+        return
+    assert isinstance(result, Grant)
+    assert set(result.scopes) == most & set(wanted)
+    dropped = dropped_scopes(one, result)
+    assert set(dropped) == set(wanted) - most
+    assert sorted(dropped, key=wanted.index) == list(dropped)
+
+
+def test_nothing_is_dropped_of_what_was_not_asked_for_by_name() -> None:
+    """P5: who asks for all that is allowed, gets it."""
+    assert dropped_scopes(ALL, granted(ALL, rule(1, "read"))) == ()
+
+
+def test_one_direction_is_granted_and_the_other_is_not() -> None:
+    """P6: a rule from A to B is none from B to A."""
+    policy = PolicySnapshot(PolicyRows(seq=1, rules=(rule(1, "read"),), groups={}))
+    assert granted(ask("read"), *policy.rules_for("billing", "ledger")).scopes == ("read",)
+    back = evolve(ask("read"), target="billing")
+    assert refused(back, *policy.rules_for("ledger", "billing")) == "not-granted"
+
+
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) -> None:
-    """P3, P5, P6: each granted scope rests on one rule that grants all of it, for all of that time."""
+    """P3, P5, P6, P8: each granted scope rests on one rule that grants all of it, for all of that time, to that
+    subject."""
     result = decide(one, rules, **facts)
     if isinstance(result, Denial):
         return
@@ -210,6 +354,7 @@ def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) 
 
     def carries(each) -> bool:
         fits = each.max_ttl_s is None or result.ttl_s <= each.max_ttl_s
+        fits &= one.subject is None or subject_matches(each.subjects, one.subject)
         return fits and (each.jwt or not jwt) and (each.delegable or not result.delegable)
 
     assert all(any(scope in each.scopes and carries(each) for each in rules) for scope in result.scopes)

@@ -9,7 +9,7 @@ from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import Misconfigured
 from tests.kdc.policy.rows import rule
 
-PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(), "web": TargetFacts(disabled=True)}
+PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(disabled=True)}
 
 
 def run(text: str, *rules):
@@ -55,6 +55,24 @@ def test_expectations_that_hold() -> None:
         rule(2, "read", target="web"),
     )
     assert (report.checked, report.failures) == (5, ())
+
+
+def test_expectations_about_subjects() -> None:
+    """P8, B3: in whose name a client may ask can be held to a table too."""
+    entry = """
+    [[expect]]
+    client = "web"
+    target = "ledger"
+    kind = "jwt"
+    subject = "%s"
+    refused = "%s"
+    """
+    rules = rule(1, "read", client="web", jwt=True, subjects=["user/*"]), rule(2, "write", client="web", jwt=True)
+    wishes = entry % ("root", "subject-refused") + entry % ("user/ada", "not-granted")
+    report = run(wishes, *rules)
+    assert [str(failure) for failure in report.failures] == [
+        "entry 2, line 9: expected web -> ledger for user/ada refused not-granted, found granted read for 300 s"
+    ]
 
 
 def test_each_failure_names_its_entry_and_line() -> None:
@@ -107,6 +125,7 @@ refused = "not-granted"
         ('[[expect]]\nclient = "a"\ntarget = "b"\nttl_s = true\n', "ttl_s must be a whole number"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nttl_s = -1\n', "negative"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nkind = "tgt"\n', "neither ticket nor jwt"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nsubject = "User:1"\n', "subject: .*'User:1'"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = [[]]\n', "scopes: expected a list of strings"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = ["*"]\n', "scopes: '\\*'"),
         (

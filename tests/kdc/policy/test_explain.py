@@ -6,6 +6,7 @@ from hypothesis import given
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
 from orthros_kdc.policy.explain import explain
+from orthros_protocol import Misconfigured
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import FACTS, ask, rule
 
@@ -79,7 +80,7 @@ def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
         (ask("read"), {"caveat_scopes": []}),
         (ask("read", ttl_s=5000, exact=True), {}),
         (ask("read", "admin", exact=True), {"caveat_scopes": ["read"]}),
-        (ask("read", kind=Kind.JWT, delegable=True, exact=True), {}),
+        (ask("read", subject="user/ada"), {}),
         (ask("admin"), {"target": TargetFacts(disabled=True)}),
     ],
 )
@@ -102,7 +103,10 @@ def test_the_offered_commands_work(one, rules, facts) -> None:
             continue
         scopes = [words[at + 1] for at, word in enumerate(words) if word == "--scope"]
         life = int(words[words.index("--max-ttl") + 1]) if "--max-ttl" in words else None
-        offered = rule(99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words)
+        named = [words[at + 1] for at, word in enumerate(words) if word == "--subject"]
+        offered = rule(
+            99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words, subjects=named
+        )
         rules = (*rules, offered)
     assert isinstance(decide(one, rules, **{**facts, "target": target}), Grant)
 
@@ -115,6 +119,43 @@ def test_where_only_rules_are_missing_there_is_a_remedy(code, one) -> None:
     because = explained(one, *rules)
     if isinstance(because.decision, Denial) and because.decision.code == code:
         assert because.remedies[0].startswith("orthros-admin policy allow billing ledger")
+
+
+def test_a_subject_that_no_rule_names_has_the_rule_that_names_it_for_a_remedy() -> None:
+    """P8, B3: the explanation says whose name was asked for, which rules there are, and the one that is missing."""
+    one = ask("read", kind=Kind.JWT, subject="user/ada", ttl_s=60)
+    because = explained(one, rule(1, "read", jwt=True), rule(2, "read", jwt=True, subjects=["robot/*"]))
+    assert because.lines() == [
+        "billing -> ledger: asks in the name of user/ada for a jwt with read, 60 s",
+        "  rule 1: billing -> ledger [read] (jwt)",
+        "  rule 2: billing -> ledger [read] (jwt, for robot/*)",
+        "refused: subject-refused: Acting for another subject is not allowed here.",
+        "  would allow it: orthros-admin policy allow billing ledger"
+        " --scope read --max-ttl 60 --jwt --subject user/ada",
+    ]
+    assert because.to_dict()["asked"]["subject"] == "user/ada"
+
+
+def test_a_scope_that_only_the_own_name_would_have_had_is_explained_by_the_subject() -> None:
+    """P8, B3: the limit is the subject's, not the pair's."""
+    one = ask("read", "write", kind=Kind.JWT, subject="user/ada")
+    because = explained(one, rule(1, "write", jwt=True), rule(2, "read", jwt=True, subjects=["user/*"]))
+    assert "  Scope write was not granted: the rules for this subject do not allow it." in because.lines()
+    assert because.lines()[3] == "granted: read, 300 s (by rule 2)"
+
+
+def test_a_ticket_in_another_name_is_explained_as_what_it_is() -> None:
+    """B3: the ticket-granting exchange refuses it as well, and no rule changes that."""
+    because = explained(ask("read", subject="user/ada"), rule(1, "read", subjects=["*"]))
+    assert because.lines()[-1] == "  only a JWT can be asked for in another name"
+    assert because.decision == Denial(code="subject-refused")
+    assert because.remedies == ()
+
+
+def test_a_subject_without_a_canonical_name_is_no_rule_for_anybody() -> None:
+    """P8: nothing that cannot be written down as a rule is offered as one."""
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        explained(ask("read", kind=Kind.JWT, subject="User:1"), rule(1, "read", jwt=True, subjects=["*"]))
 
 
 def test_a_target_that_only_lacks_its_jwt_key_needs_no_new_rule() -> None:

@@ -156,7 +156,8 @@ def test_explanation_as_json(pair: AdminBench) -> None:
     pair.ok("policy allow billing orders --scope read --jwt")
     pair.ok("jwt enable orders")
     (row,) = pair.rows("policy explain billing orders --jwt --ttl 10m")
-    assert row["asked"] == {"kind": "jwt", "scopes": None, "ttl_s": 600, "exact": False, "delegable": False}
+    assert row["asked"] == {"kind": "jwt", "scopes": None, "ttl_s": 600, "exact": False, "delegable": False,
+                            "subject": None}  # fmt: skip
     assert row["answer"] == {"scopes": ["read"], "ttl_s": 300, "delegable": False, "rules": [1]}
     assert row["caps"][0] == {"seconds": 300, "whose": "the realm"}
 
