@@ -5,6 +5,7 @@ Reads one TOML file and nothing else; knows what a setting means only as far as 
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -18,12 +19,15 @@ from orthros_kdc.settings import (
     address,
     file_path,
     name,
+    networks,
     number,
     octal_mode,
     one_of,
     setting,
     socket_path,
+    switch,
     table_of,
+    url,
     whole,
 )
 from orthros_kdc.store.master_key import ENVIRONMENT_NAME
@@ -31,7 +35,17 @@ from orthros_protocol import Misconfigured
 from orthros_protocol.limits import MAX_FRAME_BYTES
 from orthros_protocol.redaction import redact_text
 
-__all__ = ["Config", "effective", "load_config", "reload_config", "settings_table"]
+__all__ = [
+    "Config",
+    "HttpSettings",
+    "LimitSettings",
+    "RateSettings",
+    "effective",
+    "is_loopback",
+    "load_config",
+    "reload_config",
+    "settings_table",
+]
 
 _VERSION: Final = 1
 _PREFIX: Final = "ORTHROS_"
@@ -121,6 +135,41 @@ class LogSettings:
     )
 
 
+@frozen
+class HttpSettings:
+    """The HTTP port: OAuth token endpoint and probes. Off until it has an address."""
+
+    tcp: str = setting(address(), "", "The TCP address of the HTTP port; port 0 takes any free port.")
+    unix: str = setting(socket_path(), "", "The path of the HTTP port's Unix socket.")
+    unix_mode: int = setting(octal_mode(), "0660", "The permission bits of that Unix socket.")
+    tls_cert: str = setting(
+        file_path(optional=True), "", "The certificate chain for HTTPS (PEM); read again on SIGHUP.", reload=True
+    )
+    tls_key: str = setting(
+        file_path(optional=True), "", "Its private key (PEM, mode 0600); read again on SIGHUP.", reload=True
+    )
+    plain: bool = setting(
+        switch(), False, "HTTP without TLS also beyond this host: only where something else protects the way."
+    )
+    public_url: str = setting(
+        url(), "", "Under what URL clients reach the endpoints, for the metadata; empty: the realm's issuer."
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        networks(), "", "Peers whose X-Forwarded-For is believed; unix stands for the Unix socket."
+    )
+    accept_token_url_audience: bool = setting(
+        switch(), False, "Client assertions may name the token endpoint as their audience instead of the issuer."
+    )
+    paladin: bool = setting(switch(), False, "Also answer Paladin's POST /authorize.")
+    simple_token: bool = setting(switch(), False, "Also answer JSON at POST /token.")
+    max_body: int = setting(whole(1024, 64 * 1024), 32 * 1024, "The largest body of a request in bytes.")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is an HTTP port at all."""
+        return bool(self.tcp or self.unix)
+
+
 _SECTIONS: Final[Mapping[str, type]] = {
     "store": StoreSettings,
     "listen": ListenSettings,
@@ -128,6 +177,7 @@ _SECTIONS: Final[Mapping[str, type]] = {
     "rate": RateSettings,
     "audit": AuditSettings,
     "log": LogSettings,
+    "http": HttpSettings,
 }
 _TABLE: Final = table_of(_SECTIONS)
 _BY_NAME: Final = {row.name: row for row in _TABLE}
@@ -144,6 +194,7 @@ class Config:
     rate: RateSettings = RateSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()
     sources: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def value_of(self, row: Setting) -> object:
@@ -217,7 +268,27 @@ def _assemble(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
             f"[limits] max_unauthenticated_connections is {config.limits.max_unauthenticated_connections};"
             f" at most max_connections, {config.limits.max_connections}, is allowed",
         )
+    _check_http(config.http)
     return config
+
+
+def _check_http(http: HttpSettings) -> None:
+    if bool(http.tls_cert) != bool(http.tls_key):
+        raise Misconfigured("config-invalid", "[http] tls_cert and tls_key go together; only one of them is set")
+    if http.tcp and not http.tls_cert and not http.plain and not is_loopback(http.tcp.rpartition(":")[0]):
+        raise Misconfigured(
+            "config-invalid",
+            f"[http] tcp {http.tcp} would send secrets beyond this host without TLS: set tls_cert and tls_key, listen"
+            " on a loopback address or a Unix socket, or set plain = true where something else protects the way",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this host."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _checked(row: Setting, value: object, where: str) -> object:

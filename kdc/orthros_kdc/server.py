@@ -9,7 +9,6 @@ import os
 import socket
 import stat
 import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final
@@ -19,13 +18,13 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_kdc.config import LimitSettings
+from orthros_kdc.places import Places
 from orthros_kdc.ratelimit import source_key
 from orthros_protocol import FrameReader, Misconfigured, PeerMisbehaved, frame
 
-__all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_listener"]
+__all__ = ["Answer", "Handler", "Server", "open_tcp_listeners", "open_unix_listener", "source_of"]
 
 _CHUNK_BYTES: Final = 16 * 1024
-_SOURCE_SHARE: Final = 2
 # Requests that wait in a socket's buffer when the drain begins are read within this time.
 _DRAIN_READS_S: Final = 0.2
 _UCRED = struct.Struct("3i")
@@ -41,13 +40,17 @@ class Answer:
     last: bool = False
 
 
-Handler = Callable[[bytes, str], Awaitable[Answer]]
-"""From a request and its source to the answer. Never raises for what the request says."""
+Handler = Callable[[bytes, str, str], Awaitable[Answer]]
+"""From a request, its source and its IP address (empty on a local socket) to the answer.
+
+Never raises for what the request says.
+"""
 
 
 @define(eq=False)
 class _Connection:
     source: str
+    address: str
     opened_at: float
     authenticated: bool = False
     begun_at: float | None = None
@@ -65,13 +68,25 @@ class Server:
 
     def __init__(self, handler: Handler, limits: LimitSettings) -> None:
         self._handler = handler
-        self.limits = limits
+        self._places = Places(limits)
         self._connections: set[_Connection] = set()
-        self._strangers: Counter[str] = Counter()
         self._draining = False
         self._read_until = inf
         self._accepting = trio.CancelScope()
-        self.turned_away = 0
+
+    @property
+    def limits(self) -> LimitSettings:
+        """What connections may take."""
+        return self._places.limits
+
+    @limits.setter
+    def limits(self, limits: LimitSettings) -> None:
+        self._places.limits = limits
+
+    @property
+    def turned_away(self) -> int:
+        """How many connections found no place."""
+        return self._places.turned_away
 
     @property
     def connection_count(self) -> int:
@@ -97,15 +112,11 @@ class Server:
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
         async with stream:
-            limits = self.limits
-            source = _source_of(stream)
-            crowded = len(self._connections) >= limits.max_connections
-            if self._draining or crowded or not self._has_room_for_stranger(source):
-                self.turned_away += 1
+            source = source_of(stream)
+            if self._draining or not self._places.take(source):
                 return
-            connection = _Connection(source, trio.current_time())
+            connection = _Connection(source, _address_of(stream), trio.current_time())
             self._connections.add(connection)
-            self._strangers[source] += 1
             try:
                 with connection.scope:
                     await self._converse(stream, connection)
@@ -118,18 +129,7 @@ class Server:
                 _log.exception("connection failed", source=connection.source)
             finally:
                 self._connections.discard(connection)
-                if not connection.authenticated:
-                    self._no_longer_stranger(connection)
-
-    def _has_room_for_stranger(self, source: str) -> bool:
-        """Of the places for peers that have proven nothing, one source gets a share, never all of them."""
-        most = self.limits.max_unauthenticated_connections
-        return self._strangers.total() < most and self._strangers[source] < max(2, most // _SOURCE_SHARE)
-
-    def _no_longer_stranger(self, connection: _Connection) -> None:
-        self._strangers[connection.source] -= 1
-        if not self._strangers[connection.source]:
-            del self._strangers[connection.source]
+                self._places.leave(source, proven=connection.authenticated)
 
     async def _converse(self, stream: trio.abc.Stream, connection: _Connection) -> None:
         reader = FrameReader(self.limits.max_frame)
@@ -145,10 +145,10 @@ class Server:
             reader.feed(data)
             answers = []
             for message in reader.messages():
-                answer = await self._handler(message, connection.source)
+                answer = await self._handler(message, connection.source, connection.address)
                 if answer.authenticated and not connection.authenticated:
                     connection.authenticated = True
-                    self._no_longer_stranger(connection)
+                    self._places.prove(connection.source)
                 answers.append(frame(answer.message))
                 if answer.last:
                     connection.ends = True
@@ -172,7 +172,7 @@ class Server:
         return trio.current_time() + self.limits.idle_deadline_s
 
 
-def _source_of(stream: trio.abc.Stream) -> str:
+def source_of(stream: trio.abc.Stream) -> str:
     """Whom to charge: the network of an IP address, or a local user."""
     sock = getattr(stream, "socket", None)
     if sock is None:
@@ -186,20 +186,34 @@ def _source_of(stream: trio.abc.Stream) -> str:
         return "gone"
 
 
-async def open_tcp_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Listeners on every address of `host`. Raises Misconfigured `config-invalid` when one cannot be had."""
+def _address_of(stream: trio.abc.Stream) -> str:
+    """The IP address of the peer; empty where there is none."""
+    sock = getattr(stream, "socket", None)
+    if sock is None or sock.family == socket.AF_UNIX:
+        return ""
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""
+
+
+async def open_tcp_listeners(host: str, port: int, *, section: str = "listen") -> list[trio.SocketListener]:
+    """Listeners on every address of `host`, as `section` wants them.
+
+    Raises Misconfigured `config-invalid` when one cannot be had.
+    """
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        raise Misconfigured("config-invalid", f"listen.tcp {host}:{port}: {error.strerror or error}") from None
+        raise Misconfigured("config-invalid", f"{section}.tcp {host}:{port}: {error.strerror or error}") from None
 
 
-def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
+def open_unix_listener(path: str, mode: int, *, section: str = "listen") -> trio.SocketListener:
     """A listener at `path`, which only a dead socket may occupy.
 
     Raises Misconfigured `config-invalid` when something else, or a living server, is there.
     """
-    _clear_dead_socket(path)
+    _clear_dead_socket(path, section)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Bound under a private name first: nobody can connect before the mode is right.
@@ -210,19 +224,19 @@ def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
         os.rename(draft, path)
     except OSError as error:
         sock.close()
-        raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror or error}") from None
+        raise Misconfigured("config-invalid", f"{section}.unix {path}: {error.strerror or error}") from None
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 
 
-def _clear_dead_socket(path: str) -> None:
+def _clear_dead_socket(path: str, section: str) -> None:
     try:
         occupied = os.lstat(path)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror}") from None
+        raise Misconfigured("config-invalid", f"{section}.unix {path}: {error.strerror}") from None
     if not stat.S_ISSOCK(occupied.st_mode):
-        raise Misconfigured("config-invalid", f"listen.unix {path} exists and is not a socket")
+        raise Misconfigured("config-invalid", f"{section}.unix {path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
@@ -230,5 +244,5 @@ def _clear_dead_socket(path: str) -> None:
             os.unlink(path)
             return
         except OSError as error:
-            raise Misconfigured("config-invalid", f"listen.unix {path}: {error.strerror}") from None
-    raise Misconfigured("config-invalid", f"listen.unix {path}: another server listens there")
+            raise Misconfigured("config-invalid", f"{section}.unix {path}: {error.strerror}") from None
+    raise Misconfigured("config-invalid", f"{section}.unix {path}: another server listens there")

@@ -22,12 +22,15 @@ __all__ = [
     "address",
     "file_path",
     "name",
+    "networks",
     "number",
     "octal_mode",
     "one_of",
     "setting",
     "socket_path",
+    "switch",
     "table_of",
+    "url",
     "whole",
 ]
 
@@ -35,6 +38,8 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~-]{1,64}){0,8}", re.ASCII)
+_MOST_NETWORKS: Final = 64
 _MOST_PORT: Final = 65535
 _MOST_SOCKET_PATH: Final = 107  # sun_path is 108 bytes with its NUL (unix(7))
 
@@ -200,3 +205,51 @@ def octal_mode() -> Form:
 
     allowed = 'an octal mode in quotes, such as "0660"'
     return Form(allowed=allowed, types=frozenset({str}), check=check, show=lambda value: f"{value:04o}")
+
+
+def switch() -> Form:
+    """On or off."""
+    words = {"true": True, "false": False}
+
+    def parse(text: str) -> object:
+        return words.get(text, text)
+
+    return Form(allowed="true or false", types=frozenset({bool}), check=bool, parse=parse,
+                show=lambda value: str(value).lower())  # fmt: skip
+
+
+def url() -> Form:
+    """An http(s) URL without a query and without a slash at its end, or nothing."""
+
+    def check(value: str) -> str:
+        if value and _URL.fullmatch(value) is None:
+            raise ValueError
+        return value
+
+    allowed = "a URL such as https://kdc.corp.example without a slash at its end, or empty"
+    return Form(allowed=allowed, types=frozenset({str}), check=check)
+
+
+def networks() -> Form:
+    """IP networks in CIDR form, and the word unix. A network of everything is none: it would trust anybody."""
+
+    def one(word: object) -> str:
+        if not isinstance(word, str):
+            raise ValueError
+        if word == "unix":
+            return word
+        network = ipaddress.ip_network(word)
+        if not network.prefixlen:
+            raise ValueError
+        return str(network)
+
+    def check(value: str | list[object]) -> tuple[str, ...]:
+        words: list[object] = [*value] if isinstance(value, list) else [word.strip() for word in value.split(",")]
+        if words == [""]:
+            return ()
+        if len(words) > _MOST_NETWORKS:
+            raise ValueError
+        return tuple(one(word) for word in words)
+
+    allowed = "networks such as 10.0.0.0/8 or fd00::/8 and the word unix, as a list or with commas, or empty"
+    return Form(allowed=allowed, types=frozenset({str, list}), check=check, show=", ".join)

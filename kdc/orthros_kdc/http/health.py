@@ -1,0 +1,89 @@
+"""The probes: alive, and ready with every component by name. Readiness of the store writes, as requests do.
+
+Answers say nothing of principals and secrets; what exactly failed is in the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from orthros_kdc.http.app import failure
+from orthros_kdc.oauth.values import Answer, Ask
+from orthros_protocol import OrthrosError, Timestamp
+
+__all__ = ["Check", "Health"]
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the component works; raises OrthrosError when it does not."""
+
+# Probes come from many places and need no credential: they must not become a flood of writes.
+_FRESH_S: Final = 1.0
+_log = structlog.get_logger(__name__)
+
+
+@define(eq=False)
+class _Component:
+    name: str
+    check: Check
+    lock: trio.Lock = field(factory=trio.Lock)
+    checked_at: float | None = None
+    problem: OrthrosError | None = None
+
+    async def state(self) -> dict[str, str]:
+        async with self.lock:
+            if self.checked_at is None or trio.current_time() - self.checked_at >= _FRESH_S:
+                before = self.problem
+                try:
+                    await self.check()
+                    self.problem = None
+                except OrthrosError as error:
+                    self.problem = error
+                    if before is None:  # once for each trouble, not once a second
+                        _log.error("not ready", component=self.name, code=error.code, detail=error.detail)
+                self.checked_at = trio.current_time()
+        if self.problem is None:
+            return {"status": "ok"}
+        return {"status": "failing", "code": self.problem.code, "reason": self.problem.cause}
+
+
+class Health:
+    """Answers `/livez`, `/readyz` and `/readyz/{component}`."""
+
+    def __init__(self, checks: Mapping[str, Check], clock: Callable[[], Timestamp]) -> None:
+        self._components = {name: _Component(name, check) for name, check in checks.items()}
+        self._clock = clock
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names behind `/readyz/`."""
+        return tuple(self._components)
+
+    async def live(self, _ask: Ask) -> Answer:
+        """200 as long as this process answers at all."""
+        return self._answer({"status": "ok"})
+
+    async def ready(self, _ask: Ask) -> Answer:
+        """200 when every component works, else 503; the body names each."""
+        states = {name: await component.state() for name, component in self._components.items()}
+        whole = "ok" if all(state["status"] == "ok" for state in states.values()) else "failing"
+        return self._answer({"status": whole, "components": states})
+
+    async def component(self, ask: Ask) -> Answer:
+        """The same for the component that the path ends with; 404 for one that there is not."""
+        component = self._components.get(ask.path.rpartition("/")[2])
+        if component is None:
+            return failure(404, f"the components are {', '.join(self._components)}")
+        return self._answer(dict(await component.state()))
+
+    def _answer(self, found: dict[str, object]) -> Answer:
+        now = self._clock()
+        spelled = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        body = {**found, "server_time": spelled, "server_time_ms": now}
+        return Answer(status=200 if found["status"] == "ok" else 503, body=json.dumps(body).encode("ascii"))

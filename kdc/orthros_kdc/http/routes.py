@@ -1,0 +1,63 @@
+"""Which path does what: the OAuth endpoints, the realm's metadata, the probes.
+
+Knows names and content types; reads no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from orthros_kdc.http.app import Endpoint, Find
+from orthros_kdc.http.health import Health
+from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+
+__all__ = ["METADATA_PATH", "Tokens", "routes"]
+
+METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = "application/json"
+
+
+class Tokens(Protocol):
+    """The token service, as far as the HTTP port needs it. Nothing here raises for what a request says."""
+
+    async def token(self, ask: Ask) -> Answer: ...
+    async def introspect(self, ask: Ask) -> Answer: ...
+    async def revoke(self, ask: Ask) -> Answer: ...
+    async def paladin(self, ask: Ask) -> Answer: ...
+    async def simple_token(self, ask: Ask) -> Answer: ...
+    async def metadata(self) -> Answer: ...
+
+
+def routes(tokens: Tokens, health: Health, options: OAuthOptions, issuer: Callable[[], Awaitable[str]]) -> Find:
+    """From a path to its endpoint. `issuer` is the realm's, as of now.
+
+    The metadata is found where RFC 8414, section 3.1 puts it: the issuer's own path comes behind the well-known one.
+    """
+
+    async def metadata(_ask: Ask) -> Answer:
+        return await tokens.metadata()
+
+    fixed = {
+        "/token": Endpoint(
+            post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {}), proves=True
+        ),
+        "/introspect": Endpoint(post={_FORM: tokens.introspect}, proves=True),
+        "/revoke": Endpoint(post={_FORM: tokens.revoke}, proves=True),
+        "/livez": Endpoint(get=health.live),
+        "/readyz": Endpoint(get=health.ready),
+        **{f"/readyz/{name}": Endpoint(get=health.component) for name in health.components},
+    }
+    if options.paladin:
+        fixed["/authorize"] = Endpoint(post={_JSON: tokens.paladin}, proves=True)
+    described = Endpoint(get=metadata)
+
+    async def find(path: str) -> Endpoint | None:
+        if path.startswith(METADATA_PATH):
+            own = urlsplit(await issuer()).path.rstrip("/")
+            return described if path == METADATA_PATH + own else None
+        return fixed.get(path)
+
+    return find
