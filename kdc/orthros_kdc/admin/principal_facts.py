@@ -10,26 +10,16 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
+from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_protocol import Misconfigured
 from orthros_protocol.limits import MAX_INT
 
-__all__ = ["RESERVED_CLAIMS", "check_caps", "check_sources", "check_token_claims"]
+__all__ = ["check_caps", "check_sources", "check_token_claims"]
 
 _MOST_SOURCES: Final = 64
 _MOST_CLAIMS: Final = 16
 _CLAIM = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
-
-RESERVED_CLAIMS: Final = frozenset({
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti",  # RFC 7519 section 4.1
-    "active", "username", "token_type", "scope", "client_id",  # RFC 7662 section 2.2
-    "act", "may_act", "cnf",  # RFC 8693 section 4, RFC 7800 section 3.1
-    "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash", "c_hash",  # OpenID Connect Core section 2
-    "txn", "tctx", "rctx", "req_wl",  # transaction tokens
-    "typ", "alg", "kid", "crit",  # of headers, which some libraries mix with claims
-    "ext", "kdc",  # the KDC's own
-})  # fmt: skip
-"""Names that mean something already, so that no client may fill them in."""
 
 
 def check_caps(max_ticket_s: int | None, max_jwt_s: int | None) -> dict[str, Any]:

@@ -28,10 +28,15 @@ Extra = Mapping[str, str | int | bool]
 """Claims that a client has copied into its tokens, as they stand under `ext`."""
 
 RESERVED_CLAIMS: Final = frozenset({
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "auth_time", "txn", "act", "may_act", "ext",
-    "kdc", "alg", "typ", "kid", "crit", "cnf", "active", "token_type", "username", "orthros",
+    "iss", "sub", "aud", "exp", "nbf", "iat", "jti",  # RFC 7519 section 4.1
+    "active", "username", "token_type", "scope", "client_id",  # RFC 7662 section 2.2
+    "act", "may_act", "cnf",  # RFC 8693 section 4, RFC 7800 section 3.1
+    "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash", "c_hash",  # OpenID Connect Core section 2
+    "txn", "tctx", "rctx", "req_wl",  # transaction tokens
+    "typ", "alg", "kid", "crit",  # of headers, which some libraries mix with claims
+    "ext", "kdc",  # the KDC's own
 })  # fmt: skip
-"""No extra claim has one of these names: they are the KDC's own, or mean something to who reads a token."""
+"""Names that mean something already, so that no client may fill them in."""
 
 MAX_EXTRA_CLAIMS: Final = 8
 MAX_EXTRA_CHARS: Final = 256
