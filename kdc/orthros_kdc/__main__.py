@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--master-key-file", metavar="FILE", help="the master key")
         command.add_argument("--tcp", metavar="HOST:PORT", help="where to listen; an empty text turns TCP off")
         command.add_argument("--unix", metavar="PATH", help="the Unix socket to listen on")
+        command.add_argument("--http", metavar="HOST:PORT", help="the HTTP port; an empty text turns it off")
+        command.add_argument("--http-unix", metavar="PATH", help="the HTTP port's Unix socket")
+        command.add_argument("--http-tls-cert", metavar="FILE", help="the certificate chain for HTTPS")
+        command.add_argument("--http-tls-key", metavar="FILE", help="its private key")
 
     dev = commands.add_parser("dev", help="a throw-away realm in memory with two demo principals")
     dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
@@ -73,6 +77,10 @@ def _config_of(arguments: argparse.Namespace) -> Config:
         "store.master_key_file": arguments.master_key_file,
         "listen.tcp": arguments.tcp,
         "listen.unix": arguments.unix,
+        "http.tcp": arguments.http,
+        "http.unix": arguments.http_unix,
+        "http.tls_cert": arguments.http_tls_cert,
+        "http.tls_key": arguments.http_tls_key,
     }
     return load_config(arguments.config or os.environ.get(_CONFIG_VARIABLE), os.environ, overrides)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -32,12 +33,16 @@ from orthros_kdc.store.base import Store
 from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault, open_vault
-from orthros_protocol import OrthrosError, Timestamp, Unavailable
+from orthros_protocol import Misconfigured, OrthrosError, Timestamp, Unavailable
+
+if TYPE_CHECKING:
+    from orthros_kdc.http.serving import HttpPort
 
 __all__ = ["Kdc", "ignored", "open_kdc", "serve", "wall_clock"]
 
 _GRACE_S: Final = 10.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HTTP_EXTRA: Final = ("h11", "hypercorn")
 _log = structlog.get_logger(__name__)
 
 
@@ -48,7 +53,8 @@ def wall_clock() -> Timestamp:
 
 @frozen(eq=False)
 class Kdc:
-    """A running KDC. `addresses` are what clients may be given: `tcp://host:port`, `unix:///path`."""
+    """A running KDC. `addresses` are what clients may be given: `tcp://host:port`, `unix:///path`; those of `http`
+    are for HTTP clients."""
 
     realm: str
     server: Server
@@ -56,10 +62,14 @@ class Kdc:
     addresses: tuple[str, ...]
     sources: RateLimiter
     principals: RateLimiter
+    http: HttpPort | None
 
-    def adjust(self, config: Config) -> None:
+    def adjust(self, config: Config, tls: ssl.SSLContext | None) -> None:
         """Takes over the settings that may change while it runs."""
         self.server.limits = config.limits
+        if self.http is not None:
+            self.http.server.limits = config.limits
+            self.http.server.tls = tls
         rate: RateSettings = config.rate
         self.sources.reconfigure(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
         self.principals.reconfigure(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
@@ -98,8 +108,9 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     rate = config.rate
     sources = RateLimiter(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
     principals = RateLimiter(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
+    view = RealmView(store, vault)
     service = KdcService(
-        RealmView(store, vault),
+        view,
         audit.record,
         kdc_id=config.audit.writer,
         clock=wall_clock,
@@ -113,14 +124,26 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         chain = await nursery.start(audit.serve)
         listeners = await _listeners(config)
         addresses = tuple(_address_of(listener, config) for listener in listeners)
-        kdc = Kdc(vault.realm, server, audit, addresses, sources, principals)
+        try:
+            http = None
+            if config.http.is_on:
+                http = await _open_http(config, store, view, audit, sources=sources, principals=principals)
+        except BaseException:
+            for listener in listeners:
+                listener.socket.close()
+            raise
+        kdc = Kdc(vault.realm, server, audit, addresses, sources, principals, http)
         audit.record(_started(config, chain))
         async with trio.open_nursery() as serving:
             serving.start_soon(server.serve, listeners)
+            if http is not None:
+                serving.start_soon(http.serve)
             try:
                 yield kdc
             finally:
                 server.drain()
+                if http is not None:
+                    http.server.drain()
                 serving.cancel_scope.deadline = trio.current_time() + _GRACE_S
         if config.listen.unix:
             with suppress(FileNotFoundError):  # somebody was faster
@@ -128,6 +151,33 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         with suppress(Unavailable):  # a queue that is full holds what matters more
             audit.record(KdcStopped(at=wall_clock(), kdc_id=config.audit.writer))
         audit.close()
+
+
+async def _open_http(
+    config: Config, store: Store, view: RealmView, audit: AuditLog, *, sources: RateLimiter, principals: RateLimiter
+) -> HttpPort:
+    """The HTTP port: the token service behind the same rates, policy and audit log as the native port."""
+    try:
+        from orthros_kdc.http.serving import open_http_port, options_of
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _HTTP_EXTRA:
+            raise
+        raise Misconfigured("config-invalid", "[http] needs hypercorn: pip install 'orthros[http]'") from None
+    from orthros_kdc.token_service import TokenService
+
+    tokens = TokenService(
+        view,
+        store,
+        audit.record,
+        kdc_id=config.audit.writer,
+        clock=wall_clock,
+        monotonic=time.monotonic,
+        entropy=os.urandom,
+        sources=sources,
+        principals=principals,
+        options=options_of(config.http),
+    )
+    return await open_http_port(config, tokens, store=store, view=view, audit=audit, clock=wall_clock)
 
 
 def _started(config: Config, chain: ChainFile) -> KdcStarted:
@@ -157,7 +207,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
             afterwards.enter_context(ignored(*_SIGNALS))
             with trio.open_signal_receiver(*_SIGNALS) as signals:
                 async with open_kdc(config, store, vault) as kdc:
-                    print(f"orthros-kdc ready: realm {kdc.realm} at {' '.join(kdc.addresses)}", flush=True)
+                    print(_ready(kdc), flush=True)
                     async for number in signals:
                         if number != signal.SIGHUP:
                             _log.info("draining", signal=signal.Signals(number).name, open=kdc.server.connection_count)
@@ -166,6 +216,11 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
         finally:
             await store.aclose()
         print("orthros-kdc stopped", file=sys.stderr)
+
+
+def _ready(kdc: Kdc) -> str:
+    over_http = f" http at {' '.join(kdc.http.addresses)}" if kdc.http is not None else ""
+    return f"orthros-kdc ready: realm {kdc.realm} at {' '.join(kdc.addresses)}{over_http}"
 
 
 @contextmanager
@@ -186,11 +241,12 @@ def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config
     """The configuration after SIGHUP; a bad one changes nothing, nor does one that cannot be recorded."""
     try:
         config, waiting = reload_config(running, reload())
+        tls = None if kdc.http is None else kdc.http.tls_of(config.http, wall_clock())
         kdc.audit.record(ConfigReloaded(at=wall_clock(), kdc_id=config.audit.writer, waiting=waiting))
     except OrthrosError as error:
         _log.error("configuration not reloaded", code=error.code, detail=error.detail)
         return running
-    kdc.adjust(config)
+    kdc.adjust(config, tls)
     configure_logs(config.log)
     _log.info("configuration reloaded", needs_restart=list(waiting))
     return config

@@ -56,6 +56,14 @@ class AuditLog:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Unavailable("kdc-fault", "the audit log is closed") from None
 
+    def check(self) -> None:
+        """Raises Unavailable `kdc-fault` when `record` would: no writer is alive, or the queue is full."""
+        facts = self._queue.statistics()
+        if not facts.open_receive_channels or not facts.open_send_channels:
+            raise Unavailable("kdc-fault", "the audit log is closed")
+        if facts.current_buffer_used >= facts.max_buffer_size:
+            raise Unavailable("kdc-fault", "the audit log's queue is full")
+
     def close(self) -> None:
         """Takes no more events; `serve` writes what it has and returns."""
         self._queue.close()

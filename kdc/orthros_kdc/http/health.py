@@ -6,6 +6,7 @@ Answers say nothing of principals and secrets; what exactly failed is in the log
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -14,17 +15,23 @@ import structlog
 import trio
 from attrs import define, field
 
+from orthros_kdc.audit import AuditLog
 from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.realm_view import RealmView
+from orthros_kdc.store.base import Store
 from orthros_protocol import OrthrosError, Timestamp
 
-__all__ = ["Check", "Health"]
+__all__ = ["Check", "Health", "checks_of"]
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the component works; raises OrthrosError when it does not."""
 
 # Probes come from many places and need no credential: they must not become a flood of writes.
 _FRESH_S: Final = 1.0
+_PROBE: Final = "probe"
+_PROBE_BYTES: Final = 16
+_PROBE_S: Final = 2
 _log = structlog.get_logger(__name__)
 
 
@@ -87,3 +94,22 @@ class Health:
         spelled = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = {**found, "server_time": spelled, "server_time_ms": now}
         return Answer(status=200 if found["status"] == "ok" else 503, body=json.dumps(body).encode("ascii"))
+
+
+def checks_of(store: Store, audit: AuditLog, view: RealmView, clock: Callable[[], Timestamp]) -> dict[str, Check]:
+    """What must work before a KDC can issue anything: the store takes a write, the audit log an event, and the
+    realm's keys open."""
+
+    async def store_writes() -> None:
+        now = clock() // 1000
+        # Nothing that anybody's view of the realm depends on, and gone again after a moment.
+        digest = os.urandom(_PROBE_BYTES)
+        await store.change(lambda tx: tx.remember(_PROBE, 0, digest, until=now + _PROBE_S, now=now))
+
+    async def audit_takes() -> None:
+        audit.check()
+
+    async def keys_open() -> None:
+        await view.realm()
+
+    return {"store": store_writes, "audit": audit_takes, "keys": keys_open}

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
 from attrs import frozen
 
+from orthros_kdc.audit import AuditLog
 from orthros_kdc.config import Config, HttpSettings, is_loopback
 from orthros_kdc.http.app import App
+from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.connections import HttpServer
+from orthros_kdc.http.health import Health, checks_of
+from orthros_kdc.http.routes import Tokens, routes
 from orthros_kdc.http.tls import load_tls
+from orthros_kdc.oauth.values import OAuthOptions
+from orthros_kdc.realm_view import RealmView
 from orthros_kdc.server import open_tcp_listeners, open_unix_listener
+from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Timestamp
 
-__all__ = ["HttpPort", "open_http_port", "tls_of"]
+__all__ = ["HttpPort", "open_http_port", "options_of"]
 
 
 @frozen(eq=False)
@@ -38,6 +46,15 @@ class HttpPort:
         finally:
             self.close()
 
+    def tls_of(self, http: HttpSettings, now: Timestamp) -> ssl.SSLContext | None:
+        """What new connections are to speak after a reload; the files are read again.
+
+        Raises Misconfigured as `load_tls` does, and where TLS would begin or end on an open address.
+        """
+        if bool(http.tls_cert) != (self.server.tls is not None):
+            raise Misconfigured("config-invalid", "[http] tls_cert: TLS begins and ends with a restart only")
+        return _tls_of(http, now)
+
     def close(self) -> None:
         """Gives the addresses back. Idempotent."""
         for listener in self.listeners:
@@ -47,23 +64,47 @@ class HttpPort:
                 os.unlink(self.unix)
 
 
-def tls_of(http: HttpSettings, now: Timestamp) -> ssl.SSLContext | None:
-    """What the TCP address speaks. Raises Misconfigured for files that cannot be used (see `load_tls`)."""
+def _tls_of(http: HttpSettings, now: Timestamp) -> ssl.SSLContext | None:
     return load_tls(http.tls_cert, http.tls_key, now) if http.tls_cert else None
 
 
-async def open_http_port(config: Config, app: App, now: Timestamp) -> HttpPort:
+def options_of(http: HttpSettings) -> OAuthOptions:
+    """What of the settings concerns the token service."""
+    return OAuthOptions(
+        public_url=http.public_url,
+        accept_token_url_audience=http.accept_token_url_audience,
+        paladin=http.paladin,
+        simple_token=http.simple_token,
+        max_body=http.max_body,
+    )
+
+
+async def open_http_port(
+    config: Config, tokens: Tokens, *, store: Store, view: RealmView, audit: AuditLog, clock: Callable[[], Timestamp]
+) -> HttpPort:
     """Opens what `[http]` names. Raises Misconfigured, and then leaves nothing open."""
+
+    async def issuer() -> str:
+        return (await view.realm()).record.issuer
+
     http = config.http
-    server = HttpServer(app, config.limits, tls_of(http, now))
+    health = Health(checks_of(store, audit, view, clock), clock)
+    find = routes(tokens, health, options_of(http), issuer)
+    app = App(find, config.limits, max_body=http.max_body, proxies=TrustedProxies(http.trusted_proxies))
+    server = HttpServer(app, config.limits, _tls_of(http, clock()))
+    listeners, addresses = await _listen(http, is_secure=server.tls is not None)
+    return HttpPort(server, tuple(listeners), tuple(addresses), http.unix)
+
+
+async def _listen(http: HttpSettings, *, is_secure: bool) -> tuple[list[trio.SocketListener], list[str]]:
     listeners: list[trio.SocketListener] = []
     try:
         if http.tcp:
             host, _, port = http.tcp.rpartition(":")
             listeners += await open_tcp_listeners(host.strip("[]"), int(port), section="http")
-            if server.tls is None and not http.plain:
+            if not is_secure and not http.plain:
                 _check_loopback(listeners)
-        addresses = [_address_of(listener, "http" if server.tls is None else "https") for listener in listeners]
+        addresses = [_address_of(listener, "https" if is_secure else "http") for listener in listeners]
         if http.unix:
             listeners.append(open_unix_listener(http.unix, http.unix_mode, section="http"))
             addresses.append(f"unix://{http.unix}")
@@ -71,7 +112,7 @@ async def open_http_port(config: Config, app: App, now: Timestamp) -> HttpPort:
         for listener in listeners:
             listener.socket.close()
         raise
-    return HttpPort(server, tuple(listeners), tuple(addresses), http.unix)
+    return listeners, addresses
 
 
 def _check_loopback(listeners: list[trio.SocketListener]) -> None:
