@@ -14,7 +14,9 @@ from orthros_protocol import Misconfigured, check_name, check_scopes
 from orthros_protocol.limits import DEFAULT_JWT_S, DEFAULT_TGT_S, DEFAULT_TICKET_S, MAX_INT, MAX_TICKET_LIFE_S
 from orthros_protocol.names import is_name
 
-__all__ = ["GROUP_PREFIX", "RealmLimits", "Rule", "Selector", "check_subject_patterns", "subject_matches"]
+__all__ = [
+    "ANY_SUBJECT", "GROUP_PREFIX", "RealmLimits", "Rule", "Selector", "check_subject_patterns", "subject_matches",
+]  # fmt: skip
 
 GROUP_PREFIX: Final = "group:"
 

@@ -37,7 +37,7 @@ def test_page_can_be_typed_from_top_to_bottom(bench: AdminBench) -> None:
 
 
 def test_page_names_only_commands_that_exist(bench: AdminBench) -> None:
-    nouns = "principal|key|group|policy|jwt|audit|realm"
+    nouns = "principal|key|group|policy|jwt|oauth|audit|realm"
     named = set(re.findall(rf"`(?:orthros-admin )?((?:{nouns}) [a-z][a-z-]*)", PAGE.read_text("utf-8")))
     assert len(named) > 15
     for command in sorted(named):
@@ -59,6 +59,15 @@ def test_fields_of_the_page_are_those_of_the_program(bench: AdminBench) -> None:
     assert list(bench.rows("policy explain billing orders")[0]) == fields("`policy explain`")
     (bench.folder / "e.toml").write_text('[[expect]]\nclient = "orders"\ntarget = "billing"\nrefused = "not-granted"\n')
     assert list(bench.rows("policy test e.toml")[0]) == fields("`policy test`")
+    enabled, shown = (list(bench.rows(f"{line} orders")[0]) for line in ("jwt enable", "principal show"))
+    assert (enabled, shown) == (
+        fields("`jwt enable`"),
+        fields("`principal list`, `limit`") + fields("`principal show` adds"),
+    )
+    assert list(bench.rows("jwt claims orders --claim tenant")[0]) == fields("`jwt claims`")
+    client = list(bench.rows("oauth enable orders")[0])
+    assert client == list(bench.rows("oauth secret orders --out y.secret")[0]) == fields("`oauth enable`, `secret`")
+    assert list(bench.rows("oauth list")[0]) == fields("`oauth list`")
     ref = bench.kdc_refuses("orders", "billing").ref.hex()
     assert list(bench.rows(f"explain {ref}")[0]) == fields("`explain`")
     assert {"writer", *bench.rows("audit verify")[0]} == set(table["`audit tail`; `verify`"].split("; ")[1].split(", "))

@@ -46,6 +46,7 @@ nouns:
     group               sets of principals that rules can name as group:NAME
     policy              who may call whom; what no rule allows is refused
     jwt                 JWTs for targets that check them with an ordinary library
+    oauth               principals that ask for tokens over HTTP, and their client secrets
     audit               what was decided and changed, and by whom
     realm               the realm itself
     explain             why a request was refused, by the reference in the refusal
@@ -122,7 +123,8 @@ def test_every_verb_that_is_promised_is_there() -> None:
         *(f"key {verb}" for verb in ("list", "rotate", "activate", "retire", "export", "erase-tombstones")),
         *(f"group {verb}" for verb in ("list", "show", "add", "delete", "add-member", "remove-member")),
         *(f"policy {verb}" for verb in ("allow", "deny", "list", "explain", "test")),
-        *(f"jwt {verb}" for verb in ("enable", "disable", "rotate", "export")),
+        *(f"jwt {verb}" for verb in ("enable", "claims", "disable", "rotate", "export")),
+        *(f"oauth {verb}" for verb in ("enable", "disable", "secret", "retire", "list")),
         *(f"audit {verb}" for verb in ("tail", "verify")),
         *(f"realm {verb}" for verb in ("show", "limit", "rotate-keys", "erase-old-keys", "new-master-key", "rewrap")),
         "explain",
@@ -147,7 +149,7 @@ def test_help_has_examples_that_can_be_typed_and_exit_codes(bench: AdminBench, c
     assert [line.split()[0] for line in codes.splitlines()] in (list("0145"), list("01345"))
 
 
-@pytest.mark.parametrize("noun", ["principal", "key", "group", "policy", "jwt", "audit", "realm"])
+@pytest.mark.parametrize("noun", ["principal", "key", "group", "policy", "jwt", "oauth", "audit", "realm"])
 def test_help_of_a_noun_lists_its_verbs(bench: AdminBench, noun: str) -> None:
     told = bench.ok(f"{noun} --help").out
     assert [

@@ -36,16 +36,16 @@ def test_rule_of_groups_speaks_of_members(pair: AdminBench) -> None:
 
 def test_rules_as_json_and_as_a_table(pair: AdminBench) -> None:
     rule = {"rule": 1, "client": "billing", "target": "orders", "scopes": ["read"], "max_ttl_s": 90, "jwt": False,
-            "delegable": False}  # fmt: skip
+            "delegable": False, "subjects": []}  # fmt: skip
     assert pair.rows("policy allow billing orders --scope read --max-ttl 90s") == [rule]
     pair.ok("policy allow orders billing")
     assert pair.rows("policy list --client billing") == [rule]
     assert pair.rows("policy list --target orders") == [rule]
     assert pair.rows("policy list --client orders --target orders") == []
     assert pair.ok("policy list").out == (
-        "RULE  CLIENT   TARGET   SCOPES  MAX_TTL_S  JWT  DELEGABLE\n"
-        "1     billing  orders   read    90         no   no\n"
-        "2     orders   billing  -       -          no   no\n"
+        "RULE  CLIENT   TARGET   SCOPES  MAX_TTL_S  JWT  DELEGABLE  SUBJECTS\n"
+        "1     billing  orders   read    90         no   no         -\n"
+        "2     orders   billing  -       -          no   no         -\n"
     )
 
 

@@ -169,13 +169,14 @@ def test_shown_principal_has_its_keys_groups_and_rules(bench: AdminBench) -> Non
     bench.ok("jwt enable billing")
     shown = bench.ok("principal show billing").out.splitlines()
     assert shown[0].startswith("billing (uid 16), enabled, since 20")
-    assert shown[1:3] == [
+    assert shown[1:4] == [
         "limits: tickets without a limit of its own, JWTs without a limit of its own",
+        "asks from: anywhere",
         "groups: callers",
     ]
-    assert shown[3].startswith("key 1: active, since 20")
-    assert shown[4] == "jwt: HS256 for audience billing@corp.example"
-    assert shown[6:] == ["rule 1: group:callers -> orders [read]"]
+    assert shown[4].startswith("key 1: active, since 20")
+    assert shown[5] == "jwt: HS256 for audience billing@corp.example"
+    assert shown[7:] == ["oauth: not enabled", "rule 1: group:callers -> orders [read]"]
     assert "no rule names it" not in bench.ok("principal show orders").out
 
 

@@ -15,14 +15,14 @@ import trio
 
 from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Reason, Refused, Unavailable
 from orthros_protocol.redaction import redact_text
-from orthros_tools.admin import audit, explain, group, jwt, key, policy, principal, realm
+from orthros_tools.admin import audit, explain, group, jwt, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Screen
 
 __all__ = ["main"]
 
-_NOUNS: Final = (principal, key, group, policy, jwt, audit, realm, explain)
+_NOUNS: Final = (principal, key, group, policy, jwt, oauth, audit, realm, explain)
 _FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
 
 _UNTOLD = Reason(

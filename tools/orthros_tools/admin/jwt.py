@@ -1,4 +1,4 @@
-"""`orthros-admin jwt`: enable, disable, rotate, export.
+"""`orthros-admin jwt`: enable, claims, disable, rotate, export.
 
 Knows the forms of a JWT key that people install, and no token; `orthros_kdc.admin.jwt_keys` does the work.
 """
@@ -9,8 +9,9 @@ import json
 from argparse import Namespace
 from base64 import urlsafe_b64decode
 
-from orthros_kdc.admin import jwt_keys
-from orthros_tools.admin.command_line import PROGRAM, Nouns
+from orthros_kdc.admin import jwt_keys, principals
+from orthros_kdc.vault import JWT_ALGORITHMS, OPAQUE
+from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, usage
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Answer
@@ -23,12 +24,23 @@ def register(nouns: Nouns) -> None:
     verbs = nouns.noun("jwt", "JWTs for targets that check them with an ordinary library")
     enable = verbs.add(
         "enable", _enable, "a JWT key for a target",
-        examples=("jwt enable orders", "jwt enable orders --alg HS512 --audience https://orders.example"),
-        notes="Clients obtain JWTs for TARGET where a rule says --jwt.",
+        examples=("jwt enable orders", "jwt enable orders --alg HS512 --audience https://orders.example",
+                  "jwt enable orders --alg opaque", "jwt enable orders --claim tenant --claim region"),
+        notes="Clients obtain JWTs for TARGET where a rule says --jwt. With --alg opaque they get handles that only\n"
+              "the KDC can open: TARGET introspects them, and holds no key that could make one.",
     )  # fmt: skip
     enable.add_argument("target", metavar="TARGET")
-    enable.add_argument("--alg", choices=("HS256", "HS512"), default="HS256", help="default: HS256")
+    enable.add_argument("--alg", choices=tuple(JWT_ALGORITHMS), default="HS256", help="default: HS256")
     enable.add_argument("--audience", metavar="A", help="the one `aud` of its JWTs (default: TARGET@REALM)")
+    _add_claims(enable)
+
+    claims = verbs.add("claims", _claims, "names the extra claims that clients may have put into its tokens",
+                       examples=("jwt claims orders --claim tenant --claim region", "jwt claims orders --none"),
+                       notes="They replace those before. What a client says there stands under `ext` in the token,\n"
+                             "and is the client's word: nobody has checked it.")  # fmt: skip
+    claims.add_argument("target", metavar="TARGET")
+    _add_claims(claims)
+    claims.add_argument("--none", action="store_true", help="no extra claims")
 
     disable = verbs.add("disable", _disable, "no more JWTs for a target; its JWT keys are erased",
                         examples=("jwt disable orders",),
@@ -49,18 +61,39 @@ def register(nouns: Nouns) -> None:
     export.add_argument("--format", choices=("jwk", "hex"), default="jwk", help="jwk (RFC 7517, default), or hex")
 
 
+def _add_claims(parser: Parser) -> None:
+    parser.add_argument("--claim", metavar="NAME", action="append", default=[], dest="claims",
+                        help="an extra claim: a-z, 0-9 and _; may be repeated")  # fmt: skip
+
+
 async def _enable(desk: Desk, options: Namespace) -> Answer:
     target = options.target
     async with desk.open_admin() as admin:
-        key = await jwt_keys.enable(admin, target, alg=options.alg, audience=options.audience)
-        audience = options.audience or f"{target}@{admin.vault.realm}"
+        key = await jwt_keys.enable(admin, target, alg=options.alg, audience=options.audience, claims=options.claims)
+        record = (await principals.show(admin, target)).record
+    claims = list(record.token_claims)
+    if key.alg == OPAQUE:
+        onward = f"next, so that {target} can introspect them: {PROGRAM} oauth enable {target}"
+    else:
+        onward = f"next: {PROGRAM} jwt export {target} --out {target.replace('/', '-')}.jwk"
     return Answer(
-        rows=[{"target": target, "alg": key.alg, "audience": audience, "kid": key.kid}],
+        rows=[{"target": target, "alg": key.alg, "audience": record.jwt_audience, "kid": key.kid, "claims": claims}],
         remarks=[
-            f"JWTs for {target} enabled: {key.alg}, audience {audience}, key {key.kid}",
-            f"next: {PROGRAM} jwt export {target} --out {target.replace('/', '-')}.jwk",
+            f"JWTs for {target} enabled: {key.alg}, audience {record.jwt_audience}, key {key.kid}",
+            *([f"extra claims: {' '.join(claims)}"] if claims else []),
+            onward,
         ],
     )
+
+
+async def _claims(desk: Desk, options: Namespace) -> Answer:
+    if bool(options.claims) == options.none:
+        raise usage("give --claim NAME, or --none", f"Read `{PROGRAM} jwt claims --help`.")
+    async with desk.open_admin() as admin:
+        record = await jwt_keys.set_claims(admin, options.target, options.claims)
+    claims = list(record.token_claims)
+    said = f"extra claims in tokens for {record.name}: {' '.join(claims) or 'none'}"
+    return Answer(rows=[{"target": record.name, "claims": claims}], remarks=[said])
 
 
 async def _disable(desk: Desk, options: Namespace) -> Answer:
@@ -74,13 +107,12 @@ async def _rotate(desk: Desk, options: Namespace) -> Answer:
     target = options.target
     async with desk.open_admin() as admin:
         key = await jwt_keys.rotate(admin, target)
-    return Answer(
-        rows=[{"target": target, "alg": key.alg, "kid": key.kid}],
-        remarks=[
-            f"JWTs for {target} are signed with key {key.kid} from now on",
-            f"next: {PROGRAM} jwt export {target} --out FILE, and install it at once",
-        ],
-    )
+    remarks = [f"JWTs for {target} are signed with key {key.kid} from now on"]
+    if key.alg == OPAQUE:
+        remarks = [f"tokens for {target} are sealed with key {key.kid} from now on"]
+    else:
+        remarks += [f"next: {PROGRAM} jwt export {target} --out FILE, and install it at once"]
+    return Answer(rows=[{"target": target, "alg": key.alg, "kid": key.kid}], remarks=remarks)
 
 
 async def _export(desk: Desk, options: Namespace) -> Answer:

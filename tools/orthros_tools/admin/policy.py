@@ -13,7 +13,7 @@ from attrs import evolve
 
 from orthros_kdc.admin import decisions, rules
 from orthros_kdc.policy.decide import Ask, Denial, Kind
-from orthros_kdc.policy.model import Rule
+from orthros_kdc.policy.model import ANY_SUBJECT, Rule
 from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one, usage
 from orthros_tools.admin.desk import Desk
@@ -21,7 +21,7 @@ from orthros_tools.admin.screen import Answer
 
 __all__ = ["register", "rule_row"]
 
-_COLUMNS = ("rule", "client", "target", "scopes", "max_ttl_s", "jwt", "delegable")
+_COLUMNS = ("rule", "client", "target", "scopes", "max_ttl_s", "jwt", "delegable", "subjects")
 
 _EXPECTATIONS = """\
 The file holds entries such as
@@ -42,15 +42,19 @@ def register(nouns: Nouns) -> None:
         "allow", _allow, "a new rule",
         examples=("policy allow billing orders --scope read --max-ttl 15m",
                   "policy allow group:frontends orders --scope read --scope write --jwt",
-                  "policy allow web orders"),
+                  "policy allow web orders", "policy allow portal orders --scope read --jwt --subject 'users/*'"),
         notes="CLIENT and TARGET are a principal, or group:NAME. The rule holds in this direction only.\n"
-              "Without --scope the client can prove who it is, and nothing more.",
+              "Without --scope the client can prove who it is, and nothing more. --subject adds in whose name the\n"
+              "client may ask: one name, NAME/* for all below NAME/, or * for anybody, principals included.",
     )  # fmt: skip
     _add_pair(allow)
     _add_scopes(allow)
     allow.add_argument("--max-ttl", metavar="TIME", type=duration, help="longest life of what it grants: 90, 15m, 1h")
     allow.add_argument("--jwt", action="store_true", help="also as JWTs, if they are enabled for the target")
     allow.add_argument("--delegable", action="store_true", help="the target may act further on the client's behalf")
+
+    allow.add_argument("--subject", metavar="PATTERN", action="append", default=[], dest="subjects",
+                       help="in whose name it may ask; may be repeated")  # fmt: skip
 
     deny = verbs.add("deny", _deny, "removes rules",
                      examples=("policy deny billing orders", "policy deny --rule 7"),
@@ -76,6 +80,7 @@ def register(nouns: Nouns) -> None:
     explain.add_argument("--jwt", action="store_true", help="ask for a JWT")
     explain.add_argument("--exact", action="store_true", help="refuse rather than cut anything")
     explain.add_argument("--delegable", action="store_true", help="ask for a ticket that can be acted upon further")
+    explain.add_argument("--subject", metavar="NAME", help="ask in the name of NAME, which takes --jwt as well")
 
     test = verbs.add("test", _test, "checks a file of expectations", codes=(3,),
                      examples=("policy test policy-expectations.toml", "policy test - < policy-expectations.toml"),
@@ -102,6 +107,7 @@ def rule_row(rule: Rule) -> dict[str, object]:
         "max_ttl_s": rule.max_ttl_s,
         "jwt": rule.jwt,
         "delegable": rule.delegable,
+        "subjects": list(rule.subjects),
     }
 
 
@@ -109,9 +115,12 @@ async def _allow(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
         rule = await rules.allow(
             admin, options.client, options.target, scopes=tuple(options.scopes or ()), max_ttl_s=options.max_ttl,
-            jwt=options.jwt, delegable=options.delegable,
+            jwt=options.jwt, delegable=options.delegable, subjects=tuple(options.subjects),
         )  # fmt: skip
-    return Answer(rows=[rule_row(rule)], lines=[str(rule)], remarks=[_meaning(rule)])
+    remarks = [_meaning(rule)]
+    if rule.subjects and not rule.jwt:
+        remarks += ["but tickets carry no subject: only a rule with --jwt lets it ask in somebody's name"]
+    return Answer(rows=[rule_row(rule)], lines=[str(rule)], remarks=remarks)
 
 
 def _meaning(rule: Rule) -> str:
@@ -121,7 +130,14 @@ def _meaning(rule: Rule) -> str:
     life = "as long as realm and principals allow" if rule.max_ttl_s is None else f"for at most {rule.max_ttl_s} s"
     form = "tickets or JWTs" if rule.jwt else "tickets"
     onward = f", and {whom} may act further on its behalf" if rule.delegable else ""
-    return f"{who} may call {whom} {what}, by {form} that live {life}{onward}; not the other way round"
+    named = f", also in the name of {_subjects(rule)}" if rule.subjects else ""
+    return f"{who} may call {whom} {what}, by {form} that live {life}{onward}{named}; not the other way round"
+
+
+def _subjects(rule: Rule) -> str:
+    if ANY_SUBJECT in rule.subjects:
+        return "anybody"
+    return ", ".join(f"all below {one[:-1]}" if one.endswith("*") else one for one in rule.subjects)
 
 
 async def _deny(desk: Desk, options: Namespace) -> Answer:
@@ -153,6 +169,7 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
         ttl_s=options.ttl,
         exact=options.exact,
         delegable=options.delegable,
+        subject=options.subject,
     )
     async with desk.open_admin() as admin:
         found = await decisions.explain(admin, options.client, ask)

@@ -20,6 +20,7 @@ from orthros_tools.admin.screen import Answer, instant
 __all__ = ["register"]
 
 _PAGE = 1000
+_ANYWHERE = "any"
 _COLUMNS = ("name", "uid", "state", "created", "max_ticket_s", "max_jwt_s", "jwt_alg")
 
 
@@ -42,16 +43,22 @@ def register(nouns: Nouns) -> None:
     add.add_argument("--max-jwt-s", metavar="N", type=duration, help="longest life of its JWTs")
 
     verbs.add("list", _list, "every principal", examples=("principal list", "principal list --output json"))
-    show = verbs.add("show", _show, "its limits, keys, groups and rules", examples=("principal show billing",))
+    show = verbs.add(
+        "show", _show, "its limits, keys, secrets' ids, groups and rules", examples=("principal show billing",)
+    )
     show.add_argument("name", metavar="NAME")
 
-    limit = verbs.add("limit", _limit, "limits the life of its tickets and JWTs",
+    limit = verbs.add("limit", _limit, "limits the life of its tickets and JWTs, and where it may ask from",
                       examples=("principal limit billing --max-ticket-s 15m",
-                                "principal limit billing --max-jwt-s none"),
-                      notes="What is not named stays as it is; none removes a limit.")  # fmt: skip
+                                "principal limit billing --max-jwt-s none",
+                                "principal limit billing --from 10.1.0.0/16 --from 2001:db8::/32",
+                                "principal limit billing --from any"),
+                      notes="What is not named stays as it is; none and any remove a limit.")  # fmt: skip
     limit.add_argument("name", metavar="NAME")
     limit.add_argument("--max-ticket-s", metavar="N", type=duration_or_none, default=..., help="90, 15m, 1h or none")
     limit.add_argument("--max-jwt-s", metavar="N", type=duration_or_none, default=..., help="90, 5m, 1h or none")
+    limit.add_argument("--from", metavar="CIDR", action="append", dest="sources",
+                       help="a network that it may ask from, in place of those before; may be repeated")  # fmt: skip
 
     disable = verbs.add("disable", _disable, "refuses it everything new, as client and as target",
                         examples=("principal disable billing",),
@@ -106,29 +113,37 @@ async def _show(desk: Desk, options: Namespace) -> Answer:
         "groups": list(found.groups),
         "keys": [key_row(key) for key in found.keys],
         "jwt_keys": [{"kid": key.kid, "alg": key.alg, "created": key.created} for key in found.jwt_keys],
+        "oauth_secrets": [{"secret_id": held.secret_id, "created": held.created} for held in found.oauth_secrets],
         "rules": [rule_row(rule) for rule in found.rules],
     }
     lines = [f"{record.name} (uid {record.uid}), {row['state']}, since {instant(record.created)}"]
     lines += [f"limits: tickets {_cap(record.max_ticket_s)}, JWTs {_cap(record.max_jwt_s)}"]
-    lines += [f"groups: {' '.join(found.groups) or 'none'}"]
+    lines += [f"asks from: {_sources(record)}", f"groups: {' '.join(found.groups) or 'none'}"]
     lines += [f"key {key.kvno}: {key.state}, since {instant(key.created)}" for key in found.keys]
     jwt = f"{record.jwt_alg} for audience {record.jwt_audience}" if record.jwt_alg else "not enabled"
     lines += [f"jwt: {jwt}"]
+    lines += [f"extra claims: {' '.join(record.token_claims)}"] if record.token_claims else []
     lines += [f"jwt key {key.kid}: since {instant(key.created)}" for key in found.jwt_keys]
+    lines += [f"oauth: {'client' if record.oauth else 'not enabled'}"]
+    lines += [f"client secret {held.secret_id}: since {instant(held.created)}" for held in found.oauth_secrets]
     lines += [str(rule) for rule in found.rules] or ["no rule names it: it can call nobody, and nobody can call it"]
     return Answer(rows=[row], lines=lines)
 
 
 async def _limit(desk: Desk, options: Namespace) -> Answer:
-    if options.max_ticket_s is ... and options.max_jwt_s is ...:
-        raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or both.")
+    if options.max_ticket_s is ... and options.max_jwt_s is ... and options.sources is None:
+        raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or --from.")
+    sources = [] if options.sources == [_ANYWHERE] else options.sources
     async with desk.open_admin() as admin:
         before = (await principals.show(admin, options.name)).record
         ticket_s = before.max_ticket_s if options.max_ticket_s is ... else options.max_ticket_s
         jwt_s = before.max_jwt_s if options.max_jwt_s is ... else options.max_jwt_s
-        after = await principals.set_caps(admin, options.name, max_ticket_s=ticket_s, max_jwt_s=jwt_s)
-    said = f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"
-    return Answer(rows=[_row(after)], remarks=[said])
+        after = await principals.set_caps(
+            admin, options.name, max_ticket_s=ticket_s, max_jwt_s=jwt_s, sources=sources
+        )  # fmt: skip
+    said = [f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"]
+    said += [f"{after.name} may ask from {_sources(after)}"] if options.sources else []
+    return Answer(rows=[_row(after)], remarks=said)
 
 
 async def _disable(desk: Desk, options: Namespace) -> Answer:
@@ -175,7 +190,14 @@ def _row(record: PrincipalRecord) -> dict[str, object]:
         "max_jwt_s": record.max_jwt_s,
         "jwt_alg": record.jwt_alg,
         "jwt_audience": record.jwt_audience,
+        "sources": list(record.sources),
+        "oauth": record.oauth,
+        "token_claims": list(record.token_claims),
     }
+
+
+def _sources(record: PrincipalRecord) -> str:
+    return " ".join(record.sources) or "anywhere"
 
 
 def _cap(seconds: int | None) -> str:
