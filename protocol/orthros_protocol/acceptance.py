@@ -21,6 +21,7 @@ from orthros_protocol.ap_exchange import (
     REPLY_LABELS,
     REQUEST_LABELS,
     USE_CHANNEL,
+    USE_HTTP,
     ApRequest,
     AssertedUser,
 )
@@ -122,7 +123,8 @@ def accept(
     """Every check of an AP-REQ, in the normative order (docs/protocol/ap_exchange.md).
 
     `open_ticket_once` is `open_presented` behind the caller's LRU. `bind` is what the verifier computed
-    from the request that it really received, `access` what caveats may look at (None: the time alone).
+    from the request that it really received, `access` what caveats may look at (None: the time alone); of it,
+    method and path count only in use 1, the channel not in use 2, and the time is `now`.
     After the MAC every refusal carries an AP-ERR in `.reply`.
     Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
     """
@@ -134,11 +136,26 @@ def accept(
     try:
         return _judge(
             request, presented, now=now, bind=bind, replay=replay, epoch=epoch, epochless=epochless,
-            accept_user=accept_user, max_life_s=max_life_s, access=access or Access(now=now),
+            accept_user=accept_user, max_life_s=max_life_s, access=_visible(access, use, now),
         )  # fmt: skip
     except Refused as refusal:
         refusal.reply = build_ap_error(request, presented.pop_key, refusal, now=now, epoch=epoch)
         raise
+
+
+def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
+    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and
+    # there is one reading of the clock.
+    if access is None:
+        return Access(now=now)
+    in_http = use == USE_HTTP
+    return Access(
+        now=now,
+        method=access.method if in_http else None,
+        path=access.path if in_http else None,
+        peer=access.peer,
+        channel=None if use == USE_CHANNEL else access.channel,
+    )
 
 
 def _judge(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 
@@ -20,7 +21,8 @@ Network = IPv4Network | IPv6Network
 
 _MOST_PATH_CHARS = 8192
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+", re.ASCII)
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:2[eEfF]|5[cC]|00)")
+# Broken ones, and those of controls and of # % . / ; ? \: decoded once more or in another order, they cut or lead.
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[35eEfF]|3[bBfF]|5[cC]|7[fF])", re.ASCII)
 
 
 @frozen(kw_only=True)
@@ -49,26 +51,34 @@ def parse_address(text: str) -> Address:
 
 
 def canonical_network(text: str) -> Network:
-    """A CIDR in its one form: no host bits, IPv4 as IPv4. Raises Malformed for any other spelling."""
+    """A CIDR in its one form: no host bits, no zone, IPv4 as IPv4. Raises Malformed for any other spelling."""
     try:
         network = ip_network(text)
     except ValueError:
         raise Malformed("not a network in CIDR form") from None
-    if str(network) != text or (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None):
+    mapped = isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None
+    if str(network) != text or "%" in text or mapped:
         raise Malformed("a network that is not in its canonical form")
     return network
 
 
 def canonical_path(path: str) -> tuple[str, ...]:
-    """The segments of a raw path that means the same to everybody who may decode it.
+    """The segments of a raw path that means the same to everybody who may decode it, however often.
 
-    Raises Malformed for encoded dots, slashes, backslashes and NULs, empty segments, dot segments, broken
-    escapes and characters that no path has (RFC 3986, section 3.3): two parsers could read those differently.
+    Raises Malformed for characters that no path has (RFC 3986, section 3.3), broken escapes, escapes of controls
+    and of `# % . / ; ? \\`, escapes that are not UTF-8, and segments that are empty, or nothing but dots and spaces,
+    before their parameters. Only the last segment may be empty: a slash at the end is part of the name.
     """
     if len(path) > _MOST_PATH_CHARS or _PATH.fullmatch(path) is None or _BAD_ESCAPE.search(path):
         raise Malformed("a path that could be read in two ways")
-    segments = path[1:].split("/")
-    # A slash at the end makes an empty last segment, which is part of the name; elsewhere nobody needs one.
-    if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
+    try:
+        decoded = unquote_to_bytes(path).decode("utf-8") if "%" in path else path
+    except UnicodeDecodeError:
+        raise Malformed("a path whose escapes are not UTF-8") from None
+    segments = decoded[1:].split("/")
+    if not segments[-1]:
+        segments.pop()
+    # `..;x` leads upwards where parameters are cut off first, `.. ` where a file system drops spaces.
+    if not all(segment.partition(";")[0].strip(". ") for segment in segments):
         raise Malformed("a path with empty or dot segments")
-    return tuple(segments)
+    return tuple(path[1:].split("/"))

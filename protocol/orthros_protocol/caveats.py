@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from attrs import field, frozen
 
-from orthros_protocol.access import Access, canonical_network, canonical_path
+from orthros_protocol.access import Access, Network, canonical_network, canonical_path
 from orthros_protocol.canonical import Schema, binary, const, decode, encode, integer, text, text_set
 from orthros_protocol.derivation import derive, digest, mac_matches
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
@@ -25,6 +25,7 @@ __all__ = [
     "add_caveat", "join_caveats", "parse_caveat", "pop_key_of", "split_caveats", "tail_after", "tail_of",
 ]  # fmt: skip
 
+_T = TypeVar("_T")
 _EXPIRES: Final = 1
 _SCOPES: Final = 2
 _METHODS: Final = 3
@@ -50,6 +51,13 @@ def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
         return True
 
     return accepts
+
+
+def _own(parse: Callable[[str], _T], value: str) -> _T:
+    try:
+        return parse(value)
+    except Malformed as error:
+        raise LocalMisuse("value-invalid", f"{value[:60]!a}: {error.detail}") from None
 
 
 _LIMIT: Final = MAX_CAVEAT_BYTES
@@ -131,7 +139,7 @@ class MethodsCaveat(_LeavesScopes):
         """Outside HTTP there is no method, so it refuses."""
         if access.method is None:
             return "the methods caveat holds only in HTTP"
-        return None if access.method in self.methods else f"the methods caveat excludes {access.method[:20]}"
+        return None if access.method in self.methods else f"the methods caveat excludes {access.method[:20]!a}"
 
     def to_bytes(self) -> bytes:
         """`[3, [method, ...]]`."""
@@ -140,13 +148,13 @@ class MethodsCaveat(_LeavesScopes):
 
 @frozen
 class PathCaveat(_LeavesScopes):
-    """Only this path and what lies below it, segment by segment."""
+    """Only this path and what lies below it, segment by segment. Raises LocalMisuse for an ambiguous prefix."""
 
     prefix: str
     _segments: tuple[str, ...] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        segments = canonical_path(self.prefix)
+        segments = _own(canonical_path, self.prefix)
         # `/orders/` and `/orders` both stand for /orders and everything below it.
         object.__setattr__(self, "_segments", segments[:-1] if segments[-1] == "" else segments)
 
@@ -169,15 +177,19 @@ class PathCaveat(_LeavesScopes):
 
 @frozen
 class PeerCaveat(_LeavesScopes):
-    """Only from these networks: the transport's peer, not what a header says."""
+    """Only from these networks: the peer of the transport, not of a header. Raises LocalMisuse for other spellings."""
 
     networks: tuple[str, ...]
+    _parsed: tuple[Network, ...] = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_parsed", tuple(_own(canonical_network, network) for network in self.networks))
 
     def prohibits(self, access: Access) -> str | None:
         """A verifier that does not know the peer's address refuses."""
         if access.peer is None:
             return "the peer caveat needs the peer's address, and it is unknown here"
-        if any(access.peer in canonical_network(network) for network in self.networks):
+        if any(access.peer in network for network in self._parsed):
             return None
         return f"the peer caveat excludes {access.peer}"
 

@@ -14,13 +14,14 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_protocol.ap_exchange import AP_SIGNED, PendingAp
+from orthros_protocol.ap_exchange import AP_SIGNED, USE_HTTP, PendingAp
 from orthros_protocol.canonical import Schema, array, binary, const, encode, integer, nested, optional, text
 from orthros_protocol.derivation import digest, mac, mac_matches, require_mac
-from orthros_protocol.errors import Malformed, PeerMisbehaved
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.limits import MAX_AP_REQUEST_BYTES
 from orthros_protocol.messages import VERSION
+from orthros_protocol.names import is_name
 
 __all__ = [
     "MAX_COVERED", "HttpAuthorization", "HttpBinding", "HttpChallenge", "HttpReply", "HttpResponse",
@@ -41,6 +42,8 @@ _AUTHORITY = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]
 _LOOSE_AUTHORITY = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([1-9][0-9]{0,4}))?", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}", re.ASCII)
 _PORTS: Final = {"http": 80, "https": 443}
+_MOST_PORT: Final = 65_535
+_MOST_PROOF_BYTES: Final = 4096
 _BINDING: Final = Schema(
     "http/1 binding",
     text(_PROFILE), text(_METHOD), text(_SCHEME), text(_AUTHORITY, 300), binary(1, _MOST_TARGET_BYTES),
@@ -49,19 +52,21 @@ _BINDING: Final = Schema(
 _REPLY: Final = Schema(
     "HTTP reply",
     const(VERSION), integer(), binary(8), integer(999, 100), array(text(_HEADER_NAME), MAX_COVERED), binary(32),
-    optional(binary(32)), limit=4096,
+    optional(binary(32)), limit=_MOST_PROOF_BYTES,
 )  # fmt: skip
 _REPLY_LABEL: Final = "http-rep"
 
 _B64 = "[A-Za-z0-9_-]"
+_CODE = "[a-z0-9-]{1,64}"
 _AUTHORIZATION = re.compile(rf'(?i:Orthros) v=1, h="([^"\x00-\x1f]*)", r="({_B64}+)"', re.ASCII)
 _REPLY_HEADER = re.compile(rf"s=({_B64}+), m=({_B64}+)", re.ASCII)
 _CHALLENGE = re.compile(
-    rf'(?i:Orthros) realm="([a-z0-9._/-]{{1,128}})"(?:, err="([a-z0-9-]{{1,64}})"(?:, s="({_B64}+)", m="({_B64}+)")?)?',
+    rf'(?i:Orthros) realm="([a-z0-9._/-]{{1,128}})"(?:, err="({_CODE})"(?:, s="({_B64}+)", m="({_B64}+)")?)?',
     re.ASCII,
 )
 _CONTENT_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):", re.ASCII)
 _MOST_HEADER_CHARS: Final = 4 * MAX_AP_REQUEST_BYTES // 3 + 2048
+_MOST_PROOF_CHARS: Final = 4 * _MOST_PROOF_BYTES // 3 + 512
 
 
 @frozen(kw_only=True)
@@ -82,14 +87,17 @@ class HttpBinding:
     def bind(self) -> bytes:
         """bind32 = H(enc("http/1", method, scheme, authority, target, covered, content_digest | nil)).
 
-        Raises LocalMisuse for a part that no well-formed request has.
+        Raises Malformed for a part that no well-formed request has: the target asks with what it received.
         """
         covered = [list(one) for one in self.covered]
-        return digest(
-            _BINDING.encode(
-                "http/1", self.method, self.scheme, self.authority, self.target, covered, self.content_digest
-            )
-        )
+        parts = ("http/1", self.method, self.scheme, self.authority, self.target, covered, self.content_digest)
+        _BINDING.check(list(parts))
+        _check_covered([name for name, _value in self.covered])
+        if int(self.authority.rpartition(":")[2]) > _MOST_PORT:
+            raise Malformed("a port above 65535")
+        if self.content_digest is not None:
+            parse_content_digest(self.content_digest)
+        return digest(_BINDING.encode(*parts))
 
 
 @frozen
@@ -131,10 +139,15 @@ class HttpChallenge:
     reply: bytes | None = field(repr=False)
 
 
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise LocalMisuse("value-invalid", otherwise)
+
+
 def canonical_authority(text: str, scheme: str) -> str:
     """`host:port`, lower-case, the port explicit: 80 for http and 443 for https. Raises Malformed."""
     found = _LOOSE_AUTHORITY.fullmatch(text)
-    if found is None or scheme not in _PORTS or int(found[2] or 1) > 65_535:
+    if found is None or scheme not in _PORTS or int(found[2] or 1) > _MOST_PORT:
         raise Malformed("not a host, or not a port, or neither http nor https")
     return f"{found[1].lower()}:{found[2] or _PORTS[scheme]}"
 
@@ -155,8 +168,23 @@ def decode_base64url(text: str) -> bytes:
     return data
 
 
+def _check_covered(names: Sequence[str]) -> None:
+    if len(names) > MAX_COVERED or len(set(names)) != len(names):
+        raise Malformed(f"more than {MAX_COVERED} covered headers, or one of them twice")
+    if not all(_HEADER_NAME.fullmatch(name) for name in names):
+        raise Malformed("a covered header is not named in lower case")
+
+
 def format_authorization(message: bytes, covered: Sequence[str] = ()) -> str:
-    """The value of the `Authorization` header for an AP-REQ that covers these headers, in this order."""
+    """The value of the `Authorization` header for an AP-REQ that covers these headers, in this order.
+
+    Raises LocalMisuse for what `parse_authorization` would not read.
+    """
+    _require(1 <= len(message) <= MAX_AP_REQUEST_BYTES, "an AP-REQ of this size")
+    try:
+        _check_covered(covered)
+    except Malformed as error:
+        raise LocalMisuse("value-invalid", error.detail) from None
     return f'Orthros v=1, h="{";".join(covered)}", r="{encode_base64url(message)}"'
 
 
@@ -166,15 +194,16 @@ def parse_authorization(value: str) -> HttpAuthorization:
     if found is None:
         raise Malformed("the Authorization header is not in the form of Orthros v=1")
     covered = tuple(found[1].split(";")) if found[1] else ()
-    if len(covered) > MAX_COVERED or len(set(covered)) != len(covered):
-        raise Malformed("the Authorization header covers too many headers, or one of them twice")
-    if not all(_HEADER_NAME.fullmatch(name) for name in covered):
-        raise Malformed("the Authorization header covers something that is no lower-case header name")
-    return HttpAuthorization(covered, decode_base64url(found[2]))
+    _check_covered(covered)
+    message = decode_base64url(found[2])
+    if len(message) > MAX_AP_REQUEST_BYTES:
+        raise Malformed(f"an AP-REQ of more than {MAX_AP_REQUEST_BYTES} bytes")
+    return HttpAuthorization(covered, message)
 
 
 def format_content_digest(sha256: bytes) -> bytes:
-    """The value of the `Content-Digest` header for this SHA-256 (RFC 9530, section 2)."""
+    """The value of the `Content-Digest` header for this SHA-256 (RFC 9530, section 2). Raises LocalMisuse."""
+    _require(len(sha256) == 32, "a SHA-256 of another size")
     return b"sha-256=:" + b64encode(sha256) + b":"
 
 
@@ -182,6 +211,7 @@ def parse_content_digest(value: bytes) -> bytes:
     """The SHA-256 in a `Content-Digest` header, 32 bytes. Raises Malformed unless it is that one digest, alone."""
     found = _CONTENT_DIGEST.fullmatch(value.decode("latin-1"))
     sha256 = b64decode(found[1]) if found is not None else b""
+    # b64decode ignores stray bits; only what it would have written itself is the one form.
     if len(sha256) != 32 or format_content_digest(sha256) != value:
         raise Malformed("Content-Digest is not exactly one sha-256 digest")
     return sha256
@@ -189,6 +219,7 @@ def parse_content_digest(value: bytes) -> bytes:
 
 def _values_digest(covered: Sequence[str], response: HttpResponse) -> bytes:
     """H over the values of the covered headers; a header that occurs twice or not at all cannot be covered."""
+    _check_covered(covered)
     values = []
     for name in covered:
         found = response.values_of(name)
@@ -210,9 +241,13 @@ def seal_http_reply(
 ) -> str:
     """The value of the `Orthros-Reply` header: the target's proof of itself and of this response.
 
-    `request` is the whole AP-REQ that was accepted. Raises Malformed when a covered header is not there once.
+    `request` is the whole AP-REQ that was accepted; `body_digest` the SHA-256 of the content as it is sent, None
+    when it is not known beforehand. Raises LocalMisuse, also when a covered header is not there exactly once.
     """
-    values = _values_digest(covered, response)
+    try:
+        values = _values_digest(covered, response)
+    except Malformed as error:
+        raise LocalMisuse("value-invalid", error.detail) from None
     body = _REPLY.encode(VERSION, now, epoch, response.status, list(covered), values, body_digest)
     proof = mac(pop_key, _REPLY_LABEL, digest(request) + body)
     return f"s={encode_base64url(body)}, m={encode_base64url(proof)}"
@@ -221,9 +256,11 @@ def seal_http_reply(
 def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> HttpReply:
     """The proven head of the response to `pending`.
 
-    Raises PeerMisbehaved (`wrong-mac`, `reply-mismatch`) or Malformed for a header that does not prove it.
+    Raises PeerMisbehaved (`wrong-mac`, `reply-mismatch`) or Malformed for a header that does not prove it, and
+    LocalMisuse for a request that was not made for HTTP.
     """
-    found = _REPLY_HEADER.fullmatch(value) if len(value) <= _MOST_HEADER_CHARS else None
+    _require(pending.use == USE_HTTP, "a request that was not made for HTTP")
+    found = _REPLY_HEADER.fullmatch(value) if len(value) <= _MOST_PROOF_CHARS else None
     if found is None:
         raise Malformed("Orthros-Reply is not in its form")
     body, proof = decode_base64url(found[1]), decode_base64url(found[2])
@@ -237,26 +274,33 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
 
 
 def format_challenge(realm: str, code: str | None = None, reply: bytes | None = None) -> str:
-    """The value of `WWW-Authenticate`. `code` is why, `reply` the AP-ERR when a key was proven."""
+    """The value of `WWW-Authenticate`. `code` is why, `reply` the AP-ERR when a key was proven.
+
+    Raises LocalMisuse for a realm that is no canonical name, for what is no code, and for a reply without one.
+    """
+    _require(is_name(realm), "a realm that is not a canonical name")
+    _require(code is None or re.fullmatch(_CODE, code) is not None, "an error code that is none")
     challenge = f'Orthros realm="{realm}"'
     if code is None:
+        _require(reply is None, "an AP-ERR without its code")
         return challenge
     challenge += f', err="{code}"'
     if reply is None:
         return challenge
     body, proof = AP_SIGNED.decode(reply)
+    _require(len(body) <= _MOST_PROOF_BYTES, "an AP-ERR of this size")
     return f'{challenge}, s="{encode_base64url(body)}", m="{encode_base64url(proof)}"'
 
 
 def parse_challenge(value: str) -> HttpChallenge:
     """The parts of one `WWW-Authenticate: Orthros` value. Raises Malformed."""
-    found = _CHALLENGE.fullmatch(value) if len(value) <= _MOST_HEADER_CHARS else None
-    if found is None:
+    found = _CHALLENGE.fullmatch(value) if len(value) <= _MOST_PROOF_CHARS else None
+    if found is None or not is_name(found[1]):
         raise Malformed("WWW-Authenticate is not in the form of Orthros")
     reply = None
     if found[3] is not None:
         body, proof = decode_base64url(found[3]), decode_base64url(found[4])
-        if len(proof) != 32 or len(body) < 4:
+        if len(proof) != 32 or not 4 <= len(body) <= _MOST_PROOF_BYTES:
             raise Malformed("WWW-Authenticate carries no MAC")
         reply = AP_SIGNED.encode(body, proof)
     return HttpChallenge(found[1], found[2], reply)
