@@ -136,6 +136,8 @@ class RealmView:
         self._clients: _Bounded[int, ClientView] = _Bounded(capacity)
         self._targets: _Bounded[str, TargetView] = _Bounded(capacity)
         self._oauth_clients: _Bounded[str, OAuthClientView] = _Bounded(capacity)
+        self._strangers: _Bounded[str, bool] = _Bounded(capacity)
+        self._jwt_holders: _Bounded[str, str] = _Bounded(capacity)
 
     @property
     def generation(self) -> int:
@@ -153,6 +155,8 @@ class RealmView:
             self._clients.clear()
             self._targets.clear()
             self._oauth_clients.clear()
+            self._strangers.clear()
+            self._jwt_holders.clear()
         self._generation = generation
         self._realm = loaded
         return loaded
@@ -193,13 +197,35 @@ class RealmView:
     async def oauth_client(self, name: str) -> OAuthClientView | None:
         """The principal of this name as an OAuth client; None when there is none of this name."""
         known = self._oauth_clients.get(name)
-        if known is not None:
+        # Names can be guessed, unlike keys: who is not there must not be slower to find than who is.
+        if known is not None or self._strangers.get(name):
             return known
         generation = self._generation
         loaded = await self._store.read(lambda tx: self._load_oauth_client(tx, name))
-        if loaded is not None and generation == self._generation:
-            self._oauth_clients.put(name, loaded)
+        if generation == self._generation:
+            if loaded is not None:
+                self._oauth_clients.put(name, loaded)
+            else:
+                self._strangers.put(name, True)
         return loaded
+
+    async def jwt_holder(self, kid: str) -> TargetView | None:
+        """The target whose live JWT key `kid` names."""
+        name = self._jwt_holders.get(kid)
+        if name is None:
+            generation = self._generation
+            principal = await self._store.read(lambda tx: tx.principal_by_jwt_kid(kid))
+            if principal is None:
+                return None
+            name = principal.name
+            if generation == self._generation:
+                self._jwt_holders.put(kid, name)
+        return await self.target(name)
+
+    async def target_name(self, audience: str) -> str | None:
+        """The name of the one target with this `aud`. Says nothing of what it may receive."""
+        principal = await self._store.read(lambda tx: tx.principal_by_jwt_audience(audience))
+        return None if principal is None else principal.name
 
     def _load_realm(self, tx: Transaction) -> RealmFacts:
         records = tx.realm_keys()

@@ -26,7 +26,7 @@ class Echo:
     gate: trio.Event | None = None
     sources: list[str] = field(factory=list)
 
-    async def __call__(self, message: bytes, source: str) -> Answer:
+    async def __call__(self, message: bytes, source: str, address: str) -> Answer:
         self.sources.append(source)
         if self.gate is not None:
             await self.gate.wait()

@@ -137,6 +137,14 @@ class MemoryRows:
     def principal_by_uid(self, uid: int) -> PrincipalRecord | None:
         return self._state.principals.get(uid)
 
+    def principal_by_jwt_kid(self, kid: str) -> PrincipalRecord | None:
+        uids = [uid for uid, held in self._state.jwt_keys.items() for key in held if key.kid == kid]
+        return self._state.principals.get(uids[0]) if len(uids) == 1 else None
+
+    def principal_by_jwt_audience(self, audience: str) -> PrincipalRecord | None:
+        found = [one for one in self._state.principals.values() if one.jwt_audience == audience]
+        return found[0] if len(found) == 1 else None
+
     def principals(self, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
         names = sorted(name for name in self._state.uids if name > after)[:most]
         return tuple(self._state.principals[self._state.uids[name]] for name in names)

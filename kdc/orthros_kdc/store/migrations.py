@@ -131,6 +131,8 @@ _SECOND: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX remembered_until ON remembered (until)",
     "CREATE INDEX remembered_uid ON remembered (kind, uid)",
+    "CREATE INDEX jwt_keys_kid ON jwt_keys (kid)",
+    "CREATE INDEX principals_audience ON principals (jwt_audience) WHERE jwt_audience IS NOT NULL",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)

@@ -116,6 +116,14 @@ class SqliteRows(TokenRows):
         row = self._row(f"{_PRINCIPALS} WHERE uid = ?", uid)
         return None if row is None else _principal(row)
 
+    def principal_by_jwt_kid(self, kid: str) -> PrincipalRecord | None:
+        uids = self._rows("SELECT uid FROM jwt_keys WHERE kid = ? LIMIT 2", kid)
+        return self.principal_by_uid(uids[0][0]) if len(uids) == 1 else None
+
+    def principal_by_jwt_audience(self, audience: str) -> PrincipalRecord | None:
+        rows = self._rows(f"{_PRINCIPALS} WHERE jwt_audience = ? LIMIT 2", audience)
+        return _principal(rows[0]) if len(rows) == 1 else None
+
     def principals(self, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
         statement = f"{_PRINCIPALS} WHERE name > ? ORDER BY name LIMIT ?"
         return tuple(map(_principal, self._rows(statement, after, most)))
