@@ -1,0 +1,105 @@
+"""HTTP/1.1 over a visitor's connection, for every door that speaks it: one request without body, one answer, again.
+
+Knows h11 and deadlines; neither what may be asked nor how a refusal is worded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any, Final
+
+import h11
+import structlog
+import trio
+from attrs import define, field
+
+from orthros_client.daemon.doors import Visitor
+
+__all__ = ["HttpConversation", "Unreadable"]
+
+log = structlog.get_logger()
+
+_REQUEST_S: Final = 10.0
+
+
+class Unreadable(Exception):
+    """The request cannot be read to its end: answer, then close. `status` is what HTTP would call it."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+@define(eq=False)
+class HttpConversation:
+    """The requests of one connection, in order. `most_head_bytes` is how much of a head may be kept unfinished."""
+
+    visitor: Visitor
+    most_head_bytes: int = 8192
+    _h11: h11.Connection = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self.most_head_bytes)
+
+    async def next_request(self, check_head: Callable[[h11.Request], None] | None = None) -> h11.Request | None:
+        """The next request, complete; None when there is none. Its time runs from its first byte.
+
+        `check_head` sees it as soon as the head is there, and may raise. Raises Unreadable.
+        """
+        request: h11.Request | None = None
+        deadline: float | None = None
+        while True:
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                log.info("http request not understood", peer=str(self.visitor.peer), error=str(error))
+                status = error.error_status_hint if error.error_status_hint in (400, 413, 431, 501, 505) else 400
+                raise Unreadable(status, "not HTTP/1.1") from None
+            if event is h11.NEED_DATA:
+                with trio.CancelScope(deadline=deadline or inf) as timer:
+                    data = await self.visitor.receive()
+                if timer.cancelled_caught:
+                    raise Unreadable(408, "the request did not arrive")
+                if not data and deadline is None:
+                    return None
+                deadline = deadline or trio.current_time() + _REQUEST_S
+                self._h11.receive_data(data)
+            elif isinstance(event, h11.Request):
+                request = event
+                if check_head is not None:
+                    check_head(event)
+            elif isinstance(event, h11.Data):
+                raise Unreadable(413, "a body is not expected")
+            elif isinstance(event, h11.EndOfMessage):
+                return request
+            else:
+                return None
+
+    async def answer(
+        self,
+        status: int,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        close: bool = False,
+        head: bool = False,
+    ) -> bool:
+        """Sends it; whether another request may follow. `head`: the answer to a HEAD, whose body stays here."""
+        if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return False
+        close = close or self.visitor.draining
+        fields: list[Any] = [*headers, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        if close:
+            fields.append(("Connection", "close"))
+        parts: list[h11.Event] = [
+            h11.Response(status_code=status, headers=fields),
+            *(() if head else (h11.Data(data=body),)),
+            h11.EndOfMessage(),
+        ]
+        await self.visitor.send(b"".join(self._h11.send(part) or b"" for part in parts))
+        if close or self._h11.our_state is h11.MUST_CLOSE or self.visitor.draining:
+            return False
+        self._h11.start_next_cycle()
+        return True
