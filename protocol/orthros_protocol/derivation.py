@@ -15,7 +15,7 @@ from typing import Final
 
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
 
-__all__ = ["checksum", "derive", "digest", "mac", "mac_matches", "prf", "require_mac"]
+__all__ = ["RunningDigest", "checksum", "derive", "digest", "mac", "mac_matches", "prf", "require_mac"]
 
 _PREFIX: Final = b"orthros1\0"
 _LABEL = re.compile(r"[a-z0-9.-]{1,40}", re.ASCII)
@@ -72,6 +72,23 @@ def require_mac(key: bytes, label: str, message: bytes, received: bytes) -> None
 def digest(data: bytes) -> bytes:
     """H(b): SHA-256, for unkeyed digests only."""
     return hashlib.sha256(data).digest()
+
+
+class RunningDigest:
+    """H over bytes that come in pieces."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        """The next piece."""
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        """SHA-256 of all pieces so far, 32 bytes."""
+        return self._hash.digest()
 
 
 def checksum(data: bytes) -> str:

@@ -5,18 +5,23 @@ A frozen view; knows no keys by name and makes no decisions but `require`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from attrs import field, frozen
 
 from orthros_protocol import (
     Accepted,
     AssertedUser,
     Hop,
+    HttpResponse,
     Principal,
     Refused,
     Subject,
     Timestamp,
     build_ap_error,
     build_ap_reply,
+    seal_http_reply,
 )
 
 __all__ = ["VerifiedCaller"]
@@ -29,6 +34,8 @@ class VerifiedCaller:
     `expires_at` is a Unix second. `reply` are the bytes to send back before or with the answer: without
     them the caller cannot know that it spoke to the right service, and treats the call as failed.
     """
+
+    scheme: ClassVar[str] = "orthros"
 
     _accepted: Accepted = field(repr=False)
     _now: Timestamp = field(repr=False)
@@ -79,11 +86,27 @@ class VerifiedCaller:
         """AP-REP: this target's proof for the caller."""
         return build_ap_reply(self._accepted, now=self._now)
 
-    def require(self, scope: str) -> None:
-        """Raises Refused `insufficient-scope` unless the caller has `scope`; its `.reply` tells the caller."""
-        if scope in self.scopes:
-            return
-        refusal = Refused("insufficient-scope", f"{self.client} lacks {scope}")
+    def require(self, *scopes: str) -> None:
+        """Raises Refused `insufficient-scope` unless the caller has all of `scopes`; its `.reply` tells the caller."""
+        lacking = [scope for scope in scopes if scope not in self.scopes]
+        if lacking:
+            raise self.refusal("insufficient-scope", f"{self.client} lacks {' '.join(lacking)}")
+
+    def refusal(self, code: str, detail: str = "") -> Refused:
+        """A Refused for this caller whose `.reply` proves to it why. `code` is one that travels."""
+        refusal = Refused(code, detail)
         accepted = self._accepted
         refusal.reply = build_ap_error(accepted.request, accepted.pop_key, refusal, now=self._now, epoch=accepted.epoch)
-        raise refusal
+        return refusal
+
+    def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str:
+        """The value of `Orthros-Reply` for `response`: proves it, and this target, to the caller.
+
+        `covered` are names of headers that occur once, `body_digest` the SHA-256 of the body, None when it is not
+        covered. Raises Malformed when a covered header is not there once.
+        """
+        accepted = self._accepted
+        return seal_http_reply(
+            accepted.pop_key, accepted.request.whole, response,
+            covered=covered, body_digest=body_digest, now=self._now, epoch=accepted.epoch,
+        )  # fmt: skip

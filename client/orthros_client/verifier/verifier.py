@@ -19,7 +19,10 @@ from orthros_client.verifier.lease import ReplayLease
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_protocol import (
     SAFE,
+    USE_HTTP,
     USE_RAW,
+    Access,
+    Address,
     ApRequest,
     EpochKeeper,
     Keytab,
@@ -155,10 +158,13 @@ class Verifier:
         payload: bytes = b"",
         *,
         channel_binding: bytes | None = None,
+        peer: Address | None = None,
         accept_user: bool = False,
     ) -> VerifiedCaller:
         """Verifies an AP-REQ made for `endpoint` and `payload` (profile raw/1).
 
+        channel_binding: what names the channel; a channel caveat wants it to be a 32-byte digest.
+        peer: the address of the transport's other end, for caveats that ask for it.
         accept_user: whether this handler serves calls on behalf of others; refused otherwise.
         Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused for a proven request that
         is denied; then `.reply` holds the bytes to send back, so that the caller learns why.
@@ -168,9 +174,46 @@ class Verifier:
             USE_RAW,
             bind_raw(endpoint, payload, channel_binding=channel_binding),
             accept_user,
+            peer=peer,
+            channel=channel_binding,
         )
 
-    def _accept(self, request: ApRequest, use: int, bind: bytes | None, accept_user: bool) -> VerifiedCaller:
+    def accept_http(
+        self,
+        message: bytes,
+        bind: bytes,
+        *,
+        method: str,
+        path: str,
+        peer: Address | None = None,
+        channel: bytes | None = None,
+        accept_user: bool = False,
+    ) -> VerifiedCaller:
+        """Verifies the AP-REQ of an HTTP request (profile http/1).
+
+        bind: `HttpBinding.bind()` of the request that was really received, 32 bytes.
+        method, path: of that request, the path raw and without the query, for caveats that ask for them.
+        peer: the address of the transport's other end, channel: 32 bytes that name it; None when unknown.
+        accept_user: whether this route serves calls on behalf of others; refused otherwise.
+        Raises as `accept`; `.reply` of a Refused goes into the challenge.
+        """
+        return self._accept(
+            parse_ap_request(message), USE_HTTP, bind, accept_user,
+            method=method, path=path, peer=peer, channel=channel,
+        )  # fmt: skip
+
+    def _accept(
+        self,
+        request: ApRequest,
+        use: int,
+        bind: bytes | None,
+        accept_user: bool,
+        *,
+        peer: Address | None,
+        channel: bytes | None,
+        method: str | None = None,
+        path: str | None = None,
+    ) -> VerifiedCaller:
         process = self._process
         pid = os.getpid()
         if pid != process.pid:
@@ -193,6 +236,7 @@ class Verifier:
                 epochless=self._passes_without_epoch,
                 accept_user=accept_user,
                 max_life_s=self._max_life_s,
+                access=Access(now=now, method=method, path=path, peer=peer, channel=channel),
             )
         return VerifiedCaller(accepted, now)
 
