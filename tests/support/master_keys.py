@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from orthros_kdc.admin import Admin, jwt_keys, keys, principals, realm, rules
+from orthros_kdc.admin import Admin, jwt_keys, keys, oauth_secrets, principals, realm, rules
 from orthros_kdc.store.base import KEY_RETIRED, Store, Transaction
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import Vault
@@ -61,6 +61,8 @@ async def fill(admin: Admin) -> None:
     await principals.disable(admin, "gone")
     await jwt_keys.enable(admin, "payroll")
     await jwt_keys.rotate(admin, "payroll")
+    await oauth_secrets.enable(admin, "billing")
+    await oauth_secrets.rotate(admin, "billing")
     await realm.rotate_keys(admin)
 
 
@@ -86,6 +88,8 @@ async def secrets(store: Store, vault: Vault) -> list[Any]:
                 opened(vault.as_key if key.state == KEY_RETIRED else vault.root_key, principal, key)
             for jwt_row in tx.jwt_keys_of(principal.uid):
                 opened(vault.jwt_key, jwt_row)
+            for secret_row in tx.oauth_secrets_of(principal.uid):
+                opened(vault.oauth_secret, secret_row)
 
     await store.read(look)
     return found

@@ -2,8 +2,9 @@
 
 import pytest
 
-from orthros_kdc.admin import EVENTS, groups, jwt_keys, keys, principals, realm, rules
+from orthros_kdc.admin import EVENTS, groups, jwt_keys, keys, oauth_secrets, principals, realm, rules
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.vault import OAuthSecret
 
 DAY = 24 * 3600
 
@@ -16,6 +17,11 @@ async def _erase_tombstones(admin):
 async def _erase_old_realm_keys(admin):
     admin.now_ms.seconds += DAY
     await realm.erase_old_keys(admin)
+
+
+async def _retire_older_secret(admin):
+    (client,) = await oauth_secrets.listed(admin)
+    await oauth_secrets.retire(admin, "billing", client.secrets[-1].secret_id)
 
 
 STORY = {
@@ -41,6 +47,11 @@ STORY = {
     "jwt.enabled": lambda admin: jwt_keys.enable(admin, "billing"),
     "jwt.rotated": lambda admin: jwt_keys.rotate(admin, "billing"),
     "jwt.exported": lambda admin: jwt_keys.export(admin, "billing"),
+    "jwt.claims-changed": lambda admin: jwt_keys.set_claims(admin, "billing", ["tenant"]),
+    "oauth.enabled": lambda admin: oauth_secrets.enable(admin, "billing"),
+    "oauth.secret-added": lambda admin: oauth_secrets.rotate(admin, "billing"),
+    "oauth.secret-retired": _retire_older_secret,
+    "oauth.disabled": lambda admin: oauth_secrets.disable(admin, "billing"),
     "jwt.disabled": lambda admin: jwt_keys.disable(admin, "billing"),
     "principal.deleted": lambda admin: principals.delete(admin, "billing"),
 }
@@ -50,8 +61,8 @@ def everything(tx):
     people = tx.principals()
     uids = [person.uid for person in people]
     return (
-        people, [tx.keys_of(uid) for uid in uids], [tx.jwt_keys_of(uid) for uid in uids], tx.realm_keys(),
-        tx.policy(), tx.anchors(),
+        people, [tx.keys_of(uid) for uid in uids], [tx.jwt_keys_of(uid) for uid in uids],
+        [tx.oauth_secrets_of(uid) for uid in uids], tx.realm_keys(), tx.policy(), tx.anchors(),
     )  # fmt: skip
 
 
@@ -90,12 +101,14 @@ async def test_no_event_holds_key_material(nobodys_realm, trail, vault, store):
     """Lesson 11."""
     secrets = []
     for event, step in STORY.items():
-        await step(nobodys_realm)
+        made = await step(nobodys_realm)
+        if isinstance(made, OAuthSecret):
+            secrets += [made.text, made.material.hex()]
         if event == "jwt.rotated":
             secrets.append((await jwt_keys.export(nobodys_realm, "billing"))["k"])
             root = (await keys.export(nobodys_realm, "billing")).root_key()
             secrets += [root.material.hex(), root.as_key().material.hex(), root.ticket_key().material.hex()]
     told = repr(trail.events)
-    assert len(secrets) > 3
+    assert len(secrets) == 8
     assert [secret for secret in secrets if secret in told] == []
     assert all(fact is None or isinstance(fact, str | int) for _, facts in trail.events for fact in facts.values())

@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from orthros_kdc.admin import jwt_keys, keys, master_keys, principals, realm
+from orthros_kdc.admin import jwt_keys, keys, master_keys, oauth_secrets, principals, realm
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import LocalMisuse, Misconfigured
@@ -13,6 +13,7 @@ DAY = 24 * 3600
 
 
 async def test_every_secret_moves_and_the_old_key_opens_nothing_afterwards(ready, store, trail):
+    """K13: client secrets too."""
     before = await secrets(store, BOTH)
     done = await master_keys.rewrap(ready, batch=2)
     assert (done.number, done.rows) == (2, len(before))
@@ -131,6 +132,7 @@ async def test_what_others_add_meanwhile_is_sealed_anew_as_well(ready, admin, st
             await principals.add(admin, name)
             await realm.rotate_keys(admin)
             await jwt_keys.rotate(admin, "payroll")
+            await oauth_secrets.rotate(admin, "billing")
             break
 
     await master_keys.rewrap(evolve(ready, store=Between(store, add)), batch=1)
@@ -165,7 +167,8 @@ async def test_nothing_is_stored_under_the_old_key_once_the_new_one_counts(ready
     trail.events.clear()
     generation = store.peek_generation()
     for change in (principals.add(late, "late"), keys.rotate(late, "billing"), realm.rotate_keys(late),
-                   keys.retire(late, "orders", 2), jwt_keys.rotate(late, "payroll")):  # fmt: skip
+                   keys.retire(late, "orders", 2), jwt_keys.rotate(late, "payroll"),
+                   oauth_secrets.rotate(late, "billing")):  # fmt: skip
         with pytest.raises(Misconfigured, match=r"master-key-wrong|key-missing"):
             await change
     assert (store.peek_generation(), trail.names) == (generation, [])
@@ -193,6 +196,15 @@ async def test_the_beginning_is_recorded_or_nothing_is_sealed_anew(ready, store,
         await master_keys.rewrap(ready)
     assert store.peek_generation() == generation
     assert (await open_vault(store, OLD)).master is OLD
+
+
+async def test_client_secrets_keep_their_order(ready, store):
+    """The oldest goes first."""
+    (before,) = await oauth_secrets.listed(ready)
+    await master_keys.rewrap(ready)
+    (after,) = await oauth_secrets.listed(ready)
+    ids = [[held.secret_id for held in client.secrets] for client in (before, after)]
+    assert (ids[0], len(ids[0])) == (ids[1], 2)
 
 
 async def test_jwt_keys_keep_their_order(ready, store):

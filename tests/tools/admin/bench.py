@@ -127,6 +127,7 @@ class AdminBench:
                 material.extend(vault.as_key(principal, key).material for key in live)
                 material.extend(vault.ticket_key(principal, key).material for key in live)
                 material.extend(vault.jwt_key(key).material for key in tx.jwt_keys_of(principal.uid))
+                material.extend(vault.oauth_secret(held).material for held in tx.oauth_secrets_of(principal.uid))
 
         async def look(admin: Admin) -> None:
             material.append(admin.vault.master.material)
