@@ -17,9 +17,12 @@ __all__ = ["redact", "redact_text"]
 
 _MOST_BYTES: Final = 16
 _MOST_DEPTH: Final = 8
-# The text forms of key files and master keys are made to be found like this; whole ones also inside a longer word,
-# such as behind the `n` of an escaped line break.
-_KEY_TEXT = re.compile(r"(?<![A-Za-z0-9])ort1[a-z]_[A-Za-z0-9]+|ort1[a-z]_[A-Za-z0-9]{32,}")
+# The text forms of keys, client secrets and handles are made to be found like this; whole ones also inside a longer
+# word, such as behind the `n` of an escaped line break. Handles (`ort1h_`) are base64url, the others base32.
+_KEY_TEXT = re.compile(
+    r"(?<![A-Za-z0-9])(?:ort1h_[A-Za-z0-9_-]+|ort1[a-z]_[A-Za-z0-9]+)"
+    r"|ort1h_[A-Za-z0-9_-]{32,}|ort1[a-z]_[A-Za-z0-9]{32,}"
+)
 
 
 def redact_text(text: str) -> str:

@@ -136,10 +136,10 @@ def _require_small(claims: Mapping[str, Any]) -> None:
                 raise _claim_refused(name, "a number beyond 2^53")
         elif type(value) is not bool:
             raise _claim_refused(name, "neither text, nor a whole number, nor true or false")
-    size = 0
+    together: dict[str, Any] = {}
     for name, value in claims.items():
-        size += len(canonical_json({name: value}))
-        if size > MAX_EXTRA_BYTES:
+        together[name] = value
+        if len(canonical_json(together)) > MAX_EXTRA_BYTES:
             raise _claim_refused(name, f"at most {MAX_EXTRA_BYTES} bytes of JSON together")
 
 
