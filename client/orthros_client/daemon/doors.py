@@ -1,4 +1,4 @@
-"""Unix sockets of the daemon: opened without disturbing a living one, served with caps, deadlines and a drain.
+"""Sockets of the daemon: opened without disturbing a living one, served with caps, deadlines and a drain.
 
 Knows connections and their kernel credentials; what is said over them is the business of two thin servers.
 """
@@ -19,10 +19,10 @@ import structlog
 import trio
 from attrs import define, field
 
-from orthros_client.daemon.peers import Peer, peer_of
+from orthros_client.daemon.peers import SOMEBODY, Peer, peer_of
 from orthros_protocol import Misconfigured
 
-__all__ = ["Door", "Visitor", "open_unix_listener"]
+__all__ = ["Door", "Visitor", "open_loopback_listener", "open_unix_listener"]
 
 log = structlog.get_logger()
 
@@ -54,6 +54,24 @@ def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
     except OSError as error:
         sock.close()
         raise Misconfigured("file-unreadable", f"socket {path}: {error.strerror or error}") from None
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def open_loopback_listener(address: str, port: int) -> trio.SocketListener:
+    """A listener on a loopback address of this host, which the caller has checked to be one.
+
+    Raises Misconfigured `conflict` when the port is taken, or `file-unreadable`.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Connections that linger from before a restart do not hold the port; a living listener still does.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        code = "conflict" if error.errno == errno.EADDRINUSE else "file-unreadable"
+        raise Misconfigured(code, f"{address} port {port}: {error.strerror or error}") from None
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 
 
@@ -185,6 +203,8 @@ def _at(error: BaseException) -> str:
 
 
 def _peer_of(stream: trio.SocketStream) -> Peer:
+    if stream.socket.family != socket.AF_UNIX:
+        return SOMEBODY
     # A duplicate shares the kernel's record of the peer; trio's own socket has no getsockopt for buffers of ours.
     with socket.socket(fileno=os.dup(stream.socket.fileno())) as same:
         return peer_of(same)

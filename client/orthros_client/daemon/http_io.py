@@ -99,7 +99,10 @@ class HttpConversation:
             h11.EndOfMessage(),
         ]
         await self.visitor.send(b"".join(self._h11.send(part) or b"" for part in parts))
-        if close or self._h11.our_state is h11.MUST_CLOSE or self.visitor.draining:
+        return not close and self._begin_next()
+
+    def _begin_next(self) -> bool:
+        if self._h11.our_state is h11.MUST_CLOSE or self.visitor.draining:
             return False
         self._h11.start_next_cycle()
         return True

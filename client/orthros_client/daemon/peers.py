@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from orthros_protocol import Principal
 
-__all__ = ["AllowList", "AllowRule", "Allowance", "Peer", "peer_of"]
+__all__ = ["SOMEBODY", "AllowList", "AllowRule", "Allowance", "Peer", "peer_of"]
 
 _UCRED: Final = struct.Struct("3i")
 _MOST_UIDS: Final = 1024
@@ -31,7 +31,11 @@ class Peer:
     pid: int = 0
 
     def __str__(self) -> str:
-        return f"uid {self.uid} pid {self.pid}"
+        return f"uid {self.uid} pid {self.pid}" if self.uid >= 0 else "somebody on this host"
+
+
+SOMEBODY: Final = Peer(-1, frozenset())
+"""Whoever comes over TCP: the kernel does not say. No rule covers it."""
 
 
 @frozen(kw_only=True)
