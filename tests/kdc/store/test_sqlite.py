@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ async def main(path, verb, *arguments):
     if verb == "add":
         for name in arguments:
             await store.change(lambda tx: tx.add_principal(name=name, created=1))
+    elif verb == "remember":
+        news = 0
+        for number in range(int(arguments[0])):
+            digest = number.to_bytes(4, "big")
+            news += await store.change(lambda tx: tx.remember("assertion", 16, digest, until=9, now=1))
+        print(news, flush=True)
     elif verb == "hang":
         def work(tx):
             for number in range(2000):  # enough pages to spill out of SQLite's cache into the WAL
@@ -92,6 +99,12 @@ def edit(path, *statements):
     for statement in statements:
         connection.execute(statement).fetchall()
     connection.close()
+
+
+def asked(path, query):
+    """What the file itself answers."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
 
 
 async def test_what_was_stored_is_there_after_closing_and_opening(path, store):
@@ -309,6 +322,64 @@ async def test_two_processes_write_at_the_same_time(path, store):
     assert len({principal.uid for principal in everyone}) == 100
 
 
+async def test_two_connections_that_remember_the_same_agree_on_who_was_first(path, store):
+    """K12: one assertion shown to two KDCs at once is used once."""
+    other = SqliteStore.open(path)
+    digests = [number.to_bytes(4, "big") for number in range(50)]
+    firsts = []
+
+    async def present(to, digest):
+        if await to.change(lambda tx: tx.remember("assertion", 16, digest, until=9, now=1)):
+            firsts.append(digest)
+
+    async with trio.open_nursery() as nursery:
+        for digest in digests:
+            for to in (store, other):
+                nursery.start_soon(present, to, digest)
+    assert sorted(firsts) == digests
+    for one in (store, other):
+        assert await one.read(lambda tx: all(tx.recalls("assertion", digest, now=8) for digest in digests))
+    await other.aclose()
+
+
+async def test_two_processes_that_remember_the_same_agree_on_who_was_first(path, store):
+    with child(path, "remember", "100", stdout=subprocess.PIPE) as elsewhere:
+        mine = 0
+        for number in range(100):
+            digest = number.to_bytes(4, "big")
+            mine += await store.change(
+                lambda tx, digest=digest: tx.remember("assertion", 16, digest, until=9, now=1)
+            )  # fmt: skip
+        theirs = int(await trio.to_thread.run_sync(elsewhere.stdout.readline))
+        assert await trio.to_thread.run_sync(elsewhere.wait) == 0
+    assert mine + theirs == 100
+
+
+async def test_what_was_remembered_is_there_after_closing_and_opening(path, store):
+    await store.change(lambda tx: tx.remember("revoked", 16, b"a", until=9, now=1))
+    await store.aclose()
+    again = SqliteStore.open(path)
+    assert await again.read(lambda tx: tx.recalls("revoked", b"a", now=8))
+    assert not await again.change(lambda tx: tx.remember("revoked", 16, b"a", until=9, now=8))
+    await again.aclose()
+
+
+async def test_what_has_ended_leaves_the_file(path, store):
+    for until in range(2, 12):
+        await store.change(lambda tx, until=until: tx.remember("revoked", 16, bytes([until]), until=until, now=1))
+    await store.change(lambda tx: tx.remember("revoked", 16, b"new", until=99, now=10))
+    assert asked(path, "SELECT until FROM remembered ORDER BY until") == [(11,), (99,)]
+
+
+async def test_remembering_by_another_connection_is_not_a_change(path, store):
+    other = SqliteStore.open(path)
+    before = store.peek_generation()
+    await other.change(lambda tx: tx.remember("revoked", 16, b"a", until=9, now=1))
+    assert store.peek_generation() == before
+    assert await store.read(lambda tx: tx.recalls("revoked", b"a", now=8))
+    await other.aclose()
+
+
 async def test_a_write_lock_that_is_never_released_is_an_error_that_says_so(path, store, monkeypatch):
     await store.aclose()
     monkeypatch.setattr("orthros_kdc.store.sqlite._FOR_WRITING", ("busy_timeout = 1", "foreign_keys = ON"))
@@ -374,6 +445,10 @@ async def test_a_million_principals_are_looked_up_by_index(path, store):
             "SELECT * FROM rules WHERE client_uid IS 1 AND client_group IS NULL AND target_uid IS 2"
             " AND target_group IS NULL",
             "SELECT * FROM keys WHERE retired < 1 AND state = 'retired'",
+            "SELECT * FROM oauth_secrets WHERE uid = 16 ORDER BY id DESC",
+            "SELECT 1 FROM remembered WHERE kind = 'revoked' AND digest = x'00' AND until > 1",
+            "SELECT count(*) FROM remembered WHERE kind = 'revoked' AND uid = 16",
+            "DELETE FROM remembered WHERE until <= 1",
         )
     ]
     connection.close()
