@@ -41,7 +41,8 @@ REASONS: tuple[Reason, ...] = (
     Reason(17, "no-scope-left", "The rules allow this pair, but none of the requested scopes.",
            "Ask for fewer scopes, or have the rule widened; `orthros-admin policy explain CLIENT TARGET` shows it."),
     Reason(18, "subject-refused", "Acting for another subject is not allowed here.",
-           "Call in your own name, or have an admin allow the delegation."),
+           "Call in your own name, or ask an admin to run "
+           "`orthros-admin policy allow CLIENT TARGET --jwt --subject NAME`."),
     Reason(19, "chain-refused", "The call chain breaks a rule on the path.",
            "Check the chain conditions of the rule with `orthros-admin policy explain`."),
     Reason(20, "jwt-not-enabled", "JWT export is not enabled for this target or not granted to this client.",
