@@ -102,9 +102,9 @@ class App:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body_left, where = True, ""
         try:
+            headers = _headers_of(scope)
             endpoint, handler = await self._route(scope)
             where = scope["path"]  # from here on it is one of ours, and not whatever somebody wrote
-            headers = _headers_of(scope)
             body = b""
             if scope["method"] not in _READABLE:
                 body = await self._body(headers, receive)

@@ -20,12 +20,12 @@ from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import Answer, Ask
 from orthros_kdc.realm_view import RealmView
 from orthros_kdc.store.base import Store
-from orthros_protocol import OrthrosError, Timestamp
+from orthros_protocol import OrthrosError, Timestamp, Unavailable
 
 __all__ = ["Check", "Health", "checks_of"]
 
 Check = Callable[[], Awaitable[None]]
-"""Returns when the component works; raises OrthrosError when it does not."""
+"""Returns when the component works; raises when it does not."""
 
 # Probes come from many places and need no credential: they must not become a flood of writes.
 _FRESH_S: Final = 1.0
@@ -46,18 +46,22 @@ class _Component:
     async def state(self) -> dict[str, str]:
         async with self.lock:
             if self.checked_at is None or trio.current_time() - self.checked_at >= _FRESH_S:
-                before = self.problem
-                try:
-                    await self.check()
-                    self.problem = None
-                except OrthrosError as error:
-                    self.problem = error
-                    if before is None:  # once for each trouble, not once a second
-                        _log.error("not ready", component=self.name, code=error.code, detail=error.detail)
+                before, self.problem = self.problem, await self._problem()
+                if before is None and self.problem is not None:  # once for each trouble, not once a second
+                    _log.error("not ready", component=self.name, code=self.problem.code, detail=self.problem.detail)
                 self.checked_at = trio.current_time()
         if self.problem is None:
             return {"status": "ok"}
         return {"status": "failing", "code": self.problem.code, "reason": self.problem.cause}
+
+    async def _problem(self) -> OrthrosError | None:
+        try:
+            await self.check()
+        except OrthrosError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # whatever it is, the component does not work
+            return Unavailable("kdc-fault", f"{type(error).__name__}: {error}")
+        return None
 
 
 class Health:

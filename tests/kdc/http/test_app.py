@@ -1,0 +1,253 @@
+"""The ASGI application by itself, called as any ASGI server calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, field
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from orthros_kdc.http.app import App
+from orthros_protocol import Unavailable
+from tests.support.http_port import LIMITS, Repeater, app_of
+
+KIND = (b"content-type", b"application/x-www-form-urlencoded")
+JSON = (b"content-type", b"application/json; charset=utf-8")
+SECRET = "ort1s_do-not-repeat-me"
+
+
+@define(eq=False)
+class Exchange:
+    """One call of the application: what it may receive, and what it sent."""
+
+    parts: list[MutableMapping[str, Any]]
+    sent: list[MutableMapping[str, Any]] = field(factory=list)
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        return self.parts.pop(0) if self.parts else {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.sent[1]["body"])
+
+
+async def call(
+    app: App, method: str, path: str, *headers: tuple[bytes, bytes], parts: Sequence[bytes] = (b"a=b",),
+    client: tuple[str, int] | None = ("192.0.2.7", 5), **more: Any,
+) -> Exchange:  # fmt: skip
+    events = [
+        {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
+    ]
+    exchange = Exchange(events)  # type: ignore[arg-type]
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
+             "headers": list(headers), "client": client}  # fmt: skip
+    await app(scope | more, exchange.receive, exchange.send)
+    return exchange
+
+
+@pytest.mark.parametrize("path", ["/token", "/introspect", "/revoke"])
+async def test_each_endpoint_gets_the_request_whole(path: str) -> None:
+    tokens = Repeater()
+    done = await call(
+        app_of(tokens), "POST", path, KIND, (b"Authorization", b"Basic x"), parts=(b"a=", b"b", b""), query_string=b"q=1"
+    )
+    assert done.status == 200
+    (ask,) = tokens.asked
+    assert (ask.path, ask.method, ask.query, ask.body) == (path, "POST", b"q=1", b"a=b")
+    assert dict(ask.headers)["authorization"] == "Basic x"
+    assert (ask.source, ask.address) == ("192.0.2.7", "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/", 404, None),
+        ("POST", "/tokens", 404, None),
+        ("POST", "/token/", 404, None),
+        ("POST", "/%74oken", 404, None),
+        ("POST", "http://kdc.test/token", 404, None),
+        ("POST", "/authorize", 404, None),
+        ("GET", "/readyz/none", 404, None),
+        ("GET", "/token", 405, "POST"),
+        ("HEAD", "/token", 405, "POST"),
+        ("DELETE", "/token", 405, "POST"),
+        ("CONNECT", "/token", 405, "POST"),
+        ("POST", "/livez", 405, "GET, HEAD"),
+        ("OPTIONS", "/readyz", 405, "GET, HEAD"),
+    ],
+)
+async def test_paths_and_methods_that_there_are_not(method: str, path: str, status: int, allow: str | None) -> None:
+    tokens = Repeater()
+    done = await call(app_of(tokens), method, path, KIND)
+    assert (done.status, done.headers.get("allow")) == (status, allow)
+    assert done.headers["cache-control"] == "no-store"
+    if method != "HEAD":
+        assert done.json["error"] in ("not_found", "method_not_allowed")
+    assert tokens.asked == []
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [(), (JSON,), (KIND, KIND), ((b"content-type", b"multipart/form-data; boundary=x"),), ((b"content-type", b""),)],
+)
+async def test_a_body_of_another_kind_is_415(kinds: tuple[tuple[bytes, bytes], ...]) -> None:
+    done = await call(app_of(Repeater()), "POST", "/token", *kinds)
+    assert (done.status, done.json["error"]) == (415, "invalid_request")
+    assert "application/x-www-form-urlencoded" in done.json["error_description"]
+
+
+async def test_the_compatibility_endpoints_exist_only_where_they_are_switched_on() -> None:
+    both = app_of(Repeater(), paladin=True, simple_token=True)
+    assert (await call(both, "POST", "/authorize", JSON)).status == 200
+    assert (await call(both, "POST", "/authorize", KIND)).status == 415
+    assert (await call(both, "POST", "/token", JSON)).status == 200
+    assert (await call(both, "POST", "/token", (b"content-type", b"Application/X-WWW-Form-Urlencoded"))).status == 200
+    assert (await call(app_of(Repeater()), "POST", "/authorize", JSON)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("issuer", "path"),
+    [
+        ("https://corp.test", "/.well-known/oauth-authorization-server"),
+        ("https://corp.test/", "/.well-known/oauth-authorization-server"),
+        ("https://corp.test/realms/a", "/.well-known/oauth-authorization-server/realms/a"),
+    ],
+)
+async def test_metadata_is_where_rfc_8414_puts_it(issuer: str, path: str) -> None:
+    """RFC 8414, section 3.1: the issuer's path is inserted behind the well-known one."""
+    app = app_of(Repeater(), issuer=issuer)
+    assert (await call(app, "GET", path)).json["issuer"] == "https://corp.test/realms/a"
+    assert (await call(app, "GET", path + "/more")).status == 404
+    assert (await call(app, "POST", path, KIND)).status == 405
+    if "realms" in issuer:
+        assert (await call(app, "GET", "/.well-known/oauth-authorization-server")).status == 404
+
+
+async def test_head_is_get_without_the_body() -> None:
+    got, head = [await call(app_of(Repeater()), method, "/livez", parts=()) for method in ("GET", "HEAD")]
+    assert got.status == head.status == 200
+    assert got.headers == head.headers
+    assert int(head.headers["content-length"]) == len(got.sent[1]["body"])
+    assert head.sent[1]["body"] == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "parts", "status"),
+    [
+        ((), (b"x" * 2048,), 200),
+        ((), (b"x" * 2049,), 413),
+        ((), (b"x" * 1500, b"x" * 549), 413),
+        (((b"content-length", b"2049"),), (b"x",), 413),
+        (((b"content-length", b"9" * 4000),), (b"x",), 413),
+        (((b"content-length", b"1"),), (b"x" * 2049,), 413),
+        (((b"content-length", b"1x"),), (b"x",), 400),
+        (((b"content-length", b"+1"),), (b"x",), 400),
+        (((b"content-length", "١".encode("latin-1", "replace")),), (b"x",), 400),
+        (((b"content-length", b"1"), (b"content-length", b"1")), (b"x",), 400),
+        (((b"content-length", b"1"), (b"transfer-encoding", b"chunked")), (b"x",), 400),
+        (tuple((b"x-%d" % number, b"y") for number in range(64)), (b"x",), 431),
+        (((b"x", b"y" * 16_384),), (b"x",), 431),
+    ],
+)
+async def test_bodies_and_headers_have_bounds(
+    headers: tuple[tuple[bytes, bytes], ...], parts: tuple[bytes, ...], status: int
+) -> None:
+    done = await call(app_of(Repeater()), "POST", "/token", KIND, *headers, parts=parts)
+    assert done.status == status
+    if status != 200:
+        assert done.json["error"] == "invalid_request"
+        states_a_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+        assert done.headers.get("connection") == ("close" if states_a_body else None)
+
+
+async def test_nobody_is_answered_who_has_gone() -> None:
+    tokens = Repeater()
+    exchange = Exchange([{"type": "http.request", "body": b"a", "more_body": True}])
+    scope = {"type": "http", "method": "POST", "path": "/token", "headers": [KIND], "client": None}
+    await app_of(tokens)(scope, exchange.receive, exchange.send)
+    assert exchange.sent == []
+    assert tokens.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "error"),
+    [
+        (RuntimeError("a bug"), 500, "server_error"),
+        (ExceptionGroup("two", [RuntimeError("a bug")]), 500, "server_error"),
+        (Unavailable("kdc-fault", "the database is busy"), 503, "temporarily_unavailable"),
+    ],
+)
+async def test_a_fault_is_an_answer_and_its_reason_stays_in_the_log(
+    fault: Exception, status: int, error: str
+) -> None:
+    """P5: no traceback to the caller, nothing of the request in the log."""
+    with capture_logs() as lines:
+        done = await call(
+            app_of(Repeater(fault=fault)), "POST", "/token", KIND, (b"authorization", SECRET.encode()),
+            parts=(SECRET.encode(),),
+        )  # fmt: skip
+    assert (done.status, done.json["error"]) == (status, error)
+    assert "bug" not in str(done.json)
+    assert [line["event"] for line in lines] == ["request failed"]
+    assert SECRET not in str(lines)
+
+
+async def test_a_slow_body_is_408(autojump_clock: MockClock) -> None:
+    exchange = Exchange([])
+    scope = {"type": "http", "method": "POST", "path": "/token", "headers": [KIND], "client": None}
+    waiting = trio.Event()
+
+    async def receive() -> MutableMapping[str, Any]:
+        await waiting.wait()
+        return {"type": "http.disconnect"}
+
+    await app_of(Repeater())(scope, receive, exchange.send)
+    assert exchange.status == 408
+    assert f"{LIMITS.read_deadline_s:g} s" in exchange.json["error_description"]
+
+
+async def test_start_and_end_of_the_server_are_acknowledged() -> None:
+    exchange = Exchange([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    await app_of(Repeater())({"type": "lifespan"}, exchange.receive, exchange.send)
+    assert [message["type"] for message in exchange.sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+
+
+async def test_websockets_are_refused() -> None:
+    exchange = Exchange([{"type": "websocket.connect"}])
+    await app_of(Repeater())({"type": "websocket", "path": "/token"}, exchange.receive, exchange.send)
+    assert [message["type"] for message in exchange.sent] == ["websocket.close"]
+
+
+async def test_what_is_named_by_a_stranger_is_not_believed() -> None:
+    """L15: a forwarded address counts only from a proxy that the operator trusts."""
+    forged = (b"x-forwarded-for", b"203.0.113.9")
+    for trusted, seen in (((), "192.0.2.7"), (("198.51.100.0/24",), "192.0.2.7"), (("192.0.2.7/32",), "203.0.113.9")):
+        tokens = Repeater()
+        await call(app_of(tokens, trusted=trusted), "POST", "/token", KIND, forged)
+        assert (tokens.asked[0].source, tokens.asked[0].address) == (seen, seen)
+
+
+async def test_a_server_that_names_no_client_has_one_source() -> None:
+    tokens = Repeater()
+    await call(app_of(tokens), "POST", "/token", KIND, client=None)
+    await call(app_of(tokens), "POST", "/token", KIND, client=("testclient", 1))
+    assert [(ask.source, ask.address) for ask in tokens.asked] == [("unknown", "")] * 2

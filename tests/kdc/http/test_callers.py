@@ -1,0 +1,69 @@
+"""Who is charged and whose address counts: peers, and what proxies say of theirs."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthros_kdc.http.callers import Caller, TrustedProxies
+
+PROXIES = ("10.0.0.0/8", "fd00::/8", "unix")
+LOCAL = Caller(source="uid:1000", address="", is_local=True)
+
+
+def peer(address: str) -> Caller:
+    found = Caller.at(address)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("at", "forwarded", "expected"),
+    [
+        # Nobody trusted speaks: what the header says is what the sender made up.
+        ("192.0.2.1", ["203.0.113.1"], "192.0.2.1"),
+        ("2001:db8::1", ["203.0.113.1"], "2001:db8::1"),
+        # One trusted proxy: the right-most entry, which it wrote itself.
+        ("10.1.1.1", ["203.0.113.1"], "203.0.113.1"),
+        ("10.1.1.1", ["198.51.100.5, 203.0.113.1"], "203.0.113.1"),
+        ("10.1.1.1", ["198.51.100.5", "203.0.113.1"], "203.0.113.1"),
+        ("10.1.1.1", ["garbage,203.0.113.1"], "203.0.113.1"),
+        ("fd00::1", ["2001:db8::7"], "2001:db8::7"),
+        ("::ffff:10.1.1.1", ["::ffff:203.0.113.1"], "203.0.113.1"),
+        # Several: the right-most that is none of them.
+        ("10.1.1.1", ["203.0.113.1, 10.2.2.2,fd00::5"], "203.0.113.1"),
+        ("10.1.1.1", ["1.1.1.1, 203.0.113.1 , 10.2.2.2"], "203.0.113.1"),
+        # Only trusted hops, none at all, or no address: the last one that somebody vouched for.
+        ("10.1.1.1", ["10.3.3.3, 10.2.2.2"], "10.3.3.3"),
+        ("10.1.1.1", [], "10.1.1.1"),
+        ("10.1.1.1", [""], "10.1.1.1"),
+        ("10.1.1.1", ["203.0.113.1, unknown"], "10.1.1.1"),
+        ("10.1.1.1", ["203.0.113.1, 10.2.2.2, "], "10.1.1.1"),
+        ("10.1.1.1", ["203.0.113.1:4711"], "10.1.1.1"),
+        ("10.1.1.1", ["203.0.113.1, " + "10.2.2.2," * 31 + "10.2.2.3"], "10.2.2.2"),
+    ],
+)
+def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded: list[str], expected: str) -> None:
+    """L15: no entry that a caller writes himself moves his address or his rate bucket."""
+    found = TrustedProxies(PROXIES).caller(peer(at), forwarded)
+    assert found == peer(expected)
+
+
+def test_the_unix_socket_is_a_proxy_only_where_it_is_trusted() -> None:
+    assert TrustedProxies(PROXIES).caller(LOCAL, ["203.0.113.1"]) == peer("203.0.113.1")
+    assert TrustedProxies(PROXIES).caller(LOCAL, []) == LOCAL
+    assert TrustedProxies(("10.0.0.0/8",)).caller(LOCAL, ["203.0.113.1"]) == LOCAL
+    assert TrustedProxies(("unix",)).caller(peer("192.0.2.1"), ["203.0.113.1"]) == peer("192.0.2.1")
+
+
+def test_a_caller_of_whom_nothing_is_known_is_trusted_with_nothing() -> None:
+    unknown = Caller(source="gone", address="")
+    assert TrustedProxies(PROXIES).caller(unknown, ["203.0.113.1"]) == unknown
+
+
+def test_an_address_has_one_spelling() -> None:
+    """L15: a mapped IPv4 address is that IPv4 address; an IPv6 network is one source."""
+    assert peer("::ffff:192.0.2.1") == peer("192.0.2.1")
+    assert peer("fe80::1%eth0").address == "fe80::1"
+    assert peer("2001:db8::1").source == peer("2001:db8::2").source == "2001:db8::/64"
+    assert Caller.at("192.0.2.01") is None
+    assert Caller.at("localhost") is None

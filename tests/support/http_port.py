@@ -1,0 +1,133 @@
+"""What tests of the HTTP port share: a token service that repeats what it was asked, and raw HTTP over a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import h11
+import trio
+from attrs import define, field, frozen
+from trio.testing import memory_stream_pair
+
+from orthros_kdc.config import LimitSettings
+from orthros_kdc.http.app import App
+from orthros_kdc.http.callers import TrustedProxies
+from orthros_kdc.http.connections import HttpServer
+from orthros_kdc.http.health import Health
+from orthros_kdc.http.routes import routes
+from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_protocol.testing import ManualClock
+
+FORM = (("content-type", "application/x-www-form-urlencoded"),)
+LIMITS = LimitSettings(
+    read_deadline_s=10, idle_deadline_s=300, max_connections=4, max_unauthenticated_connections=3
+)  # fmt: skip
+
+
+@define(eq=False)
+class Repeater:
+    """Stands where the token service stands, and answers with what the shell handed over."""
+
+    status: int = 200
+    fault: Exception | None = None
+    gate: trio.Event | None = None
+    asked: list[Ask] = field(factory=list)
+
+    async def token(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        said = {"path": ask.path, "method": ask.method, "body": ask.body.decode("latin-1"),
+                "source": ask.source, "address": ask.address}  # fmt: skip
+        return Answer(status=self.status, body=json.dumps(said).encode("ascii"), headers=(("X-Told", "yes"),))
+
+    introspect = revoke = paladin = simple_token = token
+
+    async def metadata(self) -> Answer:
+        return Answer(status=200, body=b'{"issuer":"https://corp.test/realms/a"}')
+
+
+def app_of(
+    tokens: Repeater, limits: LimitSettings = LIMITS, *, trusted: tuple[str, ...] = (), max_body: int = 2048,
+    issuer: str = "https://corp.test/realms/a", **options: bool,
+) -> App:  # fmt: skip
+    async def now() -> str:
+        return issuer
+
+    find = routes(tokens, Health({}, ManualClock().now), OAuthOptions(**options), now)  # type: ignore[arg-type]
+    return App(find, limits, max_body=max_body, proxies=TrustedProxies(trusted))
+
+
+@frozen
+class Got:
+    """A response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def request(method: str, path: str, *headers: tuple[str, str], body: bytes = b"") -> bytes:
+    """An HTTP/1.1 request as bytes, with the length of its body unless the headers say something about it."""
+    lines = [f"{method} {path} HTTP/1.1", "host: kdc.test", *(f"{name}: {value}" for name, value in headers)]
+    if body and not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
+        lines.append(f"content-length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class Wire:
+    """The client's end of a connection: raw bytes out, responses in."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
+        self.stream = stream
+        self._peer = h11.Connection(h11.CLIENT)
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def receive(self, *, to: str = "POST") -> Got | None:
+        """The next response to a request with the method `to`, or None at the end of the connection."""
+        if self._peer.our_state is h11.IDLE:
+            # So that the parser knows what it reads; what was really sent is up to the test.
+            self._peer.send(h11.Request(method=to, target="/", headers=[("host", "x"), ("content-length", "0")]))
+            self._peer.send(h11.EndOfMessage())
+        head: h11.Response | None = None
+        body = b""
+        while True:
+            event = self._peer.next_event()
+            if event is h11.NEED_DATA:
+                data = bytes(await self.stream.receive_some(65536))
+                if not data and head is None and not self._peer.trailing_data[0]:
+                    return None
+                self._peer.receive_data(data)
+            elif isinstance(event, h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                if self._peer.our_state is h11.DONE and self._peer.their_state is h11.DONE:
+                    self._peer.start_next_cycle()
+                headers = {name.decode(): value.decode() for name, value in head.headers}
+                return Got(head.status_code, headers, body)
+            elif isinstance(event, h11.ConnectionClosed):
+                return None
+
+
+@asynccontextmanager
+async def connected(server: HttpServer) -> AsyncIterator[Wire]:
+    """A connection to the server through memory."""
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, theirs)
+        yield Wire(ours)
+        await ours.aclose()
+        nursery.cancel_scope.cancel()
