@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import Accepted, ExpiresCaveat, OrthrosError, ScopesCaveat, bind_raw
+from orthros_protocol import Accepted, Access, ExpiresCaveat, OrthrosError, ScopesCaveat, bind_raw, parse_address
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
@@ -23,8 +23,26 @@ BIND = bind_raw(ENDPOINT)
 READ, EXPIRED = ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(SECOND).to_bytes()
 CAVEATS = [
     READ, ScopesCaveat(()).to_bytes(), ScopesCaveat(("assert-user",)).to_bytes(), ExpiresCaveat(SECOND + 30).to_bytes(),
-    EXPIRED, ExpiresCaveat(2**40).to_bytes(), enc(9, "x"), enc(3, ["GET"]), enc(1), enc(1, True), enc(2, ["b", "a"]),
-    enc(), b"\x01", enc("x"),
+    EXPIRED, ExpiresCaveat(2**40).to_bytes(), enc(9, "x"), enc(5, []), enc(1), enc(1, True), enc(2, ["b", "a"]),
+    enc(), b"\x01", enc("x"), enc(3, []), enc(3, ["GET"]), enc(3, ["GET", "POST"]), enc(3, ["POST", "GET"]),
+    enc(3, ["get"]), enc(3, ["A" * 21]), enc(3, "GET"), enc(3, ["GET"], 1),
+    enc(4, "/"), enc(4, "/orders"), enc(4, "/orders/"), enc(4, "/orders/7"), enc(4, "/orders//"), enc(4, "orders"),
+    enc(4, "/%6frders"), enc(4, "/a/../orders"), enc(4, "/a%2forders"), enc(4, "/a;x=1"), enc(4, "/..;x"), enc(4, ""),
+    enc(4, "/" + "a" * 480), enc(4, b"/"),
+    enc(6, []), enc(6, ["10.0.0.0/8"]), enc(6, ["0.0.0.0/0"]), enc(6, ["::/0"]), enc(6, ["2001:db8::/32"]),
+    enc(6, ["::/0", "0.0.0.0/0"]), enc(6, ["0.0.0.0/0", "::/0"]), enc(6, ["10.0.0.1/8"]), enc(6, ["10.1.2.3/32"]),
+    enc(6, ["10.1.2.3"]), enc(6, ["10.0.0.0/08"]), enc(6, ["::ffff:a00:0/104"]), enc(6, ["fe80::%1/64"]),
+    enc(6, ["2001:DB8::/32"]), enc(6, ["2001:db8:0:0::/64"]), enc(6, ["::102:300/120"]), enc(6, ["::1.2.3.0/120"]),
+    enc(7, b"c" * 32), enc(7, bytes(32)), enc(7, b"c" * 31), enc(7, "c" * 32),
+]  # fmt: skip
+
+# What the target knows of a request.
+ACCESSES: list[dict[str, Any]] = [
+    {}, {"method": "GET", "path": "/orders/7", "peer": "10.1.2.3", "channel": b"c" * 32},
+    {"method": "POST", "path": "/orders", "peer": "::ffff:10.1.2.3", "channel": bytes(32)},
+    {"method": "PUT", "path": "/orders7", "peer": "2001:db8::1"}, {"path": "/orders/%2e%2e/a", "peer": "fe80::1%lo"},
+    {"path": "/orders/..;a/b", "peer": "1.2.3.4"}, {"path": "*", "peer": "::1.2.3.4"}, {"path": "/%6frders/7"},
+    {"path": "/orders/%ff"}, {"path": "/orders/%c3%a9"}, {"path": "/"}, {"path": "/a;x=1/b"},
 ]  # fmt: skip
 
 # What may differ from a good ticket or request. One or two differences at a time: more would hide each other.
@@ -49,7 +67,7 @@ DIFFERENCES = [("ticket", field, value) for field, values in TICKET.items() for 
 
 
 def make(
-    differences: list[tuple[str, str, Any]], shown: list[bytes], nonce: bytes = b"n" * 16, flip: int = -1
+    differences: list[tuple[str, str, Any]], shown: list[bytes], nonce: bytes = b"n" * 16, flip: int = -1, use: int = 0
 ) -> bytes:
     """An AP-REQ with a right MAC over whatever differences are asked for; `flip` damages a byte of its ticket."""
     body: dict[str, Any] = {
@@ -59,7 +77,7 @@ def make(
         "opt": [], "mac_no": 1, "kmac": bytes(16),
     }  # fmt: skip
     fields: dict[str, Any] = {
-        "ts": START, "use": 0, "caveats": enc(*shown) if shown else b"", "epoch": EPOCH, "bind": BIND, "nonce": nonce
+        "ts": START, "use": use, "caveats": enc(*shown) if shown else b"", "epoch": EPOCH, "bind": BIND, "nonce": nonce
     }  # fmt: skip
     for where, field, value in differences:
         (body if where == "ticket" else fields)[field] = value
@@ -70,12 +88,12 @@ def make(
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> bytes:
+def requests(draw: st.DrawFn, use: int = 0) -> bytes:
     """Up to two differences; one request in ten has a damaged ticket, one in ten is damaged as a whole."""
     shown: list[bytes] = draw(st.lists(st.sampled_from(CAVEATS), max_size=draw(st.sampled_from([0, 2]))))
     flip = draw(st.sampled_from([0, 1, 2, 6, 14, 20, 50])) if draw(st.integers(0, 9)) == 9 else -1
     differences = draw(st.lists(st.sampled_from(DIFFERENCES), max_size=2))
-    message = make(differences, shown, draw(st.sampled_from([b"n" * 16, b"m" * 16])), flip)
+    message = make(differences, shown, draw(st.sampled_from([b"n" * 16, b"m" * 16])), flip, use)
     if draw(st.integers(0, 9)) == 9:
         at = draw(st.integers(0, len(message) - 1))
         message = message[:at] + bytes([message[at] ^ 1 << draw(st.integers(0, 7))]) + message[at + 1 :]
@@ -83,8 +101,11 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
+    facts = situation.pop("access", {})
+    peer = parse_address(facts["peer"]) if "peer" in facts else None
+    access = Access(now=situation["now"], **facts | {"peer": peer})
     try:
-        accepted: Accepted = pair.target.accept(message, **situation)
+        accepted: Accepted = pair.target.accept(message, **situation, access=access)
     except OrthrosError as error:
         return error.code
     return "accepted " + " ".join(accepted.scopes)
@@ -97,12 +118,16 @@ def test_the_library_and_the_oracle_agree(data: st.DataObject) -> None:
     pair = ExchangePair()
     oracle = Oracle({SEALER.header[7:15]: SEALER})
     sent: list[bytes] = []
+    use = data.draw(st.sampled_from([1, 0, 2]))
     for _request in range(data.draw(st.integers(1, 6))):
         pair.realm.clock.advance(data.draw(st.sampled_from([0] * 30 + [1, 30, 61, 3600, -1, -30, -90])))
         again = st.sampled_from(sent) if sent else st.nothing()
-        message: bytes = data.draw(again | requests())
+        message: bytes = data.draw(again | requests(use))
         sent.append(message)
-        situation = {"now": pair.now, "use": 0, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S}
+        situation = {
+            "now": pair.now, "use": use, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S,
+            "access": data.draw(st.sampled_from(ACCESSES)),
+        }  # fmt: skip
         serves_others = data.draw(st.booleans())
         expected = oracle.verdict(message, **situation, accept_user=serves_others)
         assert library_says(pair, message, **situation, accept_user=serves_others) == expected
@@ -140,6 +165,29 @@ def test_every_single_difference_is_judged_alike() -> None:
         "unsupported-critical", "epoch-required", "wrong-binding", "discharge-mismatch", "caveat-unsupported",
         "caveat-refused", "user-not-accepted",
     }  # fmt: skip
+
+
+def test_every_caveat_is_judged_alike_for_every_access() -> None:
+    """Section 9: caveats 3, 4, 6 and 7 look at the request as the target knows it, in each use."""
+    words = set()
+    for use in (0, 1, 2):
+        pair, oracle = ExchangePair(), Oracle({SEALER.header[7:15]: SEALER})
+        nonce = 0
+        for caveat in CAVEATS:
+            for access in ACCESSES:
+                nonce += 1
+                situation = {
+                    "now": pair.now, "use": use, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S,
+                    "access": access,
+                }  # fmt: skip
+                message = make([], [caveat], nonce.to_bytes(16, "big"), use=use)
+                expected = oracle.verdict(message, **situation)
+                assert library_says(pair, message, **situation) == expected, (use, caveat, access)
+                words.add((use, caveat[1:2], expected.partition(" ")[0]))
+    # Each of the four holds somewhere and fails somewhere, and only where it can.
+    for kind, uses in {3: {1}, 4: {1}, 6: {0, 1, 2}, 7: {0, 1}}.items():
+        assert {use for use, one, word in words if (one, word) == (bytes([kind]), "accepted")} == uses
+        assert {use for use, one, word in words if (one, word) == (bytes([kind]), "caveat-refused")} == {0, 1, 2}
 
 
 def test_the_stories_reach_acceptance() -> None:

@@ -1,4 +1,4 @@
-"""Whether a target accepts an AP-REQ, told a second time, straight from docs/protocol/ap_exchange.md.
+"""Whether a target accepts an AP-REQ, told a second time, straight from docs/protocol: AP exchange and caveats.
 
 Forgets nothing, hurries nowhere and shares no code with the library; its answer is a word, not an exception.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 from cryptography.exceptions import InvalidTag
 
-from tests.support import naive
+from tests.support import naive, second_caveats
 from tests.support.naive import Sealer
 
 NAME = re.compile(r"[a-z0-9]+([._/-][a-z0-9]+)*")
@@ -102,6 +102,7 @@ class Oracle:
         epoch: bytes,
         max_life_s: int,
         accept_user: bool = False,
+        access: Mapping[str, Any] | None = None,
         epochless: Callable[[], bool] = lambda: False,
     ) -> list[str]:
         # 1, 2: size and canonical form of the envelope and the body
@@ -151,11 +152,10 @@ class Oracle:
         # 14: caveats, then who may speak for whom
         left: list[str] = content["scopes"]
         need(all(condition is not None for condition in conditions), "caveat-unsupported")
+        facts = second_caveats.Facts(second, **{} if access is None else access).visible_in(use)
         for kind, value in filter(None, conditions):
-            if kind == 1:
-                need(second < value, "caveat-refused")
-            else:
-                left = [one for one in left if one in value]
+            need(second_caveats.holds(kind, value, facts), "caveat-refused")
+            left = [one for one in left if kind != 2 or one in value]
         if user is not None or content["subject"] is not None:
             need(accept_user, "user-not-accepted")
         need(user is None or "assert-user" in left, "user-not-accepted")
@@ -197,7 +197,8 @@ class Oracle:
     def _condition(encoded: bytes) -> list[Any] | None:
         items = array(encoded, 512)
         need(items and type(items[0]) is int, "malformed")
-        if items[0] not in (1, 2):
+        if items[0] not in (1, 2, 3, 4, 6, 7):
             return None
-        need(len(items) == 2 and (number(items[1]) if items[0] == 1 else scopes(items[1])), "malformed")
+        need(len(items) == 2, "malformed")
+        need(scopes(items[1]) if items[0] == 2 else second_caveats.shaped(*items), "malformed")
         return items
