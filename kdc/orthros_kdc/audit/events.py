@@ -19,7 +19,8 @@ from orthros_protocol.redaction import redact_text
 
 __all__ = [
     "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "ConfigReloaded", "Event", "KdcStarted",
-    "KdcStopped", "RequestRejected", "RequestReplayed", "Suppressed", "TgsIssued", "TgsRefused",
+    "KdcStopped", "RequestRejected", "RequestReplayed", "Suppressed", "TgsIssued", "TgsRefused", "TokenIntrospected",
+    "TokenIssued", "TokenRefused", "TokenRevoked",
 ]  # fmt: skip
 
 _ID = re.compile(r"(?:[0-9a-f]{2}){0,16}", re.ASCII)
@@ -153,6 +154,75 @@ class TgsRefused(Event):
 
 
 @frozen(kw_only=True)
+class TokenIssued(Event):
+    """A token was issued over HTTP. `grant` is the way in which it was asked for, `subject` in whose name if not the
+    client's own; `tid` is the `jti`, `txn` the transaction, which an exchange carries on; `dropped` counts the scopes that were asked for in vain."""
+
+    name = "token-issued"
+
+    client: str
+    target: str
+    grant: str
+    scopes: tuple[str, ...]
+    ttl_s: int
+    rules: tuple[int, ...]
+    subject: str = ""
+    dropped: int = 0
+    notes: tuple[Note | Sequence[int | None], ...] = ()
+    delegable: int = 0
+    policy_seq: int = 0
+    tid: str = _id()
+    txn: str = _id()
+    source: str = ""
+
+
+@frozen(kw_only=True)
+class TokenRefused(Event):
+    """A client that proved itself over HTTP was refused. `kind` is jwt when it asked for a token."""
+
+    name = "token-refused"
+
+    client: str
+    code: str
+    grant: str = ""
+    target: str = ""
+    kind: str = ""
+    subject: str = ""
+    scopes: tuple[str, ...] | None = None
+    detail: str = _detail()
+    ref: str = _id()
+    source: str = ""
+
+
+@frozen(kw_only=True)
+class TokenIntrospected(Event):
+    """A client asked about a token, or showed one for an exchange. `active` is what it was told, 0 or 1; `code` says
+    why not."""
+
+    name = "token-introspected"
+
+    client: str
+    active: int
+    code: str = ""
+    detail: str = _detail()
+    tid: str = _id()
+    source: str = ""
+
+
+@frozen(kw_only=True)
+class TokenRevoked(Event):
+    """A client gave a token back. With a `code`, nothing was revoked; the client was not told."""
+
+    name = "token-revoked"
+
+    client: str
+    code: str = ""
+    detail: str = _detail()
+    tid: str = _id()
+    source: str = ""
+
+
+@frozen(kw_only=True)
 class RequestRejected(Event):
     """Bytes from somebody unproven were turned away; `ref` is all that he was told. `claimed` is nobody's word."""
 
@@ -161,7 +231,7 @@ class RequestRejected(Event):
     code: str
     ref: str = _id()
     detail: str = _detail()
-    claimed: str = ""
+    claimed: str = _detail()
     source: str = ""
 
 
@@ -237,7 +307,8 @@ class ConfigReloaded(Event):
 EVENTS: Final[Mapping[str, type[Event]]] = {
     kind.name: kind
     for kind in (
-        AsIssued, AsRefused, TgsIssued, TgsRefused, RequestRejected, RequestReplayed, Suppressed,
+        AsIssued, AsRefused, TgsIssued, TgsRefused, TokenIssued, TokenRefused, TokenIntrospected, TokenRevoked,
+        RequestRejected, RequestReplayed, Suppressed,
         AdminChanged, AdminUndone, KdcStarted, KdcStopped, ConfigReloaded,
     )
 }  # fmt: skip

@@ -1,0 +1,128 @@
+"""One request on its way: what is known of it so far, and the one event that it leaves behind.
+
+Values only; decides nothing and records nothing itself.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from orthros_kdc.audit.events import TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
+from orthros_kdc.issuing.token_claims import OwnToken
+from orthros_kdc.oauth.errors import OAuthError
+from orthros_kdc.oauth.grants import Wish
+from orthros_kdc.oauth.issuance import Minted
+from orthros_kdc.oauth.values import Ask
+from orthros_protocol import Timestamp, seconds_of
+from orthros_protocol.limits import MAX_SCOPES
+from orthros_protocol.names import is_scope
+
+__all__ = ["Case", "Looked"]
+
+
+@define(eq=False, kw_only=True)
+class Looked:
+    """A token that somebody showed. With a `code`, a row of `reasons.REASONS`, it counts for nothing."""
+
+    token: OwnToken | None
+    code: str = ""
+    detail: str = ""
+
+    @property
+    def tid(self) -> str:
+        """The token's id, if it is the KDC's own."""
+        return "" if self.token is None else self.token.jti.hex()
+
+
+@define(eq=False, kw_only=True)
+class Case:
+    """`claimed` is who the request says it is from; `client` is set, to a name, once that is proven."""
+
+    ask: Ask
+    now: Timestamp
+    kdc_id: str
+    claimed: str = ""
+    client: str = ""
+    grant: str = ""
+    target: str = ""
+    subject: str = ""
+    scopes: tuple[str, ...] | None = None
+    now_s: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.now_s = seconds_of(self.now)
+
+    @property
+    def by_header(self) -> bool:
+        """Whether the client used the Authorization header."""
+        return any(name == "authorization" for name, _ in self.ask.headers)
+
+    def wishes(self, wish: Wish, target: str) -> None:
+        """Notes what is asked for. `target` is `name@realm`, empty when the request names nobody."""
+        self.grant, self.target, self.subject = wish.grant, target, wish.subject or ""
+        if wish.scopes is not None:
+            self.scopes = tuple(filter(is_scope, wish.scopes))[:MAX_SCOPES]
+
+    def issued(self, minted: Minted, policy_seq: int) -> TokenIssued:
+        """The event of a token."""
+        content, grant = minted.issued.content, minted.grant
+        return TokenIssued(
+            at=self.now,
+            kdc_id=self.kdc_id,
+            source=self.ask.source,
+            client=self.client,
+            target=self.target,
+            grant=self.grant,
+            scopes=content.scopes,
+            ttl_s=content.ttl_s,
+            rules=grant.rule_ids,
+            subject=content.subject or "",
+            dropped=len(minted.dropped),
+            notes=grant.notes,
+            delegable=int(grant.delegable),
+            policy_seq=policy_seq,
+            tid=content.jti.hex(),
+            txn=content.txn.hex(),
+        )
+
+    def refused(self, refusal: OAuthError, ref: str) -> TokenRefused:
+        """The event of a refusal to a proven client."""
+        return TokenRefused(
+            at=self.now,
+            kdc_id=self.kdc_id,
+            source=self.ask.source,
+            client=self.client,
+            code=refusal.code,
+            detail=refusal.detail,
+            grant=self.grant,
+            target=self.target,
+            kind="jwt" if self.target else "",
+            subject=self.subject,
+            scopes=self.scopes,
+            ref=ref,
+        )
+
+    def introspected(self, looked: Looked) -> TokenIntrospected:
+        """The event of an answer about a token."""
+        return TokenIntrospected(
+            at=self.now,
+            kdc_id=self.kdc_id,
+            source=self.ask.source,
+            client=self.client,
+            active=int(not looked.code),
+            code=looked.code,
+            detail=looked.detail,
+            tid=looked.tid,
+        )
+
+    def revoked(self, looked: Looked) -> TokenRevoked:
+        """The event of a token that was given back."""
+        return TokenRevoked(
+            at=self.now,
+            kdc_id=self.kdc_id,
+            source=self.ask.source,
+            client=self.client,
+            code=looked.code,
+            detail=looked.detail,
+            tid=looked.tid,
+        )

@@ -1,0 +1,146 @@
+"""Decides one wish by the same policy as the native exchange, and makes the token and the reply.
+
+Pure: facts come in, a token or a refusal in the shapes of OAuth goes out. Policy comes before existence: without
+a rule the target is never looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import frozen
+
+from orthros_kdc.issuing.jwt_export import Issued, issue_token
+from orthros_kdc.issuing.token_claims import check_extra_claims, subject_name
+from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
+from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
+from orthros_kdc.oauth.values import Answer
+from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide, dropped_scopes
+from orthros_kdc.policy.model import Rule
+from orthros_kdc.realm_view import OAuthClientView, RealmFacts, TargetView
+from orthros_kdc.vault import OPAQUE
+from orthros_protocol import Principal, Refused, Timestamp, reason_for, seconds_of
+from orthros_protocol.limits import MAX_TICKET_LIFE_S
+
+__all__ = ["TOKEN_ENTROPY", "Facts", "Minted", "decide_wish", "expiry_header", "token_answer"]
+
+TOKEN_ENTROPY: Final = 16 + 16 + 24
+"""Bytes: token id, transaction id, box."""
+
+
+@frozen(eq=False, kw_only=True)
+class Facts:
+    """What was gathered for one wish: the target's name, the pair's rules, and the target only if there are any."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    target: TargetView | None
+
+
+@frozen(eq=False, kw_only=True)
+class Minted:
+    """A token, what it rests on, and which scopes were not granted."""
+
+    issued: Issued
+    grant: Grant
+    dropped: tuple[str, ...]
+
+
+def decide_wish(
+    wish: Wish, client: OAuthClientView, facts: Facts, realm: RealmFacts, *, now: Timestamp, entropy: bytes
+) -> Minted:
+    """The token for `wish`, or OAuthError. `entropy` is `TOKEN_ENTROPY` fresh random bytes.
+
+    Every rule that allows delegation does so here: OAuth has no parameter to ask for it.
+    """
+    ask = Ask(
+        target=facts.name,
+        kind=Kind.JWT,
+        scopes=wish.scopes,
+        ttl_s=wish.ttl_s,
+        delegable=any(rule.delegable for rule in facts.rules),
+        subject=wish.subject,
+    )
+    second = seconds_of(now)
+    grant = decide(
+        ask,
+        facts.rules,
+        client_caps=client.caps,
+        target=None if facts.target is None else facts.target.facts,
+        limits=realm.record.limits,
+        remaining_tgt_s=MAX_TICKET_LIFE_S if wish.exchanged is None else wish.exchanged.exp - second,
+    )
+    if isinstance(grant, Denial) or facts.target is None:
+        raise _refusal(grant.code if isinstance(grant, Denial) else "target-unavailable", wish)
+    me = Principal(realm.record.realm, client.principal.name)
+    _require_open_chain(wish, facts.name, me)
+    if wish.token_type == JWT_TOKEN_TYPE and grant_is_opaque(facts.target):
+        raise _refusal("jwt-not-enabled", wish)
+    taken = facts.target.principal.token_claims
+    try:
+        issued = issue_token(
+            grant,
+            facts.target,
+            realm,
+            client=me,
+            auth_time=second,
+            txn=entropy[16:32],
+            jti=entropy[:16],
+            now=now,
+            entropy=entropy[32:],
+            exchanged=wish.exchanged,
+            extra=check_extra_claims(taken, {name: wish.claims[name] for name in taken if name in wish.claims}),
+        )
+    except Refused as refusal:
+        raise _refusal(refusal.code, wish, refusal.detail) from None
+    return Minted(issued=issued, grant=grant, dropped=dropped_scopes(ask, grant))
+
+
+def grant_is_opaque(target: TargetView) -> bool:
+    """Whether tokens for this target are handles, which nobody but the KDC can read."""
+    return target.facts.jwt_alg == OPAQUE
+
+
+def token_answer(minted: Minted, wish: Wish) -> Answer:
+    """The reply (RFC 6749 section 5.1, RFC 8693 section 2.2.1): it always says what was granted, and what was not."""
+    content = minted.issued.content
+    body: dict[str, Any] = {
+        "access_token": minted.issued.text,
+        "token_type": "Bearer",
+        "expires_in": content.ttl_s,
+        "scope": " ".join(content.scopes),
+    }
+    if wish.token_type is not None:
+        body["issued_token_type"] = wish.token_type
+    if minted.dropped:
+        body["dropped"] = list(minted.dropped)
+    return json_answer(200, body, expiry_header(minted))
+
+
+def expiry_header(minted: Minted) -> tuple[str, str]:
+    """The token's `exp`, for clients that do not parse the body (row P4)."""
+    content = minted.issued.content
+    return "x-expiry", str(content.issued_at + content.ttl_s)
+
+
+def _require_open_chain(wish: Wish, target: str, me: Principal) -> None:
+    """A call chain never comes back to who is in it already (protocol, section 11)."""
+    if wish.exchanged is None:
+        return
+    passed = {subject_name(one, me.realm) for one in (wish.exchanged.subject, *wish.exchanged.act, me.name)}
+    if target in passed:
+        raise _refusal("chain-refused", wish, "the target is in the chain already")
+
+
+def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:
+    exchange = wish.exchanged is not None
+    by_code = {
+        "no-scope-left": ErrorCode.INVALID_SCOPE,
+        # RFC 8693 section 2.2.2: what the policy says of a subject token is no invalid_grant there.
+        "subject-refused": ErrorCode.INVALID_REQUEST if exchange else ErrorCode.INVALID_GRANT,
+        "claim-refused": ErrorCode.INVALID_GRANT,
+        "tgt-expired": ErrorCode.INVALID_REQUEST,
+    }
+    # Only where a rule exists may the answer say more.
+    text = "" if code == "not-granted" else reason_for(code).cause
+    return OAuthError(by_code.get(code, ErrorCode.INVALID_TARGET), code, detail, text=text)

@@ -1,0 +1,91 @@
+"""What the token service must look up: clients, targets, and tokens that come back.
+
+Gathers only; decides nothing and records nothing. The store is asked in the same way whatever there is to find.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orthros_kdc.issuing.jwt_export import open_own_token, peek_unverified_kid
+from orthros_kdc.issuing.token_claims import OwnToken
+from orthros_kdc.oauth.client_authentication import SingleUse, client_name
+from orthros_kdc.oauth.introspection import Standing
+from orthros_kdc.oauth.issuance import Facts
+from orthros_kdc.oauth.requested import TargetWish
+from orthros_kdc.realm_view import OAuthClientView, RealmFacts, RealmView
+from orthros_kdc.store.base import REMEMBER_ASSERTION, REMEMBER_REVOKED, Store
+from orthros_protocol import PeerMisbehaved, Timestamp, seconds_of
+from orthros_protocol.canonical import encode
+from orthros_protocol.derivation import digest
+
+__all__ = ["TokenFacts"]
+
+_NOBODY: Final = ""
+
+
+class TokenFacts:
+    """Reads through the realm's view, and remembers what must not come again."""
+
+    def __init__(self, view: RealmView, store: Store) -> None:
+        self._view = view
+        self._store = store
+
+    async def realm(self) -> RealmFacts:
+        """Realm record, keys and policy as of now. Comes first in every request."""
+        return await self._view.realm()
+
+    async def client(self, client_id: str, realm: RealmFacts) -> OAuthClientView | None:
+        """Whom `client_id` means, enabled or not; None when there is nobody."""
+        name = client_name(client_id, realm.record.realm)
+        return None if name is None else await self._view.oauth_client(name)
+
+    async def pair(self, wish: TargetWish, client: str, realm: RealmFacts) -> Facts:
+        """The rules between `client` and the target, and the target only if there are any."""
+        name = wish.name
+        if wish.resource is not None:
+            found = await self._view.target_name(wish.resource) or _NOBODY
+            name = found if name in (None, found) else _NOBODY
+        name = name or _NOBODY
+        rules = realm.policy.rules_for(client, name)
+        return Facts(name=name, rules=rules, target=await self._view.target(name) if rules else None)
+
+    async def opened(self, text: str, realm: RealmFacts, now: Timestamp) -> Standing:
+        """A token that this KDC issued and that has not ended, and what has become of it.
+
+        Raises Malformed, PeerMisbehaved and Refused as `open_own_token`.
+        """
+        target = await self._view.jwt_holder(peek_unverified_kid(text))
+        if target is None or target.principal.jwt_audience is None:
+            raise PeerMisbehaved("unknown-key")
+        token = open_own_token(
+            text,
+            {key.kid: key for key in target.jwt_keys},
+            realm.keys.mac_keys,
+            issuer=realm.record.issuer,
+            audience=target.principal.jwt_audience,
+            now=now,
+        )
+        revocation, second = _revocation(token), seconds_of(now)
+        return Standing(
+            token=token,
+            target=target,
+            client=await self.client(str(token.client), realm),
+            is_revoked=await self._store.read(lambda tx: tx.recalls(REMEMBER_REVOKED, revocation, now=second)),
+        )
+
+    async def use_once(self, used: SingleUse, now: Timestamp) -> bool:
+        """Whether this assertion is used for the first time. Raises Refused `busy`."""
+        second = seconds_of(now)
+        return await self._store.change(
+            lambda tx: tx.remember(REMEMBER_ASSERTION, used.uid, used.digest, until=used.until, now=second)
+        )
+
+    async def revoke(self, token: OwnToken, uid: int, now: Timestamp) -> None:
+        """Remembers that `token` does not count any more, until it would have ended. Raises Refused `busy`."""
+        revocation, second = _revocation(token), seconds_of(now)
+        await self._store.change(lambda tx: tx.remember(REMEMBER_REVOKED, uid, revocation, until=token.exp, now=second))
+
+
+def _revocation(token: OwnToken) -> bytes:
+    return digest(encode("revoked", token.jti))
