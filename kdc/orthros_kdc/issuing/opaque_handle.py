@@ -46,9 +46,8 @@ def open_handle(key: JwtKey, text: str) -> bytes:
     no handle.
     """
     kid, box = _split(text)
-    return open_box(
-        _require_opaque(key).material, "handle", encode("handle", kid), box, limit=_MAX_BOX_BYTES
-    )  # a foreign kid is another context
+    # A foreign kid is another context.
+    return open_box(_require_opaque(key).material, "handle", encode("handle", kid), box, limit=_MAX_BOX_BYTES)
 
 
 def _split(text: str) -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ from orthros_kdc.issuing.opaque_handle import HANDLE_PREFIX, open_handle, seal_h
 from orthros_kdc.store.base import PrincipalRecord
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import JwtKey, Vault
-from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved
+from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Timestamp
 from orthros_protocol.redaction import redact_text
 from orthros_protocol.testing import CountingEntropy
 from tests.kdc.issuing.tokens import (
@@ -173,9 +173,8 @@ def test_a_handle_is_cut_out_of_logs() -> None:
 
 def test_the_same_call_opens_both_forms() -> None:
     """L2: introspection need not know which it was given."""
-    held = {key.kid: key for key in KEYS}
-    tokens = [
-        open_own_token(minted(key), held, {2: MARK}, issuer=FULL.issuer, audience=AUDIENCE, now=FULL.issued_at * 1000)  # type: ignore[arg-type]
-        for key in KEYS
-    ]
-    assert tokens[0] == tokens[1] == tokens[2]
+    held, now = {key.kid: key for key in KEYS}, Timestamp(FULL.issued_at * 1000)
+    one, two, three = (
+        open_own_token(minted(key), held, {2: MARK}, issuer=FULL.issuer, audience=AUDIENCE, now=now) for key in KEYS
+    )
+    assert one == two == three

@@ -1,0 +1,116 @@
+"""In whose name a client may ask: only under rules that say so, and for no more than those allow."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+
+from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, TargetFacts, decide
+from orthros_kdc.policy.model import subject_matches
+from orthros_protocol.notes import Note, NoteCause, NoteField
+from tests.kdc.policy import rows
+from tests.kdc.policy.rows import TARGET, ask, granted, refused, rule
+
+
+def for_user(*scopes: str, subject: str = "user/ada", **extra: Any) -> Ask:
+    return ask(*scopes, kind=Kind.JWT, subject=subject, **extra)
+
+
+FORGED = [
+    "root",
+    "user",
+    "users/ada",
+    "user/",
+    "user/*",
+    "*",
+    "User:1",
+    "kdc/tgt",
+    "user/ada@corp.test",
+    "",
+    "user/ada\0",
+]
+
+
+@pytest.mark.parametrize("subject", FORGED)
+def test_a_forged_subject_is_refused(subject: str) -> None:
+    """P8: what no pattern covers, and what is no name, is named by nobody."""
+    rules = rule(1, "read", jwt=True, subjects=["user/*", "robot"]), rule(2, "read", jwt=True)
+    assert refused(for_user("read", subject=subject), *rules) == "subject-refused"
+
+
+@pytest.mark.parametrize("subject", ["user/*", "*", "User:1", "kdc/tgt", "user/ada@corp.test", ""])
+def test_even_a_rule_for_every_subject_knows_only_names(subject: str) -> None:
+    """P8: `*` is every name, and a pattern, another realm's name or nothing at all is none."""
+    everyone = rule(1, "read", jwt=True, subjects=["*"])
+    assert refused(for_user("read", subject=subject), everyone) == "subject-refused"
+
+
+def test_a_subject_has_what_its_own_rules_allow_and_no_more() -> None:
+    """P8: what the client may do in its own name is not handed to those in whose name it asks."""
+    rules = (
+        rule(1, "write", "admin", jwt=True, delegable=True),
+        rule(2, "read", jwt=True, max_ttl_s=60, subjects=["user/*"]),
+        rule(3, "pay:refund", jwt=True, subjects=["robot"]),
+    )
+    grant = granted(for_user("read", "write", "pay:refund", ttl_s=90, delegable=True), *rules)
+    assert (grant.scopes, grant.ttl_s, grant.delegable, grant.subject) == (("read",), 60, False, "user/ada")
+    assert grant.rule_ids == (2,)
+    assert grant.notes == (
+        Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE, 1),
+        Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE, 2),
+        Note(NoteField.FLAG, NoteCause.PAIR_RULE),
+        Note(NoteField.TTL, NoteCause.PAIR_RULE),
+    )
+
+
+def test_a_rule_for_subjects_holds_in_the_clients_own_name_as_well() -> None:
+    """P8: rules add up; naming patterns takes nothing away."""
+    grant = granted(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True, subjects=["user/*"]))
+    assert (grant.scopes, grant.subject) == (("read",), None)
+
+
+def test_a_subject_changes_nothing_for_who_has_no_rule() -> None:
+    """P6, P8: policy before existence: no rule, no look at the target; no rule for the subject, none either."""
+    gone: tuple[TargetFacts | None, ...] = (None, TARGET, TargetFacts(disabled=True))
+    assert [refused(for_user("read"), target=target) for target in gone] == ["not-granted"] * 3
+    own = rule(1, "read", jwt=True)
+    assert [refused(for_user("read"), own, target=target) for target in gone] == ["subject-refused"] * 3
+
+
+def test_a_subject_needs_a_rule_that_exports() -> None:
+    """P8: a rule for tickets that names the subject and one that exports do not add up."""
+    rules = rule(1, "read", subjects=["user/*"]), rule(2, "read", jwt=True)
+    assert refused(for_user("read"), *rules) == "jwt-not-enabled"
+
+
+def test_a_ticket_carries_no_subject_yet() -> None:
+    """P8: the ticket-granting exchange refuses every `behalf`, and so does the decision."""
+    assert refused(ask("read", subject="user/ada"), rule(1, "read", subjects=["*"])) == "subject-refused"
+
+
+@given(rows.asks, rows.rule_lists, rows.facts, rows.subjects)
+def test_a_rule_without_subjects_never_lets_anybody_name_one(one, rules, facts, subject) -> None:
+    """P8: opt-in, rule by rule."""
+    named = evolve(one, subject=subject)
+    silent = tuple(evolve(each, subjects=()) for each in rules)
+    result = decide(named, silent, **facts)
+    assert isinstance(result, Denial)
+    assert result.code == ("subject-refused" if rules else "not-granted")
+
+
+@given(rows.asks, rows.rule_lists, rows.facts, rows.subjects)
+def test_a_subject_never_gets_more_than_the_rules_that_name_it(one, rules, facts, subject) -> None:
+    """P8: the very same decision as if only those rules existed, and never beyond their union."""
+    named = evolve(one, kind=Kind.JWT, subject=subject)
+    matching = tuple(each for each in rules if subject_matches(each.subjects, subject))
+    result, alone = decide(named, rules, **facts), decide(named, matching, **facts)
+    if not matching:
+        assert isinstance(result, Denial)
+    elif isinstance(result, Grant) and isinstance(alone, Grant):
+        assert evolve(result, notes=()) == evolve(alone, notes=())
+        assert set(result.scopes) <= {scope for each in matching for scope in each.scopes}
+    else:
+        assert isinstance(result, Denial)
+        assert isinstance(alone, Denial)
+        assert result.code == alone.code
