@@ -65,7 +65,13 @@ async def call(
 async def test_each_endpoint_gets_the_request_whole(path: str) -> None:
     tokens = Repeater()
     done = await call(
-        app_of(tokens), "POST", path, KIND, (b"Authorization", b"Basic x"), parts=(b"a=", b"b", b""), query_string=b"q=1"
+        app_of(tokens),
+        "POST",
+        path,
+        KIND,
+        (b"Authorization", b"Basic x"),
+        parts=(b"a=", b"b", b""),
+        query_string=b"q=1",
     )
     assert done.status == 200
     (ask,) = tokens.asked
@@ -158,7 +164,7 @@ async def test_head_is_get_without_the_body() -> None:
         (((b"content-length", b"1"),), (b"x" * 2049,), 413),
         (((b"content-length", b"1x"),), (b"x",), 400),
         (((b"content-length", b"+1"),), (b"x",), 400),
-        (((b"content-length", "١".encode("latin-1", "replace")),), (b"x",), 400),
+        (((b"content-length", b"\xb2"),), (b"x",), 400),
         (((b"content-length", b"1"), (b"content-length", b"1")), (b"x",), 400),
         (((b"content-length", b"1"), (b"transfer-encoding", b"chunked")), (b"x",), 400),
         (tuple((b"x-%d" % number, b"y") for number in range(64)), (b"x",), 431),
@@ -193,9 +199,7 @@ async def test_nobody_is_answered_who_has_gone() -> None:
         (Unavailable("kdc-fault", "the database is busy"), 503, "temporarily_unavailable"),
     ],
 )
-async def test_a_fault_is_an_answer_and_its_reason_stays_in_the_log(
-    fault: Exception, status: int, error: str
-) -> None:
+async def test_a_fault_is_an_answer_and_its_reason_stays_in_the_log(fault: Exception, status: int, error: str) -> None:
     """P5: no traceback to the caller, nothing of the request in the log."""
     with capture_logs() as lines:
         done = await call(

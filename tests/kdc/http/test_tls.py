@@ -100,9 +100,7 @@ def _encrypted_key(files: Files) -> None:
         (_encrypted_key, "config-invalid", "cannot be used"),
     ],
 )
-def test_files_that_cannot_be_used_say_why(
-    files: Files, damage: Callable[[Files], None], code: str, says: str
-) -> None:
+def test_files_that_cannot_be_used_say_why(files: Files, damage: Callable[[Files], None], code: str, says: str) -> None:
     """K13 for certificates: cause and file, and nobody is asked for a password on a terminal."""
     damage(files)
     with pytest.raises(Misconfigured) as caught:
