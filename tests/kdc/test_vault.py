@@ -1,6 +1,10 @@
 """The vault: keys come out of records as they went in, and out of no other record."""
 
+import base64
+import copy
+import hashlib
 import pickle
+import re
 
 import pytest
 from attrs import evolve
@@ -9,8 +13,9 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.store.base import KDC_UIDS, KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.store.memory import MemoryStore
-from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, Vault, open_vault
+from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault, open_vault
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, AsKey, LocalMisuse, Misconfigured, TgtKey, TicketKey
+from orthros_protocol.redaction import redact
 
 NOW = 1_800_000_000
 BILLING = PrincipalRecord(uid=16, name="billing", created=NOW)
@@ -128,7 +133,7 @@ def test_realm_keys_cannot_be_swapped(vault, changes):
         vault.service_key(evolve(record, **changes))
 
 
-@pytest.mark.parametrize(("alg", "size"), [("HS256", 32), ("HS512", 64)])
+@pytest.mark.parametrize(("alg", "size"), [("HS256", 32), ("HS512", 64), ("opaque", 32)])
 def test_a_jwt_key_is_as_long_as_its_hash(vault, alg, size):
     record, key = vault.new_jwt_key(16, alg, now=NOW)
     assert len(key.material) == size
@@ -137,7 +142,7 @@ def test_a_jwt_key_is_as_long_as_its_hash(vault, alg, size):
 
 
 @pytest.mark.parametrize("alg", ["none", "HS384", "RS256", "hs256", ""])
-def test_there_are_two_jwt_algorithms(vault, alg):
+def test_there_are_no_other_jwt_algorithms(vault, alg):
     """L28."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         vault.new_jwt_key(16, alg, now=NOW)
@@ -155,6 +160,67 @@ def test_a_jwt_key_of_the_wrong_length_cannot_exist():
     for alg, size in (("HS256", 64), ("HS512", 32), ("none", 32)):
         with pytest.raises(LocalMisuse, match="key-misuse"):
             JwtKey(bytes(size), kid="a", alg=alg)
+
+
+def test_a_client_secret_comes_back_from_its_record(vault):
+    record, secret = vault.new_oauth_secret(16, NOW)
+    again = vault.oauth_secret(record)
+    assert (again.text, again.secret_id) == (secret.text, record.secret_id)
+    assert (record.uid, record.created, len(bytes.fromhex(record.secret_id))) == (16, NOW, 8)
+
+
+def test_client_secrets_are_256_random_bits_in_64_characters(vault):
+    """L2: generated, never chosen; as text long enough for HS512 (RFC 7518 section 3.2)."""
+    secrets = [vault.new_oauth_secret(16, NOW)[1] for _ in range(8)]
+    assert len({secret.text for secret in secrets}) == len({secret.secret_id for secret in secrets}) == 8
+    for secret in secrets:
+        assert re.fullmatch(r"ort1s_[a-z2-7]{58}", secret.text)
+        content = base64.b32decode(secret.text[6:].upper() + "======")
+        assert content == secret.material + hashlib.sha256(secret.material).digest()[:4]
+        assert len(secret.material) == 32
+
+
+@pytest.mark.parametrize("material", [bytes(31), bytes(33), b"", b"correct horse battery staple"])
+def test_a_client_secret_of_another_length_cannot_exist(material):
+    """L3: no passwords."""
+    with pytest.raises(LocalMisuse, match="key-misuse"):
+        OAuthSecret(material, secret_id="0" * 16)
+
+
+def test_a_client_secret_knows_its_own_text_alone(vault):
+    secret, other = (vault.new_oauth_secret(16, NOW)[1] for _ in range(2))
+    assert secret.is_text(secret.text)
+    for wrong in (other.text, secret.text.upper(), secret.text[:-1], secret.text + "a", "", "ä", "\ud800"):
+        assert not secret.is_text(wrong)
+
+
+@pytest.mark.parametrize("changes", [{"uid": 17}, {"secret_id": "0" * 16}, {"created": NOW + 1}])
+def test_client_secrets_cannot_be_swapped(vault, changes):
+    """K13."""
+    record, _ = vault.new_oauth_secret(16, NOW)
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.oauth_secret(evolve(record, **changes))
+
+
+def test_a_client_secret_and_a_jwt_key_cannot_take_each_others_place(vault):
+    jwt_row, _ = vault.new_jwt_key(16, "HS256", now=NOW)
+    row, _ = vault.new_oauth_secret(16, NOW)
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.oauth_secret(evolve(row, sealed=jwt_row.sealed))
+    with pytest.raises(Misconfigured, match="database-invalid"):
+        vault.jwt_key(evolve(jwt_row, sealed=row.sealed))
+
+
+def test_nothing_of_a_client_secret_shows_it(vault):
+    """Lesson 11."""
+    record, secret = vault.new_oauth_secret(16, NOW)
+    shown = f"{secret} {[secret, record]} {redact({'secret': secret, 'text': secret.text})}"
+    for form in (secret.text, secret.material.hex(), repr(secret.material)[2:-1]):
+        assert form not in shown
+    assert repr(secret) == f"<OAuthSecret id={secret.secret_id} redacted>"
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy, OAuthSecret.__getstate__):
+        with pytest.raises(LocalMisuse, match="secret-not-exported"):
+            leak(secret)
 
 
 def test_nothing_of_a_vault_shows_a_secret(vault, new_key):

@@ -71,6 +71,33 @@ async def test_disabling_erases_the_keys(admin):
     assert (shown.record.jwt_alg, shown.record.jwt_audience, shown.jwt_keys) == (None, None, ())
 
 
+async def test_an_opaque_key_never_leaves_the_kdc(admin, store, trail):
+    """L2: tokens that the target cannot read, and so cannot make."""
+    await jwt_keys.enable(admin, "payroll", alg="opaque")
+    await jwt_keys.rotate(admin, "payroll")
+    assert {key.alg for key in await jwt_keys.listed(admin, "payroll")} == {"opaque"}
+    generation = store.peek_generation()
+    with pytest.raises(Misconfigured, match="conflict"):
+        await jwt_keys.export(admin, "payroll")
+    assert (store.peek_generation(), trail.names) == (generation, ["jwt.enabled", "jwt.rotated"])
+
+
+async def test_extra_claims_are_named_changed_and_forgotten(admin, trail):
+    await jwt_keys.enable(admin, "payroll", claims=["tenant", "region", "tenant"])
+    assert (await principals.show(admin, "payroll")).record.token_claims == ("region", "tenant")
+    assert (await jwt_keys.set_claims(admin, "payroll", ["shop"])).token_claims == ("shop",)
+    for refused in (["sub"], ["a"] * 2 + ["B"]):
+        with pytest.raises(Misconfigured, match="value-invalid"):
+            await jwt_keys.set_claims(admin, "payroll", refused)
+    assert (await principals.show(admin, "payroll")).record.token_claims == ("shop",)
+    await jwt_keys.disable(admin, "payroll")
+    assert (await principals.show(admin, "payroll")).record.token_claims == ()
+    with pytest.raises(Misconfigured, match="not-found"):
+        await jwt_keys.set_claims(admin, "payroll", ["shop"])
+    assert trail.names == ["jwt.enabled", "jwt.claims-changed", "jwt.disabled"]
+    assert trail.events[0][1]["claims"] == "region tenant"
+
+
 async def test_enabling_twice_is_refused(admin, trail):
     await jwt_keys.enable(admin, "payroll")
     with pytest.raises(Misconfigured, match="already-exists"):
@@ -79,7 +106,7 @@ async def test_enabling_twice_is_refused(admin, trail):
 
 
 @pytest.mark.parametrize("changes", [{"alg": "none"}, {"alg": "RS256"}, {"audience": ""}, {"audience": "a b"},
-                                     {"audience": "ä"}, {"audience": "a" * 257}])  # fmt: skip
+                                     {"audience": "ä"}, {"audience": "a" * 257}, {"claims": ["exp"]}])  # fmt: skip
 async def test_what_is_not_supported_is_refused(admin, trail, changes):
     """L28."""
     with pytest.raises(Misconfigured, match="value-invalid"):

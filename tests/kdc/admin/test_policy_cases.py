@@ -35,6 +35,21 @@ async def test_the_same_rule_twice_already_exists_and_other_scopes_make_another(
     assert trail.names == ["rule.added"] * 3
 
 
+async def test_a_rule_says_in_whose_name_its_client_may_ask(admin, trail):
+    """P6: nobody's by default; other subjects make another rule."""
+    own = await rules.allow(admin, "billing", "payroll", jwt=True)
+    users = await rules.allow(admin, "billing", "payroll", jwt=True, subjects=("users/*", "ada", "users/*"))
+    assert (own.subjects, users.subjects) == ((), ("ada", "users/*"))
+    assert await rules.listed(admin) == (own, users)
+    assert str(users).endswith("(jwt, for ada users/*)")
+    with pytest.raises(Misconfigured, match="already-exists"):
+        await rules.allow(admin, "billing", "payroll", jwt=True, subjects=("ada", "users/*"))
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        await rules.allow(admin, "billing", "payroll", jwt=True, subjects=("users*",))
+    assert trail.names == ["rule.added"] * 2
+    assert trail.events[1][1]["subjects"] == "ada users/*"
+
+
 async def test_denying_removes_the_rules_of_the_pair_with_one_event(admin, trail):
     for scope in ("read", "write"):
         await rules.allow(admin, "billing", "payroll", scopes=(scope,))

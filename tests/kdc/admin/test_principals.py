@@ -2,7 +2,7 @@
 
 import pytest
 
-from orthros_kdc.admin import groups, jwt_keys, principals, rules
+from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.store.base import KEY_ACTIVE
 from orthros_protocol import Misconfigured
 
@@ -88,6 +88,26 @@ async def test_caps_are_set_and_lifted(admin, trail):
     assert trail.names == ["principal.added", "principal.capped", "principal.capped"]
 
 
+async def test_networks_are_set_in_canonical_form_and_lifted(admin, trail):
+    """H5: an IP rule per principal; what is not named stays."""
+    await principals.add(admin, "billing")
+    record = await principals.set_caps(
+        admin,
+        "billing",
+        max_ticket_s=60,
+        max_jwt_s=None,
+        sources=["2001:DB8:0::/32", "::ffff:10.0.0.0/104", "192.0.2.7"],
+    )
+    assert record.sources == ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
+    assert (await principals.show(admin, "billing")).record == record
+    assert (await principals.set_caps(admin, "billing", max_ticket_s=9, max_jwt_s=9)).sources == record.sources
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        await principals.set_caps(admin, "billing", max_ticket_s=9, max_jwt_s=9, sources=["10.0.0.1/8"])
+    assert (await principals.set_caps(admin, "billing", max_ticket_s=9, max_jwt_s=9, sources=[])).sources == ()
+    told = [facts["sources"] for name, facts in trail.events if name == "principal.capped"]
+    assert told == [" ".join(record.sources), " ".join(record.sources), ""]
+
+
 async def test_a_recreated_name_is_somebody_else(admin, store):
     """K20: a re-created name does not inherit rights: no rule, no membership, no key, no JWTs."""
     old = await principals.add(admin, "billing")
@@ -97,7 +117,9 @@ async def test_a_recreated_name_is_somebody_else(admin, store):
     await rules.allow(admin, "billing", "payroll", scopes=("read",))
     await rules.allow(admin, "payroll", "billing")
     kept = await rules.allow(admin, "group:callers", "payroll")
-    await jwt_keys.enable(admin, "billing")
+    await jwt_keys.enable(admin, "billing", claims=["tenant"])
+    await oauth_secrets.enable(admin, "billing")
+    await principals.set_caps(admin, "billing", max_ticket_s=None, max_jwt_s=None, sources=["10.0.0.0/8"])
 
     await principals.delete(admin, "billing")
     new = await principals.add(admin, "billing")
@@ -105,6 +127,9 @@ async def test_a_recreated_name_is_somebody_else(admin, store):
     assert new.uid > old.uid
     shown = await principals.show(admin, "billing")
     assert (shown.groups, shown.rules, shown.jwt_keys, shown.record.jwt_alg) == ((), (), (), None)
+    assert (shown.record.oauth, shown.oauth_secrets, shown.record.sources, shown.record.token_claims) == (
+        False, (), (), (),
+    )  # fmt: skip
     assert await rules.listed(admin) == (kept,)
     assert await groups.show(admin, "callers") == frozenset()
     assert await store.read(lambda tx: tx.key_by_as_kid(old.as_key().kid)) is None

@@ -68,8 +68,8 @@ def put_another_master_key(realm):
 
 def upgrading(path, group):
     """A process that has opened the database and upgrades it when it is told to."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", UPGRADE, str(path), group], text=True, **pipes)
+    words = [sys.executable, "-c", UPGRADE, str(path), group]
+    return subprocess.Popen(words, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize(

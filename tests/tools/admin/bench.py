@@ -137,6 +137,20 @@ class AdminBench:
         forms = (bytes.hex, repr, _b32, _b64, _b64url)
         return {form(one) for one in material for form in forms}
 
+    def secrets_of(self, name: str) -> set[str]:
+        """The texts of a principal's client secrets."""
+
+        def collect(tx: Transaction, vault: Vault) -> set[str]:
+            principal = tx.principal_by_name(name)
+            assert principal is not None
+            return {vault.oauth_secret(held).text for held in tx.oauth_secrets_of(principal.uid)}
+
+        async def look(admin: Admin) -> set[str]:
+            return await admin.store.read(lambda tx: collect(tx, admin.vault))
+
+        found: set[str] = self._with_admin(look)
+        return found
+
     def kdc_refuses(self, client: str, target: str, *, key_file: str | None = None) -> NotGranted:
         """`client`, by its key file, asks a KDC on this realm for a ticket with scope read, and is refused."""
 

@@ -56,6 +56,28 @@ def test_rotated_key_is_the_one_that_is_exported(bench: AdminBench) -> None:
                         "key_file": "orders.jwk"}  # fmt: skip
 
 
+def test_opaque_tokens_have_no_key_to_hand_over(bench: AdminBench) -> None:
+    bench.add("orders")
+    told = bench.ok("jwt enable orders --alg opaque")
+    assert told.out.endswith("next, so that orders can introspect them: orthros-admin oauth enable orders\n")
+    for form in ("jwk", "hex"):
+        refused = bench.run(f"jwt export orders --format {form} --out orders.jwk")
+        assert (refused.code, "code: conflict" in refused.err) == (1, True)
+    assert bench.files() == {"orders.key"}
+    assert "next:" not in bench.ok("jwt rotate orders").out
+    assert bench.rows("principal show orders")[0]["jwt_alg"] == "opaque"
+
+
+def test_extra_claims_are_named_at_first_or_later(bench: AdminBench) -> None:
+    bench.add("orders")
+    (row,) = bench.rows("jwt enable orders --claim tenant --claim region")
+    assert row["claims"] == ["region", "tenant"]
+    assert "extra claims: region tenant\n" in bench.ok("principal show orders").out
+    assert bench.rows("jwt claims orders --claim shop") == [{"target": "orders", "claims": ["shop"]}]
+    assert bench.ok("jwt claims orders --none").out == "extra claims in tokens for orders: none\n"
+    assert bench.rows("principal show orders")[0]["token_claims"] == []
+
+
 def test_disabled_target_has_no_keys_left(bench: AdminBench) -> None:
     bench.add("orders")
     bench.ok("jwt enable orders")
@@ -71,6 +93,11 @@ def test_disabled_target_has_no_keys_left(bench: AdminBench) -> None:
         ("jwt enable billing --alg none", 1, "usage"),
         ("jwt enable billing --alg RS256", 1, "usage"),
         ("jwt enable billing --audience 'a b'", 1, "value-invalid"),
+        ("jwt enable billing --claim sub", 1, "value-invalid"),
+        ("jwt claims orders", 1, "usage"),
+        ("jwt claims orders --claim tenant --none", 1, "usage"),
+        ("jwt claims orders --claim may_act", 1, "value-invalid"),
+        ("jwt claims billing --claim tenant", 5, "not-found"),
         ("jwt disable billing", 5, "not-found"),
         ("jwt rotate billing", 5, "not-found"),
         ("jwt export billing --out x.jwk", 5, "not-found"),

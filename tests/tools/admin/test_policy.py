@@ -25,6 +25,26 @@ def test_allow_prints_the_rule_and_what_it_means(pair: AdminBench) -> None:
     assert pair.ok("policy allow billing orders --quiet").out == "rule 2: billing -> orders [no scopes]\n"
 
 
+def test_rule_says_in_whose_name_the_client_may_ask(pair: AdminBench) -> None:
+    """P6."""
+    told = pair.ok("policy allow billing orders --jwt --subject 'users/*' --subject ada")
+    assert told.out.startswith("rule 1: billing -> orders [no scopes] (jwt, for ada users/*)\n")
+    assert "also in the name of ada, all below users/; not the other way round\n" in told.out
+    assert "in the name of anybody;" in pair.ok("policy allow billing orders --jwt --subject '*'").out
+    assert "tickets carry no subject" in pair.ok("policy allow billing orders --subject ada").out
+    assert [row["subjects"] for row in pair.rows("policy list")] == [["ada", "users/*"], ["*"], ["ada"]]
+    refused = pair.run("policy allow billing orders --subject 'users*' --output json")
+    assert (refused.code, refused.error["code"]) == (1, "value-invalid")
+
+
+def test_subject_is_explained_as_the_kdc_decides(pair: AdminBench) -> None:
+    pair.ok("jwt enable orders")
+    pair.ok("policy allow billing orders --scope read --jwt --subject 'users/*'")
+    assert pair.run("policy explain billing orders --jwt --subject users/ada").code == 0
+    told = pair.run("policy explain billing orders --jwt --subject ada")
+    assert (told.code, "code: subject-refused" in told.err) == (3, True)
+
+
 def test_rule_of_groups_speaks_of_members(pair: AdminBench) -> None:
     pair.ok("group add a")
     pair.ok("group add b")

@@ -196,6 +196,44 @@ def test_limit_that_is_not_named_stays(bench: AdminBench) -> None:
     assert bench.run("principal limit billing").code == 1
 
 
+def test_networks_are_limited_replaced_and_lifted(bench: AdminBench) -> None:
+    """H5: an IP rule per principal, in canonical form."""
+    bench.add("billing")
+    told = bench.ok("principal limit billing --from 2001:DB8::/32 --from ::ffff:10.0.0.0/104 --max-jwt-s 5m")
+    assert told.out == (
+        "billing: tickets without a limit of its own, JWTs at most 300 s\n"
+        "billing may ask from 10.0.0.0/8 2001:db8::/32\n"
+    )
+    assert bench.rows("principal limit billing --max-jwt-s none")[0]["sources"] == ["10.0.0.0/8", "2001:db8::/32"]
+    assert "asks from: 10.0.0.0/8 2001:db8::/32\n" in bench.ok("principal show billing").out
+    assert bench.rows("principal limit billing --from 192.0.2.7")[0]["sources"] == ["192.0.2.7/32"]
+    assert bench.rows("principal limit billing --from any")[0]["sources"] == []
+    (capped,) = bench.rows("audit tail -n 1 --event principal.capped")
+    assert capped["facts"]["sources"] == ""
+
+
+@pytest.mark.parametrize("line", ["--from 10.0.0.1/8", "--from nowhere", "--from any --from 10.0.0.0/8", "--from ''"])
+def test_network_with_a_slip_of_the_pen_changes_nothing(bench: AdminBench, line: str) -> None:
+    bench.add("billing")
+    bench.ok("principal limit billing --from 10.1.0.0/16")
+    before = bench.snapshot()
+    told = bench.run(f"principal limit billing {line} --output json")
+    assert (told.code, told.error["code"]) == (1, "value-invalid")
+    assert bench.snapshot() == before
+
+
+def test_shown_client_tells_all_but_its_secrets(bench: AdminBench) -> None:
+    bench.add("billing")
+    bench.ok("oauth enable billing")
+    bench.ok("jwt enable billing --alg opaque --claim tenant")
+    (row,) = bench.rows("principal show billing")
+    (held,) = row["oauth_secrets"]
+    assert (row["oauth"], row["token_claims"], set(held)) == (True, ["tenant"], {"secret_id", "created"})
+    shown = bench.ok("principal show billing").out
+    assert "oauth: client\n" in shown
+    assert f"client secret {held['secret_id']}: since 20" in shown
+
+
 def test_more_principals_than_a_page_are_all_listed(bench: AdminBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orthros_tools.admin.principal._PAGE", 2)
     bench.add("a", "b", "c", "d", "e")
