@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Generator
-from typing import Final
+from typing import Final, Literal
 
 from attrs import field, frozen
 
@@ -31,6 +31,7 @@ from orthros_protocol import (
     open_ap_reply,
     pop_key_of,
 )
+from orthros_protocol.http_profile import HttpReply, HttpResponse, open_http_reply
 from orthros_protocol.limits import MAX_TARGET_OFFSET_MS
 
 __all__ = ["Confirmed", "Credentials", "PeerState", "PendingCall"]
@@ -38,6 +39,9 @@ __all__ = ["Confirmed", "Credentials", "PeerState", "PendingCall"]
 _NONCE_BYTES: Final = 16
 # After these the target knows no more about the request than before: a fresh one may succeed.
 REPEATABLE: Final = frozenset({"epoch-required", "clock-skew", "busy"})
+_EPOCHS_KEPT: Final = 16
+# A restart leaves two epochs behind as well: after this time without the old one, the target counts as single again.
+_PLURAL_FOR_S: Final = 3600.0
 
 
 class PeerState:
@@ -46,14 +50,21 @@ class PeerState:
     def __init__(self) -> None:
         # One tuple, exchanged whole: no lock that a fork could leave held for ever.
         self._known: tuple[bytes | None, int] = (None, 0)
+        self._seen: tuple[tuple[bytes, float], ...] = ()
 
     def read(self) -> tuple[bytes | None, int]:
         """Epoch (None before first contact) and offset in milliseconds, both of the same moment."""
         return self._known
 
-    def learn(self, epoch: bytes, offset_ms: int | None) -> None:
-        """Takes over what a verified answer said; an offset of None teaches nothing."""
+    def learn(self, epoch: bytes, offset_ms: int | None, now_s: float = 0.0) -> None:
+        """Takes over what a verified answer said at `now_s` (monotonic); an offset of None teaches nothing."""
         self._known = (epoch, self._known[1] if offset_ms is None else offset_ms)
+        others = [one for one in self._seen if one[0] != epoch]
+        self._seen = (*others[1 - _EPOCHS_KEPT :], (epoch, now_s))
+
+    def is_plural(self, now_s: float) -> bool:
+        """Whether more than one process answered lately: the next request may meet another one than the last."""
+        return sum(now_s - seen_s < _PLURAL_FOR_S for _epoch, seen_s in self._seen) > 1
 
 
 @frozen(kw_only=True)
@@ -67,10 +78,11 @@ class Confirmed:
 
 @frozen(eq=False, kw_only=True)
 class PendingCall:
-    """One request on its way. Send `request`, then hand the answer to `finish`."""
+    """One request on its way. Send `request`, then hand the answer to `finish` (over HTTP to `finish_http`)."""
 
     target: Principal
     safe: bool
+    idempotent: bool = False
     _pending: PendingAp = field(repr=False)
     _peer: PeerState = field(repr=False)
     _clock: Clock = field(repr=False)
@@ -104,15 +116,27 @@ class PendingCall:
         round_trip_ms = self._learn(confirmed.target_time, confirmed.epoch)
         return Confirmed(target=self.target, target_time=confirmed.target_time, round_trip_ms=round_trip_ms)
 
+    def finish_http(self, reply: str, response: HttpResponse) -> HttpReply:
+        """Checks the value of an `Orthros-Reply` header against the response that it came with, and learns from it.
+
+        Raises PeerMisbehaved or Malformed when it does not prove this response to this request.
+        """
+        proven = open_http_reply(self._pending, reply, response)
+        self._learn(proven.target_time, proven.epoch)
+        return proven
+
     def _may_have_run(self, refusal: TargetRefusal) -> bool:
         # A copy delivered first is what makes an original "replayed"; with an epoch in it, a copy may also
-        # have run before the target's clock or epoch changed.
-        return refusal.code == "replayed" or (refusal.code in REPEATABLE and self._pending.epoch is not None)
+        # have run before the target's clock or epoch changed. An idempotency key makes a second run harmless.
+        if refusal.code in REPEATABLE:
+            return self._pending.epoch is not None and not self.idempotent
+        return refusal.code == "replayed"
 
     def _learn(self, target_time: Timestamp, epoch: bytes) -> int:
-        round_trip_ms = round((self._clock.elapsed_s() - self._started_s) * 1000)
+        now_s = self._clock.elapsed_s()
+        round_trip_ms = round((now_s - self._started_s) * 1000)
         offset = measure_offset(target_time, sent=self._sent, round_trip_ms=round_trip_ms, most_ms=MAX_TARGET_OFFSET_MS)
-        self._peer.learn(epoch, offset)
+        self._peer.learn(epoch, offset, now_s)
         return round_trip_ms
 
 
@@ -151,6 +175,11 @@ class Credentials:
         """Seconds of life left, never negative."""
         return max(0.0, self.expires - self._clock.elapsed_s())
 
+    @property
+    def peer_is_plural(self) -> bool:
+        """Whether several processes of the target answered lately."""
+        return self.peer.is_plural(self._clock.elapsed_s())
+
     def describe_notes(self, asked: tuple[str, ...] | None = None) -> list[str]:
         """What was granted less than asked for, as sentences; `asked` are the scopes of the question."""
         return [describe_note(note, asked) for note in self.notes]
@@ -166,10 +195,21 @@ class Credentials:
         return self.present(bind_raw(endpoint, payload, channel_binding=channel_binding), safe=safe)
 
     def present(
-        self, bind: bytes | None, *, use: int = USE_RAW, safe: bool = False, user: AssertedUser | None = None
+        self,
+        bind: bytes | None,
+        *,
+        use: int = USE_RAW,
+        safe: bool = False,
+        user: AssertedUser | None = None,
+        idempotent: bool = False,
+        epoch: bytes | Literal["latest"] | None = "latest",
     ) -> PendingCall:
-        """The same for other profiles: `bind` is the 32-byte digest of what the request is bound to."""
-        epoch, offset_ms = self.peer.read()
+        """The same for other profiles: `bind` is the 32-byte digest of what the request is bound to.
+
+        `idempotent` says that the request covers a key by which the target tells a repeat. `epoch` names another one
+        than the latest that was learnt, or None: then the target refuses before anything runs, and tells its own.
+        """
+        latest, offset_ms = self.peer.read()
         realm_now = self._clock.wall_ms() + self.realm_offset_ms
         pending = build_ap_request(
             self.ticket,
@@ -178,13 +218,14 @@ class Credentials:
             bind=bind,
             now=Timestamp(max(0, realm_now + offset_ms)),
             nonce=self._entropy(_NONCE_BYTES),
-            epoch=epoch,
+            epoch=latest if epoch == "latest" else epoch,
             flags=SAFE if safe else 0,
             user=user,
         )
         return PendingCall(
             target=self.target,
             safe=safe,
+            idempotent=idempotent,
             pending=pending,
             peer=self.peer,
             clock=self._clock,

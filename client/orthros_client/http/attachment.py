@@ -1,0 +1,97 @@
+"""The options that every HTTP library's adapter shares: whose origins, which scopes, which scheme, what to cover.
+
+Knows no HTTP library and asks nobody; says what to obtain for a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved
+from orthros_client.http.origins import Origin, OriginMap
+from orthros_client.http.outgoing import check_cover, unproven
+
+__all__ = ["Attachment", "Place", "redirected"]
+
+
+@frozen
+class Place:
+    """Where a request goes: its origin, the target there, the scopes to ask for, and whether it wants a JWT."""
+
+    origin: Origin
+    target: str
+    scopes: tuple[str, ...] | None
+    bearer: bool
+
+
+@frozen(kw_only=True)
+class Attachment:
+    """What is attached to which request. Made by `of`, which checks everything."""
+
+    origins: OriginMap
+    scopes: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None
+    bearer: frozenset[Origin]
+    cover: tuple[str, ...]
+    accept_unproven_bodies: bool = False
+    allow_unbound_bodies: bool = False
+    pass_others: bool = field(default=False)
+
+    @classmethod
+    def of(
+        cls,
+        targets: Mapping[str, str],
+        *,
+        scopes: Iterable[str] | Mapping[str, Iterable[str]] | None,
+        bearer: Iterable[str],
+        cover: Iterable[str],
+        accept_unproven_bodies: bool,
+        allow_unbound_bodies: bool,
+        pass_others: bool,
+    ) -> Attachment:
+        """Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered."""
+        if isinstance(scopes, str) or isinstance(bearer, str) or isinstance(cover, str):
+            raise LocalMisuse("value-invalid", "scopes, bearer and cover are lists, not one text")
+        origins = OriginMap(targets)
+        tokens = frozenset(map(Origin.parse, bearer))
+        for origin in tokens:
+            if origin not in origins:
+                raise Misconfigured("config-invalid", f"{origin} is to get tokens, and names no target")
+            if not origin.is_confidential:
+                raise Misconfigured(
+                    "config-invalid", f"{origin} is to get tokens, which everybody on the way could use"
+                )
+        asked: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
+        if isinstance(scopes, Mapping):
+            asked = {target: tuple(names) for target, names in scopes.items()}
+        elif scopes is not None:
+            asked = tuple(scopes)
+        return cls(
+            origins=origins,
+            scopes=asked,
+            bearer=tokens,
+            cover=check_cover(cover),
+            accept_unproven_bodies=accept_unproven_bodies,
+            allow_unbound_bodies=allow_unbound_bodies,
+            pass_others=pass_others,
+        )
+
+    def place(self, scheme: str, netloc: str) -> Place | None:
+        """Whose URL this is; None when it is nobody's and such requests go out untouched.
+
+        Raises Misconfigured `origin-unknown` otherwise, before anything is sent.
+        """
+        try:
+            origin, target = self.origins.locate(scheme, netloc)
+        except Misconfigured:
+            if self.pass_others:
+                return None
+            raise
+        scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
+        return Place(origin, target, scopes, origin in self.bearer)
+
+
+def redirected(where: str) -> PeerMisbehaved:
+    """The error for a redirect that the HTTP library has followed by itself: what came back is nobody's answer."""
+    return unproven(f"a redirect was followed to {where}; do not follow redirects, make a new request instead")

@@ -1,0 +1,334 @@
+"""Authentication for requests: `session.auth = OrthrosRequestsAuth({"https://orders.example": "orders"})`.
+
+Needs the extra `requests`. Translates between requests and the exchange of `orthros_client.http`; decides nothing
+itself. The first attempt leaves with the request, every later one from a response hook.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import IO, Any, Final, Protocol, cast
+from urllib.parse import urlsplit
+
+import requests
+import requests.auth
+import requests.utils
+import urllib3
+from attrs import define, field
+from requests.structures import CaseInsensitiveDict
+
+from orthros_client.client import Client
+from orthros_client.conversation import Token
+from orthros_client.credentials import Credentials
+from orthros_client.errors import LocalMisuse, OrthrosError
+from orthros_client.http.attachment import Attachment, Place, redirected
+from orthros_client.http.file_body import CHUNK_BYTES, FileBody
+from orthros_client.http.outgoing import (
+    EMPTY,
+    NOT_IN_A_PROBE,
+    Attempt,
+    Body,
+    BodyProof,
+    OutgoingRequest,
+    Proven,
+    exchange,
+    unproven,
+)
+from orthros_protocol.derivation import RunningDigest
+from orthros_protocol.http_profile import HttpResponse, format_content_digest
+
+__all__ = ["FileBody", "OrthrosRequestsAuth", "Source", "proven_of"]
+
+PROVEN: Final = "orthros"
+_MOST_DRAINED: Final = 64 * 1024
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
+# What urllib3 puts on the wire as it is.
+_TARGET = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-F]{2})*)?", re.ASCII
+)
+
+
+class Source(Protocol):
+    """Where credentials come from: `Client`, or anything with its two methods."""
+
+    def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
+        """See `Client.credentials`."""
+        ...
+
+    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+        """See `Client.token`."""
+        ...
+
+
+class OrthrosRequestsAuth(requests.auth.AuthBase):
+    """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
+
+    Arguments, errors and limits are those of `httpx_auth.OrthrosAuth`; `client` is a `Client` or anything like it.
+    `origin-unknown` is raised while the request is prepared. A redirect that requests follows by itself is sent
+    without any Authorization header and raises: use allow_redirects=False. A prepared request can be sent once.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, str],
+        *,
+        client: Source | None = None,
+        scopes: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        cover: Iterable[str] = (),
+        bearer: Iterable[str] = (),
+        accept_unproven_bodies: bool = False,
+        allow_unbound_bodies: bool = False,
+        pass_others: bool = False,
+    ) -> None:
+        self._attachment = Attachment.of(
+            targets,
+            scopes=scopes,
+            bearer=bearer,
+            cover=cover,
+            accept_unproven_bodies=accept_unproven_bodies,
+            allow_unbound_bodies=allow_unbound_bodies,
+            pass_others=pass_others,
+        )
+        self._client: Source = Client() if client is None else client
+
+    def __repr__(self) -> str:
+        return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Adds what the first attempt needs, and the hook that judges the response."""
+        parts = urlsplit(r.url or "")
+        place = self._attachment.place(parts.scheme, parts.netloc)
+        if place is None:
+            return r
+        if place.bearer:
+            _require_free(r)
+            token = self._client.token(place.target, place.scopes)
+            r.headers["Authorization"] = f"Bearer {token.value}"
+            _hook(r, _Bearer(r))
+            return r
+        body = self._bind_body(r)
+        outgoing = OutgoingRequest(
+            method=r.method or "",
+            origin=place.origin,
+            target=_target(r),
+            headers=_lowered(r.headers),
+            body=body,
+        )
+        outgoing.check()
+        steps = exchange(
+            outgoing,
+            self._obtain(place),
+            cover=self._attachment.cover,
+            accept_unproven_bodies=self._attachment.accept_unproven_bodies,
+        )
+        conversation = _Conversation(r, steps)
+        conversation.dress(next(steps))
+        _hook(r, conversation)
+        return r
+
+    def _obtain(self, place: Place) -> Credentials:
+        return self._client.credentials(place.target, place.scopes)
+
+    def _bind_body(self, r: requests.PreparedRequest) -> Body:
+        found = r.headers.get("Content-Digest")
+        stated = found.encode("latin-1") if isinstance(found, str) else found
+        body: Any = r.body
+        if isinstance(body, str):
+            r.body = body = body.encode("utf-8")  # as urllib3 would, but here it can be hashed
+        if body is None or isinstance(body, bytes):
+            return Body.of(body or b"", stated)
+        if isinstance(body, FileBody):
+            measure = body.measure()
+            r.headers["Content-Length"] = str(measure.size)
+            return Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
+        if _is_rewindable(r) and stated is None and "Content-Length" in r.headers:
+            return Body(content_digest=_hash_file(r))
+        return Body.of_stream(stated, unbound=self._attachment.allow_unbound_bodies)
+
+
+def proven_of(response: requests.Response) -> Proven | None:
+    """What the target proved of this response; None for responses of bearer and other origins."""
+    return getattr(response, PROVEN, None)
+
+
+@define(eq=False)
+class _Bearer:
+    """The hook of a request with a token: refuses what a redirect brings."""
+
+    _request: requests.PreparedRequest = field(repr=False)
+
+    def __call__(self, response: requests.Response, **_kwargs: Any) -> requests.Response:
+        if response.request is not self._request:
+            raise _closing(response, redirected(_origin_of(response.request)))
+        if response.is_redirect:
+            self._request.headers.pop("Authorization", None)
+        return response
+
+
+@define(eq=False)
+class _Conversation:
+    """The hook of one request: feeds responses to the exchange, and sends the attempts that it asks for."""
+
+    _request: requests.PreparedRequest = field(repr=False)
+    _steps: Generator[Attempt, HttpResponse, Proven] = field(repr=False)
+    _put_aside: tuple[str | None, Any, CaseInsensitiveDict[Any]] | None = field(default=None, repr=False)
+    _is_done: bool = False
+
+    def __call__(self, response: requests.Response, **kwargs: Any) -> requests.Response:
+        if response.request is not self._request:
+            raise _closing(response, redirected(_origin_of(response.request)))
+        if self._is_done:
+            raise _closing(response, LocalMisuse("wrong-state", "a prepared request can be sent once; prepare it anew"))
+        while True:
+            head = HttpResponse(status=response.status_code, headers=_lowered_raw(response))
+            try:
+                attempt = self._steps.send(head)
+            except StopIteration as done:
+                self._is_done = True
+                return self._prove(response, done.value)
+            except OrthrosError as error:
+                self._is_done = True
+                raise _closing(response, error) from None
+            response = self._repeat(response, attempt, kwargs)
+
+    def dress(self, attempt: Attempt) -> None:
+        """Makes the prepared request this attempt: itself, or for once the probe before it."""
+        request = self._request
+        if attempt.probe:
+            self._put_aside = (request.method, request.body, request.headers.copy())
+            request.method, request.body = "OPTIONS", None
+            for name in list(request.headers):
+                if name.lower() in NOT_IN_A_PROBE:
+                    del request.headers[name]
+        elif self._put_aside is not None:
+            request.method, request.body, request.headers = self._put_aside
+            self._put_aside = None
+        request.headers["Authorization"] = attempt.authorization
+        if attempt.content_digest is not None:
+            request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
+
+    def _repeat(self, earlier: requests.Response, attempt: Attempt, kwargs: Mapping[str, Any]) -> requests.Response:
+        if len(earlier.raw.read(_MOST_DRAINED, decode_content=False)) < _MOST_DRAINED:
+            earlier.raw.read(1, decode_content=False)  # to the end, so that the connection can be used again
+        earlier.close()
+        self.dress(attempt)
+        if _is_rewindable(self._request):
+            requests.utils.rewind_body(self._request)
+        adapter: requests.adapters.BaseAdapter = earlier.connection  # type: ignore[attr-defined,unused-ignore]
+        response = adapter.send(self._request, **kwargs)
+        response.history = [*earlier.history, earlier]
+        return response
+
+    def _prove(self, response: requests.Response, proven: Proven) -> requests.Response:
+        if response.is_redirect:
+            # Session follows unless told otherwise; where that leads must not see the authenticator.
+            self._request.headers.pop("Authorization", None)
+        setattr(response, PROVEN, proven)
+        check = proven.body
+        if check is None:
+            return response
+        if getattr(response, "_content_consumed", False):
+            if "content-encoding" in response.headers:
+                raise unproven("the body was read and decoded before it could be checked")
+            check.feed(response.content)
+            check.finish()
+            return response
+        raw = response.raw
+        response.raw = urllib3.HTTPResponse(
+            body=cast("IO[bytes]", _Checked(raw, check)),
+            headers=raw.headers,
+            status=raw.status,
+            version=raw.version,
+            reason=raw.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=getattr(raw, "_original_response", None),  # where Session looks for cookies
+            request_method=self._request.method,
+        )
+        return response
+
+
+class _Checked:
+    """A file of the undecoded body, which raises at its end unless it is the target's."""
+
+    def __init__(self, raw: Any, check: BodyProof) -> None:
+        self._raw = raw
+        self._check = check
+        self.closed = False
+
+    def read(self, amt: int | None = None) -> bytes:
+        """At most `amt` bytes, or all; nothing more means that the end was reached and is proven."""
+        data: bytes = self._raw.read(amt, decode_content=False)
+        if data:
+            self._check.feed(data)
+        if not data or amt is None:
+            self._check.finish()
+            self.close()
+        return data
+
+    def close(self) -> None:
+        """Closes the response, and gives its connection back."""
+        self.closed = True
+        self._raw.close()
+        self._raw.release_conn()
+
+
+def _closing(response: requests.Response, error: OrthrosError) -> OrthrosError:
+    response.close()
+    return error
+
+
+def _hook(r: requests.PreparedRequest, hook: _Bearer | _Conversation) -> None:
+    register: Any = r.register_hook  # not annotated in requests
+    register("response", hook)
+
+
+def _is_rewindable(r: requests.PreparedRequest) -> bool:
+    return isinstance(getattr(r, "_body_position", None), int)
+
+
+def _require_free(r: requests.PreparedRequest) -> None:
+    if "Authorization" in r.headers:
+        raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
+
+
+def _origin_of(request: requests.PreparedRequest) -> str:
+    parts = urlsplit(request.url or "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _target(r: requests.PreparedRequest) -> bytes:
+    """The request target as urllib3 sends it, which writes escapes in capitals. Raises LocalMisuse."""
+    target = _ESCAPE.sub(lambda found: found[0].upper(), r.path_url)
+    if _TARGET.fullmatch(target) is None:
+        raise LocalMisuse("value-invalid", "the path or query holds characters that must be escaped")
+    return target.encode("ascii")
+
+
+def _lowered(headers: Mapping[str, str | bytes]) -> tuple[tuple[str, bytes], ...]:
+    return tuple(
+        (name.lower(), value if isinstance(value, bytes) else value.encode("latin-1"))
+        for name, value in headers.items()
+    )
+
+
+def _lowered_raw(response: requests.Response) -> tuple[tuple[str, bytes], ...]:
+    # Not response.headers: there, what came several times is one value.
+    return tuple((name.lower(), value.encode("latin-1")) for name, value in response.raw.headers.items())
+
+
+def _hash_file(r: requests.PreparedRequest) -> bytes:
+    """The digest of what is left of a file that can be rewound."""
+    running = RunningDigest()
+    for chunk in _chunks(r.body):
+        running.update(chunk)
+    requests.utils.rewind_body(r)
+    return format_content_digest(running.digest())
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        if not isinstance(chunk, bytes):
+            raise LocalMisuse("value-invalid", "the file is open as text; open it in binary mode")
+        yield chunk
