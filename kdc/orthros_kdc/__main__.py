@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dev = commands.add_parser("dev", help="a throw-away realm in memory with two demo principals")
     dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
+    dev.add_argument("--http", default="127.0.0.1:0", metavar="HOST:PORT", help="the HTTP port (default: a free port)")
     commands.add_parser("version", help="print versions, both OpenSSLs included")
     return parser
 
@@ -107,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "dev":
         from orthros_kdc.dev import serve_dev
 
-        trio.run(serve_dev, arguments.tcp)
+        trio.run(serve_dev, arguments.tcp, arguments.http)
     elif arguments.command == "serve":
         from orthros_kdc.serving import serve
         from orthros_protocol.hardening import harden_process

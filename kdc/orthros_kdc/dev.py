@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from orthros_kdc.admin import Admin, jwt_keys, principals, rules
+from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import load_config
@@ -50,14 +51,22 @@ In a third:
   orthros token {target} --scope read
   orthros ticket {client}            # refused, and says why
 The service `{target}` verifies with {folder}/{target}.key, the JWT with {folder}/{target}.jwk.
+{over_http}
 Everything here is gone when this process ends (Ctrl-C)."""
+_OVER_HTTP: Final = """\
+Over OAuth, without a daemon (the client's secret is in {folder}/{client}.oauth-secret):
+  curl -s -K {folder}/{client}.curl {http}/token -d grant_type=client_credentials -d audience={target}
+  curl -s {http}/readyz"""
+_NOT_OVER_HTTP: Final = "OAuth over HTTP needs one thing more: pip install 'orthros[http]'"
 
 
-async def serve_dev(tcp: str) -> None:
-    """Serves until SIGINT or SIGTERM, then removes every file it made."""
+async def serve_dev(tcp: str, http: str) -> None:
+    """Serves until SIGINT or SIGTERM, then removes every file it made. `http` empty: no HTTP port."""
+    if find_spec("hypercorn") is None:
+        http = ""
     with tempfile.TemporaryDirectory(prefix="orthros-dev-") as name:
         folder = Path(name)
-        config = load_config(None, {}, {"listen.tcp": tcp, "audit.directory": str(folder / "audit")})
+        config = load_config(None, {}, {"listen.tcp": tcp, "http.tcp": http, "audit.directory": str(folder / "audit")})
         configure_logs(config.log)
         store, vault = MemoryStore(), Vault(realm=_REALM, master=MasterKey(os.urandom(32), number=1))
         admin = Admin(store=store, vault=vault, audit=AdminAuditLog(folder / "audit"), now_ms=wall_clock, actor="dev")
@@ -66,7 +75,10 @@ async def serve_dev(tcp: str) -> None:
             async with open_kdc(config, store, vault) as kdc:
                 facts = {"folder": folder, "client": _CLIENT, "target": _TARGET, "kdc": kdc.addresses[0]}
                 (folder / f"{_CLIENT}.toml").write_text(_DAEMON_CONFIG.format(**facts), encoding="utf-8")
-                print(_HOW_TO.format(realm=_REALM, **facts), flush=True)
+                over_http = (
+                    _NOT_OVER_HTTP if kdc.http is None else _OVER_HTTP.format(http=kdc.http.addresses[0], **facts)
+                )
+                print(_HOW_TO.format(realm=_REALM, over_http=over_http, **facts), flush=True)
                 async for _ in signals:
                     break
 
@@ -80,3 +92,7 @@ async def _populate(admin: Admin, folder: Path) -> None:
     await jwt_keys.enable(admin, _TARGET)
     jwk = json.dumps(await jwt_keys.export(admin, _TARGET))
     write_secret_file(folder / f"{_TARGET}.jwk", jwk.encode("ascii"))
+    secret = (await oauth_secrets.enable(admin, _CLIENT)).text
+    write_secret_file(folder / f"{_CLIENT}.oauth-secret", secret.encode("ascii"))
+    # A configuration file for curl: on its command line, everybody on this host could read the secret.
+    write_secret_file(folder / f"{_CLIENT}.curl", f'user = "{_CLIENT}:{secret}"\n'.encode("ascii"))

@@ -35,6 +35,12 @@ tcp = "{listen}"
 
 [audit]
 directory = "{folder}/audit"
+
+# OAuth over HTTP and probes: off until it has an address. Needs `pip install 'orthros[http]'`.
+# [http]
+# tcp = "127.0.0.1:8443"
+# tls_cert = "{folder}/tls.pem"
+# tls_key = "{folder}/tls.key"
 """
 
 

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import stat
+import subprocess
 from pathlib import Path
 
+import httpx
 import jwt
 
 from orthros_tools.demo.stage import Stage
 from tests.support.processes import eventually
+
+
+def assert_oauth_works(said: str, key: jwt.PyJWK) -> None:
+    """The lines for curl do what they say, with the secret in a file that only its owner reads."""
+    token_line, ready_line = (shlex.split(line) for line in re.findall(r"^  (curl .+)$", said, re.MULTILINE))
+    held = Path(token_line[token_line.index("-K") + 1])
+    assert stat.S_IMODE(held.stat().st_mode) == 0o600
+    (secret,) = re.findall(r'user = "shop:(ort1s_[a-z2-7]+)"', held.read_text())
+    assert secret not in said
+    address = token_line[token_line.index("-K") + 2]
+    form = {"grant_type": "client_credentials", "audience": "orders"}
+    assert token_line[-4:] == ["-d", "grant_type=client_credentials", "-d", "audience=orders"]
+    if shutil.which("curl"):
+        asked = subprocess.run(token_line, capture_output=True, text=True, timeout=30, check=True)
+        answer = json.loads(asked.stdout)
+        ready = subprocess.run(ready_line, capture_output=True, text=True, timeout=30, check=True)
+        assert json.loads(ready.stdout)["status"] == "ok"
+    else:
+        answer = httpx.post(address, data=form, auth=("shop", secret)).json()
+    assert answer["token_type"] == "Bearer"
+    claims = jwt.decode(answer["access_token"], key, ["HS256"], audience="orders@dev.test", issuer="https://dev.test")
+    assert claims["sub"] == "shop@dev.test"
+    assert answer["expires_in"] == 300  # H3
+    refused = httpx.post(address, data=form, auth=("shop", "wrong"))
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
 def test_dev_realm_works_as_it_says_and_leaves_nothing() -> None:
@@ -32,6 +62,7 @@ def test_dev_realm_works_as_it_says_and_leaves_nothing() -> None:
         claims = jwt.decode(token, key, ["HS256"], audience="orders@dev.test", issuer="https://dev.test")
         assert claims["scope"].split() == ["read", "write"]
 
+        assert_oauth_works(said, key)
         assert daemon.stop() == 0
         assert kdc.stop() == 0
         assert not folder.exists()
