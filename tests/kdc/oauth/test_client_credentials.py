@@ -1,0 +1,261 @@
+"""client_credentials from bytes to bytes: who gets which token, and what a refusal gives away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orthros_kdc.admin import principals, realm, rules
+from orthros_kdc.oauth.errors import OAuthError
+from orthros_kdc.oauth.requested import read_lifetime
+from orthros_kdc.policy.model import RealmLimits
+from tests.support.oauth_bench import ISSUER, Tokens, body_of, header_of, open_tokens, without_ref
+
+
+@pytest.fixture
+async def tokens() -> Tokens:
+    tokens = await open_tokens()
+    await tokens.add_client("billing")
+    await tokens.add_target("orders", alg="HS512")
+    await tokens.add_target("payroll")
+    await rules.allow(tokens.kdc.admin, "billing", "orders", scopes=("read", "write"), max_ttl_s=200, jwt=True)
+    return tokens
+
+
+async def test_a_token_is_what_stock_pyjwt_accepts(tokens: Tokens) -> None:
+    """P1, P2, P4, P9: signed with the target's own key; `x-expiry`, `expires_in` and `exp` agree."""
+    answer = await tokens.credentials("billing", "orders", scope="read")
+    body = body_of(answer)
+    claims = tokens.claims(body["access_token"], "orders")
+    assert (answer.status, body["token_type"], body["expires_in"], body["scope"]) == (200, "Bearer", 200, "read")
+    assert header_of(answer, "x-expiry") == str(claims["exp"]) == str(tokens.now + 200)
+    assert (claims["iss"], claims["aud"], claims["sub"]) == (ISSUER, "orders@corp.test", "billing@corp.test")
+    assert (claims["iat"], claims["nbf"]) == (tokens.now, tokens.now - 5)
+    assert len(claims["jti"]) == 32
+    assert "dropped" not in body
+
+
+async def test_scopes_are_knocked_down_and_the_reply_says_so(tokens: Tokens) -> None:
+    """P5: unknown scopes are dropped by name; the event counts them."""
+    body = body_of(await tokens.credentials("billing", "orders", scope="read Erase:All erase"))
+    assert (body["scope"], body["dropped"]) == ("read", ["Erase:All", "erase"])
+    (event,) = tokens.events("token-issued")
+    assert (event["scopes"], event["dropped"], event["grant"]) == (["read"], 2, "client_credentials")
+
+
+async def test_without_a_scope_parameter_everything_allowed_is_granted_and_named(tokens: Tokens) -> None:
+    assert body_of(await tokens.credentials("billing", "orders"))["scope"] == "read write"
+    assert body_of(await tokens.credentials("billing", "orders", scope=""))["scope"] == "read write"
+
+
+@pytest.mark.parametrize("scope", ["erase", "read  write", " read", "read\twrite", 'a"b', "a\\b", "x" * 257])
+async def test_no_scope_left_or_a_malformed_list_is_invalid_scope(tokens: Tokens, scope: str) -> None:
+    """P5: the empty intersection is refused; RFC 6749 section 3.3 is the grammar."""
+    answer = await tokens.credentials("billing", "orders", scope=scope)
+    expected = "invalid_request" if "\t" in scope else "invalid_scope"
+    assert (answer.status, body_of(answer)["error"]) == (400, expected)
+
+
+async def test_unknown_hidden_and_forbidden_targets_give_the_same_bytes(tokens: Tokens) -> None:
+    """P6: policy comes before existence; the reverse direction is not allowed either."""
+    await principals.disable(tokens.kdc.admin, "payroll")
+    asked = ["payroll", "nobody", "kdc/tgt", "billing", "Not A Name", "orders@other.test", "x" * 200]
+    answers = [without_ref(await tokens.credentials("billing", target)) for target in asked]
+    for uri in ("https://nowhere.test/x", "orthros:nobody", "orthros:payroll"):
+        fields = {"grant_type": "client_credentials", "resource": uri}
+        answers.append(without_ref(await tokens.post("token", fields, tokens.basic("billing"))))
+    assert all(answer == answers[0] for answer in answers)
+    assert (answers[0][0], answers[0][1]["error"]) == (400, "invalid_target")
+    assert {event["code"] for event in tokens.events("token-refused")} == {"not-granted"}
+
+
+async def test_the_reference_leads_to_the_true_reason(tokens: Tokens) -> None:
+    """B2, H6: a refusal has one event with its reason."""
+    body = body_of(await tokens.credentials("billing", "payroll", scope="read"))
+    (event,) = tokens.events("token-refused")
+    assert event["ref"] == body["ref"]
+    assert (event["code"], event["client"], event["target"]) == ("not-granted", "billing", "payroll@corp.test")
+    assert (event["scopes"], event["kind"], event["grant"]) == (["read"], "jwt", "client_credentials")
+
+
+async def test_where_a_rule_exists_the_answer_says_more(tokens: Tokens) -> None:
+    await principals.disable(tokens.kdc.admin, "orders")
+    body = body_of(await tokens.credentials("billing", "orders"))
+    assert (body["error"], body["error_description"]) == (
+        "invalid_target",
+        "The target exists but cannot receive tickets now.",
+    )
+
+
+async def test_a_target_can_be_named_as_audience_or_resource(tokens: Tokens) -> None:
+    await tokens.add_target("ledger", audience="https://ledger.test/api")
+    await rules.allow(tokens.kdc.admin, "billing", "ledger", scopes=("post",), jwt=True)
+    for fields in (
+        {"audience": "ledger"},
+        {"audience": "ledger@corp.test"},
+        {"audience": ["ledger", "ledger@corp.test"]},
+        {"resource": "https://ledger.test/api"},
+        {"resource": "orthros:ledger"},
+        {"resource": ["orthros:ledger@corp.test", "https://ledger.test/api"], "audience": "ledger"},
+    ):
+        asked = {"grant_type": "client_credentials", **fields}
+        answer = await tokens.post("token", asked, tokens.basic("billing"))
+        assert answer.status == 200, (fields, answer.body)
+        assert tokens.claims(body_of(answer)["access_token"], "ledger")["aud"] == "https://ledger.test/api"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"audience": ["orders", "payroll"]},
+        {"audience": "orders", "resource": "orthros:payroll"},
+        {"resource": "orders"},
+        {"resource": "https://orders.test/#x"},
+        {"resource": "https://orders test/"},
+        {"resource": "https://[::1"},
+        {"audience": "orders", "resource": "https://elsewhere.test/"},
+    ],
+)
+async def test_none_two_or_malformed_targets_are_refused(tokens: Tokens, fields: dict[str, Any]) -> None:
+    asked = {"grant_type": "client_credentials", **fields}
+    answer = await tokens.post("token", asked, tokens.basic("billing"))
+    assert (answer.status, body_of(answer)["error"]) == (400, "invalid_target")
+
+
+async def test_two_targets_with_one_audience_cannot_be_told_apart_by_it(tokens: Tokens) -> None:
+    for name in ("one", "two"):
+        await tokens.add_target(name, audience="https://shared.test/")
+        await rules.allow(tokens.kdc.admin, "billing", name, jwt=True)
+    asked = {"grant_type": "client_credentials", "resource": "https://shared.test/"}
+    assert body_of(await tokens.post("token", asked, tokens.basic("billing")))["error"] == "invalid_target"
+    both = {**asked, "audience": "one"}
+    assert body_of(await tokens.post("token", both, tokens.basic("billing")))["error"] == "invalid_target"
+
+
+_NOW = 1_800_000_000
+
+
+@given(st.text(max_size=12) | st.integers().map(str) | st.none(), st.text(max_size=12) | st.integers() | st.none())
+def test_a_lifetime_is_positive_or_absent_or_refused(expires_in: str | None, rexp: str | int | None) -> None:
+    """P3: all inputs; only a whole number of seconds that lies ahead passes, and only one of the two."""
+    try:
+        ttl_s = read_lifetime(expires_in, rexp, _NOW)
+    except OAuthError as refusal:
+        assert refusal.error == "invalid_request"
+        assert (expires_in is not None and rexp is not None) or not _is_ahead(expires_in, rexp)
+        return
+    if ttl_s == 0:
+        assert expires_in is None
+        assert rexp is None
+        return
+    assert _is_ahead(expires_in, rexp)
+    assert ttl_s == (int(expires_in) if expires_in is not None else int(rexp or 0) - _NOW)
+
+
+def _is_ahead(expires_in: str | None, rexp: str | int | None) -> bool:
+    text = expires_in if expires_in is not None else rexp
+    if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= 18):
+        return False
+    return int(text or 0) - (0 if expires_in is not None else _NOW) >= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"expires_in": "60"}, 60),
+        ({"expires_in": "9" * 18}, 150),
+        ({"rexp": str(_NOW + 60)}, 60),
+        ({"rexp": str(_NOW + 100_000)}, 150),
+        ({}, 150),
+        ({"expires_in": "0"}, None),
+        ({"expires_in": "-1"}, None),
+        ({"expires_in": "1.5"}, None),
+        ({"expires_in": "٣"}, None),
+        ({"rexp": str(_NOW)}, None),
+        ({"rexp": str(_NOW - 1)}, None),
+        ({"rexp": str(_NOW + 60), "expires_in": "60"}, None),
+    ],
+)
+@pytest.mark.parametrize("whose", ["rule", "client", "target", "realm"])
+async def test_the_lifetime_is_the_least_of_what_is_asked_and_every_cap(
+    fields: dict[str, str], expected: int | None, whose: str
+) -> None:
+    """P3: min(asked, pair cap, principal cap, realm cap); without a wish the cap."""
+    tokens = await open_tokens()
+    tokens.kdc.clock.advance(_NOW - tokens.now)
+    await tokens.add_client("billing")
+    await tokens.add_target("orders")
+    admin = tokens.kdc.admin
+    await rules.allow(admin, "billing", "orders", scopes=("read",), jwt=True, max_ttl_s=150 if whose == "rule" else 999)
+    if whose in ("client", "target"):
+        name = "billing" if whose == "client" else "orders"
+        await principals.set_caps(admin, name, max_ticket_s=None, max_jwt_s=150)
+    if whose == "realm":
+        await realm.change(admin, limits=RealmLimits(max_jwt_s=150))
+    answer = await tokens.credentials("billing", "orders", **fields)
+    if expected is None:
+        assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request")
+        return
+    body = body_of(answer)
+    claims = tokens.claims(body["access_token"], "orders")
+    assert body["expires_in"] == claims["exp"] - claims["iat"] == expected
+
+
+async def test_by_default_a_token_lives_five_minutes(tokens: Tokens) -> None:
+    """H3: the documented default."""
+    await rules.allow(tokens.kdc.admin, "billing", "payroll", scopes=("pay",), jwt=True)
+    assert body_of(await tokens.credentials("billing", "payroll"))["expires_in"] == 300
+
+
+async def test_a_disabled_client_gets_nothing_and_a_disabled_target_neither(tokens: Tokens) -> None:
+    """P10: one command, both directions."""
+    assert (await tokens.credentials("billing", "orders")).status == 200
+    await principals.disable(tokens.kdc.admin, "billing")
+    assert (await tokens.credentials("billing", "orders")).status == 401
+    await principals.enable(tokens.kdc.admin, "billing")
+    await principals.disable(tokens.kdc.admin, "orders")
+    assert (await tokens.credentials("billing", "orders")).status == 400
+
+
+async def test_a_rule_without_jwt_allows_no_token(tokens: Tokens) -> None:
+    await rules.allow(tokens.kdc.admin, "billing", "payroll", scopes=("pay",))
+    body = body_of(await tokens.credentials("billing", "payroll"))
+    assert body["error"] == "invalid_target"
+    assert tokens.events("token-refused")[0]["code"] == "jwt-not-enabled"
+
+
+async def test_nothing_is_issued_that_cannot_be_recorded(tokens: Tokens) -> None:
+    """K16: no audit, no token; the client is told to come back."""
+    tokens.kdc.ledger.full = True
+    answer = await tokens.credentials("billing", "orders")
+    assert (answer.status, body_of(answer)["error"]) == (503, "temporarily_unavailable")
+    assert header_of(answer, "retry-after") == "1"
+    assert "access_token" not in body_of(answer)
+
+
+async def test_guessing_targets_costs_ten_and_ends_in_429() -> None:
+    """H6: like NOT_GRANTED on the native port, and from the same bucket."""
+    tokens = await open_tokens(burst=40)
+    await tokens.add_client("billing")
+    statuses = [(await tokens.credentials("billing", f"guess{number}")).status for number in range(8)]
+    assert statuses[:3] == [400, 400, 400]
+    assert 429 in statuses
+    answer = await tokens.credentials("billing", "orders")
+    assert answer.status == 429
+    assert int(header_of(answer, "retry-after") or 0) >= 1
+    assert body_of(answer)["error"] == "temporarily_unavailable"
+    tokens.kdc.clock.advance(60)
+    assert (await tokens.credentials("billing", "orders")).status == 400
+
+
+async def test_a_flooding_source_is_turned_away_before_its_secret_is_looked_at() -> None:
+    tokens = await open_tokens(burst=20)
+    await tokens.add_client("billing")
+    wrong = tokens.basic("billing", "wrong")
+    answers = [await tokens.post("token", {"grant_type": "client_credentials"}, wrong) for _ in range(25)]
+    assert [answer.status for answer in answers] == [401] * 20 + [429] * 5
+    assert [event["code"] for event in tokens.events("request-rejected")][-1] == "rate-limited"
