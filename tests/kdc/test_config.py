@@ -30,6 +30,12 @@ def test_defaults_are_safe_and_documented() -> None:
     assert config == Config()
     assert config.listen.tcp == "127.0.0.1:7788"
     assert config.listen.unix_mode == 0o660
+    assert not config.http.is_on
+    assert config.http.unix_mode == 0o660
+    opened = ("plain", "paladin", "simple_token", "accept_token_url_audience")
+    assert [name for name in opened if getattr(config.http, name)] == []
+    assert config.http.trusted_proxies == ()
+    assert config.http.max_body == 32 * 1024
     assert {source for _, _, source in effective(config)} == {"default"}
     assert [name for name, _, _ in effective(config)] == [row.name for row in settings_table()]
     for row in settings_table():
@@ -56,6 +62,68 @@ def test_flag_over_environment_over_file_over_default(written, in_file, in_envir
     config = load_config(file, environ, overrides)
     assert config.log.level == expected[0]
     assert ("log.level", *expected) in effective(config)
+
+
+HTTP_VALUES = {
+    "tcp": ("127.0.0.1:8441", "127.0.0.1:8442", "127.0.0.1:8443"),
+    "unix": ("/run/file.sock", "/run/environment.sock", "/run/flag.sock"),
+    "unix_mode": ("0600", "0640", "0666"),
+    "tls_cert": ("/file.pem", "/environment.pem", "/flag.pem"),
+    "tls_key": ("/file.key", "/environment.key", "/flag.key"),
+    "plain": ("true", "true", "true"),
+    "public_url": ("https://file.test", "https://environment.test/a", "http://flag.test:8080"),
+    "trusted_proxies": ("10.0.0.0/8", "fd00::/8, unix", "unix"),
+    "accept_token_url_audience": ("true", "true", "true"),
+    "paladin": ("true", "true", "true"),
+    "simple_token": ("true", "true", "true"),
+    "max_body": ("1024", "2048", "4096"),
+}
+
+
+@pytest.mark.parametrize("key", HTTP_VALUES)
+@pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(product((False, True), repeat=3)))
+def test_each_http_setting_follows_the_same_precedence(written, key, in_file, in_environment, in_flag) -> None:
+    """P16: the matrix for every key of `[http]`; H3: without any layer the default."""
+    values = HTTP_VALUES[key]
+    row = next(row for row in settings_table() if row.name == f"http.{key}")
+    quoted = f'"{values[0]}"' if str in row.form.types else values[0]
+    other = {"tls_cert": "tls_key", "tls_key": "tls_cert"}.get(key)  # one without the other is an error
+    pair = f'{other} = "/pair"\n' if other and (in_file or in_environment or in_flag) else ""
+    file = written("version = 1\n[http]\n" + pair + (f"{key} = {quoted}\n" if in_file else ""))
+    environ = {row.variable: values[1]} if in_environment else {}
+    overrides = {row.name: values[2] if in_flag else None}
+    layers = [(values[2], "flag", in_flag), (values[1], "environment", in_environment), (values[0], "file", in_file)]
+    default = (row.form.show(row.default), "default", True)
+    expected = next((value, source) for value, source, given in [*layers, default] if given)
+    assert (f"http.{key}", *expected) in effective(load_config(file, environ, overrides))
+
+
+def test_every_http_setting_is_in_the_matrix() -> None:
+    assert {row.key for row in settings_table() if row.section == "http"} == set(HTTP_VALUES)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "kdc.corp.example:80", "localhost.x:80"])
+def test_secrets_go_beyond_this_host_only_under_tls_or_on_purpose(address) -> None:
+    """Each of the ways out is named."""
+    found = refusal(None, {}, {"http.tcp": address})
+    for way in ("tls_cert and tls_key", "loopback address", "Unix socket", "plain = true"):
+        assert way in found
+    assert load_config(None, {}, {"http.tcp": address, "http.plain": "true"}).http.is_on
+    pair = {"http.tls_cert": "/tls.pem", "http.tls_key": "/tls.key"}
+    assert load_config(None, {}, {"http.tcp": address, **pair}).http.is_on
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "127.9.9.9:0", "[::1]:80", "localhost:80"])
+def test_http_on_this_host_may_be_plain(address) -> None:
+    assert load_config(None, {}, {"http.tcp": address}).http.tcp == address
+
+
+def test_proxies_are_a_list_in_the_file_and_one_text_elsewhere(written) -> None:
+    file = written("version = 1\n[http]\ntrusted_proxies = ['10.0.0.0/8', 'unix', '2001:DB8::1']\n")
+    expected = ("10.0.0.0/8", "unix", "2001:db8::1/128")
+    assert load_config(file, {}).http.trusted_proxies == expected
+    environ = {"ORTHROS_HTTP_TRUSTED_PROXIES": "10.0.0.0/8,unix, 2001:db8::1"}
+    assert load_config(None, environ).http.trusted_proxies == expected
 
 
 def test_every_setting_can_be_written_in_each_layer(written) -> None:
@@ -109,6 +177,18 @@ def test_every_setting_can_be_written_in_each_layer(written) -> None:
             "version = 1\n[limits]\nmax_connections = 5\n",
             "max_unauthenticated_connections is 512; at most max_connections, 5, is allowed",
         ),
+        ("version = 1\n[http]\ntls_cert = '/tls.pem'", "tls_cert and tls_key go together"),
+        ("version = 1\n[http]\ntrusted_proxies = ['10.0.0.0/8', 7]", "is not networks such as 10.0.0.0/8"),
+        ("version = 1\n[http]\ntrusted_proxies = '10.0.0.1/8'", "is not networks"),
+        ("version = 1\n[http]\ntrusted_proxies = '0.0.0.0/0'", "is not networks"),
+        ("version = 1\n[http]\ntrusted_proxies = '10.0.0.0/8,,unix'", "is not networks"),
+        (f"version = 1\n[http]\ntrusted_proxies = {['unix'] * 65}", "is not networks"),
+        ("version = 1\n[http]\nplain = 'true'", "'true' is not true or false"),
+        ("version = 1\n[http]\nplain = 1", "1 is not true or false"),
+        ("version = 1\n[http]\npublic_url = 'kdc.corp.example'", "is not a URL such as"),
+        ("version = 1\n[http]\npublic_url = 'https://kdc.corp.example/'", "is not a URL such as"),
+        ("version = 1\n[http]\npublic_url = 'https://kdc.corp.example?x'", "is not a URL such as"),
+        ("version = 1\n[http]\nmax_body = 100000", "100000 is not a whole number from 1024 to 65536"),
         ("version = 1\n[listen\n", "line 2"),
     ],
 )
@@ -130,6 +210,9 @@ def test_a_file_that_cannot_be_used_says_why(written, text, detail) -> None:
         ("ORTHROS_LIMITS_MAX_FRAME", "9" * 5000, "is not a whole number"),
         ("ORTHROS_RATE_PER_SOURCE_PER_S", "inf", "is not a number"),
         ("ORTHROS_RATE_PER_SOURCE_PER_S", "1_000", "is not a number"),
+        ("ORTHROS_HTTP_PLAIN", "True", "ORTHROS_HTTP_PLAIN: 'True' is not true or false"),
+        ("ORTHROS_HTTP_PLAIN", "", "is not true or false"),
+        ("ORTHROS_HTTP_POT", "1", "ORTHROS_HTTP_POT is unknown; known: ORTHROS_HTTP_TCP, "),
     ],
 )
 def test_an_environment_variable_that_cannot_be_used_says_why(variable, value, detail) -> None:

@@ -183,9 +183,16 @@ def test_config_is_shown_with_its_sources_and_validated(
     monkeypatch.setenv("ORTHROS_LISTEN_UNIX_MODE", "0600")
     assert main(["config", "validate", "--config", config]) == 0
     capsys.readouterr()
-    assert main(["config", "show", "--effective", "--config", config, "--tcp", "127.0.0.1:99"]) == 0
+    flags = ["--tcp", "127.0.0.1:99", "--http", "[::1]:98", "--http-unix", "/run/h.sock"]
+    flags += ["--http-tls-cert", "/tls.pem", "--http-tls-key", "/tls.key"]
+    assert main(["config", "show", "--effective", "--config", config, *flags]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert rows["listen.tcp"][1:] == ["127.0.0.1:99", "flag"]
+    assert rows["http.tcp"][1:] == ["[::1]:98", "flag"]
+    assert rows["http.unix"][1:] == ["/run/h.sock", "flag"]
+    assert rows["http.tls_cert"][1:] == ["/tls.pem", "flag"]
+    assert rows["http.tls_key"][1:] == ["/tls.key", "flag"]
+    assert rows["http.max_body"][1:] == ["32768", "default"]
     assert rows["listen.unix_mode"][1:] == ["0600", "environment"]
     assert rows["audit.directory"][-1] == "file"
     assert rows["limits.idle_deadline_s"][-1] == "default"
