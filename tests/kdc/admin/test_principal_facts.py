@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_kdc.admin.principal_facts import RESERVED_CLAIMS, check_sources, check_token_claims
+from orthros_kdc.admin.principal_facts import check_sources, check_token_claims
+from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_kdc.policy.sources import source_allowed
 from orthros_protocol import Misconfigured
 
@@ -59,7 +60,7 @@ def test_there_are_at_most_64_networks():
 
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4), st.integers(0, 32))
 def test_both_spellings_of_an_ipv4_network_hold_the_same_peers(peer, inside, prefix):
-    network = ipaddress.ip_network((int(inside), prefix), strict=False)
+    network = ipaddress.IPv4Network((int(inside), prefix), strict=False)
     mapped = f"::ffff:{network.network_address}/{96 + prefix}"
     assert check_sources([mapped]) == check_sources([str(network)]) == (str(network),)
     for address in (str(peer), f"::ffff:{peer}"):
