@@ -16,6 +16,7 @@ from orthros_kdc.oauth.values import Ask
 from orthros_protocol import Timestamp, seconds_of
 from orthros_protocol.limits import MAX_SCOPES
 from orthros_protocol.names import is_scope
+from orthros_protocol.redaction import redact_text
 
 __all__ = ["Case", "Looked"]
 
@@ -59,9 +60,11 @@ class Case:
 
     def wishes(self, wish: Wish, target: str) -> None:
         """Notes what is asked for. `target` is `name@realm`, empty when the request names nobody."""
-        self.grant, self.target, self.subject = wish.grant, target, wish.subject or ""
+        self.grant = wish.grant
+        # A client secret in the wrong parameter looks like a name, or like a scope.
+        self.target, self.subject = redact_text(target), redact_text(wish.subject or "")
         if wish.scopes is not None:
-            self.scopes = tuple(filter(is_scope, wish.scopes))[:MAX_SCOPES]
+            self.scopes = tuple(map(redact_text, filter(is_scope, wish.scopes)))[:MAX_SCOPES]
 
     def issued(self, minted: Minted, policy_seq: int) -> TokenIssued:
         """The event of a token."""
