@@ -20,6 +20,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.logging import Logger
+from hypercorn.protocol.events import Body, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
@@ -71,7 +73,16 @@ class _Settings(HypercornConfig):
 
 
 class _Http1(H11Protocol):
-    """HTTP/1.1 and nothing else, whatever a request would like to change to."""
+    """HTTP/1.1 and nothing else, whatever a request would like to change to.
+
+    `is_answering` between the head of an answer and its last byte: they leave in one piece.
+    """
+
+    is_answering = False
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        self.is_answering = isinstance(event, (Response, Body))
+        await super().stream_send(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Neither h2c nor HTTP/2 by its preface."""
@@ -214,17 +225,14 @@ class HttpServer:
             stream = trio.SSLStream(raw, self.tls, server_side=True, https_compatible=True)
             await stream.do_handshake()
         sending = trio.Lock()
+        unsent = bytearray()
 
         async def send(event: Event) -> None:
             if isinstance(event, RawData):
-                async with sending:
-                    with trio.move_on_after(self.limits.read_deadline_s) as patience:
-                        try:
-                            await stream.send_all(event.data)
-                        except _LOST:
-                            patience.cancel()
-                    if patience.cancel_called:
-                        connection.scope.cancel()
+                unsent.extend(event.data)
+                if unsent and not protocol.is_answering:
+                    async with sending:
+                        await write()
             elif isinstance(event, Updated):
                 self._turn(connection, peers_turn=event.idle)
             elif isinstance(event, Closed) and not connection.ended:
@@ -236,6 +244,17 @@ class HttpServer:
                         await raw.send_eof()
                     except _LOST:
                         connection.scope.cancel()
+
+        async def write() -> None:
+            data = bytes(unsent)
+            unsent.clear()
+            with trio.move_on_after(self.limits.read_deadline_s) as patience:
+                try:
+                    await stream.send_all(data)
+                except _LOST:
+                    patience.cancel()
+            if patience.cancel_called:
+                connection.scope.cancel()
 
         async with TaskGroup() as tasks:
             protocol = _Http1(
