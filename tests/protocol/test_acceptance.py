@@ -7,7 +7,9 @@ import pytest
 from orthros_protocol import (
     SAFE,
     USE_CHANNEL,
+    USE_HTTP,
     USE_KDC,
+    USE_RAW,
     Access,
     Admission,
     ApRequest,
