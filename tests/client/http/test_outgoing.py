@@ -1,0 +1,512 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orthros_client import LocalMisuse, MaybeExecuted, Misconfigured, PeerMisbehaved, TargetRefusal
+from orthros_client.credentials import Credentials, PeerState
+from orthros_client.http.file_body import FileBody
+from orthros_client.http.origins import Origin
+from orthros_client.http.outgoing import (
+    EMPTY,
+    Attempt,
+    Body,
+    BodyProof,
+    OutgoingRequest,
+    Proven,
+    check_cover,
+    exchange,
+)
+from orthros_protocol import OrthrosError
+from orthros_protocol.derivation import digest
+from orthros_protocol.http_profile import HttpResponse, format_challenge, format_content_digest
+from orthros_protocol.testing import InMemoryRealm
+from tests.support.http_target import Heard, HttpTarget, RealmSource, Said
+
+ORIGIN = Origin("https", "orders.example", 443)
+HOST = ("host", b"orders.example")
+
+
+@pytest.fixture
+def realm() -> InMemoryRealm:
+    return new_realm()
+
+
+@pytest.fixture
+def target(realm: InMemoryRealm) -> HttpTarget:
+    return HttpTarget(realm)
+
+
+@pytest.fixture
+def credentials(realm: InMemoryRealm) -> Credentials:
+    return RealmSource(realm).credentials("orders")
+
+
+def new_realm() -> InMemoryRealm:
+    realm = InMemoryRealm()
+    for name in ("web", "orders"):
+        realm.add(name)
+    return realm
+
+
+def request(
+    method: str = "GET", *headers: tuple[str, bytes], content: bytes = b"", once: bool = False
+) -> OutgoingRequest:
+    body = Body.of(content) if content else EMPTY
+    return OutgoingRequest(
+        method=method,
+        origin=ORIGIN,
+        target=b"/v1/orders?id=7",
+        headers=(HOST, *headers),
+        body=evolve(body, replayable=not once),
+    )
+
+
+def run(
+    outgoing: OutgoingRequest,
+    credentials: Credentials,
+    target: HttpTarget,
+    content: bytes = b"",
+    *,
+    swap: Callable[[Heard], Heard] = lambda heard: heard,
+    accept_unproven_bodies: bool = False,
+    cover: tuple[str, ...] = (),
+) -> tuple[Proven, Said]:
+    """Delivers what the exchange wants; `swap` changes requests on their way."""
+    steps = exchange(outgoing, credentials, cover=cover, accept_unproven_bodies=accept_unproven_bodies)
+    attempt = next(steps)
+    while True:
+        said = target.hear(swap(dressed(outgoing, attempt, content)))
+        headers = tuple((name.lower(), value.encode("latin-1")) for name, value in said.headers)
+        try:
+            attempt = steps.send(HttpResponse(status=said.status, headers=headers))
+        except StopIteration as done:
+            return done.value, said
+
+
+def dressed(outgoing: OutgoingRequest, attempt: Attempt, content: bytes) -> Heard:
+    added = [("authorization", attempt.authorization.encode())]
+    if attempt.content_digest is not None:
+        added.append(("content-digest", attempt.content_digest))
+    if attempt.probe:
+        return Heard("OPTIONS", outgoing.target, (HOST, *added))
+    return Heard(outgoing.method, outgoing.target, (*outgoing.headers, *added), content)
+
+
+def restart(target: HttpTarget) -> None:
+    target.processes = HttpTarget(target.realm).processes
+
+
+def test_first_contact_costs_one_repeat_and_then_none(credentials: Credentials, target: HttpTarget) -> None:
+    """L6, L11: the response is proven; the epoch is learnt from the refusal and kept."""
+    proven, said = run(request("POST", content=b"pay"), credentials, target, b"pay")
+    assert (said.status, proven.target.name, proven.covered) == (200, "orders", ("content-type",))
+    assert proven.body_is_proven
+    assert target.verdicts == ["epoch-required", "accepted"]
+    run(request(), credentials, target)
+    assert target.verdicts[2:] == ["accepted"]
+
+
+def test_what_is_bound_is_what_is_covered(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: the floor as far as it is there, then what the caller lists, each once."""
+    outgoing = request(
+        "POST", ("x-tenant", b" acme\t"), ("content-type", b"text/plain"), ("accept", b"*/*"), content=b"x"
+    )
+    assert outgoing.covered(("x-tenant", "content-type", "x-absent")) == (
+        ("content-type", b"text/plain"),
+        ("x-tenant", b"acme"),
+    )
+    with pytest.raises(LocalMisuse, match="sent twice"):
+        request("GET", ("x-tenant", b"a"), ("x-tenant", b"b")).covered(("x-tenant",))
+
+
+CHANGES: dict[str, Callable[[Heard], Heard]] = {
+    "method": lambda heard: evolve(heard, method="PUT"),
+    "query": lambda heard: evolve(heard, target=b"/v1/orders?id=8"),
+    "escape": lambda heard: evolve(heard, target=b"/v1/%6frders?id=7"),
+    "covered header": lambda heard: changed(heard, "content-type", b"text/html"),
+    "idempotency key": lambda heard: changed(heard, "idempotency-key", b"2"),
+    "listed header": lambda heard: changed(heard, "x-tenant", b"evil"),
+    "digest": lambda heard: changed(heard, "content-digest", format_content_digest(digest(b"other"))),
+    "host": lambda heard: changed(heard, "host", b"other.example"),
+}
+
+
+def changed(heard: Heard, name: str, value: bytes) -> Heard:
+    return evolve(heard, headers=tuple((known, value if known == name else old) for known, old in heard.headers))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_request_is_refused(change: str, credentials: Credentials, target: HttpTarget) -> None:
+    """L6: with everything that is bound, one at a time; nothing runs."""
+    outgoing = request(
+        "POST", ("content-type", b"text/plain"), ("idempotency-key", b"1"), ("x-tenant", b"acme"), content=b"x"
+    )
+    with pytest.raises((TargetRefusal, PeerMisbehaved)) as caught:
+        run(outgoing, credentials, target, b"x", swap=CHANGES[change], cover=("x-tenant",))
+    # A refusal of the binding is proven by the target; another host is not even looked at.
+    assert caught.value.code == ("response-unproven" if change == "host" else "wrong-binding")
+    if change != "host":
+        assert caught.value.remedy
+    assert target.executed == []
+
+
+LIES: dict[str, Callable[[Said], Said]] = {
+    "stripped reply": lambda said: said.with_header("orthros-reply", None),
+    "another status": lambda said: evolve(said, status=201),
+    "a changed covered header": lambda said: said.with_header("content-type", "text/html"),
+    "a dropped covered header": lambda said: said.with_header("content-type", None),
+    "a doubled covered header": lambda said: evolve(said, headers=(*said.headers, ("Content-Type", "text/plain"))),
+    "an added location": lambda said: evolve(said, headers=(*said.headers, ("Location", "https://evil.example"))),
+    "an added encoding": lambda said: evolve(said, headers=(*said.headers, ("Content-Encoding", "gzip"))),
+    "two replies": lambda said: evolve(said, headers=(*said.headers, said.headers[-1])),
+    "a truncated proof": lambda said: said.with_header("orthros-reply", dict(said.headers)["Orthros-Reply"][:-1]),
+    "a flipped proof": lambda said: said.with_header("orthros-reply", flip(dict(said.headers)["Orthros-Reply"])),
+    "an empty proof": lambda said: said.with_header("orthros-reply", ""),
+    "garbage": lambda said: said.with_header("orthros-reply", "s=AAAA, m=AAAA"),
+    "not ASCII": lambda said: said.with_header("orthros-reply", "s=\xff, m=\xfe"),
+}
+
+
+def flip(proof: str) -> str:
+    return proof[:-2] + ("A" if proof[-2] != "A" else "B") + proof[-1]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_response_that_was_touched_is_no_result(lie: str, credentials: Credentials, target: HttpTarget) -> None:
+    """L11: a stripped reply, another status, a changed covered header and their kin."""
+    run(request(), credentials, target)
+    target.between = LIES[lie]
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        run(request(), credentials, target)
+
+
+def test_a_fake_server_is_detected(realm: InMemoryRealm, credentials: Credentials) -> None:
+    """L11: whoever has not the target's key proves nothing, whatever it answers; and nothing is learnt from it."""
+    fakes = [
+        Said(200, (("Content-Type", "text/plain"),), b"welcome"),
+        Said(401, (("WWW-Authenticate", 'Orthros realm="test.realm"'),)),
+        Said(401, (("WWW-Authenticate", 'Orthros realm="test.realm", err="epoch-required"'),)),
+        Said(401, (("WWW-Authenticate", 'Basic realm="x"'),)),
+        Said(401, (("WWW-Authenticate", 'Orthros realm="test.realm", err="replayed", s="AAAAAA", m="AAAA"'),)),
+        Said(401, (("WWW-Authenticate", "Orthros garbage"),)),
+        Said(302, (("Location", "https://evil.example"),)),
+        Said(503),
+    ]
+    for fake in fakes:
+        steps = exchange(request(), credentials)
+        next(steps)
+        with pytest.raises(PeerMisbehaved, match="response-unproven"):
+            steps.send(
+                HttpResponse(status=fake.status, headers=tuple((n.lower(), v.encode()) for n, v in fake.headers))
+            )
+    assert credentials.peer.read() == (None, 0)
+    realm.add("evil")
+    stranger = HttpTarget(realm)
+    other = RealmSource(realm).credentials("evil")
+    with pytest.raises(PeerMisbehaved, match="unknown-key"):
+        run(request(), other, stranger)
+
+
+def test_a_refusal_of_another_request_proves_nothing(credentials: Credentials, target: HttpTarget) -> None:
+    """L11: neither a recorded refusal nor a recorded reply, nor a refusal with a friendly status."""
+    recorded: list[Said] = []
+
+    def record(said: Said) -> Said:
+        recorded.append(said)
+        return said
+
+    target.between = record
+    run(request(), credentials, target)
+    refusal, reply = recorded
+    for said in (refusal, reply):
+        target.between = lambda _said, said=said: said  # type: ignore[misc]
+        with pytest.raises(PeerMisbehaved, match="response-unproven"):
+            run(request(), credentials, target)
+    target.between = lambda said: evolve(said, status=200)
+    restart(target)
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        run(request(), credentials, target)
+
+
+def test_several_challenges(credentials: Credentials, target: HttpTarget) -> None:
+    """L11: other schemes may stand beside ours; two of ours contradict each other."""
+    target.between = lambda said: evolve(said, headers=(("WWW-Authenticate", 'Bearer realm="x"'), *said.headers))
+    run(request(), credentials, target)
+    restart(target)
+    double = format_challenge("test.realm", "busy")
+    target.between = lambda said: evolve(said, headers=(*said.headers, ("WWW-Authenticate", double)))
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        run(request(), credentials, target)
+
+
+@pytest.mark.parametrize("wrong_ms", [200_000, -200_000])
+def test_a_target_with_a_wrong_clock_is_served(wrong_ms: int, realm: InMemoryRealm, credentials: Credentials) -> None:
+    """L6: its time is learnt from its MACed refusal."""
+    target = HttpTarget(realm, wrong_ms=wrong_ms)
+    run(request("POST"), credentials, target)
+    assert credentials.peer.read()[1] == wrong_ms
+    assert len(target.executed) == 1
+
+
+REFUSALS = ["epoch-required", "clock-skew", "busy", "replayed", "ticket-expired"]
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize("carries_epoch", [False, True])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "DELETE", "PATCH", "PURGE"])
+def test_when_a_call_is_repeated(method: str, carries_epoch: bool, key: bool, code: str) -> None:
+    """L6: method x epoch carried x idempotency key x refusal, against section 7 of the protocol.
+
+    Safe requests and those with a key are repeated; others only when the refused one carried no epoch. What cannot
+    be repeated and may have run elsewhere is MaybeExecuted, never silence.
+    """
+    realm = new_realm()
+    credentials = RealmSource(realm).credentials("orders")
+    target = HttpTarget(realm)
+    if carries_epoch:
+        run(request(), credentials, target)
+    target.heard.clear()
+    target.executed.clear()
+    provoke(code, target, carries_epoch)
+    headers = [("idempotency-key", b"k1")] if key else []
+    outcome = "done"
+    try:
+        run(request(method, *headers), credentials, target, swap=first_copy(code, target))
+    except OrthrosError as error:
+        outcome = f"{type(error).__name__} {error.code}"
+    safe = method in ("GET", "HEAD", "OPTIONS", "TRACE")
+    if code == "replayed":
+        expected = "TargetRefusal replayed" if safe else "MaybeExecuted maybe-executed"
+    elif code == "ticket-expired":
+        expected = "TargetRefusal ticket-expired"
+    elif code == "busy" and (safe or key):
+        expected = "TargetRefusal busy"  # it stays busy: repeated once, then said
+    elif code != "busy" and (safe or key or not carries_epoch):
+        expected = "done"
+    else:
+        expected = "MaybeExecuted maybe-executed"
+    assert outcome == expected
+    assert len(target.executed) == (outcome == "done" or (code == "replayed" and carries_epoch))
+
+
+def provoke(code: str, target: HttpTarget, carries_epoch: bool) -> None:
+    """Brings the target into the state that refuses so."""
+    if code == "epoch-required" and carries_epoch:
+        restart(target)
+    elif code == "clock-skew":
+        target.wrong_ms = 200_000
+    elif code == "busy":
+        for process in target.processes:
+            process.replay = type(process.replay)(capacity=1)
+            process.replay.admit(b"x" * 16, target.now(), target.now(), "somebody")
+    elif code == "ticket-expired":
+        target.realm.clock.advance(3700)
+
+
+def first_copy(code: str, target: HttpTarget) -> Callable[[Heard], Heard]:
+    """For `replayed`: a copy of the request arrives before it."""
+
+    def deliver(heard: Heard) -> Heard:
+        if code == "replayed":
+            target.hear(heard)
+        return heard
+
+    return deliver
+
+
+def test_a_target_of_several_processes_is_noticed(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: then unsafe calls without a key start without epoch, so that they may be repeated."""
+    run(request(), credentials, target)
+    target.choose = lambda _number: 1
+    with pytest.raises(MaybeExecuted):
+        run(request("POST"), credentials, target)
+    assert credentials.peer_is_plural
+    target.choose = lambda _number: 0
+    target.verdicts.clear()
+    run(request("POST"), credentials, target)
+    assert target.verdicts == ["epoch-required", "accepted"]
+    run(request("POST", ("idempotency-key", b"1")), credentials, target)
+    run(request("GET"), credentials, target)
+    assert target.verdicts[2:] == ["accepted", "accepted"]
+
+
+def test_safe_calls_get_through_to_processes_that_take_turns(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: a few more repeats, and an end to them."""
+    turns = [0, 1, 1]
+    target.choose = lambda number: turns[number] if number < len(turns) else 1
+    run(request(), credentials, target)
+    assert target.verdicts == ["epoch-required", "epoch-required", "accepted"]
+    target.choose = lambda number: (number + 1) % 2
+    with pytest.raises(TargetRefusal, match="epoch-required"):
+        run(request(), credentials, target)
+    assert target.verdicts[3:] == ["epoch-required"] * 4
+
+
+def test_a_restart_is_forgotten_after_an_hour() -> None:
+    """L6: two epochs within an hour are several processes, afterwards it was a restart."""
+    peer = PeerState()
+    peer.learn(b"a" * 8, 0, 0.0)
+    assert not peer.is_plural(1.0)
+    peer.learn(b"b" * 8, None, 10.0)
+    assert peer.is_plural(20.0)
+    peer.learn(b"b" * 8, None, 3000.0)
+    assert peer.is_plural(3500.0)
+    assert not peer.is_plural(3600.0)
+    for number in range(100):
+        peer.learn(number.to_bytes(8, "big"), None, 4000.0)
+    assert len(peer._seen) == 16
+
+
+def test_a_body_that_is_read_once_is_not_wasted_on_first_contact(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: a probe without body, epoch and safe mark learns the epoch; later none is needed."""
+    outgoing = request("POST", ("idempotency-key", b"1"), content=b"once", once=True)
+    run(outgoing, credentials, target, b"once")
+    assert [heard.method for heard in target.heard] == ["OPTIONS", "POST"]
+    assert target.verdicts == ["epoch-required", "accepted"]
+    assert target.heard[0].body == b""
+    run(outgoing, credentials, target, b"once")
+    assert [heard.method for heard in target.heard[2:]] == ["POST"]
+    restart(target)
+    with pytest.raises(TargetRefusal, match="epoch-required"):  # a key, but no second body
+        run(outgoing, credentials, target, b"once")
+    target.choose = lambda number: number % 2  # the body meets another process than the probe
+    with pytest.raises(MaybeExecuted):
+        run(request("POST", content=b"once", once=True), newcomer(target), target, b"once")
+
+
+def newcomer(target: HttpTarget) -> Credentials:
+    """Credentials of somebody who has not met the target yet."""
+    return RealmSource(target.realm).credentials("orders")
+
+
+def test_a_probe_that_is_refused_for_good_stops_the_call(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: also when nothing proves the refusal; the body is never sent."""
+    target.realm.clock.advance(3700)
+    with pytest.raises(TargetRefusal, match="ticket-expired"):
+        run(request("POST", content=b"once", once=True), credentials, target, b"once")
+    target.between = lambda _said: Said(200)
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        run(request("POST", content=b"once", once=True), newcomer(target), target, b"once")
+    assert [heard.method for heard in target.heard] == ["OPTIONS", "OPTIONS"]
+
+
+def test_bodies_that_nobody_proved_are_refused(credentials: Credentials, target: HttpTarget) -> None:
+    """L11: unless the caller says otherwise; what cannot have a body needs no proof of it."""
+    target.sealed_bodies = False
+    with pytest.raises(PeerMisbehaved, match="accept_unproven_bodies"):
+        run(request(), credentials, target)
+    proven, _said = run(request(), credentials, target, accept_unproven_bodies=True)
+    assert (proven.body, proven.body_is_proven) == (None, False)
+    assert run(request("HEAD"), credentials, target)[0].body_is_proven
+    target.application = lambda _heard: Said(204)
+    assert run(request("DELETE"), credentials, target)[0].body_is_proven
+    target.application = lambda _heard: Said(304)
+    assert run(request(), credentials, target)[0].body_is_proven
+
+
+@given(pieces=st.lists(st.binary(max_size=20), max_size=6), at=st.integers(0, 200))
+def test_a_body_is_proven_whole_or_not_at_all(pieces: list[bytes], at: int) -> None:
+    """L11: any cut into pieces; one byte changed, added or missing at the end."""
+    whole = b"".join(pieces)
+    check = BodyProof(digest(whole), "GET https://orders.example")
+    for piece in pieces:
+        check.feed(piece)
+    check.finish()
+    others = [whole + b"x", b"x" + whole]
+    if whole:
+        place = at % len(whole)
+        others += [whole[:-1], whole[1:], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]]
+    for other in others:
+        check = BodyProof(digest(whole), "GET https://orders.example")
+        check.feed(other)
+        with pytest.raises(PeerMisbehaved, match=r"response-unproven.*bytes came"):
+            check.finish()
+
+
+def test_an_error_of_the_application_is_a_result(credentials: Credentials, target: HttpTarget) -> None:
+    """L19: a 403 or 401 that carries the proof is the target's own word."""
+    for status in (401, 403, 404, 500, 302):
+        target.application = lambda _heard, status=status: Said(status, (("Location", "/x"),))  # type: ignore[misc]
+        proven, said = run(request(), credentials, target)
+        assert (said.status, proven.covered) == (status, ("location",))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        request("GET", ("host", b"evil.example")),
+        request("GET", ("authorization", b"Bearer x")),
+        request("G T"),
+        evolve(request(), target=b"*"),
+        evolve(request(), target=b"https://orders.example/"),
+        evolve(request(), target=b""),
+        evolve(request(), target=b"/" + b"a" * 9000),
+        request("POST", ("content-type", b"x" * 9000)),
+    ],
+)
+def test_what_cannot_be_bound_is_not_sent(bad: OutgoingRequest, credentials: Credentials) -> None:
+    """L6: a local error, before anything travels."""
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        next(exchange(bad, credentials))
+
+
+def test_bodies_of_requests() -> None:
+    """L6: a digest for every body but the empty one; a stated digest must be true and in the one form."""
+    assert Body.of(b"").content_digest is None
+    assert Body.of(b"x").content_digest == format_content_digest(digest(b"x"))
+    stated = format_content_digest(digest(b"x"))
+    assert Body.of(b"x", stated).content_digest == stated
+    with pytest.raises(LocalMisuse, match="body-mismatch"):
+        Body.of(b"y", stated)
+    with pytest.raises(LocalMisuse, match="body-mismatch"):
+        Body.of(b"", stated)
+    assert Body.of_stream(stated, unbound=False) == Body(content_digest=stated, replayable=False)
+    assert Body.of_stream(None, unbound=True) == Body(replayable=False)
+    with pytest.raises(LocalMisuse, match="not-covered"):
+        Body.of_stream(None, unbound=False)
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        Body.of_stream(b"sha-512=:AAAA:", unbound=True)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "host", "Content-Digest", "connection", "a b", "", "x:y", "naïve"])
+def test_headers_that_cannot_be_covered(name: str) -> None:
+    """L6: bound already, or rewritten on the way."""
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        check_cover([name])
+    assert check_cover(["X-Tenant", "ETag"]) == ("x-tenant", "etag")
+    with pytest.raises(LocalMisuse, match="more than 16"):
+        check_cover([f"x-{number}" for number in range(14)])
+
+
+def test_files_are_measured_and_read_again(tmp_path: Path) -> None:
+    """L6: in pieces, as often as needed; a file that is not there is a local error."""
+    path = tmp_path / "big"
+    content = bytes(range(256)) * 2048
+    path.write_bytes(content)
+    file = FileBody(path)
+    assert (file.measure().size, file.measure().sha256) == (len(content), digest(content))
+    assert (b"".join(file), b"".join(file), len(file)) == (content, content, len(content))
+    assert max(map(len, file)) <= 128 * 1024
+    for use in (len, list, FileBody.measure):
+        with pytest.raises(Misconfigured, match="file-unreadable"):
+            use(FileBody(tmp_path / "none"))
+
+
+def test_nothing_secret_is_shown(credentials: Credentials) -> None:
+    """L6: neither the authenticator nor headers in any repr."""
+    outgoing = request("POST", ("cookie", b"session=hunter2"), content=b"x")
+    steps = exchange(outgoing, credentials)
+    attempt = next(steps)
+    message = re.search(r'r="([^"]+)"', attempt.authorization)
+    assert message is not None
+    shown = repr(outgoing) + repr(attempt) + repr(steps)
+    assert message[1] not in shown
+    assert "hunter2" not in shown

@@ -1,0 +1,338 @@
+"""A target in HTTP written from the protocol alone, over an in-process httpx transport and over real sockets.
+
+Small and strict: it knows none of the guard's options, and says on demand what a liar between would say.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+from attrs import define, evolve, field, frozen
+
+from orthros_client import Credentials, Token
+from orthros_client.credentials import PeerState
+from orthros_protocol import (
+    USE_HTTP,
+    OrthrosError,
+    PeerMisbehaved,
+    Refused,
+    ReplaySet,
+    Secret,
+    Timestamp,
+    accept,
+    open_presented,
+    parse_ap_request,
+    tail_of,
+)
+from orthros_protocol.derivation import digest, mac_matches
+from orthros_protocol.http_profile import (
+    HttpBinding,
+    HttpResponse,
+    canonical_authority,
+    format_challenge,
+    parse_authorization,
+    parse_content_digest,
+    seal_http_reply,
+)
+from orthros_protocol.testing import InMemoryRealm
+
+__all__ = ["Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]
+
+COVERED = ("content-type", "content-encoding", "location")
+
+
+@frozen
+class Heard:
+    """A request as it arrived. Headers are (lower-case name, value) in order."""
+
+    method: str
+    target: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    body: bytes = b""
+
+    def value(self, name: str) -> bytes | None:
+        """The one value of a header."""
+        found = [value for known, value in self.headers if known == name]
+        assert len(found) < 2, name
+        return found[0] if found else None
+
+
+@frozen
+class Said:
+    """A response as it leaves."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def with_header(self, name: str, value: str | None) -> Said:
+        """The same with another value for a header, or without it."""
+        kept = tuple(one for one in self.headers if one[0].lower() != name)
+        return evolve(self, headers=kept if value is None else (*kept, (name, value)))
+
+
+@define
+class Process:
+    """One process of a target: its epoch and what it has burnt."""
+
+    epoch: bytes = field(factory=lambda: os.urandom(8))
+    replay: ReplaySet = field(factory=ReplaySet)
+
+
+def greet(heard: Heard) -> Said:
+    """An application that echoes."""
+    return Said(200, (("Content-Type", "text/plain"),), b"you sent " + heard.body[:100])
+
+
+@define
+class HttpTarget:
+    """`orders` at `origin`. `heard` is every request, `executed` those that reached the application.
+
+    `between` changes responses on their way; `choose` says which process gets the request of this number.
+    """
+
+    realm: InMemoryRealm
+    scheme: str = "https"
+    authority: str = "orders.example:443"
+    application: Callable[[Heard], Said] = greet
+    between: Callable[[Said], Said] = lambda said: said
+    choose: Callable[[int], int] = lambda _number: 0
+    reads_bodies: bool = True
+    sealed_bodies: bool = True
+    wrong_ms: int = 0
+    processes: list[Process] = field(factory=lambda: [Process(), Process()])
+    heard: list[Heard] = field(factory=list)
+    executed: list[Heard] = field(factory=list)
+    verdicts: list[str] = field(factory=list)
+    lock: threading.Lock = field(factory=threading.Lock)
+
+    def hear(self, heard: Heard) -> Said:
+        """The answer to one request, as it arrives at the caller."""
+        with self.lock:
+            process = self.processes[self.choose(len(self.heard))]
+            self.heard.append(heard)
+        return self.between(self._answer(heard, process))
+
+    def now(self) -> Timestamp:
+        """The time that this target believes in."""
+        return Timestamp(self.realm.clock.now() + self.wrong_ms)
+
+    def _answer(self, heard: Heard, process: Process) -> Said:
+        value = heard.value("authorization")
+        if value is None or not value.startswith(b"Orthros "):
+            self.verdicts.append("credentials-missing")
+            return self._challenge("credentials-missing", None)
+        try:
+            message, accepted = self._accept(heard, value.decode("ascii"), process)
+        except OrthrosError as error:
+            self.verdicts.append(error.code)
+            return self._challenge(error.code, error.reply)
+        self.verdicts.append("accepted")
+        self.executed.append(heard)
+        said = self.application(heard)
+        headers = tuple((name.lower(), text.encode("latin-1")) for name, text in said.headers)
+        proof = seal_http_reply(
+            accepted.pop_key,
+            message,
+            HttpResponse(status=said.status, headers=headers),
+            covered=[name for name in COVERED if any(name == known for known, _ in headers)],
+            body_digest=digest(said.body) if self.sealed_bodies else None,
+            now=self.now(),
+            epoch=process.epoch,
+        )
+        return said.with_header("Orthros-Reply", proof)
+
+    def _accept(self, heard: Heard, value: str, process: Process) -> tuple[bytes, Any]:
+        parsed = parse_authorization(value)
+        given = heard.value("content-digest")
+        covered = []
+        for name in parsed.covered:
+            found = heard.value(name)
+            if found is None:
+                raise PeerMisbehaved("malformed", f"{name} is not there")
+            covered.append((name, found))
+        binding = HttpBinding(
+            method=heard.method,
+            scheme=self.scheme,
+            authority=canonical_authority((heard.value("host") or b"").decode("ascii"), self.scheme),
+            target=heard.target,
+            covered=tuple(covered),
+            content_digest=given,
+        )
+        if binding.authority != self.authority:
+            raise PeerMisbehaved("malformed", "another host")
+        accepted = accept(
+            parse_ap_request(parsed.message),
+            lambda ticket, caveats: open_presented(ticket, caveats, self.realm.keytab("orders")),
+            now=self.now(),
+            use=USE_HTTP,
+            bind=binding.bind(),
+            replay=process.replay,
+            epoch=process.epoch,
+            max_life_s=86_400,
+        )
+        for name, _value in heard.headers:
+            if name in ("content-type", "content-encoding", "idempotency-key") and name not in parsed.covered:
+                raise Refused("not-covered", name)
+        if heard.body and self.reads_bodies and given is not None:
+            assert mac_matches(parse_content_digest(given), digest(heard.body)), "the body was changed"
+        return parsed.message, accepted
+
+    def _challenge(self, code: str, reply: bytes | None) -> Said:
+        challenge = format_challenge(self.realm.name, code, reply)
+        return Said(401, (("WWW-Authenticate", challenge), ("Content-Type", "application/json")), b'{"error":"..."}')
+
+
+@define
+class CallerClock:
+    """The caller's clocks, moved with the realm's."""
+
+    realm: InMemoryRealm
+
+    def wall_ms(self) -> Timestamp:
+        """The realm's time."""
+        return self.realm.clock.now()
+
+    def elapsed_s(self) -> float:
+        """Seconds from any origin."""
+        return self.realm.clock.now() / 1000
+
+
+@define
+class RealmSource:
+    """What `Client` is, without a daemon: credentials straight from the realm. `asked` are the questions."""
+
+    realm: InMemoryRealm
+    asked: list[tuple[str, str, tuple[str, ...] | None]] = field(factory=list)
+    peers: dict[str, PeerState] = field(factory=dict)
+    issued: list[Credentials] = field(factory=list)
+
+    def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
+        """Credentials for `target`, fresh each time."""
+        self.asked.append(("ticket", target, None if scopes is None else tuple(scopes)))
+        issued = self.realm.issue("web", target, scopes=("read",))
+        credentials = Credentials(
+            target=issued.target,
+            client=issued.client,
+            scopes=issued.scopes,
+            ttl_s=3600,
+            ticket=issued.ticket,
+            tail=Secret(tail_of(issued.session_key, issued.ticket)),
+            expires=self.realm.clock.now() / 1000 + 3600,
+            peer=self.peers.setdefault(target, PeerState()),
+            clock=CallerClock(self.realm),
+        )
+        self.issued.append(credentials)
+        return credentials
+
+    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+        """A stand-in for a JWT."""
+        self.asked.append(("token", target, None if scopes is None else tuple(scopes)))
+        return Token(
+            value=f"jwt-for.{target}.0123456789abcdef",
+            target=self.realm.principal(target),
+            scopes=(),
+            expires=self.realm.clock.now() / 1000 + 300,
+            clock=CallerClock(self.realm),
+        )
+
+
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A response body that comes in pieces, from the network as far as httpx knows."""
+
+    def __init__(self, body: bytes, size: int = 7) -> None:
+        self._pieces = [body[at : at + size] for at in range(0, len(body), size)]
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    def __init__(self, hear: Callable[[Heard], Said], others: Callable[[httpx.Request], httpx.Response] | None) -> None:
+        self._hear = hear
+        self._others = others
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return self._respond(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        return self._respond(request)
+
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        if self._others is not None and request.url.host != "orders.example":
+            return self._others(request)
+        headers = tuple((name.decode().lower(), value) for name, value in request.headers.raw)
+        said = self._hear(Heard(request.method, request.url.raw_path, headers, request.content))
+        return httpx.Response(said.status, headers=list(said.headers), stream=Pieces(said.body))
+
+
+def in_process(
+    target: HttpTarget, others: Callable[[httpx.Request], httpx.Response] | None = None
+) -> httpx.BaseTransport | Any:
+    """A transport for both kinds of httpx clients; `others` answers for other hosts."""
+    return _InProcess(target.hear, others)
+
+
+@contextmanager
+def listening(hear: Callable[[Heard], Said]) -> Iterator[int]:
+    """A server on a loopback port, one thread for each connection. Yields the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 20
+
+        def handle_any(self) -> None:
+            headers = tuple((name.lower(), value.encode("latin-1")) for name, value in self.headers.items())
+            said = hear(Heard(self.command, self.path.encode("latin-1"), headers, self._body()))
+            self.send_response_only(said.status)
+            for name, value in said.headers:
+                self.send_header(name, value)
+            has_body = self.command != "HEAD" and said.status not in (204, 304)
+            if has_body and not any(name.lower() == "content-length" for name, _value in said.headers):
+                self.send_header("Content-Length", str(len(said.body)))
+            self.end_headers()
+            if has_body:
+                self.wfile.write(said.body)
+            if any(name.lower() == "connection" for name, _value in said.headers):
+                self.close_connection = True
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):
+                return self.handle_any
+            raise AttributeError(name)
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                pieces = []
+                while size := int(self.rfile.readline(), 16):
+                    pieces.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(pieces)
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
