@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.daemon.peers import AllowRule
 from orthros_client.daemon.settings import SETTINGS
 from orthros_protocol import Misconfigured, Principal, check_name
@@ -50,6 +51,7 @@ class DaemonConfig:
     drain_s: float
     log_format: str
     allow: tuple[tuple[str, int, tuple[str, ...] | None], ...]
+    forward_auth: tuple[ForwardAuthSettings, ...]
     sources: Mapping[str, str]
 
     @property
@@ -70,6 +72,8 @@ class DaemonConfig:
         rows = [(s.name, _shown(getattr(self, s.name)), self.sources[s.name]) for s in SETTINGS]
         for kind, number, names in self.allow:
             rows.append((f"allow {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
+        for section in self.forward_auth:
+            rows.append((f"forward_auth {section.place}", f"{section.dialect}, {', '.join(section.origins)}", "file"))
         return rows
 
 
@@ -83,7 +87,7 @@ def load_config(
     document = {} if path is None else _read(path)
     given: dict[str, tuple[Any, str]] = {}
     for key, value in document.items():
-        if key not in ("version", "allow"):
+        if key not in ("version", "allow", "forward_auth"):
             given[key] = (value, f"{path}: {key}")
     for name, text in environ.items():
         if name.startswith(_ENVIRONMENT) and name not in _OTHER_VARIABLES:
@@ -106,7 +110,8 @@ def load_config(
         except Misconfigured as error:
             raise Misconfigured("config-invalid", f"{source}: {error.detail}") from None
         sources[setting.name] = source
-    config = DaemonConfig(**values, allow=_allow(document, path), sources=sources)
+    sections = read_forward_auth(document, path)
+    config = DaemonConfig(**values, allow=_allow(document, path), forward_auth=sections, sources=sources)
     _check_whole(config)
     return config
 
@@ -119,6 +124,9 @@ def _check_whole(config: DaemonConfig) -> None:
         raise Misconfigured("config-invalid", f"{config.sources['kdcs']}: kdcs names no KDC")
     if config.socket == config.http_socket:
         raise Misconfigured("config-invalid", f"{config.sources['http_socket']}: the same path as socket")
+    for section in config.forward_auth:
+        if section.place in (config.socket, config.http_socket):
+            raise Misconfigured("config-invalid", f"forward_auth: {section.place} is one of the daemon's other sockets")
 
 
 def _read(path: str) -> dict[str, Any]:

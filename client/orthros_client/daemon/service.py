@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -20,7 +20,7 @@ from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.config import DaemonConfig
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
+from orthros_client.daemon.doors import Door, Visitor, open_loopback_listener, open_unix_listener
 from orthros_client.daemon.local_server import LocalServer
 from orthros_client.daemon.peers import AllowList, Peer
 from orthros_client.daemon.persistence import CacheStore
@@ -29,6 +29,9 @@ from orthros_client.kdc_session import KdcSession
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import TicketCache
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
+
+if TYPE_CHECKING:
+    from orthros_client.daemon.forward_auth import ForwardAuth
 
 __all__ = ["Service"]
 
@@ -52,6 +55,7 @@ class Service:
     agent: Agent = field(init=False)
     desk: Desk = field(init=False)
     store: CacheStore = field(init=False)
+    forward: list[ForwardAuth] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
@@ -67,6 +71,11 @@ class Service:
         )
         self.desk = Desk(self.agent, self.clock, self._allow_list(config), config.request_timeout_s)
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
+        self.forward = []
+        if config.forward_auth:
+            from orthros_client.daemon.forward_auth import ForwardAuth  # h11 is needed only for HTTP
+
+            self.forward = [ForwardAuth.open(settings) for settings in config.forward_auth]
 
     async def run(self, announce: Callable[[str], None]) -> None:
         """Until SIGTERM or SIGINT; then drains and saves. Raises Misconfigured when a socket cannot be opened."""
@@ -74,9 +83,10 @@ class Service:
         with ExitStack() as afterwards, ExitStack() as cleanup:
             doors = [self._door(cleanup, LocalServer(self.desk).converse, self.config.socket)]
             if self.config.http_socket:
-                from orthros_client.daemon.http_server import HttpServer  # h11 is needed only here
+                from orthros_client.daemon.http_server import HttpServer  # as above
 
                 doors.append(self._door(cleanup, HttpServer(self.desk).converse, self.config.http_socket))
+            doors += [self._forward_door(cleanup, forward) for forward in self.forward]
             afterwards.enter_context(_ignored(*_SIGNALS))
             with trio.open_signal_receiver(*_SIGNALS) as signals:
                 async with trio.open_nursery() as background:
@@ -112,25 +122,37 @@ class Service:
                 # A re-created name is a new principal; what is cached belongs to the old one.
                 raise Misconfigured("conflict", f"{keytab.principal} was re-created as uid {keytab.uid}: restart")
             keytab.as_key()
+            commits = self._prepare_forward(config)
         except OrthrosError as error:
             log.error("reload refused", code=error.code, detail=error.detail)
             return
         ignored = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
+        if [section.door for section in config.forward_auth] != [section.door for section in self.config.forward_auth]:
+            ignored.append("forward_auth")
         if ignored:
             log.warning("a restart is needed for some settings", settings=ignored)
         session = self.agent.session
         session.pool = self._pool(config)
         session.replace_keytab(keytab)
         self.keytab, self.config = keytab, config
+        for commit in commits:
+            commit()
         self.desk.allow = self._allow_list(config)
         self.desk.request_timeout_s = config.request_timeout_s
         self.agent.reconsider()
         log.info("reloaded", kvnos=list(keytab.kvnos), kdcs=list(config.kdcs))
 
+    def _prepare_forward(self, config: DaemonConfig) -> list[Callable[[], None]]:
+        """Reads the key files of the open forward-auth sections again; what is returned puts them into force."""
+        wanted = {section.place: section for section in config.forward_auth}
+        return [each.prepare(wanted[each.place]) for each in self.forward if each.place in wanted]
+
     def _ready_line(self) -> str:
         sockets = f"socket {self.config.socket}"
         if self.config.http_socket:
             sockets += f", http socket {self.config.http_socket}"
+        for forward in self.forward:
+            sockets += f", forward auth {forward.place}"
         return f"orthros-daemon ready: {self.keytab.principal}, {sockets}"
 
     def _pool(self, config: DaemonConfig) -> KdcPool:
@@ -155,6 +177,16 @@ class Service:
         cleanup.callback(_remove, path)
         idle_s, most = self.config.idle_connection_s, self.config.connections
         return Door(converse, idle_s, most, knows=self._knows), listener
+
+    def _forward_door(self, cleanup: ExitStack, forward: ForwardAuth) -> tuple[Door, trio.SocketListener]:
+        settings = forward.settings
+        if settings.tcp is not None:
+            listener = open_loopback_listener(*settings.tcp)
+        else:
+            listener = open_unix_listener(settings.socket, settings.socket_mode)
+            cleanup.callback(_remove, settings.socket)
+        # Whoever may connect is a proxy, also one that has no business with the other sockets.
+        return Door(forward.converse, self.config.idle_connection_s, self.config.connections), listener
 
 
 @contextmanager

@@ -1,0 +1,186 @@
+"""Forward authentication: a proxy asks about each request, and the guard answers for the service behind the proxy.
+
+Says 200, 401 or 403 and nothing else; whatever goes wrong is a 403. Knows no proxy by itself: its dialect reads the
+question, the guard judges it, and what is true of the caller goes back in headers that only this side may set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import h11
+import structlog
+from attrs import define, evolve, field, frozen
+
+from orthros_client.daemon.doors import Visitor
+from orthros_client.daemon.forward_auth_dialects import DIALECTS, TELLS_BODY, Misdirected, Question, spoofed
+from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings
+from orthros_client.daemon.http_io import HttpConversation, Unreadable
+from orthros_client.http.callers import Caller
+from orthros_client.http.guard import Admitted, Denied, Guard
+from orthros_client.http.incoming import IncomingRequest
+from orthros_client.verifier import VerifiedCaller, Verifier
+from orthros_protocol import Keytab, Misconfigured, encode_base64url
+from orthros_protocol.derivation import mac_matches
+
+__all__ = ["ForwardAuth", "Verdict"]
+
+log = structlog.get_logger()
+
+# A proxy passes on the client's cookies, and a ticket with caveats is larger than everything else.
+_MOST_HEAD_BYTES: Final = 96 * 1024
+_SAFE_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|", re.ASCII)
+_REFUSED: Final = b'{"error":"access_denied","error_description":"The request was refused before it was judged."}\n'
+_JSON: Final = ("content-type", "application/json")
+
+
+@frozen
+class Verdict:
+    """An answer to the proxy: 200, 401 or 403."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+_NO: Final = Verdict(403, (_JSON,), _REFUSED)
+
+
+@frozen(eq=False)
+class _Terms:
+    """What holds until the next reload."""
+
+    settings: ForwardAuthSettings
+    keytab: Keytab
+    verifier: Verifier
+    guard: Guard
+
+    @classmethod
+    def load(cls, settings: ForwardAuthSettings, before: _Terms | None = None) -> _Terms:
+        """Reads the key files. With `before`, keeps its verifier where the key file is the same."""
+        keytab = Keytab.load(settings.keytab).verify_only()
+        if not keytab.entries:
+            raise Misconfigured("key-missing", f"{settings.keytab} holds no key that opens tickets")
+        # A verifier remembers what it has seen; another one takes a new epoch, and each client one more round trip.
+        known = before is not None and mac_matches(before.keytab.to_bytes(), keytab.to_bytes())
+        verifier = before.verifier if before is not None and known else Verifier(keytab)
+        rows = settings.rows
+        if settings.dialect not in TELLS_BODY:  # then every body is one of unknown length
+            rows = tuple(evolve(route, unsized_bodies=True) for route in rows)
+        guard = Guard(verifier=verifier, origins=settings.origins, routes=rows)
+        return cls(settings, keytab, verifier, guard)
+
+
+@define(eq=False)
+class ForwardAuth:
+    """One section of the configuration, open. `converse` is what a Door runs."""
+
+    _terms: _Terms
+
+    @classmethod
+    def open(cls, settings: ForwardAuthSettings) -> ForwardAuth:
+        """Raises Misconfigured for key files or routes that cannot be used."""
+        return cls(_Terms.load(settings))
+
+    @property
+    def settings(self) -> ForwardAuthSettings:
+        """Those in force."""
+        return self._terms.settings
+
+    @property
+    def place(self) -> str:
+        """Where it listens."""
+        return self._terms.settings.place
+
+    def prepare(self, settings: ForwardAuthSettings) -> Callable[[], None]:
+        """Reads everything again for `settings`; what is returned puts it into force. Raises like `open`."""
+        terms = _Terms.load(settings, self._terms)
+
+        def commit() -> None:
+            self._terms = terms
+
+        return commit
+
+    async def converse(self, visitor: Visitor) -> None:
+        """Answers one question after the other until the proxy leaves, is silent too long, or misbehaves."""
+        conversation = HttpConversation(visitor, _MOST_HEAD_BYTES)
+        goes_on = True
+        while goes_on:
+            try:
+                request = await conversation.next_request()
+            except Unreadable as error:
+                log.error("forward-auth question not understood", at=self.place, detail=error.detail)
+                await conversation.answer(_NO.status, _NO.headers, _NO.body, close=True)
+                return
+            if request is None:
+                return
+            verdict = self.judge(_question_of(request))
+            head = request.method == b"HEAD"
+            goes_on = await conversation.answer(verdict.status, verdict.headers, verdict.body, head=head)
+
+    def judge(self, question: Question) -> Verdict:
+        """What to tell the proxy. Raises nothing."""
+        terms = self._terms
+        try:
+            name = spoofed(question.headers)
+            if name is not None:
+                log.warning("refused", reason="spoofed-header", header=name[:64], at=self.place)
+                return _NO
+            original = DIALECTS[terms.settings.dialect](question)
+            request = IncomingRequest(
+                method=original.method,
+                target=original.target,
+                headers=original.headers,
+                transport_peer=original.peer,
+            )
+            found = terms.guard.judge(request)
+            return _refusal(found) if isinstance(found, Denied) else _permission(found)
+        except Misdirected as error:
+            log.error("the proxy is misconfigured", at=self.place, dialect=terms.settings.dialect, detail=error.detail)
+        except Exception as error:  # noqa: BLE001  # whatever fails here refuses; the proxy must not take it for an outage
+            log.error("forward-auth failed", at=self.place, error=type(error).__name__)
+        return _NO
+
+
+def _question_of(request: h11.Request) -> Question:
+    headers = tuple((name.decode("ascii"), value) for name, value in request.headers)
+    return Question(method=request.method.decode("ascii"), target=request.target, headers=headers)
+
+
+def _permission(admitted: Admitted) -> Verdict:
+    caller = admitted.caller
+    if caller is None:  # a public route: there is nobody to name
+        return Verdict(200, ())
+    facts = {
+        "x-orthros-client": str(caller.client),
+        "x-orthros-scopes": " ".join(sorted(caller.scopes)),
+        "x-orthros-subject": _subject_of(caller),
+        "x-orthros-transaction": caller.transaction_id,
+    }
+    if isinstance(caller, VerifiedCaller):
+        facts["orthros-accepted"] = encode_base64url(caller.reply)
+    for name, value in facts.items():
+        if _SAFE_VALUE.fullmatch(value) is None:
+            raise ValueError(f"{name} would not be one header")
+    return Verdict(200, tuple(facts.items()))
+
+
+def _subject_of(caller: Caller) -> str:
+    if caller.subject is not None:
+        return str(caller.subject.principal)
+    if isinstance(caller, VerifiedCaller) and caller.user is not None:
+        return caller.user.name
+    return str(caller.client)
+
+
+def _refusal(denied: Denied) -> Verdict:
+    # Proxies take everything but 401 and 403 for trouble of their own; the body and the log say what it was.
+    answer = denied.answer
+    headers = tuple((name, value.decode("latin-1")) for name, value in answer.headers if name not in _OWN_HEADERS)
+    return Verdict(401 if answer.status == 401 else 403, headers, answer.body)
+
+
+# `http_io` writes the first two; the third is a proof of this very response, which the proxy does not hand on as it is.
+_OWN_HEADERS: Final = frozenset({"content-length", "cache-control", "orthros-reply"})

@@ -1,0 +1,360 @@
+"""The forward-auth endpoint: what each proxy asks, judged; the answers as the proxy gets them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve
+
+from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
+from orthros_client.daemon.forward_auth_dialects import PATH
+from orthros_protocol import Misconfigured
+from orthros_protocol.caveats import PeerCaveat
+from orthros_protocol.http_profile import parse_challenge
+from orthros_protocol.testing import InMemoryRealm
+from tests.client.forwarding import (
+    ASKS,
+    PEER,
+    Sender,
+    Sent,
+    by_envoy,
+    by_nginx,
+    by_traefik,
+    new_forward_realm,
+    settings_of,
+)
+
+DIALECTS = sorted(ASKS)
+ANY = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+@define
+class Gate:
+    """The endpoint behind one proxy, and a client that has already met it."""
+
+    realm: InMemoryRealm
+    endpoint: ForwardAuth
+    sender: Sender
+    dialect: str
+
+    @classmethod
+    def open(cls, folder: Path, dialect: str, *scopes: str, met: bool = True, **settings: Any) -> Gate:
+        realm = new_forward_realm()
+        endpoint = ForwardAuth.open(settings_of(folder, realm, dialect, **settings))
+        gate = cls(realm, endpoint, Sender.of(realm, *scopes), dialect)
+        if met:
+            assert gate.sender.told(gate.ask(gate.sender.sign(Sent()))) == "epoch-required"
+        return gate
+
+    def ask(self, sent: Sent) -> Verdict:
+        return self.endpoint.judge(ASKS[self.dialect](sent))
+
+    def status(self, sent: Sent) -> int:
+        return self.ask(sent).status
+
+
+@ANY
+def test_a_signed_request_passes_and_its_caller_is_named(tmp_path: Path, dialect: str) -> None:
+    """L16, L11: the application learns who calls, the client that the target accepted this very request."""
+    gate = Gate.open(tmp_path, dialect, "read", "write")
+    verdict = gate.ask(gate.sender.sign(Sent()))
+    facts = dict(verdict.headers)
+    assert verdict.status == 200
+    assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "web@test.realm")
+    assert facts["x-orthros-scopes"] == "read write"
+    assert len(bytes.fromhex(facts["x-orthros-transaction"])) == 16
+    gate.sender.confirm(verdict)
+
+
+@ANY
+def test_first_contact_costs_one_proven_refusal(tmp_path: Path, dialect: str) -> None:
+    """L6: 401 with a challenge that teaches the epoch; the second request passes."""
+    gate = Gate.open(tmp_path, dialect, met=False)
+    first = gate.ask(gate.sender.sign(Sent()))
+    assert first.status == 401
+    assert gate.sender.told(first) == "epoch-required"
+    assert gate.status(gate.sender.sign(Sent())) == 200
+
+
+@ANY
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": "/orders/7?full=0"},
+        {"target": "/orders/8?full=1"},
+        {"target": "/orders/%37?full=1"},
+        {"target": "/orders/7"},
+        {"method": "DELETE"},
+        {"host": "billing.example"},
+        {"headers": (("content-type", "text/plain"),)},
+    ],
+)
+def test_a_changed_request_is_refused(tmp_path: Path, dialect: str, change: dict[str, Any]) -> None:
+    """L6: query, path, method, host, covered header."""
+    gate = Gate.open(tmp_path, dialect)
+    signed = gate.sender.sign(Sent(headers=(("content-type", "application/json"),)))
+    if "headers" in change:
+        change = {"headers": (*change["headers"], signed.headers[-1])}
+    assert gate.status(evolve(signed, **change)) in (401, 403)
+    assert gate.status(gate.sender.sign(Sent(headers=(("content-type", "application/json"),)))) == 200
+
+
+@ANY
+def test_a_replay_is_refused_with_a_proven_reason(tmp_path: Path, dialect: str) -> None:
+    """L6: the same bytes again."""
+    gate = Gate.open(tmp_path, dialect)
+    signed = gate.sender.sign(Sent())
+    assert gate.status(signed) == 200
+    again = gate.ask(signed)
+    assert again.status == 401
+    assert gate.sender.told(again) == "replayed"
+    assert b"replayed" in again.body
+
+
+@ANY
+@pytest.mark.parametrize("name", ["X-Orthros-Client", "x-orthros-subject", "X_Orthros_Client", "X-Orthros_Whatever"])
+def test_results_that_a_client_brings_along_are_refused(
+    tmp_path: Path, dialect: str, name: str, daemon_log: io.StringIO
+) -> None:
+    """L16: no honest client sends them; in any spelling that an application might take for one of ours."""
+    gate = Gate.open(tmp_path, dialect)
+    signed = gate.sender.sign(Sent())
+    question = ASKS[dialect](signed)
+    spoofed = evolve(question, headers=(*question.headers, (name.lower(), b"admin@test.realm")))
+    verdict = gate.endpoint.judge(spoofed)
+    assert verdict.status == 403
+    assert not [header for header, _ in verdict.headers if header.startswith("x-orthros")]
+    assert "spoofed-header" in daemon_log.getvalue()
+    assert "admin@test.realm" not in daemon_log.getvalue()
+    assert gate.status(signed) == 200  # it was not judged, hence not spent
+
+
+@pytest.mark.parametrize("missing", ["x-original-method", "x-original-uri", "x-original-body", "x-original-peer"])
+def test_nginx_without_one_of_its_headers_is_misconfigured(
+    tmp_path: Path, missing: str, daemon_log: io.StringIO
+) -> None:
+    """L16: then a client could send it. 403 and a loud line, also when it comes twice."""
+    gate = Gate.open(tmp_path, "nginx")
+    signed = gate.sender.sign(Sent())
+    assert gate.endpoint.judge(by_nginx(signed, without=missing)).status == 403
+    line = daemon_log.getvalue().splitlines()[-1]
+    assert "level=error" in line
+    assert "the proxy is misconfigured" in line
+    assert f"{missing} occurs 0 times" in line
+    whole = by_nginx(signed)
+    twice = evolve(whole, headers=(*whole.headers, (missing, b"/orders/7?full=1")))
+    assert gate.endpoint.judge(twice).status == 403
+    assert f"{missing} occurs 2 times" in daemon_log.getvalue()
+    assert gate.endpoint.judge(whole).status == 200
+
+
+@pytest.mark.parametrize("missing", ["x-forwarded-method", "x-forwarded-host", "x-forwarded-uri"])
+def test_traefik_without_one_of_its_headers_is_misconfigured(
+    tmp_path: Path, missing: str, daemon_log: io.StringIO
+) -> None:
+    """L16."""
+    gate = Gate.open(tmp_path, "traefik")
+    signed = gate.sender.sign(Sent())
+    assert gate.endpoint.judge(by_traefik(signed, without=missing)).status == 403
+    assert f"{missing} occurs 0 times" in daemon_log.getvalue()
+    whole = by_traefik(signed)
+    assert gate.endpoint.judge(evolve(whole, headers=(*whole.headers, (missing, b"GET")))).status == 403
+    assert gate.endpoint.judge(whole).status == 200
+
+
+@pytest.mark.parametrize(
+    ("dialect", "method", "target"),
+    [
+        ("nginx", "POST", PATH),
+        ("nginx", "GET", f"{PATH}/orders/7?full=1"),
+        ("nginx", "GET", "/livez"),
+        ("traefik", "PUT", PATH),
+        ("traefik", "GET", "/"),
+        ("envoy", "GET", "/orders/7?full=1"),
+        ("envoy", "GET", f"{PATH}?full=1"),
+        ("envoy", "GET", f"{PATH}orders"),
+    ],
+)
+def test_another_question_than_the_dialects_is_refused(tmp_path: Path, dialect: str, method: str, target: str) -> None:
+    """L16: one endpoint, asked in one way."""
+    gate = Gate.open(tmp_path, dialect)
+    question = ASKS[dialect](gate.sender.sign(Sent()))
+    assert gate.endpoint.judge(evolve(question, method=method, target=target.encode())).status == 403
+    assert gate.endpoint.judge(question).status == 200
+
+
+@ANY
+def test_the_headers_of_other_proxies_mean_nothing(tmp_path: Path, dialect: str) -> None:
+    """L15: a dialect's headers are believed because that proxy writes them over; the others come from the client."""
+    gate = Gate.open(tmp_path, dialect)
+    lies = {"x-original-method", "x-original-uri", "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"}
+    stolen = gate.sender.sign(Sent(target="/admin"))
+    spoofed = stolen.with_header(*((name, "GET" if "method" in name else "/admin") for name in sorted(lies)))
+    assert gate.status(evolve(spoofed, target="/orders/7?full=1")) in (401, 403)
+    honest = gate.sender.sign(Sent()).with_header(("x-forwarded-proto", "http"), ("forwarded", "host=evil"))
+    assert gate.status(honest) == 200
+
+
+@ANY
+def test_a_missing_scope_is_a_403_with_a_proven_reason(tmp_path: Path, dialect: str, daemon_log: io.StringIO) -> None:
+    """L19: by route; the log says who was refused."""
+    route = [{"path": "/orders/*", "scopes": ["write"]}, {"path": "/orders/7", "scopes": ["read"]}]
+    gate = Gate.open(tmp_path, dialect, "read", route=route)
+    assert gate.status(gate.sender.sign(Sent(target="/orders/7"))) == 200
+    assert gate.status(gate.sender.sign(Sent(target="/other"))) == 200
+    verdict = gate.ask(gate.sender.sign(Sent(target="/orders/8")))
+    assert verdict.status == 403
+    assert gate.sender.told(verdict) == "insufficient-scope"
+    assert "client=web@test.realm" in daemon_log.getvalue()
+
+
+@ANY
+@pytest.mark.parametrize(
+    "value", [None, "Basic d2ViOnB3", "Orthros v=1", 'Orthros v=1, h="", r="AAAA"', "Bearer x.y.z"]
+)
+def test_without_proper_credentials_nothing_passes(tmp_path: Path, dialect: str, value: str | None) -> None:
+    """L12: 401 with what is expected, or 403; never anything else."""
+    gate = Gate.open(tmp_path, dialect)
+    verdict = gate.ask(Sent() if value is None else Sent(headers=(("authorization", value),)))
+    assert verdict.status in (401, 403)
+    if value is None:
+        assert parse_challenge(dict(verdict.headers)["www-authenticate"]).realm == "test.realm"
+
+
+@ANY
+def test_two_authorization_headers_are_refused(tmp_path: Path, dialect: str) -> None:
+    """L12: also when one of them is good."""
+    gate = Gate.open(tmp_path, dialect)
+    signed = gate.sender.sign(Sent())
+    assert gate.status(signed.with_header(("authorization", "Bearer x"))) == 403
+    assert gate.status(signed) == 200
+
+
+@ANY
+@pytest.mark.parametrize(
+    "target", ["/a/../orders/7", "//orders/7", "/orders%2f7", "http://orders.example/orders/7", "*"]
+)
+def test_paths_that_could_be_read_in_two_ways_are_refused(tmp_path: Path, dialect: str, target: str) -> None:
+    """L6: although they are signed."""
+    gate = Gate.open(tmp_path, dialect)
+    assert gate.status(gate.sender.sign(Sent(target=target))) == 403
+
+
+def test_a_body_must_be_bound_by_its_digest(tmp_path: Path) -> None:
+    """L6: nginx tells that there is a body, and without Content-Digest it is anybody's."""
+    gate = Gate.open(tmp_path, "nginx")
+    sent = Sent(method="POST", body=b"{}")
+    assert gate.status(gate.sender.sign(sent)) == 200
+    assert gate.status(gate.sender.sign(sent, digested=False)) == 401
+    appended = gate.sender.sign(Sent(method="POST"))
+    assert gate.status(evolve(appended, body=b"more")) == 401
+    stripped = gate.sender.sign(sent)
+    assert gate.status(stripped.without("content-digest")) == 401
+
+
+def test_a_body_of_unknown_length_needs_a_route_that_takes_it(tmp_path: Path) -> None:
+    """L6: Transfer-Encoding, as nginx tells it."""
+    gate = Gate.open(tmp_path, "nginx", route=[{"path": "/stream", "unsized_bodies": True}])
+    sent = Sent(method="POST", body=b"{}")
+    refused = gate.endpoint.judge(by_nginx(gate.sender.sign(sent), chunked=True))
+    assert refused.status == 401
+    assert gate.sender.told(refused) == "not-covered"
+    passed = gate.sender.sign(evolve(sent, target="/stream"))
+    assert gate.endpoint.judge(by_nginx(passed, chunked=True)).status == 200
+    bare = gate.sender.sign(evolve(sent, target="/stream"), digested=False)
+    assert gate.endpoint.judge(by_nginx(bare, chunked=True)).status == 401
+
+
+@pytest.mark.parametrize("dialect", ["traefik", "envoy"])
+def test_where_the_proxy_does_not_tell_of_bodies_their_digest_is_bound(tmp_path: Path, dialect: str) -> None:
+    """L6: what is there holds; the application compares it with the body."""
+    gate = Gate.open(tmp_path, dialect)
+    signed = gate.sender.sign(Sent(method="POST", body=b"{}"))
+    assert gate.status(signed.without("content-digest")) == 401
+    again = gate.sender.sign(Sent(method="POST", body=b"{}"))
+    assert gate.status(again) == 200
+
+
+@pytest.mark.parametrize("told", ["3", "3;chunked;x", "three;", ";;", "-1;", ""])
+def test_a_body_that_nginx_does_not_tell_in_its_form_is_a_misconfiguration(tmp_path: Path, told: str) -> None:
+    """L16."""
+    gate = Gate.open(tmp_path, "nginx")
+    question = by_nginx(gate.sender.sign(Sent()), without="x-original-body")
+    question = evolve(question, headers=(*question.headers, ("x-original-body", told.encode())))
+    assert gate.endpoint.judge(question).status == 403
+
+
+def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Path) -> None:
+    """L15: $remote_addr of nginx; X-Forwarded-For never; unknown refuses."""
+    near, far = PeerCaveat((f"{PEER}/32",)).to_bytes(), PeerCaveat(("198.51.100.0/24",)).to_bytes()
+    gate = Gate.open(tmp_path, "nginx")
+    assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 200
+    forwarded = Sent(headers=(("x-forwarded-for", "198.51.100.1"),))
+    assert gate.status(gate.sender.sign(forwarded, caveat=far)) == 401
+    for dialect in ("traefik", "envoy"):
+        gate = Gate.open(tmp_path, dialect)
+        assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 401
+
+
+def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
+    """L20: on behalf of; the application sees both."""
+    gate = Gate.open(tmp_path, "nginx", "assert-user", route=[{"path": "/desk/*", "accept_user": True}])
+    assert gate.status(gate.sender.sign(Sent(), user="alice")) == 401
+    facts = dict(gate.ask(gate.sender.sign(Sent(target="/desk/1"), user="alice")).headers)
+    assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "alice")
+
+
+def test_a_public_route_names_nobody(tmp_path: Path) -> None:
+    """L16: it passes without credentials, and without any of our headers."""
+    gate = Gate.open(tmp_path, "nginx", route=[{"path": "/health", "public": True}])
+    assert gate.ask(Sent(target="/health")) == Verdict(200, ())
+    assert gate.status(Sent(target="/health", headers=(("X-Orthros-Client", "root@test.realm"),))) == 403
+    assert gate.status(Sent(target="/health/more")) == 401
+
+
+def test_a_head_request_is_asked_about_as_such(tmp_path: Path) -> None:
+    """L6: Envoy asks with the client's own method."""
+    gate = Gate.open(tmp_path, "envoy")
+    signed = gate.sender.sign(Sent(method="HEAD"))
+    assert by_envoy(signed).method == "HEAD"
+    assert gate.status(signed) == 200
+
+
+def test_a_reload_keeps_what_was_seen_and_takes_new_terms(tmp_path: Path) -> None:
+    """P16: same key file, same epoch: nobody pays a round trip, and nothing can be replayed."""
+    gate = Gate.open(tmp_path, "nginx", "read")
+    signed = gate.sender.sign(Sent())
+    assert gate.status(signed) == 200
+    gate.endpoint.prepare(
+        settings_of(tmp_path, gate.realm, "nginx", route=[{"path": "/admin/*", "scopes": ["root"]}])
+    )()
+    assert gate.status(signed) == 401
+    assert gate.status(gate.sender.sign(Sent())) == 200
+    assert gate.status(gate.sender.sign(Sent(target="/admin/1"))) == 403
+
+
+def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """P16, K17."""
+    gate = Gate.open(tmp_path, "nginx")
+    settings = settings_of(tmp_path, gate.realm, "nginx")
+    (tmp_path / "orders.verify.key").chmod(0o644)
+    with pytest.raises(Misconfigured, match="key-file-unsafe"):
+        gate.endpoint.prepare(settings)
+    assert gate.status(gate.sender.sign(Sent())) == 200
+
+
+def test_nothing_secret_is_logged(tmp_path: Path, daemon_log: io.StringIO) -> None:
+    """L16: neither credentials nor queries, whatever the verdict."""
+    gate = Gate.open(tmp_path, "nginx")
+    signed = gate.sender.sign(Sent(target="/orders/7?card=4111"))
+    for sent in (signed, signed, signed.with_header(("X-Orthros-Client", "x")), evolve(signed, method="PUT")):
+        gate.ask(sent)
+    gate.endpoint.judge(by_nginx(signed, without="x-original-uri"))
+    gate.endpoint.judge(evolve(by_nginx(signed), target=b"/orders/7?card=4111"))
+    log = daemon_log.getvalue()
+    assert len(log.splitlines()) >= 5
+    assert dict(signed.headers)["authorization"][-200:] not in log
+    assert "4111" not in log
