@@ -26,7 +26,7 @@ async def tokens() -> Tokens:
     await tokens.add_target("orders", claims=["tenant", "trace", "vip"])
     await tokens.add_target("payroll")
     admin = tokens.kdc.admin
-    await rules.allow(admin, "billing", "orders", scopes=("read", "write"), jwt=True, subjects=["user/*"])
+    await rules.allow(admin, "billing", "orders", scopes=("read", "write"), jwt=True, subjects=("user/*",))
     await rules.allow(admin, "billing", "payroll", scopes=("pay",), jwt=True)
     return tokens
 
@@ -71,7 +71,9 @@ async def test_a_subject_that_the_rules_name_may_be_spoken_for(tokens: Tokens) -
     assert tokens.events("token-issued")[0]["subject"] == "user/1"
 
 
-@pytest.mark.parametrize("sub", ["admin/1", "user", "users/1", "orders", "shop@corp.test", "user/1@other.test", "User:1"])
+@pytest.mark.parametrize(
+    "sub", ["admin/1", "user", "users/1", "orders", "shop@corp.test", "user/1@other.test", "User:1"]
+)
 async def test_a_forged_subject_is_refused(tokens: Tokens, sub: str) -> None:
     """P8: nobody is spoken for whom no rule names."""
     answer = await tokens.post("token", asked(tokens.assertion("billing", sub=sub)))

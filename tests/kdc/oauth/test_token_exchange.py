@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import jwt as pyjwt
@@ -29,9 +30,19 @@ async def tokens() -> Tokens:
     for target in ("front", "back", "store", "other"):
         await tokens.add_target(target)
     admin = tokens.kdc.admin
-    await rules.allow(admin, "web", "front", scopes=("call",), jwt=True, delegable=True, subjects=["user/*"])
-    await rules.allow(admin, "front", "back", scopes=("read", "write"), jwt=True, delegable=True, subjects=["*"])
-    await rules.allow(admin, "back", "store", scopes=("get",), jwt=True, subjects=["user/*", "web"])
+    await rules.allow(admin, "web", "front", scopes=("call",), jwt=True, delegable=True, subjects=("user/*",))
+    await rules.allow(admin, "front", "back", scopes=("read", "write"), jwt=True, delegable=True, subjects=("*",))
+    await rules.allow(
+        admin,
+        "back",
+        "store",
+        scopes=("get",),
+        jwt=True,
+        subjects=(
+            "user/*",
+            "web",
+        ),
+    )
     return tokens
 
 
@@ -84,7 +95,7 @@ async def test_nothing_outlives_the_token_that_is_exchanged(tokens: Tokens) -> N
 
 async def test_whoever_is_not_named_as_the_one_that_may_act_gets_nothing(tokens: Tokens) -> None:
     """L23: neither another client, nor the target of a rule without delegation, nor the first client itself."""
-    await rules.allow(tokens.kdc.admin, "other", "back", scopes=("read",), jwt=True, subjects=["*"])
+    await rules.allow(tokens.kdc.admin, "other", "back", scopes=("read",), jwt=True, subjects=("*",))
     await rules.allow(tokens.kdc.admin, "web", "other", scopes=("call",), jwt=True)
     first = await tokens.token("web", "front")
     stolen = await tokens.post("token", asked(first), tokens.basic("other"))
@@ -137,7 +148,7 @@ async def test_a_chain_does_not_come_back_to_who_is_in_it(tokens: Tokens) -> Non
     admin = tokens.kdc.admin
     await tokens.add_target("web")
     for client, target in (("back", "front"), ("back", "web"), ("back", "back")):
-        await rules.allow(admin, client, target, jwt=True, subjects=["*"])
+        await rules.allow(admin, client, target, jwt=True, subjects=("*",))
     first = await tokens.token("web", "front")
     second = body_of(await tokens.post("token", asked(first), tokens.basic("front")))["access_token"]
     for target in ("front", "web", "back"):
@@ -188,7 +199,7 @@ async def test_the_type_that_is_asked_for_is_the_type_that_is_issued(tokens: Tok
     fields = asked(first, requested_token_type=JWT, subject_token_type=JWT)
     assert body_of(await tokens.post("token", fields, tokens.basic("front")))["issued_token_type"] == JWT
     await tokens.add_target("vault", alg="opaque")
-    await rules.allow(tokens.kdc.admin, "front", "vault", jwt=True, subjects=["*"])
+    await rules.allow(tokens.kdc.admin, "front", "vault", jwt=True, subjects=("*",))
     handle = await tokens.post("token", {**fields, "audience": "vault"}, tokens.basic("front"))
     assert (handle.status, body_of(handle)["error"]) == (400, "invalid_target")
     fields["requested_token_type"] = ACCESS_TOKEN
@@ -209,11 +220,11 @@ async def test_a_chain_has_an_end(tokens: Tokens) -> None:
     for name in names:
         await tokens.add_target(name)
     for client, target in zip(["web", *names], names, strict=False):
-        await rules.allow(admin, client, target, jwt=True, delegable=True, subjects=["*"])
+        await rules.allow(admin, client, target, jwt=True, delegable=True, subjects=("*",))
     fields = {"grant_type": JWT_BEARER, "assertion": tokens.assertion("web", sub="user/1"), "audience": names[0]}
     token = body_of(await tokens.post("token", fields))["access_token"]
     depths = []
-    for client, target in zip(names, names[1:], strict=False):
+    for client, target in pairwise(names):
         answer = await tokens.post("token", asked(token, target), tokens.basic(client))
         if answer.status != 200:
             assert body_of(answer)["error"] == "invalid_target"
