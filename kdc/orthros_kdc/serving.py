@@ -64,6 +64,11 @@ class Kdc:
     principals: RateLimiter
     http: HttpPort | None
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open, on both ports."""
+        return self.server.connection_count + (0 if self.http is None else self.http.server.connection_count)
+
     def adjust(self, config: Config, tls: ssl.SSLContext | None) -> None:
         """Takes over the settings that may change while it runs."""
         self.server.limits = config.limits
@@ -210,7 +215,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
                     print(_ready(kdc), flush=True)
                     async for number in signals:
                         if number != signal.SIGHUP:
-                            _log.info("draining", signal=signal.Signals(number).name, open=kdc.server.connection_count)
+                            _log.info("draining", signal=signal.Signals(number).name, open=kdc.connection_count)
                             break
                         config = _reloaded(config, reload, kdc)
         finally:

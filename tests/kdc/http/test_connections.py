@@ -10,6 +10,9 @@ from contextlib import suppress
 import pytest
 import trio
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.http.connections import HttpServer
@@ -296,3 +299,47 @@ async def test_limits_may_change_while_it_serves(autojump_clock: MockClock) -> N
         start = trio.current_time()
         assert answered(await wire.receive()).status == 408
         assert trio.current_time() - start == pytest.approx(3)
+
+
+PIECES = (
+    b"POST /token HTTP/1.1\r\n", b"GET /livez HTTP/1.0\r\n", b"HEAD /livez HTTP/1.1\r\n", b"CONNECT a:1 HTTP/1.1\r\n",
+    b"PRI * HTTP/2.0\r\n", b"OPTIONS * HTTP/1.1\r\n", b"host: x\r\n", b"content-length: 5\r\n",
+    b"content-length: 0\r\n", b"transfer-encoding: chunked\r\n", b"expect: 100-continue\r\n", b"connection: close\r\n",
+    b"connection: upgrade\r\n", b"upgrade: websocket\r\n", b"upgrade: h2c\r\n", b"http2-settings: AAMAAABk\r\n",
+    b"content-type: application/x-www-form-urlencoded\r\n", b"\r\n", b"\r\n", b"hello", b"5\r\nhello\r\n",
+    b"0\r\n\r\n", b"x-y: \xff\r\n", b"SM\r\n\r\n", b"\0\0\x0c\x04\0\0\0\0\0", b"a" * 3000,
+)  # fmt: skip
+
+
+@given(
+    begins=st.booleans(), pieces=st.lists(st.sampled_from(PIECES), max_size=24), cuts=st.lists(st.integers(1, 200)),
+    ends=st.booleans(), status=st.sampled_from((200, 401)),
+)  # fmt: skip
+def test_whatever_is_sent_the_connection_ends_in_time_and_leaves_nothing(
+    begins: bool, pieces: list[bytes], cuts: list[int], ends: bool, status: int
+) -> None:
+    """P5: no sequence of requests, half requests and noise makes a task fail, or outlives its deadlines."""
+    head = [TOKEN[: TOKEN.index(b"content-length")]] if begins else []
+    data = b"".join([*head, *pieces])
+
+    async def story() -> None:
+        server = serving(Repeater(status=status))
+        async with connected(server) as wire:
+            with suppress(trio.BrokenResourceError):
+                rest = data
+                for cut in cuts:
+                    await wire.send(rest[:cut])
+                    rest = rest[cut:]
+                    await wait_all_tasks_blocked()
+                await wire.send(rest)
+                if ends:
+                    await wire.stream.send_eof()
+                with trio.fail_after(2 * LIMITS.idle_deadline_s):
+                    while await wire.stream.receive_some():
+                        pass
+            await wait_all_tasks_blocked()
+        assert server.connection_count == 0
+
+    with capture_logs() as lines:
+        trio.run(story, clock=MockClock(autojump_threshold=0))
+    assert [line for line in lines if line["log_level"] != "debug"] == []
