@@ -16,6 +16,7 @@ import httpx
 from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
+from orthros_client.clocks import HostClock
 from orthros_client.credentials import PeerState
 from orthros_protocol import (
     USE_HTTP,
@@ -106,6 +107,7 @@ class HttpTarget:
     reads_bodies: bool = True
     sealed_bodies: bool = True
     wrong_ms: int = 0
+    host_is_ahead_ms: int | None = None
     processes: list[Process] = field(factory=lambda: [Process(), Process()])
     heard: list[Heard] = field(factory=list)
     executed: list[Heard] = field(factory=list)
@@ -120,7 +122,9 @@ class HttpTarget:
         return self.between(self._answer(heard, process))
 
     def now(self) -> Timestamp:
-        """The time that this target believes in."""
+        """The time that this target believes in: the realm's clock, or the host's when threads must read it."""
+        if self.host_is_ahead_ms is not None:
+            return Timestamp(HostClock().wall_ms() - self.host_is_ahead_ms)
         return Timestamp(self.realm.clock.now() + self.wrong_ms)
 
     def _answer(self, heard: Heard, process: Process) -> Said:
@@ -280,7 +284,7 @@ class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 def in_process(
     target: HttpTarget, others: Callable[[httpx.Request], httpx.Response] | None = None
-) -> httpx.BaseTransport | Any:
+) -> Any:
     """A transport for both kinds of httpx clients; `others` answers for other hosts."""
     return _InProcess(target.hear, others)
 

@@ -39,6 +39,7 @@ __all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
 
 T = TypeVar("T")
 PROVEN: Final = "orthros"
+_BEARER: Final = "Bearer "
 _MOST_IN_MEMORY: Final = 1 << 20
 _MOST_DRAINED: Final = 64 * 1024
 
@@ -96,7 +97,7 @@ class OrthrosAuth(httpx.Auth):
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
     targets: origin (`https://host[:port]`) -> target (`name` or `name@realm`); exact matches only.
-    client: `Client`, `AsyncClient` or anything like them; None makes the one that fits. Closing it is yours.
+    client: `Client`, `AsyncClient` or anything like them, yours to close; None makes the one that fits.
     scopes: which to ask for, for all targets or by target name; None means all that the rules allow.
     cover: headers to bind besides content-type, content-encoding and idempotency-key.
     bearer: the origins among `targets` that take a JWT. Their responses prove nothing but what TLS proves.
@@ -137,6 +138,17 @@ class OrthrosAuth(httpx.Auth):
 
     def __repr__(self) -> str:
         return f"<OrthrosAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
+
+    def close(self) -> None:
+        """Closes idle connections of a blocking client made here; the object can still be used."""
+        if self._blocking is not None:
+            self._blocking.close()
+
+    async def aclose(self) -> None:
+        """The same for the client of this event loop."""
+        source = self._by_loop.get(None)
+        if source is not None:
+            await source.aclose()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Drives the flow for `httpx.Client`."""
@@ -201,8 +213,10 @@ class OrthrosAuth(httpx.Auth):
             yield request
             return
         if place.bearer:
+            if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
+                raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
             token: Token = yield _Ask(place)
-            request.headers["Authorization"] = f"Bearer {token.value}"
+            request.headers["Authorization"] = f"{_BEARER}{token.value}"
             _refuse_redirect(request, (yield request))
             return
         body = yield from self._bind_body(request)

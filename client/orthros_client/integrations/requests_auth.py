@@ -64,7 +64,8 @@ class Source(Protocol):
 class OrthrosRequestsAuth(requests.auth.AuthBase):
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
-    Arguments, errors and limits are those of `httpx_auth.OrthrosAuth`; `client` is a `Client` or anything like it.
+    Arguments, errors and limits are those of `httpx_auth.OrthrosAuth`; `client` is a `Client` or anything like it,
+    yours to close; None makes one.
     `origin-unknown` is raised while the request is prepared. A redirect that requests follows by itself is sent
     without any Authorization header and raises: use allow_redirects=False. A prepared request can be sent once.
     """
@@ -90,10 +91,18 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             allow_unbound_bodies=allow_unbound_bodies,
             pass_others=pass_others,
         )
-        self._client: Source = Client() if client is None else client
+        self._own: Client | None = None
+        if client is None:
+            client = self._own = Client()
+        self._client: Source = client
 
     def __repr__(self) -> str:
         return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
+
+    def close(self) -> None:
+        """Closes idle connections of a client made here; the object can still be used."""
+        if self._own is not None:
+            self._own.close()
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Adds what the first attempt needs, and the hook that judges the response."""
