@@ -163,6 +163,9 @@ class HttpSettings:
     paladin: bool = setting(switch(), False, "Also answer Paladin's POST /authorize.")
     simple_token: bool = setting(switch(), False, "Also answer JSON at POST /token.")
     max_body: int = setting(whole(1024, 64 * 1024), 32 * 1024, "The largest body of a request in bytes.")
+    max_assertion_s: int = setting(
+        whole(30, 3600), 300, "How many seconds ahead the `exp` of a client's assertion may lie."
+    )
 
     @property
     def is_on(self) -> bool:

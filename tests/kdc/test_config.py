@@ -77,6 +77,7 @@ HTTP_VALUES = {
     "paladin": ("true", "true", "true"),
     "simple_token": ("true", "true", "true"),
     "max_body": ("1024", "2048", "4096"),
+    "max_assertion_s": ("60", "120", "3600"),
 }
 
 

@@ -76,6 +76,7 @@ def options_of(http: HttpSettings) -> OAuthOptions:
         paladin=http.paladin,
         simple_token=http.simple_token,
         max_body=http.max_body,
+        max_assertion_s=http.max_assertion_s,
     )
 
 
