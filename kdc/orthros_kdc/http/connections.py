@@ -147,7 +147,7 @@ class _Connection:
 
 
 class HttpServer:
-    """Serves one application on any number of listeners; those with TLS are told by `secure`.
+    """Serves one application on any number of listeners: TLS where there is `tls`, except on Unix sockets.
 
     `limits` and `tls` may be replaced while it serves; new connections and reads follow.
     """
