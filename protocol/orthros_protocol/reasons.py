@@ -93,6 +93,8 @@ REASONS: tuple[Reason, ...] = (
            "Send it again; something between cut or changed it, or the sender hashed something else."),
     Reason(53, "not-covered", "Something that matters to this request is not covered by its authenticator.",
            "Cover the header that the detail names, or send the digest of the body."),
+    Reason(54, "vetoed", "The service's own rule refuses this caller.",
+           "The request passed every check; ask whoever runs the service which rule of theirs it broke."),
     # Reasons that never travel: the side that noticed them logs them.
     Reason(0, "malformed", "The bytes are not a well-formed message.",
            "Check that both sides speak Orthros version 1 and that nothing alters the bytes."),
@@ -158,6 +160,8 @@ REASONS: tuple[Reason, ...] = (
     Reason(0, "bad-local-request", "The local request is not understood.", "See docs/local-api.md for the operations."),
     Reason(0, "credentials-missing", "The request carries no credentials.",
            "Send `Authorization: Orthros ...`, or `Bearer` where the route accepts it; `orthros call` does so."),
+    Reason(0, "unprotected", "The application answers a request without credentials.",
+           "Install the middleware outermost, around the whole application, and mark what is meant to be public."),
     Reason(0, "response-unproven", "The response does not prove that it comes from the target.",
            "Do not use it: something between changed it, or another server answered."),
     Reason(0, "origin-unknown", "No target is known at this origin, so nothing is attached to its requests.",

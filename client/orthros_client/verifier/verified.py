@@ -72,6 +72,13 @@ class VerifiedCaller:
         return self._accepted.ticket.chain
 
     @property
+    def act(self) -> tuple[str, ...]:
+        """Who acts for the subject, the present caller first (RFC 8693, section 4.1); empty without a subject."""
+        if self.subject is None:
+            return ()
+        return (str(self.client), *(str(hop.principal) for hop in reversed(self.chain)))
+
+    @property
     def ticket_id(self) -> str:
         """The ticket's id as hex, as in the KDC's audit log."""
         return self._accepted.ticket.tid.hex()

@@ -1,0 +1,51 @@
+"""What a handler may ask of its caller, whichever way it was verified.
+
+Interfaces alone: `VerifiedCaller` has proven a ticket, `BearerCaller` has shown a JWT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orthros_protocol import HttpResponse, Principal, Refused, Subject
+
+__all__ = ["Caller"]
+
+
+class Caller(Protocol):
+    """A caller that has been verified.
+
+    `scheme` is `orthros` or `bearer`. `subject` is on whose behalf it calls, if anybody's, and `act` who acts for
+    that subject, the present caller first. `transaction_id` follows one transaction through every hop, as hex.
+    """
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def client(self) -> Principal: ...
+
+    @property
+    def scopes(self) -> frozenset[str]: ...
+
+    @property
+    def subject(self) -> Subject | None: ...
+
+    @property
+    def act(self) -> tuple[str, ...]: ...
+
+    @property
+    def transaction_id(self) -> str: ...
+
+    def require(self, *scopes: str) -> None:
+        """Raises Refused `insufficient-scope` unless the caller has all of `scopes`."""
+        ...
+
+    def refusal(self, code: str, detail: str = "") -> Refused:
+        """A Refused that this caller may be told."""
+        ...
+
+    def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str | None:
+        """The value of `Orthros-Reply`; None when nothing can be proven to this caller."""
+        ...

@@ -1,0 +1,78 @@
+"""What was refused, or would have been in observe mode: one log line each, and counts by route and reason.
+
+Knows no request beyond its method, path and peer: queries, headers and bodies are none of the log's business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Final, Protocol
+
+import structlog
+
+from orthros_client.http.incoming import IncomingRequest
+from orthros_protocol import OrthrosError
+from orthros_protocol.redaction import redact_text
+
+__all__ = ["Journal", "Log"]
+
+_MOST_PATH_CHARS: Final = 200
+
+
+class Log(Protocol):
+    """A structlog logger, or anything like it."""
+
+    def warning(self, event: str, **facts: object) -> object: ...
+
+    def error(self, event: str, **facts: object) -> object: ...
+
+
+class Journal:
+    """The refusals of one guard. `observing` says that they were not acted on. Thread-safe."""
+
+    def __init__(self, *, observing: bool, log: Log | None = None) -> None:
+        self._observing = observing
+        self._log: Log = log or structlog.get_logger("orthros.http")
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def refused(
+        self, error: OrthrosError, request: IncomingRequest, *, route: str, client: str | None, ref: str
+    ) -> None:
+        """One refusal of `client`, None when nobody was verified."""
+        if request.is_probe:
+            return
+        with self._lock:
+            self._counts[route, error.code] += 1
+        self._log.warning(
+            "would-refuse" if self._observing else "refused",
+            reason=error.code,
+            detail=redact_text(error.detail),
+            client=client,
+            ref=ref,
+            **_facts(request, route),
+        )
+
+    def broken(self, error: BaseException, request: IncomingRequest, *, route: str, ref: str) -> None:
+        """The verifier itself failed: the operator's business, and the one thing that nobody else is told."""
+        code = error.code if isinstance(error, OrthrosError) else "verifier-failed"
+        with self._lock:
+            self._counts[route, code] += 1
+        seen = str(error) if isinstance(error, OrthrosError) else type(error).__name__
+        self._log.error("verifier-failed", error=redact_text(seen), ref=ref, **_facts(request, route))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(route, reason) -> how often, since the start of this process."""
+        with self._lock:
+            return dict(self._counts)
+
+
+def _facts(request: IncomingRequest, route: str) -> dict[str, object]:
+    path = (request.target or b"").partition(b"?")[0].decode("latin-1")
+    return {
+        "method": request.method[:32],
+        "path": redact_text(path[:_MOST_PATH_CHARS]),
+        "route": route,
+        "peer": request.transport_peer[:64],
+    }

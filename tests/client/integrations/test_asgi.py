@@ -1,0 +1,711 @@
+"""The ASGI middleware: verified callers in, proven responses out, and nothing in between that lets one slip."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+
+from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_client.verifier import VerifiedCaller
+from orthros_protocol import Misconfigured, PeerMisbehaved, Refused, format_content_digest
+from orthros_protocol.derivation import RunningDigest, digest
+from tests.client.http.world import House
+from tests.support.asgi_server import ask, collect, pieces_of, respond, scope_of
+from tests.support.http_caller import Call, HttpCaller
+
+MIB = 1024 * 1024
+
+
+class Service:
+    """An application that remembers who called and what it read."""
+
+    def __init__(self) -> None:
+        self.callers: list[VerifiedCaller | None] = []
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.callers.append(scope["orthros"])
+        self.bodies.append(await collect(receive))
+        await respond(send, body=b"served")
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+async def met(house: House, app: Any, **options: Any) -> HttpCaller:
+    """A caller that has met the service and knows its epoch."""
+    caller = house.caller(**options)
+    call = caller.call("OPTIONS", flags=0)
+    assert caller.refusal(call, (await ask(app, call)).received).code == "epoch-required"
+    return caller
+
+
+async def test_first_contact_costs_one_refusal_and_reaches_no_handler(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = house.caller()
+    first = caller.call("POST", b"/orders?x=1", headers=[("content-type", b"text/plain")], body=b"one")
+    refused = (await ask(app, first)).received
+    assert refused.status == 401
+    assert caller.refusal(first, refused).code == "epoch-required"
+    assert service.callers == []
+    again = caller.call("POST", b"/orders?x=1", headers=[("content-type", b"text/plain")], body=b"one")
+    served = (await ask(app, again)).received
+    assert (served.status, served.body) == (200, b"served")
+    assert caller.open(again, served).covered == ("content-type",)
+    assert [(str(who.client), who.scheme) for who in service.callers if who] == [("billing@test.realm", "orthros")]
+    assert service.bodies == [b"one"]
+
+
+async def test_nothing_passes_without_credentials(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    call = house.caller().call().without("authorization")
+    received = (await ask(app, call)).received
+    assert received.status == 401
+    assert received.header("www-authenticate") == b'Orthros realm="test.realm"'
+    told = json.loads(received.body)
+    assert (told["error"], told["code"]) == ("unauthorized", "credentials-missing")
+    assert "Authorization: Orthros" in told["remedy"]
+    assert service.callers == []
+
+
+async def test_a_captured_request_is_dead(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"pay")
+    assert (await ask(app, call)).status == 200
+    replayed = (await ask(app, call)).received
+    assert caller.refusal(call, replayed).code == "replayed"
+    other_worker = OrthrosMiddleware(service, **house.settings())
+    assert caller.refusal(call, (await ask(other_worker, call)).received).code == "epoch-required"
+    assert len(service.callers) == 1
+
+
+# What somebody between client and service may try, each after the request was bound.
+TAMPERED: dict[str, Callable[[Call], Call]] = {
+    "method": lambda call: evolve(call, method="PUT"),
+    "path": lambda call: evolve(call, target=b"/orders/2?x=1"),
+    "query": lambda call: evolve(call, target=b"/orders/1?x=2"),
+    "query dropped": lambda call: evolve(call, target=b"/orders/1"),
+    "escape instead of a letter": lambda call: evolve(call, target=b"/%6frders/1?x=1"),
+    "covered header": lambda call: call.replaced("content-type", b"text/html"),
+    "covered idempotency key": lambda call: call.replaced("idempotency-key", b"2"),
+    "digest of another body": lambda call: call.replaced("content-digest", format_content_digest(digest(b"two"))),
+    "digest missing": lambda call: call.without("content-digest"),
+    "authority": lambda call: call.replaced("host", b"other.test"),
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
+async def test_a_changed_request_is_refused_under_mac(
+    change: Callable[[Call], Call], house: House, service: Service
+) -> None:
+    app = OrthrosMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
+    caller = await met(house, app)
+    headers = [("content-type", b"text/plain"), ("idempotency-key", b"1")]
+    call = caller.call("POST", b"/orders/1?x=1", headers=headers, body=b"one")
+    changed = change(call)
+    received = (await ask(app, changed)).received
+    assert received.status == 401
+    assert caller.refusal(changed, received).code == "wrong-binding"
+    assert service.callers == []
+
+
+# What no well-formed request has: told to whoever sent it, without any key.
+MALFORMED: dict[str, Callable[[Call], Call]] = {
+    "two Authorization headers": lambda call: call.with_header("authorization", call.header("authorization")),
+    "Orthros beside Bearer": lambda call: call.with_header("authorization", b"Bearer x"),
+    "covered header twice": lambda call: call.with_header("content-type", b"text/plain"),
+    "covered header missing": lambda call: call.without("content-type"),
+    "digest twice": lambda call: call.with_header("content-digest", call.header("content-digest")),
+    "digest of another kind": lambda call: call.replaced("content-digest", b"sha-512=:AAAA:"),
+    "digest with stray bits": lambda call: call.replaced("content-digest", b"sha-256=:" + b"A" * 42 + b"B=:"),
+    "method override": lambda call: call.with_header("x-http-method-override", b"DELETE"),
+    "other method override": lambda call: call.with_header("x-method-override", b"DELETE"),
+    "path override": lambda call: call.with_header("x-original-url", b"/admin"),
+    "host of somebody else": lambda call: call.replaced("host", b"evil.test"),
+    "no host": lambda call: call.without("host"),
+    "two hosts": lambda call: call.with_header("host", b"evil.test"),
+    "base64 garbage": lambda call: changed_proof(call, lambda text: text[:50] + b"!" + text[51:]),
+    "base64 padding": lambda call: changed_proof(call, lambda text: text + b"="),
+    "base64 of the other alphabet": lambda call: changed_proof(call, lambda text: text[:50] + b"+" + text[51:]),
+    "base64 of impossible length": lambda call: changed_proof(call, lambda text: text + b"A" * ((-len(text) % 4) + 1)),
+    "another version": lambda call: call.replaced(
+        "authorization", call.header("authorization").replace(b"v=1", b"v=2")
+    ),
+    "length and chunks": lambda call: call.with_header("transfer-encoding", b"chunked"),
+    "two lengths": lambda call: call.with_header("content-length", b"3"),
+    "no length": lambda call: call.replaced("content-length", b"+3"),
+    "encoded dot segment": lambda call: evolve(call, target=b"/orders/%2e%2e/admin"),
+    "dot segment": lambda call: evolve(call, target=b"/orders/../admin"),
+    "encoded slash": lambda call: evolve(call, target=b"/orders%2fadmin"),
+    "encoded backslash": lambda call: evolve(call, target=b"/orders%5cadmin"),
+    "encoded NUL": lambda call: evolve(call, target=b"/orders%00"),
+    "double slash": lambda call: evolve(call, target=b"//orders"),
+    "encoded percent": lambda call: evolve(call, target=b"/orders%252e"),
+    "escapes that are not UTF-8": lambda call: evolve(call, target=b"/orders%ff"),
+    "absolute form": lambda call: evolve(call, target=b"http://orders.test/orders/1"),
+    "asterisk form": lambda call: evolve(call, target=b"*"),
+}
+
+
+def changed_proof(call: Call, change: Callable[[bytes], bytes]) -> Call:
+    start, proof = call.header("authorization").rsplit(b'r="', 1)
+    return call.replaced("authorization", start + b'r="' + change(proof[:-1]) + b'"')
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+async def test_a_request_that_could_be_read_in_two_ways_is_no_request(
+    change: Callable[[Call], Call], house: House, service: Service
+) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    headers = [("content-type", b"text/plain")]
+    received = (await ask(app, change(caller.call("POST", b"/orders/1", headers=headers, body=b"one")))).received
+    assert received.status == 400
+    assert json.loads(received.body)["error"] == "invalid_request"
+    assert service.callers == []
+
+
+async def test_stray_bits_in_the_proof(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    lengths = set()
+    for size in range(1, 4):
+        caller = await met(house, app, scopes=("a" * size,))
+        call = caller.call()
+        text = call.header("authorization").rsplit(b'r="', 1)[1][:-1]
+        lengths.add(len(text) % 4)
+        at = alphabet.index(text[-1])
+        stray = alphabet[at ^ 1 : (at ^ 1) + 1]  # the last bit counts only when the length is a multiple of four
+        expected = 400 if len(text) % 4 else 401
+        assert (await ask(app, changed_proof(call, replace_last(stray)))).status == expected
+    assert lengths == {0, 2, 3}
+
+
+def replace_last(letter: bytes) -> Callable[[bytes], bytes]:
+    return lambda text: text[:-1] + letter
+
+
+UNCOVERED: dict[str, tuple[dict[str, Any], Callable[[Call], Call], str]] = {
+    "content type": ({"headers": [("content-type", b"text/plain")], "cover": ()}, lambda call: call, "content-type"),
+    "content encoding added": ({}, lambda call: call.with_header("content-encoding", b"gzip"), "content-encoding"),
+    "idempotency key added": ({}, lambda call: call.with_header("idempotency-key", b"9"), "idempotency-key"),
+    "header of the route": ({}, lambda call: call.with_header("x-tenant", b"other"), "x-tenant"),
+    "body without digest": ({"body": b"one", "sha256": b""}, lambda call: call, "Content-Digest"),
+    "chunked body": ({"body": b"one", "sized": False}, lambda call: call, "Content-Length"),
+    "chunked body without digest": ({"body": b"one", "sha256": b"", "sized": False}, lambda call: call, "Digest"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "change", "named"), UNCOVERED.values(), ids=UNCOVERED)
+async def test_what_matters_must_be_covered(
+    options: dict[str, Any], change: Callable[[Call], Call], named: str, house: House, service: Service
+) -> None:
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", covers=["x-tenant"])]))
+    caller = await met(house, app)
+    call = change(caller.call("POST", **options))
+    refusal = caller.refusal(call, (await ask(app, call)).received)
+    assert refusal.code == "not-covered"
+    assert named in refusal.detail
+    assert service.callers == []
+
+
+async def test_a_route_may_take_bodies_of_unknown_length(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/upload", unsized_bodies=True)]))
+    caller = await met(house, app)
+    call = caller.call("POST", b"/upload", body=b"abcdef", sized=False)
+    assert (await ask(app, call, pieces=[b"ab", b"cd", b"ef"], last_empty=True)).status == 200
+    assert service.bodies == [b"abcdef"]
+    call = caller.call("POST", b"/upload", body=b"abcdef", sized=False)
+    seen = await ask(app, call, pieces=[b"ab", b"cd", b"eX"], last_empty=True)
+    assert seen.status == 400
+    assert service.bodies == [b"abcdef"]
+
+
+BAD_BODIES: dict[str, dict[str, Any]] = {
+    "another one": {"pieces": [b"hello WORLD"]},
+    "another one in pieces": {"pieces": [b"hel", b"lo ", b"WORLD"]},
+    "ends early": {"pieces": [b"hel", b"lo"]},
+    "empty": {"pieces": [b""]},
+    "longer": {"pieces": [b"hello world!"]},
+    "other ending, end on its own": {"pieces": [b"hello worlD"], "last_empty": True},
+}
+
+
+@pytest.mark.parametrize("sent", BAD_BODIES.values(), ids=BAD_BODIES)
+async def test_another_body_is_an_error_in_the_application_and_a_refusal_outside(
+    sent: dict[str, Any], house: House
+) -> None:
+    """The application cannot answer 2xx to it: not when it lets the error pass, swallows it, or never reads."""
+    errors: list[BaseException] = []
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await collect(receive)
+        except RequestBodyMismatch as error:
+            errors.append(error)
+            raise
+        await respond(send)
+
+    async def swallows(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(2):
+            try:
+                await collect(receive)
+            except RequestBodyMismatch as error:
+                errors.append(error)
+        await respond(send)
+
+    async def answers_first(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send)
+
+    for application in (reads, swallows, answers_first):
+        app = OrthrosMiddleware(application, **house.settings())
+        caller = await met(house, app)
+        call = caller.call("POST", body=b"hello world")
+        received = (await ask(app, call, **sent)).received
+        assert received.status == 400, application
+        assert json.loads(received.body)["code"] == "body-mismatch"
+        assert caller.open(call, received).body_digest is not None
+        assert caller.refusal(call, received).code == "body-mismatch"
+    assert len(errors) >= 1
+    assert all(isinstance(error, Refused) for error in errors)
+
+
+async def test_the_last_piece_waits_for_the_digest(house: House) -> None:
+    read: list[bytes] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            read.append((await receive())["body"])
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    assert (await ask(app, caller.call("POST", body=b"aabbcc"), pieces=[b"aa", b"bb", b"cX"])).status == 400
+    assert read == [b"aa", b"bb"]
+
+
+async def test_an_upload_that_is_cut_off_succeeds_nowhere(house: House) -> None:
+    kinds: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            kinds.append((await receive())["type"])
+            if kinds[-1] == "http.disconnect":
+                break
+        await respond(send)
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    seen = await ask(app, caller.call("POST", body=b"hello world"), pieces=[b"hel", b"lo"], cut=True)
+    assert kinds == ["http.request", "http.request", "http.disconnect"]
+    assert seen.sent == []
+    assert app.guard.counts()["/*", "body-mismatch"] == 1
+
+
+async def test_a_large_upload_needs_no_memory(house: House) -> None:
+    """64 MiB here; nothing in it depends on the size, so a gigabyte takes the same memory."""
+    size = 64 * MIB
+    piece = bytes(range(256)) * 256
+    running = RunningDigest()
+    for _ in range(size // len(piece)):
+        running.update(piece)
+    totals: list[int] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        total = 0
+        while True:
+            message = await receive()
+            total += len(message["body"])
+            if not message["more_body"]:
+                break
+        totals.append(total)
+        await respond(send)
+
+    def stream() -> Iterator[bytes]:
+        for _ in range(size // len(piece)):
+            yield bytes(bytearray(piece))
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"?", sha256=running.digest()).replaced("content-length", b"%d" % size)
+    tracemalloc.start()
+    try:
+        assert (await ask(app, call, pieces=stream())).status == 200
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert totals == [size]
+    assert peak < 2 * MIB
+
+
+async def test_responses_without_a_body_are_proven_as_such(house: House) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        status = int(scope["query_string"] or b"200")
+        body = b"" if scope["method"] == "HEAD" or status != 200 else b"x"
+        await respond(send, status, body, headers=[(b"location", b"/there")])
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    for method, target in (("HEAD", b"/"), ("GET", b"/?204"), ("GET", b"/?304"), ("GET", b"/?302")):
+        call = caller.call(method, target)
+        reply = caller.open(call, (await ask(app, call)).received)
+        assert reply.body_digest == digest(b"")
+        assert reply.covered == ("location",)
+
+
+async def test_a_streamed_response_is_held_as_long_as_it_is_small(house: House) -> None:
+    app = OrthrosMiddleware(streaming(b"x" * 1000, pieces=10), **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    assert caller.open(call, (await ask(app, call)).received).body_digest == digest(b"x" * 1000)
+    app = OrthrosMiddleware(streaming(b"x" * 1000, pieces=10), **house.settings(hold_bytes=500))
+    caller = await met(house, app)
+    call = caller.call()
+    seen = await ask(app, call)
+    assert caller.open(call, seen.received).body_digest is None
+    assert seen.received.body == b"x" * 1000
+    assert len(seen.sent) == 1 + 5  # the head and what was held, then one by one
+
+
+async def test_events_are_not_held(house: House) -> None:
+    events = ((b"content-type", b"text/event-stream; charset=utf-8"),)
+    app = OrthrosMiddleware(streaming(b"data: x\n\n" * 3, pieces=3, headers=events), **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    seen = await ask(app, call)
+    assert len(seen.sent) == 4
+    assert caller.open(call, seen.received).body_digest is None
+
+
+def streaming(body: bytes, **options: Any) -> Any:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, body=body, **options)
+
+    return application
+
+
+async def test_the_applications_own_digest_covers_a_stream(house: House) -> None:
+    body = b"y" * 1000
+    named = ((b"content-digest", format_content_digest(digest(body))), (b"content-length", b"1000"))
+    app = OrthrosMiddleware(streaming(body, pieces=10, headers=named), **house.settings(hold_bytes=500))
+    caller = await met(house, app)
+    call = caller.call()
+    seen = await ask(app, call)
+    assert caller.open(call, seen.received).body_digest == digest(body)
+    assert len(seen.sent) == 1 + 10
+    wrong = ((b"content-digest", format_content_digest(digest(b"other"))), (b"content-length", b"1000"))
+    app = OrthrosMiddleware(streaming(body, pieces=10, headers=wrong), **house.settings(hold_bytes=500))
+    caller = await met(house, app)
+    sent: list[Any] = []
+    with pytest.raises(Exception, match="Content-Digest"):
+        await app(scope_of(caller.call()), never, collector(sent))
+    assert len(sent) == 1 + 9  # the last piece never leaves
+
+
+async def never() -> Any:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def collector(sent: list[Any]) -> Callable[[Any], Awaitable[None]]:
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    return send
+
+
+async def test_a_changed_response_does_not_open(house: House, service: Service) -> None:
+    """L11: whoever cannot open the ticket cannot answer for the service."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    received = (await ask(app, call)).received
+    caller.open(call, received)
+    with pytest.raises(PeerMisbehaved, match="status"):
+        caller.open(call, evolve(received, status=201))
+    swapped = tuple((name, b"text/html" if name == "content-type" else value) for name, value in received.headers)
+    with pytest.raises(PeerMisbehaved, match="changed"):
+        caller.open(call, evolve(received, headers=swapped))
+    other = caller.call()
+    with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+        caller.open(other, received)
+
+
+async def test_a_handler_that_demands_more_refuses_under_proof(house: House) -> None:
+    """L19: 403 and insufficient_scope, with what is needed; also when nothing catches the refusal."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["orthros"].require("write")
+
+    async def with_a_500_page(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await application(scope, receive, send)
+        except Exception:
+            await respond(send, 500, b"oops")
+            raise
+
+    routed = OrthrosMiddleware(Service(), **house.settings(routes=[Route("/*", scopes=["write"])]))
+    for app in (*(OrthrosMiddleware(one, **house.settings()) for one in (application, with_a_500_page)), routed):
+        caller = await met(house, OrthrosMiddleware(Service(), **house.settings(verifier=app.guard._verifier)))
+        call = caller.call()
+        received = (await ask(app, call)).received
+        assert received.status == 403
+        told = json.loads(received.body)
+        assert told["error"] == "insufficient_scope"
+        assert "write" in told["error_description"]
+        assert caller.open(call, received).body_digest == digest(received.body)
+        assert caller.refusal(call, received).code == "insufficient-scope"
+
+
+async def test_an_application_that_raises_is_told_apart_from_an_attacker(house: House) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("secret of the application")
+
+    async def raises_later(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise KeyError("late")
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    sent: list[Any] = []
+    with pytest.raises(KeyError):
+        await app(scope_of(call), never, collector(sent))
+    assert sent[0]["status"] == 500
+    assert b"secret" not in sent[1]["body"]
+    assert any(name == b"orthros-reply" for name, _ in sent[0]["headers"])
+    app = OrthrosMiddleware(raises_later, **house.settings())
+    caller = await met(house, app)
+    sent.clear()
+    with pytest.raises(KeyError):
+        await app(scope_of(caller.call()), never, collector(sent))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[-1]["more_body"] is True
+
+
+async def test_work_after_the_response_neither_delays_nor_changes_it(house: House) -> None:
+    order: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send)
+        order.append("background")
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+
+    async def send(message: Any) -> None:
+        order.append(message["type"])
+
+    await app(scope_of(caller.call()), never, send)
+    assert order == ["http.response.start", "http.response.body", "background"]
+
+
+async def test_a_broken_verifier_is_503_and_says_so_only_in_the_log(house: House, service: Service) -> None:
+    class Down:
+        def admit(self, *_: object) -> Any:
+            raise ConnectionError("cache at 10.0.0.5 with password hunter2")
+
+    verifier = house.verifier(shared_replay_cache=Down())
+    app = OrthrosMiddleware(service, **house.settings(verifier=verifier))
+    received = (await ask(app, house.caller().call())).received
+    assert received.status == 503
+    assert json.loads(received.body)["error"] == "temporarily_unavailable"
+    assert house.log.events[-1] == "verifier-failed"
+    assert "hunter2" not in str(house.log.lines) + received.body.decode()
+    assert json.loads(received.body)["reference"] == house.log.lines[-1][1]["ref"]
+
+
+async def test_a_server_without_raw_paths_serves_nobody(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    scope = scope_of(house.caller().call())
+    del scope["raw_path"]
+    assert (await ask(app, house.caller().call(), scope=scope)).status == 503
+    assert "raw_path" in str(house.log.lines[-1])
+
+
+async def test_a_rewritten_path_is_noticed(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("GET", b"/public")
+    assert (await ask(app, call, path="/admin")).status == 400
+    assert service.callers == []
+
+
+async def test_concurrent_requests_do_not_mix(house: House) -> None:
+    for name in ("a", "b", "c", "d"):
+        house.realm.add(name)
+    turn = trio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        body = await collect(receive)
+        if body == b"d":
+            turn.set()
+        await turn.wait()
+        await respond(send, body=str(scope["orthros"].client).encode() + b" " + body)
+
+    app = OrthrosMiddleware(application, **house.settings())
+    answers: dict[str, bytes] = {}
+
+    async def one(name: str) -> None:
+        issued = house.realm.issue(name, "orders", scopes=("read",))
+        caller = HttpCaller.of(issued, clock=house.realm.clock.now, entropy=house.realm.entropy)
+        first = caller.call("OPTIONS", flags=0)
+        caller.refusal(first, (await ask(app, first)).received)
+        call = caller.call("POST", body=name.encode())
+        received = (await ask(app, call)).received
+        caller.open(call, received)
+        answers[name] = received.body
+
+    async with trio.open_nursery() as nursery:
+        for name in ("a", "b", "c", "d"):
+            nursery.start_soon(one, name)
+    assert answers == {name: f"{name}@test.realm {name}".encode() for name in ("a", "b", "c", "d")}
+
+
+async def test_draining_waits_for_a_read_of_the_application(house: House) -> None:
+    """A framework that listens for the end of the connection while it answers takes pieces of the body."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def listen() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await trio.testing.wait_all_tasks_blocked()
+            await respond(send)
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"hello world")
+    received = (await ask(app, call, pieces=pieces_of(call.body, 3))).received
+    caller.open(call, received)
+    assert received.status == 200
+
+
+async def test_websockets_are_refused_unless_public(house: House) -> None:
+    opened: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        opened.append(scope["orthros"])
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/feed", public=True)]))
+    caller = await met(house, app)
+
+    async def connect() -> Any:
+        return {"type": "websocket.connect"}
+
+    denial: dict[str, Any] = {"websocket.http.response": {}}
+    for target, extensions in ((b"/ws", {}), (b"/ws", denial), (b"/feed", {})):
+        sent: list[Any] = []
+        scope = scope_of(caller.call("GET", target), type="websocket", scheme="ws", extensions=extensions)
+        del scope["method"]
+        await app(scope, connect, collector(sent))
+        if target == b"/feed":
+            assert sent == []
+        elif extensions:
+            assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 403)
+            assert b"public routes only" in sent[1]["body"]
+        else:
+            assert sent == [
+                {"type": "websocket.close", "code": 1008, "reason": "websockets are served on public routes only"}
+            ]
+    assert opened == [None]
+
+
+async def test_a_public_route_needs_no_credentials_and_checks_those_that_come(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/health", public=True)]))
+    anonymous = house.caller().call("GET", b"/health").without("authorization")
+    assert (await ask(app, anonymous)).status == 200
+    caller = house.caller()
+    call = caller.call("GET", b"/health")
+    assert caller.refusal(call, (await ask(app, call)).received).code == "epoch-required"
+    call = caller.call("GET", b"/health")
+    caller.open(call, (await ask(app, call)).received)
+    assert [who and str(who.client) for who in service.callers] == [None, "billing@test.realm"]
+
+
+async def test_observe_lets_everything_pass_and_counts_it(house: House, service: Service) -> None:
+    """L1: nothing is blocked; what would have been is logged without secrets, and counted."""
+    app = OrthrosMiddleware(service, **house.settings(mode="observe", routes=[Route("/orders/*", scopes=["write"])]))
+    caller = house.caller()
+    anonymous = caller.call("POST", b"/orders/1?token=hunter2", body=b"one").without("authorization")
+    assert (await ask(app, anonymous)).status == 200
+    assert (await ask(app, caller.call("GET", b"/other"))).status == 200
+    assert service.callers == [None, None]
+    assert app.guard.counts() == {("/orders/*", "credentials-missing"): 1, ("/*", "epoch-required"): 1}
+    assert set(house.log.events) == {"would-refuse"}
+    assert "hunter2" not in str(house.log.lines)
+
+
+async def test_observe_still_proves_itself_and_reports_bodies(house: House, service: Service) -> None:
+    verifier = house.verifier()
+    caller = await met(house, OrthrosMiddleware(service, **house.settings(verifier=verifier)))
+    app = OrthrosMiddleware(service, **house.settings(mode="observe", verifier=verifier))
+    call = caller.call("POST", body=b"one")
+    received = (await ask(app, call, pieces=[b"two"])).received
+    assert (received.status, service.bodies) == (200, [b"two"])
+    caller.open(call, received)
+    assert app.guard.counts() == {("/*", "body-mismatch"): 1}
+
+
+async def lifespan(application: Any, **scope: Any) -> list[Any]:
+    """What an application reports at its start."""
+    reported: list[Any] = []
+    events = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+
+    async def receive() -> Any:
+        return events.pop()
+
+    await application({"type": "lifespan", "asgi": {"version": "3.0"}, **scope}, receive, collector(reported))
+    return reported
+
+
+async def test_a_service_that_answers_strangers_does_not_start(house: House) -> None:
+    """L12: a middleware that was forgotten, or stands behind something that answers first, is flagged."""
+
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            return
+        await respond(send, 200 if scope["path"] == "/" else 404)
+
+    app = OrthrosMiddleware(bare, **house.settings())
+    assert await lifespan(app) == [{"type": "lifespan.startup.complete"}]
+    assert app.guard.counts() == {}
+    with pytest.raises(Misconfigured, match="unprotected"):
+        await self_test(bare)
+    await self_test(app, host="orders.test", paths=["/", "/orders"])
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"].startswith("/static"):
+            await respond(send)
+            return
+        await app(scope, receive, send)
+
+    with pytest.raises(Misconfigured, match="/static without credentials: the application answered 200"):
+        await self_test(outer, host="orders.test", paths=["/static"])
+
+    async def only_below(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith("/api"):
+            await respond(send, 404)
+            return
+        await app(scope, receive, send)
+
+    reported = await lifespan(app, app=only_below)
+    assert [message["type"] for message in reported] == ["lifespan.startup.failed"]
+    assert "Install the middleware outermost" in reported[0]["message"]
