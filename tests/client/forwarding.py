@@ -131,8 +131,10 @@ class Sender:
         assert challenge.reply is not None
         try:
             self.calls[-1].finish(challenge.reply)
-        except Exception as error:  # noqa: BLE001  # TargetRefusal, or MaybeExecuted around one
-            return str(getattr(error, "refusal", error).code)
+        except MaybeExecuted as error:
+            return error.refusal.code
+        except TargetRefusal as refusal:
+            return refusal.code
         raise AssertionError("accepted")
 
 

@@ -72,9 +72,10 @@ class DaemonConfig:
         rows = [(s.name, _shown(getattr(self, s.name)), self.sources[s.name]) for s in SETTINGS]
         for kind, number, names in self.allow:
             rows.append((f"allow {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
-        for section in self.forward_auth:
-            rows.append((f"forward_auth {section.place}", f"{section.dialect}, {', '.join(section.origins)}", "file"))
-        return rows
+        sections = self.forward_auth
+        return rows + [
+            (f"forward_auth {one.place}", f"{one.dialect}, {', '.join(one.origins)}", "file") for one in sections
+        ]
 
 
 def load_config(

@@ -28,7 +28,7 @@ _BEARER_KEYS: Final = ("jwk", "audience", "issuer")
 
 @frozen(kw_only=True)
 class ForwardAuthSettings:
-    """One section. Exactly one of `socket` and `tcp` is set; `jwk`, `audience` and `issuer` are empty without Bearer."""
+    """One section. Either `socket` or `tcp` is set; `jwk`, `audience` and `issuer` are empty without Bearer."""
 
     socket: str = ""
     tcp: tuple[str, int] | None = None

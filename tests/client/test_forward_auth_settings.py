@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orthros_client.daemon.config import load_config
+from orthros_client.daemon.forward_auth import ForwardAuth
+from orthros_protocol import Misconfigured
+from tests.client.forwarding import new_forward_realm, settings_of
+
+MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'
+SECTION = """
+[[forward_auth]]
+tcp = "127.0.0.1:7790"
+dialect = "nginx"
+keytab = "/etc/orthros/orders.verify.key"
+origins = ["https://orders.example"]
+"""
+ROUTE = '[[forward_auth.route]]\npath = "/orders/*"\n'
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "daemon.toml"
+    path.write_text(MINIMAL + text)
+    return str(path)
+
+
+def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
+    """P16: what is not said has the strictest value."""
+    more = ROUTE + 'scopes = ["write", "read"]\ncovers = ["x-tenant"]\n'
+    unix = SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "/run/orthros/forward.sock"')
+    config = load_config(written(tmp_path, SECTION + more + unix), {})
+    first, second = config.forward_auth
+    assert (first.tcp, first.place, first.dialect) == (("127.0.0.1", 7790), "127.0.0.1:7790", "nginx")
+    (orders, rest) = first.rows
+    assert (orders.path, orders.scopes, orders.covers, orders.schemes) == (
+        "/orders/*", ("read", "write"), ("x-tenant",), ("orthros",),
+    )  # fmt: skip
+    assert (rest.path, rest.schemes, rest.public, rest.accept_user) == ("/*", ("orthros",), False, False)
+    assert (second.place, second.socket_mode) == ("/run/orthros/forward.sock", 0o660)
+    shown = [row for row in config.describe() if row[0].startswith("forward_auth")]
+    assert shown[0] == ("forward_auth 127.0.0.1:7790", "nginx, https://orders.example", "file")
+
+
+def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
+    """P16."""
+    text = SECTION.replace("127.0.0.1:7790", "[::1]:7790") + ROUTE.replace("/orders/*", "/*") + 'scopes = ["x"]\n'
+    (section,) = load_config(written(tmp_path, text), {}).forward_auth
+    assert section.place == "[::1]:7790"
+    assert [(row.path, row.scopes) for row in section.rows] == [("/*", ("x",))]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("forward_auth = 1\n", "forward_auth: expected up to 64 sections"),
+        (SECTION.replace("127.0.0.1:7790", "0.0.0.0:7790"), "forward_auth 1: tcp: expected a loopback address"),
+        (SECTION.replace("127.0.0.1:7790", "192.0.2.1:7790"), "expected a loopback address"),
+        (SECTION.replace("127.0.0.1:7790", "[::ffff:192.0.2.1]:7790"), "expected a loopback address"),
+        (SECTION.replace("127.0.0.1:7790", "localhost:7790"), "expected a loopback address"),
+        (SECTION.replace("127.0.0.1:7790", "127.0.0.1:70000"), "expected a loopback address"),
+        (SECTION.replace('tcp = "127.0.0.1:7790"', ""), "expected one of socket and tcp"),
+        (SECTION + 'socket = "/run/x"\n', "expected one of socket and tcp"),
+        (SECTION + 'socket_mode = "0660"\n', "socket_mode: a port has none"),
+        (SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "x"'), "socket: expected an absolute path"),
+        (SECTION.replace("nginx", "haproxy"), "dialect: expected one of nginx, traefik, envoy"),
+        (SECTION.replace('dialect = "nginx"', ""), "dialect is missing"),
+        (SECTION.replace("keytab", "key_file"), "known are socket, tcp, socket_mode, dialect, keytab, origins"),
+        (SECTION + 'sockett = "/x"\n', "sockett: there is no such setting; known are socket,"),
+        (SECTION.replace("https://orders.example", "orders.example"), "is not an origin"),
+        (SECTION.replace('"https://orders.example"', ""), "name the origins"),
+        (SECTION.replace('["https://orders.example"]', '"https://orders.example"'), "origins: expected a list"),
+        (SECTION + 'schemes = ["basic"]\n', "schemes are"),
+        (SECTION + "schemes = []\n", "schemes are"),
+        (SECTION + ROUTE + "methods = []\n", "route 1: methods: there is no such setting; known are path, schemes"),
+        (SECTION + ROUTE.replace("/orders/*", "orders"), "route 1: route 'orders'"),
+        (SECTION + ROUTE.replace("/orders/*", "/a/../b"), "route 1"),
+        (SECTION + ROUTE + 'scopes = ["READ"]\n', "route 1"),
+        (SECTION + ROUTE + 'public = "yes"\n', "route 1: public: expected true or false"),
+        (SECTION + ROUTE + ROUTE, "two routes for /orders/*"),
+        (SECTION + '[[forward_auth.route]]\nscopes = ["x"]\n', "route 1: path is missing"),
+        (SECTION + 'route = "x"\n', "route: expected up to"),
+        (SECTION + 'jwk = "/etc/orthros/orders.jwk"\n', "jwk: no route accepts the scheme bearer"),
+        (SECTION + 'schemes = ["bearer"]\n', "jwk is missing: the scheme bearer needs jwk"),
+        (SECTION + SECTION, "two sections listen at 127.0.0.1:7790"),
+        (
+            'socket = "/run/x"\n' + SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "/run/x"'),
+            "/run/x is one of the daemon's other sockets",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
+    """P16, K17: file, section and key."""
+    with pytest.raises(Misconfigured, match="config-invalid") as caught:
+        load_config(written(tmp_path, text), {})
+    assert place in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["FORWARD_AUTH", "FORWARD_AUTH_SOCKET"])
+def test_sections_exist_in_the_file_only(tmp_path: Path, name: str) -> None:
+    """P16."""
+    with pytest.raises(Misconfigured, match="there is no such setting"):
+        load_config(written(tmp_path, SECTION), {f"ORTHROS_DAEMON_{name}": "/x"})
+
+
+@pytest.mark.parametrize(("damage", "code"), [("mode", "key-file-unsafe"), ("text", "key-file-invalid")])
+def test_key_files_are_loaded_with_the_usual_checks(tmp_path: Path, damage: str, code: str) -> None:
+    """K17."""
+    settings = settings_of(tmp_path, new_forward_realm(), "nginx")
+    path = tmp_path / "orders.verify.key"
+    if damage == "mode":
+        path.chmod(0o644)
+    else:
+        path.write_text("not a key")
+    with pytest.raises(Misconfigured, match=code):
+        ForwardAuth.open(settings)
+
+
+def test_of_a_full_key_file_only_what_verifies_is_kept(tmp_path: Path) -> None:
+    """P1: the endpoint cannot log in as the service."""
+    realm = new_forward_realm()
+    settings = settings_of(tmp_path, realm, "nginx")
+    realm.keytab("orders").save(tmp_path / "orders.verify.key", replace=True)
+    endpoint = ForwardAuth.open(settings)
+    assert endpoint._terms.keytab.is_verify_only
+    assert realm.root("orders").material.hex() not in repr(endpoint)
