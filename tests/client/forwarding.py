@@ -13,6 +13,7 @@ from orthros_client.credentials import Credentials, PendingCall
 from orthros_client.daemon.forward_auth import Verdict
 from orthros_client.daemon.forward_auth_dialects import PATH, Question
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
+from orthros_client.errors import MaybeExecuted, TargetRefusal
 from orthros_protocol import (
     USE_HTTP,
     AssertedUser,
