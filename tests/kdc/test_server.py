@@ -25,9 +25,11 @@ class Echo:
 
     gate: trio.Event | None = None
     sources: list[str] = field(factory=list)
+    addresses: list[str] = field(factory=list)
 
     async def __call__(self, message: bytes, source: str, address: str) -> Answer:
         self.sources.append(source)
+        self.addresses.append(address)
         if self.gate is not None:
             await self.gate.wait()
         if message == b"fault":
@@ -236,6 +238,7 @@ async def test_unix_peers_are_charged_by_user_and_tcp_peers_by_network(tmp_path:
                 await read_messages(stream, 1)
         server.drain()
     assert echo.sources == [f"uid:{os.getuid()}", "127.0.0.1"]
+    assert echo.addresses == ["", "127.0.0.1"]
 
 
 async def test_a_unix_socket_has_its_mode_and_replaces_only_a_dead_one(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
-from tests.support.kdc_bench import REALM, KdcBench, open_bench
+from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 
 
 @pytest.fixture
@@ -366,6 +366,26 @@ async def test_a_source_that_floods_is_turned_away_before_any_work(bench: KdcBen
     codes = [event.to_dict()["code"] for event in small.ledger.named("request-rejected")]
     assert len(answers) == 30
     assert codes == ["malformed"] * 20 + ["rate-limited"] * 10
+
+
+async def test_a_principal_is_refused_outside_its_networks(bench: KdcBench) -> None:
+    """H5: the wrong address is told so under seal, in both exchanges; a TGT carried elsewhere is of no use there."""
+    networks = ["192.0.2.0/24", "2001:db8::/64"]
+    await principals.set_caps(bench.admin, "billing", max_ticket_s=None, max_jwt_s=None, sources=networks)
+    login = await bench.log_in("billing")
+    for address in ("192.0.2.9", "::ffff:192.0.2.9", "2001:db8::9"):
+        bench.address = address
+        login = await bench.log_in("billing")
+        assert isinstance(await bench.ask_one(login, "orders"), Granted)
+    for address in ("198.51.100.1", "::ffff:198.51.100.1", "2001:db8:0:1::9", "::192.0.2.9", "", "unknown"):
+        bench.address = address
+        with pytest.raises(KdcRefusal, match="source-refused"):
+            await bench.log_in("billing")
+        with pytest.raises(KdcRefusal, match="source-refused"):
+            await bench.ask_one(login, "orders")
+        assert isinstance(await bench.log_in("orders"), Login)  # nobody else is concerned
+    codes = [event.to_dict()["code"] for name in ("as-refused", "tgs-refused") for event in bench.ledger.named(name)]
+    assert codes == ["source-refused"] * 12
 
 
 async def test_a_tgt_with_a_caveat_is_refused_under_the_key_of_its_tail(bench: KdcBench) -> None:

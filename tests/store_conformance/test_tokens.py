@@ -10,6 +10,7 @@ from orthros_kdc.store.base import (
     REMEMBER_ASSERTION,
     REMEMBER_REVOKED,
     AuditAnchor,
+    JwtKeyRecord,
     OAuthSecretRecord,
 )
 from orthros_protocol import LocalMisuse, Misconfigured, Refused
@@ -214,3 +215,27 @@ async def test_a_store_of_this_version_needs_no_upgrade(store, billing):
     await store.upgrade()
     assert store.peek_generation() == before
     assert await store.read(lambda tx: tx.principal_by_name("billing")) == billing
+
+
+async def test_a_target_is_found_by_the_id_of_a_jwt_key(store, billing, payroll):
+    def keys(tx):
+        tx.add_jwt_key(JwtKeyRecord(uid=billing.uid, kid="aa", alg="HS256", created=1, sealed=b"x"))
+        tx.add_jwt_key(JwtKeyRecord(uid=billing.uid, kid="bb", alg="HS256", created=2, sealed=b"x"))
+        tx.add_jwt_key(JwtKeyRecord(uid=payroll.uid, kid="bb", alg="HS256", created=2, sealed=b"x"))
+
+    await store.change(keys)
+    found = await store.read(lambda tx: [tx.principal_by_jwt_kid(kid) for kid in ("aa", "bb", "cc", "")])
+    assert found == [billing, None, None, None]
+
+
+async def test_a_target_is_found_by_its_audience_if_that_is_its_own(store, billing, payroll):
+    def audiences(tx):
+        tx.set_principal(evolve(billing, jwt_alg="HS256", jwt_audience="https://billing.test/"))
+        tx.set_principal(evolve(payroll, jwt_alg="HS256", jwt_audience="https://shared.test/"))
+        other = tx.add_principal(name="other", created=1)
+        tx.set_principal(evolve(other, jwt_alg="HS256", jwt_audience="https://shared.test/"))
+
+    await store.change(audiences)
+    asked = ("https://billing.test/", "https://shared.test/", "https://billing.test", "")
+    found = await store.read(lambda tx: [tx.principal_by_jwt_audience(one) for one in asked])
+    assert [one and one.name for one in found] == ["billing", None, None, None]

@@ -79,6 +79,7 @@ class KdcBench:
     clock: ManualClock
     entropy: CountingEntropy
     keytabs: dict[str, Keytab] = field(factory=dict)
+    address: str = "192.0.2.1"
 
     async def add(self, *names: str) -> None:
         for name in names:
@@ -88,7 +89,7 @@ class KdcBench:
         return self.keytabs[name].as_key()
 
     async def send(self, message: bytes, source: str = "192.0.2.1") -> bytes:
-        return (await self.service.answer(message, source)).message
+        return (await self.service.answer(message, source, self.address)).message
 
     async def log_in(self, name: str, *, service: str = KDC_TGT, ttl_s: int = 0, key: AsKey | None = None) -> Login:
         key = key or self.as_key(name)

@@ -16,6 +16,10 @@ from orthros_kdc.audit.events import (
     Suppressed,
     TgsIssued,
     TgsRefused,
+    TokenIntrospected,
+    TokenIssued,
+    TokenRefused,
+    TokenRevoked,
 )
 from orthros_protocol import LocalMisuse, Timestamp
 from orthros_protocol.notes import Note, NoteCause, NoteField
@@ -42,6 +46,25 @@ def test_a_granted_want_says_what_it_rests_on() -> None:
         "txn": TID, "source": "uid:0",
     }  # fmt: skip
     assert json.loads(json.dumps(event.to_dict())) == event.to_dict()
+
+
+def test_tokens_over_http_say_who_spoke_for_whom() -> None:
+    """H6, L9: the row that proves who got which token, and the ones that tell what became of it."""
+    issued = TokenIssued(
+        **WHEN, client="shop", target="orders@corp", grant="jwt-bearer", scopes=("read",), ttl_s=60, rules=(3,),
+        subject="user/1", dropped=1, tid=TID, txn=TID, source="192.0.2.1",
+    )  # fmt: skip
+    assert issued.to_dict() == {
+        "event": "token-issued", **WHEN, "client": "shop", "target": "orders@corp", "grant": "jwt-bearer",
+        "scopes": ["read"], "ttl_s": 60, "rules": [3], "subject": "user/1", "dropped": 1, "tid": TID, "txn": TID,
+        "source": "192.0.2.1",
+    }  # fmt: skip
+    refused = TokenRefused(**WHEN, client="shop", code="not-granted", target="x@corp", kind="jwt", ref="00" * 8)
+    assert (refused.to_dict()["kind"], refused.to_dict()["ref"]) == ("jwt", "00" * 8)
+    assert TokenIntrospected(**WHEN, client="shop", active=0, code="revoked", tid=TID).to_dict()["active"] == 0
+    assert TokenRevoked(**WHEN, client="shop", tid=TID).to_dict()["tid"] == TID
+    with pytest.raises(LocalMisuse, match="tid is the hex of at most 16 bytes"):
+        TokenRevoked(**WHEN, client="shop", tid="00" * 32)
 
 
 def test_no_scopes_are_written_down_as_none() -> None:

@@ -247,7 +247,7 @@ class FailingStore:
 @pytest.mark.parametrize("error", [Unavailable("timeout", "locked"), Misconfigured("database-invalid", "/db: CORRUPT")])
 async def test_a_store_that_fails_is_503_and_says_nothing_of_itself(error: Exception) -> None:
     tokens = await _realm()
-    tokens.service = service_over(tokens.kdc, FailingStore(tokens.kdc.store, error))  # type: ignore[arg-type]
+    tokens.service = service_over(tokens.kdc, FailingStore(tokens.kdc.store, error))
     answers = [await tokens.credentials("billing", "orders"), await tokens.service.metadata()]
     for answer in answers:
         assert (answer.status, body_of(answer)["error"]) == (503, "temporarily_unavailable")
@@ -265,7 +265,7 @@ async def test_an_assertion_that_cannot_be_remembered_does_not_count() -> None:
             return await self._store.read(work)
 
     store = ReadOnly(tokens.kdc.store, Unavailable("kdc-fault", "full"))
-    tokens.service = service_over(tokens.kdc, store)  # type: ignore[arg-type]
+    tokens.service = service_over(tokens.kdc, store)
     fields = {"grant_type": JWT_BEARER, "assertion": tokens.assertion("billing"), "audience": "orders"}
     assert (await tokens.post("token", fields)).status == 503
     assert (await tokens.credentials("billing", "orders")).status == 200

@@ -145,7 +145,7 @@ async def test_wishes_in_the_assertion_are_read_as_strictly(
 
 async def test_extra_claims_are_copied_if_the_target_takes_them(tokens: Tokens) -> None:
     """P7: allow-listed, and namespaced under `ext`."""
-    extra = {"tenant": "acme", "trace": 7, "vip": True, "colour": "red", "pem": {"default": 3}}
+    extra: dict[str, Any] = {"tenant": "acme", "trace": 7, "vip": True, "colour": "red", "pem": {"default": 3}}
     answer = await tokens.post("token", asked(tokens.assertion("billing", **extra)))
     claims = tokens.claims(body_of(answer)["access_token"], "orders")
     assert claims["ext"] == {"tenant": "acme", "trace": 7, "vip": True}

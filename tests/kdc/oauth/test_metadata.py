@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata  # type: ignore[import-untyped]
 
 from orthros_kdc.admin import realm
 from tests.support.oauth_bench import ISSUER, body_of, open_tokens

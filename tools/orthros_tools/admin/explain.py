@@ -31,7 +31,8 @@ _UNKNOWN: Final = evolve(
 )  # fmt: skip
 # Label -> field of the entry; what an entry lacks is not shown.
 _TOLD: Final = {
-    "client": "client", "target": "target", "service": "service", "kind": "kind", "scopes": "scopes",
+    "client": "client", "target": "target", "service": "service", "kind": "kind", "grant": "grant",
+    "subject": "subject", "scopes": "scopes",
     "claimed, unproven": "claimed", "key id": "kid", "from": "source", "detail": "detail",
 }  # fmt: skip
 
