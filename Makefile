@@ -50,7 +50,7 @@ floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol 
 	$(PYTHON) -m coverage report --fail-under=90
 	$(PYTHON) -m coverage report --fail-under=97 --include='protocol/*'
 
-bench: $(READY) ## measure
+bench: $(READY) ## measure, beside peers where they are installed
 	$(PYTHON) -m orthros_tools.bench
 
 lock: $(READY) ## pin again what pyproject.toml asks for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from orthros_tools.bench.figures import render
 from orthros_tools.bench.kdc_load import measure_kdc, running_kdc
 from orthros_tools.bench.krb5_peer import RECORDED, measure_krb5
 from orthros_tools.bench.library import measure_library
+from orthros_tools.bench.token_load import measure_tokens, running_oidc_provider
 
 
 def main() -> int:
@@ -22,9 +24,15 @@ def main() -> int:
         with running_kdc(folder / "realm") as kdc:
             figures += measure_kdc(kdc, peer)
             figures += measure_daemon(folder, kdc)
+            missing = [name for name in ("wrk", "node", "npm") if shutil.which(name) is None]
+            if not missing:
+                with running_oidc_provider(folder) as provider:
+                    figures += measure_tokens(kdc.tokens, provider, folder)
     print(render(figures))
     if peer is RECORDED:
         print("\nkrb5 is not installed here, so its figures are from another day: those ratios are hints only.")
+    if missing:
+        print(f"\nNot installed here, so the token endpoint was not measured: {', '.join(missing)}.")
     return 0
 
 

@@ -6,6 +6,7 @@ Requests are made before the clock starts and replies opened after it stops, so 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from orthros_kdc.admin import Admin, principals, rules
+from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.founding import found_realm
 from orthros_kdc.store.master_key import load_master_key
@@ -44,6 +45,7 @@ from orthros_protocol import (
 )
 from orthros_tools.bench.figures import Figure, cpu_seconds
 from orthros_tools.bench.krb5_peer import Krb5
+from orthros_tools.bench.token_load import TokenEndpoint
 
 __all__ = ["KDC_TARGETS", "RunningKdc", "measure_kdc", "running_kdc"]
 
@@ -56,6 +58,7 @@ _UNLIMITED = {
     "ORTHROS_RATE_PER_PRINCIPAL_PER_S": "10000000",
     "ORTHROS_RATE_PER_PRINCIPAL_BURST": "10000000",
     "ORTHROS_LOG_LEVEL": "warning",
+    "ORTHROS_HTTP_TCP": "127.0.0.1:0",
 }
 
 
@@ -65,14 +68,15 @@ def _now() -> Timestamp:
 
 @frozen
 class RunningKdc:
-    """A KDC process with one client, sixteen targets and a rule for each."""
+    """A KDC process with one client, sixteen targets and a rule for each. `tokens` is its endpoint of that name."""
 
     pid: int
     socket_path: str
     keytab: Keytab
+    tokens: TokenEndpoint
 
 
-async def _populate(folder: Path) -> Keytab:
+async def _populate(folder: Path) -> tuple[Keytab, str]:
     await found_realm(_REALM, str(folder), None, "127.0.0.1:0")
     store = SqliteStore.open(folder / "kdc.db")
     try:
@@ -81,23 +85,39 @@ async def _populate(folder: Path) -> Keytab:
         keytab = await principals.add(admin, _CLIENT)
         for target in KDC_TARGETS:
             await principals.add(admin, target)
-            await rules.allow(admin, _CLIENT, target, scopes=("read", "write"))
+            await rules.allow(admin, _CLIENT, target, scopes=("read", "write"), jwt=True)
+        await jwt_keys.enable(admin, KDC_TARGETS[0])
+        secret = (await oauth_secrets.enable(admin, _CLIENT)).text
     finally:
         await store.aclose()
-    return keytab
+    return keytab, secret
 
 
 @contextmanager
 def running_kdc(folder: Path) -> Iterator[RunningKdc]:
     """A KDC on SQLite in `folder`, on a Unix socket; stopped at the end."""
-    keytab = trio.run(_populate, folder)
+    keytab, secret = trio.run(_populate, folder)
     path = str(folder / "kdc.sock")
     command = [sys.executable, "-m", "orthros_kdc", "serve", "--config", str(folder / "kdc.toml"), "--unix", path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **_UNLIMITED}) as process:
         try:
-            if process.stdout is None or b"ready" not in process.stdout.readline():
+            line = b"" if process.stdout is None else process.stdout.readline()
+            address = re.search(rb"http://[0-9.:]+", line)
+            if address is None:
                 raise RuntimeError("the KDC did not start")
-            yield RunningKdc(process.pid, path, keytab)
+            yield RunningKdc(
+                process.pid,
+                path,
+                keytab,
+                TokenEndpoint(
+                    name="Orthros",
+                    pid=process.pid,
+                    url=f"{address[0].decode('ascii')}/token",
+                    form=f"grant_type=client_credentials&scope=read&audience={KDC_TARGETS[0]}",
+                    client_id=_CLIENT,
+                    secret=secret,
+                ),
+            )
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
