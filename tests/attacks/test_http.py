@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from orthros_protocol import (
     USE_HTTP,
@@ -174,7 +175,7 @@ def test_a_changed_response_proves_nothing(changes: dict[str, Any]) -> None:
     pair = ExchangePair()
     pending = ask(pair)
     value = answer(pair, receive(pair, header_of(pending)))
-    arrived = HttpResponse(**{"status": RESPONSE.status, "headers": RESPONSE.headers} | changes)
+    arrived = evolve(RESPONSE, **changes)
     with pytest.raises(PeerMisbehaved, match=r"reply-mismatch|malformed"):
         open_http_reply(pending, value, arrived)
 

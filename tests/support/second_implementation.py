@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.support import naive
+from tests.support import naive, second_caveats, second_http
 from tests.support.naive import Sealer, enc, kd, mac, sha256
 from tests.support.oracle import (
     SCOPE,
@@ -175,7 +175,19 @@ def caveat(given: Inputs) -> Inputs:
     condition = Oracle._condition(unhex(given["caveat"]))
     if condition is None:
         raise Verdict("caveat-unsupported")
-    return {"type": condition[0], "value": condition[1]}
+    return {"type": condition[0], "value": condition[1].hex() if condition[0] == 7 else condition[1]}
+
+
+def facts_of(access: Inputs) -> Inputs:
+    known = {one: access[one] for one in ("method", "path", "peer")}
+    return known | {"channel": None if access["channel"] is None else unhex(access["channel"])}
+
+
+def judge_caveat(given: Inputs) -> Inputs:
+    condition, access = Oracle._condition(unhex(given["caveat"])), given["access"]
+    facts = second_caveats.Facts(access["now"] // 1000, **facts_of(access))
+    need(condition and second_caveats.holds(condition[0], condition[1], facts), "caveat-refused")
+    return {"holds": 1}
 
 
 def as_req(given: Inputs) -> bytes:
@@ -361,6 +373,7 @@ def accept(given: Inputs) -> Inputs:
     situation = {
         "now": given["now"], "use": given["use"], "bind": unhex(given["bind"]), "epoch": unhex(given["epoch"]),
         "accept_user": given["accept_user"], "max_life_s": given["max_life_s"],
+        "access": facts_of(given["access"]) if "access" in given else None,
     }  # fmt: skip
     for earlier in given["earlier"]:
         oracle.verdict(unhex(earlier), **situation)
@@ -466,7 +479,12 @@ OPERATIONS: dict[str, Callable[[Inputs], Inputs]] = {
     "as-rep": as_rep, "open-as-rep": open_as_rep, "tgs-req": lambda i: {"message": tgs_req(i).hex()},
     "verify-tgs-req": verify_tgs, "tgs-rep": tgs_rep, "open-tgs-rep": open_tgs_rep,
     "ap-req": lambda i: {"message": ap_req(i).hex()}, "accept": accept, "open-ap-rep": open_ap_rep, "replay": replay,
-    "window": window,
+    "window": window, "judge-caveat": judge_caveat, "bind-http": second_http.bind,
+    "authority": lambda i: {"authority": second_http.authority(i["text"], i["scheme"])},
+    "authorization": second_http.authorization, "challenge": second_http.challenge,
+    "content-digest": lambda i: {"sha256": second_http.content_digest(i["value"]).hex(), "written": i["value"]},
+    "http-reply": lambda i: second_http.reply(tail_key(i["request"], "ticket"), ap_req(i["request"]), i),
+    "open-http-reply": lambda i: second_http.open_reply(tail_key(i["request"], "ticket"), ap_req(i["request"]), i),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from orthros_protocol import (
     build_nak,
     build_tgs_request,
     caveats,
+    http_profile,
     keytab,
     messages,
     open_as_reply,
@@ -29,7 +30,7 @@ from orthros_protocol import ap_exchange as ap
 from orthros_protocol.canonical import Schema
 from orthros_protocol.testing import IssuedTicket
 from tests.support.exchange_pair import ExchangePair
-from tests.support.naive import dec, kd, sha256, unseal
+from tests.support.naive import dec, enc, kd, sha256, unseal
 
 
 @frozen
@@ -125,6 +126,18 @@ def collect_specimens() -> Specimens:
         "ticket body": (tickets._BODY, _body_of_ticket(pair, issued.ticket)),
         "expires caveat": (caveats._SCHEMAS[1], narrow[1]),
         "scopes caveat": (caveats._SCHEMAS[2], narrow[0]),
+        "methods caveat": (caveats._SCHEMAS[3], enc(3, ["GET", "POST"])),
+        "path caveat": (caveats._SCHEMAS[4], enc(4, "/orders/%C3%A9")),
+        "peer caveat": (caveats._SCHEMAS[6], enc(6, ["10.0.0.0/8", "2001:db8::/32"])),
+        "channel caveat": (caveats._SCHEMAS[7], enc(7, b"c" * 32)),
+        "http binding": (
+            http_profile._BINDING,
+            enc("http/1", "POST", "https", "orders.example:443", b"/a?b", [["x-a", b"1"]], b"d" * 54),
+        ),
+        "http reply": (
+            http_profile._REPLY,
+            enc(1, pair.now, pair.target.epoch, 200, ["etag", "x-a"], b"v" * 32, b"b" * 32),
+        ),
         "key record": (keytab._RECORD, record[11 : 11 + int.from_bytes(record[9:11], "big")]),
     }
     return Specimens(whole, arrays)

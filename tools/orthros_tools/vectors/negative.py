@@ -12,7 +12,8 @@ from orthros_protocol.derivation import digest
 from orthros_protocol.sealing import open_box, seal
 from orthros_protocol.tickets import open_ticket
 from orthros_tools.vectors import positive as good
-from orthros_tools.vectors.operations import OPERATIONS, Inputs, Vector, root_of, sealing_key_of, unhex
+from orthros_tools.vectors.operations import OPERATIONS
+from orthros_tools.vectors.parties import Inputs, Vector, root_of, sealing_key_of, unhex
 from orthros_tools.vectors.run import outcome
 
 _TICKET_FIELDS = (

@@ -13,16 +13,8 @@ from orthros_protocol.sealing import seal
 from orthros_protocol.testing import CountingEntropy
 from orthros_tools.vectors import positive as good
 from orthros_tools.vectors.negative import edited, flip, plain_body, refused, sealed
-from orthros_tools.vectors.operations import (
-    OPERATIONS,
-    Inputs,
-    Vector,
-    ap_pending,
-    as_pending,
-    root_of,
-    tgs_pending,
-    unhex,
-)
+from orthros_tools.vectors.operations import OPERATIONS
+from orthros_tools.vectors.parties import Inputs, Vector, ap_pending, as_pending, root_of, tgs_pending, unhex
 
 
 def _as_body(**changes: Any) -> str:

@@ -13,10 +13,19 @@ from typing import Any, Final
 import orthros_protocol as orthros
 from orthros_protocol import canonical, derivation, sealing
 from orthros_protocol.tickets import open_ticket
-
-Vector = dict[str, Any]
-Inputs = dict[str, Any]
-unhex = bytes.fromhex
+from orthros_tools.vectors.http_operations import HTTP_OPERATIONS, access_of
+from orthros_tools.vectors.parties import (
+    Inputs,
+    Vector,
+    ap_pending,
+    as_pending,
+    mac_keys_of,
+    optional,
+    root_of,
+    sealing_key_of,
+    tgs_pending,
+    unhex,
+)
 
 
 def to_items(value: Any) -> Any:
@@ -31,34 +40,6 @@ def from_items(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bin": value.hex()}
     return [from_items(one) for one in value] if isinstance(value, list) else value
-
-
-def _named(given: Inputs) -> dict[str, Any]:
-    return {
-        "principal": orthros.Principal(given["realm"], given["name"]),
-        "uid": given["uid"],
-        "kvno": given["kvno"],
-    }
-
-
-def root_of(given: Inputs) -> orthros.RootKey:
-    """{root, realm, name, uid, kvno}."""
-    return orthros.RootKey(unhex(given["root"]), **_named(given))
-
-
-def sealing_key_of(given: Inputs) -> orthros.TicketSealingKey:
-    """{key, type, realm, name, uid, kvno}."""
-    kind = {1: orthros.TgtKey, 2: orthros.TicketKey}[given["type"]]
-    return kind(unhex(given["key"]), **_named(given))
-
-
-def mac_keys_of(given: Inputs) -> dict[int, orthros.KdcMacKey]:
-    """{number: key}."""
-    return {int(number): orthros.KdcMacKey(unhex(key), number=int(number)) for number, key in given.items()}
-
-
-def _optional(value: str | None) -> bytes | None:
-    return None if value is None else unhex(value)
 
 
 def _role_keys(given: Inputs) -> Vector:
@@ -114,15 +95,6 @@ def _chain(given: Inputs) -> Vector:
     return {"tails": [tail.hex() for tail in tails], "pop_key": orthros.pop_key_of(tails[-1]).hex()}
 
 
-def as_pending(given: Inputs) -> tuple[orthros.AsKey, orthros.PendingAs]:
-    """The client's half of an AS-REQ."""
-    key = root_of(given["client"]).as_key()
-    return key, orthros.build_as_request(
-        key, service=given["service"], ttl_s=given["ttl_s"], instance=unhex(given["instance"]),
-        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]),
-    )  # fmt: skip
-
-
 def _verify_as(given: Inputs) -> Vector:
     unverified = orthros.parse_as_request(unhex(given["message"]))
     request = orthros.verify_as_request(unverified, root_of(given["client"]).as_key())
@@ -156,22 +128,6 @@ def _open_as_rep(given: Inputs) -> Vector:
     }  # fmt: skip
 
 
-def _want(given: Inputs) -> orthros.Want:
-    scopes = None if given["scopes"] is None else tuple(given["scopes"])
-    target = orthros.Principal.parse(given["target"])
-    return orthros.Want(target=target, kind=given["kind"], scopes=scopes, ttl_s=given["ttl_s"], flags=given["flags"])
-
-
-def tgs_pending(given: Inputs) -> orthros.PendingTgs:
-    """The client's half of a TGS-REQ."""
-    caveats = [unhex(caveat) for caveat in given["caveats"]]
-    tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["tgt"])), caveats)
-    return orthros.build_tgs_request(
-        unhex(given["tgt"]), orthros.pop_key_of(tail), [_want(want) for want in given["wants"]],
-        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), caveats=orthros.join_caveats(caveats),
-    )  # fmt: skip
-
-
 def _open_tgs_req(message: bytes, kdc: Inputs) -> tuple[orthros.UnverifiedTgsRequest, orthros.TgsRequest]:
     unverified = orthros.parse_tgs_request(message)
     key = sealing_key_of(kdc["tgt_key"])
@@ -202,7 +158,7 @@ def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
         return orthros.NotGranted(target=target, reason=reason, retry_s=given["retry_s"], ref=unhex(given["ref"]))
     return orthros.Granted(
         target=target, target_uid=given["uid"], credential=unhex(given["credential"]),
-        session_key=_optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
+        session_key=optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
         scopes=tuple(given["scopes"]), notes=tuple(orthros.Note(*note) for note in given["notes"]),
     )  # fmt: skip
 
@@ -242,18 +198,6 @@ def _open_tgs_rep(given: Inputs) -> Vector:
     }  # fmt: skip
 
 
-def ap_pending(given: Inputs) -> orthros.PendingAp:
-    """The client's half of an AP-REQ."""
-    caveats = [unhex(caveat) for caveat in given["caveats"]]
-    tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"])), caveats)
-    return orthros.build_ap_request(
-        unhex(given["ticket"]), orthros.pop_key_of(tail), use=given["use"], bind=_optional(given["bind"]),
-        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), epoch=_optional(given["epoch"]),
-        flags=given["flags"], caveats=orthros.join_caveats(caveats),
-        user=None if given["user"] is None else orthros.AssertedUser(*given["user"]),
-    )  # fmt: skip
-
-
 def _accept(given: Inputs) -> Vector:
     """What becomes of `message`, after `earlier` ones were received, whatever became of them."""
     replay = orthros.ReplaySet()
@@ -270,8 +214,9 @@ def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, replay: o
     return orthros.accept(
         orthros.parse_ap_request(message),
         lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
-        now=orthros.Timestamp(given["now"]), use=given["use"], bind=_optional(given["bind"]), replay=replay,
+        now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=replay,
         epoch=unhex(given["epoch"]), accept_user=given["accept_user"], max_life_s=given["max_life_s"],
+        access=access_of(given["access"]) if "access" in given else None,
     )  # fmt: skip
 
 
@@ -292,12 +237,6 @@ def _replay(given: Inputs) -> Vector:
 def _window(given: Inputs) -> Vector:
     orthros.check_window(orthros.Timestamp(given["ts"]), orthros.Timestamp(given["now"]))
     return {}
-
-
-def _caveat(given: Inputs) -> Vector:
-    caveat = orthros.parse_caveat(unhex(given["caveat"]))
-    value = caveat.at if isinstance(caveat, orthros.ExpiresCaveat) else list(getattr(caveat, "scopes", ()))
-    return {"type": 1 if isinstance(caveat, orthros.ExpiresCaveat) else 2, "value": value}
 
 
 def _aes_gcm(given: Inputs) -> Vector:
@@ -341,10 +280,9 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
         orthros.require_kdc_mark(unhex(i["ticket"]), sealing_key_of(i["key"]), mac_keys_of(i["mac_keys"]))
     ),
     "chain": _chain,
-    "caveat": _caveat,
     "bind-raw": lambda i: {
         "bind": orthros.bind_raw(
-            i["endpoint"], unhex(i["payload"]), channel_binding=_optional(i["channel_binding"])
+            i["endpoint"], unhex(i["payload"]), channel_binding=optional(i["channel_binding"])
         ).hex()
     },
     "as-req": lambda i: {"message": as_pending(i)[1].message.hex()},
@@ -360,4 +298,5 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "open-ap-rep": _open_ap_rep,
     "replay": _replay,
     "window": _window,
+    **HTTP_OPERATIONS,
 }

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orthros_protocol import ExpiresCaveat, Keytab, ScopesCaveat, bind_raw
-from orthros_tools.vectors.operations import OPERATIONS, Inputs, Vector, root_of
+from orthros_tools.vectors.operations import OPERATIONS
+from orthros_tools.vectors.parties import Inputs, Vector, root_of
 
 NOW: Final = 1_800_000_000_000
 SECOND: Final = NOW // 1000

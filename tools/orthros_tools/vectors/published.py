@@ -6,7 +6,7 @@ vectors of the protocol's design. They run first, so that a bad backend shows it
 
 from __future__ import annotations
 
-from orthros_tools.vectors.operations import Vector
+from orthros_tools.vectors.parties import Vector
 
 ROOT = bytes(range(32)).hex()
 

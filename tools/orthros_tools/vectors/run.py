@@ -11,7 +11,8 @@ from typing import Final
 import orthros_protocol as orthros
 from orthros_protocol import derivation, limits, messages
 from orthros_protocol.tickets import open_ticket, peek_unverified_header
-from orthros_tools.vectors.operations import OPERATIONS, Inputs, Vector, as_pending, root_of, tgs_pending, unhex
+from orthros_tools.vectors.operations import OPERATIONS
+from orthros_tools.vectors.parties import Inputs, Vector, as_pending, root_of, tgs_pending, unhex
 
 _AFTER_MAC: Final = {
     "replayed": "replay", "busy": "replay", "ticket-expired": "ticket-times", "ticket-times-invalid": "ticket-times",
@@ -45,7 +46,7 @@ def _stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
         return "refused-by-peer"
     if op in ("open-as-rep", "open-tgs-rep"):
         return _reply_stage(op, given, error)
-    if op == "open-ap-rep" and error.code == "reply-mismatch":
+    if op in ("open-ap-rep", "open-http-reply") and error.code == "reply-mismatch":
         return "answer"
     if isinstance(error, orthros.Malformed):
         return _shape_stage(op, given)

@@ -1,0 +1,80 @@
+"""Who takes part in the vectors: keys, and the client's half of each request, from the inputs of a vector.
+
+Knows the shapes of inputs; what an operation does with them is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orthros_protocol as orthros
+
+Vector = dict[str, Any]
+Inputs = dict[str, Any]
+unhex = bytes.fromhex
+
+
+def _named(given: Inputs) -> dict[str, Any]:
+    return {
+        "principal": orthros.Principal(given["realm"], given["name"]),
+        "uid": given["uid"],
+        "kvno": given["kvno"],
+    }
+
+
+def root_of(given: Inputs) -> orthros.RootKey:
+    """{root, realm, name, uid, kvno}."""
+    return orthros.RootKey(unhex(given["root"]), **_named(given))
+
+
+def sealing_key_of(given: Inputs) -> orthros.TicketSealingKey:
+    """{key, type, realm, name, uid, kvno}."""
+    kind = {1: orthros.TgtKey, 2: orthros.TicketKey}[given["type"]]
+    return kind(unhex(given["key"]), **_named(given))
+
+
+def mac_keys_of(given: Inputs) -> dict[int, orthros.KdcMacKey]:
+    """{number: key}."""
+    return {int(number): orthros.KdcMacKey(unhex(key), number=int(number)) for number, key in given.items()}
+
+
+def optional(value: str | None) -> bytes | None:
+    """Bytes, or None for null."""
+    return None if value is None else unhex(value)
+
+
+def as_pending(given: Inputs) -> tuple[orthros.AsKey, orthros.PendingAs]:
+    """The client's half of an AS-REQ."""
+    key = root_of(given["client"]).as_key()
+    return key, orthros.build_as_request(
+        key, service=given["service"], ttl_s=given["ttl_s"], instance=unhex(given["instance"]),
+        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]),
+    )  # fmt: skip
+
+
+def _want(given: Inputs) -> orthros.Want:
+    scopes = None if given["scopes"] is None else tuple(given["scopes"])
+    target = orthros.Principal.parse(given["target"])
+    return orthros.Want(target=target, kind=given["kind"], scopes=scopes, ttl_s=given["ttl_s"], flags=given["flags"])
+
+
+def tgs_pending(given: Inputs) -> orthros.PendingTgs:
+    """The client's half of a TGS-REQ."""
+    caveats = [unhex(caveat) for caveat in given["caveats"]]
+    tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["tgt"])), caveats)
+    return orthros.build_tgs_request(
+        unhex(given["tgt"]), orthros.pop_key_of(tail), [_want(want) for want in given["wants"]],
+        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), caveats=orthros.join_caveats(caveats),
+    )  # fmt: skip
+
+
+def ap_pending(given: Inputs) -> orthros.PendingAp:
+    """The client's half of an AP-REQ."""
+    caveats = [unhex(caveat) for caveat in given["caveats"]]
+    tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"])), caveats)
+    return orthros.build_ap_request(
+        unhex(given["ticket"]), orthros.pop_key_of(tail), use=given["use"], bind=optional(given["bind"]),
+        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), epoch=optional(given["epoch"]),
+        flags=given["flags"], caveats=orthros.join_caveats(caveats),
+        user=None if given["user"] is None else orthros.AssertedUser(*given["user"]),
+    )  # fmt: skip
