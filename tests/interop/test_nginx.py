@@ -1,0 +1,365 @@
+"""Forward authentication with a real nginx, configured by the example of the documentation itself.
+
+The realm, the daemon and nginx are real programs; behind nginx is a small application that says what reached it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import trustme
+from attrs import define, evolve, field, frozen
+
+from orthros_client.daemon.forward_auth import Verdict
+from orthros_tools.demo.stage import Process
+from tests.client.forwarding import HOST, ORIGIN, Sender, Sent
+from tests.support.processes import Estate, eventually, found_realm, open_estate
+
+EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "examples" / "forward-auth" / "nginx.conf"
+NGINX: Final = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+PATIENCE_S: Final = 15.0
+
+_DAEMON: Final = """\
+version = 1
+keytab = "{folder}/keys/shop.key"
+kdcs = ["unix://{folder}/kdc.sock"]
+socket = "{folder}/shop.sock"
+
+[[forward_auth]]
+socket = "{folder}/forward.sock"
+dialect = "nginx"
+keytab = "{folder}/keys/ledger.verify.key"
+origins = ["{origin}"]
+
+[[forward_auth.route]]
+path = "/audit/*"
+scopes = ["audit"]
+
+[[forward_auth.route]]
+path = "/desk/*"
+scopes = ["post"]
+"""
+_NGINX: Final = """\
+daemon off;
+{user}
+pid {folder}/nginx.pid;
+error_log stderr notice;
+worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/nginx-tmp/1;
+    proxy_temp_path {folder}/nginx-tmp/2;
+    fastcgi_temp_path {folder}/nginx-tmp/3;
+    uwsgi_temp_path {folder}/nginx-tmp/4;
+    scgi_temp_path {folder}/nginx-tmp/5;
+    include {folder}/site.conf;
+}}
+"""
+
+
+def require_nginx() -> str:
+    """Where nginx is; without it the test is skipped, and says so aloud."""
+    if NGINX is None:
+        reason = "nginx is not installed: NOTHING BELOW TESTS FORWARD AUTHENTICATION (tools/peers.sh installs it)"
+        print(reason)  # noqa: T201
+        pytest.skip(reason)
+    return NGINX
+
+
+@frozen
+class Reached:
+    """One request as the application got it."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def values_of(self, name: str) -> list[str]:
+        return [value for known, value in self.headers if known.lower() == name]
+
+    def names(self) -> set[str]:
+        return {name.lower().replace("_", "-") for name, _ in self.headers}
+
+
+class _Application(BaseHTTPRequestHandler):
+    """Takes everything for good, and claims to have accepted it."""
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.reached.append(  # type: ignore[attr-defined]
+            Reached(self.command, self.path, tuple(self.headers.items()), body)
+        )
+        self.send_response(200)
+        self.send_header("Orthros-Accepted", "forged")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@define(eq=False)
+class Site:
+    """nginx in front of the application, and an honest client of it."""
+
+    estate: Estate
+    nginx: Process
+    port: int
+    trust: ssl.SSLContext
+    reached: list[Reached]
+    sender: Sender = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.sender = Sender(self.estate.client().credentials("ledger"))
+
+    def send(self, sent: Sent, *, chunked: bool = False) -> Verdict:
+        """The request exactly as it is, over TLS; the answer as the client gets it."""
+        raw = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+        with closing(HTTPConnection(HOST, timeout=PATIENCE_S)) as connection:
+            connection.sock = self.trust.wrap_socket(raw, server_hostname=HOST)
+            connection.putrequest(sent.method, sent.target, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", sent.host)
+            for name, value in sent.headers:
+                connection.putheader(name, value)
+            if chunked:
+                connection.putheader("Transfer-Encoding", "chunked")
+            elif sent.body:
+                connection.putheader("Content-Length", str(len(sent.body)))
+            connection.endheaders(sent.body or None, encode_chunked=chunked)
+            answer = connection.getresponse()
+            headers = tuple((name.lower(), value) for name, value in answer.getheaders())
+            return Verdict(answer.status, headers, answer.read())
+
+    def status(self, sent: Sent) -> int:
+        return self.send(sent).status
+
+    def meet(self) -> None:
+        """First contact: the client learns the epoch of the daemon."""
+        refused = self.send(self.sender.sign(Sent()))
+        assert (refused.status, self.sender.told(refused)) == (401, "epoch-required")
+
+
+@contextmanager
+def open_application() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Application)
+    server.reached = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join(PATIENCE_S)
+        server.server_close()
+
+
+def site_of(folder: Path, port: int, application: int) -> str:
+    """The example of the documentation, with the places that it says are to be adapted."""
+    text = EXAMPLE.read_text("utf-8")
+    for shown, real in (
+        ("unix:/run/orthros/forward-auth.sock", f"unix:{folder}/forward.sock"),
+        ("127.0.0.1:8080", f"127.0.0.1:{application}"),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("/etc/nginx/orders.pem", f"{folder}/tls.pem"),
+        ("/etc/nginx/orders.key", f"{folder}/tls.key"),
+    ):
+        assert text.count(shown) == 1, shown
+        text = text.replace(shown, real)
+    return text
+
+
+def start_daemon(estate: Estate) -> Process:
+    folder = estate.folder
+    config = folder / "shop.toml"
+    config.write_text(_DAEMON.format(folder=folder, origin=ORIGIN), "utf-8")
+    daemon = estate.stage.start("shop-daemon", "orthros-daemon", "--config", str(config))
+    daemon.await_line(f"^orthros-daemon ready: .*, forward auth {folder}/forward.sock$")
+    estate.daemons["shop"] = daemon
+    return daemon
+
+
+def start_nginx(estate: Estate, application: int) -> tuple[Process, int, ssl.SSLContext]:
+    program, folder = require_nginx(), estate.folder
+    authority = trustme.CA()
+    made = authority.issue_cert(HOST)
+    (folder / "tls.pem").write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+    (folder / "tls.key").touch(0o600)
+    (folder / "tls.key").write_bytes(made.private_key_pem.bytes())
+    (folder / "nginx-tmp").mkdir()
+    with socket.socket() as holder:  # nobody else is given the port; nginx may listen where this is only bound
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = int(holder.getsockname()[1])
+        (folder / "site.conf").write_text(site_of(folder, port, application), "utf-8")
+        # Its workers must reach the sockets and files of this folder, which is the test's own.
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, user=user), "utf-8")
+        words = (program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr")
+        nginx = estate.stage.start("nginx", *words)
+        eventually(lambda: not nginx.is_running or answers(port), f"nginx listens: {nginx.errors()}")
+        assert nginx.is_running, nginx.errors()
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return nginx, port, trust
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Everything running. Tests do not stop what they share."""
+    require_nginx()
+    with open_site(tmp_path_factory.mktemp("realm")) as running:
+        running.meet()
+        yield running
+
+
+@contextmanager
+def open_site(folder: Path) -> Iterator[Site]:
+    with open_estate(found_realm(folder)) as estate, open_application() as application:
+        estate.start_kdc()
+        start_daemon(estate)
+        nginx, port, trust = start_nginx(estate, application.server_address[1])
+        yield Site(estate, nginx, port, trust, application.reached)  # type: ignore[attr-defined]
+        nginx.stop()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_reached(request: pytest.FixtureRequest) -> None:
+    if "site" in request.fixturenames:
+        request.getfixturevalue("site").reached.clear()
+
+
+def test_a_signed_request_reaches_the_application_with_the_name_of_its_caller(site: Site) -> None:
+    """L16, L11: the application sees who calls and no credential; the client that the target accepted its request."""
+    sent = Sent(target="/entries/a%20b?x=%2F&y=1", headers=(("content-type", "text/plain"),))
+    answer = site.send(site.sender.sign(sent))
+    assert (answer.status, answer.body) == (200, b"ok")
+    (seen,) = site.reached
+    assert (seen.method, seen.path) == ("GET", "/entries/a%20b?x=%2F&y=1")
+    assert seen.values_of("x-orthros-client") == ["shop@corp.test"]
+    assert seen.values_of("x-orthros-subject") == ["shop@corp.test"]
+    assert seen.values_of("x-orthros-scopes") == ["post"]
+    assert len(bytes.fromhex(seen.values_of("x-orthros-transaction")[0])) == 16
+    assert "authorization" not in seen.names()
+    assert [value for name, value in answer.headers if name == "orthros-accepted"] != ["forged"]
+    site.sender.confirm(answer)
+
+
+def test_a_stranger_is_told_what_is_expected(site: Site) -> None:
+    """L12: 401 with the challenge of the route."""
+    answer = site.send(Sent())
+    assert answer.status == 401
+    assert dict(answer.headers)["www-authenticate"] == 'Orthros realm="corp.test"'
+    assert site.reached == []
+
+
+@pytest.mark.parametrize("name", ["X-Orthros-Client", "x-orthros-client", "X_Orthros_Client", "X-Orthros_Client"])
+def test_a_spoofed_result_never_reaches_the_application(site: Site, name: str) -> None:
+    """L16: refused by the daemon, or dropped by nginx; with good credentials and without."""
+    for sent in (Sent(), site.sender.sign(Sent())):
+        answer = site.send(evolve(sent, headers=(*sent.headers, (name, "root@corp.test"))))
+        assert answer.status in (200, 401, 403)
+    for seen in site.reached:
+        assert seen.values_of("x-orthros-client") == ["shop@corp.test"]
+        assert not [value for _, value in seen.headers if "root@corp.test" in value]
+
+
+def test_a_replay_is_refused_and_explained(site: Site) -> None:
+    """L6: the reason comes through nginx, proven."""
+    signed = site.sender.sign(Sent())
+    assert site.status(signed) == 200
+    again = site.send(signed)
+    assert again.status == 401
+    assert site.sender.told(again) == "replayed"
+    assert len(site.reached) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"target": "/orders/7?full=2"}, {"target": "/orders/8?full=1"}, {"method": "DELETE"}, {"host": "other.example"}],
+)
+def test_a_changed_request_is_refused(site: Site, change: dict[str, Any]) -> None:
+    """L6: query, path, method, host."""
+    signed = site.sender.sign(Sent())
+    assert site.status(evolve(signed, **change)) in (401, 403)
+    assert site.reached == []
+
+
+def test_what_nginx_tells_the_daemon_cannot_be_told_by_a_client(site: Site) -> None:
+    """L16: X-Original-* of the client are written over."""
+    signed = site.sender.sign(Sent(target="/harmless"))
+    lies = (
+        ("X-Original-Method", "GET"),
+        ("X-Original-URI", "/harmless"),
+        ("X-Original-Body", ";"),
+        ("X-Original-Peer", "192.0.2.1"),
+    )
+    moved = evolve(signed, target="/orders/7", headers=(*signed.headers, *lies))
+    assert site.status(moved) == 401
+    assert site.reached == []
+    assert site.status(evolve(signed, headers=(*site.sender.sign(Sent(target="/harmless")).headers, *lies))) == 200
+
+
+def test_a_body_goes_through_and_must_be_bound(site: Site) -> None:
+    """L6: nginx keeps it to itself, but tells that it is there."""
+    sent = Sent(method="POST", target="/entries", body=b'{"amount":1}')
+    assert site.status(site.sender.sign(sent)) == 200
+    (seen,) = site.reached
+    assert seen.body == sent.body
+    unbound = site.send(site.sender.sign(sent, digested=False))
+    assert (unbound.status, site.sender.told(unbound)) == (401, "not-covered")
+    appended = evolve(site.sender.sign(Sent(method="POST", target="/entries")), body=b"more")
+    assert site.status(appended) == 401
+    unsized = site.send(site.sender.sign(sent), chunked=True)
+    assert (unsized.status, site.sender.told(unsized)) == (401, "not-covered")
+    assert len(site.reached) == 1
+
+
+def test_a_missing_scope_is_a_403_that_says_so(site: Site) -> None:
+    """L19: the challenge of a 403 comes through as well."""
+    assert site.status(site.sender.sign(Sent(target="/desk/1"))) == 200
+    answer = site.send(site.sender.sign(Sent(target="/audit/1")))
+    assert answer.status == 403
+    assert site.sender.told(answer) == "insufficient-scope"
+    assert len(site.reached) == 1
+
+
+def test_without_the_daemon_nothing_passes(tmp_path: Path) -> None:
+    """L12: it fails closed, recovers, and nginx ends without a word of trouble."""
+    require_nginx()
+    with open_site(tmp_path) as site:
+        site.meet()
+        assert site.status(site.sender.sign(Sent())) == 200
+        site.estate.daemons["shop"].kill()
+        assert 500 <= site.status(site.sender.sign(Sent())) < 600
+        assert len(site.reached) == 1
+        start_daemon(site.estate)
+        site.sender = Sender(site.estate.client().credentials("ledger"))
+        eventually(lambda: site.status(site.sender.sign(Sent())) == 401, "nginx asks the daemon again")
+        site.meet()
+        assert site.status(site.sender.sign(Sent())) == 200
+        assert site.nginx.stop(PATIENCE_S) == 0
+        assert not [line for line in site.nginx.errors().splitlines() if "[alert]" in line or "[emerg]" in line]
