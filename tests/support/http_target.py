@@ -282,9 +282,7 @@ class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return httpx.Response(said.status, headers=list(said.headers), stream=Pieces(said.body))
 
 
-def in_process(
-    target: HttpTarget, others: Callable[[httpx.Request], httpx.Response] | None = None
-) -> Any:
+def in_process(target: HttpTarget, others: Callable[[httpx.Request], httpx.Response] | None = None) -> Any:
     """A transport for both kinds of httpx clients; `others` answers for other hosts."""
     return _InProcess(target.hear, others)
 
@@ -304,7 +302,9 @@ def listening(hear: Callable[[Heard], Said]) -> Iterator[int]:
             for name, value in said.headers:
                 self.send_header(name, value)
             has_body = self.command != "HEAD" and said.status not in (204, 304)
-            if has_body and not any(name.lower() == "content-length" for name, _value in said.headers):
+            if has_body and not {"content-length", "transfer-encoding"} & {
+                name.lower() for name, _value in said.headers
+            }:
                 self.send_header("Content-Length", str(len(said.body)))
             self.end_headers()
             if has_body:
@@ -330,7 +330,11 @@ def listening(hear: Callable[[Heard], Said]) -> Iterator[int]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Callers may hang up when they like."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

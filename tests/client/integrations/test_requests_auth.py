@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from attrs import define, evolve, field
+
+from orthros_client import (
+    Client,
+    LocalMisuse,
+    MaybeExecuted,
+    Misconfigured,
+    OrthrosError,
+    PeerMisbehaved,
+    TargetRefusal,
+    Unavailable,
+)
+from orthros_client.integrations.requests_auth import FileBody, OrthrosRequestsAuth, proven_of
+from orthros_protocol.derivation import digest
+from orthros_protocol.http_profile import format_content_digest
+from orthros_protocol.testing import InMemoryRealm
+from tests.support.http_target import Heard, HttpTarget, RealmSource, Said, listening
+from tests.support.leaks import forms_of
+
+
+@define
+class Shop:
+    """A target that listens, and somebody who may call it."""
+
+    target: HttpTarget
+    source: RealmSource
+    origin: str
+    sessions: list[requests.Session] = field(factory=list)
+
+    def url(self, path: str = "/v1/orders?id=7") -> str:
+        return self.origin + path
+
+    def session(self, **options: Any) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.auth = OrthrosRequestsAuth({self.origin: "orders"}, client=self.source, **options)
+        self.sessions.append(session)
+        return session
+
+    def restart(self) -> None:
+        self.target.processes = HttpTarget(self.target.realm).processes
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    realm = InMemoryRealm()
+    for name in ("web", "orders"):
+        realm.add(name)
+    target = HttpTarget(realm, scheme="http")
+    with listening(target.hear) as port:
+        target.authority = f"127.0.0.1:{port}"
+        shop = Shop(target, RealmSource(realm), f"http://127.0.0.1:{port}")
+        yield shop
+        for session in shop.sessions:
+            session.close()
+
+
+def test_a_call_is_authenticated_and_its_response_proven(shop: Shop) -> None:
+    """L6, L11: every kind of body in memory, and what a session keeps: its connection and cookies."""
+    session = shop.session()
+    shop.target.application = lambda heard: Said(200, (("Set-Cookie", "a=1"),), b"you sent " + heard.body)
+    bodies: list[dict[str, Any]] = [
+        {}, {"data": b"x"}, {"data": "é"}, {"json": {"a": 1}}, {"data": {"a": "1"}}, {"files": {"f": b"x"}},
+    ]  # fmt: skip
+    for arguments in bodies:
+        response = session.post(shop.url(), **arguments)
+        assert response.content.startswith(b"you sent ")
+        proven = proven_of(response)
+        assert proven is not None
+        assert (proven.target.name, proven.body_is_proven) == ("orders", True)
+    assert shop.target.verdicts == ["epoch-required"] + ["accepted"] * 6
+    assert session.cookies.get_dict() == {"a": "1"}
+    assert [heard.value("cookie") for heard in shop.target.executed[1:]] == [b"a=1"] * 5
+
+
+def test_other_origins_get_nothing(shop: Shop) -> None:
+    """L29: nothing is sent, nothing is asked of the daemon; or, by choice, the request goes out as it is."""
+    reached: list[Heard] = []
+
+    def others(heard: Heard) -> Said:
+        reached.append(heard)
+        return Said(200)
+
+    with listening(others) as port:
+        host = shop.origin.removeprefix("http://")
+        strangers = [
+            f"http://127.0.0.1:{port}/", f"http://{host}@127.0.0.1:{port}/", f"http://localhost:{port}/",
+            f"http://user:pw@127.0.0.1:{port}/", f"http://127.0.0.1:{port}\\@{host}/",
+        ]  # fmt: skip
+        session = shop.session()
+        for url in [*strangers, f"http://user@{host}/", f"https://{host}/", "http://127.0.0.1/"]:
+            with pytest.raises(Misconfigured, match="origin-unknown"):
+                session.get(url)
+        assert (reached, shop.target.heard, shop.source.asked) == ([], [], [])
+        passing = shop.session(pass_others=True)
+        for url in strangers[:4]:
+            assert passing.get(url).status_code == 200
+    assert len(reached) == 4
+    assert all(heard.value("authorization") is None for heard in reached)
+    assert shop.source.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_not_followed(status: int, shop: Shop) -> None:
+    """L29: a proven redirect is a result; where requests goes by itself no authenticator arrives, and it raises."""
+    reached: list[Heard] = []
+
+    def others(heard: Heard) -> Said:
+        reached.append(heard)
+        return Said(200)
+
+    with listening(others) as port:
+        for where in (f"http://127.0.0.1:{port}/", "/v2"):
+            shop.target.application = lambda _heard, where=where: Said(status, (("Location", where),))  # type: ignore[misc]
+            session = shop.session()
+            response = session.get(shop.url(), allow_redirects=False)
+            assert (response.status_code, response.headers["location"]) == (status, where)
+            with pytest.raises(PeerMisbehaved, match="redirect was followed"):
+                session.get(shop.url())
+    assert [heard.value("authorization") for heard in reached] == [None]
+    followed = [heard for heard in shop.target.heard if heard.target == b"/v2"]
+    assert [heard.value("authorization") for heard in followed] == [None]
+
+
+LIES: dict[str, Callable[[Said], Said]] = {
+    "stripped": lambda said: said.with_header("orthros-reply", None),
+    "status": lambda said: evolve(said, status=201),
+    "header": lambda said: said.with_header("content-type", "text/html"),
+    "doubled header": lambda said: evolve(said, headers=(*said.headers, ("Content-Type", "text/plain"))),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_fake_head_is_no_response(lie: str, shop: Shop) -> None:
+    """L11: not even with stream=True."""
+    session = shop.session()
+    session.get(shop.url())
+    shop.target.between = LIES[lie]
+    for stream in (False, True):
+        with pytest.raises(PeerMisbehaved, match="response-unproven"):
+            session.get(shop.url(), stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_fake_body_is_noticed_at_its_end(chunked: bool, stream: bool, shop: Shop) -> None:
+    """L11: with and without length, in pieces and at once; a good one passes, also compressed."""
+    packed, forged = gzip.compress(b"hello " * 5000), gzip.compress(b"hullo " * 5000)
+    shop.target.application = lambda _heard: Said(200, (("Content-Encoding", "gzip"),), packed)
+
+    def deliver(body: bytes) -> Callable[[Said], Said]:
+        return lambda said: framed(said, body) if chunked and said.status == 200 else evolve(said, body=body)
+
+    def read(response: requests.Response) -> bytes:
+        return b"".join(response.iter_content(1000)) if stream else response.content
+
+    session = shop.session()
+    session.get(shop.url())
+    shop.target.between = deliver(packed)
+    for _ in range(2):
+        assert read(session.get(shop.url(), stream=stream)) == b"hello " * 5000
+    for other in (forged, packed + b"x", packed[:-1]):
+        shop.target.between = deliver(other)
+        with pytest.raises(PeerMisbehaved, match=r"response-unproven.*bytes came"):
+            read(session.get(shop.url(), stream=stream))
+
+
+def framed(said: Said, body: bytes) -> Said:
+    """The response as a server cuts it into chunks."""
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:], b"")]
+    return evolve(said, headers=(*said.headers, ("Transfer-Encoding", "chunked")), body=b"".join(chunks))
+
+
+def test_an_abandoned_stream_leaks_nothing(shop: Shop) -> None:
+    """L6: closing early gives the connection up; the session goes on."""
+    shop.target.application = lambda _heard: Said(200, (), b"x" * 500_000)
+    session = shop.session()
+    for _ in range(3):
+        with session.get(shop.url(), stream=True) as response:
+            assert next(response.iter_content(10)) == b"x" * 10
+    assert session.get(shop.url()).content == b"x" * 500_000
+
+
+def test_responses_without_body(shop: Shop) -> None:
+    """L11: HEAD and 204 need no proof of one; unproven streams only by choice."""
+    session = shop.session()
+    assert session.head(shop.url()).status_code == 200
+    shop.target.application = lambda _heard: Said(204)
+    assert session.delete(shop.url()).content == b""
+    shop.target.application = lambda _heard: Said(200, (), b"stream")
+    shop.target.sealed_bodies = False
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        session.get(shop.url())
+    response = shop.session(accept_unproven_bodies=True).get(shop.url())
+    proven = proven_of(response)
+    assert proven is not None
+    assert (response.content, proven.body_is_proven) == (b"stream", False)
+
+
+def test_bodies_are_rewound_for_the_repeat(shop: Shop, tmp_path: Path) -> None:
+    """L6: files from where they stood, FileBody from its start; both with their length and digest."""
+    path = tmp_path / "upload"
+    path.write_bytes(b"0123456789" * 30_000)
+    with path.open("rb") as file:
+        file.seek(5)
+        assert shop.session().put(shop.url(), data=file).status_code == 200
+    assert [heard.body for heard in shop.target.heard] == [path.read_bytes()[5:]] * 2
+    shop.target.heard.clear()
+    shop.restart()
+    session = OrthrosRequestsAuth({shop.origin: "orders"}, client=RealmSource(shop.target.realm))
+    assert requests.put(shop.url(), data=FileBody(path), auth=session, timeout=10).status_code == 200
+    assert [heard.body for heard in shop.target.heard] == [path.read_bytes()] * 2
+    sent = shop.target.heard[-1]
+    assert sent.value("content-digest") == format_content_digest(digest(path.read_bytes()))
+    assert (sent.value("content-length"), sent.value("transfer-encoding")) == (b"300000", None)
+    with pytest.raises(LocalMisuse, match="binary"):
+        shop.session().put(shop.url(), data=io.StringIO("text"))
+
+
+def pieces(*parts: bytes) -> Iterator[bytes]:
+    yield from parts
+
+
+def test_a_generator_needs_a_digest_or_a_choice(shop: Shop) -> None:
+    """L6: with a digest the first message is a probe, and the body is consumed once."""
+    session = shop.session()
+    with pytest.raises(LocalMisuse, match="not-covered"):
+        session.post(shop.url(), data=pieces(b"a"))
+    assert shop.target.heard == []
+    stated = {"Content-Digest": format_content_digest(digest(b"ab")).decode(), "Content-Type": "text/plain"}
+    response = session.post(shop.url(), data=pieces(b"a", b"b"), headers=stated)
+    assert response.text == "you sent ab"
+    assert [(heard.method, heard.body) for heard in shop.target.heard] == [("OPTIONS", b""), ("POST", b"ab")]
+    assert shop.target.heard[0].value("content-type") is None
+    assert (response.request.method, len(response.history)) == ("POST", 1)
+    unbound = shop.session(allow_unbound_bodies=True)
+    assert unbound.post(shop.url(), data=pieces(b"c")).text == "you sent c"
+    shop.restart()
+    with pytest.raises(MaybeExecuted):
+        session.post(shop.url(), data=pieces(b"a", b"b"), headers=stated)
+
+
+def test_unsafe_calls_and_refusals(shop: Shop) -> None:
+    """L6: MaybeExecuted for POST after a restart, a repeat for GET; a proven refusal explains itself."""
+    session = shop.session()
+    session.post(shop.url())
+    shop.restart()
+    with pytest.raises(MaybeExecuted):
+        session.post(shop.url())
+    shop.restart()
+    assert session.get(shop.url()).status_code == 200
+    credentials = shop.source.credentials("orders")
+    shop.target.realm.clock.advance(3700)
+
+    class Stale(RealmSource):
+        def credentials(self, target: str, scopes: Any = None) -> Any:
+            return credentials
+
+    with pytest.raises(TargetRefusal, match="ticket-expired"):
+        requests.get(
+            shop.url(), auth=OrthrosRequestsAuth({shop.origin: "orders"}, client=Stale(shop.target.realm)), timeout=10
+        )
+
+
+def test_what_is_bound_is_what_urllib3_sends(shop: Shop) -> None:
+    """L6: whatever the URL holds; characters that it would rewrite are refused."""
+    session = shop.session(cover=["X-Tenant"])
+    for path in ("", "/", "/a b", "/é", "/a%2fb", "/a/../b", "/x?q=a b&r=%c3%a9", "/x?", "/x#frag", "/[x]?[y]", "/%zz"):
+        assert session.get(shop.url(path), headers={"X-Tenant": "acme"}).status_code == 200
+    prepared = session.prepare_request(requests.Request("GET", shop.url("/%c3%a9")))
+    assert prepared.path_url == "/%C3%A9"
+    raw = requests.Request("GET", shop.url("/x")).prepare()
+    raw.url = shop.url("/%c3%a9?[")
+    assert session.auth is not None
+    with pytest.raises(LocalMisuse, match="escaped"):
+        session.auth(raw)  # type: ignore[operator]
+    raw.url = shop.url("/%c3%a9")
+    session.auth(raw)  # type: ignore[operator]
+    assert session.send(raw).status_code == 200
+
+
+def test_a_request_serves_once_and_one_master(shop: Shop) -> None:
+    """L29: a prepared request is spent; its own Authorization or another Host is refused."""
+    session = shop.session()
+    prepared = session.prepare_request(requests.Request("GET", shop.url()))
+    assert session.send(prepared).status_code == 200
+    with pytest.raises(LocalMisuse, match="sent once"):
+        session.send(prepared)
+    with pytest.raises(LocalMisuse, match="Authorization"):
+        session.get(shop.url(), headers={"Authorization": "Bearer x"})
+    with pytest.raises(LocalMisuse, match="Host"):
+        session.get(shop.url(), headers={"Host": "other.example"})
+    assert shop.target.verdicts == ["epoch-required", "accepted", "replayed"]
+
+
+def test_tokens_go_to_their_origins_alone(shop: Shop) -> None:
+    """P14, L29: a JWT for the origin that takes one, gone when it redirects."""
+    reached: list[Heard] = []
+
+    def ledger(heard: Heard) -> Said:
+        reached.append(heard)
+        return Said(302, (("Location", "/elsewhere"),)) if heard.target == b"/go" else Said(401)
+
+    with listening(ledger) as port, requests.Session() as session:
+        origin = f"http://127.0.0.1:{port}"
+        session.auth = OrthrosRequestsAuth(
+            {shop.origin: "orders", origin: "ledger"}, client=shop.source, bearer=[origin], scopes={"ledger": ["book"]}
+        )
+        response = session.get(f"{origin}/x")
+        assert (response.status_code, proven_of(response)) == (401, None)
+        assert session.get(shop.url()).status_code == 200
+        with pytest.raises(PeerMisbehaved, match="redirect"):
+            session.get(f"{origin}/go")
+        with pytest.raises(LocalMisuse, match="Authorization"):
+            session.get(f"{origin}/x", headers={"Authorization": "Basic x"})
+    token = b"Bearer jwt-for.ledger.0123456789abcdef"
+    assert [heard.value("authorization") for heard in reached] == [token, token, None]
+    assert shop.source.asked[:2] == [("token", "ledger", ("book",)), ("ticket", "orders", None)]
+
+
+def test_threads_may_share_one_session(shop: Shop) -> None:
+    """L6: each call has its own authenticator; the target executes each once."""
+    session = shop.session()
+    session.get(shop.url())
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for at in range(10):
+                assert session.post(shop.url(), data=b"%d.%d" % (number, at)).text == f"you sent {number}.{at}"
+        except BaseException as error:  # noqa: BLE001  # handed to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len({heard.body for heard in shop.target.executed}) == len(shop.target.executed) == 61
+
+
+def test_a_proxy_of_the_environment_learns_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L29: it is asked for a tunnel, and gets no authenticator."""
+    tunnels: list[Heard] = []
+
+    def refuse(heard: Heard) -> Said:
+        tunnels.append(heard)
+        return Said(502)
+
+    with listening(refuse) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        auth = OrthrosRequestsAuth({"https://orders.example": "orders"}, client=shop.source)
+        with requests.Session() as session, pytest.raises(requests.exceptions.ProxyError):
+            session.get("https://orders.example/", auth=auth)
+    assert [heard.method for heard in tunnels] == ["CONNECT"]
+    assert tunnels[0].value("authorization") is None
+
+
+def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """L6: neither in reprs nor in errors nor in logs."""
+    caplog.set_level(logging.DEBUG)
+    session = shop.session()
+    response = session.get(shop.url())
+    shop.target.between = LIES["stripped"]
+    with pytest.raises(PeerMisbehaved) as caught:
+        session.get(shop.url())
+    hooks = response.request.hooks["response"]
+    shown = (repr(session.auth) + repr(hooks) + repr(proven_of(response)) + repr(caught.value)).encode()
+    for credentials in shop.source.issued:
+        for name, form in forms_of(credentials.tail.material).items():
+            assert form not in shown + caplog.text.encode(), name
+        assert credentials.ticket.hex().encode() not in shown + caplog.text.encode()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"bearer": ["https://other.example"]}, Misconfigured),
+        ({"cover": ["authorization"]}, LocalMisuse),
+        ({"scopes": "read"}, LocalMisuse),
+    ],
+)
+def test_wrong_options_are_refused_at_once(options: dict[str, Any], error: type[OrthrosError]) -> None:
+    """L29: not at the first request."""
+    with pytest.raises(error):
+        OrthrosRequestsAuth({"https://orders.example": "orders"}, client=Client(), **options)
+
+
+def test_without_a_daemon_nothing_is_sent(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L6: the reason is said; a client made here can be closed."""
+    monkeypatch.setenv("ORTHROS_SOCKET", f"{tmp_path}/none")
+    auth = OrthrosRequestsAuth({shop.origin: "orders"})
+    with pytest.raises(Unavailable, match="daemon-unreachable"):
+        requests.get(shop.url(), auth=auth, timeout=10)
+    auth.close()
+    assert shop.target.heard == []
