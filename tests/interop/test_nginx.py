@@ -73,7 +73,7 @@ def require_nginx() -> str:
     """Where nginx is; without it the test is skipped, and says so aloud."""
     if NGINX is None:
         reason = "nginx is not installed: NOTHING BELOW TESTS FORWARD AUTHENTICATION (tools/peers.sh installs it)"
-        print(reason)  # noqa: T201
+        print(reason)
         pytest.skip(reason)
     return NGINX
 
@@ -108,7 +108,7 @@ class _Application(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # the names of http.server
 
     def log_message(self, *_: Any) -> None:
         pass
