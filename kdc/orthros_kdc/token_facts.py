@@ -70,7 +70,7 @@ class TokenFacts:
         return Standing(
             token=token,
             target=target,
-            client=await self.client(str(token.client), realm),
+            parties={one: await self.client(one, realm) for one in _proven(token)},
             is_revoked=await self._store.read(lambda tx: tx.recalls(REMEMBER_REVOKED, revocation, now=second)),
         )
 
@@ -85,6 +85,11 @@ class TokenFacts:
         """Remembers that `token` does not count any more, until it would have ended. Raises Refused `busy`."""
         revocation, second = _revocation(token), seconds_of(now)
         await self._store.change(lambda tx: tx.remember(REMEMBER_REVOKED, uid, revocation, until=token.exp, now=second))
+
+
+def _proven(token: OwnToken) -> set[str]:
+    """Whom the token names as known to the KDC; a name without a realm is only what a client said."""
+    return {one for one in (str(token.client), token.subject, *token.act) if "@" in one}
 
 
 def _revocation(token: OwnToken) -> bytes:

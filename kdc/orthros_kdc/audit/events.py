@@ -156,7 +156,8 @@ class TgsRefused(Event):
 @frozen(kw_only=True)
 class TokenIssued(Event):
     """A token was issued over HTTP. `grant` is the way in which it was asked for, `subject` in whose name if not the
-    client's own; `tid` is the `jti`, `txn` the transaction, which an exchange carries on; `dropped` counts the scopes that were asked for in vain."""
+    client's own; `tid` is the `jti`, `txn` the transaction, which an exchange carries on; `dropped` counts the scopes
+    that were asked for in vain."""
 
     name = "token-issued"
 

@@ -121,7 +121,7 @@ def judge_client(
     elif not _is_secret_of(client, credentials.secret or ""):
         require_standing(client, address)
         raise client_refused("client-secret-wrong")
-    require_standing(client, address)
+    require_standing(client, address, proof=" with a good proof")
     return single_use
 
 
@@ -156,7 +156,7 @@ def judge_bearer(
     except BadAssertion as found:
         problem = str(found)
     try:
-        require_standing(client, address)
+        require_standing(client, address, proof="" if problem else " with a good proof")
     except OAuthError as refusal:
         raise OAuthError(ErrorCode.INVALID_GRANT, refusal.code, refusal.detail) from None
     if single_use is None:
@@ -208,8 +208,8 @@ def _slots(client: OAuthClientView | None) -> list[bytes]:
     return [*secrets, *[_DECOY] * (_SLOTS - len(secrets))]
 
 
-def require_standing(client: OAuthClientView | None, address: str) -> None:
-    """The true reason, for the audit log, where it is not the secret that is wrong."""
+def require_standing(client: OAuthClientView | None, address: str, *, proof: str = "") -> None:
+    """The true reason, for the audit log, where it is not the secret that is wrong, or not only."""
     if client is None:
         raise client_refused("client-unknown")
     if not client.principal.oauth:
@@ -217,4 +217,4 @@ def require_standing(client: OAuthClientView | None, address: str) -> None:
     if client.principal.disabled:
         raise client_refused("principal-disabled")
     if not source_allowed(client.principal.sources, address):
-        raise client_refused("source-refused", f"asked from {address or 'a local socket'}")
+        raise client_refused("source-refused", f"asked from {address or 'a local socket'}{proof}")

@@ -5,6 +5,7 @@ Pure: the token is opened and the facts are gathered elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -22,11 +23,12 @@ INACTIVE = json_answer(200, {"active": False})
 
 @frozen(eq=False, kw_only=True)
 class Standing:
-    """What has become of a token since it was issued."""
+    """What has become of a token since it was issued. `parties` are the principals that it names as proven, by name:
+    its client, who acted before, and a subject that is one; None for who is there no more."""
 
     token: OwnToken
     target: TargetView
-    client: OAuthClientView | None
+    parties: Mapping[str, OAuthClientView | None]
     is_revoked: bool
 
 
@@ -38,17 +40,18 @@ def may_know(token: OwnToken, target: TargetView, caller: str, realm: str) -> bo
 def why_ended(standing: Standing, realm: RealmFacts) -> str:
     """Why the token no longer counts, as a row of `reasons.REASONS`; empty while it does.
 
-    Its client must still be there, and be the one of then: a re-created name is somebody else. A rule must still let
-    it have tokens for the target.
+    Its parties must still be there, and be those of then: a re-created name is somebody else. A rule must still let
+    its client have tokens for the target.
     """
-    client, target = standing.client, standing.target.principal
+    token, target = standing.token, standing.target.principal
     if standing.is_revoked:
         return "revoked"
-    if client is None or client.principal.created > standing.token.iat:
+    records = [None if one is None else one.principal for one in standing.parties.values()]
+    if any(one is None or one.created > token.iat for one in records):
         return "client-unknown"
-    if client.principal.disabled or target.disabled:
+    if target.disabled or any(one is not None and one.disabled for one in records):
         return "principal-disabled"
-    rules = realm.policy.rules_for(client.principal.name, target.name)
+    rules = realm.policy.rules_for(token.client.name, target.name)
     return "" if any(rule.jwt for rule in rules) else "not-granted"
 
 

@@ -113,6 +113,8 @@ async def test_every_failure_reads_the_same_and_the_log_knows_the_reason(tokens:
         "oauth-not-enabled", "oauth-not-enabled", "client-secret-wrong",
     ]  # fmt: skip
     assert [event["claimed"] for event in tokens.events("request-rejected")][:8] == list(asked)
+    # A right secret in the wrong place is worth more attention than a wrong one.
+    assert tokens.events("request-rejected")[4]["detail"] == "asked from 192.0.2.1 with a good proof"
     assert not tokens.events("token-refused")
 
 

@@ -166,6 +166,20 @@ async def test_revoked_or_orphaned_tokens_are_not_exchanged(tokens: Tokens) -> N
     assert (await tokens.post("token", asked(orphaned), tokens.basic("front"))).status == 400
 
 
+async def test_whoever_is_disabled_takes_along_what_is_done_in_its_name(tokens: Tokens) -> None:
+    """P10, protocol section 8: client, subject or any member of the chain."""
+    admin = tokens.kdc.admin
+    second = body_of(await tokens.post("token", asked(await for_user(tokens)), tokens.basic("front")))["access_token"]
+    own = body_of(await tokens.post("token", asked(await tokens.token("web", "front")), tokens.basic("front")))
+    for token in (second, own["access_token"]):
+        await principals.disable(admin, "web")
+        refused = await tokens.post("token", asked(token, "store"), tokens.basic("back"))
+        told = body_of(await tokens.post("introspect", {"token": token}, tokens.basic("back")))
+        await principals.enable(admin, "web")
+        allowed = await tokens.post("token", asked(token, "store"), tokens.basic("back"))
+        assert (refused.status, told, allowed.status) == (400, {"active": False}, 200)
+
+
 async def test_an_actor_token_can_only_be_the_clients_own(tokens: Tokens) -> None:
     first = await tokens.token("web", "front")
     own, foreign = await tokens.token("front", "back"), await tokens.token("web", "front")
