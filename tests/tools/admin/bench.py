@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import trio
@@ -19,12 +20,14 @@ from attrs import define, evolve, field, frozen
 
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
+from orthros_kdc.oauth.values import Ask, OAuthOptions
 from orthros_kdc.ratelimit import RateLimiter
 from orthros_kdc.realm_view import RealmView
 from orthros_kdc.service import KdcService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction
 from orthros_kdc.store.master_key import load_master_key
 from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.token_service import TokenService
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import (
     KDC_TGT,
@@ -178,6 +181,38 @@ class AdminBench:
 
         nak: bytes = self._with_admin(lambda admin: self._with_kdc(admin, send))
         return nak[-8:]
+
+    def token_endpoint_refuses(self, client: str, secret: str, **fields: str) -> str:
+        """`client` asks the token endpoint of a KDC on this realm, and is refused; the reference it is given."""
+
+        async def ask(admin: Admin) -> str:
+            log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)
+            tokens = TokenService(
+                RealmView(admin.store, admin.vault),
+                admin.store,
+                log.record,
+                kdc_id="kdc-1",
+                clock=now_ms,
+                monotonic=time.monotonic,
+                entropy=os.urandom,
+                sources=RateLimiter(per_s=1000, burst=1000),
+                principals=RateLimiter(per_s=1000, burst=1000),
+                options=OAuthOptions(),
+            )
+            form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret, **fields}
+            headers = (("content-type", "application/x-www-form-urlencoded"),)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(log.serve)
+                answer = await tokens.token(
+                    Ask(path="/token", method="POST", headers=headers, body=urlencode(form).encode("ascii"),
+                        source="192.0.2.7", address="192.0.2.7")
+                )  # fmt: skip
+                log.close()
+            ref: str = json.loads(answer.body)["ref"]
+            return ref
+
+        told: str = self._with_admin(ask)
+        return told
 
     def begin_rewrap(self, next_key: str) -> None:
         """A change of the master key that was interrupted after its first step."""

@@ -32,6 +32,32 @@ def test_opaque_rejection_is_opened_for_the_operator(bench: AdminBench) -> None:
     assert "next:" not in bench.ok(f"explain {ref}").out
 
 
+def test_a_refusal_over_http_is_explained_alike(bench: AdminBench) -> None:
+    """B2: the reference in the JSON leads to the reason, for clients that proved themselves and for others."""
+    bench.add("billing", "orders")
+    bench.ok("oauth enable billing")
+    (secret,) = bench.secrets_of("billing")
+    ref = bench.token_endpoint_refuses("billing", secret, audience="orders", scope="read")
+    heading, *rest = bench.ok(f"explain {ref}").out.splitlines()
+    assert heading.startswith("token-refused, by kdc-1, 20")
+    assert rest == [
+        "client: billing",
+        "target: orders@corp.example",
+        "kind: jwt",
+        "grant: client_credentials",
+        "scopes: read",
+        "from: 192.0.2.7",
+        "code: not-granted",
+        "cause: No rule lets this client reach this target.",
+        "remedy: Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.",
+        "next: orthros-admin policy explain billing orders --scope=read --jwt",
+    ]
+    ref = bench.token_endpoint_refuses("billing", "wrong", audience="orders")
+    told = bench.ok(f"explain {ref}").out
+    assert "claimed, unproven: billing" in told
+    assert "code: client-secret-wrong" in told
+
+
 def test_unknown_reference_is_not_found(bench: AdminBench) -> None:
     told = bench.run("explain 0f3a5c7e9b1d2f40")
     assert told.code == 5
