@@ -5,14 +5,14 @@ Ties guard, body and reply together, and keeps the refusal that came up on the w
 
 from __future__ import annotations
 
-from orthros_client.http.answers import Answer, failed, seal_answer
+from orthros_client.http.answers import Answer, failed, refuse, seal_answer
 from orthros_client.http.bodies import BodyCheck, RequestBodyMismatch
 from orthros_client.http.callers import Caller
 from orthros_client.http.guard import Admitted, Denied, Guard
 from orthros_client.http.responses import ReplyWriter
 from orthros_protocol import Refused
 
-__all__ = ["EXCHANGE", "Exchange", "refusal_in", "require_in"]
+__all__ = ["EXCHANGE", "Exchange", "answer_in", "refusal_in", "require_in"]
 
 EXCHANGE = "orthros.exchange"
 """Where a middleware leaves the exchange: a key of the ASGI scope and of the WSGI environ."""
@@ -122,3 +122,10 @@ def require_in(exchange: object, *scopes: str) -> Caller | None:
     if isinstance(exchange, Exchange):
         return exchange.require(*scopes)
     raise Refused("credentials-missing", "no Orthros middleware is installed around this application")
+
+
+def answer_in(exchange: object, error: Refused) -> Answer:
+    """`Exchange.answer_to` of what a middleware left behind; without a middleware, the same unproven."""
+    if isinstance(exchange, Exchange):
+        return exchange.answer_to(error)
+    return refuse(error, realm="none", schemes=(), presented=None, ref="none")

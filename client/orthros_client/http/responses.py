@@ -59,6 +59,7 @@ class ReplyWriter:
         self._size = 0
         self._promised: bytes | None = None
         self._running = RunningDigest()
+        self._bodyless = False
         self.has_left = False
 
     @property
@@ -83,13 +84,16 @@ class ReplyWriter:
         head = self._head
         if head is None:
             raise LocalMisuse("wrong-state", "a body before its head")
+        if self.has_left and self._bodyless:
+            return Leaving(head=None, data=b"", more=more)
         if self.has_left:
             self._check(data, more=more)
             return Leaving(head=None, data=data, more=more)
         if self._caller is None:
             return self._leave(head, data, more=more)
-        if self._method == "HEAD" or head.status in _BODYLESS:
-            return self._leave(self._sealed(head, digest(b"")), b"" if head.status in _BODYLESS else data, more=more)
+        self._bodyless = self._method == "HEAD" or head.status in _BODYLESS
+        if self._bodyless:
+            return self._leave(self._sealed(head, digest(b"")), b"", more=more)
         self._held.append(data)
         self._size += len(data)
         if more and not self._flows(head):

@@ -1,0 +1,104 @@
+"""Django: scopes per view, and a middleware of Django's own kind that answers refusals.
+
+The credentials are verified by the WSGI or ASGI middleware around Django's handler; this file only asks what that
+left behind. Needs `django`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+from django.utils.decorators import sync_and_async_middleware  # type: ignore[import-untyped]
+
+from orthros_client.http.callers import Caller
+from orthros_client.http.exchange import EXCHANGE, answer_in, require_in
+from orthros_client.integrations import asgi, wsgi
+from orthros_protocol import Refused
+
+__all__ = ["Caller", "CallerMiddleware", "caller_of", "require"]
+
+View = Callable[..., Any]
+
+
+def caller_of(request: HttpRequest) -> Caller | None:
+    """The verified caller; None on public routes and when refusals are merely observed."""
+    caller: Caller | None = request.META.get(wsgi.CALLER) or _scope(request).get(asgi.CALLER)
+    return caller
+
+
+def require(*scopes: str) -> Callable[[View], View]:
+    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise."""
+
+    def decorate(view: View) -> View:
+        if inspect.iscoroutinefunction(view):
+
+            @wraps(view)
+            async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+                refused = _refused(request, scopes)
+                return refused if refused is not None else await view(request, *args, **kwargs)
+
+            return guarded_async
+
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            refused = _refused(request, scopes)
+            return refused if refused is not None else view(request, *args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def _refused(request: HttpRequest, scopes: tuple[str, ...]) -> Any:
+    try:
+        require_in(_exchange(request), *scopes)
+    except Refused as refusal:
+        return answer_refusal(request, refusal)
+    return None
+
+
+@sync_and_async_middleware  # type: ignore[untyped-decorator]
+def CallerMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:  # noqa: N802  # MIDDLEWARE names it like a class
+    """Sets `request.orthros` to the verified caller, and answers a Refused that a view lets pass."""
+
+    def process_exception(request: HttpRequest, error: Exception) -> Any:
+        return answer_refusal(request, error) if isinstance(error, Refused) else None
+
+    if inspect.iscoroutinefunction(get_response):
+        respond: Callable[[HttpRequest], Awaitable[Any]] = get_response
+
+        async def middleware_async(request: HttpRequest) -> Any:
+            request.orthros = caller_of(request)
+            return await respond(request)
+
+        middleware_async.process_exception = process_exception  # type: ignore[attr-defined]
+        return middleware_async
+
+    def middleware(request: HttpRequest) -> Any:
+        request.orthros = caller_of(request)
+        return get_response(request)
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
+    return middleware
+
+
+def answer_refusal(request: HttpRequest, refusal: Refused) -> Any:
+    """The response to a refusal."""
+    answer = answer_in(_exchange(request), refusal)
+    response = HttpResponse(answer.body, status=answer.status)
+    for name, value in answer.headers:
+        response[name] = value.decode("latin-1")
+    return response
+
+
+def _exchange(request: HttpRequest) -> object:
+    return request.META.get(EXCHANGE) or _scope(request).get(EXCHANGE)
+
+
+def _scope(request: HttpRequest) -> dict[str, Any]:
+    scope: dict[str, Any] = getattr(request, "scope", {})
+    return scope

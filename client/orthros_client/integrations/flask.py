@@ -1,0 +1,68 @@
+"""Flask: one call that protects an application, and scopes per view.
+
+The middleware is the one for WSGI; this file wires it in. Needs `flask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from flask import Flask, Response, current_app, request
+
+from orthros_client.http.callers import Caller
+from orthros_client.http.exchange import EXCHANGE, answer_in, require_in
+from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_protocol import Refused
+
+__all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "current_caller", "protect", "require"]
+
+P = ParamSpec("P")
+
+
+def protect(app: Flask, *, paths: Iterable[str] = (), **options: Any) -> OrthrosMiddleware:
+    """Puts the middleware around `app`, answers refusals that views raise, and tests the result (row L12).
+
+    Call it last, when nothing else wraps `app.wsgi_app` any more. `options` are those of `OrthrosMiddleware`;
+    `paths` are asked without credentials besides the routes. Raises as the middleware and `self_test`.
+    """
+    middleware = OrthrosMiddleware(app.wsgi_app, **options)
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.register_error_handler(Refused, answer_refusal)
+    if not middleware.guard.observing:
+        self_test(app, middleware.guard.routes.rows, host=middleware.guard.origins.hosts[0], paths=paths)
+    return middleware
+
+
+def current_caller() -> Caller | None:
+    """The verified caller of the present request; None on public routes and when refusals are merely observed."""
+    caller: Caller | None = request.environ.get(CALLER)
+    return caller
+
+
+def require(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise."""
+
+    def decorate(view: Callable[P, Any]) -> Callable[P, Any]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                require_in(request.environ.get(EXCHANGE), *scopes)
+            except Refused as refusal:
+                return answer_refusal(refusal)
+            return current_app.ensure_sync(view)(*args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def answer_refusal(refusal: Refused) -> Response:
+    """The response to a refusal, as an error handler returns it."""
+    answer = answer_in(request.environ.get(EXCHANGE), refusal)
+    response = Response(answer.body, status=answer.status)
+    response.headers.clear()
+    for name, value in answer.headers:
+        response.headers.add(name, value.decode("latin-1"))
+    return response

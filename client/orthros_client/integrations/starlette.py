@@ -1,0 +1,89 @@
+"""Starlette and FastAPI: scopes per endpoint, as a dependency or as a decorator.
+
+The middleware is the one for ASGI; this file only asks what it left behind. Needs `starlette` or `fastapi`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, overload
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from orthros_client.http.callers import Caller
+from orthros_client.http.exchange import EXCHANGE, Exchange, require_in
+from orthros_client.integrations.asgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_protocol import LocalMisuse, Refused
+
+__all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "caller_of", "require", "self_test"]
+
+Endpoint = Callable[..., Any]
+
+
+class _Requirement:
+    """Typing only: what `require` returns is called with a request, or with an endpoint."""
+
+    @overload
+    def __call__(self, request: Request) -> Caller | None: ...
+    @overload
+    def __call__(self, request: Endpoint) -> Endpoint: ...
+    def __call__(self, request: Any) -> Any:
+        raise NotImplementedError
+
+
+def caller_of(request: Request) -> Caller | None:
+    """The verified caller; None on public routes and when refusals are merely observed."""
+    caller: Caller | None = request.scope.get(CALLER)
+    return caller
+
+
+def require(*scopes: str) -> _Requirement:
+    """Demands a caller with all of `scopes`: 403 `insufficient_scope` otherwise.
+
+    `caller: Caller = Depends(require("read"))` in FastAPI, `@require("read")` on an endpoint of Starlette.
+    """
+
+    # FastAPI reads the annotation, and passes a request; a decorator gets the endpoint in its place.
+    def requirement(request: Request) -> Any:
+        given: Any = request
+        return _demand(given, scopes) if isinstance(given, Request) else _guarded(given, scopes)
+
+    return requirement  # type: ignore[return-value]
+
+
+def _demand(request: Request, scopes: tuple[str, ...]) -> Caller | None:
+    exchange = request.scope.get(EXCHANGE)
+    try:
+        return require_in(exchange, *scopes)
+    except Refused as refusal:
+        if isinstance(exchange, Exchange):
+            raise  # the middleware answers it
+        raise HTTPException(401, refusal.detail) from None
+
+
+def _guarded(endpoint: Endpoint, scopes: tuple[str, ...]) -> Endpoint:
+    if inspect.iscoroutinefunction(endpoint):
+
+        @wraps(endpoint)
+        async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+            _demand(_request_in(args, kwargs), scopes)
+            return await endpoint(*args, **kwargs)
+
+        return guarded_async
+
+    @wraps(endpoint)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        _demand(_request_in(args, kwargs), scopes)
+        return endpoint(*args, **kwargs)
+
+    return guarded
+
+
+def _request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Request):
+            return value
+    raise LocalMisuse("value-invalid", "@require is for endpoints that take the request; use Depends(require(...))")

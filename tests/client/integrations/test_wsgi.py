@@ -1,0 +1,311 @@
+"""The WSGI middleware: the same guard as under ASGI, behind the calling conventions of PEP 3333."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from orthros_client.integrations.wsgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_protocol import Misconfigured, Refused
+from orthros_protocol.derivation import RunningDigest, digest
+from tests.client.http.world import House
+from tests.support.http_caller import Call, HttpCaller
+from tests.support.http_changes import MALFORMED, TAMPERED, UNCOVERED
+from tests.support.wsgi_server import ask, environ_of
+
+MIB = 1024 * 1024
+TEXT = [("Content-Type", "text/plain")]
+# Of these two headers the interface shows one value: what is bound is what the application sees.
+SHOWN_ONCE = {"two lengths", "covered header twice"}
+
+
+class Service:
+    """An application that remembers who called and what it read."""
+
+    def __init__(self) -> None:
+        self.callers: list[Any] = []
+        self.bodies: list[bytes] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.callers.append(environ["orthros.caller"])
+        self.bodies.append(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+        start_response("200 OK", TEXT)
+        return [b"served"]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+def met(house: House, app: Any, **options: Any) -> HttpCaller:
+    caller = house.caller(**options)
+    call = caller.call("OPTIONS", flags=0)
+    assert caller.refusal(call, ask(app, call)).code == "epoch-required"
+    return caller
+
+
+def test_a_verified_call_and_its_proof(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    call = caller.call("POST", b"/orders/1?x=%41", headers=[("content-type", b"text/plain")], body=b"one")
+    received = ask(app, call)
+    assert caller.open(call, received).body_digest == digest(b"served")
+    assert [str(who.client) for who in service.callers] == ["billing@test.realm"]
+    assert service.bodies == [b"one"]
+    assert caller.refusal(call, ask(app, call)).code == "replayed"
+    assert ask(app, call.without("authorization")).status == 401
+    assert len(service.callers) == 1
+
+
+@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
+def test_a_changed_request_is_refused_under_mac(change: Callable[[Call], Call], house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
+    caller = met(house, app)
+    headers = [("content-type", b"text/plain"), ("idempotency-key", b"1")]
+    changed = change(caller.call("POST", b"/orders/1?x=1", headers=headers, body=b"one"))
+    assert caller.refusal(changed, ask(app, changed)).code == "wrong-binding"
+    assert service.callers == []
+
+
+@pytest.mark.parametrize("name", [name for name in MALFORMED if name not in SHOWN_ONCE])
+def test_a_request_that_could_be_read_in_two_ways_is_no_request(name: str, house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    call = MALFORMED[name](caller.call("POST", b"/orders/1", headers=[("content-type", b"text/plain")], body=b"one"))
+    received = ask(app, call)
+    assert received.status == 400
+    assert service.callers == []
+
+
+@pytest.mark.parametrize(("options", "change", "named"), UNCOVERED.values(), ids=UNCOVERED)
+def test_what_matters_must_be_covered(
+    options: dict[str, Any], change: Callable[[Call], Call], named: str, house: House, service: Service
+) -> None:
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", covers=["x-tenant"])]))
+    caller = met(house, app)
+    call = change(caller.call("POST", **options))
+    refusal = caller.refusal(call, ask(app, call))
+    assert (refusal.code, named in refusal.detail) == ("not-covered", True)
+    assert service.callers == []
+
+
+@pytest.mark.parametrize("sent", [b"hello WORLD", b"hello", b""], ids=["another one", "ends early", "empty"])
+def test_another_body_succeeds_nowhere(sent: bytes, house: House) -> None:
+    errors: list[Refused] = []
+
+    def reads(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read()
+        start_response("200 OK", TEXT)
+        return [b"done"]
+
+    def swallows(environ: Any, start_response: Any) -> Iterable[bytes]:
+        for read in (environ["wsgi.input"].readline, environ["wsgi.input"].read):
+            try:
+                read()
+            except RequestBodyMismatch as error:
+                errors.append(error)
+        start_response("200 OK", TEXT)
+        return [b"done"]
+
+    def answers_first(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        yield b"done"
+
+    def writes(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)(b"done")
+        return []
+
+    for application in (reads, swallows, answers_first, writes):
+        app = OrthrosMiddleware(application, **house.settings())
+        caller = met(house, app)
+        call = caller.call("POST", body=b"hello world")
+        received = ask(app, call, body=sent)
+        assert (received.status, json.loads(received.body)["code"]) == (400, "body-mismatch")
+        caller.open(call, received)
+    assert [error.code for error in errors] == ["body-mismatch"] * 2
+
+
+def test_lines_and_chunks_are_read_as_ever(house: House) -> None:
+    read: list[Any] = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        stream = environ["wsgi.input"]
+        read.append((stream.readline(), stream.read(3), list(stream), stream.read()))
+        start_response("200 OK", TEXT)
+        return [b"done"]
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/chunked", unsized_bodies=True)]))
+    caller = met(house, app)
+    for target, sized in ((b"/sized", True), (b"/chunked", False)):
+        call = caller.call("POST", target, body=b"one\ntwo\nthree\n", sized=sized)
+        assert ask(app, call).status == 200
+        assert read.pop() == (b"one\n", b"two", [b"\n", b"three\n"], b"")
+
+
+def test_a_large_upload_needs_no_memory(house: House) -> None:
+    """64 MiB here; nothing in it depends on the size."""
+    size = 64 * MIB
+    running = RunningDigest()
+    for _ in range(64):
+        running.update(bytes(MIB))
+
+    class Zeros:
+        left = size
+
+        def read(self, wanted: int) -> bytes:
+            wanted = min(wanted, self.left)
+            self.left -= wanted
+            return bytes(wanted)
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        total = 0
+        while piece := environ["wsgi.input"].read(100_000):
+            total += len(piece)
+        start_response("200 OK", TEXT)
+        return [b"%d" % total]
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    call = caller.call("POST", body=b"?", sha256=running.digest()).replaced("content-length", b"%d" % size)
+    tracemalloc.start()
+    try:
+        received = ask(app, call, body=None, **{"wsgi.input": Zeros()})
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (received.status, received.body) == (200, b"%d" % size)
+    assert peak < 2 * MIB
+
+
+class Pieces:
+    """An iterable that knows whether it was closed."""
+
+    def __init__(self, *pieces: bytes, fails: bool = False) -> None:
+        self._pieces = pieces
+        self._fails = fails
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+        if self._fails:
+            raise KeyError("late")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_iterables_are_closed_whatever_happens(house: House) -> None:
+    for fails, held, expected in ((False, None, 200), (True, None, 500), (True, 1, None)):
+        pieces = Pieces(b"a", b"", b"b", b"c", fails=fails)
+
+        def application(environ: Any, start_response: Any, pieces: Pieces = pieces) -> Iterable[bytes]:
+            start_response("200 OK", TEXT)
+            return pieces
+
+        app = OrthrosMiddleware(application, **house.settings(hold_bytes=held))
+        caller = met(house, app)
+        call = caller.call()
+        if expected is None:
+            # Half of the answer has left; the connection must break, not end.
+            with pytest.raises(KeyError):
+                ask(app, call)
+        else:
+            received = ask(app, call)
+            caller.open(call, received)
+            assert received.status == expected
+            assert expected != 200 or received.body == b"abc"
+        assert pieces.closed == 1
+
+
+def test_write_and_exc_info(house: House) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        write = start_response("200 OK", TEXT)
+        write(b"a")
+        try:
+            raise KeyError
+        except KeyError:
+            start_response("503 Later", TEXT, sys.exc_info())
+        return [b"b"]
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    call = caller.call()
+    received = ask(app, call)
+    caller.open(call, received)
+    assert (received.status, received.body) == (503, b"b")
+    app = OrthrosMiddleware(application, **house.settings(hold_bytes=0))
+    caller = met(house, app)
+    with pytest.raises(KeyError):
+        ask(app, caller.call())
+
+
+def test_a_handler_that_demands_more(house: House) -> None:
+    """L19: 403 insufficient_scope, although nothing catches the refusal."""
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["orthros.caller"].require("write")
+        return []
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    call = caller.call()
+    received = ask(app, call)
+    assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
+    caller.open(call, received)
+
+
+def test_an_application_that_raises_is_logged_where_the_server_logs(house: House) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise KeyError("a bug")
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    call = caller.call()
+    environ = environ_of(call)
+    heads: list[str] = []
+    result = app(environ, lambda status, headers, _=None: heads.append(status))  # type: ignore[arg-type,return-value]
+    assert b"a bug" not in b"".join(result)
+    assert heads == ["500 Internal Server Error"]
+    assert "KeyError: 'a bug'" in environ["wsgi.errors"].getvalue()
+
+
+def test_servers_that_hide_or_rewrite_the_target(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    assert ask(app, caller.call(), RAW_URI="").status == 503
+    assert "RAW_URI" in str(house.log.lines[-1])
+    assert ask(app, caller.call(), RAW_URI="", REQUEST_URI="/").status == 200
+    assert ask(app, caller.call(target=b"/a"), PATH_INFO="/admin").status == 400
+    assert ask(app, caller.call(target=b"/a/b"), SCRIPT_NAME="/a", PATH_INFO="/b").status == 200
+    assert len(service.callers) == 2
+
+
+def test_observe_blocks_nothing(house: House, service: Service) -> None:
+    """L1: an unsigned call passes, and is counted."""
+    app = OrthrosMiddleware(service, **house.settings(mode="observe"))
+    call = house.caller().call("POST", body=b"one").without("authorization")
+    assert ask(app, call).status == 200
+    assert service.callers == [None]
+    assert app.guard.counts() == {("/*", "credentials-missing"): 1}
+
+
+def test_an_application_without_middleware_is_flagged(house: House, service: Service) -> None:
+    """L12: the self-test asks the application that the server would run."""
+    with pytest.raises(Misconfigured, match="unprotected"):
+        self_test(service)
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/open/*", public=True)]))
+    self_test(app, app.guard.routes.rows, host="orders.test", paths=["/orders"])
+    with pytest.raises(Misconfigured, match="/open"):
+        self_test(app, host="orders.test", paths=["/open"])
+    assert app.guard.counts() == {}
