@@ -11,7 +11,7 @@ from attrs import define, evolve
 
 from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.forward_auth_dialects import PATH
-from orthros_protocol import Misconfigured
+from orthros_protocol import Keytab, Misconfigured, RootKey
 from orthros_protocol.caveats import PeerCaveat
 from orthros_protocol.http_profile import parse_challenge
 from orthros_protocol.testing import InMemoryRealm
@@ -334,6 +334,19 @@ def test_a_reload_keeps_what_was_seen_and_takes_new_terms(tmp_path: Path) -> Non
     assert gate.status(signed) == 401
     assert gate.status(gate.sender.sign(Sent())) == 200
     assert gate.status(gate.sender.sign(Sent(target="/admin/1"))) == 403
+
+
+def test_a_reload_takes_the_next_key_while_calls_go_on(tmp_path: Path) -> None:
+    """K2: both versions for a while, then the new one alone; a re-created service is another one."""
+    gate = Gate.open(tmp_path, "nginx")
+    old = gate.realm.root("orders")
+    new = RootKey(bytes(range(32)), principal=old.principal, uid=old.uid, kvno=2)
+    again = RootKey(bytes(32), principal=old.principal, uid=old.uid + 100, kvno=1)
+    settings = settings_of(tmp_path, gate.realm, "nginx")
+    for keys, expected in (((old, new), 200), ((new,), 401), ((old,), 200), ((again,), 401)):
+        Keytab.of(*keys).verify_only().save(tmp_path / "orders.verify.key", replace=True)
+        gate.endpoint.prepare(settings)()
+        assert gate.status(gate.sender.sign(Sent())) == expected
 
 
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from orthros_client.http.guard import Admitted, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol import Keytab, Misconfigured, encode_base64url
-from orthros_protocol.derivation import mac_matches
 
 __all__ = ["ForwardAuth", "Verdict"]
 
@@ -59,13 +58,13 @@ class _Terms:
 
     @classmethod
     def load(cls, settings: ForwardAuthSettings, before: _Terms | None = None) -> _Terms:
-        """Reads the key files. With `before`, keeps its verifier where the key file is the same."""
+        """Reads the key files. The verifier `before` is kept for the same service, and is given its keys later."""
         keytab = Keytab.load(settings.keytab).verify_only()
         if not keytab.entries:
             raise Misconfigured("key-missing", f"{settings.keytab} holds no key that opens tickets")
-        # A verifier remembers what it has seen; another one takes a new epoch, and each client one more round trip.
-        known = before is not None and mac_matches(before.keytab.to_bytes(), keytab.to_bytes())
-        verifier = before.verifier if before is not None and known else Verifier(keytab)
+        # It remembers what it has seen; another one has another epoch, and costs each client a round trip.
+        same = before is not None and (before.keytab.principal, before.keytab.uid) == (keytab.principal, keytab.uid)
+        verifier = before.verifier if before is not None and same else Verifier(keytab)
         rows = settings.rows
         if settings.dialect not in TELLS_BODY:  # then every body is one of unknown length
             rows = tuple(evolve(route, unsized_bodies=True) for route in rows)
@@ -99,6 +98,7 @@ class ForwardAuth:
         terms = _Terms.load(settings, self._terms)
 
         def commit() -> None:
+            terms.verifier.replace_keytab(terms.keytab)
             self._terms = terms
 
         return commit

@@ -151,6 +151,18 @@ class Verifier:
         """The service that this verifier speaks for."""
         return self._keytab.principal
 
+    def replace_keytab(self, keytab: Keytab) -> None:
+        """Takes another version of the key file. The epoch and what was seen stay: no client notices.
+
+        Raises Misconfigured `conflict` when it belongs to another principal, or to one re-created under its name.
+        """
+        held = self._keytab
+        if (keytab.principal, keytab.uid) != (held.principal, held.uid):
+            raise Misconfigured("conflict", f"keys of {keytab.principal} uid {keytab.uid}, not of {held.principal}")
+        with self._process_of(os.getpid()).lock:
+            self._keytab = keytab
+            self._opened.clear()  # a key that is no longer held opens nothing
+
     def accept(
         self,
         request: bytes,
@@ -214,11 +226,7 @@ class Verifier:
         method: str | None = None,
         path: str | None = None,
     ) -> VerifiedCaller:
-        process = self._process
-        pid = os.getpid()
-        if pid != process.pid:
-            # The parent's locks may have been held at the fork: start over instead of touching them.
-            process = self._process = process.heir(pid, self._begin_process())
+        process = self._process_of(pid := os.getpid())
         # One thread at a time: a renewal of the epoch empties the replay set, and no request that was measured
         # against the old epoch or the old time may enter it afterwards.
         with process.lock:
@@ -239,6 +247,13 @@ class Verifier:
                 access=Access(now=now, method=method, path=path, peer=peer, channel=channel),
             )
         return VerifiedCaller(accepted, now)
+
+    def _process_of(self, pid: int) -> _Process:
+        process = self._process
+        if pid != process.pid:
+            # The parent's locks may have been held at the fork: start over instead of touching them.
+            process = self._process = process.heir(pid, self._begin_process())
+        return process
 
     def _begin_process(self) -> _Process:
         if self._shared is not None:

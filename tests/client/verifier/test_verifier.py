@@ -14,12 +14,14 @@ from orthros_protocol import (
     SAFE,
     USE_RAW,
     AssertedUser,
+    Keytab,
     LocalMisuse,
     Misconfigured,
     PeerMisbehaved,
     PendingAp,
     Refused,
     ReplaySet,
+    RootKey,
     TargetRefusal,
     bind_raw,
     build_ap_request,
@@ -387,6 +389,33 @@ def test_the_key_comes_from_a_file_or_from_the_environment(
         Verifier.from_environment()
     monkeypatch.delenv("ORTHROS_KEY")
     assert str(Verifier.from_environment().principal) == "orders@test.realm"
+
+
+def test_keys_are_exchanged_while_it_serves(scene: Scene) -> None:
+    """P16: what was opened under a key that is gone is refused at once; epoch and memory stay."""
+    first, second = (
+        scene.realm.root("orders"),
+        RootKey(b"\x07" * 32, principal=scene.realm.principal("orders"), uid=17, kvno=2),
+    )
+    assert first.uid == second.uid
+    verifier, ticket = scene.verifier(), scene.ticket("read")
+    epoch = epoch_of(verifier, scene, ticket)
+    seen = scene.request(ticket, epoch).message
+    verifier.accept(seen, ENDPOINT)
+    verifier.replace_keytab(Keytab.of(first, second))
+    with pytest.raises(Refused, match="replayed"):
+        verifier.accept(seen, ENDPOINT)
+    verifier.accept(scene.request(ticket, epoch).message, ENDPOINT)
+    verifier.replace_keytab(Keytab.of(second))
+    with pytest.raises(PeerMisbehaved, match="unknown-key"):
+        verifier.accept(scene.request(ticket, epoch).message, ENDPOINT)
+    for other in (
+        scene.realm.keytab("payroll"),
+        Keytab.of(RootKey(bytes(32), principal=second.principal, uid=99, kvno=1)),
+    ):
+        with pytest.raises(Misconfigured, match="conflict"):
+            verifier.replace_keytab(other)
+    assert repr(verifier) == "<Verifier orders@test.realm kvno=(2,)>"
 
 
 def test_nothing_that_a_handler_holds_shows_a_key(scene: Scene) -> None:
