@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,17 +12,9 @@ from typing import Any
 import pytest
 
 from orthros_client import Credentials
-from tests.support.processes import REALM, Dialogue, Estate
+from tests.support.processes import REALM, Dialogue, Estate, isolation
 
 PYTHON = (sys.executable, "-P")
-
-
-def isolation() -> tuple[str, ...]:
-    """Words that take the network away from a program, where this user may do that."""
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-n", "true"], capture_output=True, check=False).returncode:
-        return ()
-    return (unshare, "-n")
 
 
 ISOLATION = isolation()

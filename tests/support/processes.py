@@ -25,7 +25,9 @@ from orthros_client import Client
 from orthros_tools.admin.__main__ import main as orthros_admin
 from orthros_tools.demo.stage import Outcome, Process, Stage
 
-__all__ = ["REALM", "Dialogue", "Estate", "Founded", "eventually", "file_hashes", "found_realm", "open_estate"]
+__all__ = [
+    "REALM", "Dialogue", "Estate", "Founded", "eventually", "file_hashes", "found_realm", "isolation", "open_estate",
+]  # fmt: skip
 
 REALM: Final = "corp.test"
 _DEADLINE_S: Final = 15.0
@@ -207,6 +209,14 @@ def eventually(holds: Callable[[], Any], what: str, within_s: float = _DEADLINE_
         assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s"
         time.sleep(min(0.01, within_s))
     return value
+
+
+def isolation() -> tuple[str, ...]:
+    """Words that take the network away from a program, where this user may do that."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-n", "true"], capture_output=True, check=False).returncode:
+        return ()
+    return (unshare, "-n")
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
