@@ -166,6 +166,8 @@ REASONS: tuple[Reason, ...] = (
            "Do not use it: something between changed it, or another server answered."),
     Reason(0, "origin-unknown", "No target is known at this origin, so nothing is attached to its requests.",
            "Map the origin (scheme, host and port) to the target's name."),
+    Reason(0, "target-unreachable", "The target cannot be reached at this address.",
+           "Check the URL, that the target runs, and that its TLS certificate is trusted here.", retry=True),
     Reason(0, "token-invalid", "The token is not a valid JWT for this service.",
            "Obtain a fresh one for this target; compare audience, issuer and key on both sides."),
     Reason(0, "form-invalid", "The HTTP request is not a well-formed OAuth request.",

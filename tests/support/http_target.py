@@ -6,6 +6,8 @@ Small and strict: it knows none of the guard's options, and says on demand what 
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -288,8 +290,10 @@ def in_process(target: HttpTarget, others: Callable[[httpx.Request], httpx.Respo
 
 
 @contextmanager
-def listening(hear: Callable[[Heard], Said]) -> Iterator[int]:
-    """A server on a loopback port, one thread for each connection. Yields the port."""
+def listening(
+    hear: Callable[[Heard], Said], *, tls: ssl.SSLContext | None = None, path: str | None = None
+) -> Iterator[int]:
+    """A server on a loopback port, one thread for each connection. Yields the port; 0 for a Unix socket at `path`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -334,12 +338,24 @@ def listening(hear: Callable[[Heard], Said]) -> Iterator[int]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Callers may hang up when they like."""
 
+        def server_bind(self) -> None:
+            if path is None:
+                super().server_bind()
+            else:
+                self.socket.bind(path)
+
+        def get_request(self) -> Any:
+            return self.socket.accept()[0], ("somewhere", 0)
+
+    Server.address_family = socket.AF_INET if path is None else socket.AF_UNIX
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield server.server_address[1]
+        yield 0 if path is not None else int(server.server_address[1])
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""The program `orthros`: ticket, token, list, status, doctor, version.
+"""The program `orthros`: ticket, token, call, list, status, doctor, version.
 
 Parses arguments and calls one function per command; errors become exit codes here and nowhere else.
 """
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from orthros_client.cli import commands
+from orthros_client.cli import call_options, commands
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
 from orthros_client.conversation import parse_target
-from orthros_client.errors import OrthrosError, TicketRefused
+from orthros_client.errors import Misconfigured, OrthrosError, TicketRefused
 
 __all__ = ["main"]
 
@@ -24,6 +24,7 @@ _DEFAULT_TIMEOUT_S: Final = 10.0
 _EPILOG: Final = """\
 EXAMPLES
   orthros ticket orders --scope read
+  orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'
   curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/
   orthros --output json list
   orthros doctor --keytab /etc/orthros/web.keytab --target orders
@@ -37,7 +38,8 @@ EXIT CODES
   5  not found
 
 ENVIRONMENT
-  ORTHROS_SOCKET   the daemon's socket, as a path or unix:///path"""
+  ORTHROS_SOCKET   the daemon's socket, as a path or unix:///path
+  ORTHROS_TARGETS  a TOML file that says which target answers at which origin (`orthros call`)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     ticket.add_argument(
         "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
     )
+    request = names.add_parser("call", parents=[shared], help="send an HTTP request with a ticket, curl's way")
+    call_options.add_options(request)
     names.add_parser("list", parents=[shared], help="list what the daemon holds for you")
     names.add_parser("status", parents=[shared], help="show how the daemon does")
     check = names.add_parser("doctor", parents=[shared], help="check each link of the chain, with remedies")
@@ -97,7 +101,19 @@ def _add_globals(parser: argparse.ArgumentParser, *, absent: bool) -> None:
     )
 
 
+def _call(arguments: argparse.Namespace) -> int:
+    """`orthros call`, which alone needs httpx. Raises Misconfigured `config-invalid` without it."""
+    try:
+        from orthros_client.cli.call import call
+    except ImportError as error:
+        if error.name not in ("httpx", "anyio"):
+            raise
+        raise Misconfigured("config-invalid", "this needs httpx: pip install 'orthros[httpx]'") from None
+    return call(arguments)
+
+
 _COMMANDS: Final = {
+    "call": _call,
     "ticket": commands.ticket,
     "token": commands.token,
     "list": commands.list_entries,

@@ -1,0 +1,256 @@
+"""`orthros call`: one HTTP request with a ticket, and a response that is shown only as far as it is proven.
+
+Needs the extra `httpx`. Turns what httpx reports into the explained errors of the other commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from typing import IO, Any, Final
+
+import httpx
+
+from orthros_client.cli.call_options import Plan, Targets, load_targets, planned
+from orthros_client.cli.commands import client_of
+from orthros_client.cli.output import OK
+from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Unavailable
+from orthros_client.http.attachment import Attachment, Place
+from orthros_client.http.file_body import FileBody
+from orthros_client.http.origins import Origin
+from orthros_client.http.outgoing import EMPTY, Body, OutgoingRequest
+from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
+from orthros_protocol.http_profile import format_content_digest
+
+__all__ = ["call"]
+
+_CONFIDENTIAL: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_BY_STATUS: Final = {401: 3, 403: 3, 404: 5, 410: 5, 429: 4, 502: 4, 503: 4, 504: 4}
+_REMOTE: Final = 2
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """`orthros call URL`. Raises OrthrosError; with --fail the status decides about the exit code."""
+    with planned(arguments) as plan, client_of(arguments) as source, _http_client(arguments) as client:
+        request = _build(client, plan)
+        targets = _targets(arguments, request.url)
+        options: dict[str, Any] = {
+            "scopes": arguments.scope,
+            "cover": arguments.cover,
+            "bearer": targets.bearer,
+            "accept_unproven_bodies": arguments.accept_unproven_body,
+            "allow_unbound_bodies": False,
+            "pass_others": False,
+        }
+        auth = OrthrosAuth(targets.origins, client=source, **options)
+        place = Attachment.of(targets.origins, **options).place(request.url.scheme, _netloc(request.url))
+        if place is None:
+            raise Misconfigured("origin-unknown", request.url.host)
+        arguments.target = place.target  # for the remedies
+        if arguments.explain_http:
+            _explain(request, plan, place, arguments.cover)
+            return OK
+        if arguments.verbose:
+            _say(f"* {place.target} at {place.origin}, with a {'token' if place.bearer else 'ticket'}")
+            client.event_hooks = {"request": [_show_attempt], "response": [_show_answer]}
+        _check_destination(arguments.out)
+        response = _send(client, request, auth, arguments)
+        try:
+            return _take(arguments, response)
+        finally:
+            response.close()
+
+
+def _netloc(url: httpx.URL) -> str:
+    return ("@" if url.userinfo else "") + url.netloc.decode("ascii")
+
+
+def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
+    """Whom the command line, else the file, puts at this URL."""
+    try:
+        origin = str(Origin.of(url.scheme, _netloc(url)))
+    except Malformed as error:
+        raise Misconfigured("origin-unknown", error.detail) from None
+    extra = (origin,) if arguments.bearer else ()
+    if arguments.target:
+        return Targets({origin: arguments.target}, extra)
+    known = load_targets(arguments.targets)
+    if not known.origins:
+        raise Misconfigured("origin-unknown", f"{origin}: name its target with --target, or map it with --targets FILE")
+    return Targets(known.origins, (*known.bearer, *extra))
+
+
+def _http_client(arguments: argparse.Namespace) -> httpx.Client:
+    verify: ssl.SSLContext | bool = True
+    if arguments.cacert:
+        try:
+            verify = ssl.create_default_context(cafile=arguments.cacert)
+        except OSError as error:  # SSLError is one
+            why = error.strerror or "it holds no certificates"
+            raise Misconfigured("file-unreadable", f"{arguments.cacert}: {why}") from None
+    transport = httpx.HTTPTransport(verify=verify, uds=arguments.unix_socket) if arguments.unix_socket else None
+    headers = {"User-Agent": f"orthros/{version('orthros')}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    return httpx.Client(verify=verify, transport=transport, headers=headers, timeout=arguments.timeout)
+
+
+def _build(client: httpx.Client, plan: Plan) -> httpx.Request:
+    headers = [(name, value) for name, value in plan.headers if value is not None]
+    try:
+        request = client.build_request(plan.method, plan.url, headers=headers, content=plan.body)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise LocalMisuse("value-invalid", f"the URL: {error}") from None
+    if request.url.scheme not in ("http", "https") or not request.url.host:
+        raise LocalMisuse("value-invalid", "the URL: write https://host/path")
+    for name, value in plan.headers:
+        if value is None:
+            request.headers.pop(name, None)
+    return request
+
+
+def _send(
+    client: httpx.Client, request: httpx.Request, auth: OrthrosAuth, arguments: argparse.Namespace
+) -> httpx.Response:
+    origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+    try:
+        return client.send(request, auth=auth, stream=True, follow_redirects=False)
+    except httpx.TimeoutException:
+        raise Unavailable("timeout", f"{origin}: nothing within {arguments.timeout:g} s") from None
+    except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
+        raise Unavailable("target-unreachable", f"{origin}: {error}") from None
+    except httpx.TransportError as error:
+        raise PeerMisbehaved("connection-truncated", f"{origin}: {error}; it may have been executed") from None
+
+
+def _take(arguments: argparse.Namespace, response: httpx.Response) -> int:
+    if arguments.verbose:
+        _show_proof(response)
+    if arguments.fail and response.status_code >= 400:
+        _say(f"orthros: the target answered {response.status_code} {response.reason_phrase}".rstrip())
+        return _BY_STATUS.get(response.status_code, _REMOTE)
+    size = 0
+    with _destination(arguments.out) as out:
+        if arguments.include or arguments.head:
+            out.write(_head_of(response))
+        try:
+            for chunk in response.iter_raw():
+                out.write(chunk)
+                out.flush()  # a slow stream is shown as it comes
+                size += len(chunk)
+        except httpx.TimeoutException:
+            raise Unavailable("timeout", f"the body stopped after {size} bytes and is not complete") from None
+        except httpx.TransportError:
+            raise PeerMisbehaved("connection-truncated", f"the body ended after {size} bytes: not complete") from None
+    return OK
+
+
+def _check_destination(path: str | None) -> None:
+    """Raises Misconfigured before anything is executed for an answer that could not be kept."""
+    if path is None or path == "-":
+        return
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder) or os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise Misconfigured("file-unreadable", f"{path}: it cannot be written")
+
+
+@contextmanager
+def _destination(path: str | None) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that appears under its name when everything is in it."""
+    if path is None or path == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        return
+    is_device = os.path.exists(path) and not os.path.isfile(path)
+    part = path if is_device else f"{path}.{os.urandom(4).hex()}.part"
+    try:
+        with open(part, "wb" if is_device else "xb") as out:
+            yield out
+        if not is_device:
+            os.replace(part, path)
+    except BaseException as error:
+        if not is_device:
+            with suppress(OSError):
+                os.unlink(part)
+        if isinstance(error, OSError):
+            raise Misconfigured("file-unreadable", f"{path}: it cannot be written: {error.strerror}") from None
+        raise
+
+
+def _head_of(response: httpx.Response) -> bytes:
+    lines = [f"{response.http_version} {response.status_code} {response.reason_phrase}".rstrip()]
+    lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in response.headers.raw]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _explain(request: httpx.Request, plan: Plan, place: Place, cover: list[str]) -> None:
+    """The head as it would be sent, with words in the place of what is secret or made afresh, and what it binds."""
+    body = EMPTY
+    if isinstance(plan.body, FileBody):
+        measure = plan.body.measure()
+        request.headers.pop("Transfer-Encoding", None)
+        request.headers["Content-Length"] = str(measure.size)
+        body = Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
+    elif plan.body:
+        body = Body.of(plan.body)
+    headers = tuple((name.decode("latin-1").lower(), value) for name, value in request.headers.raw)
+    outgoing = OutgoingRequest(
+        method=request.method, origin=place.origin, target=request.url.raw_path, headers=headers, body=body
+    )
+    outgoing.check()
+    covered = [name for name, _value in outgoing.covered(name.lower() for name in cover)]
+    lines = [f"{request.method} {request.url.raw_path.decode('ascii')} HTTP/1.1"]
+    lines += [f"{name.decode('latin-1')}: {_shown(name, value)}" for name, value in request.headers.raw]
+    if place.bearer:
+        lines += [f"Authorization: Bearer <a JWT for {place.target}>", "", "Nothing is bound: the token is bearer."]
+    else:
+        if body.content_digest is not None:
+            lines.append(f"Content-Digest: {body.content_digest.decode('ascii')}")
+        listed = ";".join(covered)
+        lines.append(f'Authorization: Orthros v=1, h="{listed}", r="<AP-REQ for {place.target}, new for each attempt>"')
+        bound = ["method", f"origin {place.origin}", "target", *covered]
+        bound += ["body" if body.content_digest is not None else "that there is no body"]
+        lines += ["", f"Bound: {', '.join(bound)}."]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _shown(name: bytes, value: bytes) -> str:
+    if name.decode("latin-1").lower() in _CONFIDENTIAL:
+        return f"<{len(value)} bytes, not shown>"
+    return value.decode("latin-1")
+
+
+def _show_attempt(request: httpx.Request) -> None:
+    _say(f"> {request.method} {request.url.raw_path.decode('ascii')} HTTP/1.1")
+    for name, value in request.headers.raw:
+        text = _shown(name, value)
+        if name.lower() == b"authorization":
+            text = f"{value.decode('latin-1').partition('r=')[0].partition('Bearer ')[0]}{text}"
+        _say(f"> {name.decode('latin-1')}: {text}")
+
+
+def _show_answer(response: httpx.Response) -> None:
+    _say(f"* an answer of status {response.status_code}, to be proven")
+
+
+def _show_proof(response: httpx.Response) -> None:
+    _say(f"< {response.http_version} {response.status_code} {response.reason_phrase}".rstrip())
+    for name, value in response.headers.raw:
+        _say(f"< {name.decode('latin-1')}: {_shown(name, value)}")
+    proven = proven_of(response)
+    if proven is None:
+        _say("* nothing is proven beyond TLS: the target takes tokens")
+        return
+    facts = ["status", *proven.covered]
+    if proven.body is not None:
+        facts.append("body (at its end)")
+    _say(f"* proven by {proven.target}: {', '.join(facts)}")
+    if not proven.body_is_proven:
+        _say("* the body is not proven")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
