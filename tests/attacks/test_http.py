@@ -47,7 +47,8 @@ RESPONSE = HttpResponse(status=200, headers=(("content-type", b"application/json
 
 def ask(pair: ExchangePair, **changes: Any) -> PendingAp:
     """The client's half: an AP-REQ for REQUEST."""
-    return pair.request(pair.issue(), **{"use": USE_HTTP, "bind": HttpBinding(**REQUEST).bind()} | changes)
+    given: dict[str, Any] = {"use": USE_HTTP, "bind": HttpBinding(**REQUEST).bind()} | changes
+    return pair.request(pair.issue(), **given)
 
 
 def receive(pair: ExchangePair, header: str, **received: Any) -> Accepted:

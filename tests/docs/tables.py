@@ -1,6 +1,6 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
-Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing about the text around them.
+It also writes the two tables of codes into docs/protocol/errors.md. Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing about the text around them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ __all__ = ["PAGE", "RELOADED", "ROOT", "TABLES", "blocks_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "operations.md"
+ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
 # What `Service.reload` hands on to a running part; nothing in the code lists it.
 RELOADED: Final = frozenset({"keytab", "kdcs", "request_timeout_s", "kdc_timeout_s", "kdc_stagger_s", "drain_s"})
+_CODES = re.compile(r"(\| code \| name \|[^\n]*\n\|---[^\n]*\n)(?:\|[^\n]*\n)*")
 _BLOCK = re.compile(r"<!-- table: ([a-z-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -82,8 +84,23 @@ def blocks_of(text: str) -> dict[str, str]:
     return dict(_BLOCK.findall(text))
 
 
+def errors_page(text: str) -> str:
+    """docs/protocol/errors.md with the codes that travel in its first table, and all others in its second."""
+    tables = iter([[row for row in REASONS if row.number], [row for row in REASONS if not row.number]])
+
+    def rows(found: re.Match[str]) -> str:
+        lines = []
+        for row in next(tables):
+            cells = (str(row.number or ""), f"`{row.name}`", row.cause, row.remedy, "yes" if row.retry else "")
+            lines.append("|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n")
+        return f"{found[1]}{''.join(lines)}"
+
+    return _CODES.sub(rows, text)
+
+
 def main() -> None:
-    """Writes every table into the page."""
+    """Writes every table into its page."""
+    ERRORS.write_text(errors_page(ERRORS.read_text("utf-8")), "utf-8")
     text = PAGE.read_text("utf-8")
     PAGE.write_text(_BLOCK.sub(lambda one: f"<!-- table: {one[1]} -->\n{TABLES[one[1]]()}<!-- end -->", text), "utf-8")
 

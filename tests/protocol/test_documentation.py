@@ -30,7 +30,8 @@ def test_codes_named_on_the_pages_exist() -> None:
     refusals = re.compile(r"`([a-z]+(?:-[a-z]+)+)`")
     labels = {"as-req", "as-rep", "as-err", "tgs-req", "tgs-rep", "tgs-err", "ap-req", "ap-rep", "ap-err"}
     others = {"key-check", "assert-user", "refused-by-peer", "kdc-mark", "ticket-times", "key-file", "orthros-admin"}
-    fields = {"content-type", "content-encoding", "idempotency-key", "x-http-method-override"}
+    fields = {"content-type", "content-encoding", "idempotency-key", "x-http-method-override", "x-http-method"}
+    fields |= {"x-method-override", "x-original-url", "x-rewrite-url", "jwt-bearer", "token-exchange"}
     for page in EVERY_PAGE:
         for name in refusals.findall(page.read_text(encoding="utf-8")):
             assert name in names | labels | others | fields, f"{page.name}: {name}"

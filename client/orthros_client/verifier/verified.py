@@ -110,7 +110,7 @@ class VerifiedCaller:
         """The value of `Orthros-Reply` for `response`: proves it, and this target, to the caller.
 
         `covered` are names of headers that occur once, `body_digest` the SHA-256 of the body, None when it is not
-        covered. Raises Malformed when a covered header is not there once.
+        covered. Raises LocalMisuse when a covered header is not there exactly once.
         """
         accepted = self._accepted
         return seal_http_reply(
