@@ -1,6 +1,7 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
-It also writes the two tables of codes into docs/protocol/errors.md. Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing about the text around them.
+It also writes the two tables of codes into docs/protocol/errors.md. Knows the markers `<!-- table: NAME -->` and
+`<!-- end -->`, and nothing about the text around them.
 """
 
 from __future__ import annotations
