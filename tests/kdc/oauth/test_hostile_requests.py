@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import trio
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -137,7 +138,7 @@ def test_good_requests_with_one_byte_changed_never_surprise(data: st.DataObject,
 
 
 def _with(ask: Ask, body: bytes) -> Ask:
-    return Ask(path=ask.path, method=ask.method, headers=ask.headers, body=body, source="x", address="192.0.2.1")
+    return evolve(ask, body=body)
 
 
 def _good_requests(tokens: Tokens) -> list[tuple[str, Ask]]:
@@ -219,6 +220,14 @@ async def test_only_a_form_in_the_body_of_a_post_counts(changed: dict[str, Any])
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request")
     for kind in (FORM.upper(), f'{FORM}; charset="UTF-8"', f"{FORM};charset=utf-8"):
         assert (await tokens.service.token(tokens.ask(body, tokens.basic("billing"), content_type=kind))).status == 200
+
+
+async def test_two_content_types_are_none() -> None:
+    tokens = await _realm()
+    ask = tokens.ask(b"grant_type=client_credentials&audience=orders", tokens.basic("billing"))
+    doubled = evolve(ask, headers=(*ask.headers, ("content-type", FORM)))
+    answer = await tokens.service.token(doubled)
+    assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request")
 
 
 async def test_a_body_above_the_cap_is_not_parsed() -> None:
