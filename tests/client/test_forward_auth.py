@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from attrs import define, evolve
 
 from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.forward_auth_dialects import PATH
-from orthros_protocol import Keytab, Misconfigured, RootKey
+from orthros_protocol import Keytab, Misconfigured, RootKey, encode_base64url
 from orthros_protocol.caveats import PeerCaveat
 from orthros_protocol.http_profile import parse_challenge
 from orthros_protocol.testing import InMemoryRealm
@@ -200,7 +205,7 @@ def test_the_headers_of_other_proxies_mean_nothing(tmp_path: Path, dialect: str)
 
 @ANY
 def test_a_missing_scope_is_a_403_with_a_proven_reason(tmp_path: Path, dialect: str, daemon_log: io.StringIO) -> None:
-    """L19: by route; the log says who was refused."""
+    """L19, L20: by route; the log says who was refused, in which transaction."""
     route = [{"path": "/orders/*", "scopes": ["write"]}, {"path": "/orders/7", "scopes": ["read"]}]
     gate = Gate.open(tmp_path, dialect, "read", route=route)
     assert gate.status(gate.sender.sign(Sent(target="/orders/7"))) == 200
@@ -208,7 +213,9 @@ def test_a_missing_scope_is_a_403_with_a_proven_reason(tmp_path: Path, dialect: 
     verdict = gate.ask(gate.sender.sign(Sent(target="/orders/8")))
     assert verdict.status == 403
     assert gate.sender.told(verdict) == "insufficient-scope"
-    assert "client=web@test.realm" in daemon_log.getvalue()
+    (line,) = [line for line in daemon_log.getvalue().splitlines() if "reason=insufficient-scope" in line]
+    assert "client=web@test.realm" in line
+    assert re.search(r"transaction=[0-9a-f]{32}\b", line)
 
 
 @ANY
@@ -305,6 +312,42 @@ def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
     assert gate.status(gate.sender.sign(Sent(), user="alice")) == 401
     facts = dict(gate.ask(gate.sender.sign(Sent(target="/desk/1"), user="alice")).headers)
     assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "alice")
+
+
+@ANY
+def test_a_token_passes_where_a_route_takes_one(tmp_path: Path, dialect: str, daemon_log: io.StringIO) -> None:
+    """P14, L2: bearers by name only; no proof for them, and no Orthros where only they are accepted."""
+    key = os.urandom(32)
+    jwk = tmp_path / "orders.jwk"
+    jwk.touch(0o600)
+    jwk.write_text(json.dumps({"kty": "oct", "use": "sig", "alg": "HS256", "kid": "k1", "k": encode_base64url(key)}))
+    names: dict[str, Any] = {"jwk": str(jwk), "audience": "orders@test.realm", "issuer": "https://test.realm"}
+    route = [{"path": "/api/*", "schemes": ["bearer"], "scopes": ["read"]}]
+    gate = Gate.open(tmp_path, dialect, route=route, **names)
+
+    def bearing(target: str, **changes: Any) -> Sent:
+        now = int(time.time())
+        claims = {
+            "iss": "https://test.realm", "aud": "orders@test.realm", "sub": "web@test.realm",
+            "client_id": "web@test.realm", "scope": "read", "iat": now, "nbf": now, "exp": now + 60,
+            "jti": "0" * 32, "txn": "ab" * 16,
+        } | changes  # fmt: skip
+        token = jwt.encode(claims, key, "HS256", {"typ": "orthros+jwt", "kid": "k1"})
+        return Sent(target=target, headers=(("authorization", f"Bearer {token}"),))
+
+    verdict = gate.ask(bearing("/api/1"))
+    facts = dict(verdict.headers)
+    assert (verdict.status, facts["x-orthros-client"], facts["x-orthros-scopes"]) == (200, "web@test.realm", "read")
+    assert facts["x-orthros-transaction"] == "ab" * 16
+    assert "orthros-accepted" not in facts
+    assert gate.status(bearing("/orders/1")) == 401
+    assert gate.status(gate.sender.sign(Sent(target="/api/1"))) == 401
+    scopeless = gate.ask(bearing("/api/1", scope="write"))
+    assert scopeless.status == 403
+    assert 'error="insufficient_scope"' in dict(scopeless.headers)["www-authenticate"]
+    for changes in ({"aud": "billing@test.realm"}, {"exp": 1}, {"iss": "https://evil"}):
+        assert gate.status(bearing("/api/1", **changes)) == 401
+    assert dict(bearing("/api/1").headers)["authorization"][-40:] not in daemon_log.getvalue()
 
 
 def test_a_public_route_names_nobody(tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ socket = "{folder}/forward.sock"
 dialect = "nginx"
 keytab = "{folder}/keys/ledger.verify.key"
 origins = ["{origin}"]
+jwk = "{folder}/keys/ledger.jwk"
+audience = "ledger@corp.test"
+issuer = "https://corp.test"
+
+[[forward_auth.route]]
+path = "/api/*"
+schemes = ["orthros", "bearer"]
+scopes = ["post"]
 
 [[forward_auth.route]]
 path = "/audit/*"
@@ -344,6 +352,19 @@ def test_a_missing_scope_is_a_403_that_says_so(site: Site) -> None:
     answer = site.send(site.sender.sign(Sent(target="/audit/1")))
     assert answer.status == 403
     assert site.sender.told(answer) == "insufficient-scope"
+    assert len(site.reached) == 1
+
+
+def test_a_token_of_the_kdc_passes_where_a_route_takes_it(site: Site) -> None:
+    """P14: the same application by JWT; it sees the same name, and not the token."""
+    token = site.estate.client().token("ledger").value
+    bearing = Sent(target="/api/1", headers=(("Authorization", f"Bearer {token}"),))
+    assert site.status(bearing) == 200
+    (seen,) = site.reached
+    assert (seen.values_of("x-orthros-client"), seen.values_of("x-orthros-scopes")) == (["shop@corp.test"], ["post"])
+    assert not [value for _, value in seen.headers if token in value]
+    assert site.status(evolve(bearing, target="/orders/1")) == 401
+    assert site.status(evolve(bearing, headers=(("Authorization", f"Bearer {token[:-2]}"),))) == 401
     assert len(site.reached) == 1
 
 

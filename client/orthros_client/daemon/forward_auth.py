@@ -19,7 +19,7 @@ from orthros_client.daemon.forward_auth_dialects import DIALECTS, TELLS_BODY, Mi
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings
 from orthros_client.daemon.http_io import HttpConversation, Unreadable
 from orthros_client.http.callers import Caller
-from orthros_client.http.guard import Admitted, Denied, Guard
+from orthros_client.http.guard import Admitted, Bearers, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol import Keytab, Misconfigured, encode_base64url
@@ -68,7 +68,8 @@ class _Terms:
         rows = settings.rows
         if settings.dialect not in TELLS_BODY:  # then every body is one of unknown length
             rows = tuple(evolve(route, unsized_bodies=True) for route in rows)
-        guard = Guard(verifier=verifier, origins=settings.origins, routes=rows)
+        bearer = _bearer_of(settings) if settings.jwk else None
+        guard = Guard(verifier=verifier, bearer=bearer, origins=settings.origins, routes=rows)
         return cls(settings, keytab, verifier, guard)
 
 
@@ -142,6 +143,14 @@ class ForwardAuth:
         except Exception as error:  # noqa: BLE001  # whatever fails here refuses; the proxy must not take it for an outage
             log.error("forward-auth failed", at=self.place, error=type(error).__name__)
         return _NO
+
+
+def _bearer_of(settings: ForwardAuthSettings) -> Bearers:
+    try:
+        from orthros_client.bearer import BearerVerifier  # PyJWT is needed only here
+    except ModuleNotFoundError:
+        raise Misconfigured("config-invalid", "the scheme bearer needs the extra jwt: orthros[jwt]") from None
+    return BearerVerifier.from_file(settings.jwk, audience=settings.audience, issuer=settings.issuer)
 
 
 def _question_of(request: h11.Request) -> Question:

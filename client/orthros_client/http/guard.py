@@ -270,8 +270,9 @@ class Guard:
             scopes=stopped.scopes,
             ref=ref,
         )
-        name = None if caller is None else str(caller.client)
-        self.journal.refused(error, request, route=_NO_ROUTE if route is None else route.path, client=name, ref=ref)
+        name, transaction = (None, None) if caller is None else (str(caller.client), caller.transaction_id)
+        place = _NO_ROUTE if route is None else route.path
+        self.journal.refused(error, request, route=place, client=name, transaction=transaction, ref=ref)
         if answer.status != 401:  # there the challenge is the proof, and what a client acts on
             answer = seal_answer(answer, caller, request.method)
         return Denied(request=request, route=route, code=error.code, answer=answer, ref=ref)

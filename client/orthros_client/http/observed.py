@@ -38,9 +38,16 @@ class Journal:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def refused(
-        self, error: OrthrosError, request: IncomingRequest, *, route: str, client: str | None, ref: str
+        self,
+        error: OrthrosError,
+        request: IncomingRequest,
+        *,
+        route: str,
+        client: str | None,
+        transaction: str | None = None,
+        ref: str,
     ) -> None:
-        """One refusal of `client`, None when nobody was verified."""
+        """One refusal of `client` in `transaction`, both None when nobody was verified."""
         if request.is_probe:
             return
         with self._lock:
@@ -50,6 +57,7 @@ class Journal:
             reason=error.code,
             detail=redact_text(error.detail),
             client=client,
+            transaction=transaction,
             ref=ref,
             **_facts(request, route),
         )
