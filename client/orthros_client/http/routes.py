@@ -22,13 +22,17 @@ _BELOW: Final = "/*"
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}", re.ASCII)
 
 
+def _start_of(path: str) -> str:
+    return (path[: -len(_BELOW)] or "/") if path.endswith(_BELOW) else path
+
+
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
 def _check_path(_route: Route, _attribute: Attribute[str], path: str) -> None:
     try:
-        canonical_path(path.removesuffix(_BELOW) or "/")
+        canonical_path(_start_of(path))
     except Malformed as error:
         raise LocalMisuse("value-invalid", f"route {path[:80]!r}: {error.detail}") from None
 
@@ -77,7 +81,7 @@ class Route:
     @property
     def prefix(self) -> tuple[str, ...]:
         """The decoded segments that it begins with."""
-        return _key(canonical_path(self.path.removesuffix(_BELOW) or "/"))
+        return _key(canonical_path(_start_of(self.path)))
 
 
 STRICTEST: Final = Route("/*")

@@ -1,0 +1,296 @@
+"""The guard by itself: routes, peers, channels, hooks, and what it tells whom."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from orthros_client.http.answers import Answer
+from orthros_client.http.guard import Admitted, Denied, Guard
+from orthros_client.http.incoming import IncomingRequest, OwnOrigins, peer_of
+from orthros_client.http.routes import Route, Routes
+from orthros_protocol import (
+    ChannelCaveat,
+    LocalMisuse,
+    Malformed,
+    MethodsCaveat,
+    Misconfigured,
+    PathCaveat,
+    PeerCaveat,
+    canonical_network,
+    canonical_path,
+)
+from orthros_protocol.derivation import digest
+from tests.client.http.world import House
+from tests.support.http_caller import Call, HttpCaller, Received
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def incoming(call: Call, **changes: Any) -> IncomingRequest:
+    given: dict[str, Any] = {"method": call.method, "target": call.target, "headers": call.headers} | changes
+    return IncomingRequest(**given)
+
+
+def judge(guard: Guard, caller: HttpCaller, call: Call, **changes: Any) -> str:
+    """The verdict on `call`, with the epoch learnt on the way: `admitted`, or the proven reason."""
+    verdict = guard.judge(incoming(call, **changes))
+    if isinstance(verdict, Admitted):
+        return "admitted"
+    return caller.refusal(call, received(verdict.answer)).code
+
+
+def received(answer: Answer) -> Received:
+    return Received(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+def meet(guard: Guard, caller: HttpCaller) -> None:
+    assert judge(guard, caller, caller.call("OPTIONS", flags=0)) == "epoch-required"
+
+
+def admitted(guard: Guard, request: IncomingRequest) -> Admitted:
+    verdict = guard.judge(request)
+    assert isinstance(verdict, Admitted), verdict
+    return verdict
+
+
+class TestRoutes:
+    def find(self, path: str, *rows: Route) -> str:
+        return Routes(rows).find(canonical_path(path)).path
+
+    def test_exact_before_longest_prefix_before_the_strictest(self) -> None:
+        rows = [Route("/a"), Route("/a/*"), Route("/a/b/*"), Route("/c/*")]
+        found = {path: self.find(path, *rows) for path in ("/a", "/a/", "/a/x", "/a/b", "/a/b/c/d", "/c", "/ab", "/")}
+        assert found == {
+            "/a": "/a", "/a/": "/a", "/a/x": "/a/*", "/a/b": "/a/b/*", "/a/b/c/d": "/a/b/*", "/c": "/c/*",
+            "/ab": "/*", "/": "/*",
+        }  # fmt: skip
+
+    def test_a_path_is_found_however_it_is_spelled(self) -> None:
+        """Otherwise an escape would lead past the settings that the application's own decoding leads to."""
+        assert self.find("/%61dmin", Route("/admin")) == "/admin"
+        assert self.find("/%61dmin/x", Route("/admin/*")) == "/admin/*"
+        assert self.find("/caf%C3%A9", Route("/caf%c3%a9")) == "/caf%c3%a9"
+
+    @pytest.mark.parametrize("path", ["orders", "", "/a//b", "/a/../b", "/a%2fb", "/a b", "*"])
+    def test_paths_that_could_never_match(self, path: str) -> None:
+        with pytest.raises(LocalMisuse):
+            Route(path)
+
+    def test_settings_that_make_no_sense(self) -> None:
+        rows: tuple[dict[str, Any], ...] = (
+            {"schemes": []},
+            {"schemes": ["basic"]},
+            {"covers": ["X-Tenant"]},
+            {"reply_covers": ["a b"]},
+        )
+        for bad in rows:
+            with pytest.raises(LocalMisuse):
+                Route("/", **bad)
+        with pytest.raises(LocalMisuse, match="two routes"):
+            Routes([Route("/a"), Route("/a/")])
+
+
+class TestOrigins:
+    def test_the_host_must_be_one_of_them(self) -> None:
+        origins = OwnOrigins(["https://Orders.example", "http://10.0.0.5:8080", "https://[2001:db8::1]:8443"])
+
+        def find(host: bytes) -> tuple[str, str]:
+            return origins.find(IncomingRequest(method="GET", target=b"/", headers=(("host", host),)))
+
+        assert find(b"ORDERS.example") == ("https", "orders.example:443")
+        assert find(b"orders.example:443") == ("https", "orders.example:443")
+        assert find(b"10.0.0.5:8080") == ("http", "10.0.0.5:8080")
+        assert find(b"[2001:DB8::1]:8443") == ("https", "[2001:db8::1]:8443")
+        for host in (b"orders.example:80", b"10.0.0.5", b"evil.example", b"", b"orders.example.", b"a@orders.example"):
+            with pytest.raises(Malformed):
+                find(host)
+
+    @pytest.mark.parametrize("origins", [
+        [], ["orders.example"], ["ftp://orders.example"], ["https://orders.example/"], ["https://"],
+        ["http://orders.example", "https://orders.example"], ["http://a:81", "https://a:81"],
+    ])  # fmt: skip
+    def test_origins_that_cannot_be_served(self, origins: list[str]) -> None:
+        with pytest.raises(Misconfigured, match="config-invalid"):
+            OwnOrigins(origins)
+
+
+class TestPeers:
+    """L15: the transport's address counts; a header only behind a proxy that is configured."""
+
+    proxies = (canonical_network("10.0.0.0/8"), canonical_network("fd00::/8"))
+
+    def peer(self, transport: str, *forwarded: bytes, trusted: bool = True) -> str | None:
+        request = IncomingRequest(
+            method="GET",
+            target=b"/",
+            headers=tuple(("x-forwarded-for", value) for value in forwarded),
+            transport_peer=transport,
+        )
+        found = peer_of(request, self.proxies if trusted else ())
+        return None if found is None else str(found)
+
+    def test_a_spoofed_header_is_ignored(self) -> None:
+        assert self.peer("192.0.2.7", b"203.0.113.1") == "192.0.2.7"
+        assert self.peer("10.1.1.1", b"203.0.113.1", trusted=False) == "10.1.1.1"
+
+    def test_behind_trusted_proxies_the_last_stranger_counts(self) -> None:
+        assert self.peer("10.1.1.1", b"203.0.113.1") == "203.0.113.1"
+        assert self.peer("10.1.1.1", b"198.51.100.9, 203.0.113.1, 10.2.2.2") == "203.0.113.1"
+        assert self.peer("10.1.1.1", b"198.51.100.9", b"203.0.113.1") == "203.0.113.1"
+        assert self.peer("::ffff:10.1.1.1", b"::ffff:203.0.113.1") == "203.0.113.1"
+        assert self.peer("10.1.1.1") == "10.1.1.1"
+
+    def test_what_cannot_be_read_is_unknown(self) -> None:
+        assert self.peer("10.1.1.1", b"203.0.113.1, unknown") is None
+        assert self.peer("10.1.1.1", b"203.0.113.1:443") is None
+        assert self.peer("") is None
+        assert self.peer("testclient") is None
+
+    def test_a_server_that_believed_the_header_itself_is_noticed(self) -> None:
+        assert self.peer("203.0.113.1", b"203.0.113.1") is None
+        assert self.peer("203.0.113.1", b"203.0.113.1:4711") is None
+
+    def test_a_caveat_on_the_peer(self, house: House) -> None:
+        guard = Guard(**house.settings(trusted_proxies=["10.0.0.0/8"]))
+        caller = house.caller(PeerCaveat(("192.0.2.0/24",)).to_bytes())
+        assert judge(guard, caller, caller.call("OPTIONS", flags=0), transport_peer="192.0.2.7") == "epoch-required"
+        assert judge(guard, caller, caller.call(), transport_peer="192.0.2.7") == "admitted"
+        assert judge(guard, caller, caller.call(), transport_peer="::ffff:192.0.2.7") == "admitted"
+        spoofed = caller.call(headers=[("x-forwarded-for", b"192.0.2.7")])
+        assert judge(guard, caller, spoofed, transport_peer="203.0.113.1") == "caveat-refused"
+        proxied = caller.call(headers=[("x-forwarded-for", b"192.0.2.7")])
+        assert judge(guard, caller, proxied, transport_peer="10.0.0.1") == "admitted"
+        assert judge(guard, caller, caller.call(), transport_peer="") == "caveat-refused"
+
+
+def test_caveats_on_method_and_path(house: House) -> None:
+    guard = Guard(**house.settings())
+    caller = house.caller(MethodsCaveat(("GET",)).to_bytes(), PathCaveat("/orders/7").to_bytes())
+    caller.epoch = house_epoch(guard, house)
+    assert judge(guard, caller, caller.call("GET", b"/orders/7/items?all")) == "admitted"
+    assert judge(guard, caller, caller.call("POST", b"/orders/7")) == "caveat-refused"
+    assert judge(guard, caller, caller.call("GET", b"/orders/70")) == "caveat-refused"
+
+
+def house_epoch(guard: Guard, house: House) -> bytes | None:
+    caller = house.caller()
+    meet(guard, caller)
+    return caller.epoch
+
+
+def test_a_ticket_bound_to_a_connection_dies_elsewhere(house: House) -> None:
+    """L14: the token moved to another connection fails, and so it does where no connection has a name."""
+    mine, other = digest(b"certificate of billing"), digest(b"certificate of a thief")
+    guard = Guard(**house.settings())
+    caller = house.caller(ChannelCaveat(mine).to_bytes())
+    caller.epoch = house_epoch(guard, house)
+    assert judge(guard, caller, caller.call(), channel=mine) == "admitted"
+    assert judge(guard, caller, caller.call(), channel=other) == "caveat-refused"
+    assert judge(guard, caller, caller.call(), channel=None) == "caveat-refused"
+
+
+def test_a_call_for_somebody_else_only_where_that_is_served(house: House) -> None:
+    from orthros_protocol import AssertedUser
+
+    guard = Guard(**house.settings(routes=[Route("/users/*", accept_user=True)]))
+    caller = house.caller(scopes=("assert-user",))
+    meet(guard, caller)
+    user = AssertedUser("alice", 2)
+    assert judge(guard, caller, caller.call("GET", b"/orders", user=user)) == "user-not-accepted"
+    verdict = admitted(guard, incoming(caller.call("GET", b"/users/me", user=user)))
+    assert getattr(verdict.caller, "user", None) == user
+
+
+def test_scopes_of_a_route(house: House) -> None:
+    """L19: 403, insufficient_scope and what is needed."""
+    guard = Guard(**house.settings(routes=[Route("/orders/*", scopes=["read", "write"])]))
+    caller = house.caller(scopes=("read",))
+    meet(guard, caller)
+    call = caller.call("POST", b"/orders/1")
+    verdict = guard.judge(incoming(call))
+    assert isinstance(verdict, Denied)
+    told = json.loads(verdict.answer.body)
+    assert (verdict.answer.status, told["error"], told["scope"]) == (403, "insufficient_scope", "read write")
+    assert "billing@test.realm lacks write" in told["error_description"]
+    caller.open(call, received(verdict.answer))
+
+
+def test_a_hook_can_veto(house: House) -> None:
+    """P12: the service's own rule has the last word, and no word of it is lost."""
+    seen: list[tuple[str, str]] = []
+
+    def on_verify(caller: Any, request: IncomingRequest) -> None:
+        seen.append((str(caller.client), request.method))
+        if request.method == "DELETE":
+            raise caller.refusal("vetoed", "nothing is deleted on Fridays")
+
+    guard = Guard(**house.settings(on_verify=on_verify))
+    caller = house.caller()
+    meet(guard, caller)
+    assert judge(guard, caller, caller.call("GET")) == "admitted"
+    call = caller.call("DELETE")
+    verdict = guard.judge(incoming(call))
+    assert isinstance(verdict, Denied)
+    assert verdict.answer.status == 403
+    assert caller.refusal(call, received(verdict.answer)).detail == "nothing is deleted on Fridays"
+    assert seen == [("billing@test.realm", "GET"), ("billing@test.realm", "DELETE")]
+
+
+@pytest.mark.parametrize("verdict", [True, False, "no", 0])
+def test_a_hook_that_answers_instead_of_raising_closes_the_service(verdict: object, house: House) -> None:
+    guard = Guard(**house.settings(on_verify=lambda caller, request: verdict))
+    caller = house.caller()
+    meet(guard, caller)
+    answer = guard.judge(incoming(caller.call()))
+    assert isinstance(answer, Denied)
+    assert answer.answer.status == 503
+
+
+def test_what_a_stranger_is_told(house: House) -> None:
+    """Nothing but a reference; the log has the reason, and no secret."""
+    guard = Guard(**house.settings())
+    stranger = house.realm.issue("billing", "payroll")
+    caller = HttpCaller.of(stranger, clock=house.realm.clock.now)
+    verdict = guard.judge(incoming(caller.call(), transport_peer="192.0.2.7"))
+    assert isinstance(verdict, Denied)
+    told = json.loads(verdict.answer.body)
+    assert verdict.answer.status == 401
+    assert told.keys() == {"error", "error_description", "reference"}
+    event, facts = house.log.lines[-1]
+    assert (event, facts["reason"], facts["ref"], facts["peer"]) == (
+        "refused", "unknown-key", told["reference"], "192.0.2.7",
+    )  # fmt: skip
+    changed = house.caller()
+    changed.pop_key = bytes(32)
+    call = changed.call()
+    wrong_mac = guard.judge(incoming(call))
+    assert isinstance(wrong_mac, Denied)
+    blank = evolve(wrong_mac.answer, body=wrong_mac.answer.body.replace(wrong_mac.ref.encode(), b""))
+    other = evolve(verdict.answer, body=verdict.answer.body.replace(verdict.ref.encode(), b""))
+    assert (blank.status, blank.headers, blank.body) == (other.status, other.headers, other.body)
+
+
+def test_what_a_proven_caller_is_told(house: House) -> None:
+    guard = Guard(**house.settings())
+    caller = house.caller()
+    call = caller.call()
+    verdict = guard.judge(incoming(call))
+    assert isinstance(verdict, Denied)
+    told = json.loads(verdict.answer.body)
+    assert (told["code"], told["error"]) == ("epoch-required", "invalid_token")
+    assert told["remedy"]
+    assert dict(verdict.answer.headers)["cache-control"] == b"no-store"
+
+
+def test_guards_that_cannot_be(house: House) -> None:
+    with pytest.raises(LocalMisuse, match="mode"):
+        Guard(**house.settings(mode="of operation"))
+    with pytest.raises(Misconfigured, match="trusted_proxies"):
+        Guard(**house.settings(trusted_proxies=["10.0.0.1/8"]))
