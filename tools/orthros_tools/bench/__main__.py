@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orthros_tools.bench.daemon_load import measure_daemon
 from orthros_tools.bench.figures import render
+from orthros_tools.bench.http_overhead import measure_http
 from orthros_tools.bench.kdc_load import measure_kdc, running_kdc
 from orthros_tools.bench.krb5_peer import RECORDED, measure_krb5
 from orthros_tools.bench.library import measure_library
@@ -17,7 +18,7 @@ from orthros_tools.bench.token_load import measure_tokens, running_oidc_provider
 
 def main() -> int:
     """Prints the table; figures of one run are comparable with each other only."""
-    figures = measure_library()
+    figures = measure_library() + measure_http()
     with tempfile.TemporaryDirectory(prefix="orthros-bench-") as name:
         folder = Path(name)
         peer = measure_krb5(folder)
