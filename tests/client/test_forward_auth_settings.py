@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from orthros_client.daemon.config import load_config
 from orthros_client.daemon.forward_auth import ForwardAuth
+from orthros_client.daemon.forward_auth_settings import _ROUTE, _SECTION
 from orthros_protocol import Misconfigured
 from tests.client.forwarding import new_forward_realm, settings_of
 
+PAGE = Path(__file__).parents[2] / "docs" / "forward-auth.md"
+EXAMPLE = PAGE.parent / "examples" / "forward-auth" / "daemon.toml"
 MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'
 SECTION = """
 [[forward_auth]]
@@ -41,6 +45,24 @@ def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
     assert (second.place, second.socket_mode) == ("/run/orthros/forward.sock", 0o660)
     shown = [row for row in config.describe() if row[0].startswith("forward_auth")]
     assert shown[0] == ("forward_auth 127.0.0.1:7790", "nginx, https://orders.example", "file")
+
+
+def test_the_example_is_valid() -> None:
+    """P16: as it stands in the documentation."""
+    nginx, traefik = load_config(str(EXAMPLE), {}).forward_auth
+    assert (nginx.dialect, nginx.place) == ("nginx", "/run/orthros/forward-auth.sock")
+    assert [(row.path, row.schemes) for row in nginx.rows] == [
+        ("/orders/*", ("orthros",)), ("/reports/*", ("orthros", "bearer")), ("/*", ("orthros",)),
+    ]  # fmt: skip
+    assert (traefik.dialect, traefik.place) == ("traefik", "127.0.0.1:7790")
+
+
+@pytest.mark.parametrize(("name", "known"), [("forward_auth", _SECTION), ("forward_auth.route", _ROUTE)])
+def test_the_page_names_every_key(name: str, known: dict[str, object]) -> None:
+    """P16: and no other one."""
+    tables = re.findall(r"\| key \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE.read_text("utf-8"))
+    rows = tables[0 if name == "forward_auth" else 1].splitlines()
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])} == set(known)
 
 
 def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
