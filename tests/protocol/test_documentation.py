@@ -1,11 +1,13 @@
 """The normative pages agree with the code where a machine can tell."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from orthros_protocol import REASONS, limits
+from tests.support.naive import sha256
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocol"
 EVERY_PAGE = sorted(PAGES.glob("*.md"))
@@ -57,3 +59,11 @@ def test_limits_are_those_of_the_code() -> None:
         f"life of a ticket | {limits.MAX_TICKET_LIFE_S:,} s".replace(",", " "),
     ):  # fmt: skip
         assert stated in text, stated
+
+
+def test_the_example_of_a_binding_is_the_first_vector() -> None:
+    text = (PAGES / "http.md").read_text(encoding="utf-8")
+    vectors = json.loads((PAGES.parents[1] / "tests" / "vectors" / "http.json").read_text(encoding="utf-8"))["vectors"]
+    shown = re.search(r"enc    = ([0-9a-f\s]+)\nbind32 = ([0-9a-f]{64})\n", text)
+    assert shown is not None
+    assert shown[2] == vectors[0]["out"]["bind"] == sha256(bytes.fromhex("".join(shown[1].split()))).hex()
