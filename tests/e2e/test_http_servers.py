@@ -1,0 +1,148 @@
+"""The examples of docs/examples/ under the servers that people run: uvicorn, hypercorn on trio, gunicorn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from orthros_protocol.derivation import digest
+from tests.support.http_caller import Call, HttpCaller, Received
+from tests.support.http_servers import SERVERS, Server, open_server
+from tests.support.processes import eventually
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ORDER = b'{"item": "book"}'
+JSON = ("content-type", b"application/json")
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with open_server(request.param) as running:
+        yield running
+
+
+def order(caller: HttpCaller, body: bytes = ORDER) -> Call:
+    return caller.call("POST", b"/orders", headers=[JSON, ("traceparent", TRACE)], body=body)
+
+
+def served(server: Server, caller: HttpCaller, make: str = "order") -> tuple[Call, Received]:
+    """A call that gets through: repeated with the epoch that it is told, as long as workers take turns."""
+
+    def attempt() -> tuple[Call, Received] | None:
+        call = order(caller) if make == "order" else caller.call("GET", b"/orders/7")
+        received = server.send(call)
+        if received.status != 401:
+            return call, received
+        assert caller.refusal(call, received).code == "epoch-required"
+        return None
+
+    call, received = eventually(attempt, "the worker whose epoch is known")
+    return call, received
+
+
+def test_a_call_is_served_and_proven(server: Server) -> None:
+    """L20: the transaction's id and the trace arrive, and are in the log. L11: the service proves itself."""
+    caller = server.caller("read", "write", txn=bytes(range(16)))
+    call, received = served(server, caller)
+    assert received.status == 200, received
+    assert json.loads(received.body) == {
+        "placed": {"item": "book"}, "txn": bytes(range(16)).hex(), "traceparent": TRACE.decode(),
+    }  # fmt: skip
+    reply = caller.open(call, received)
+    assert reply.body_digest == digest(received.body)
+    line = eventually(
+        lambda: next((one for one in server.process.lines() if "order-placed" in one), None), "the log line"
+    )
+    assert "shop@test.realm" in line
+    assert bytes(range(16)).hex() in line
+    assert TRACE.decode() in line
+
+
+def test_a_captured_request_is_refused_by_every_worker(server: Server) -> None:
+    """B8: accepted once; the same bytes again are refused by the worker that knows them and by the other one."""
+    caller = server.caller("read", "write")
+    call, received = served(server, caller)
+    assert received.status == 200
+    expected = {"replayed", "epoch-required"} if server.workers > 1 else {"replayed"}
+    codes: set[str] = set()
+
+    def replayed_everywhere() -> bool:
+        again = server.send(call)
+        assert again.status == 401
+        codes.add(caller.refusal(call, again).code)
+        return codes >= expected
+
+    eventually(replayed_everywhere, "a refusal of each worker")
+    assert codes == expected
+
+
+def test_strangers_are_refused(server: Server) -> None:
+    call = server.caller().call("GET", b"/orders/7").without("authorization")
+    received = server.send(call)
+    assert received.status == 401
+    assert received.header("www-authenticate") == b'Orthros realm="test.realm"'
+    assert server.send(server.caller().call("GET", b"/nowhere").without("authorization")).status == 401
+    public = server.caller().call("GET", b"/health").without("authorization")
+    assert json.loads(server.send(public).body) == {"status": "ok"}
+
+
+def test_a_missing_scope_is_refused_with_what_is_needed(server: Server) -> None:
+    """L19: under proof, and with the name of the scope."""
+    caller = server.caller("read")
+    call, received = served(server, caller)
+    assert received.status == 403
+    told = json.loads(received.body)
+    assert (told["error"], told["scope"]) == ("insufficient_scope", "write")
+    caller.open(call, received)
+    call, received = served(server, caller, "show")
+    assert json.loads(received.body) == {"order": 7, "for": "shop@test.realm"}
+    caller.open(call, received)
+
+
+def test_another_body_is_refused(server: Server) -> None:
+    caller = server.caller("read", "write")
+    served(server, caller)
+
+    def refused() -> Received | None:
+        call = order(caller)
+        received = server.send(call, body=ORDER.replace(b"book", b"bomb"))
+        if received.status == 401:
+            caller.refusal(call, received)
+            return None
+        caller.open(call, received)
+        return received
+
+    received = eventually(refused, "the worker whose epoch is known")
+    assert (received.status, json.loads(received.body)["code"]) == (400, "body-mismatch")
+    assert not any("bomb" in line for line in server.process.lines())
+
+
+def test_another_target_is_refused(server: Server) -> None:
+    caller = server.caller("read", "write")
+    served(server, caller)
+    call = caller.call("GET", b"/orders/7?full=1")
+    for target in (b"/orders/8?full=1", b"/orders/7?full=0", b"/orders/7", b"/%6frders/7?full=1"):
+        changed = Call(method="GET", target=target, headers=call.headers, body=b"", pending=call.pending)
+        assert caller.refusal(changed, server.send(changed)).code in ("wrong-binding", "replayed", "epoch-required")
+    for target in (b"/orders/../orders/7", b"/orders/%2e%2e/orders/7", b"//orders/7", b"/orders%2f7"):
+        changed = Call(method="GET", target=target, headers=call.headers, body=b"", pending=call.pending)
+        assert server.send(changed).status == 400
+
+
+def test_head_and_unknown_paths_are_proven(server: Server) -> None:
+    caller = server.caller("read", "write")
+    served(server, caller)
+    for method, target, expected in (("GET", b"/nowhere", 404), ("HEAD", b"/nowhere", 404), ("PUT", b"/orders", 405)):
+
+        def answered(method: str = method, target: bytes = target) -> Received | None:
+            call = caller.call(method, target)
+            received = server.send(call)
+            if received.header("orthros-reply") is None:
+                assert caller.refusal(call, received).code == "epoch-required"
+                return None
+            caller.open(call, received)
+            return received
+
+        assert eventually(answered, "the worker whose epoch is known").status == expected
