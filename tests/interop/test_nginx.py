@@ -22,7 +22,7 @@ import trustme
 from attrs import define, evolve, field, frozen
 
 from orthros_client.daemon.forward_auth import Verdict
-from orthros_tools.demo.stage import Process
+from orthros_tools.demo.stage import Process, Stage
 from tests.client.forwarding import HOST, ORIGIN, Sender, Sent
 from tests.support.processes import Estate, eventually, found_realm, open_estate
 
@@ -122,6 +122,25 @@ class _Application(BaseHTTPRequestHandler):
         pass
 
 
+def fetch(port: int, trust: ssl.SSLContext, sent: Sent, *, chunked: bool = False) -> Verdict:
+    """The request exactly as it is, over TLS; the answer as the client gets it."""
+    raw = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+    with closing(HTTPConnection(HOST, timeout=PATIENCE_S)) as connection:
+        connection.sock = trust.wrap_socket(raw, server_hostname=HOST)
+        connection.putrequest(sent.method, sent.target, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", sent.host)
+        for name, value in sent.headers:
+            connection.putheader(name, value)
+        if chunked:
+            connection.putheader("Transfer-Encoding", "chunked")
+        elif sent.body:
+            connection.putheader("Content-Length", str(len(sent.body)))
+        connection.endheaders(sent.body or None, encode_chunked=chunked)
+        answer = connection.getresponse()
+        headers = tuple((name.lower(), value) for name, value in answer.getheaders())
+        return Verdict(answer.status, headers, answer.read())
+
+
 @define(eq=False)
 class Site:
     """nginx in front of the application, and an honest client of it."""
@@ -137,22 +156,7 @@ class Site:
         self.sender = Sender(self.estate.client().credentials("ledger"))
 
     def send(self, sent: Sent, *, chunked: bool = False) -> Verdict:
-        """The request exactly as it is, over TLS; the answer as the client gets it."""
-        raw = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
-        with closing(HTTPConnection(HOST, timeout=PATIENCE_S)) as connection:
-            connection.sock = self.trust.wrap_socket(raw, server_hostname=HOST)
-            connection.putrequest(sent.method, sent.target, skip_host=True, skip_accept_encoding=True)
-            connection.putheader("Host", sent.host)
-            for name, value in sent.headers:
-                connection.putheader(name, value)
-            if chunked:
-                connection.putheader("Transfer-Encoding", "chunked")
-            elif sent.body:
-                connection.putheader("Content-Length", str(len(sent.body)))
-            connection.endheaders(sent.body or None, encode_chunked=chunked)
-            answer = connection.getresponse()
-            headers = tuple((name.lower(), value) for name, value in answer.getheaders())
-            return Verdict(answer.status, headers, answer.read())
+        return fetch(self.port, self.trust, sent, chunked=chunked)
 
     def status(self, sent: Sent) -> int:
         return self.send(sent).status
@@ -177,11 +181,11 @@ def open_application() -> Iterator[ThreadingHTTPServer]:
         server.server_close()
 
 
-def site_of(folder: Path, port: int, application: int) -> str:
+def site_of(folder: Path, port: int, application: int, forward: str) -> str:
     """The example of the documentation, with the places that it says are to be adapted."""
     text = EXAMPLE.read_text("utf-8")
     for shown, real in (
-        ("unix:/run/orthros/forward-auth.sock", f"unix:{folder}/forward.sock"),
+        ("unix:/run/orthros/forward-auth.sock", forward),
         ("127.0.0.1:8080", f"127.0.0.1:{application}"),
         ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
         ("/etc/nginx/orders.pem", f"{folder}/tls.pem"),
@@ -202,8 +206,8 @@ def start_daemon(estate: Estate) -> Process:
     return daemon
 
 
-def start_nginx(estate: Estate, application: int) -> tuple[Process, int, ssl.SSLContext]:
-    program, folder = require_nginx(), estate.folder
+def start_nginx(stage: Stage, application: int, forward: str) -> tuple[Process, int, ssl.SSLContext]:
+    program, folder = require_nginx(), stage.folder
     authority = trustme.CA()
     made = authority.issue_cert(HOST)
     (folder / "tls.pem").write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
@@ -214,12 +218,12 @@ def start_nginx(estate: Estate, application: int) -> tuple[Process, int, ssl.SSL
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         port = int(holder.getsockname()[1])
-        (folder / "site.conf").write_text(site_of(folder, port, application), "utf-8")
+        (folder / "site.conf").write_text(site_of(folder, port, application, forward), "utf-8")
         # Its workers must reach the sockets and files of this folder, which is the test's own.
         user = "user root;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, user=user), "utf-8")
         words = (program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr")
-        nginx = estate.stage.start("nginx", *words)
+        nginx = stage.start("nginx", *words)
         eventually(lambda: not nginx.is_running or answers(port), f"nginx listens: {nginx.errors()}")
         assert nginx.is_running, nginx.errors()
     trust = ssl.create_default_context()
@@ -249,7 +253,8 @@ def open_site(folder: Path) -> Iterator[Site]:
     with open_estate(found_realm(folder)) as estate, open_application() as application:
         estate.start_kdc()
         start_daemon(estate)
-        nginx, port, trust = start_nginx(estate, application.server_address[1])
+        forward = f"unix:{estate.folder}/forward.sock"
+        nginx, port, trust = start_nginx(estate.stage, application.server_address[1], forward)
         yield Site(estate, nginx, port, trust, application.reached)  # type: ignore[attr-defined]
         nginx.stop()
 
@@ -293,6 +298,20 @@ def test_a_spoofed_result_never_reaches_the_application(site: Site, name: str) -
     for seen in site.reached:
         assert seen.values_of("x-orthros-client") == ["shop@corp.test"]
         assert not [value for _, value in seen.headers if "root@corp.test" in value]
+
+
+def test_the_example_itself_writes_over_what_a_client_brings_along() -> None:
+    """L16: the second line of defence, behind somebody who allows everything and names nobody."""
+    require_nginx()
+    with Stage("orthros-nginx-") as stage, open_application() as application, open_application() as gullible:
+        forward = f"127.0.0.1:{gullible.server_address[1]}"
+        _nginx, port, trust = start_nginx(stage, application.server_address[1], forward)
+        names = ("X-Orthros-Client", "X-Orthros-Scopes", "X-Orthros-Subject", "X-Orthros-Transaction", "Authorization")
+        assert fetch(port, trust, Sent(headers=tuple((name, "spoofed") for name in names))).status == 200
+        (seen,) = application.reached  # type: ignore[attr-defined]
+        assert not [value for _, value in seen.headers if value == "spoofed"]
+        (asked,) = gullible.reached  # type: ignore[attr-defined]
+        assert asked.path == "/v1/forward-auth"
 
 
 def test_a_replay_is_refused_and_explained(site: Site) -> None:
