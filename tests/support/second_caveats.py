@@ -137,5 +137,5 @@ def holds(kind: int, value: Any, facts: Facts) -> bool:
         bits = None if facts.peer is None else bits_of(facts.peer)
         return bits is not None and any(f"{len(bits)}:{bits}".startswith(network(one) or "?") for one in value)
     if kind == 7:
-        return facts.channel == value
+        return bool(facts.channel == value)
     return True
