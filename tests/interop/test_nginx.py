@@ -277,7 +277,7 @@ def test_a_signed_request_reaches_the_application_with_the_name_of_its_caller(si
     assert seen.values_of("x-orthros-scopes") == ["post"]
     assert len(bytes.fromhex(seen.values_of("x-orthros-transaction")[0])) == 16
     assert "authorization" not in seen.names()
-    assert [value for name, value in answer.headers if name == "orthros-accepted"] != ["forged"]
+    assert [name for name, _ in answer.headers].count("orthros-accepted") == 1  # not the application's own as well
     site.sender.confirm(answer)
 
 
