@@ -5,6 +5,7 @@ Denies by default. Knows no framework and reads no body, so that a forward-auth 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -24,7 +25,7 @@ from orthros_client.http.incoming import (
     read_path,
     read_sent,
 )
-from orthros_client.http.observed import Journal, Log
+from orthros_client.http.observed import HANDSHAKE, Journal, Log
 from orthros_client.http.routes import BEARER, ORTHROS, Route, Routes
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
@@ -85,6 +86,11 @@ class Denied:
     answer: Answer
     ref: str
 
+    @property
+    def is_handshake(self) -> bool:
+        """Whether this only tells a proven caller what its next request needs: sent in observe mode as well."""
+        return self.code in HANDSHAKE
+
 
 class _Stopped(Exception):
     """A refusal on its way to its answer, with what that wants to know."""
@@ -111,7 +117,8 @@ class Guard:
     origins: the names that this service answers to, such as `https://orders.example`; a Host header that is none of
         them is refused. X-Forwarded-Host and -Proto are never looked at.
     routes: settings by path; what no route names demands Orthros credentials, and no scope.
-    mode: `observe` logs and counts what it would refuse, and lets it pass without a caller.
+    mode: `observe` logs and counts what it would refuse, and lets it pass without a caller; callers that prove a ticket
+        are still told the epoch and the time that they need, as they repeat the call by themselves.
     trusted_proxies: networks whose X-Forwarded-For is believed, in CIDR form; for caveats on the peer only.
     on_verify: asked last, for each verified request; may raise Refused. Must not be a coroutine function.
     hold_bytes: responses up to this size are held until their body can be proven; 1 MiB when None.
@@ -134,6 +141,8 @@ class Guard:
     ) -> None:
         if mode not in MODES:
             raise LocalMisuse("value-invalid", f"mode is one of {', '.join(MODES)}")
+        if inspect.iscoroutinefunction(on_verify):
+            raise LocalMisuse("value-invalid", "on_verify is a plain function: nobody would await its verdict")
         if verifier is None and bearer is None:
             raise Misconfigured("config-invalid", "a guard needs a verifier, or a bearer verifier, or both")
         # Whoever holds no ticket key can only mean bearers; where he has one, they must be asked for by name.

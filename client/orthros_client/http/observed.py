@@ -15,13 +15,18 @@ from orthros_client.http.incoming import IncomingRequest
 from orthros_protocol import OrthrosError
 from orthros_protocol.redaction import redact_text
 
-__all__ = ["Journal", "Log"]
+__all__ = ["HANDSHAKE", "Journal", "Log"]
+
+HANDSHAKE: Final = frozenset({"epoch-required", "clock-skew"})
+"""Refusals that every caller meets now and then, and answers by itself."""
 
 _MOST_PATH_CHARS: Final = 200
 
 
 class Log(Protocol):
     """A structlog logger, or anything like it."""
+
+    def debug(self, event: str, **facts: object) -> object: ...
 
     def warning(self, event: str, **facts: object) -> object: ...
 
@@ -50,8 +55,13 @@ class Journal:
         """One refusal of `client` in `transaction`, both None when nobody was verified."""
         if request.is_probe:
             return
-        with self._lock:
-            self._counts[route, error.code] += 1
+        handshake = error.code in HANDSHAKE
+        if not (handshake and self._observing):  # it is sent in either mode, so enforcing would change nothing
+            with self._lock:
+                self._counts[route, error.code] += 1
+        if handshake:
+            self._log.debug("refused", reason=error.code, ref=ref, **_facts(request, route))
+            return
         self._log.warning(
             "would-refuse" if self._observing else "refused",
             reason=error.code,

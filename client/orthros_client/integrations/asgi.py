@@ -107,7 +107,7 @@ class OrthrosMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         verdict = self._judge(scope, self.guard.judge)
         if isinstance(verdict, Denied):
-            if not self.guard.observing:
+            if not self.guard.observing or verdict.is_handshake:
                 await _send_answer(verdict.answer, send)
                 return
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))

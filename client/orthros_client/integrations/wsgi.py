@@ -89,7 +89,7 @@ class OrthrosMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         verdict = self._judge(environ)
         if isinstance(verdict, Denied):
-            if not self.guard.observing:
+            if not self.guard.observing or verdict.is_handshake:
                 _start_answer(verdict.answer, start_response)
                 return [b"" if environ["REQUEST_METHOD"] == "HEAD" else verdict.answer.body]
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))

@@ -294,3 +294,9 @@ def test_guards_that_cannot_be(house: House) -> None:
         Guard(**house.settings(mode="of operation"))
     with pytest.raises(Misconfigured, match="trusted_proxies"):
         Guard(**house.settings(trusted_proxies=["10.0.0.1/8"]))
+
+    async def on_verify(caller: Any, request: IncomingRequest) -> None:
+        raise AssertionError
+
+    with pytest.raises(LocalMisuse, match="on_verify"):
+        Guard(**house.settings(on_verify=on_verify))

@@ -1,0 +1,111 @@
+"""Flask: one call protects an application, and each view names its scopes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flask import Flask, request
+
+from orthros_client.integrations.flask import Route, current_caller, protect, require
+from orthros_protocol import Misconfigured
+from tests.client.http.world import House
+from tests.support.http_caller import HttpCaller, Received
+from tests.support.wsgi_server import ask
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def make_app() -> Flask:
+    app = Flask("orders")
+
+    @app.get("/read")
+    @require("read")
+    def read() -> dict[str, str]:
+        caller = current_caller()
+        assert caller is not None
+        return {"for": str(caller.client)}
+
+    @app.get("/write")
+    @require("write")
+    def write() -> str:
+        raise AssertionError("reached without its scope")
+
+    @app.get("/inside")
+    def inside() -> str:
+        caller = current_caller()
+        assert caller is not None
+        caller.require("write")
+        return ""
+
+    @app.post("/body")
+    def body() -> Any:
+        return request.get_json()
+
+    return app
+
+
+def met(house: House, app: Any) -> HttpCaller:
+    caller = house.caller()
+    call = caller.call("OPTIONS", flags=0)
+    assert caller.refusal(call, ask(app, call)).code == "epoch-required"
+    return caller
+
+
+def get(app: Any, caller: HttpCaller, target: bytes) -> Received:
+    call = caller.call("GET", target)
+    received = ask(app, call)
+    caller.open(call, received)
+    return received
+
+
+def test_scopes_of_a_view(house: House) -> None:
+    """L19"""
+    app = make_app()
+    protect(app, **house.settings())
+    caller = met(house, app)
+    assert json.loads(get(app, caller, b"/read").body) == {"for": "billing@test.realm"}
+    for target in (b"/write", b"/inside"):
+        received = get(app, caller, target)
+        assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
+    assert get(app, caller, b"/nowhere").status == 404
+
+
+def test_another_body_is_a_refusal(house: House) -> None:
+    app = make_app()
+    protect(app, **house.settings())
+    caller = met(house, app)
+    call = caller.call("POST", b"/body", headers=[("content-type", b"application/json")], body=b'{"pay": 1}')
+    received = ask(app, call, body=b'{"pay": 9}')
+    caller.open(call, received)
+    assert (received.status, json.loads(received.body)["code"]) == (400, "body-mismatch")
+    call = caller.call("POST", b"/body", headers=[("content-type", b"application/json")], body=b'{"pay": 1}')
+    assert json.loads(ask(app, call).body) == {"pay": 1}
+
+
+def test_without_a_middleware_nobody_is_served(house: House) -> None:
+    received = ask(make_app(), house.caller().call("GET", b"/read"))
+    assert received.status == 401
+    assert b"no Orthros middleware" not in received.body or b"credentials-missing" in received.body
+
+
+def test_what_answers_before_the_middleware_is_flagged(house: House) -> None:
+    """L12"""
+    app = make_app()
+    protect(app, **house.settings(routes=[Route("/health", public=True)]), paths=["/read", "/write"])
+    again = make_app()
+    inner = again.wsgi_app
+
+    def outer(environ: Any, start_response: Any) -> Any:
+        return inner(environ, start_response)
+
+    middleware = protect(again, **house.settings())
+    again.wsgi_app = outer  # type: ignore[method-assign]
+    from orthros_client.integrations.wsgi import self_test
+
+    with pytest.raises(Misconfigured, match="unprotected"):
+        self_test(again, middleware.guard.routes.rows, host="orders.test")
