@@ -6,9 +6,10 @@ Every wait has a deadline, and every process ends with the stage.
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from orthros_tools.demo.stage import Process, Stage
 from tests.support.http_caller import Call, HttpCaller, Received, wall_clock
 from tests.support.processes import eventually
 
-__all__ = ["EXAMPLES", "SERVERS", "Server", "caller_of", "open_server", "transfer"]
+__all__ = ["EXAMPLES", "SERVERS", "Server", "await_open", "caller_of", "open_server", "transfer"]
 
 EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
 _DEADLINE_S: Final = 15.0
@@ -58,18 +59,30 @@ def caller_of(realm: InMemoryRealm, *scopes: str, **changes: object) -> HttpCall
     return HttpCaller.of(issued, origin=("https", "orders.example:443"))
 
 
-def transfer(port: int, call: Call, *, body: bytes | None = None) -> Received:
+def transfer(port: int, call: Call, *, body: bytes | None = None, tls: ssl.SSLContext | None = None) -> Received:
     """One request on a connection of its own, byte for byte."""
     head = [f"{call.method} {call.target.decode('ascii')} HTTP/1.1".encode("ascii")]
     head += [name.encode("ascii") + b": " + value for name, value in (*call.headers, ("connection", b"close"))]
     content = call.body if body is None else body
-    with socket.create_connection(("127.0.0.1", port), _DEADLINE_S) as connection:
+    with ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), _DEADLINE_S))
+        if tls is not None:
+            connection = stack.enter_context(tls.wrap_socket(connection, server_hostname="orders.example"))
         connection.sendall(b"\r\n".join([*head, b"", content]))
         response = HTTPResponse(connection, method=call.method)
         response.begin()
         found = response.read()
         headers = tuple((name.lower(), value.encode("latin-1")) for name, value in response.getheaders())
         return Received(status=response.status, headers=headers, body=found)
+
+
+def await_open(process: Process) -> int:
+    """The port of a server that has started, as soon as it accepts connections."""
+    found = process.await_line(r"(?:unning on|Listening at:) https?://127\.0\.0\.1:([1-9][0-9]*)")
+    port = int(found[1])
+    # Some print the port before anybody listens there.
+    eventually(lambda: _is_open(port), f"{process.name} accepts connections")
+    return port
 
 
 def _is_open(port: int) -> bool:
@@ -92,8 +105,6 @@ def open_server(name: str) -> Iterator[Server]:
         environ = {"ORTHROS_KEY_FILE": str(key), "PYTHONPATH": str(EXAMPLES), "PYTHONDONTWRITEBYTECODE": "1"}
         command = f'exec "$0" -m {SERVERS[name]} 2>&1'
         process = stage.start(name, "sh", "-c", command, sys.executable, environ=environ)
-        found = process.await_line(r"(?:unning on|Listening at:) http://127\.0\.0\.1:([1-9][0-9]*)")
-        # Some print the port before anybody listens there.
-        eventually(lambda: _is_open(int(found[1])), f"{name} accepts connections")
+        port = await_open(process)
         workers = 2 if "2" in SERVERS[name].split() else 1
-        yield Server(name=name, port=int(found[1]), process=process, realm=realm, workers=workers)
+        yield Server(name=name, port=port, process=process, realm=realm, workers=workers)
