@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
 from orthros_client.credentials import Credentials, PendingCall
-from orthros_client.daemon.forward_auth import Verdict
+from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.forward_auth_dialects import PATH, Question
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.errors import MaybeExecuted, TargetRefusal
@@ -188,3 +189,28 @@ def settings_of(folder: Path, realm: InMemoryRealm, dialect: str, **more: object
     row = {"tcp": "127.0.0.1:7790", "dialect": dialect, "keytab": str(path), "origins": [ORIGIN], **more}
     (section,) = read_forward_auth({"forward_auth": [row]}, "daemon.toml")
     return section
+
+
+@define
+class Gate:
+    """The endpoint behind one proxy, and a client that has already met it."""
+
+    realm: InMemoryRealm
+    endpoint: ForwardAuth
+    sender: Sender
+    dialect: str
+
+    @classmethod
+    def open(cls, folder: Path, dialect: str, *scopes: str, met: bool = True, **settings: Any) -> Gate:
+        realm = new_forward_realm()
+        endpoint = ForwardAuth.open(settings_of(folder, realm, dialect, **settings))
+        gate = cls(realm, endpoint, Sender.of(realm, *scopes), dialect)
+        if met:
+            assert gate.sender.told(gate.ask(gate.sender.sign(Sent()))) == "epoch-required"
+        return gate
+
+    def ask(self, sent: Sent) -> Verdict:
+        return self.endpoint.judge(ASKS[self.dialect](sent))
+
+    def status(self, sent: Sent) -> int:
+        return self.ask(sent).status

@@ -73,10 +73,11 @@ async def test_both_doors_serve_and_keep_their_own_memory(tmp_path: Path) -> Non
             sender = Sender.of(host.realm, "read")
             assert sender.told(await host.ask(sender, Sent(), envoy=envoy)) == "epoch-required"
             assert (await host.ask(sender, Sent(), envoy=envoy)).status == 200
+            assert (await host.ask(sender, Sent(method="DELETE", host="elsewhere"), envoy=envoy)).status == 403
         code, log = await daemon.stop()
     assert code == 0
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "daemon.toml", "web.key", "orders.verify.key"}
-    assert log.count("reason=epoch-required") == 2
+    assert log.count("event=refused") == 2
 
 
 async def test_a_reload_takes_new_keys_and_routes(tmp_path: Path) -> None:
