@@ -166,7 +166,7 @@ async def test_verbose_shows_what_was_bound_and_proven(capsys: pytest.CaptureFix
         code, out, err = await counter.call("-v", "-d", "x", "-H", "Cookie: session=hunter2")
         assert (code, out) == (0, "you sent x")
         assert f"* orders at {counter.origin}, with a ticket\n" in err
-        assert "> POST /v1/orders?id=7 HTTP/1.1\n" in err
+        assert "* bound: method, origin, target, content-type, body\n> POST /v1/orders?id=7 HTTP/1.1\n" in err
         assert '> Authorization: Orthros v=1, h="content-type", <' in err
         assert "> Cookie: <15 bytes, not shown>\n" in err
         assert err.count("* an answer of status 401, to be proven\n") == 1

@@ -224,6 +224,12 @@ def _shown(name: bytes, value: bytes) -> str:
 
 
 def _show_attempt(request: httpx.Request) -> None:
+    authorization = request.headers.get("authorization", "")
+    if authorization.startswith("Orthros "):
+        covered = authorization.partition('h="')[2].partition('"')[0]
+        parts = ["method", "origin", "target", *filter(None, covered.split(";"))]
+        parts += ["body"] if "content-digest" in request.headers else []
+        _say(f"* bound: {', '.join(parts)}")
     _say(f"> {request.method} {request.url.raw_path.decode('ascii')} HTTP/1.1")
     for name, value in request.headers.raw:
         text = _shown(name, value)

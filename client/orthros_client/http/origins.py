@@ -121,6 +121,7 @@ class OriginMap(Mapping[Origin, str]):
 
     def __init__(self, targets: Mapping[str, str]) -> None:
         self._targets: dict[Origin, str] = {}
+        self._located: dict[tuple[str, str], tuple[Origin, str]] = {}  # with and without the default port: few
         for text, target in targets.items():
             origin = Origin.parse(text)
             if origin in self._targets:
@@ -145,6 +146,9 @@ class OriginMap(Mapping[Origin, str]):
 
         Raises Misconfigured `origin-unknown` for every other origin, and for spellings that are not canonical.
         """
+        located = self._located.get((scheme, netloc))
+        if located is not None:
+            return located
         try:
             origin = Origin.of(scheme, netloc)
         except Malformed as error:
@@ -152,4 +156,5 @@ class OriginMap(Mapping[Origin, str]):
         target = self._targets.get(origin)
         if target is None:
             raise Misconfigured("origin-unknown", str(origin))
+        self._located[scheme, netloc] = origin, target
         return origin, target

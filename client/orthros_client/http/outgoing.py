@@ -199,7 +199,7 @@ def exchange(
     request.check()
     covered = request.covered(cover)
     safe = request.method in SAFE_METHODS
-    idempotent = any(name == "idempotency-key" for name, _value in covered)
+    idempotent = any(name == "idempotency-key" and value for name, value in covered)
     bind = _bind(request, request.method, covered, request.body.content_digest)
     where = f"{request.method} {request.origin}"
     epoch: bytes | Literal["latest"] | None = "latest"

@@ -246,7 +246,7 @@ class OrthrosAuth(httpx.Auth):
             except StopIteration as done:
                 _install(response, done.value)
                 return
-            response.stream = _Drained(response.stream)  # httpx reads it before the next attempt
+            response.stream = _Drained(response)  # httpx reads it before the next attempt
 
     def _bind_body(self, request: httpx.Request) -> Generator[_Effect, Any, Body]:
         digests = request.headers.get_list("content-digest")
@@ -359,22 +359,24 @@ class _Checked(_Around):
 
 
 class _Drained(_Around):
-    """Nothing: the body of a refusal is read, so that the connection can be used again, up to a limit and unseen."""
+    """Nothing: a short body of a refusal is read, unseen, so that the connection can be used again."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response.stream)
+        size = response.headers.get("Content-Length", "")
+        # All or nothing: whoever stops halfway leaves httpx's own generators hanging.
+        self._is_short = size.isdecimal() and int(size) <= _MOST_DRAINED
 
     def __iter__(self) -> Iterator[bytes]:
-        left = _MOST_DRAINED
-        for chunk in self._inner:
-            left -= len(chunk)
-            if left < 0:
-                return
+        if self._is_short:
+            for _chunk in self._inner:
+                pass
         yield from ()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = _MOST_DRAINED
-        async for chunk in self._inner:
-            left -= len(chunk)
-            if left < 0:
-                return
+        if self._is_short:
+            async for _chunk in self._inner:
+                pass
         nothing: tuple[bytes, ...] = ()
         for chunk in nothing:
             yield chunk

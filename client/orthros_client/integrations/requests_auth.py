@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import IO, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -218,8 +219,9 @@ class _Conversation:
             request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
 
     def _repeat(self, earlier: requests.Response, attempt: Attempt, kwargs: Mapping[str, Any]) -> requests.Response:
-        if len(earlier.raw.read(_MOST_DRAINED, decode_content=False)) < _MOST_DRAINED:
-            earlier.raw.read(1, decode_content=False)  # to the end, so that the connection can be used again
+        with suppress(urllib3.exceptions.HTTPError):
+            if len(earlier.raw.read(_MOST_DRAINED, decode_content=False)) < _MOST_DRAINED:
+                earlier.raw.read(1, decode_content=False)  # to the end, so that the connection can be used again
         earlier.close()
         self.dress(attempt)
         if _is_rewindable(self._request):

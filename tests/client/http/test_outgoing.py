@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -23,7 +24,7 @@ from orthros_client.http.outgoing import (
     check_cover,
     exchange,
 )
-from orthros_protocol import OrthrosError
+from orthros_protocol import OrthrosError, build_ap_reply
 from orthros_protocol.derivation import digest
 from orthros_protocol.http_profile import HttpResponse, format_challenge, format_content_digest
 from orthros_protocol.testing import InMemoryRealm
@@ -235,6 +236,28 @@ def test_a_refusal_of_another_request_proves_nothing(credentials: Credentials, t
         run(request(), credentials, target)
 
 
+def test_an_acceptance_is_no_challenge(realm: InMemoryRealm, credentials: Credentials) -> None:
+    """L11: an AP-REP, which HTTP does not have, proves no refusal."""
+
+    class Confused(HttpTarget):
+        def _answer(self, heard: Heard, process: Any) -> Said:
+            if not self.heard[1:]:
+                return super()._answer(heard, process)
+            _message, accepted = self._accept(heard, (heard.value("authorization") or b"").decode(), process)
+            return self._challenge("busy", build_ap_reply(accepted, now=self.now()))
+
+    with pytest.raises(PeerMisbehaved, match="in the place of a refusal"):
+        run(request(), credentials, Confused(realm))
+
+
+def test_an_empty_key_is_no_key(credentials: Credentials, target: HttpTarget) -> None:
+    """L6: it is covered, and does not make a repeat harmless."""
+    run(request(), credentials, target)
+    restart(target)
+    with pytest.raises(MaybeExecuted):
+        run(request("POST", ("idempotency-key", b"")), credentials, target)
+
+
 def test_several_challenges(credentials: Credentials, target: HttpTarget) -> None:
     """L11: other schemes may stand beside ours; two of ours contradict each other."""
     target.between = lambda said: evolve(said, headers=(("WWW-Authenticate", 'Bearer realm="x"'), *said.headers))
@@ -443,6 +466,7 @@ def test_an_error_of_the_application_is_a_result(credentials: Credentials, targe
     "bad",
     [
         request("GET", ("host", b"evil.example")),
+        request("GET", ("host", b"orders.example\xff")),
         request("GET", ("authorization", b"Bearer x")),
         request("G T"),
         evolve(request(), target=b"*"),

@@ -99,6 +99,7 @@ def uvicorn_with(realm: InMemoryRealm) -> Iterator[tuple[str, list[Any]]]:
     config = uvicorn.Config(application, port=0, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     listener = config.bind_socket()
+    listener.listen()  # from now on callers may queue, before the server takes them
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
     holder.append(asgi.OrthrosMiddleware(APPLICATION, verifier=verifier_of(realm), origins=[origin], routes=ROUTES))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

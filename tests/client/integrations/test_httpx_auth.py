@@ -32,6 +32,7 @@ from orthros_protocol.http_profile import format_content_digest
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import open_house
 from tests.client.world import RealmClock
+from tests.docs.pages import ROOT, blocks
 from tests.support.http_target import Heard, HttpTarget, RealmSource, Said, in_process, listening
 from tests.support.leaks import forms_of
 
@@ -242,6 +243,31 @@ def test_streams_without_proof_only_on_request(target: HttpTarget, source: Realm
         target.between = LIES["status"]
         with pytest.raises(PeerMisbehaved, match="response-unproven"):
             client.get(URL)
+
+
+async def test_the_body_of_a_refusal_is_read_up_to_a_limit(target: HttpTarget, source: RealmSource) -> None:
+    """L11: nobody has proven it; it is thrown away, and decoded never."""
+    bomb = gzip.compress(bytes(1 << 20))
+    target.between = lambda said: (
+        said
+        if said.status == 200
+        else evolve(said, headers=(*said.headers, ("Content-Encoding", "gzip")), body=bomb * 100 + b"x" * 200_000)
+    )
+    with client_of(target, source) as client:
+        response = client.get(URL)
+        assert (response.status_code, [one.content for one in response.history]) == (200, [b""])
+    auth = OrthrosAuth({ORDERS: "orders"}, client=RealmSource(target.realm))
+    async with httpx.AsyncClient(auth=auth, transport=in_process(target)) as async_client:
+        assert (await async_client.get(URL)).status_code == 200
+    for size in (100, 200_000):  # as a real server would say it
+        target.between = lambda said, size=size: (  # type: ignore[misc]
+            said if said.status == 200 else evolve(said, body=b"x" * size).with_header("Content-Length", str(size))
+        )
+        with client_of(target, RealmSource(target.realm)) as client:
+            assert client.get(URL).status_code == 200
+        auth = OrthrosAuth({ORDERS: "orders"}, client=RealmSource(target.realm))
+        async with httpx.AsyncClient(auth=auth, transport=in_process(target)) as async_client:
+            assert (await async_client.get(URL)).status_code == 200
 
 
 def test_a_refusal_explains_itself(client: httpx.Client, realm: InMemoryRealm) -> None:
@@ -610,6 +636,27 @@ async def test_with_a_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         auth.close()
         await auth.aclose()
     assert target.verdicts == ["epoch-required", "accepted", "epoch-required", "accepted"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_the_samples_of_the_page_run(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L6: docs/http-clients.md, against a daemon and a target that listens."""
+    ahead = host_is_ahead_by()
+    async with open_house(wrong_ms=ahead) as house:
+        monkeypatch.setenv("ORTHROS_SOCKET", house.socket)
+        target = HttpTarget(house.world.realm, scheme="http", host_is_ahead_ms=ahead)
+        with listening(target.hear) as port:
+            target.authority = f"127.0.0.1:{port}"
+            sample = blocks(ROOT / "docs" / "http-clients.md", "python")[number]
+            names: dict[str, Any] = {}
+            code = compile(sample.replace(ORDERS, f"http://127.0.0.1:{port}"), "sample", "exec")
+            await house.in_thread(lambda: exec(code, names))
+            for name in ("auth", "session"):
+                if name in names:
+                    getattr(names[name], "auth", names[name]).close()
+                    names[name].close()
+    assert names["response"].text == 'you sent {"item":7}' or names["response"].text == 'you sent {"item": 7}'
+    assert target.verdicts == ["epoch-required", "accepted"]
 
 
 async def test_an_async_client_serves_the_async_flow() -> None:

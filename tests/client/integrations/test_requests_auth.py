@@ -183,6 +183,29 @@ def framed(said: Said, body: bytes) -> Said:
     return evolve(said, headers=(*said.headers, ("Transfer-Encoding", "chunked")), body=b"".join(chunks))
 
 
+class Eager(requests.adapters.HTTPAdapter):
+    """Reads every response before anybody else."""
+
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        response = super().send(*arguments, **options)
+        assert response.content is not None
+        return response
+
+
+def test_an_adapter_that_reads_first_does_not_hide_a_fake_body(shop: Shop) -> None:
+    """L11: then the read body is compared; after decoding that is impossible, and refused."""
+    session = shop.session()
+    session.mount("http://", Eager())
+    assert session.get(shop.url()).text == "you sent "
+    shop.target.between = lambda said: evolve(said, body=b"fake")
+    with pytest.raises(PeerMisbehaved, match="response-unproven"):
+        session.get(shop.url())
+    shop.target.between = lambda said: said
+    shop.target.application = lambda _heard: Said(200, (("Content-Encoding", "gzip"),), gzip.compress(b"x"))
+    with pytest.raises(PeerMisbehaved, match="before it could be checked"):
+        session.get(shop.url())
+
+
 def test_an_abandoned_stream_leaks_nothing(shop: Shop) -> None:
     """L6: closing early gives the connection up; the session goes on."""
     shop.target.application = lambda _heard: Said(200, (), b"x" * 500_000)
