@@ -33,7 +33,7 @@ class BodyCheck:
 
     def __init__(self, *, sha256: bytes | None = None, size: int | None = None, checked: bool = True) -> None:
         self._expected = _EMPTY if sha256 is None else sha256
-        self._size = size
+        self._size = 0 if sha256 is None else size
         self._running = RunningDigest()
         self._got = 0
         self._withheld = b""

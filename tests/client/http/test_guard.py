@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orthros_client.http.answers import Answer
 from orthros_client.http.guard import Admitted, Denied, Guard
@@ -300,3 +302,35 @@ def test_guards_that_cannot_be(house: House) -> None:
 
     with pytest.raises(LocalMisuse, match="on_verify"):
         Guard(**house.settings(on_verify=on_verify))
+
+
+NAMES = st.sampled_from([
+    "host", "authorization", "content-digest", "content-length", "transfer-encoding", "content-type",
+    "x-forwarded-for", "x-http-method-override", "idempotency-key", "x",
+])  # fmt: skip
+VALUES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([
+        b"orders.test", b"0", b"7", b"chunked", b'Orthros v=1, h="", r="AAAA"', b'Orthros v=1, h="host", r="k8QA"',
+        b"Bearer a.b.c", b"sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+    ]),
+)  # fmt: skip
+TARGETS = st.one_of(
+    st.binary(max_size=40), st.sampled_from([b"/", b"/orders?x", b"*", b"/%2e", b"http://orders.test/"])
+)
+PEERS = st.sampled_from(["", "192.0.2.1", "x"])
+HOUSE = House()
+FUZZED = Guard(**HOUSE.settings(trusted_proxies=["192.0.2.0/24"]))
+
+
+@given(st.text(max_size=8), TARGETS, st.lists(st.tuples(NAMES, VALUES), max_size=8), PEERS)
+def test_nothing_that_a_stranger_can_write_passes_or_breaks(
+    method: str, target: bytes, headers: list[tuple[str, bytes]], peer: str
+) -> None:
+    request = IncomingRequest(method=method, target=target, headers=tuple(headers), transport_peer=peer)
+    verdict = FUZZED.judge(request)
+    assert isinstance(verdict, Denied)
+    assert verdict.answer.status in (400, 401)
+    if verdict.answer.status == 401:
+        assert "www-authenticate" in dict(verdict.answer.headers)
+    json.loads(verdict.answer.body)

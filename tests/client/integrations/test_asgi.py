@@ -626,3 +626,30 @@ async def test_a_service_that_answers_strangers_does_not_start(house: House) -> 
     reported = await lifespan(app, app=only_below)
     assert [message["type"] for message in reported] == ["lifespan.startup.failed"]
     assert "Install the middleware outermost" in reported[0]["message"]
+
+
+async def test_a_body_that_nobody_announced_is_not_there(house: House, service: Service) -> None:
+    """HTTP/2 needs no Content-Length: what was not bound must be empty."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    assert (await ask(app, caller.call("POST"), pieces=[b"smuggled"])).status == 400
+    assert service.bodies == []
+    assert (await ask(app, caller.call("POST"), last_empty=True)).status == 200
+
+
+async def test_an_application_may_answer_while_it_reads_as_long_as_that_is_held(house: House) -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        more = True
+        while more:
+            message = await receive()
+            more = message["more_body"]
+            await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+    app = OrthrosMiddleware(echo, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"hello world")
+    received = (await ask(app, call, pieces=pieces_of(call.body, 3))).received
+    assert caller.open(call, received).body_digest == digest(b"hello world")
+    call = caller.call("POST", body=b"hello world")
+    assert (await ask(app, call, pieces=[b"hello ", b"WORLD"])).status == 400
