@@ -10,6 +10,7 @@ from orthros_client.http.bodies import BodyCheck, RequestBodyMismatch
 from orthros_client.http.callers import Caller
 from orthros_client.http.guard import Admitted, Denied, Guard
 from orthros_client.http.responses import ReplyWriter
+from orthros_client.http.routes import ORTHROS
 from orthros_protocol import Refused
 
 __all__ = ["EXCHANGE", "Exchange", "answer_in", "refusal_in", "require_in"]
@@ -50,6 +51,11 @@ class Exchange:
         if self.body.mismatch is not None:
             raise self._refuse_body()
         return ready
+
+    @property
+    def proves(self) -> bool:
+        """Whether its caller wants a proof of every response."""
+        return self.caller is not None and self.caller.scheme == ORTHROS
 
     @property
     def is_spoilt(self) -> bool:

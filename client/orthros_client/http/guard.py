@@ -174,9 +174,9 @@ class Guard:
         """
         route = None
         try:
-            _path, segments = read_path(request)
+            path, segments = read_path(request)
             route = self.routes.find(segments)
-            return self._admit(request, route)
+            return self._admit(request, route, path)
         except _Stopped as stopped:
             return self._denied(request, route, stopped)
         except (PeerMisbehaved, Refused) as error:
@@ -204,7 +204,7 @@ class Guard:
         self.journal.broken(error, request, route=_NO_ROUTE if route is None else route.path, ref=ref)
         return Denied(request=request, route=route, code="verifier-failed", answer=unavailable(ref), ref=ref)
 
-    def _admit(self, request: IncomingRequest, route: Route) -> Admitted:
+    def _admit(self, request: IncomingRequest, route: Route, path: str) -> Admitted:
         presented, credentials = _credentials(request)
         if presented not in route.schemes:
             if route.public:
@@ -213,7 +213,7 @@ class Guard:
         sent = read_sent(request)
         origin = self.origins.find(request)
         if presented == ORTHROS:
-            caller = self._accept_ticket(request, route, sent, origin, credentials)
+            caller = self._accept_ticket(request, route, path, sent, origin=origin, credentials=credentials)
         else:
             caller = self._accept_bearer(route, credentials)
         try:
@@ -234,7 +234,14 @@ class Guard:
         )
 
     def _accept_ticket(
-        self, request: IncomingRequest, route: Route, sent: Sent, origin: tuple[str, str], credentials: str
+        self,
+        request: IncomingRequest,
+        route: Route,
+        path: str,
+        sent: Sent,
+        *,
+        origin: tuple[str, str],
+        credentials: str,
     ) -> Caller:
         verifier = self._verifier
         if verifier is None:
@@ -246,7 +253,7 @@ class Guard:
                 parsed.message,
                 bind,
                 method=request.method,
-                path=read_path(request)[0],
+                path=path,
                 peer=peer_of(request, self._proxies),
                 channel=request.channel,
                 accept_user=route.accept_user,

@@ -56,10 +56,17 @@ class IncomingRequest:
     transport_peer: str = ""
     channel: bytes | None = field(default=None, repr=False)
     is_probe: bool = False
+    _by_name: dict[str, list[bytes]] = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        by_name: dict[str, list[bytes]] = {}
+        for name, value in self.headers:
+            by_name.setdefault(name, []).append(value)
+        object.__setattr__(self, "_by_name", by_name)
 
     def values_of(self, name: str) -> list[bytes]:
         """Every value of this header, in order."""
-        return [value for known, value in self.headers if known == name]
+        return self._by_name.get(name, [])
 
 
 @frozen(kw_only=True)

@@ -42,6 +42,7 @@ PROBE: Final = "orthros.probe"
 _BYPASSES: Final = "http.response."
 _DENIAL: Final = "websocket.http.response"
 _POLICY_VIOLATION: Final = 1008
+_MOST_DISCARDED: Final = 64 * 1024
 
 
 class OrthrosMiddleware:
@@ -108,6 +109,7 @@ class OrthrosMiddleware:
         verdict = self._judge(scope, self.guard.judge)
         if isinstance(verdict, Denied):
             if not self.guard.observing or verdict.is_handshake:
+                await _discard(verdict.request, receive)
                 await _send_answer(verdict.answer, send)
                 return
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))
@@ -183,7 +185,7 @@ class _Call:
             await self._answer(exchange.refusal.answer)
         elif self._last is not None:
             await self._pass_on(self._last)
-        else:
+        elif exchange.proves:
             await self._answer(exchange.failure())
 
     async def receive(self) -> Message:
@@ -276,6 +278,21 @@ def _incoming(scope: Scope) -> IncomingRequest:
         transport_peer=client[0] if client and client[1] else "",
         is_probe=PROBE in scope,
     )
+
+
+async def _discard(request: IncomingRequest, receive: Receive) -> None:
+    """Reads a small body that nobody wants.
+
+    Servers hang up on whoever is answered before all of his request has come. His repeat, which every first contact
+    takes, would meet another worker then, and be refused once more.
+    """
+    stated = request.values_of("content-length")
+    if len(stated) != 1 or not stated[0].isdigit() or request.values_of("expect"):
+        return
+    if len(stated[0]) > len(str(_MOST_DISCARDED)) or int(stated[0]) > _MOST_DISCARDED:
+        return
+    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+        pass
 
 
 async def _send_answer(answer: Answer, send: Send, *, prefix: str = "http.response") -> None:

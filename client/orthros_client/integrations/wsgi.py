@@ -240,7 +240,7 @@ class _Response:
     def _settle(self, error: Exception) -> None:
         """Answers for an application that raised before anything of its answer had left; raises afterwards."""
         exchange, refusal = self._exchange, refusal_in(error)
-        if self._begun or (exchange.caller is None and refusal is None):
+        if self._begun or not (refusal or exchange.refusal or exchange.proves):
             raise error
         if refusal is not None:
             answer = exchange.answer_to(refusal)

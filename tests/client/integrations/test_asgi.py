@@ -13,7 +13,14 @@ from attrs import evolve
 
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import Misconfigured, PeerMisbehaved, Refused, format_content_digest
+from orthros_protocol import (
+    ChannelCaveat,
+    LocalMisuse,
+    Misconfigured,
+    PeerMisbehaved,
+    Refused,
+    format_content_digest,
+)
 from orthros_protocol.derivation import RunningDigest, digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, collect, pieces_of, respond, scope_of
@@ -48,9 +55,10 @@ def service() -> Service:
 
 async def met(house: House, app: Any, **options: Any) -> HttpCaller:
     """A caller that has met the service and knows its epoch."""
+    extensions = {"tls": {"der": options.pop("der", b"")}}
     caller = house.caller(**options)
     call = caller.call("OPTIONS", flags=0)
-    assert caller.refusal(call, (await ask(app, call)).received).code == "epoch-required"
+    assert caller.refusal(call, (await ask(app, call, extensions=extensions)).received).code == "epoch-required"
     return caller
 
 
@@ -68,6 +76,20 @@ async def test_first_contact_costs_one_refusal_and_reaches_no_handler(house: Hou
     assert caller.open(again, served).covered == ("content-type",)
     assert [(str(who.client), who.scheme) for who in service.callers if who] == [("billing@test.realm", "orthros")]
     assert service.bodies == [b"one"]
+
+
+async def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) -> None:
+    """A small body is read before its request is refused: servers hang up otherwise, and the repeat goes elsewhere."""
+    app = OrthrosMiddleware(service, **house.settings())
+    for body, pieces in ((b"x" * 5000, 5), (b"x" * 65_537, 0)):
+        caller = house.caller()
+        call = caller.call("POST", b"/orders", headers=[("content-type", b"text/plain")], body=body)
+        refused = await ask(app, call, pieces=pieces_of(body, 1000))
+        assert caller.refusal(call, refused.received).code == "epoch-required"
+        assert refused.taken == pieces
+    gone = await ask(app, house.caller().call("POST", b"/orders", body=b"x"), pieces=[], cut=True)
+    assert gone.status == 401
+    assert service.callers == []
 
 
 async def test_nothing_passes_without_credentials(house: House, service: Service) -> None:
@@ -653,3 +675,40 @@ async def test_an_application_may_answer_while_it_reads_as_long_as_that_is_held(
     assert caller.open(call, received).body_digest == digest(b"hello world")
     call = caller.call("POST", body=b"hello world")
     assert (await ask(app, call, pieces=[b"hello ", b"WORLD"])).status == 400
+
+
+async def test_a_channel_that_cannot_be_named_closes_the_service(house: House, service: Service) -> None:
+    def channel(scope: Any) -> bytes:
+        raise OSError("no such connection")
+
+    app = OrthrosMiddleware(service, **house.settings(), channel=channel)
+    assert (await ask(app, house.caller().call())).status == 503
+    assert service.callers == []
+
+
+async def test_the_channel_of_a_request_is_what_the_service_says(house: House, service: Service) -> None:
+    """L14: here it comes from the extension of a server that tells certificates."""
+    mine = ChannelCaveat(digest(b"certificate")).to_bytes()
+    app = OrthrosMiddleware(
+        service, **house.settings(), channel=lambda scope: digest(scope["extensions"]["tls"]["der"])
+    )
+    caller = house.caller(mine, epoch=(await met(house, app, der=b"x")).epoch)
+    for der, expected in ((b"certificate", 200), (b"another", 401)):
+        assert (await ask(app, caller.call(), extensions={"tls": {"der": der}})).status == expected
+
+
+async def test_what_is_no_request_is_not_served(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    with pytest.raises(LocalMisuse, match="not guarded"):
+        await app({"type": "webtransport"}, never, collector([]))
+
+
+async def test_a_public_application_that_raises_is_the_servers_business(house: House) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("a bug")
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/*", public=True)]))
+    sent: list[Any] = []
+    with pytest.raises(KeyError):
+        await app(scope_of(house.caller().call().without("authorization")), never, collector(sent))
+    assert sent == []

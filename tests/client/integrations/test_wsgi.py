@@ -309,3 +309,32 @@ def test_an_application_without_middleware_is_flagged(house: House, service: Ser
     with pytest.raises(Misconfigured, match="/open"):
         self_test(app, host="orders.test", paths=["/open"])
     assert app.guard.counts() == {}
+
+
+def test_a_channel_that_cannot_be_named_closes_the_service(house: House, service: Service) -> None:
+    def channel(environ: Any) -> bytes:
+        raise OSError("no such socket")
+
+    app = OrthrosMiddleware(service, **house.settings(mode="observe"), channel=channel)
+    assert ask(app, house.caller().call()).status == 200  # counted only
+    assert app.guard.counts() == {("-", "verifier-failed"): 1}
+
+
+def test_an_application_may_not_start_twice(house: House) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        start_response("200 OK", TEXT)
+        return []
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    assert ask(app, caller.call()).status == 500
+
+
+def test_a_public_application_that_raises_is_the_servers_business(house: House) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise KeyError("a bug")
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
+    with pytest.raises(KeyError):
+        ask(app, house.caller().call("GET", b"/open").without("authorization"))
