@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from attrs import evolve
 
+from orthros_client import PeerMisbehaved, TargetRefusal
+from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from orthros_tools.demo.stage import Stage
-from tests.client.forwarding import Sender, Sent
+from tests.client.forwarding import ORIGIN, Sender, Sent
 from tests.interop.nginx_site import (
     PATIENCE_S,
     Site,
@@ -177,3 +180,43 @@ def test_without_the_daemon_nothing_passes(tmp_path: Path) -> None:
         assert site.status(site.sender.sign(Sent())) == 200
         assert site.nginx.stop(PATIENCE_S) == 0
         assert not [line for line in site.nginx.errors().splitlines() if "[alert]" in line or "[emerg]" in line]
+
+
+class _ThroughNginx(httpx.BaseTransport):
+    """Carries the requests of httpx to nginx, over TLS; `change` is what somebody does to the answers."""
+
+    def __init__(self, site: Site, *, without: str = "") -> None:
+        self.site = site
+        self.without = without
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        headers = tuple((name, value) for name, value in request.headers.items() if name not in ("host", "connection"))
+        own = tuple(pair for pair in headers if pair[0] not in ("content-length", "accept-encoding"))
+        target = request.url.raw_path.decode("ascii")
+        answer = self.site.send(Sent(method=request.method, target=target, headers=own, body=request.read()))
+        kept = [(name, value) for name, value in answer.headers if name != self.without]
+        return httpx.Response(answer.status, headers=kept, content=answer.body)
+
+
+def test_httpx_calls_through_a_proxy_that_asks_the_daemon(site: Site) -> None:
+    """L11, L16: the target proves that it accepted; what came back is TLS's word, and the client had to say so."""
+    source = site.estate.client()
+    trusting = OrthrosAuth({ORIGIN: "ledger"}, client=source, forwarded=[ORIGIN])
+    with httpx.Client(transport=_ThroughNginx(site), auth=trusting) as client:
+        answer = client.post(f"{ORIGIN}/entries?x=1", content=b"{}")
+        assert (answer.status_code, answer.text) == (200, "ok")
+        proven = proven_of(answer)
+        assert proven is not None
+        assert (str(proven.target), proven.covered, proven.body_is_proven) == ("ledger@corp.test", (), False)
+        with pytest.raises(TargetRefusal, match="insufficient-scope"):
+            client.get(f"{ORIGIN}/audit/7")
+    with (
+        httpx.Client(transport=_ThroughNginx(site), auth=OrthrosAuth({ORIGIN: "ledger"}, client=source)) as strict,
+        pytest.raises(PeerMisbehaved, match="response-unproven"),
+    ):
+        strict.get(f"{ORIGIN}/entries")
+    with (
+        httpx.Client(transport=_ThroughNginx(site, without="orthros-accepted"), auth=trusting) as fooled,
+        pytest.raises(PeerMisbehaved, match="response-unproven"),
+    ):
+        fooled.get(f"{ORIGIN}/entries")

@@ -43,6 +43,7 @@ def call(arguments: argparse.Namespace) -> int:
             "scopes": arguments.scope,
             "cover": arguments.cover,
             "bearer": targets.bearer,
+            "forwarded": targets.forwarded,
             "accept_unproven_bodies": arguments.accept_unproven_body,
             "allow_unbound_bodies": False,
             "pass_others": False,
@@ -76,13 +77,14 @@ def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
         origin = str(Origin.of(url.scheme, _netloc(url)))
     except Malformed as error:
         raise Misconfigured("origin-unknown", error.detail) from None
-    extra = (origin,) if arguments.bearer else ()
+    bearer = (origin,) if arguments.bearer else ()
+    forwarded = (origin,) if arguments.forwarded else ()
     if arguments.target:
-        return Targets({origin: arguments.target}, extra)
+        return Targets({origin: arguments.target}, bearer, forwarded)
     known = load_targets(arguments.targets)
     if not known.origins:
         raise Misconfigured("origin-unknown", f"{origin}: name its target with --target, or map it with --targets FILE")
-    return Targets(known.origins, (*known.bearer, *extra))
+    return Targets(known.origins, (*known.bearer, *bearer), (*known.forwarded, *forwarded))
 
 
 def _http_client(arguments: argparse.Namespace) -> httpx.Client:

@@ -43,10 +43,11 @@ class Plan:
 
 @frozen
 class Targets:
-    """Which target answers at which origin, and the origins that take tokens."""
+    """Which target answers at which origin, the origins that take tokens, and those behind forward authentication."""
 
     origins: Mapping[str, str]
     bearer: tuple[str, ...] = ()
+    forwarded: tuple[str, ...] = ()
 
 
 class _Datum(argparse.Action):
@@ -66,6 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--target", metavar="NAME", help="the target at this URL's origin: name, or name@realm")
     where.add_argument("--targets", metavar="FILE", help=f"TOML file that maps origins to targets ({TARGETS_VARIABLE})")
     where.add_argument("--bearer", action="store_true", help="send a JWT: the target is proven by TLS alone")
+    where.add_argument(
+        "--forwarded",
+        action="store_true",
+        help="a proxy asks the target's daemon: it proves that it accepted, TLS proves the response",
+    )
     where.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
     where.add_argument("--cacert", metavar="FILE", help="trust these certification authorities")
     where.add_argument("--unix-socket", metavar="PATH", help="connect to this socket instead of the host")
@@ -110,7 +116,8 @@ def planned(arguments: argparse.Namespace) -> Iterator[Plan]:
 def load_targets(path: str | None, environ: Mapping[str, str] = os.environ) -> Targets:
     """The map of origins in `path`, else in ORTHROS_TARGETS; empty without either.
 
-    A TOML file: the table `targets` maps origins to names, the list `bearer` holds the origins that take tokens.
+    A TOML file: the table `targets` maps origins to names; the lists `bearer` and `forwarded` hold the origins that
+    take tokens, and those behind a proxy with forward authentication.
     Raises Misconfigured `file-unreadable` or `config-invalid`.
     """
     path = path or environ.get(TARGETS_VARIABLE)
@@ -123,12 +130,15 @@ def load_targets(path: str | None, environ: Mapping[str, str] = os.environ) -> T
         raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured("config-invalid", f"{path}: {error}") from None
-    targets, bearer = content.pop("targets", {}), content.pop("bearer", [])
-    if content or not isinstance(targets, dict) or not isinstance(bearer, list):
-        raise Misconfigured("config-invalid", f"{path}: expected the table targets and the list bearer, nothing else")
-    if not all(isinstance(one, str) for one in (*targets.values(), *bearer)):
+    targets = content.pop("targets", {})
+    lists = [content.pop(name, []) for name in ("bearer", "forwarded")]
+    if content or not isinstance(targets, dict) or not all(isinstance(one, list) for one in lists):
+        raise Misconfigured(
+            "config-invalid", f"{path}: expected the table targets and the lists bearer and forwarded, nothing else"
+        )
+    if not all(isinstance(one, str) for one in (*targets.values(), *lists[0], *lists[1])):
         raise Misconfigured("config-invalid", f"{path}: targets and origins are texts")
-    return Targets(targets, tuple(bearer))
+    return Targets(targets, *map(tuple, lists))
 
 
 def _method(arguments: argparse.Namespace) -> str:

@@ -18,12 +18,14 @@ __all__ = ["Attachment", "Place", "redirected"]
 
 @frozen
 class Place:
-    """Where a request goes: its origin, the target there, the scopes to ask for, and whether it wants a JWT."""
+    """Where a request goes: its origin, the target there, the scopes to ask for, whether it wants a JWT, and whether
+    a proxy in front of it asks the target's daemon (forward authentication)."""
 
     origin: Origin
     target: str
     scopes: tuple[str, ...] | None
     bearer: bool
+    forwarded: bool = False
 
 
 @frozen(kw_only=True)
@@ -33,6 +35,7 @@ class Attachment:
     origins: OriginMap
     scopes: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None
     bearer: frozenset[Origin]
+    forwarded: frozenset[Origin]
     cover: tuple[str, ...]
     accept_unproven_bodies: bool = False
     allow_unbound_bodies: bool = False
@@ -45,23 +48,28 @@ class Attachment:
         *,
         scopes: Iterable[str] | Mapping[str, Iterable[str]] | None,
         bearer: Iterable[str],
+        forwarded: Iterable[str],
         cover: Iterable[str],
         accept_unproven_bodies: bool,
         allow_unbound_bodies: bool,
         pass_others: bool,
     ) -> Attachment:
         """Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered."""
-        if isinstance(scopes, str) or isinstance(bearer, str) or isinstance(cover, str):
-            raise LocalMisuse("value-invalid", "scopes, bearer and cover are lists, not one text")
+        if any(isinstance(one, str) for one in (scopes, bearer, forwarded, cover)):
+            raise LocalMisuse("value-invalid", "scopes, bearer, forwarded and cover are lists, not one text")
         origins = OriginMap(targets)
-        tokens = frozenset(map(Origin.parse, bearer))
-        for origin in tokens:
-            if origin not in origins:
-                raise Misconfigured("config-invalid", f"{origin} is to get tokens, and names no target")
-            if not origin.is_confidential:
-                raise Misconfigured(
-                    "config-invalid", f"{origin} is to get tokens, which everybody on the way could use"
-                )
+        tokens, proxied = frozenset(map(Origin.parse, bearer)), frozenset(map(Origin.parse, forwarded))
+        for chosen, what, without in (
+            (tokens, "get tokens", "which everybody on the way could use"),
+            (proxied, "be forwarded to", "and everybody on the way could change its responses"),
+        ):
+            for origin in chosen:
+                if origin not in origins:
+                    raise Misconfigured("config-invalid", f"{origin} is to {what}, and names no target")
+                if not origin.is_confidential:
+                    raise Misconfigured("config-invalid", f"{origin} is to {what}, {without}")
+        if tokens & proxied:
+            raise Misconfigured("config-invalid", "an origin gets tokens or tickets, not both")
         asked: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
         if isinstance(scopes, Mapping):
             asked = {target: tuple(names) for target, names in scopes.items()}
@@ -71,6 +79,7 @@ class Attachment:
             origins=origins,
             scopes=asked,
             bearer=tokens,
+            forwarded=proxied,
             cover=check_cover(cover),
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
@@ -89,7 +98,7 @@ class Attachment:
                 return None
             raise
         scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
-        return Place(origin, target, scopes, origin in self.bearer)
+        return Place(origin, target, scopes, origin in self.bearer, origin in self.forwarded)
 
 
 def redirected(where: str) -> PeerMisbehaved:

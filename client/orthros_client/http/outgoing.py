@@ -20,6 +20,7 @@ from orthros_protocol.http_profile import (
     HttpBinding,
     HttpResponse,
     canonical_authority,
+    decode_base64url,
     format_authorization,
     format_content_digest,
     parse_challenge,
@@ -43,6 +44,7 @@ _NEVER_COVERED: Final = frozenset({
     "authorization", "host", "content-digest", "content-length", "connection", "transfer-encoding", "te", "trailer",
     "upgrade", "keep-alive", "proxy-authorization", "proxy-connection",
 })  # fmt: skip
+_ACCEPTED: Final = "orthros-accepted"
 # How often one call is repeated after each refusal. A target of several processes may show another one each time.
 _REPEATS: Final = 1
 _EPOCH_REPEATS: Final = 3
@@ -189,8 +191,12 @@ def exchange(
     *,
     cover: tuple[str, ...] = (),
     accept_unproven_bodies: bool = False,
+    forwarded: bool = False,
 ) -> Generator[Attempt, HttpResponse, Proven]:
     """One call with the repeats that are allowed: yields attempts, is sent response heads, returns what is proven.
+
+    forwarded: a proxy asks the target's daemon about each request, so `Orthros-Accepted` is as good as a proof: the
+    target let this request through. Status, headers and body of the response are then only what TLS makes them.
 
     Raises TargetRefusal when the target refused under MAC; MaybeExecuted when it did and an unsafe request may have
     been executed all the same; PeerMisbehaved `response-unproven` for every response that proves nothing; LocalMisuse
@@ -204,7 +210,7 @@ def exchange(
     where = f"{request.method} {request.origin}"
     epoch: bytes | Literal["latest"] | None = "latest"
     if not request.body.replayable:
-        yield from _probe(request, credentials, cover)
+        yield from _probe(request, credentials, cover, forwarded)
     elif not (safe or idempotent) and credentials.peer_is_plural:
         epoch = None  # a refusal of a request that no process can run may be repeated
     repeats: dict[str, int] = {}
@@ -213,6 +219,8 @@ def exchange(
         authorization = format_authorization(call.request, [name for name, _value in covered])
         response = yield Attempt(authorization=authorization, content_digest=request.body.content_digest)
         try:
+            if forwarded and response.values_of(_ACCEPTED):
+                return _judge_forwarded(call, response, where)
             return _judge(call, request.method, response, where, accept_unproven_bodies)
         except TargetRefusal as refusal:
             done = repeats[refusal.code] = repeats.get(refusal.code, 0) + 1
@@ -223,7 +231,7 @@ def exchange(
 
 
 def _probe(
-    request: OutgoingRequest, credentials: Credentials, cover: tuple[str, ...]
+    request: OutgoingRequest, credentials: Credentials, cover: tuple[str, ...], forwarded: bool
 ) -> Generator[Attempt, HttpResponse, None]:
     """Learns the epoch before a body that cannot be sent twice is consumed; the guard refuses before any handler."""
     if credentials.peer.read()[0] is not None and not credentials.peer_is_plural:
@@ -236,6 +244,9 @@ def _probe(
     response = yield Attempt(authorization=authorization, probe=True)
     try:
         # A target that does without epochs may serve the OPTIONS request: its answer proves and teaches as well.
+        if forwarded and response.values_of(_ACCEPTED):
+            _judge_forwarded(call, response, f"OPTIONS {request.origin}")
+            return
         _judge(call, "OPTIONS", response, f"OPTIONS {request.origin}", accept_unproven_bodies=True)
     except TargetRefusal as refusal:
         if refusal.code not in REPEATABLE or refusal.code == "busy":
@@ -280,6 +291,21 @@ def _judge(call: PendingCall, method: str, response: HttpResponse, where: str, a
         check = BodyProof(reply.body_digest, where)
     proven = not has_body or reply.body_digest is not None
     return Proven(target=call.target, covered=reply.covered, body_is_proven=proven, body=check)
+
+
+def _judge_forwarded(call: PendingCall, response: HttpResponse, where: str) -> Proven:
+    """The target accepted this very request; what came back, nobody has proven."""
+    where = f"{where}: status {response.status}"
+    replies = response.values_of(_ACCEPTED)
+    if len(replies) > 1:
+        raise unproven(f"{where} with more than one Orthros-Accepted")
+    try:
+        call.finish(decode_base64url(replies[0].decode("latin-1")))
+    except PeerMisbehaved as error:
+        raise unproven(f"{where}: {error.detail or error.cause}") from error
+    except TargetRefusal:
+        raise unproven(f"{where}: a refusal in the place of an acceptance") from None
+    return Proven(target=call.target, covered=(), body_is_proven=False)
 
 
 def _raise_refusal(call: PendingCall, response: HttpResponse, where: str) -> NoReturn:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,7 @@ from orthros_client.http.outgoing import (
     exchange,
     unproven,
 )
+from orthros_client.http.sources import AsyncSource, Source
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
 __all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
@@ -42,30 +43,6 @@ PROVEN: Final = "orthros"
 _BEARER: Final = "Bearer "
 _MOST_IN_MEMORY: Final = 1 << 20
 _MOST_DRAINED: Final = 64 * 1024
-
-
-class Source(Protocol):
-    """Where credentials come from: `Client`, or anything with its two methods."""
-
-    def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
-        """See `Client.credentials`."""
-        ...
-
-    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
-        """See `Client.token`."""
-        ...
-
-
-class AsyncSource(Protocol):
-    """The same for `AsyncClient`."""
-
-    async def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
-        """See `Client.credentials`."""
-        ...
-
-    async def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
-        """See `Client.token`."""
-        ...
 
 
 @frozen
@@ -101,6 +78,7 @@ class OrthrosAuth(httpx.Auth):
     scopes: which to ask for, for all targets or by target name; None means all that the rules allow.
     cover: headers to bind besides content-type, content-encoding and idempotency-key.
     bearer: the origins among `targets` that take a JWT. Their responses prove nothing but what TLS proves.
+    forwarded: those behind a proxy with forward authentication: the target proves that it accepted, TLS the response.
     accept_unproven_bodies: accept streams that the target does not sign; status and covered headers are proven still.
     allow_unbound_bodies: send streams without Content-Digest; the target's route must have opted in.
     pass_others: let requests to other origins out untouched instead of raising `origin-unknown`.
@@ -118,6 +96,7 @@ class OrthrosAuth(httpx.Auth):
         scopes: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         cover: Iterable[str] = (),
         bearer: Iterable[str] = (),
+        forwarded: Iterable[str] = (),
         accept_unproven_bodies: bool = False,
         allow_unbound_bodies: bool = False,
         pass_others: bool = False,
@@ -126,6 +105,7 @@ class OrthrosAuth(httpx.Auth):
             targets,
             scopes=scopes,
             bearer=bearer,
+            forwarded=forwarded,
             cover=cover,
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
@@ -234,6 +214,7 @@ class OrthrosAuth(httpx.Auth):
             credentials,
             cover=self._attachment.cover,
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
+            forwarded=place.forwarded,
         )
         attempt = next(steps)
         while True:

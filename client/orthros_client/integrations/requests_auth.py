@@ -79,6 +79,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         scopes: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         cover: Iterable[str] = (),
         bearer: Iterable[str] = (),
+        forwarded: Iterable[str] = (),
         accept_unproven_bodies: bool = False,
         allow_unbound_bodies: bool = False,
         pass_others: bool = False,
@@ -87,6 +88,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             targets,
             scopes=scopes,
             bearer=bearer,
+            forwarded=forwarded,
             cover=cover,
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
@@ -131,6 +133,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             self._obtain(place),
             cover=self._attachment.cover,
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
+            forwarded=place.forwarded,
         )
         conversation = _Conversation(r, steps)
         conversation.dress(next(steps))

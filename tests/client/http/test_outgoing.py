@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orthros_client import LocalMisuse, MaybeExecuted, Misconfigured, PeerMisbehaved, TargetRefusal
 from orthros_client.credentials import Credentials, PeerState
+from orthros_client.http.attachment import Attachment
 from orthros_client.http.file_body import FileBody
 from orthros_client.http.origins import Origin
 from orthros_client.http.outgoing import (
@@ -24,9 +25,18 @@ from orthros_client.http.outgoing import (
     check_cover,
     exchange,
 )
-from orthros_protocol import OrthrosError, build_ap_reply
+from orthros_protocol import (
+    Accepted,
+    OrthrosError,
+    Refused,
+    build_ap_error,
+    build_ap_reply,
+    encode_base64url,
+    open_presented,
+    parse_ap_request,
+)
 from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import HttpResponse, format_challenge, format_content_digest
+from orthros_protocol.http_profile import HttpResponse, format_challenge, format_content_digest, parse_authorization
 from orthros_protocol.testing import InMemoryRealm
 from tests.support.http_target import Heard, HttpTarget, RealmSource, Said
 
@@ -534,3 +544,76 @@ def test_nothing_secret_is_shown(credentials: Credentials) -> None:
     shown = repr(outgoing) + repr(attempt) + repr(steps)
     assert message[1] not in shown
     assert "hunter2" not in shown
+
+
+def forwarded(credentials: Credentials, *answers: Callable[[bytes], tuple[str, ...]]) -> Proven:
+    """One call through a proxy: each answer says which Orthros-Accepted headers the request gets."""
+    steps = exchange(request(), credentials, forwarded=True)
+    attempt = next(steps)
+    for answer in answers:
+        asked = parse_authorization(attempt.authorization).message
+        headers = tuple(("orthros-accepted", value.encode()) for value in answer(asked))
+        try:
+            attempt = steps.send(HttpResponse(status=200, headers=headers))
+        except StopIteration as done:
+            proven: Proven = done.value
+            return proven
+    raise AssertionError("the exchange wants more")
+
+
+def test_behind_a_proxy_the_acceptance_is_proven_and_nothing_else(realm: InMemoryRealm) -> None:
+    """L11: only the target's own AP-REP to this very request counts; an AP-ERR there is no acceptance."""
+    source = RealmSource(realm)
+    credentials = source.credentials("orders")
+    said: list[str] = []
+
+    def accepted(message: bytes) -> tuple[str, ...]:
+        parsed = parse_ap_request(message)
+        presented = open_presented(parsed.ticket, parsed.caveats, realm.keytab("orders"))
+        body = Accepted(
+            ticket=presented.ticket, scopes=(), user=None, request=parsed, pop_key=presented.pop_key, epoch=bytes(8)
+        )
+        said.append(encode_base64url(build_ap_reply(body, now=realm.clock.now())))
+        return (said[-1],)
+
+    def refused(message: bytes) -> tuple[str, ...]:
+        parsed = parse_ap_request(message)
+        presented = open_presented(parsed.ticket, parsed.caveats, realm.keytab("orders"))
+        error = build_ap_error(parsed, presented.pop_key, Refused("replayed"), now=realm.clock.now(), epoch=bytes(8))
+        return (encode_base64url(error),)
+
+    proven = forwarded(credentials, accepted)
+    assert (proven.covered, proven.body_is_proven, proven.body) == ((), False, None)
+    for lie in (
+        refused,
+        lambda _message: (),
+        lambda _message: (said[0],),
+        lambda message: accepted(message) * 2,
+        lambda _message: ("forged",),
+        lambda _message: ("",),
+    ):
+        with pytest.raises(PeerMisbehaved, match="response-unproven"):
+            forwarded(credentials, lie)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        ({"http://10.0.0.1": "orders"}, {"forwarded": ["http://10.0.0.1"]}),
+        ({"https://orders.example": "orders"}, {"forwarded": ["https://other.example"]}),
+        ({"https://o.example": "orders"}, {"forwarded": ["https://o.example"], "bearer": ["https://o.example"]}),
+    ],
+    ids=["in the clear", "no target", "both"],
+)
+def test_what_only_tls_proves_needs_tls_and_a_target(targets: dict[str, str], options: dict[str, list[str]]) -> None:
+    given: dict[str, Any] = {"bearer": (), "forwarded": (), **options}
+    with pytest.raises(Misconfigured, match="config-invalid"):
+        Attachment.of(
+            targets,
+            scopes=None,
+            cover=(),
+            accept_unproven_bodies=False,
+            allow_unbound_bodies=False,
+            pass_others=False,
+            **given,
+        )
