@@ -33,8 +33,9 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.derivation import derive, digest
-from orthros_tools.demo.calls import Line, call_orders
+from orthros_tools.demo.calls import Caller
 from orthros_tools.demo.stage import Process
+from orthros_tools.demo.wire import Wire, deliver
 from tests.support.leaks import find_leaks, forms_of
 from tests.support.processes import REALM, Estate, eventually
 from tests.support.tap import Tap
@@ -119,20 +120,30 @@ def keys_of_tickets(estate: Estate) -> dict[str, bytes]:
     return secrets
 
 
-def use_everything(estate: Estate, orders: Process) -> None:
+def start_orders(estate: Estate, wire: Wire) -> Process:
+    """The service of the demo, behind somebody on the wire."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        wire.upstream = f"127.0.0.1:{probe.getsockname()[1]}"
+    words = ("-m", "hypercorn", "--workers", "1", "--bind", wire.upstream, "orthros_tools.demo.orders:app")
+    settings = {"ORTHROS_KEY_FILE": str(estate.key_file("orders.key")), "ORDERS_ORIGINS": f"http://{wire.address}"}
+    return estate.stage.start("orders", sys.executable, *words, environ=settings)
+
+
+def use_everything(estate: Estate, orders: Process, wire: Wire) -> None:
     """Calls, refusals, commands and nonsense: whatever makes a program say something."""
     shop = estate.client()
-    address = json.loads(orders.await_line('"event": "ready"').string)["address"]
+    orders.await_line('"event": "ready"')
     ticket = shop.credentials("orders")
-    line = Line(address)
+    caller = Caller({f"http://{wire.address}": "orders"}, shop)
     try:
         for number in range(3):
-            call_orders(line, ticket, "orders/get", number)
-        request = ticket.authenticate("orders/get", b"{}").request
-        for bad in (request[:-1] + b"\0", request[:50], b"\0" * 300, ticket.ticket, request[::-1]):
-            line.ask("orders/get", bad, b"{}")
+            assert caller.get(f"http://{wire.address}/orders/{number}").status == 200
+        assert caller.post(f"http://{wire.address}/orders/7", {"state": "packed"}).status == 200
     finally:
-        line.close()
+        caller.close()
+    for old, new in ((b"packed", b"stolen"), (b'r="', b'r="A'), (b"POST", b"PUT"), (b"v=1", b"v=2"), (b"\0", b"")):
+        assert deliver(wire.upstream, wire.sent[-1].replace(old, new)).status >= 400
+    request = ticket.authenticate("orders/get", b"{}").request
     for question in ("nobody", "spy", "orders/with/many/parts"):
         with pytest.raises(OrthrosError):
             shop.credentials(question)
@@ -198,9 +209,9 @@ def tapped(estate: Estate) -> Iterator[Tap]:
 def test_no_key_shows_in_anything_that_is_written(estate: Estate, tapped: Tap) -> None:
     estate.start_daemon(kdc=f"tcp://127.0.0.1:{tapped.port}")
     estate.start_daemon("spy")
-    words = ("-m", "orthros_tools.demo.orders", "--key", str(estate.key_file("orders.key")))
-    orders = estate.stage.start("orders", sys.executable, *words)
-    use_everything(estate, orders)
+    with Wire() as wire:
+        orders = start_orders(estate, wire)
+        use_everything(estate, orders, wire)
     secrets = keys_at_rest(estate) | keys_of_logins(estate, tapped) | keys_of_tickets(estate)
     assert {"TGT session key 0", "session key for orders", "JWT key", "master key", "TGT key 1"} <= set(secrets)
     eventually((estate.folder / "shop.cache").exists, "the daemon's cache file")

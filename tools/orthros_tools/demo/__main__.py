@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NoReturn
 
-from orthros_tools.demo import acts, outage, refusals
-from orthros_tools.demo.calls import Line
+from orthros_tools.demo import acts, bearer, denials, outage, refusals
+from orthros_tools.demo.calls import Caller, plain_http
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.stage import INTERRUPTIONS, Stage
 from orthros_tools.demo.story import Story
@@ -73,19 +74,23 @@ def _perform(story: Story) -> int:
 
 
 def _play(story: Story, realm: Realm) -> None:
-    line = Line("")
-    try:
+    with ExitStack() as stack:
+        stack.callback(realm.close)
         acts.found_a_realm(story, realm)
         acts.start_everything(story, realm)
-        line.address = realm.orders_address
-        acts.call_each_other(story, realm, line)
-        refusals.refuse(story, realm, line)
-        outage.lose_the_kdc(story, realm, line)
-        outage.regain_the_kdc(story, realm, line)
+        targets = {realm.orders_origin: "orders", realm.wire_origin: "orders"}
+        shop, reports = Caller(targets, realm.client("shop")), Caller(targets, realm.client("reports"))
+        stack.callback(shop.close)
+        stack.callback(reports.close)
+        http = stack.enter_context(plain_http())
+        acts.call_each_other(story, realm, shop, http)
+        refusals.refuse_at_orders(story, realm, shop, reports)
+        refusals.refuse_at_the_client(story, realm, shop)
+        token = bearer.bear_tokens(story, realm, http)
+        denials.deny(story, realm)
+        outage.lose_the_kdc(story, realm, shop, http, token)
+        outage.regain_the_kdc(story, realm)
         outage.check_the_audit_log(story, realm)
-    finally:
-        line.close()
-        realm.close()
 
 
 def _report(story: Story, stage: Stage, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The first acts: a realm is founded, processes start, and call each other with tickets and a JWT.
+"""The first acts: a realm is founded, processes start, and call each other with tickets and tokens.
 
 Knows the order of the story; `realm` starts things and `calls` calls them.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from orthros_tools.demo.calls import Line, call_orders, post_to_ledger
-from orthros_tools.demo.realm import ADMIN_SCRIPT, REALM, Realm
+import httpx
+
+from orthros_tools.demo.calls import Caller, OAuthDesk, post_to_ledger
+from orthros_tools.demo.realm import ADMIN_SCRIPT, HTTP_SETTINGS, REALM, WORKERS, Realm
 from orthros_tools.demo.stage import StageError
 from orthros_tools.demo.story import Story
 
 __all__ = ["call_each_other", "found_a_realm", "introduce", "start_everything"]
 
-_MANY: Final = 200
+_MANY: Final = 100
 
 
 def introduce(story: Story) -> None:
@@ -36,14 +38,14 @@ def found_a_realm(story: Story, realm: Realm) -> None:
     realm.start_kdc()
     with story.step("add principals and policy", "done", "the admin's script") as step:
         realm.administer()
-        step.saw("done", "four principals with a key file each, a group, three rules, a JWT key")
+        step.saw("done", "four principals with a key file each, a group, three rules, a JWT key, two OAuth secrets")
         for command in ADMIN_SCRIPT.splitlines():
             step.show("$", command)
     with story.step("start the KDC", "ready", "orthros-kdc serve") as step:
         realm.await_kdc()
-        step.saw(
-            "ready", f"ready at {' and '.join(realm.kdc_addresses)}".replace(str(realm.folder), "..."), timed=False
-        )
+        addresses = realm.shortened(" and ".join(realm.kdc_addresses))
+        step.saw("ready", f"ready at {addresses}, and for OAuth at {realm.kdc_url}", timed=False)
+        step.show("set", " ".join(HTTP_SETTINGS.split("\n")))
 
 
 def start_everything(story: Story, realm: Realm) -> None:
@@ -57,7 +59,8 @@ def start_everything(story: Story, realm: Realm) -> None:
         if realm.ledger_borrowed:
             raise StageError("ledger was to run without any module of Orthros")
         step.saw("ready", "ready; neither has been told where the KDC is")
-        step.show("orders", "framed TCP; checks tickets with a verify-only key file, which cannot obtain any")
+        said = f"FastAPI and one line of middleware, {WORKERS} workers; checks tickets with a verify-only key file"
+        step.show("orders", said)
         step.show("ledger", "plain HTTP; checks JWTs with stock PyJWT, and not one module of Orthros is loaded")
     with story.step("start two daemons", "ready", "orthros-daemon for shop, and one for reports") as step:
         for client in ("shop", "reports"):
@@ -65,32 +68,41 @@ def start_everything(story: Story, realm: Realm) -> None:
         step.saw("ready", "ready; each holds the key of its host and gives local processes tickets, never the key")
 
 
-def call_each_other(story: Story, realm: Realm, line: Line) -> None:
-    """Accepted calls: first contact, the usual call, many calls, a JWT."""
+def call_each_other(story: Story, realm: Realm, shop: Caller, http: httpx.Client) -> None:
+    """Accepted calls: httpx, `orthros call`, a token over OAuth."""
     story.chapter("3. They call each other")
-    shop = realm.client("shop")
-    with story.step("a ticket from the daemon", "granted", "shop asks its daemon for orders") as step:
-        ticket = shop.credentials("orders")
-        step.saw("granted", f"granted a ticket for {ticket.target}, {' and '.join(ticket.scopes)}")
-        step.show("behind", "the daemon proved its key to the KDC, then obtained the ticket; it keeps both fresh")
-    with story.step("the first call", "accepted", "shop -> orders") as step:
-        answer = call_orders(line, ticket, "orders/get", 1138)
-        scopes = " ".join(ticket.scopes)
-        step.saw("accepted", f"accepted as {answer.body['for']}, scopes {scopes}", took_ms=answer.took_ms)
-        step.show("note", f"{answer.round_trips} round trips at first contact; orders proved itself in its answer, too")
-    with story.step("the next call", "accepted", "shop -> orders") as step:
-        answer = call_orders(line, ticket, "orders/cancel", 1138)
-        step.saw(
-            "accepted", f"accepted, order {answer.body['order']} is {answer.body['state']}", took_ms=answer.took_ms
-        )
+    order = f"{realm.orders_origin}/orders/1138"
+    with story.step("the first call", "accepted", "shop -> GET /orders/1138, httpx with auth=OrthrosAuth(...)") as step:
+        answer = shop.get(order)
+        step.saw(_verdict(answer.status), f"accepted as {answer.body['for']}", took_ms=answer.took_ms)
+        step.show("behind", "the daemon proved its key to the KDC and obtained a ticket, which it keeps fresh")
+        step.show("note", f"{answer.requests} requests at first contact: a worker shows which process it is")
+    with story.step("the next call", "accepted", "shop -> POST /orders/1138") as step:
+        answer = shop.post(order, {"state": "cancelled"})
+        said = f"accepted, the order is {answer.body['state']}; bound to it: method, address, path, query and body"
+        step.saw(_verdict(answer.status), said, took_ms=answer.took_ms)
     with story.step(f"{_MANY} more calls", "accepted", f"shop -> orders, {_MANY} times") as step:
-        times = sorted(call_orders(line, ticket, "orders/get", number).took_ms for number in range(_MANY))
-        said = "all accepted, one round trip and one fresh proof each, nobody else is asked; the median call"
-        step.saw("accepted", said, took_ms=times[_MANY // 2])
+        answers = [shop.get(f"{realm.orders_origin}/orders/{number}") for number in range(_MANY)]
+        said = "all accepted and every answer proven, nobody else is asked; the median call"
+        times = sorted(answer.took_ms for answer in answers)
+        verdict = _verdict(max(answer.status for answer in answers))
+        step.saw(verdict, said, took_ms=times[_MANY // 2])
+    with story.step("from a shell", "exit code 0", "shop, typed by hand") as step:
+        words = ("call", "--target", "orders", order, "--json", '{"state": "packed"}')
+        outcome = realm.orthros(*words)
+        step.saw(f"exit code {outcome.code}", "shown only because orders has proven that it said so")
+        step.show("$", f"orthros call --target orders {order} --json '{words[-1]}'")
+        step.show("|", outcome.require().out)
+    with story.step("a token over OAuth", "dropped: audit", "shop -> KDC, POST /token with plain httpx") as step:
+        told = OAuthDesk(http, realm.kdc_url, "shop", realm.secret("shop")).token("ledger", "post audit")
+        dropped = " ".join(told["dropped"])
+        said = f"asked for post and audit, granted {told['scope']} for {told['expires_in']} s, told what was dropped"
+        step.saw(f"dropped: {dropped}", said)
     with story.step("a JWT for HTTP", "accepted", "shop -> ledger") as step:
-        token = shop.token("ledger")
-        status, body, took_ms = post_to_ledger(realm.ledger_address, token.value)
-        verdict = "accepted" if status == 200 else f"HTTP {status}"
-        step.saw(
-            verdict, f"{verdict} as {body.get('caller')}, scope {body.get('scope')}, by stock PyJWT", took_ms=took_ms
-        )
+        answer = post_to_ledger(http, realm.ledger_url, told["access_token"])
+        said = f"accepted as {answer.body.get('caller')}, scope {answer.body.get('scope')}, by stock PyJWT"
+        step.saw(_verdict(answer.status), said, took_ms=answer.took_ms)
+
+
+def _verdict(status: int) -> str:
+    return "accepted" if status == 200 else f"HTTP {status}"

@@ -27,6 +27,7 @@ class _Ledger(ThreadingHTTPServer):
 class _Page(BaseHTTPRequestHandler):
     server: _Ledger
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 30
 
     def do_POST(self) -> None:  # the name that http.server calls

@@ -6,6 +6,9 @@ Knows which principals, rules and processes there are; tells nothing and calls n
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -15,15 +18,19 @@ from attrs import define, field
 
 from orthros_client import Client
 from orthros_tools.demo.stage import Outcome, Process, Stage, StageError
+from orthros_tools.demo.wire import Wire
 
-__all__ = ["ADMIN_SCRIPT", "REALM", "SHORT_S", "Realm"]
+__all__ = ["ADMIN_SCRIPT", "HTTP_SETTINGS", "REALM", "SHORT_S", "WORKERS", "Realm"]
 
 REALM: Final = "corp.example"
 ISSUER: Final = f"https://{REALM}"
 SHORT_S: Final = 3
+WORKERS: Final = 2
 _CLIENT_TIMEOUT_S: Final = 8.0
 _EXPLAIN_S: Final = 5.0
 _NOT_FOUND: Final = 5
+_APP: Final = "orthros_tools.demo.orders"
+_LOOPBACK: Final = "127.0.0.1"
 
 ADMIN_SCRIPT: Final = f"""\
 orthros-admin principal add shop --out shop.key
@@ -37,7 +44,10 @@ orthros-admin group add-member booking shop
 orthros-admin policy allow group:booking ledger --scope post --jwt
 orthros-admin jwt enable ledger
 orthros-admin jwt export ledger --out ledger.jwk
+orthros-admin oauth enable shop --out shop.oauth-secret
+orthros-admin oauth enable ledger --out ledger.oauth-secret
 """
+HTTP_SETTINGS: Final = '[http]\ntcp = "127.0.0.1:0"\n'
 _DAEMON_CONFIG: Final = """\
 version = 1
 keytab = "{folder}/keys/{client}.key"
@@ -46,21 +56,28 @@ socket = "{folder}/{client}.sock"
 cache_file = "{folder}/{client}.cache"
 backoff_most_s = 1.0
 """
+# What the guard logs of calls that are repeated at once is no news.
+_REFUSED: Final = r'"reason": "(?!epoch-required)'
 
 
 @define(eq=False)
 class Realm:
-    """Everything that the story needs to know of what runs."""
+    """Everything that the story needs to know of what runs.
+
+    `orders_address` is where the service listens; somebody at `wire` passes on what is sent there.
+    """
 
     stage: Stage
     kdc: Process | None = None
     kdc_addresses: tuple[str, ...] = ()
+    kdc_url: str = ""
     orders: Process | None = None
     orders_address: str = ""
     ledger: Process | None = None
-    ledger_address: str = ""
+    ledger_url: str = ""
     ledger_borrowed: int = -1
     daemons: dict[str, Process] = field(factory=dict)
+    _wire: Wire | None = field(default=None, init=False)
     _clients: dict[str, Client] = field(factory=dict, init=False)
 
     @property
@@ -73,15 +90,38 @@ class Realm:
         """The KDC's settings, which `init` wrote."""
         return self.folder / "kdc" / "kdc.toml"
 
+    @property
+    def wire(self) -> Wire:
+        """Somebody on the way to `orders`."""
+        if self._wire is None:
+            self._wire = Wire()
+        return self._wire
+
+    @property
+    def orders_origin(self) -> str:
+        """Where clients reach `orders`."""
+        return f"http://{self.orders_address}"
+
+    @property
+    def wire_origin(self) -> str:
+        """Where they reach it with somebody in between."""
+        return f"http://{self.wire.address}"
+
     def key_file(self, name: str) -> Path:
-        """Where a key file of the realm lies."""
+        """Where a key file, a JWK or a client secret of the realm lies."""
         return self.folder / "keys" / name
 
+    def secret(self, name: str) -> str:
+        """The OAuth client secret of a principal."""
+        return self.key_file(f"{name}.oauth-secret").read_text("ascii").strip()
+
     def found(self) -> None:
-        """`orthros-kdc init`: the realm on disk, without a single principal."""
+        """`orthros-kdc init`: the realm on disk, without a single principal; its HTTP port is switched on."""
         self.stage.run(
-            "orthros-kdc", "init", "--realm", REALM, "--data", str(self.folder / "kdc"), "--listen", "127.0.0.1:0"
+            "orthros-kdc", "init", "--realm", REALM, "--data", str(self.folder / "kdc"), "--listen", f"{_LOOPBACK}:0"
         ).require()
+        with self.config.open("a", encoding="utf-8") as config:
+            config.write(HTTP_SETTINGS)
         (self.folder / "keys").mkdir(mode=0o700)
 
     def administer(self) -> None:
@@ -95,6 +135,10 @@ class Realm:
         """One command of `orthros-admin`, however it ends."""
         return self.stage.run("orthros-admin", "--config", str(self.config), *words)
 
+    def orthros(self, *words: str, client: str = "shop") -> Outcome:
+        """One command of `orthros` on the host of `client`, however it ends."""
+        return self.stage.run("orthros", *words, environ={"ORTHROS_SOCKET": f"{self.folder}/{client}.sock"})
+
     def explain(self, ref: str) -> Outcome:
         """`orthros-admin explain`; the KDC writes its audit log in batches, so an entry may take a moment."""
         deadline = time.monotonic() + _EXPLAIN_S
@@ -103,14 +147,14 @@ class Realm:
         return outcome.require()
 
     def start_kdc(self) -> None:
-        """`orthros-kdc serve`, on a TCP port that the system chooses and on a Unix socket."""
+        """`orthros-kdc serve`, on TCP ports that the system chooses and on a Unix socket."""
         words = ("orthros-kdc", "serve", "--config", str(self.config), "--unix", f"{self.folder}/kdc.sock")
         self.kdc = self.stage.start("kdc", *words)
 
     def await_kdc(self) -> None:
         """Until it answers."""
-        found = _required(self.kdc).await_line(r"^orthros-kdc ready: realm \S+ at (.+)$")
-        self.kdc_addresses = tuple(found[1].split())
+        found = _required(self.kdc).await_line(r"^orthros-kdc ready: realm \S+ at (.+) http at (\S+)$")
+        self.kdc_addresses, self.kdc_url = tuple(found[1].split()), found[2]
 
     def kill_kdc(self) -> None:
         """SIGKILL: nothing is flushed, closed or said."""
@@ -118,18 +162,25 @@ class Realm:
 
     def start_services(self) -> None:
         """`orders` with a verify-only key file, `ledger` with a JWT key; neither is told where the KDC is."""
-        words = ("-m", "orthros_tools.demo.orders", "--key", str(self.key_file("orders.verify.key")))
-        self.orders = self.stage.start("orders", sys.executable, *words)
+        self.orders_address = _free_address()
+        self.wire.upstream = self.orders_address
+        serving = ("-m", "hypercorn", "--workers", str(WORKERS), "--bind", self.orders_address)
+        settings = {
+            "ORTHROS_KEY_FILE": str(self.key_file("orders.verify.key")),
+            "ORDERS_ORIGINS": f"{self.orders_origin} {self.wire_origin}",
+        }
+        self.orders = self.stage.start("orders", sys.executable, *serving, f"{_APP}:app", environ=settings)
         # As a file, with -P: nothing of this package is on its path, and nothing of it is imported.
         words = ("-P", str(Path(__file__).with_name("ledger.py")), "--key", str(self.key_file("ledger.jwk")))
         expectations = ("--audience", f"ledger@{REALM}", "--issuer", ISSUER)
         self.ledger = self.stage.start("ledger", sys.executable, *words, *expectations)
 
     def await_services(self) -> None:
-        """Until both listen."""
-        self.orders_address = json.loads(_required(self.orders).await_line('"event": "ready"').string)["address"]
+        """Until both serve, `orders` with all its workers."""
+        for worker in range(WORKERS):
+            _required(self.orders).await_line('"event": "ready"', after=worker)
         found = _required(self.ledger).await_line(r"^ledger ready at (\S+), (\d+) modules of Orthros loaded$")
-        self.ledger_address, self.ledger_borrowed = found[1], int(found[2])
+        self.ledger_url, self.ledger_borrowed = f"http://{found[1]}", int(found[2])
 
     def start_daemon(self, client: str) -> None:
         """`orthros-daemon` for one client, as on a host of its own."""
@@ -149,7 +200,9 @@ class Realm:
         return self._clients[name]
 
     def close(self) -> None:
-        """Hangs up on the daemons; the stage ends them."""
+        """Hangs up on the daemons and leaves the wire; the stage ends the programs."""
+        if self._wire is not None:
+            self._wire.close()
         for client in self._clients.values():
             client.close()
 
@@ -157,15 +210,26 @@ class Realm:
         """The client of another process there, which has nothing in memory yet. The caller closes it."""
         return Client(self.folder / f"{name}.sock", _CLIENT_TIMEOUT_S)
 
-    def orders_log(self, count: int) -> dict[str, str]:
-        """The refusal that `orders` logged after the first `count` lines: what its operator sees."""
-        found = _required(self.orders).await_line('"event": "refused"', after=count)
+    def orders_log(self, after: int) -> dict[str, str]:
+        """The refusal that `orders` logged after the first `after` lines: what its operator sees."""
+        found = _required(self.orders).await_line(_REFUSED, after=after)
         entry: dict[str, str] = json.loads(found.string)
         return entry
 
     def orders_lines(self) -> int:
         """How many lines `orders` has logged."""
         return len(_required(self.orders).lines())
+
+    def shortened(self, text: str) -> str:
+        """`text` without what is different each time: the folder."""
+        return re.sub(rf"{re.escape(os.fspath(self.folder))}/?", ".../", text)
+
+
+def _free_address() -> str:
+    """A port that nobody listens at. The system will not choose it for anybody else very soon."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return f"{_LOOPBACK}:{probe.getsockname()[1]}"
 
 
 def _required(process: Process | None) -> Process:

@@ -1,163 +1,154 @@
-"""The refusals: what a thief, a wrong rule or a clock runs into, and how each of them is explained.
+"""What `orders` and its clients refuse over HTTP: somebody on the wire, strangers, impostors, a lack of rights.
 
-Knows how to misbehave with what a thief could hold; every explanation comes from the program that refused.
+Knows how to misbehave with what each of them could hold; every explanation comes from the program that refused.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from orthros_client import Client, Credentials, OrthrosError, TargetRefusal, TicketRefused
+from orthros_client import Misconfigured, OrthrosError, PeerMisbehaved, TargetRefusal
 from orthros_protocol import reason_for
-from orthros_tools.demo.calls import Line, call_orders, post_to_ledger
-from orthros_tools.demo.realm import SHORT_S, Realm
+from orthros_tools.demo.calls import Answered, Caller
+from orthros_tools.demo.realm import WORKERS, Realm
+from orthros_tools.demo.stage import StageError
 from orthros_tools.demo.story import Step, Story
-from orthros_tools.demo.thief import steal_a_key_file
+from orthros_tools.demo.wire import Reply, Wire, deliver
 
-__all__ = ["refuse"]
+__all__ = ["refuse_at_orders", "refuse_at_the_client"]
 
-_GET, _CANCEL = "orders/get", "orders/cancel"
-_NEARLY_S: Final = 0.02
-_EXPIRY_S: Final = SHORT_S + 5.0
-
-
-def refuse(story: Story, realm: Realm, line: Line) -> None:
-    """Everything that `orders`, `ledger` and the KDC turn away."""
-    story.chapter("4. What is refused, by whom, and why")
-    shop, reports = realm.client("shop"), realm.client("reports")
-    ticket = shop.credentials("orders")
-    short = reports.credentials("orders")
-    call_orders(line, short, _GET, 7)  # it is good now, and will have expired when its turn comes
-    _replayed(story, line, ticket)
-    _tampered(story, realm, line, ticket)
-    _wrong_target(story, realm, line, shop)
-    _forged_token(story, realm, shop)
-    _no_rule(story, realm, reports)
-    _clamped(story, line, reports)
-    steal_a_key_file(story, realm)
-    _disabled(story, realm)
-    _expired(story, line, short)
+_MOST_TRIES: Final = 200
+_FORGED: Final = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"state":"paid"}'
+_STOLEN: Final = {"state": "stolen"}
 
 
-def _replayed(story: Story, line: Line, ticket: Credentials) -> None:
-    with story.step("a replayed request", "replayed", "somebody on the wire -> orders") as step:
-        payload = json.dumps({"order": 1138}).encode()
-        call = ticket.authenticate(_GET, payload, safe=True)
-        accepted = line.ask(_GET, call.request, payload) or b""
-        call.finish(accepted)
-        line.receive()
+def refuse_at_orders(story: Story, realm: Realm, shop: Caller, reports: Caller) -> None:
+    """Everything that `orders` turns away."""
+    story.chapter("4. What orders refuses, and why")
+    _replayed(story, realm, shop)
+    _changed(story, realm, shop)
+    _stranger(story, realm)
+    _wrong_target(story, realm)
+    with story.step("a call beyond its scopes", "HTTP 403", "reports -> POST /orders/1138") as step:
+        answer = reports.post(f"{realm.orders_origin}/orders/1138", _STOLEN)
+        step.saw(f"HTTP {answer.status}", "refused in words that orders proves, too", took_ms=answer.took_ms)
+        _tell(step, answer.body)
+
+
+def _replayed(story: Story, realm: Realm, shop: Caller) -> None:
+    shop.post(f"{realm.wire_origin}/orders/1138", {"state": "cancelled"})
+    captured = realm.wire.sent[-1]
+    with story.step("a captured request", "replayed, epoch-required", "somebody on the wire -> orders") as step:
         began = time.perf_counter()
-        again = line.ask(_GET, call.request, payload) or b""
+        found: dict[str, Reply] = {}
+        for _ in range(_MOST_TRIES):  # the system chooses the worker
+            reply = deliver(realm.orders_address, captured)
+            found[json.loads(reply.body)["code"] if reply.status == 401 else f"HTTP {reply.status}"] = reply
+            if len(found) == WORKERS:
+                break
         took_ms = (time.perf_counter() - began) * 1000
-        try:
-            call.finish(again)
-        except TargetRefusal as refusal:
-            step.saw(refusal.code, "refused, the same bytes for a second time", took_ms=took_ms)
-            step.explain(refusal)
+        said = f"the same {len(captured)} bytes, sent again until both workers had them: refused by both"
+        step.saw(", ".join(sorted(found, reverse=True)), said, took_ms=took_ms)
+        for worker, code in (("worker 1", "replayed"), ("worker 2", "epoch-required")):
+            if code in found:
+                step.show(worker, json.loads(found[code].body)["error_description"])
 
 
-def _tampered(story: Story, realm: Realm, line: Line, ticket: Credentials) -> None:
-    with story.step("a tampered payload", "wrong-binding", "somebody on the wire -> orders") as step:
-        call = ticket.authenticate(_CANCEL, b'{"order": 1138}')
-        began = time.perf_counter()
-        reply = line.ask(_CANCEL, call.request, b'{"order": 9999}') or b""
-        took_ms = (time.perf_counter() - began) * 1000
-        try:
-            call.finish(reply)
-        except TargetRefusal as refusal:
-            step.saw(refusal.code, "refused, the request was made for another payload", took_ms=took_ms)
-            step.explain(refusal)
-    with story.step("a tampered request", "wrong-mac", "somebody on the wire -> orders") as step:
-        request = bytearray(ticket.authenticate(_GET, b'{"order": 1138}').request)
-        request[-1] ^= 1
-        _told_nothing(step, realm, line, bytes(request), "refused without a word, one bit of it was flipped")
-
-
-def _wrong_target(story: Story, realm: Realm, line: Line, shop: Client) -> None:
-    with story.step("a ticket for another target", "unknown-key", "shop -> orders, with its ticket for ledger") as step:
-        request = shop.credentials("ledger").authenticate(_GET, b'{"order": 1138}').request
-        _told_nothing(step, realm, line, request, "refused without a word, orders cannot open it")
-
-
-def _told_nothing(step: Step, realm: Realm, line: Line, request: bytes, said: str) -> None:
-    """Bytes that prove nothing get no answer; the reason stands in the service's own log."""
-    before = realm.orders_lines()
-    began = time.perf_counter()
-    if line.ask(_GET, request, b'{"order": 1138}') is not None:
-        step.saw("answered")
-        return
-    took_ms = (time.perf_counter() - began) * 1000
-    entry = realm.orders_log(before)
-    step.saw(entry["code"], f"{said}; its log says why", took_ms=took_ms)
-    step.explain(OrthrosError(reason_for(entry["code"]), entry["detail"]))
-
-
-def _forged_token(story: Story, realm: Realm, shop: Client) -> None:
-    with story.step("a forged JWT", "HTTP 401", "somebody -> ledger") as step:
-        head, claims, signature = shop.token("ledger").value.split(".")
-        forged = ("A" if signature[0] != "A" else "B") + signature[1:]
-        status, body, took_ms = post_to_ledger(realm.ledger_address, f"{head}.{claims}.{forged}")
-        step.saw(f"HTTP {status}", f"HTTP {status} from PyJWT, {body['error']}: {body['detail']}", took_ms=took_ms)
-
-
-def _no_rule(story: Story, realm: Realm, reports: Client) -> None:
-    with story.step("no rule allows it", "not-granted", "reports -> KDC, for ledger") as step:
+def _changed(story: Story, realm: Realm, shop: Caller) -> None:
+    wire, order = realm.wire, f"{realm.wire_origin}/orders/1138"
+    with story.step("a changed query", "wrong-binding", "somebody on the wire -> orders") as step:
+        wire.change_request = lambda request: request.replace(b"?view=brief", b"?view=audit")
         began = time.perf_counter()
         try:
-            reports.credentials("ledger", ["post"])
-        except TicketRefused as refusal:
-            took_ms = (time.perf_counter() - began) * 1000
-            step.saw(refusal.code, "refused, sealed so that only reports can read why", took_ms=took_ms)
-            step.explain(refusal)
-    with story.step("what would allow it", "exit code 3", "orthros-admin policy explain reports ledger") as step:
-        outcome = realm.admin("policy", "explain", "reports", "ledger", "--scope", "post")
-        step.saw(f"exit code {outcome.code}", "the KDC's own function, asked by an admin")
-        for text in outcome.out.splitlines():
-            step.show("|", text.strip())
-
-
-def _clamped(story: Story, line: Line, reports: Client) -> None:
-    with story.step("more scopes than allowed", "granted: read", "reports -> KDC, for orders") as step:
-        began = time.perf_counter()
-        clamped = reports.credentials("orders", ["read", "write"])
-        took_ms = (time.perf_counter() - began) * 1000
-        granted = " ".join(clamped.scopes)
-        step.saw(f"granted: {granted}", f"asked for read and write, granted {granted}, and a note", took_ms=took_ms)
-        for note in clamped.describe_notes(("read", "write")):
-            step.show("note", note)
-    with story.step("a call beyond its scopes", "insufficient-scope", "reports -> orders, to cancel") as step:
-        try:
-            call_orders(line, clamped, _CANCEL, 7)
-        except TargetRefusal as refusal:
-            step.saw(refusal.code, "refused by orders, which reads the scopes in the ticket")
-            step.explain(refusal)
-
-
-def _disabled(story: Story, realm: Realm) -> None:
-    with story.step("a disabled principal", "principal-disabled", "reports -> KDC") as step:
-        realm.admin("principal", "disable", "reports").require()
-        began = time.perf_counter()
-        try:
-            realm.client("reports").credentials("orders", ["read"], 60)
-        except TicketRefused as refusal:
-            took_ms = (time.perf_counter() - began) * 1000
-            step.saw(
-                refusal.code, "after `orthros-admin principal disable reports`, no ticket any more", took_ms=took_ms
-            )
-            step.explain(refusal)
-
-
-def _expired(story: Story, line: Line, short: Credentials) -> None:
-    with story.step("an expired ticket", "ticket-expired", "reports -> orders, a while later") as step:
-        deadline = time.monotonic() + _EXPIRY_S
-        while short.expires_in_s > 0 and time.monotonic() < deadline:
-            time.sleep(min(short.expires_in_s, _NEARLY_S))
-        began = time.perf_counter()
-        try:
-            call_orders(line, short, _GET, 7)
+            shop.get(f"{order}?view=brief")
         except TargetRefusal as refusal:
             took_ms = (time.perf_counter() - began) * 1000
-            step.saw(refusal.code, f"refused, the ticket was for {short.ttl_s} s", took_ms=took_ms)
+            step.saw(refusal.code, "refused, ?view=brief had become ?view=audit", took_ms=took_ms)
             step.explain(refusal)
+    with story.step("a changed body", "body-mismatch", "somebody on the wire -> orders") as step:
+        wire.change_request = lambda request: request.replace(b"packed", b"stolen")
+        answer = shop.post(order, {"state": "packed"})
+        said = "refused before the handler had seen all of it; the refusal is proven"
+        step.saw(answer.body.get("code", f"HTTP {answer.status}"), said, took_ms=answer.took_ms)
+        _tell(step, answer.body)
+    wire.change_request = None
+
+
+def _stranger(story: Story, realm: Realm) -> None:
+    with story.step("no credentials", "HTTP 401", "somebody -> GET /orders/1138") as step:
+        request = f"GET /orders/1138 HTTP/1.1\r\nHost: {realm.orders_address}\r\n\r\n".encode()
+        reply = deliver(realm.orders_address, request)
+        step.saw(f"HTTP {reply.status}", "refused; every path is guarded, those that do not exist included")
+        _tell(step, json.loads(reply.body))
+
+
+def _wrong_target(story: Story, realm: Realm) -> None:
+    with story.step("a ticket for another target", "unknown-key", "shop -> orders, which it takes for ledger") as step:
+        before = realm.orders_lines()
+        mistaken = Caller({realm.orders_origin: "ledger"}, realm.client("shop"))
+        try:
+            mistaken.get(f"{realm.orders_origin}/orders/1138")
+        except PeerMisbehaved:  # it cannot prove a refusal to somebody whose ticket it cannot open
+            entry = realm.orders_log(before)
+            step.saw(entry["reason"], "refused without a word of why, orders cannot open it; its log knows")
+            step.explain(OrthrosError(reason_for(entry["reason"]), entry["detail"]))
+        finally:
+            mistaken.close()
+
+
+def _tell(step: Step, told: dict[str, Any]) -> None:
+    """A refusal as its JSON tells it."""
+    step.show("code", told["code"])
+    step.show("cause", told["error_description"])
+    step.show("remedy", told["remedy"])
+
+
+def refuse_at_the_client(story: Story, realm: Realm, shop: Caller) -> None:
+    """What a client believes, and whom it gives anything."""
+    story.chapter("5. What shop refuses, because callers have something to lose, too")
+    with story.step("a changed response", "response-unproven", "somebody on the wire -> shop") as step:
+        realm.wire.change_reply = lambda reply: reply.replace(b"packed", b"paid..")
+        said = "orders is said to have answered paid.. instead of packed; nobody gets to see it"
+        _disbelieved(step, lambda: shop.get(f"{realm.wire_origin}/orders/1138"), said)
+        realm.wire.change_reply = None
+    with (
+        story.step("an impostor of orders", "response-unproven", "a process without the key of orders -> shop") as step,
+        Wire(realm.ledger_url.removeprefix("http://")) as impostor,
+    ):
+        origin = f"http://{impostor.address}"
+        impostor.change_reply = lambda _reply: _FORGED
+        misled = Caller({origin: "orders"}, realm.client("shop"))
+        _disbelieved(step, lambda: misled.get(f"{origin}/orders/1138"), "it says 200 and paid, and proves nothing")
+        misled.close()
+    with (
+        story.step("an address of nobody's", "origin-unknown", "shop -> an address that belongs to no target") as step,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        try:
+            shop.get(f"http://127.0.0.1:{listener.getsockname()[1]}/orders/1138")
+        except Misconfigured as refusal:
+            if _was_called(listener):
+                raise StageError("the address was connected to") from refusal
+            step.saw(refusal.code, "not even a connection is made: no ticket, no token, no request")
+            step.explain(refusal)
+
+
+def _disbelieved(step: Step, call: Callable[[], Answered], said: str) -> None:
+    try:
+        call()
+    except PeerMisbehaved as error:
+        step.saw(error.code, said)
+        step.explain(error)
+
+
+def _was_called(listener: socket.socket) -> bool:
+    listener.setblocking(False)
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
