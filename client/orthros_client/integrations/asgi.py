@@ -1,7 +1,7 @@
 """ASGI: a middleware that verifies every request before the application sees it, and proves every response.
 
 For FastAPI, Starlette, Django and any other ASGI 3 application, on any server and event loop. Decides nothing itself:
-`orthros_client.http` does. Needs the extra `async` (anyio).
+`orthros_client.http` does. Needs the extra `asgi` (anyio).
 """
 
 from __future__ import annotations
