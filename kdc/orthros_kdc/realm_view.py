@@ -12,7 +12,15 @@ from typing import Final, Generic, TypeVar
 from attrs import frozen
 
 from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
-from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord, Store, Transaction
+from orthros_kdc.store.base import (
+    KEY_ACTIVE,
+    KEY_RETIRED,
+    OAuthSecretRecord,
+    PrincipalRecord,
+    RealmRecord,
+    Store,
+    Transaction,
+)
 from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault
 from orthros_protocol import AsKey, KdcMacKey, Misconfigured, TgtKey, TicketKey
 
@@ -22,6 +30,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _CAPACITY: Final = 16_384
+_NOBODY: Final = 0
 
 
 class _Bounded(Generic[K, V]):
@@ -120,6 +129,13 @@ def _newest(keys: Mapping[int, V], what: str) -> V:
     return keys[max(keys)]
 
 
+def _oauth_rows(tx: Transaction, name: str) -> tuple[PrincipalRecord | None, tuple[OAuthSecretRecord, ...]]:
+    principal = tx.principal_by_name(name)
+    # Also for nobody: names can be guessed, unlike keys, so what is asked must not depend on who is there.
+    secrets = tx.oauth_secrets_of(_NOBODY if principal is None else principal.uid)
+    return principal, secrets if principal is not None and principal.oauth else ()
+
+
 def _caps_of(principal: PrincipalRecord) -> PrincipalCaps:
     return PrincipalCaps(max_ticket_s=principal.max_ticket_s, max_jwt_s=principal.max_jwt_s)
 
@@ -136,7 +152,6 @@ class RealmView:
         self._clients: _Bounded[int, ClientView] = _Bounded(capacity)
         self._targets: _Bounded[str, TargetView] = _Bounded(capacity)
         self._oauth_clients: _Bounded[str, OAuthClientView] = _Bounded(capacity)
-        self._strangers: _Bounded[str, bool] = _Bounded(capacity)
         self._jwt_holders: _Bounded[str, str] = _Bounded(capacity)
 
     @property
@@ -155,7 +170,6 @@ class RealmView:
             self._clients.clear()
             self._targets.clear()
             self._oauth_clients.clear()
-            self._strangers.clear()
             self._jwt_holders.clear()
         self._generation = generation
         self._realm = loaded
@@ -197,16 +211,22 @@ class RealmView:
     async def oauth_client(self, name: str) -> OAuthClientView | None:
         """The principal of this name as an OAuth client; None when there is none of this name."""
         known = self._oauth_clients.get(name)
-        # Names can be guessed, unlike keys: who is not there must not be slower to find than who is.
-        if known is not None or self._strangers.get(name):
-            return known
+        return known if known is not None else await self.read_oauth_client(name)
+
+    def remembered_oauth_client(self, name: str) -> OAuthClientView | None:
+        """As `oauth_client` as far as it is at hand; the store is not asked."""
+        return self._oauth_clients.get(name)
+
+    async def read_oauth_client(self, name: str) -> OAuthClientView | None:
+        """As `oauth_client`, from the store whether it is remembered or not: the same work whoever is there."""
         generation = self._generation
-        loaded = await self._store.read(lambda tx: self._load_oauth_client(tx, name))
-        if generation == self._generation:
-            if loaded is not None:
-                self._oauth_clients.put(name, loaded)
-            else:
-                self._strangers.put(name, True)
+        principal, rows = await self._store.read(lambda tx: _oauth_rows(tx, name))
+        known = self._oauth_clients.get(name)
+        if known is not None and generation == self._generation:
+            return known
+        loaded = None if principal is None else self._as_oauth_client(principal, rows)
+        if loaded is not None and generation == self._generation:
+            self._oauth_clients.put(name, loaded)
         return loaded
 
     async def jwt_holder(self, kid: str) -> TargetView | None:
@@ -269,11 +289,7 @@ class RealmView:
             live_login_kids=frozenset(row.kid_as for row in tx.keys_of(uid) if row.state != KEY_RETIRED),
         )
 
-    def _load_oauth_client(self, tx: Transaction, name: str) -> OAuthClientView | None:
-        principal = tx.principal_by_name(name)
-        if principal is None:
-            return None
-        rows = tx.oauth_secrets_of(principal.uid) if principal.oauth else ()
+    def _as_oauth_client(self, principal: PrincipalRecord, rows: tuple[OAuthSecretRecord, ...]) -> OAuthClientView:
         secrets = tuple(map(self._vault.oauth_secret, rows))
         return OAuthClientView(principal=principal, caps=_caps_of(principal), secrets=secrets)
 

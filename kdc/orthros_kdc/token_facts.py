@@ -5,11 +5,13 @@ Gathers only; decides nothing and records nothing. The store is asked in the sam
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from orthros_kdc.issuing.jwt_export import open_own_token, peek_unverified_kid
 from orthros_kdc.issuing.token_claims import OwnToken
 from orthros_kdc.oauth.client_authentication import SingleUse, client_name
+from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.introspection import Standing
 from orthros_kdc.oauth.issuance import Facts
 from orthros_kdc.oauth.requested import TargetWish
@@ -20,6 +22,8 @@ from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest
 
 __all__ = ["TokenFacts"]
+
+T = TypeVar("T")
 
 _NOBODY: Final = ""
 
@@ -39,6 +43,25 @@ class TokenFacts:
         """Whom `client_id` means, enabled or not; None when there is nobody."""
         name = client_name(client_id, realm.record.realm)
         return None if name is None else await self._view.oauth_client(name)
+
+    async def judged(
+        self, client_id: str, realm: RealmFacts, judge: Callable[[OAuthClientView | None], T]
+    ) -> tuple[OAuthClientView | None, T]:
+        """Whom `client_id` means, and what `judge` says of it. Raises the OAuthError of `judge`.
+
+        A refusal has cost the store the same whoever was meant, also when he is remembered: else those who are
+        there would be refused faster than those who are not.
+        """
+        name = client_name(client_id, realm.record.realm)
+        client = None if name is None else self._view.remembered_oauth_client(name)
+        if client is None or name is None:
+            client = None if name is None else await self._view.read_oauth_client(name)
+            return client, judge(client)
+        try:
+            return client, judge(client)
+        except OAuthError:
+            await self._view.read_oauth_client(name)
+            raise
 
     async def pair(self, wish: TargetWish, client: str, realm: RealmFacts) -> Facts:
         """The rules between `client` and the target, and the target only if there are any."""

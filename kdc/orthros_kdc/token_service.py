@@ -7,6 +7,7 @@ the answer is a token, a refusal in the shapes of OAuth, or a word about a token
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -240,8 +241,8 @@ class TokenService:
             case.claimed = form.get("client_id") or ""
             raise client_refused("client-credentials-missing")
         case.claimed = credentials.client_id
-        client = await self._facts.client(credentials.client_id, realm)
-        used = judge_client(credentials, client, address=case.ask.address, now_s=case.now_s, rules=self._rules(realm))
+        judge = partial(judge_client, address=case.ask.address, now_s=case.now_s, rules=self._rules(realm))
+        client, used = await self._facts.judged(credentials.client_id, realm, partial(judge, credentials))
         if client is None:
             raise client_refused("client-unknown")
         if used is not None:
@@ -260,8 +261,8 @@ class TokenService:
     ) -> OAuthClientView:
         """The client that signed an assertion. Raises OAuthError `invalid_grant`, the same for whatever is wrong."""
         case.claimed = case.claimed or bearer.issuer
-        client = await self._facts.client(bearer.issuer, realm)
-        used = judge_bearer(bearer.assertion, client, address=case.ask.address, now_s=case.now_s, rules=rules)
+        judge = partial(judge_bearer, address=case.ask.address, now_s=case.now_s, rules=rules)
+        client, used = await self._facts.judged(bearer.issuer, realm, partial(judge, bearer.assertion))
         if client is None or (authenticated is not None and client.principal.uid != authenticated.principal.uid):
             raise grant_refused("iss is not the authenticated client")
         await self._use_once(used, case, grant_refused("", code="assertion-replayed"))

@@ -27,6 +27,7 @@ from orthros_kdc.oauth.forms import Form, form_decode
 from orthros_kdc.oauth.values import Ask
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.realm_view import OAuthClientView
+from orthros_kdc.vault import OAuthSecret
 from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest, mac_matches
 from orthros_protocol.names import is_name
@@ -41,8 +42,8 @@ CLIENT_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-
 CLIENT_ASSERTION_TYPES: Final = frozenset({"client-authentication+jwt", "jwt"})
 
 _SLOTS: Final = 2
-# As long as a real secret, so that an unknown client takes the same work.
-_DECOY: Final = b"ort1s_" + 58 * b"0"
+# Made and read as a real secret is, so that an unknown client takes the same work.
+_DECOY: Final = OAuthSecret(bytes(32), secret_id=16 * "0")
 _BASIC = re.compile(r"basic +(?P<credentials>\S+)", re.ASCII | re.IGNORECASE)
 
 
@@ -204,8 +205,8 @@ def _is_secret_of(client: OAuthClientView | None, given: str) -> bool:
 
 def _slots(client: OAuthClientView | None) -> list[bytes]:
     """The live secrets, and decoys behind them. What matches a decoy proves nothing: everybody knows it."""
-    secrets = [] if client is None else [secret.text.encode("ascii") for secret in client.secrets]
-    return [*secrets, *[_DECOY] * (_SLOTS - len(secrets))]
+    secrets = () if client is None else client.secrets
+    return [secret.text.encode("ascii") for secret in (*secrets, *[_DECOY] * (_SLOTS - len(secrets)))]
 
 
 def require_standing(client: OAuthClientView | None, address: str, *, proof: str = "") -> None:
