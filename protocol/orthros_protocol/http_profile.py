@@ -91,13 +91,16 @@ class HttpBinding:
         """
         covered = [list(one) for one in self.covered]
         parts = ("http/1", self.method, self.scheme, self.authority, self.target, covered, self.content_digest)
-        _BINDING.check(list(parts))
+        try:
+            encoded = _BINDING.encode(*parts)
+        except LocalMisuse as error:
+            raise Malformed(error.detail) from None
         _check_covered([name for name, _value in self.covered])
         if int(self.authority.rpartition(":")[2]) > _MOST_PORT:
             raise Malformed("a port above 65535")
         if self.content_digest is not None:
             parse_content_digest(self.content_digest)
-        return digest(_BINDING.encode(*parts))
+        return digest(encoded)
 
 
 @frozen

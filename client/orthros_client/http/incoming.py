@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -218,7 +219,7 @@ def peer_of(request: IncomingRequest, trusted_proxies: tuple[Network, ...]) -> A
     The transport's other end, unless that is a trusted proxy: then the last address in X-Forwarded-For that is not
     one. A server that has put an address of that header in the transport's place makes it unknown.
     """
-    peer = _address(request.transport_peer)
+    peer = _transport_address(request.transport_peer)
     entries = b",".join(request.values_of("x-forwarded-for")).decode("latin-1")
     forwarded = [_address(entry.strip()) for entry in entries.split(",")] if entries else []
     if peer is None or not forwarded:
@@ -231,6 +232,11 @@ def peer_of(request: IncomingRequest, trusted_proxies: tuple[Network, ...]) -> A
         if entry is None or not _is_within(entry, trusted_proxies):
             break
     return peer
+
+
+@lru_cache(maxsize=1024)  # the other ends of connections are few, and no caller chooses their spelling
+def _transport_address(text: str) -> Address | None:
+    return _address(text)
 
 
 def _address(text: str) -> Address | None:

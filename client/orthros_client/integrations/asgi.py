@@ -157,7 +157,7 @@ class _Call:
         self._exchange = exchange
         self._receive = receive
         self._send = send
-        self._reading = Lock()
+        self._reading = Lock(fast_acquire=True)
         self._last: Leaving | None = None
         self._begun = False  # something of the application's answer has left
         self._done = False  # an answer of ours has left instead
