@@ -22,7 +22,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _COMMAND = re.compile(r"\$ (.*)\n((?:(?!\$ ).*\n)*)")
 _PROGRAM = re.compile(r"(?<![\w/-])(orthros(?:-kdc|-admin|-daemon)?(?: [^`|&)\n]*)?)")
-_NOUNS: Final = "principal|key|group|policy|jwt|audit|realm"
+_NOUNS: Final = "principal|key|group|policy|jwt|oauth|audit|realm"
 
 
 def blocks(page: Path, language: str) -> list[str]:
