@@ -211,23 +211,18 @@ class RealmView:
     async def oauth_client(self, name: str) -> OAuthClientView | None:
         """The principal of this name as an OAuth client; None when there is none of this name."""
         known = self._oauth_clients.get(name)
-        return known if known is not None else await self.read_oauth_client(name)
-
-    def remembered_oauth_client(self, name: str) -> OAuthClientView | None:
-        """As `oauth_client` as far as it is at hand; the store is not asked."""
-        return self._oauth_clients.get(name)
-
-    async def read_oauth_client(self, name: str) -> OAuthClientView | None:
-        """As `oauth_client`, from the store whether it is remembered or not: the same work whoever is there."""
+        if known is not None:
+            return known
         generation = self._generation
         principal, rows = await self._store.read(lambda tx: _oauth_rows(tx, name))
-        known = self._oauth_clients.get(name)
-        if known is not None and generation == self._generation:
-            return known
         loaded = None if principal is None else self._as_oauth_client(principal, rows)
         if loaded is not None and generation == self._generation:
             self._oauth_clients.put(name, loaded)
         return loaded
+
+    def remembered_oauth_client(self, name: str) -> OAuthClientView | None:
+        """As `oauth_client` as far as it is at hand; the store is not asked. Nobody is never remembered."""
+        return self._oauth_clients.get(name)
 
     async def jwt_holder(self, kid: str) -> TargetView | None:
         """The target whose live JWT key `kid` names."""

@@ -55,12 +55,12 @@ class TokenFacts:
         name = client_name(client_id, realm.record.realm)
         client = None if name is None else self._view.remembered_oauth_client(name)
         if client is None or name is None:
-            client = None if name is None else await self._view.read_oauth_client(name)
+            client = None if name is None else await self._view.oauth_client(name)
             return client, judge(client)
         try:
             return client, judge(client)
         except OAuthError:
-            await self._view.read_oauth_client(name)
+            await self._view.oauth_client(_NOBODY)
             raise
 
     async def pair(self, wish: TargetWish, client: str, realm: RealmFacts) -> Facts:
