@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Final, cast
 
@@ -75,13 +75,17 @@ class _Settings(HypercornConfig):
 class _Http1(H11Protocol):
     """HTTP/1.1 and nothing else, whatever a request would like to change to.
 
-    `is_answering` between the head of an answer and its last byte: they leave in one piece.
+    `is_answering` between the head of an answer and its last byte: they leave in one piece. `is_last` is asked
+    whether the answer that begins is the connection's last.
     """
 
     is_answering = False
+    is_last: Callable[[], bool] = staticmethod(lambda: False)
 
     async def stream_send(self, event: StreamEvent) -> None:
         self.is_answering = isinstance(event, (Response, Body))
+        if isinstance(event, Response) and self.is_last():
+            event.headers.append((b"connection", b"close"))
         await super().stream_send(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -134,6 +138,10 @@ class _Connection:
         """Bytes came: the request that they begin must be whole in time, however small the pieces."""
         if not self.is_busy and self.begun_at is None:
             self.begun_at = now
+
+    def overstays(self) -> bool:
+        """Whether a stranger has had his time: else a few could hold every place for strangers, just by talking."""
+        return not self.is_proven and trio.current_time() >= self.opened_at + self.places.limits.read_deadline_s
 
     def deadline(self) -> float:
         """Until when the next request's headers must be here."""
@@ -268,6 +276,7 @@ class HttpServer:
                 None,
                 send,
             )
+            protocol.is_last = connection.overstays
             left = _LINGER_BYTES
             while data := bytes(await stream.receive_some(_CHUNK_BYTES)):
                 if not connection.ended:

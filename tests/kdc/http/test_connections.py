@@ -103,6 +103,30 @@ async def test_who_has_proven_something_may_idle_and_others_may_not(autojump_clo
             assert trio.current_time() - start == pytest.approx(idle_s)
 
 
+async def test_a_stranger_who_keeps_talking_does_not_keep_his_place(autojump_clock: MockClock) -> None:
+    """As on the native port: else two sources that ask for /livez hold every place for strangers, for good."""
+    async with connected(server := serving(Repeater(status=401))) as wire:
+        talk = [TOKEN, request("GET", "/livez"), request("GET", "/nothing")] * 4
+        answers = []
+        for sent in talk:
+            await wire.send(sent)
+            answers.append(answered(await wire.receive()).headers.get("connection"))
+            if answers[-1] is not None:
+                break
+            await trio.sleep(LIMITS.read_deadline_s / 4)
+        assert answers == [None] * 4 + ["close"]
+        assert await wire.receive() is None
+    assert server.connection_count == 0
+
+
+async def test_who_has_proven_something_may_go_on_talking(autojump_clock: MockClock) -> None:
+    async with connected(serving()) as wire:
+        for sent in (TOKEN, *[request("GET", "/livez")] * 8):
+            await wire.send(sent)
+            assert "connection" not in answered(await wire.receive()).headers
+            await trio.sleep(LIMITS.read_deadline_s / 4)
+
+
 async def test_a_later_request_that_has_begun_has_a_deadline_too(autojump_clock: MockClock) -> None:
     async with connected(serving()) as wire:
         await wire.send(TOKEN)
