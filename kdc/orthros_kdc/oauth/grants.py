@@ -120,9 +120,10 @@ def bearer_wish(form: Form, assertion: Assertion, *, client: str, realm: str, no
     `client` is the client's name. `rexp` and `scope` may stand in the assertion instead of the form.
     """
     try:
-        subject = claimed_subject(assertion.text_claim("sub"), client=client, realm=realm)
-        if "sub" not in assertion.claims:
+        named = assertion.text_claim("sub")
+        if named is None:
             raise BadAssertion("sub is missing")
+        subject = claimed_subject(named, client=client, realm=realm)
         claims = extra_claims(assertion, client=client, realm=realm)
     except BadAssertion as problem:
         raise grant_refused(str(problem)) from None

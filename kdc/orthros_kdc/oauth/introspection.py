@@ -13,6 +13,7 @@ from attrs import frozen
 from orthros_kdc.issuing.token_claims import OwnToken, subject_name
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.values import Answer
+from orthros_kdc.policy.model import subject_matches
 from orthros_kdc.realm_view import OAuthClientView, RealmFacts, TargetView
 
 __all__ = ["INACTIVE", "Standing", "active_answer", "may_know", "why_ended"]
@@ -41,7 +42,7 @@ def why_ended(standing: Standing, realm: RealmFacts) -> str:
     """Why the token no longer counts, as a row of `reasons.REASONS`; empty while it does.
 
     Its parties must still be there, and be those of then: a re-created name is somebody else. A rule must still let
-    its client have tokens for the target.
+    its client have tokens for the target, and in this name if it is another's.
     """
     token, target = standing.token, standing.target.principal
     if standing.is_revoked:
@@ -51,8 +52,11 @@ def why_ended(standing: Standing, realm: RealmFacts) -> str:
         return "client-unknown"
     if target.disabled or any(one is not None and one.disabled for one in records):
         return "principal-disabled"
-    rules = realm.policy.rules_for(token.client.name, target.name)
-    return "" if any(rule.jwt for rule in rules) else "not-granted"
+    rules = [rule for rule in realm.policy.rules_for(token.client.name, target.name) if rule.jwt]
+    subject = subject_name(token.subject, realm.record.realm)
+    if rules and token.act and not any(subject_matches(rule.subjects, subject) for rule in rules):
+        return "subject-refused"
+    return "" if rules else "not-granted"
 
 
 def active_answer(token: OwnToken) -> Answer:

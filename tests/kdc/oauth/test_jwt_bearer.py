@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import rules
@@ -104,6 +105,14 @@ async def test_every_bad_assertion_reads_the_same(tokens: Tokens) -> None:
     assert len(tokens.events("request-rejected")) == len(shown)
     without_sub = await tokens.post("token", asked(tokens.assertion("billing", sub=None)))
     assert without_ref(without_sub) == answers[0]
+
+
+async def test_a_subject_that_is_null_is_none(tokens: Tokens) -> None:
+    """RFC 7523, section 3: sub is required, and what is not there must not be taken for the client."""
+    text = pyjwt.encode({"iss": "billing", "sub": None, "aud": ISSUER, "exp": tokens.now + 60, "jti": "1"},
+                        tokens.secrets["billing"])  # fmt: skip
+    answer = await tokens.post("token", {"grant_type": JWT_BEARER, "assertion": text, "audience": "orders"})
+    assert (answer.status, body_of(answer)["error"]) == (400, "invalid_grant")
 
 
 async def test_an_assertion_is_used_once(tokens: Tokens) -> None:

@@ -166,6 +166,19 @@ async def test_revoked_or_orphaned_tokens_are_not_exchanged(tokens: Tokens) -> N
     assert (await tokens.post("token", asked(orphaned), tokens.basic("front"))).status == 400
 
 
+async def test_a_token_in_a_name_ends_with_the_rule_that_allowed_the_name(tokens: Tokens) -> None:
+    """P8: what a client may do in its own name keeps nobody else's name alive."""
+    admin = tokens.kdc.admin
+    named, own = await for_user(tokens), await tokens.token("web", "front")
+    await rules.deny(admin, "web", "front")
+    await rules.allow(admin, "web", "front", scopes=("call",), jwt=True, delegable=True)
+    for token, counts in ((named, False), (own, True)):
+        told = body_of(await tokens.post("introspect", {"token": token}, tokens.basic("front")))
+        assert told["active"] is counts
+        answer = await tokens.post("token", asked(token), tokens.basic("front"))
+        assert answer.status == (200 if counts else 400)
+
+
 async def test_whoever_is_disabled_takes_along_what_is_done_in_its_name(tokens: Tokens) -> None:
     """P10, protocol section 8: client, subject or any member of the chain."""
     admin = tokens.kdc.admin
