@@ -23,11 +23,13 @@ _KEY_TEXT = re.compile(
     r"(?<![A-Za-z0-9])(?:ort1h_[A-Za-z0-9_-]+|ort1[a-z]_[A-Za-z0-9]+)"
     r"|ort1h_[A-Za-z0-9_-]{32,}|ort1[a-z]_[A-Za-z0-9]{32,}"
 )
+# Header and payload of a JWT, also of one that was cut off behind them.
+_JWT_TEXT = re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 
 
 def redact_text(text: str) -> str:
-    """`text` with every key in text form cut out."""
-    return _KEY_TEXT.sub("<key redacted>", text)
+    """`text` with every key in text form and every JWT cut out."""
+    return _JWT_TEXT.sub("<token redacted>", _KEY_TEXT.sub("<key redacted>", text))
 
 
 def redact(value: object) -> Any:

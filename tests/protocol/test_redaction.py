@@ -43,6 +43,14 @@ def test_keys_in_text_form_are_cut_out() -> None:
     assert redact_text("port1k_not a key") == "port1k_not a key"
 
 
+def test_tokens_are_cut_out() -> None:
+    """CVE-2018-16889 for bearer tokens: one that was sent in the wrong place is still as good as a key."""
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJiaWxsaW5nIn0.q1-_x"
+    assert redact_text(f"client {token}, twice {token}") == "client <token redacted>, twice <token redacted>"
+    assert redact_text(token[:30]) == "<token redacted>"
+    assert redact_text("eyJhbGciOiJIUzI1NiJ9 alone, and keyJwk.name") == "eyJhbGciOiJIUzI1NiJ9 alone, and keyJwk.name"
+
+
 def test_objects_are_searched_and_keep_their_hidden_fields_hidden() -> None:
     assert redact(Note(MATERIAL, MATERIAL)) == "Note(body='<32 bytes>')"
     keytab = redact(Keytab(ROOT.principal, 17, (KeytabEntry(ROOT),)))
