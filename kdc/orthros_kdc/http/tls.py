@@ -26,7 +26,7 @@ def load_tls(cert: str, key: str, now: Timestamp) -> ssl.SSLContext:
         chain = x509.load_pem_x509_certificates(Path(cert).read_bytes())
     except OSError as error:
         raise Misconfigured("file-unreadable", f"[http] tls_cert {cert}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise Misconfigured("config-invalid", f"[http] tls_cert {cert} holds no PEM certificate") from None
     _check_days(chain[0], cert, datetime.fromtimestamp(now / 1000, UTC))
     if b"PRIVATE KEY-----" not in read_secret_file(key):
@@ -38,8 +38,9 @@ def load_tls(cert: str, key: str, now: Timestamp) -> ssl.SSLContext:
     try:
         # Without a password of ours, OpenSSL would ask the terminal for one.
         context.load_cert_chain(cert, key, password="")
-    except ssl.SSLError as error:
-        said = "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "cannot be used"
+    except OSError as error:  # of which an SSLError is one; or a file that was there a moment ago
+        mismatch = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
+        said = "do not belong together" if mismatch else "cannot be used"
         raise Misconfigured("config-invalid", f"[http] tls_cert {cert} and tls_key {key} {said}") from None
     return context
 

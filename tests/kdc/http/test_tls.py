@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,13 @@ def _encrypted_key(files: Files) -> None:
     files.key.write_bytes(pem)
 
 
+def _unknown_version(files: Files) -> None:
+    begin, *lines, end = files.cert.read_text().splitlines()
+    der = bytearray(b64decode("".join(lines)))
+    der[der.index(bytes.fromhex("a003020102")) + 4] = 94
+    files.cert.write_text("\n".join([begin, b64encode(der).decode(), end]))
+
+
 @pytest.mark.parametrize(
     ("damage", "code", "says"),
     [
@@ -96,6 +104,7 @@ def _encrypted_key(files: Files) -> None:
         (_linked_key, "key-file-unsafe", "symbolic link"),
         (_swapped, "config-invalid", "no PEM private key"),
         (_nonsense, "config-invalid", "no PEM certificate"),
+        (_unknown_version, "config-invalid", "no PEM certificate"),
         (_damaged_key, "config-invalid", "cannot be used"),
         (_encrypted_key, "config-invalid", "cannot be used"),
     ],
