@@ -73,16 +73,18 @@ class TrustedProxies:
     def caller(self, peer: Caller, forwarded: Iterable[str]) -> Caller:
         """The right-most hop that is not trusted, from the values of every X-Forwarded-For in their order.
 
-        Where an entry is no address, or none is left, it is the last hop that somebody vouched for.
+        Where none is left, it is the last hop that somebody vouched for. Where an entry is no address, that hop pays,
+        but lends nobody its own address: who is unknown lies outside every network.
         """
-        if not self.trusts(peer):
+        values = list(forwarded)
+        if not values or not self.trusts(peer):
             return peer
-        hops = ",".join(forwarded).split(",")
+        hops = ",".join(values).split(",")
         found = peer
         for hop in hops[: -_MOST_HOPS - 1 : -1]:
             named = Caller.at(hop.strip())
             if named is None:
-                return found
+                return Caller(source=found.source, address="")
             found = named
             if not self.trusts(named):
                 return found

@@ -218,4 +218,4 @@ def require_standing(client: OAuthClientView | None, address: str, *, proof: str
     if client.principal.disabled:
         raise client_refused("principal-disabled")
     if not source_allowed(client.principal.sources, address):
-        raise client_refused("source-refused", f"asked from {address or 'a local socket'}{proof}")
+        raise client_refused("source-refused", f"asked from {address or 'no known address'}{proof}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orthros_kdc.http.callers import Caller, TrustedProxies
+from orthros_kdc.policy.sources import source_allowed
 
 PROXIES = ("10.0.0.0/8", "fd00::/8", "unix")
 LOCAL = Caller(source="uid:1000", address="", is_local=True)
@@ -32,13 +33,9 @@ def peer(address: str) -> Caller:
         # Several: the right-most that is none of them.
         ("10.1.1.1", ["203.0.113.1, 10.2.2.2,fd00::5"], "203.0.113.1"),
         ("10.1.1.1", ["1.1.1.1, 203.0.113.1 , 10.2.2.2"], "203.0.113.1"),
-        # Only trusted hops, none at all, or no address: the last one that somebody vouched for.
+        # Only trusted hops, or none at all: the last one that somebody vouched for.
         ("10.1.1.1", ["10.3.3.3, 10.2.2.2"], "10.3.3.3"),
         ("10.1.1.1", [], "10.1.1.1"),
-        ("10.1.1.1", [""], "10.1.1.1"),
-        ("10.1.1.1", ["203.0.113.1, unknown"], "10.1.1.1"),
-        ("10.1.1.1", ["203.0.113.1, 10.2.2.2, "], "10.1.1.1"),
-        ("10.1.1.1", ["203.0.113.1:4711"], "10.1.1.1"),
         ("10.1.1.1", ["203.0.113.1, " + "10.2.2.2," * 31 + "10.2.2.3"], "10.2.2.2"),
     ],
 )
@@ -46,6 +43,23 @@ def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded
     """L15: no entry that a caller writes himself moves his address or his rate bucket."""
     found = TrustedProxies(PROXIES).caller(peer(at), forwarded)
     assert found == peer(expected)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "vouched"),
+    [
+        ([""], "10.1.1.1"),
+        (["203.0.113.1, unknown"], "10.1.1.1"),
+        (["203.0.113.1, 10.2.2.2, "], "10.1.1.1"),
+        (["203.0.113.1:4711"], "10.1.1.1"),
+        (["203.0.113.1:4711, 10.2.2.2"], "10.2.2.2"),
+    ],
+)
+def test_a_caller_whom_a_proxy_cannot_name_is_nowhere(forwarded: list[str], vouched: str) -> None:
+    """H5: the proxy pays for him, and lends nobody its own address: that may lie in a principal's networks."""
+    found = TrustedProxies(PROXIES).caller(peer("10.1.1.1"), forwarded)
+    assert found == Caller(source=peer(vouched).source, address="")
+    assert not source_allowed(("10.0.0.0/8",), found.address)
 
 
 def test_the_unix_socket_is_a_proxy_only_where_it_is_trusted() -> None:
