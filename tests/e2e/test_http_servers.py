@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from attrs import evolve
 
 from orthros_protocol.derivation import digest
 from tests.support.http_caller import Call, HttpCaller, Received
@@ -86,6 +87,13 @@ def test_strangers_are_refused(server: Server) -> None:
     assert server.send(server.caller().call("GET", b"/nowhere").without("authorization")).status == 401
     public = server.caller().call("GET", b"/health").without("authorization")
     assert json.loads(server.send(public).body) == {"status": "ok"}
+
+
+def test_a_mount_point_from_a_header_is_refused(server: Server) -> None:
+    """gunicorn believes this header from loopback, and would serve another path than the one that was judged."""
+    call = order(server.caller("read", "write")).without("authorization")
+    received = server.send(evolve(call, target=b"/health/orders").with_header("SCRIPT_NAME", b"/health"))
+    assert (received.status, json.loads(received.body)["code"]) == (400, "malformed")
 
 
 def test_a_missing_scope_is_refused_with_what_is_needed(server: Server) -> None:

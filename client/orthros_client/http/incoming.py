@@ -36,6 +36,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 # Each of them makes some framework or proxy act on another method or path than the one that is bound.
 _OVERRIDES: Final = (
     "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+    "script-name", "path-info",
 )  # fmt: skip
 _SCHEMES: Final = ("https", "http")
 
@@ -62,12 +63,13 @@ class IncomingRequest:
     def __attrs_post_init__(self) -> None:
         by_name: dict[str, list[bytes]] = {}
         for name, value in self.headers:
-            by_name.setdefault(name, []).append(value)
+            # As in CGI, where many applications look: there `x_tenant` is `x-tenant`.
+            by_name.setdefault(name.replace("_", "-"), []).append(value)
         object.__setattr__(self, "_by_name", by_name)
 
     def values_of(self, name: str) -> list[bytes]:
-        """Every value of this header, in order."""
-        return self._by_name.get(name, [])
+        """Every value of this header, in order, whether it is spelled with `-` or with `_`."""
+        return self._by_name.get(name.replace("_", "-"), [])
 
 
 @frozen(kw_only=True)
@@ -138,9 +140,13 @@ def one_value(request: IncomingRequest, name: str) -> bytes | None:
 def read_path(request: IncomingRequest) -> tuple[str, tuple[str, ...]]:
     """The raw path and its segments.
 
-    Raises Malformed for a target that is not in origin-form (RFC 9112, section 3.2.1), for a path that could be
-    read in two ways and for one that the application would read in another; Misconfigured when there is no raw one.
+    Raises Malformed for headers that put another method or path in the place of what was sent, for a target that is
+    not in origin-form (RFC 9112, section 3.2.1), for a path that could be read in two ways and for one that the
+    application would read in another; Misconfigured when there is no raw one.
     """
+    for name in _OVERRIDES:
+        if request.values_of(name):
+            raise Malformed(f"the header {name} would change what the request is")
     if request.target is None:
         raise Misconfigured(
             "config-invalid", "this server does not tell the raw request-target (ASGI raw_path, WSGI RAW_URI)"
@@ -162,11 +168,8 @@ def decode_path(path: str) -> str:
 def read_sent(request: IncomingRequest) -> Sent:
     """What the head says of the body, and that nothing in it makes two readers see two requests.
 
-    Raises Malformed for override headers, lengths that contradict each other, and digests not in the one form.
+    Raises Malformed for lengths that contradict each other, and digests not in the one form.
     """
-    for name in _OVERRIDES:
-        if request.values_of(name):
-            raise Malformed(f"the header {name} would change what the request is")
     length, coding = one_value(request, "content-length"), one_value(request, "transfer-encoding")
     if length is not None and _LENGTH.fullmatch(length) is None:
         raise Malformed("Content-Length is not a number")

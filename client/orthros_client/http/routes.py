@@ -6,8 +6,8 @@ Rows of settings; knows neither requests nor keys. Everything that no row names 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
 from attrs import Attribute, field, frozen
 
@@ -16,6 +16,7 @@ from orthros_protocol import LocalMisuse, Malformed, canonical_path, check_scope
 
 __all__ = ["BEARER", "ORTHROS", "Route", "Routes"]
 
+_T = TypeVar("_T")
 ORTHROS: Final = "orthros"
 BEARER: Final = "bearer"
 _BELOW: Final = "/*"
@@ -94,24 +95,48 @@ class Routes:
         self._default = default
         self._exact: dict[tuple[str, ...], Route] = {}
         self._below: dict[tuple[str, ...], Route] = {}
+        # The same rows as readers see them that ignore case, or cut parameters off.
+        self._loose: dict[bool, dict[tuple[str, ...], set[Route]]] = {True: {}, False: {}}
+        self._is_plain = True
         self.rows = tuple(routes)
         for route in self.rows:
             rows = self._exact if route.is_exact else self._below
             if route.prefix in rows:
                 raise LocalMisuse("value-invalid", f"two routes for {route.path}")
             rows[route.prefix] = route
+            loose = _loose(route.prefix)
+            self._is_plain = self._is_plain and loose == route.prefix
+            self._loose[route.is_exact].setdefault(loose, set()).add(route)
 
     def find(self, segments: tuple[str, ...]) -> Route:
-        """The row for a path in its canonical segments: the exact one, else the longest prefix."""
+        """The row for a path in its canonical segments: the exact one, else the longest prefix.
+
+        Raises Malformed for a path in which an application that ignores case, or parameters behind `;`, would see
+        that of another row: whichever row was taken, it might be the wrong one.
+        """
         key = _key(segments)
-        exact = self._exact.get(key)
-        if exact is not None:
-            return exact
-        for size in range(len(key), -1, -1):
-            route = self._below.get(key[:size])
-            if route is not None:
-                return route
-        return self._default
+        route = _found(key, self._exact, self._below, self._default)
+        loose = _loose(key)
+        if loose == key and self._is_plain:
+            return route
+        if route not in _found(loose, self._loose[True], self._loose[False], {self._default}):
+            raise Malformed("a path that some applications take for that of another route")
+        return route
+
+
+def _found(
+    key: tuple[str, ...], exact: Mapping[tuple[str, ...], _T], below: Mapping[tuple[str, ...], _T], none: _T
+) -> _T:
+    found = exact.get(key)
+    for size in range(len(key), -1, -1):
+        if found is not None:
+            break
+        found = below.get(key[:size])
+    return none if found is None else found
+
+
+def _loose(key: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(segment.partition(";")[0].casefold() for segment in key)
 
 
 def _key(segments: tuple[str, ...]) -> tuple[str, ...]:

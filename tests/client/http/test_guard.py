@@ -80,6 +80,30 @@ class TestRoutes:
         assert self.find("/%61dmin/x", Route("/admin/*")) == "/admin/*"
         assert self.find("/caf%C3%A9", Route("/caf%c3%a9")) == "/caf%c3%a9"
 
+    @pytest.mark.parametrize(
+        "path", ["/ADMIN/x", "/admin;v=1/x", "/Admin", "/API/info", "/api;x", "/%41dmin", "/orders/ME"]
+    )
+    def test_a_path_that_somebody_takes_for_that_of_another_row(self, path: str) -> None:
+        """Express and ASP.NET ignore case, servlets cut parameters off: no row may be left by such a spelling."""
+        rows = [
+            Route("/admin/*", scopes=["admin"]),
+            Route("/Api/*", public=True),
+            Route("/orders/me"),
+            Route("/orders/*"),
+        ]
+        with pytest.raises(Malformed, match="another route"):
+            self.find(path, *rows)
+        with pytest.raises(Malformed, match="another route"):
+            self.find("/api/info", *rows)
+        found = {path: self.find(path, *rows) for path in ("/orders/AB;x=1", "/Api/Info", "/Other;x", "/admin/A;b")}
+        assert found == {
+            "/orders/AB;x=1": "/orders/*",
+            "/Api/Info": "/Api/*",
+            "/Other;x": "/*",
+            "/admin/A;b": "/admin/*",
+        }
+        assert self.find("/A/x", Route("/a/*"), Route("/A/*")) == "/A/*"
+
     @pytest.mark.parametrize("path", ["orders", "", "/a//b", "/a/../b", "/a%2fb", "/a b", "*"])
     def test_paths_that_could_never_match(self, path: str) -> None:
         with pytest.raises(LocalMisuse):
@@ -97,6 +121,36 @@ class TestRoutes:
                 Route("/", **bad)
         with pytest.raises(LocalMisuse, match="two routes"):
             Routes([Route("/a"), Route("/a/")])
+
+
+@pytest.mark.parametrize("header", [
+    "script-name", "SCRIPT_NAME", "path-info", "x-http-method-override", "x_http_method_override", "x-original-url",
+])  # fmt: skip
+def test_no_header_leads_to_another_place_not_even_from_a_public_route(header: str, house: House) -> None:
+    """gunicorn takes the mount point from a header: the same path would be judged as one row, and served as another."""
+    guard = Guard(**house.settings(routes=[Route("/public/*", public=True)]))
+    sent = (("host", b"orders.test"), (header.lower(), b"/public"))
+    for target in (b"/public/admin", b"/other"):
+        verdict = guard.judge(IncomingRequest(method="GET", target=target, headers=sent))
+        assert isinstance(verdict, Denied)
+        assert (verdict.code, verdict.answer.status) == ("malformed", 400)
+
+
+@pytest.mark.parametrize("name", ["x_tenant", "idempotency_key", "content_digest", "host", "authorization"])
+def test_an_underscore_hides_no_header(name: str, house: House) -> None:
+    """Whoever sees headers as CGI does takes `x_tenant` for `x-tenant`."""
+    guard = Guard(**house.settings(routes=[Route("/*", covers=["x-tenant"])]))
+    caller = house.caller()
+    meet(guard, caller)
+    covered = [("x-tenant", b"a"), ("idempotency-key", b"1")]
+    names = [known for known, _value in covered]
+    call = caller.call("POST", b"/", headers=covered, cover=names, body=b"one").with_header(name, b"evil")
+    denied = guard.judge(incoming(call))
+    assert isinstance(denied, Denied)
+    assert denied.code == "malformed"
+    if name in ("x_tenant", "idempotency_key"):
+        alone = caller.call("GET", b"/").with_header(name, b"evil")
+        assert judge(guard, caller, alone) == "not-covered"
 
 
 class TestOrigins:
