@@ -23,8 +23,9 @@ _KEY_TEXT = re.compile(
     r"(?<![A-Za-z0-9])(?:ort1h_[A-Za-z0-9_-]+|ort1[a-z]_[A-Za-z0-9]+)"
     r"|ort1h_[A-Za-z0-9_-]{32,}|ort1[a-z]_[A-Za-z0-9]{32,}"
 )
-# Header and payload of a JWT, also of one that was cut off behind them.
-_JWT_TEXT = re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
+# Header and payload of a JWT, also of one that was cut off behind them. It begins where its characters begin, or
+# behind an escaped line break: if it might begin anywhere among them, a long text would take its square of time.
+_JWT_TEXT = re.compile(r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 
 
 def redact_text(text: str) -> str:

@@ -48,6 +48,7 @@ def test_tokens_are_cut_out() -> None:
     token = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJiaWxsaW5nIn0.q1-_x"
     assert redact_text(f"client {token}, twice {token}") == "client <token redacted>, twice <token redacted>"
     assert redact_text(token[:30]) == "<token redacted>"
+    assert redact_text(repr(f"first line\n{token}")) == repr("first line\n<token redacted>")
     assert redact_text("eyJhbGciOiJIUzI1NiJ9 alone, and keyJwk.name") == "eyJhbGciOiJIUzI1NiJ9 alone, and keyJwk.name"
 
 
