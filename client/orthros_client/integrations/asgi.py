@@ -159,21 +159,23 @@ class _Call:
         self._send = send
         self._reading = Lock(fast_acquire=True)
         self._last: Leaving | None = None
-        self._begun = False  # something of the application's answer has left
-        self._done = False  # an answer of ours has left instead
-        self._gone = False
+        self._begun = False  # something of an answer has left
 
     async def run(self, app: App, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
         except Exception as error:
-            refusal = refusal_in(error)
-            if not (self._begun or self._done):
+            refusal, begun = refusal_in(error), self._begun
+            if not begun:
                 await self._settle(refusal)
-            if refusal is None or self._begun:
+            if refusal is None or begun:
                 raise
             return
-        if self._last is not None and not self._done:
+        if self._begun:
+            return
+        if self._exchange.is_spoilt and self._exchange.refusal is not None:
+            await self._answer(self._exchange.refusal.answer)
+        elif self._last is not None:
             await self._pass_on(self._last)
 
     async def _settle(self, refusal: Refused | None) -> None:
@@ -203,7 +205,6 @@ class _Call:
     async def _pass_in(self, message: Message) -> Message:
         exchange = self._exchange
         if message["type"] == "http.disconnect":
-            self._gone = not exchange.body.settled
             exchange.cut()
         if message["type"] != "http.request":
             return message
@@ -222,16 +223,19 @@ class _Call:
             pass  # the exchange keeps it as its refusal
 
     async def send(self, message: Message) -> None:
-        """What the application answers: held, proven and let go, or replaced by the refusal that is due."""
+        """What the application answers: held, proven and let go.
+
+        Raises RequestBodyMismatch instead of letting anything go, so that work that follows a response never begins.
+        """
         reply = self._exchange.reply
+        if not self._begun:
+            self._exchange.require_whole()
         if message["type"] == "http.response.start":
             headers = tuple(
                 (name.lower().decode("latin-1"), bytes(value)) for name, value in message.get("headers", ())
             )
             reply.start(message["status"], headers)
         elif message["type"] == "http.response.body":
-            if self._done:
-                return
             leaving = reply.write(bytes(message.get("body", b"")), more=bool(message.get("more_body", False)))
             if leaving is None:
                 return
@@ -249,17 +253,15 @@ class _Call:
         if head is not None:
             if head.status < 400 and not exchange.body.settled:
                 await self._drain()
-            if exchange.is_spoilt and exchange.refusal is not None:
-                await self._answer(exchange.refusal.answer)
-                return
+            exchange.require_whole()
             headers = [(name.encode("latin-1"), value) for name, value in head.headers]
             self._begun = True
             await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": leaving.data, "more_body": leaving.more})
 
     async def _answer(self, answer: Answer) -> None:
-        self._done = True
-        if not self._gone:
+        self._begun = True
+        with suppress(OSError):  # the client may be gone; one that has merely stopped sending is told
             await _send_answer(answer, self._send)
 
 

@@ -251,8 +251,43 @@ async def test_an_upload_that_is_cut_off_succeeds_nowhere(house: House) -> None:
     caller = await met(house, app)
     seen = await ask(app, caller.call("POST", body=b"hello world"), pieces=[b"hel", b"lo"], cut=True)
     assert kinds == ["http.request", "http.request", "http.disconnect"]
-    assert seen.sent == []
+    assert seen.status == 400  # whoever has only stopped sending can still read this
     assert app.guard.counts()["/*", "body-mismatch"] == 1
+
+
+async def test_an_upload_that_is_cut_off_with_its_connection_is_no_error_of_the_service(house: House) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            await receive()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise ConnectionResetError
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    await app(scope_of(caller.call("POST", body=b"hello world")), receive, send)
+    assert app.guard.counts()["/*", "body-mismatch"] == 1
+
+
+async def test_work_after_a_response_that_was_refused_does_not_begin(house: House) -> None:
+    """Frameworks run background tasks once the response is sent; this one never was."""
+    done: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send)
+        done.append("background")
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"pay 1")
+    assert (await ask(app, call, pieces=[b"pay 9"])).status == 400
+    assert (await ask(app, caller.call("POST", body=b"pay 1"), pieces=[b"pay"], cut=True)).status == 400
+    assert done == []
+    assert (await ask(app, caller.call("POST", body=b"pay 1"))).status == 200
+    assert done == ["background"]
 
 
 async def test_a_large_upload_needs_no_memory(house: House) -> None:

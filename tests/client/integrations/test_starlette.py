@@ -149,6 +149,9 @@ async def test_streams_and_background_tasks(house: House) -> None:
     app = OrthrosMiddleware(Starlette(routes=[StarletteRoute("/", stream, methods=["POST"])]), **house.settings())
     caller = await met(house, app)
     call = caller.call("POST", body=b"never read by the endpoint")
+    assert (await ask(app, call, pieces=[b"ever read by the endpoint?"])).status == 400
+    assert not done.is_set()
+    call = caller.call("POST", body=b"never read by the endpoint")
     received = (await ask(app, call, pieces=pieces_of(call.body, 5))).received
     assert caller.open(call, received).body_digest == digest(b"012")
     assert done.is_set()
