@@ -10,7 +10,7 @@ import pytest
 from attrs import frozen
 
 from orthros_tools.demo.stage import Outcome, Stage
-from tests.support.processes import REALM, Estate
+from tests.support.processes import REALM, Estate, eventually
 
 OK, USAGE, REFUSED, UNAVAILABLE = 0, 1, 3, 4
 
@@ -119,6 +119,7 @@ def test_disabled_principals_by_hand(hand: Estate) -> None:
     hand.admin("principal disable shop").require()
     check(hand.orthros("ticket orders --ttl 62"), Expected(REFUSED, "principal-disabled", "principal enable"))
     hand.admin("principal enable shop").require()
+    eventually(lambda: hand.orthros("ticket orders --ttl 62").code == OK, "the daemon forgets the refusal")
 
 
 def test_without_a_kdc_by_hand(hand: Estate) -> None:
