@@ -113,11 +113,15 @@ class Exchange:
 
 
 def refusal_in(error: BaseException) -> Refused | None:
-    """The refusal that `error` is, or that a group of nothing but refusals holds."""
+    """The refusal that `error` is, or that a group of nothing but refusals holds.
+
+    Not one that the application met itself, from a KDC or from a target that it called: that is its own failure, and
+    none of its caller's business.
+    """
     if isinstance(error, BaseExceptionGroup):
         refusals = [refusal_in(each) for each in error.exceptions]
         return refusals[0] if all(refusals) else None
-    return error if isinstance(error, Refused) else None
+    return error if type(error) is Refused or isinstance(error, RequestBodyMismatch) else None
 
 
 def require_in(exchange: object, *scopes: str) -> Caller | None:

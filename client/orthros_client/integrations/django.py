@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped
 from django.utils.decorators import sync_and_async_middleware  # type: ignore[import-untyped]
 
 from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, answer_in, require_in
+from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.integrations import asgi, wsgi
 from orthros_protocol import Refused
 
@@ -66,7 +66,8 @@ def CallerMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     """Sets `request.orthros` to the verified caller, and answers a Refused that a view lets pass."""
 
     def process_exception(request: HttpRequest, error: Exception) -> Any:
-        return answer_refusal(request, error) if isinstance(error, Refused) else None
+        refusal = refusal_in(error)
+        return None if refusal is None else answer_refusal(request, refusal)
 
     if inspect.iscoroutinefunction(get_response):
         respond: Callable[[HttpRequest], Awaitable[Any]] = get_response

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 from flask import Flask, Response, current_app, request
 
 from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, answer_in, require_in
+from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Refused
 
@@ -29,7 +29,7 @@ def protect(app: Flask, *, paths: Iterable[str] = (), **options: Any) -> Orthros
     """
     middleware = OrthrosMiddleware(app.wsgi_app, **options)
     app.wsgi_app = middleware  # type: ignore[method-assign]
-    app.register_error_handler(Refused, answer_refusal)
+    app.register_error_handler(Refused, _answer_own)
     if not middleware.guard.observing:
         self_test(app, middleware.guard.routes.rows, host=middleware.guard.origins.hosts[0], paths=paths)
     return middleware
@@ -56,6 +56,12 @@ def require(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
         return guarded
 
     return decorate
+
+
+def _answer_own(refusal: Refused) -> Response:
+    if refusal_in(refusal) is None:
+        raise refusal
+    return answer_refusal(refusal)
 
 
 def answer_refusal(refusal: Refused) -> Response:

@@ -11,6 +11,7 @@ import pytest
 import trio
 from attrs import evolve
 
+from orthros_client.errors import Failure, TicketRefused
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import (
@@ -19,7 +20,10 @@ from orthros_protocol import (
     Misconfigured,
     PeerMisbehaved,
     Refused,
+    TargetRefusal,
+    Timestamp,
     format_content_digest,
+    reason_for,
 )
 from orthros_protocol.derivation import RunningDigest, digest
 from tests.client.http.world import House
@@ -469,6 +473,27 @@ async def test_an_application_that_raises_is_told_apart_from_an_attacker(house: 
         await app(scope_of(caller.call()), never, collector(sent))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[-1]["more_body"] is True
+
+
+@pytest.mark.parametrize("error", [
+    TargetRefusal(reason_for("user-not-accepted").number or 0, "", target_time=Timestamp(0), epoch=bytes(8)),
+    TicketRefused(Failure.refused("not-granted")),
+], ids=["by a target", "by the KDC"])  # fmt: skip
+async def test_a_refusal_that_the_application_met_is_not_that_of_its_caller(error: Refused, house: House) -> None:
+    """A handler that calls on, and is refused there, has failed: its own caller did nothing wrong."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    sent: list[Any] = []
+    with pytest.raises(Refused):
+        await app(scope_of(call), never, collector(sent))
+    assert sent[0]["status"] == 500
+    assert any(name == b"orthros-reply" for name, _ in sent[0]["headers"])
+    assert house.log.events == []
 
 
 async def test_work_after_the_response_neither_delays_nor_changes_it(house: House) -> None:

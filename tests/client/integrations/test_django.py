@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse  # type: ignore[
 from django.test.utils import override_settings  # type: ignore[import-untyped]
 from django.urls import path  # type: ignore[import-untyped]
 
+from orthros_client.errors import Failure, TicketRefused
 from orthros_client.integrations import asgi
 from orthros_client.integrations.django import caller_of, require
 from orthros_client.integrations.wsgi import OrthrosMiddleware
@@ -45,13 +46,17 @@ def inside(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def calls_on(request: HttpRequest) -> HttpResponse:
+    raise TicketRefused(Failure.refused("not-granted"))
+
+
 def body(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body)
 
 
 urlpatterns = [
     path("read", read), path("write", write), path("write-async", write_async), path("inside", inside),
-    path("body", body),
+    path("body", body), path("calls-on", calls_on),
 ]  # fmt: skip
 
 
@@ -91,6 +96,7 @@ def test_scopes_of_a_view(application: WSGIHandler) -> None:
     for target in (b"/write", b"/write-async", b"/inside"):
         received = get(app, caller, target)
         assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
+    assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
 
 
 def test_another_body_is_a_refusal(application: WSGIHandler) -> None:

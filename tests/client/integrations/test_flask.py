@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from orthros_client.errors import Failure, TicketRefused
 from orthros_client.integrations.flask import Route, current_caller, protect, require
 from orthros_protocol import Misconfigured
 from tests.client.http.world import House
@@ -42,6 +43,10 @@ def make_app() -> Flask:
         caller.require("write")
         return ""
 
+    @app.get("/calls-on")
+    def calls_on() -> str:
+        raise TicketRefused(Failure.refused("not-granted"))
+
     @app.post("/body")
     def body() -> Any:
         return request.get_json()
@@ -73,6 +78,7 @@ def test_scopes_of_a_view(house: House) -> None:
         received = get(app, caller, target)
         assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
     assert get(app, caller, b"/nowhere").status == 404
+    assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
 
 
 def test_another_body_is_a_refusal(house: House) -> None:
