@@ -8,6 +8,7 @@ from orthros_kdc.policy.model import Selector
 from orthros_kdc.store.base import (
     MOST_REMEMBERED,
     REMEMBER_ASSERTION,
+    REMEMBER_MARGIN_S,
     REMEMBER_REVOKED,
     AuditAnchor,
     JwtKeyRecord,
@@ -130,6 +131,14 @@ async def test_what_has_ended_is_never_new(store, until):
     assert not await store.read(recalling(b"a", now=until - 1))
 
 
+async def test_a_clock_that_steps_back_brings_nothing_back(store, billing):
+    """Protocol, section 17: a replay after a clock step back. Somebody else's clock was ahead when it cleared up."""
+    await store.change(remembering(b"a"))
+    await store.change(remembering(b"b", now=NOW + 100, until=NOW + 600))
+    assert not await store.change(remembering(b"a", now=NOW + 59))
+    assert await store.read(recalling(b"a", now=NOW + 59))
+
+
 async def test_remembering_is_no_change(store, billing):
     """Else every token would empty every cache of the realm."""
     before = store.peek_generation(), (await store.read(lambda tx: tx.policy())).seq
@@ -194,6 +203,8 @@ async def test_one_holder_cannot_fill_the_store_or_lock_out_another(store, monke
     assert await store.change(remembering(b"one more", uid=17))
     assert await store.change(remembering(b"one more", kind=REMEMBER_REVOKED))
     assert await store.change(remembering(b"later", now=NOW + 60, until=NOW + 99))
+    over = NOW + 60 + REMEMBER_MARGIN_S
+    assert await store.change(remembering(b"last", now=over, until=over + 9))
     assert not await store.read(recalling(bytes(4), now=NOW))
 
 

@@ -29,6 +29,8 @@ REMEMBER_ASSERTION, REMEMBER_REVOKED = "assertion", "revoked"
 """What is remembered until it ends: client assertions that were used, and tokens that were revoked."""
 MOST_REMEMBERED: Final = 10_000
 """How many live entries of one kind one principal can have."""
+REMEMBER_MARGIN_S: Final = 60
+"""How long what has ended is kept: a clock that steps back by less, or is behind another KDC's, brings nothing back."""
 
 TOMBSTONE_S: Final = 30 * 24 * 3600
 """How long a retired version still earns its late user a sealed KEY_RETIRED; after that it is unknown."""
@@ -246,7 +248,7 @@ class Transaction(Protocol):
 
     def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
         """Notes `digest` for principal `uid` until that Unix second, and says whether it was new. False also for what
-        has ended at `now`. All that has ended is dropped first.
+        has ended at `now`. What has ended `REMEMBER_MARGIN_S` ago is dropped first.
 
         A digest counts once per kind, so it must be one of everything that makes the thing unique, its holder too.
         Does not count as a change. Raises Refused `busy` when `uid` has 10,000 live entries of this kind.

@@ -12,6 +12,7 @@ from orthros_kdc.store.base import (
     FIRST_UID,
     KEY_RETIRED,
     MOST_REMEMBERED,
+    REMEMBER_MARGIN_S,
     AuditAnchor,
     JwtKeyRecord,
     KeyRecord,
@@ -284,10 +285,12 @@ class MemoryRows:
 
     def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
         state = self._changing_uncounted()
-        state.remembered = {at: entry for at, entry in state.remembered.items() if entry[1] > now}
-        if until <= now or (kind, digest) in state.remembered:
+        kept_since = now - REMEMBER_MARGIN_S
+        state.remembered = {at: entry for at, entry in state.remembered.items() if entry[1] > kept_since}
+        if until <= now or self.recalls(kind, digest, now=now):
             return False
-        held = sum(1 for at, entry in state.remembered.items() if (at[0], entry[0]) == (kind, uid))
+        live = (at[0] for at, entry in state.remembered.items() if entry[0] == uid and entry[1] > now)
+        held = sum(1 for held_kind in live if held_kind == kind)
         if held >= MOST_REMEMBERED:
             raise Refused("busy", f"{held} live entries of kind {kind}")
         state.remembered[kind, digest] = (uid, until)

@@ -130,7 +130,7 @@ _SECOND: Final = (
         PRIMARY KEY (kind, digest)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX remembered_until ON remembered (until)",
-    "CREATE INDEX remembered_uid ON remembered (kind, uid)",
+    "CREATE INDEX remembered_uid ON remembered (kind, uid, until)",
     "CREATE INDEX jwt_keys_kid ON jwt_keys (kid)",
     "CREATE INDEX principals_audience ON principals (jwt_audience) WHERE jwt_audience IS NOT NULL",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from orthros_kdc.store.base import MOST_REMEMBERED, JwtKeyRecord, OAuthSecretRecord
+from orthros_kdc.store.base import MOST_REMEMBERED, REMEMBER_MARGIN_S, JwtKeyRecord, OAuthSecretRecord
 from orthros_kdc.store.statements import Statements, missing
 from orthros_protocol import Refused
 
@@ -57,14 +57,15 @@ class TokenRows(Statements):
     # What is remembered until it ends. Nobody's view of the realm depends on it, so it does not count as a change.
 
     def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
-        self._run("DELETE FROM remembered WHERE until <= ?", now, counts=False)
+        self._run("DELETE FROM remembered WHERE until <= ?", now - REMEMBER_MARGIN_S, counts=False)
         if until <= now or self.recalls(kind, digest, now=now):
             return False
-        ((held,),) = self._rows("SELECT count(*) FROM remembered WHERE kind = ? AND uid = ?", kind, uid)
+        statement = "SELECT count(*) FROM remembered WHERE kind = ? AND uid = ? AND until > ?"
+        ((held,),) = self._rows(statement, kind, uid, now)
         if held >= MOST_REMEMBERED:
             raise Refused("busy", f"{held} live entries of kind {kind}")
         self._run(
-            "INSERT INTO remembered (kind, digest, uid, until) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO remembered (kind, digest, uid, until) VALUES (?, ?, ?, ?)",
             kind, digest, uid, until, counts=False,
         )  # fmt: skip
         return True

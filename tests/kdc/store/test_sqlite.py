@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from orthros_kdc.store import migrations
+from orthros_kdc.store.base import REMEMBER_MARGIN_S
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Misconfigured, Unavailable
 
@@ -367,7 +368,7 @@ async def test_what_was_remembered_is_there_after_closing_and_opening(path, stor
 async def test_what_has_ended_leaves_the_file(path, store):
     for until in range(2, 12):
         await store.change(lambda tx, until=until: tx.remember("revoked", 16, bytes([until]), until=until, now=1))
-    await store.change(lambda tx: tx.remember("revoked", 16, b"new", until=99, now=10))
+    await store.change(lambda tx: tx.remember("revoked", 16, b"new", until=99, now=10 + REMEMBER_MARGIN_S))
     assert asked(path, "SELECT until FROM remembered ORDER BY until") == [(11,), (99,)]
 
 
