@@ -44,12 +44,20 @@ class Probe:
         return tuple(sent)
 
 
-def probes_of(routes: Iterable[Route], host: str, paths: Iterable[str] = ()) -> Iterator[Probe]:
-    """A request for each of `paths`, for each route that is not public, and for a path that nobody has."""
-    rows = list(routes)
-    wanted = [*paths, *(row.path.removesuffix("/*") or "/" for row in rows if not row.public)]
-    if not any(row.public and row.path == "/*" for row in rows):
-        wanted.append(_UNKNOWN)
+def probes_of(routes: Iterable[Route], host: str, paths: Iterable[str] = (), mount: str = "") -> Iterator[Probe]:
+    """A request for each of `paths`, for each route that is not public, and for a path that nobody has.
+
+    Raises Misconfigured `config-invalid` for a route that is not below `mount`, the prefix of the whole application.
+    """
+    rows, mount = list(routes), mount.rstrip("/")
+    for row in rows:
+        if not (row.path + "/").startswith(mount + "/") and row.path != "/*":
+            raise Misconfigured(
+                "config-invalid", f"route {row.path}: not below {mount}, where the application is mounted"
+            )
+    wanted = [*paths, *(row.path.removesuffix("/*") or mount or "/" for row in rows if not row.public)]
+    if not any(row.public and row.path in ("/*", mount + "/*") for row in rows):
+        wanted.append(mount + _UNKNOWN)
     for path in dict.fromkeys(wanted):
         for authorization in _CREDENTIALS:
             yield Probe(path, host, authorization)

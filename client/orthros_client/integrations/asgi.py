@@ -141,7 +141,12 @@ class OrthrosMiddleware:
             if message["type"] == "lifespan.startup.complete" and not self.guard.observing:
                 try:
                     # Frameworks leave their outermost application here: what stands around this middleware counts.
-                    await self_test(scope.get("app") or self, self.guard.routes.rows, host=self.guard.origins.hosts[0])
+                    await self_test(
+                        scope.get("app") or self,
+                        self.guard.routes.rows,
+                        host=self.guard.origins.hosts[0],
+                        root_path=scope.get("root_path", ""),
+                    )
                 except Misconfigured as error:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
@@ -271,11 +276,15 @@ def _incoming(scope: Scope) -> IncomingRequest:
     if target is not None and query:
         target = target + b"?" + query
     client = scope.get("client")
+    path: str = scope["path"]
+    root = scope.get("root_path", "").rstrip("/")
+    # Frameworks serve a path that does not begin with their mount point as if it did: by a second name, that is.
+    is_below = not root or path == root or path.startswith(root + "/")
     return IncomingRequest(
         method=scope.get("method", "GET"),
         target=target,
         headers=tuple((name.lower().decode("latin-1"), bytes(value)) for name, value in scope["headers"]),
-        decoded_path=scope["path"],
+        decoded_path=path if is_below else root + path,
         # A port of 0 is what servers write that took the address from a header.
         transport_peer=client[0] if client and client[1] else "",
         is_probe=PROBE in scope,
@@ -304,14 +313,20 @@ async def _send_answer(answer: Answer, send: Send, *, prefix: str = "http.respon
 
 
 async def self_test(
-    app: App, routes: Iterable[Route] = (), *, host: str = "localhost", paths: Iterable[str] = ()
+    app: App,
+    routes: Iterable[Route] = (),
+    *,
+    host: str = "localhost",
+    paths: Iterable[str] = (),
+    root_path: str = "",
 ) -> None:
     """Asks `app` without credentials, as a server would, at every route and at a path that it does not have.
 
-    `app` is the outermost application, the one that the server runs. Raises Misconfigured `unprotected` when it answers
-    anything but 401 or 403 (row L12).
+    `app` is the outermost application, the one that the server runs; `root_path` is where it says that it is mounted.
+    Raises Misconfigured `unprotected` when it answers anything but 401 or 403 (row L12), and `config-invalid` for a
+    route that is not below its mount point.
     """
-    for probe in probes_of(routes, host, paths):
+    for probe in probes_of(routes, host, paths, root_path):
         judge_probe(probe, await _status_of(app, probe))
 
 

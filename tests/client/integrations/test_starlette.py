@@ -15,7 +15,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
-from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, caller_of, require
+from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, caller_of, require, self_test
 from orthros_protocol import Misconfigured
 from orthros_protocol.derivation import digest
 from tests.client.http.world import House
@@ -210,6 +210,35 @@ async def test_a_wrong_order_of_middlewares_is_flagged_at_start(house: House) ->
         await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
         assert reported[0]["type"] == ("lifespan.startup.failed" if outside else "lifespan.startup.complete")
         assert not outside or "GET /read without credentials: the application answered 200" in reported[0]["message"]
+
+
+async def test_no_handler_has_a_second_name_beside_its_mount_point(house: House) -> None:
+    """Starlette serves /admin and /api/admin alike where the application says that it is mounted at /api."""
+    inner = FastAPI()
+
+    @inner.get("/admin")
+    def admin() -> str:
+        return "served"
+
+    def mounted(*rows: Route) -> Any:
+        guarded = OrthrosMiddleware(inner, **house.settings(routes=rows))
+
+        async def outermost(scope: Any, receive: Any, send: Any) -> None:
+            await guarded(scope | {"root_path": "/api/"}, receive, send)
+
+        return outermost
+
+    app = mounted(Route("/api/admin", scopes=["write"]))
+    caller = house.caller()
+    call = caller.call("OPTIONS", b"/api/admin", flags=0)
+    caller.refusal(call, (await ask(app, call)).received)
+    assert (await get(app, caller, b"/api/admin")).status == 403
+    for second in (b"/admin", b"/apiadmin"):
+        assert (await ask(app, caller.call("GET", second))).status == 400
+    rows = [Route("/api/admin"), Route("/*", scopes=["write"])]
+    await self_test(mounted(*rows), rows, host="orders.test", root_path="/api")
+    with pytest.raises(Misconfigured, match="route /admin: not below /api"):
+        await self_test(app, [Route("/admin")], host="orders.test", root_path="/api")
 
 
 def test_misuse_is_told_at_once(house: House) -> None:
