@@ -72,13 +72,14 @@ def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, num
     assert processes_below(scratch) == []
 
 
-def test_demo_killed_takes_its_processes_with_it(scratch: Path) -> None:
+@pytest.mark.parametrize("chapter", ["2. ", "4. "])
+def test_demo_killed_takes_its_processes_with_it(scratch: Path, chapter: str) -> None:
     """Nobody can remove files after SIGKILL, but no process may live on."""
     environ = os.environ | {"TMPDIR": str(scratch)}
     with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if line.startswith("2. "):
+            if line.startswith(chapter):
                 break
         assert len(processes_below(scratch)) > 1, "at least the KDC and the demo itself"
         demo.kill()

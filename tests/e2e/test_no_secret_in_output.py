@@ -124,7 +124,8 @@ def start_orders(estate: Estate, wire: Wire) -> Process:
     """The service of the demo, behind somebody on the wire."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         wire.upstream = f"127.0.0.1:{probe.getsockname()[1]}"
-    words = ("-m", "hypercorn", "--workers", "1", "--bind", wire.upstream, "orthros_tools.demo.orders:app")
+    port = wire.upstream.rpartition(":")[2]
+    words = ("-m", "uvicorn", "--port", port, "--log-level", "debug", "orthros_tools.demo.orders:app")
     settings = {"ORTHROS_KEY_FILE": str(estate.key_file("orders.key")), "ORDERS_ORIGINS": f"http://{wire.address}"}
     return estate.stage.start("orders", sys.executable, *words, environ=settings)
 

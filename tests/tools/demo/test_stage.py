@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -85,6 +86,16 @@ def test_command_is_run_to_its_end() -> None:
             outcome.require()
         with pytest.raises(StageError, match=r"did not end within 0\.1 s"):
             stage.run(sys.executable, "-c", "import signal; signal.pause()", within_s=0.1)
+
+
+def test_listener_is_inherited_by_the_one_it_is_given_to() -> None:
+    script = "import socket, sys; print(socket.socket(fileno=int(sys.argv[1])).getsockname()[1], flush=True)"
+    with Stage() as stage, socket.create_server(("127.0.0.1", 0)) as listener:
+        words = (sys.executable, "-c", script, str(listener.fileno()))
+        found = stage.start("heir", *words, listener=listener).await_line(r"^(\d+)$")
+        assert int(found[1]) == listener.getsockname()[1]
+        with pytest.raises(StageError, match="Bad file descriptor"):
+            stage.start("stranger", *words).await_line(r"^\d+$")
 
 
 def test_settings_of_the_user_do_not_reach_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:

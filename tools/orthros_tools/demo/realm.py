@@ -29,7 +29,8 @@ WORKERS: Final = 2
 _CLIENT_TIMEOUT_S: Final = 8.0
 _EXPLAIN_S: Final = 5.0
 _NOT_FOUND: Final = 5
-_APP: Final = "orthros_tools.demo.orders"
+# Processes of their own on one socket, not `--workers`: they end with the demo, however that ends.
+_SERVING: Final = ("-m", "uvicorn", "--no-proxy-headers", "--no-access-log", "orthros_tools.demo.orders:app")
 _LOOPBACK: Final = "127.0.0.1"
 
 ADMIN_SCRIPT: Final = f"""\
@@ -71,7 +72,7 @@ class Realm:
     kdc: Process | None = None
     kdc_addresses: tuple[str, ...] = ()
     kdc_url: str = ""
-    orders: Process | None = None
+    orders: tuple[Process, ...] = ()
     orders_address: str = ""
     ledger: Process | None = None
     ledger_url: str = ""
@@ -162,14 +163,19 @@ class Realm:
 
     def start_services(self) -> None:
         """`orders` with a verify-only key file, `ledger` with a JWT key; neither is told where the KDC is."""
-        self.orders_address = _free_address()
-        self.wire.upstream = self.orders_address
-        serving = ("-m", "hypercorn", "--workers", str(WORKERS), "--bind", self.orders_address)
-        settings = {
-            "ORTHROS_KEY_FILE": str(self.key_file("orders.verify.key")),
-            "ORDERS_ORIGINS": f"{self.orders_origin} {self.wire_origin}",
-        }
-        self.orders = self.stage.start("orders", sys.executable, *serving, f"{_APP}:app", environ=settings)
+        with socket.create_server((_LOOPBACK, 0)) as listener:
+            # Connections inherit it; asyncio sets it only on listeners that it made itself.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.orders_address = self.wire.upstream = f"{_LOOPBACK}:{listener.getsockname()[1]}"
+            settings = {
+                "ORTHROS_KEY_FILE": str(self.key_file("orders.verify.key")),
+                "ORDERS_ORIGINS": f"{self.orders_origin} {self.wire_origin}",
+            }
+            serving = (*_SERVING, "--fd", str(listener.fileno()))
+            self.orders = tuple(
+                self.stage.start("orders", sys.executable, *serving, environ=settings, listener=listener)
+                for _ in range(WORKERS)
+            )
         # As a file, with -P: nothing of this package is on its path, and nothing of it is imported.
         words = ("-P", str(Path(__file__).with_name("ledger.py")), "--key", str(self.key_file("ledger.jwk")))
         expectations = ("--audience", f"ledger@{REALM}", "--issuer", ISSUER)
@@ -177,8 +183,8 @@ class Realm:
 
     def await_services(self) -> None:
         """Until both serve, `orders` with all its workers."""
-        for worker in range(WORKERS):
-            _required(self.orders).await_line('"event": "ready"', after=worker)
+        for worker in self.orders:
+            worker.await_line('"event": "ready"')
         found = _required(self.ledger).await_line(r"^ledger ready at (\S+), (\d+) modules of Orthros loaded$")
         self.ledger_url, self.ledger_borrowed = f"http://{found[1]}", int(found[2])
 
@@ -210,26 +216,14 @@ class Realm:
         """The client of another process there, which has nothing in memory yet. The caller closes it."""
         return Client(self.folder / f"{name}.sock", _CLIENT_TIMEOUT_S)
 
-    def orders_log(self, after: int) -> dict[str, str]:
-        """The refusal that `orders` logged after the first `after` lines: what its operator sees."""
-        found = _required(self.orders).await_line(_REFUSED, after=after)
-        entry: dict[str, str] = json.loads(found.string)
-        return entry
-
-    def orders_lines(self) -> int:
-        """How many lines `orders` has logged."""
-        return len(_required(self.orders).lines())
+    def orders_log(self) -> list[dict[str, str]]:
+        """The refusals that `orders` has logged: what its operator sees. Each is there before its answer leaves."""
+        lines = [line for worker in self.orders for line in worker.lines() if re.search(_REFUSED, line)]
+        return [json.loads(line) for line in lines]
 
     def shortened(self, text: str) -> str:
         """`text` without what is different each time: the folder."""
         return re.sub(rf"{re.escape(os.fspath(self.folder))}/?", ".../", text)
-
-
-def _free_address() -> str:
-    """A port that nobody listens at. The system will not choose it for anybody else very soon."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return f"{_LOOPBACK}:{probe.getsockname()[1]}"
 
 
 def _required(process: Process | None) -> Process:

@@ -88,12 +88,12 @@ def _stranger(story: Story, realm: Realm) -> None:
 
 def _wrong_target(story: Story, realm: Realm) -> None:
     with story.step("a ticket for another target", "unknown-key", "shop -> orders, which it takes for ledger") as step:
-        before = realm.orders_lines()
+        before = realm.orders_log()
         mistaken = Caller({realm.orders_origin: "ledger"}, realm.client("shop"))
         try:
             mistaken.get(f"{realm.orders_origin}/orders/1138")
         except PeerMisbehaved:  # it cannot prove a refusal to somebody whose ticket it cannot open
-            entry = realm.orders_log(before)
+            (entry,) = (entry for entry in realm.orders_log() if entry not in before)
             step.saw(entry["reason"], "refused without a word of why, orders cannot open it; its log knows")
             step.explain(OrthrosError(reason_for(entry["reason"]), entry["detail"]))
         finally:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -148,9 +149,14 @@ class Stage:
         return self._folder
 
     def start(
-        self, name: str, *words: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        name: str,
+        *words: str,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        listener: socket.socket | None = None,
     ) -> Process:
-        """Starts a program; `name` is for its log files and for error messages."""
+        """Starts a program, which inherits `listener`; `name` is for its log files and for error messages."""
         out, err = (self.folder / f"{name}-{len(self.processes)}.{kind}" for kind in ("out", "err"))
         with out.open("wb") as to, err.open("wb") as errors, _uninterrupted():
             popen = subprocess.Popen(
@@ -160,6 +166,7 @@ class Stage:
                 stderr=errors,
                 env=_environment() | dict(environ or {}),
                 cwd=cwd or self.folder,
+                pass_fds=() if listener is None else (listener.fileno(),),
                 preexec_fn=partial(_become_child, os.getpid()),  # noqa: PLW1509  # it takes no lock that another thread could hold
                 process_group=0,  # Ctrl-C is for the one who tells the story, and he ends the others
             )
