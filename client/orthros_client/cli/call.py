@@ -32,6 +32,7 @@ __all__ = ["call"]
 _CONFIDENTIAL: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _BY_STATUS: Final = {401: 3, 403: 3, 404: 5, 410: 5, 429: 4, 502: 4, 503: 4, 504: 4}
 _REMOTE: Final = 2
+_MOST_HELD: Final = 1 << 20
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -135,19 +136,30 @@ def _take(arguments: argparse.Namespace, response: httpx.Response) -> int:
         _say(f"orthros: the target answered {response.status_code} {response.reason_phrase}".rstrip())
         return _BY_STATUS.get(response.status_code, _REMOTE)
     size = 0
+    proven = proven_of(response)
     with _destination(arguments.out) as out:
-        if arguments.include or arguments.head:
-            out.write(_head_of(response))
+        held: list[bytes] = [_head_of(response)] if arguments.include or arguments.head else []
+        is_held = proven is not None and proven.body is not None
         try:
             for chunk in response.iter_raw():
-                out.write(chunk)
-                out.flush()  # a slow stream is shown as it comes
                 size += len(chunk)
+                held.append(chunk)
+                # What can be proven is not shown before, unless it is large; a slow stream is shown as it comes.
+                is_held = is_held and size <= _MOST_HELD
+                if not is_held:
+                    _show(out, held)
         except httpx.TimeoutException:
             raise Unavailable("timeout", f"the body stopped after {size} bytes and is not complete") from None
         except httpx.TransportError:
             raise PeerMisbehaved("connection-truncated", f"the body ended after {size} bytes: not complete") from None
+        _show(out, held)
     return OK
+
+
+def _show(out: IO[bytes], held: list[bytes]) -> None:
+    out.write(b"".join(held))
+    out.flush()
+    held.clear()
 
 
 def _check_destination(path: str | None) -> None:

@@ -80,7 +80,7 @@ class OrthrosAuth(httpx.Auth):
     bearer: the origins among `targets` that take a JWT. Their responses prove nothing but what TLS proves.
     forwarded: those behind a proxy with forward authentication: the target proves that it accepted, TLS the response.
     accept_unproven_bodies: accept streams that the target does not sign; status and covered headers are proven still.
-    allow_unbound_bodies: send streams without Content-Digest; the target's route must have opted in.
+    allow_unbound_bodies: send streams without Content-Digest; only targets that are not told of the body take them.
     pass_others: let requests to other origins out untouched instead of raising `origin-unknown`.
 
     Raises, from the call: Misconfigured `origin-unknown` before anything is sent; what `Client.credentials` raises;
