@@ -97,14 +97,15 @@ async def rotate_keys(admin: Admin) -> int:
 async def erase_old_keys(admin: Admin) -> int:
     """Erases the realm's keys that nothing valid can be sealed under any more; returns how many.
 
-    A key is needed until the longest ticket under it has ended; no replica seals under it for more than a few
+    A key is needed until the longest ticket or token under it has ended; no replica seals under it for more than a few
     minutes after its successor was made. After lowering the limits, wait for the old ones before erasing.
     Raises Misconfigured `conflict` while the master key is being changed.
     """
 
     def work(tx: Transaction) -> int:
         limits = tx.realm().limits
-        needed_since = admin.now() - max(limits.max_ticket_s, limits.max_tgt_s) - KDC_SKEW_MS // 1000
+        longest_s = max(limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s)
+        needed_since = admin.now() - longest_s - KDC_SKEW_MS // 1000
         keys = tx.realm_keys()
         if not all(admin.vault.master.may_open(key.sealed) for key in keys):
             # Those that are sealed anew already are how a vault knows the next master key.

@@ -88,3 +88,13 @@ async def test_a_realm_key_goes_when_no_ticket_can_need_it_any_more(admin, trail
     assert await realm.erase_old_keys(admin) == 4
     assert numbers(await realm.show(admin)) == [2]
     assert trail.names == ["realm.key-rotated", "realm.key-erased"]
+
+
+async def test_a_realm_key_stays_while_a_token_with_its_mark_lives(admin, clock):
+    """A live token whose mark cannot be checked could neither be introspected nor revoked."""
+    await realm.change(admin, limits=RealmLimits(max_jwt_s=2 * 3600))
+    await realm.rotate_keys(admin)
+    clock.seconds += 2 * 3600 + 300
+    assert await realm.erase_old_keys(admin) == 0
+    clock.seconds += 1
+    assert await realm.erase_old_keys(admin) == 4
