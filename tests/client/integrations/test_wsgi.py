@@ -280,6 +280,19 @@ def test_an_application_that_raises_is_logged_where_the_server_logs(house: House
     assert "KeyError: 'a bug'" in environ["wsgi.errors"].getvalue()
 
 
+def test_an_answer_that_is_not_bytes_is_no_empty_answer(house: House) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        return ["text"]
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    call = caller.call()
+    received = ask(app, call)
+    assert received.status == 500
+    caller.open(call, received)
+
+
 def test_servers_that_hide_or_rewrite_the_target(house: House, service: Service) -> None:
     app = OrthrosMiddleware(service, **house.settings())
     caller = met(house, app)
