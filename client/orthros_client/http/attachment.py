@@ -6,6 +6,7 @@ Knows no HTTP library and asks nobody; says what to obtain for a URL.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from urllib.request import getproxies, proxy_bypass
 
 from attrs import field, frozen
 
@@ -89,7 +90,8 @@ class Attachment:
     def place(self, scheme: str, netloc: str) -> Place | None:
         """Whose URL this is; None when it is nobody's and such requests go out untouched.
 
-        Raises Misconfigured `origin-unknown` otherwise, before anything is sent.
+        Raises Misconfigured `origin-unknown` otherwise, before anything is sent, and `config-invalid` where a proxy of
+        the environment would read or write what only this host protects.
         """
         try:
             origin, target = self.origins.locate(scheme, netloc)
@@ -97,8 +99,17 @@ class Attachment:
             if self.pass_others:
                 return None
             raise
+        if origin in self.bearer or origin in self.forwarded:
+            _check_direct(origin)
         scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
         return Place(origin, target, scopes, origin in self.bearer, origin in self.forwarded)
+
+
+def _check_direct(origin: Origin) -> None:
+    """Raises Misconfigured when HTTP libraries would lead a request that nothing encrypts through a proxy."""
+    name, proxies = origin.host.strip("[]"), getproxies()
+    if origin.scheme == "http" and ("http" in proxies or "all" in proxies) and not proxy_bypass(name):
+        raise Misconfigured("config-invalid", f"{origin} would be reached through a proxy: add {name} to NO_PROXY")
 
 
 def redirected(where: str) -> PeerMisbehaved:

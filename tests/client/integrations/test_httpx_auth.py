@@ -602,6 +602,13 @@ def test_a_proxy_of_the_environment_learns_nothing(source: RealmSource, monkeypa
             client.get(URL)
     assert [heard.method for heard in tunnels] == ["CONNECT"]
     assert tunnels[0].value("authorization") is None
+    # A tunnel protects what is sent through it; in clear the proxy would read a token, or write a response.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    origin = "http://127.0.0.1:9"
+    for choice in ("bearer", "forwarded"):
+        auth = OrthrosAuth({origin: "orders"}, client=source, **{choice: [origin]})  # type: ignore[arg-type]
+        with httpx.Client() as client, pytest.raises(Misconfigured, match="to NO_PROXY"):
+            client.get(origin, auth=auth)
 
 
 def test_the_clients_must_fit(target: HttpTarget, tmp_path: Path) -> None:

@@ -391,6 +391,13 @@ def test_a_proxy_of_the_environment_learns_nothing(shop: Shop, monkeypatch: pyte
             session.get("https://orders.example/", auth=auth)
     assert [heard.method for heard in tunnels] == ["CONNECT"]
     assert tunnels[0].value("authorization") is None
+    # A tunnel protects what is sent through it; in clear the proxy would read a token, or write a response.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    origin = "http://127.0.0.1:9"
+    for choice in ("bearer", "forwarded"):
+        auth = OrthrosRequestsAuth({origin: "orders"}, client=shop.source, **{choice: [origin]})  # type: ignore[arg-type]
+        with requests.Session() as client, pytest.raises(Misconfigured, match="to NO_PROXY"):
+            client.get(origin, auth=auth)
 
 
 def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
