@@ -6,7 +6,8 @@ Needs the extra `httpx`. Translates between httpx and the exchange of `orthros_c
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import anyio
@@ -21,19 +22,19 @@ from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
 from orthros_client.errors import LocalMisuse
 from orthros_client.http.attachment import Attachment, Place, redirected
-from orthros_client.http.file_body import CHUNK_BYTES, FileBody, Measure
+from orthros_client.http.file_body import FileBody, Measure
 from orthros_client.http.outgoing import (
     EMPTY,
     NOT_IN_A_PROBE,
     Attempt,
     Body,
-    BodyProof,
     OutgoingRequest,
     Proven,
     exchange,
     unproven,
 )
 from orthros_client.http.sources import AsyncSource, Source
+from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Spending
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
 __all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
@@ -42,7 +43,6 @@ T = TypeVar("T")
 PROVEN: Final = "orthros"
 _BEARER: Final = "Bearer "
 _MOST_IN_MEMORY: Final = 1 << 20
-_MOST_DRAINED: Final = 64 * 1024
 
 
 @frozen
@@ -196,7 +196,7 @@ class OrthrosAuth(httpx.Auth):
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
             token: Token = yield _Ask(place)
-            request.headers["Authorization"] = f"{_BEARER}{token.value}"
+            _authorize(request, f"{_BEARER}{token.value}")
             _refuse_redirect(request, (yield request))
             return
         body = yield from self._bind_body(request)
@@ -227,7 +227,7 @@ class OrthrosAuth(httpx.Auth):
             except StopIteration as done:
                 _install(response, done.value)
                 return
-            response.stream = _Drained(response)  # httpx reads it before the next attempt
+            response.stream = Drained(response)  # httpx reads it before the next attempt
 
     def _bind_body(self, request: httpx.Request) -> Generator[_Effect, Any, Body]:
         digests = request.headers.get_list("content-digest")
@@ -239,7 +239,7 @@ class OrthrosAuth(httpx.Auth):
             measure: Measure = yield _Hash(file)
             request.headers.pop("Transfer-Encoding", None)
             request.headers["Content-Length"] = str(measure.size)
-            request.stream = _FileStream(file)
+            request.stream = FileStream(file)
             return Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
         try:
             return Body.of(request.content, stated)
@@ -281,10 +281,16 @@ def _dressed(request: httpx.Request, attempt: Attempt) -> httpx.Request:
             (name, value) for name, value in request.headers.raw if name.decode("latin-1").lower() not in NOT_IN_A_PROBE
         ]
         request = httpx.Request("OPTIONS", request.url, headers=kept, extensions=request.extensions)
-    request.headers["Authorization"] = attempt.authorization
     if attempt.content_digest is not None:
         request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
+    _authorize(request, attempt.authorization)
     return request
+
+
+def _authorize(request: httpx.Request, value: str) -> None:
+    request.headers["Authorization"] = value
+    with suppress(httpx.RequestNotRead):  # what is streamed, some transports read before the head
+        request.stream = Spending(request)
 
 
 def _refuse_redirect(sent: httpx.Request, response: httpx.Response) -> None:
@@ -297,82 +303,10 @@ def _install(response: httpx.Response, proven: Proven) -> None:
     if proven.body is None:
         return
     if not response.is_stream_consumed:
-        response.stream = _Checked(response.stream, proven.body)
+        response.stream = Checked(response.stream, proven.body)
         return
     # An event hook or a transport has read it already; what was decoded cannot be checked any more.
     if "content-encoding" in response.headers:
         raise unproven("the body was read and decoded before it could be checked")
     proven.body.feed(response.content)
     proven.body.finish()
-
-
-class _Around(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A response stream around another one, of the kind that the client has."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def close(self) -> None:
-        self._inner.close()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _Checked(_Around):
-    """Passes the bytes on and raises at their end unless they are the target's."""
-
-    def __init__(self, inner: Any, check: BodyProof) -> None:
-        super().__init__(inner)
-        self._check = check
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._inner:
-            self._check.feed(chunk)
-            yield chunk
-        self._check.finish()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            self._check.feed(chunk)
-            yield chunk
-        self._check.finish()
-
-
-class _Drained(_Around):
-    """Nothing: a short body of a refusal is read, unseen, so that the connection can be used again."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__(response.stream)
-        size = response.headers.get("Content-Length", "")
-        # All or nothing: whoever stops halfway leaves httpx's own generators hanging.
-        self._is_short = size.isdecimal() and int(size) <= _MOST_DRAINED
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._is_short:
-            for _chunk in self._inner:
-                pass
-        yield from ()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._is_short:
-            async for _chunk in self._inner:
-                pass
-        nothing: tuple[bytes, ...] = ()
-        for chunk in nothing:
-            yield chunk
-
-
-class _FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A request stream that reads a file anew for each attempt."""
-
-    def __init__(self, file: FileBody) -> None:
-        self._stream = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with await anyio.open_file(self._stream.path, "rb") as file:
-            while chunk := await file.read(CHUNK_BYTES):
-                yield chunk

@@ -586,6 +586,36 @@ def test_over_a_real_socket(realm: InMemoryRealm, source: RealmSource) -> None:
     assert target.verdicts.count("epoch-required") == 1
 
 
+@pytest.mark.parametrize("kind", ["ticket", "token"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_credentials_travel_once_also_to_the_same_origin(
+    kind: str, method: str, realm: InMemoryRealm, source: RealmSource
+) -> None:
+    """L29: httpx follows a redirect with a copy of the head that it has sent; they are not in it any more."""
+    target = HttpTarget(realm, scheme="http")
+    credentials: list[bool] = []
+
+    def hear(heard: Heard) -> Said:
+        credentials.append(heard.value("authorization") is not None)
+        return target.hear(heard) if kind == "ticket" else Said(307, (("Location", "/again"),))
+
+    target.application = lambda _heard: Said(307, (("Location", "/again"),))
+    with listening(hear) as port:
+        origin = f"http://127.0.0.1:{port}"
+        target.authority = origin.removeprefix("http://")
+        auth = OrthrosAuth({origin: "orders"}, client=source, bearer=[origin] if kind == "token" else [])
+        with httpx.Client(auth=auth, max_redirects=2) as client:
+            request = client.build_request(method, origin, content=b"a" if method == "POST" else None)
+            for _ in range(2):  # and the request can be sent again
+                assert client.send(request).status_code == 307
+            credentials.clear()
+            with pytest.raises((PeerMisbehaved, httpx.TooManyRedirects)):
+                client.send(request, follow_redirects=True)
+    assert credentials[0]
+    assert len(credentials) > 1
+    assert not any(credentials[1:])
+
+
 def test_a_proxy_of_the_environment_learns_nothing(source: RealmSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """L29: it is asked for a tunnel, and gets no authenticator."""
     tunnels: list[Heard] = []
