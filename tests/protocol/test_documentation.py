@@ -33,7 +33,7 @@ def test_codes_named_on_the_pages_exist() -> None:
     labels = {"as-req", "as-rep", "as-err", "tgs-req", "tgs-rep", "tgs-err", "ap-req", "ap-rep", "ap-err"}
     others = {"key-check", "assert-user", "refused-by-peer", "kdc-mark", "ticket-times", "key-file", "orthros-admin"}
     fields = {"content-type", "content-encoding", "idempotency-key", "x-http-method-override", "x-http-method"}
-    fields |= {"x-method-override", "x-original-url", "x-rewrite-url", "script-name"}
+    fields |= {"x-method-override", "x-original-url", "x-rewrite-url", "script-name", "path-info"}
     grants = {"jwt-bearer", "token-exchange"}
     for page in EVERY_PAGE:
         for name in refusals.findall(page.read_text(encoding="utf-8")):
