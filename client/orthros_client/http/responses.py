@@ -37,7 +37,8 @@ class ReplyWriter:
 
     method: of the request. covers: headers to cover beyond `REPLY_FLOOR`, when present once.
     hold_bytes: a response up to this size is held whole, so that its body is proven; a larger one leaves without
-    proof of its body, unless the application itself names its Content-Digest. stream: nothing is held.
+    proof of its body, unless it comes in one piece or the application itself names its Content-Digest. stream: nothing
+    is held.
     """
 
     def __init__(
@@ -96,28 +97,30 @@ class ReplyWriter:
             return self._leave(self._sealed(head, digest(b"")), b"", more=more)
         self._held.append(data)
         self._size += len(data)
-        if more and not self._flows(head):
+        length = _length_of(head)
+        if more and not self._flows(head, length):
             return None
+        # WSGI tells the end apart from the last piece; the length that the application names tells it before.
+        is_whole = not more or self._size == length
         whole = b"".join(self._held)
         promised = _own_digest(head)
-        if not more:
+        if is_whole:
             found = digest(whole)
             if promised is not None and not mac_matches(promised, found):
                 raise _not_promised()
-            return self._leave(self._sealed(head, found), whole, more=False)
+            return self._leave(self._sealed(head, found), whole, more=more)
         self._promised = promised
         self._check(whole, more=True)
         return self._leave(self._sealed(head, promised), whole, more=True)
 
-    def _flows(self, head: HttpResponse) -> bool:
+    def _flows(self, head: HttpResponse, length: int | None) -> bool:
         """Whether pieces leave before the end is known."""
         if self._stream or self._size > self._hold_bytes:
             return True
         kind = head.values_of("content-type")
         if kind and kind[0].partition(b";")[0].strip().lower() == _EVENTS:
             return True
-        length = head.values_of("content-length")
-        return len(length) == 1 and length[0].isdigit() and int(length[0]) > self._hold_bytes
+        return length is not None and length > self._hold_bytes
 
     def _check(self, data: bytes, *, more: bool) -> None:
         if self._promised is None:
@@ -141,6 +144,12 @@ class ReplyWriter:
         self.has_left = True
         self._held.clear()
         return Leaving(head=head, data=data, more=more)
+
+
+def _length_of(head: HttpResponse) -> int | None:
+    """The length of the body that the application names itself, if it names just that."""
+    values = head.values_of("content-length")
+    return int(values[0]) if len(values) == 1 and values[0].isdigit() else None
 
 
 def _own_digest(head: HttpResponse) -> bytes | None:

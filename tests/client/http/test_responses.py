@@ -43,6 +43,22 @@ def test_a_length_beyond_the_limit_is_not_waited_for() -> None:
     assert opened.body_digest is None
 
 
+def test_a_large_response_in_one_piece_is_proven_whole() -> None:
+    """Frameworks for WSGI hand over a large page at once, and say only afterwards that there is no more."""
+    caller, call, verified = admitted()
+    reply = writer(verified)
+    reply.start(200, (*HTML, ("content-length", b"11")))
+    leaving = reply.write(b"hello world", more=True)
+    assert leaving is not None
+    assert leaving.head is not None
+    assert leaving.more
+    opened = caller.open(call, Received(status=200, headers=leaving.head.headers, body=b"hello world"))
+    assert opened.body_digest == digest(b"hello world")
+    last = reply.write(b"", more=False)
+    assert last is not None
+    assert (last.head, last.data, last.more) == (None, b"", False)
+
+
 def test_a_response_to_head_has_no_body_however_much_is_written() -> None:
     caller, call, verified = admitted("HEAD")
     reply = writer(verified, "HEAD")
