@@ -127,9 +127,10 @@ class PendingCall:
 
     def _may_have_run(self, refusal: TargetRefusal) -> bool:
         # A copy delivered first is what makes an original "replayed"; with an epoch in it, a copy may also
-        # have run before the target's clock or epoch changed. An idempotency key makes a second run harmless.
+        # have run before the target's clock or epoch changed. What a full replay set refused was not burnt: where
+        # epochs are not demanded, a copy may still run later. An idempotency key makes a second run harmless.
         if refusal.code in REPEATABLE:
-            return self._pending.epoch is not None and not self.idempotent
+            return (self._pending.epoch is not None or refusal.code == "busy") and not self.idempotent
         return refusal.code == "replayed"
 
     def _learn(self, target_time: Timestamp, epoch: bytes) -> int:

@@ -211,6 +211,21 @@ def test_busy_is_repeated_once_and_then_said(realm: InMemoryRealm, target: Targe
     assert len(target.seen) == 3
 
 
+def test_an_unsafe_call_is_not_repeated_after_busy(realm: InMemoryRealm, target: Target) -> None:
+    """K10: what a full replay set refuses is not burnt, so a copy of it could still run, besides the repeat."""
+    target.restart(replay_capacity=1, replay_per_client=1)
+    target.answer(credentials_of(realm).authenticate(ENDPOINT).request)
+
+    def answer(request: bytes) -> bytes:
+        reply = target.answer(request)
+        target.restart()  # there is room again
+        return reply
+
+    with pytest.raises(MaybeExecuted):
+        credentials_of(realm).call(answer, ENDPOINT)
+    assert len(target.seen) == 2
+
+
 def test_a_refusal_of_the_request_itself_is_not_repeated(realm: InMemoryRealm, target: Target) -> None:
     """B2: an expired ticket stays expired; code, cause and remedy reach the caller."""
     credentials = credentials_of(realm)

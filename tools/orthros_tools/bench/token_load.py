@@ -95,14 +95,18 @@ def _ask_once(endpoint: TokenEndpoint) -> None:
             raise RuntimeError(f"{endpoint.name} gave no token with the scope read")
 
 
-def _load(endpoint: TokenEndpoint, folder: Path) -> tuple[float, float]:
-    """Microseconds per request over all connections, and CPU microseconds of the server per request."""
+def _tokens(endpoint: TokenEndpoint, folder: Path) -> tuple[float, float]:
     script = folder / "token.lua"
     script.touch(mode=0o600)
     script.write_text(_SCRIPT.format(body=endpoint.form, basic=endpoint.basic), encoding="ascii")
+    return _load(endpoint, "-s", str(script), endpoint.url)
+
+
+def _load(endpoint: TokenEndpoint, *words: str) -> tuple[float, float]:
+    """Microseconds per request over all connections, and CPU microseconds of the server per request."""
     cpu = cpu_seconds(endpoint.pid)
-    words = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{_SECONDS}s", "-s", str(script), endpoint.url]
-    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{_SECONDS}s", *words]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     spent = cpu_seconds(endpoint.pid) - cpu
     count, seconds = re.search(r"(\d+) requests in ([\d.]+)s", said), re.search(r"Requests/sec:\s+([\d.]+)", said)
     if count is None or seconds is None or "Non-2xx" in said or "Socket errors" in said:
@@ -114,7 +118,8 @@ def measure_tokens(ours: TokenEndpoint, peer: TokenEndpoint, folder: Path) -> li
     """Requests per second with 16 connections, and CPU of the server per request; the better of two runs each."""
     for endpoint in (ours, peer):
         _ask_once(endpoint)
-    runs = [(_load(ours, folder), _load(peer, folder)) for _ in range(2)]
+    runs = [(_tokens(ours, folder), _tokens(peer, folder)) for _ in range(2)]
+    alone_us, alone_cpu = _load(ours, ours.url.removesuffix("/token") + "/livez")
     (our_us, our_cpu), (peer_us, peer_cpu) = min(run[0] for run in runs), min(run[1] for run in runs)
 
     def rate(us: float) -> str:
@@ -130,4 +135,11 @@ def measure_tokens(ours: TokenEndpoint, peer: TokenEndpoint, folder: Path) -> li
             remark=f"{rate(our_us)} beside {rate(peer_us)}",
         ),
         Figure(name="POST /token, CPU of the server", us=our_cpu, beside=peer.name, beside_us=peer_cpu),
+        Figure(
+            name="GET /livez, CPU of the server",
+            us=alone_cpu,
+            beside=f"{peer.name}, POST /token",
+            beside_us=peer_cpu,
+            remark=f"what the HTTP server costs before there is anything to do, {rate(alone_us)}",
+        ),
     ]
