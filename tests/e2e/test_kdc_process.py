@@ -234,7 +234,8 @@ def test_more_signals_do_not_cut_the_drain_short(estate: Estate) -> None:
         assert cache.exists(), "what the daemon held was saved"
         assert not (estate.folder / "shop.sock").exists()
         be_impatient(kdc)
-    assert kdc.errors().endswith("orthros-kdc stopped\n")
+    # What an interpreter that is interrupted while it exits has to say may follow.
+    assert "orthros-kdc stopped" in kdc.errors().splitlines()
     newest = json.loads(estate.admin("--output json audit tail -n 1").require().out)
     assert [row["event"] for row in newest] == ["kdc-stopped"]
 
