@@ -1,4 +1,4 @@
-"""A Django service that knows who calls: `gunicorn -w 2 django_service:application`."""
+"""A Django service that knows who calls: `gunicorn -w 2 --threads 4 django_service:application`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A Flask service that knows who calls: `gunicorn -w 2 flask_service:app`."""
+"""A Flask service that knows who calls: `gunicorn -w 2 --threads 4 flask_service:app`."""
 
 from typing import Any
 

@@ -32,8 +32,9 @@ SERVERS: Final = {
     "uvicorn": f"{_UVICORN} fastapi_service:app",
     "uvicorn-2-workers": f"{_UVICORN} --workers 2 fastapi_service:app",
     "hypercorn-trio": f"{_HYPERCORN} --worker-class trio fastapi_service:app",
-    "gunicorn-flask": f"{_GUNICORN} flask_service:app",
-    "gunicorn-django": f"{_GUNICORN} django_service:application",
+    "gunicorn-flask": f"{_GUNICORN} --threads 4 flask_service:app",
+    "gunicorn-django": f"{_GUNICORN} --threads 4 django_service:application",
+    "gunicorn-sync": f"{_GUNICORN} flask_service:app",  # no connection stays; what is captured is dead there as well
 }
 
 
