@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 from attrs import evolve
@@ -59,6 +61,28 @@ def test_a_call_is_served_and_proven(server: Server) -> None:
     assert "shop@test.realm" in line
     assert bytes(range(16)).hex() in line
     assert TRACE.decode() in line
+
+
+def test_a_first_unsafe_call_gets_through_over_one_connection(server: Server) -> None:
+    """The repeat reaches the process that asked for its epoch, because the refusal leaves the connection open."""
+    caller = server.caller("read", "write")
+
+    def post(connection: HTTPConnection) -> tuple[Call, Received]:
+        call = order(caller)
+        headers = {name: value.decode("latin-1") for name, value in call.headers if name != "connection"}
+        connection.request(call.method, call.target.decode("ascii"), call.body, headers)
+        response = connection.getresponse()
+        found = tuple((name.lower(), value.encode("latin-1")) for name, value in response.getheaders())
+        return call, Received(status=response.status, headers=found, body=response.read())
+
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=15)) as connection:
+        call, refused = post(connection)
+        assert refused.status == 401
+        assert caller.refusal(call, refused).code == "epoch-required"
+        # gunicorn's default workers keep no connection; docs/http-services.md says what that costs.
+        assert (connection.sock is None) == (server.name == "gunicorn-sync")
+        if connection.sock is not None:
+            assert post(connection)[1].status == 200
 
 
 def test_a_captured_request_is_refused_by_every_worker(server: Server) -> None:
