@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -51,11 +51,12 @@ class Daemon:
 
 async def serve_realm(realm: InMemoryRealm, stream: trio.abc.Stream) -> None:
     reader = FrameReader()
-    async with stream:
-        while data := bytes(await stream.receive_some(65536)):
-            reader.feed(data)
-            for message in reader.messages():
-                await stream.send_all(frame(realm.handle(message)))
+    with suppress(trio.BrokenResourceError):  # a killed daemon may leave a reset behind
+        async with stream:
+            while data := bytes(await stream.receive_some(65536)):
+                reader.feed(data)
+                for message in reader.messages():
+                    await stream.send_all(frame(realm.handle(message)))
 
 
 @asynccontextmanager
