@@ -10,12 +10,23 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
-from orthros_protocol import Misconfigured, check_name, check_scopes
-from orthros_protocol.limits import DEFAULT_JWT_S, DEFAULT_TGT_S, DEFAULT_TICKET_S, MAX_INT, MAX_TICKET_LIFE_S
+from orthros_kdc.policy.rule_caveats import Demand, RuleCaveats
+from orthros_kdc.policy.sources import check_sources
+from orthros_protocol import Misconfigured, Principal, check_name, check_scopes
+from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.limits import (
+    DEFAULT_JWT_S,
+    DEFAULT_TGT_S,
+    DEFAULT_TICKET_S,
+    MAX_CHAIN_HOPS,
+    MAX_INT,
+    MAX_TICKET_LIFE_S,
+)
 from orthros_protocol.names import is_name
 
 __all__ = [
-    "ANY_SUBJECT", "GROUP_PREFIX", "RealmLimits", "Rule", "Selector", "check_subject_patterns", "subject_matches",
+    "ANY_SUBJECT", "GROUP_PREFIX", "Demand", "RealmLimits", "Rule", "RuleCaveats", "Selector",
+    "chain_texts", "check_chain", "check_subject_patterns", "subject_matches",
 ]  # fmt: skip
 
 GROUP_PREFIX: Final = "group:"
@@ -23,6 +34,7 @@ GROUP_PREFIX: Final = "group:"
 ANY_SUBJECT: Final = "*"
 _BELOW: Final = "/*"
 _MOST_SUBJECTS: Final = 32
+_MOST_NAMED: Final = 32
 
 
 @frozen(order=True)
@@ -78,6 +90,40 @@ def _is_subject(name: str) -> bool:
     return is_name(name) and name.partition("/")[0] != "kdc"
 
 
+def check_chain(*, deny_via: object = (), require_via: object = (), max_depth: object = MAX_CHAIN_HOPS,
+                callbacks: bool = False) -> ChainRule:  # fmt: skip
+    """Conditions on the path of a call in canonical form, from what an admin wrote.
+
+    Entries of `deny_via` and `require_via` are `name`, `name@realm` or `group:name`. Raises Misconfigured
+    `value-invalid`, or `name-invalid` for an entry that is none of them.
+    """
+    if type(max_depth) is not int or not 0 <= max_depth <= MAX_CHAIN_HOPS:
+        raise Misconfigured("value-invalid", f"max_depth is 0 to {MAX_CHAIN_HOPS}, not {max_depth!r}")
+    denied, required = _passed("deny_via", deny_via), _passed("require_via", require_via)
+    both = set(denied) & set(required)
+    if both:
+        raise Misconfigured("value-invalid", f"{min(both)} is both in deny_via and in require_via")
+    return ChainRule(deny_via=denied, require_via=required, max_depth=max_depth, callbacks=callbacks)
+
+
+def _passed(what: str, values: object) -> tuple[str, ...]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise Misconfigured("value-invalid", f"{what}: expected a list of names")
+    unique = set(values)
+    for value in unique:
+        if type(value) is not str:
+            raise Misconfigured("name-invalid", f"{what}: {value!r}")
+        Principal.parse(value) if "@" in value else Selector.parse(value)
+    if len(unique) > _MOST_NAMED:
+        raise Misconfigured("value-invalid", f"{what}: {len(unique)} names, at most {_MOST_NAMED}")
+    return tuple(sorted(unique))
+
+
+def _canonical(chain: ChainRule) -> ChainRule:
+    return check_chain(deny_via=chain.deny_via, require_via=chain.require_via, max_depth=chain.max_depth,
+                       callbacks=chain.callbacks)  # fmt: skip
+
+
 def _positive_or_none(_instance: object, attribute: object, value: int | None) -> None:
     # More than the store can hold is no cap anyway.
     if value is not None and not 1 <= value <= MAX_INT:
@@ -96,8 +142,12 @@ class Rule:
     """One permission: `client` may call `target` with `scopes`. Everything that no rule allows is refused.
 
     `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `jwt` allows JWT export;
-    `delegable` allows tickets that the target may use as evidence; `subjects` are the patterns of those in whose
-    name the client may ask, none by default.
+    `delegable` allows tickets that the target may use as evidence. `subjects` are the patterns of those in whose
+    name the client may ask by its word alone, `behalf` of those whose call it must prove to have received; none by
+    default. The rule holds only for asks from `sources` (CIDR; none: from anywhere) and along a path that `chain`
+    allows, and `caveats` are written into its tickets.
+
+    Two rules that differ in `rule_id` alone say the same: every other field has one form. Raises Misconfigured.
     """
 
     rule_id: int
@@ -108,14 +158,34 @@ class Rule:
     jwt: bool = False
     delegable: bool = False
     subjects: tuple[str, ...] = field(default=(), converter=check_subject_patterns)
+    behalf: tuple[str, ...] = field(default=(), converter=check_subject_patterns)
+    sources: tuple[str, ...] = field(default=(), converter=check_sources)
+    chain: ChainRule = field(factory=ChainRule, converter=_canonical)
+    caveats: RuleCaveats = field(factory=RuleCaveats)
+
+    def __attrs_post_init__(self) -> None:
+        if self.jwt and self.caveats:
+            raise Misconfigured("value-invalid", "a JWT cannot carry caveats: write one rule for JWTs, one for tickets")
 
     def __str__(self) -> str:
         extras = [f"max {self.max_ttl_s} s"] if self.max_ttl_s is not None else []
         extras += ["jwt"] if self.jwt else []
         extras += ["delegable"] if self.delegable else []
         extras += [f"for {' '.join(self.subjects)}"] if self.subjects else []
+        extras += [f"on behalf of {' '.join(self.behalf)}"] if self.behalf else []
+        extras += [f"from {' '.join(self.sources)}"] if self.sources else []
+        extras += chain_texts(self.chain)
+        extras += [f"with {text}" for text in self.caveats.texts()]
         tail = f" ({', '.join(extras)})" if extras else ""
         return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
+
+
+def chain_texts(chain: ChainRule) -> list[str]:
+    """One text for each condition that is not the usual one."""
+    said = [f"never via {' '.join(chain.deny_via)}"] if chain.deny_via else []
+    said += [f"only via {' '.join(chain.require_via)}"] if chain.require_via else []
+    said += [f"at most {chain.max_depth} before the client"] if chain.max_depth < MAX_CHAIN_HOPS else []
+    return said + (["callbacks"] if chain.callbacks else [])
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,6 @@
-"""Where a principal may ask from: networks in CIDR form against the address of its transport peer.
+"""Where somebody may ask from: networks in CIDR form against the address of the transport peer.
 
-Pure; knows no header that claims an address.
+Pure; knows no header that claims an address. Whatever passes `check_sources` is canonical.
 """
 
 from __future__ import annotations
@@ -8,14 +8,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
-__all__ = ["source_allowed"]
+from orthros_protocol import Misconfigured
+
+__all__ = ["check_sources", "source_allowed"]
+
+_MOST_SOURCES: Final = 64
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
 # Records repeat few networks, and parsing one is not free.
 @lru_cache(maxsize=4096)
 def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
+
+
+def check_sources(networks: Sequence[str]) -> tuple[str, ...]:
+    """The networks in canonical form, each once, IPv4 before IPv6; a single address is a network of its own.
+
+    An IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`) becomes IPv4, which is how peers of it are seen. Raises
+    Misconfigured `value-invalid` for what is no network, has bits behind its prefix, or for more than 64.
+    """
+    found = {_written(text) for text in networks}
+    if len(found) > _MOST_SOURCES:
+        raise Misconfigured("value-invalid", f"{len(found)} networks, at most {_MOST_SOURCES}")
+    return tuple(str(one) for one in sorted(found, key=lambda one: (one.version, one.network_address, one.prefixlen)))
+
+
+def _written(text: str) -> IPv4Network | IPv6Network:
+    try:
+        if type(text) is not str or "%" in text:  # a link's name means something on one host only
+            raise ValueError(text)
+        network = ip_network(text)
+    except ValueError:
+        detail = f"{text!r} is no network: write 192.0.2.0/24, 2001:db8::/32 or one address, no bits behind the prefix"
+        raise Misconfigured("value-invalid", detail) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
 
 
 def source_allowed(networks: Sequence[str], address: str) -> bool:
