@@ -8,7 +8,14 @@ from orthros_protocol.acceptance import (
     build_ap_reply,
     open_presented,
 )
-from orthros_protocol.access import Access, Address, canonical_network, canonical_path, parse_address
+from orthros_protocol.access import (
+    Access,
+    Address,
+    AppRule,
+    canonical_network,
+    canonical_path,
+    parse_address,
+)
 from orthros_protocol.ap_exchange import (
     ASSERT_USER_SCOPE,
     SAFE,
@@ -38,8 +45,27 @@ from orthros_protocol.as_exchange import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.authenticators import bind_raw, check_window, measure_offset
+from orthros_protocol.attenuation import (
+    add_caveat,
+    join_caveats,
+    mix_discharges,
+    pop_key_of,
+    split_caveats,
+    tail_after,
+    tail_of,
+)
+from orthros_protocol.authenticators import (
+    bind_raw,
+    check_window,
+    measure_offset,
+)
+from orthros_protocol.call_chain import (
+    ChainRule,
+    path_of,
+)
 from orthros_protocol.caveats import (
+    AppCaveat,
+    Carried,
     Caveat,
     ChannelCaveat,
     ExpiresCaveat,
@@ -47,15 +73,35 @@ from orthros_protocol.caveats import (
     PathCaveat,
     PeerCaveat,
     ScopesCaveat,
-    add_caveat,
-    join_caveats,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    carry,
+    is_app_name,
     parse_caveat,
-    pop_key_of,
-    split_caveats,
-    tail_after,
-    tail_of,
 )
-from orthros_protocol.epochs import EPOCH_BYTES, EpochKeeper
+from orthros_protocol.discharges import (
+    DISCHARGE_ENDPOINT,
+    Demand,
+    DemandSource,
+    Discharge,
+    NewDemand,
+    demand_of_holder,
+    demand_of_kdc,
+    judge_discharge,
+    make_discharge,
+    narrow_discharge,
+    open_demand,
+    open_discharge,
+    seal_discharge,
+)
+from orthros_protocol.envelopes import (
+    Envelope,
+    open_envelope,
+)
+from orthros_protocol.epochs import (
+    EPOCH_BYTES,
+    EpochKeeper,
+)
 from orthros_protocol.errors import (
     LocalMisuse,
     Malformed,
@@ -65,7 +111,23 @@ from orthros_protocol.errors import (
     Refused,
     Unavailable,
 )
-from orthros_protocol.framing import FrameReader, frame
+from orthros_protocol.evidence import (
+    Behalf,
+    OpenedEvidence,
+    UnverifiedBehalf,
+    evidence_proof,
+    open_evidence,
+    peek_unverified_evidence,
+)
+from orthros_protocol.framing import (
+    FrameReader,
+    frame,
+)
+from orthros_protocol.hand_over import (
+    HandedOver,
+    open_hand_over,
+    seal_hand_over,
+)
 from orthros_protocol.http_profile import (
     MAX_COVERED,
     HttpAuthorization,
@@ -85,7 +147,12 @@ from orthros_protocol.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
-from orthros_protocol.instants import Timestamp, UnixSeconds, seconds_of, timestamp_of
+from orthros_protocol.instants import (
+    Timestamp,
+    UnixSeconds,
+    seconds_of,
+    timestamp_of,
+)
 from orthros_protocol.keys import (
     AsKey,
     KdcMacKey,
@@ -98,8 +165,21 @@ from orthros_protocol.keys import (
     TicketSealingKey,
     key_id,
 )
-from orthros_protocol.keytab import KEY_FILE_PREFIX, Keytab, KeytabEntry
-from orthros_protocol.messages import AP_REQ, AS_REQ, SYNC_REQ, TGS_REQ, KdcRefusal, Signed, build_nak, parse_signed
+from orthros_protocol.keytab import (
+    KEY_FILE_PREFIX,
+    Keytab,
+    KeytabEntry,
+)
+from orthros_protocol.messages import (
+    AP_REQ,
+    AS_REQ,
+    SYNC_REQ,
+    TGS_REQ,
+    KdcRefusal,
+    Signed,
+    build_nak,
+    parse_signed,
+)
 from orthros_protocol.names import (
     KDC_ADMIN,
     KDC_KEYS,
@@ -113,24 +193,33 @@ from orthros_protocol.names import (
     is_scope,
     scope_order,
 )
-from orthros_protocol.notes import Note, NoteCause, NoteField, describe_note
-from orthros_protocol.reasons import REASONS, Reason, reason_by_number, reason_for
-from orthros_protocol.replay import Admission, ReplayCache, ReplaySet
-from orthros_protocol.secret_file import read_secret_file, write_secret_file
+from orthros_protocol.notes import (
+    Note,
+    NoteCause,
+    NoteField,
+    describe_note,
+)
+from orthros_protocol.reasons import (
+    REASONS,
+    Reason,
+    reason_by_number,
+    reason_for,
+)
+from orthros_protocol.replay import (
+    Admission,
+    ReplayCache,
+    ReplaySet,
+)
+from orthros_protocol.secret_file import (
+    read_secret_file,
+    write_secret_file,
+)
 from orthros_protocol.tgs_exchange import (
-    EXACT,
-    KNOWN_WANT_FLAGS,
-    WANT_DELEGABLE,
-    WANT_JWT,
-    WANT_TICKET,
-    Granted,
-    NotGranted,
     OpenedTgt,
     PendingTgs,
     TgsReply,
     TgsRequest,
     UnverifiedTgsRequest,
-    Want,
     build_tgs_request,
     check_tgs_extensions,
     open_tgs_reply,
@@ -141,6 +230,8 @@ from orthros_protocol.tgs_exchange import (
     verify_tgs_request,
 )
 from orthros_protocol.tickets import (
+    BY_ASSERTION,
+    BY_EVIDENCE,
     CROSS_REALM_TGT,
     DELEGABLE,
     INITIAL,
@@ -157,13 +248,26 @@ from orthros_protocol.tickets import (
     require_kdc_mark,
     seal_ticket,
 )
+from orthros_protocol.wants import (
+    EXACT,
+    KNOWN_WANT_FLAGS,
+    WANT_DELEGABLE,
+    WANT_JWT,
+    WANT_TICKET,
+    Granted,
+    NotGranted,
+    Want,
+)
 
 __all__ = [
     "AP_REQ",
     "ASSERT_USER_SCOPE",
     "AS_REQ",
+    "BY_ASSERTION",
+    "BY_EVIDENCE",
     "CROSS_REALM_TGT",
     "DELEGABLE",
+    "DISCHARGE_ENDPOINT",
     "EPOCH_BYTES",
     "EXACT",
     "INITIAL",
@@ -193,16 +297,26 @@ __all__ = [
     "Admission",
     "ApReply",
     "ApRequest",
+    "AppCaveat",
+    "AppRule",
     "AsKey",
     "AsReply",
     "AsRequest",
     "AssertedUser",
+    "Behalf",
+    "Carried",
     "Caveat",
+    "ChainRule",
     "ChannelCaveat",
+    "Demand",
+    "DemandSource",
+    "Discharge",
+    "Envelope",
     "EpochKeeper",
     "ExpiresCaveat",
     "FrameReader",
     "Granted",
+    "HandedOver",
     "Hop",
     "HttpAuthorization",
     "HttpBinding",
@@ -217,10 +331,12 @@ __all__ = [
     "Malformed",
     "MethodsCaveat",
     "Misconfigured",
+    "NewDemand",
     "NotGranted",
     "Note",
     "NoteCause",
     "NoteField",
+    "OpenedEvidence",
     "OpenedTgt",
     "OrthrosError",
     "PathCaveat",
@@ -243,9 +359,11 @@ __all__ = [
     "Subject",
     "SyncKey",
     "TargetRefusal",
+    "TargetsCaveat",
     "TgsReply",
     "TgsRequest",
     "TgtKey",
+    "ThirdPartyCaveat",
     "Ticket",
     "TicketKey",
     "TicketSealingKey",
@@ -253,6 +371,7 @@ __all__ = [
     "Unavailable",
     "UnixSeconds",
     "UnverifiedAsRequest",
+    "UnverifiedBehalf",
     "UnverifiedHeader",
     "UnverifiedTgsRequest",
     "Want",
@@ -269,6 +388,7 @@ __all__ = [
     "canonical_authority",
     "canonical_network",
     "canonical_path",
+    "carry",
     "check_as_extensions",
     "check_flags",
     "check_name",
@@ -277,19 +397,32 @@ __all__ = [
     "check_ticket_times",
     "check_window",
     "decode_base64url",
+    "demand_of_holder",
+    "demand_of_kdc",
     "describe_note",
     "encode_base64url",
+    "evidence_proof",
     "format_authorization",
     "format_challenge",
     "format_content_digest",
     "frame",
+    "is_app_name",
     "is_name",
     "is_scope",
     "join_caveats",
+    "judge_discharge",
     "key_id",
+    "make_discharge",
     "measure_offset",
+    "mix_discharges",
+    "narrow_discharge",
     "open_ap_reply",
     "open_as_reply",
+    "open_demand",
+    "open_discharge",
+    "open_envelope",
+    "open_evidence",
+    "open_hand_over",
     "open_http_reply",
     "open_presented",
     "open_tgs_reply",
@@ -304,6 +437,8 @@ __all__ = [
     "parse_content_digest",
     "parse_signed",
     "parse_tgs_request",
+    "path_of",
+    "peek_unverified_evidence",
     "peek_unverified_header",
     "pop_key_of",
     "read_secret_file",
@@ -313,6 +448,8 @@ __all__ = [
     "scope_order",
     "seal_as_error",
     "seal_as_reply",
+    "seal_discharge",
+    "seal_hand_over",
     "seal_http_reply",
     "seal_tgs_error",
     "seal_tgs_reply",

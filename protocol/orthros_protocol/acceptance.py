@@ -6,9 +6,10 @@ Knows no clock, no cache policy and no transport.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_protocol.access import Access
 from orthros_protocol.ap_exchange import (
@@ -25,10 +26,21 @@ from orthros_protocol.ap_exchange import (
     ApRequest,
     AssertedUser,
 )
+from orthros_protocol.attenuation import (
+    add_caveat,
+    mix_discharges,
+    pop_key_of,
+    split_caveats,
+    tail_after,
+    tail_of,
+)
 from orthros_protocol.authenticators import check_window
-from orthros_protocol.caveats import Caveat, parse_caveat, pop_key_of, split_caveats, tail_after, tail_of
+from orthros_protocol.call_chain import ChainRule, path_of
+from orthros_protocol.caveats import Caveat, ThirdPartyCaveat, parse_caveat
 from orthros_protocol.derivation import digest, mac, mac_matches
+from orthros_protocol.discharges import discharge_root, judge_discharge
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.evidence import evidence_proof
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.keytab import Keytab
 from orthros_protocol.limits import MAX_CAVEATS
@@ -46,19 +58,35 @@ from orthros_protocol.tickets import (
 
 __all__ = ["Accepted", "Presented", "accept", "build_ap_error", "build_ap_reply", "open_presented"]
 
+ANY_PATH: Final = ChainRule()
+"""What holds without a rule of the target's own: no more hops than a ticket can carry, and nobody twice."""
+
 EpochlessRule = Callable[[ApRequest, Timestamp], bool]
 """Decides whether a request without epoch may pass: the named opt-outs of the verifier."""
 
 
 @frozen(eq=False, kw_only=True)
 class Presented:
-    """An opened ticket with its caveats parsed and K_pop derived: what a verifier may keep in an LRU."""
+    """An opened ticket with its caveats parsed and K_pop derived: what a verifier may keep in an LRU.
+
+    `roots` are the D0 of the discharges that it demands, in the order of their caveats.
+    """
 
     ticket: Ticket
     client_name: str
     caveats: tuple[Caveat, ...]
+    path: tuple[str, ...] = ()
     unsupported: str | None = None  # a caveat that cannot be evaluated here: refused, but only after the MAC
     pop_key: bytes = field(repr=False)
+    roots: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def key_with(self, discharges: Sequence[bytes]) -> bytes:
+        """The key that proves possession together with the discharges whose caveats are shown. Raises Malformed.
+
+        One that nobody demanded is not mixed in, so that its presence can be refused under MAC.
+        """
+        tails = [tail_after(root, split_caveats(shown)) for root, shown in zip(self.roots, discharges, strict=False)]
+        return mix_discharges(self.pop_key, tails)
 
 
 @frozen(eq=False, kw_only=True)
@@ -71,6 +99,11 @@ class Accepted:
     request: ApRequest
     pop_key: bytes = field(repr=False)
     epoch: bytes
+
+    @property
+    def proof(self) -> bytes:
+        """What proves to the KDC that this service opened the ticket (section 11): 32 bytes, secret."""
+        return evidence_proof(self.ticket.session_key, self.request.ticket)
 
 
 def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
@@ -88,21 +121,34 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
         raise PeerMisbehaved("unknown-key", f"ticket kvno {header.kvno}, {keytab.principal} holds kvno {held}")
     content = open_ticket(ticket, key)
     offline = split_caveats(caveats)
-    parsed: list[Caveat] = []
-    unsupported = None
     if len(content.caveats) + len(offline) > MAX_CAVEATS:
         raise Malformed(f"more than {MAX_CAVEATS} caveats")
-    for caveat in (*content.caveats, *offline):
+    parsed: list[Caveat] = []
+    roots: list[bytes] = []
+    unsupported = None
+    tail = tail_of(content.session_key, ticket)
+    # Those that the KDC wrote hang off nothing; each of the others moves the tail on.
+    for position, encoded in enumerate((*content.caveats, *offline)):
+        added = position >= len(content.caveats)
         try:
-            parsed.append(parse_caveat(caveat))
+            caveat = parse_caveat(encoded)
         except Refused as refusal:
             unsupported = unsupported or refusal.detail
+        else:
+            parsed.append(caveat)
+            if isinstance(caveat, ThirdPartyCaveat):
+                if added != (caveat.root is None):
+                    raise Malformed("a third-party caveat in a place that is not its own")
+                roots.append(discharge_root(caveat, tail))
+        tail = add_caveat(tail, encoded) if added else tail
     return Presented(
         ticket=content,
         client_name=str(content.client),
         caveats=tuple(parsed),
+        path=path_of(content),
         unsupported=unsupported,
-        pop_key=pop_key_of(tail_after(tail_of(content.session_key, ticket), offline)),
+        pop_key=pop_key_of(tail),
+        roots=tuple(roots),
     )
 
 
@@ -119,27 +165,30 @@ def accept(
     accept_user: bool = False,
     max_life_s: int,
     access: Access | None = None,
+    chain: ChainRule = ANY_PATH,
 ) -> Accepted:
     """Every check of an AP-REQ, in the normative order (docs/protocol/ap_exchange.md).
 
     `open_ticket_once` is `open_presented` behind the caller's LRU. `bind` is what the verifier computed
     from the request that it really received, `access` what caveats may look at (None: the time alone); of it,
-    method and path count only in use 1, the channel not in use 2, and the time is `now`.
+    method and path count only in use 1, the channel not in use 2, and the time is `now`. `chain` is what the path of
+    a call on behalf of others may look like.
     After the MAC every refusal carries an AP-ERR in `.reply`.
     Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
     """
     if request.use != use:
         raise PeerMisbehaved("wrong-mac", f"an authenticator for use {request.use}, expected {use}")
     presented = open_ticket_once(request.ticket, request.caveats)
-    if not mac_matches(mac(presented.pop_key, REQUEST_LABELS[use], request.body), request.mac):
+    key = presented.key_with(request.discharges) if request.discharges else presented.pop_key
+    if not mac_matches(mac(key, REQUEST_LABELS[use], request.body), request.mac):
         raise PeerMisbehaved("wrong-mac")
     try:
         return _judge(
-            request, presented, now=now, bind=bind, replay=replay, epoch=epoch, epochless=epochless,
-            accept_user=accept_user, max_life_s=max_life_s, access=_visible(access, use, now),
+            request, presented, key, now=now, bind=bind, replay=replay, epoch=epoch, epochless=epochless,
+            accept_user=accept_user, max_life_s=max_life_s, access=_visible(access, use, now), chain=chain,
         )  # fmt: skip
     except Refused as refusal:
-        refusal.reply = build_ap_error(request, presented.pop_key, refusal, now=now, epoch=epoch)
+        refusal.reply = build_ap_error(request, key, refusal, now=now, epoch=epoch)
         raise
 
 
@@ -155,12 +204,14 @@ def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
         path=access.path if in_http else None,
         peer=access.peer,
         channel=None if use == USE_CHANNEL else access.channel,
+        app=access.app,
     )
 
 
 def _judge(
     request: ApRequest,
     presented: Presented,
+    key: bytes,
     *,
     now: Timestamp,
     bind: bytes | None,
@@ -170,6 +221,7 @@ def _judge(
     accept_user: bool,
     max_life_s: int,
     access: Access,
+    chain: ChainRule,
 ) -> Accepted:
     ticket = presented.ticket
     # A timestamp behind the ticket's end can never become acceptable, so it needs no place in the set.
@@ -183,16 +235,21 @@ def _judge(
         raise Refused("unsupported-critical", f"extension {request.critical[0]}")
     _check_epoch(request, now, epoch, epochless)
     _check_bind(request, bind)
-    if request.discharges:
-        raise Refused("discharge-mismatch", f"{request.discharges} presented, none expected")
+    discharged = _discharged(request, presented)
     if presented.unsupported is not None:
         raise Refused("caveat-unsupported", presented.unsupported)
+    if presented.roots:
+        access = evolve(access, discharged=True)
     scopes = ticket.scopes
-    for caveat in presented.caveats:
+    for caveat in (*presented.caveats, *discharged):
         objection = caveat.prohibits(access)
         if objection is not None:
             raise Refused("caveat-refused", objection)
         scopes = caveat.narrow(scopes)
+    if presented.path or chain.require_via:
+        objection = chain.objection(presented.path, ticket.server.name)
+        if objection is not None:
+            raise Refused("chain-refused", objection)
     if (request.user is not None or ticket.subject is not None) and not accept_user:
         raise Refused("user-not-accepted")
     if request.user is not None and ASSERT_USER_SCOPE not in scopes:
@@ -202,9 +259,18 @@ def _judge(
         scopes=scopes,
         user=request.user,
         request=request,
-        pop_key=presented.pop_key,
+        pop_key=key,
         epoch=epoch,
     )
+
+
+def _discharged(request: ApRequest, presented: Presented) -> list[Caveat]:
+    """The caveats of the discharges, once there are exactly as many as the ticket demands: the MAC proved each."""
+    if len(request.discharges) != len(presented.roots):
+        demanded = [str(one.discharger) for one in presented.caveats if isinstance(one, ThirdPartyCaveat)]
+        wanted = f"demanded of {', '.join(demanded)}" if demanded else "none demanded"
+        raise Refused("discharge-mismatch", f"{len(request.discharges)} presented, {wanted}")
+    return [caveat for shown in request.discharges for caveat in judge_discharge(shown)]
 
 
 def _burn(request: ApRequest, presented: Presented, replay: ReplayCache, now: Timestamp) -> None:

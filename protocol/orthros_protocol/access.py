@@ -6,6 +6,7 @@ Values and their canonical forms; judges nothing, and takes nothing from the cal
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote_to_bytes
 
@@ -14,7 +15,7 @@ from attrs import field, frozen
 from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.instants import Timestamp
 
-__all__ = ["Access", "Address", "Network", "canonical_network", "canonical_path", "parse_address"]
+__all__ = ["Access", "Address", "AppRule", "Network", "canonical_network", "canonical_path", "parse_address"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -30,7 +31,8 @@ class Access:
     """One request. What is None is unknown here, and a caveat that asks for it refuses.
 
     `method` and `path` exist only in HTTP (use 1); `path` is the raw path without the query. `peer` is the
-    address of the transport's other end; `channel` is the 32-byte digest of what names the channel.
+    address of the transport's other end; `channel` is the 32-byte digest of what names the channel. `app` holds the
+    service's own caveats by name; `discharged` says that every discharge that the ticket demands was proven.
     """
 
     now: Timestamp
@@ -38,6 +40,12 @@ class Access:
     path: str | None = None
     peer: Address | None = None
     channel: bytes | None = field(default=None, repr=False)
+    app: Mapping[str, AppRule] = field(factory=dict, repr=False)
+    discharged: bool = False
+
+
+AppRule = Callable[[bytes, Access], str | None]
+"""A service's own kind of caveat: takes the payload and the access, returns why it refuses, or None."""
 
 
 def parse_address(text: str) -> Address:

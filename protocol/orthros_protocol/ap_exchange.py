@@ -6,6 +6,7 @@ Knows no clock, no cache policy and no transport.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -84,7 +85,7 @@ class ApRequest:
     use: int
     ticket: bytes = field(repr=False)
     caveats: bytes
-    discharges: int
+    discharges: tuple[bytes, ...]
     ts: Timestamp
     nonce: bytes
     epoch: bytes | None
@@ -140,16 +141,20 @@ def build_ap_request(
     epoch: bytes | None = None,
     flags: int = 0,
     caveats: bytes = b"",
+    discharges: Sequence[bytes] = (),
     user: AssertedUser | None = None,
 ) -> PendingAp:
     """AP-REQ. `now` is the target's time as far as known, `nonce` 16 fresh random bytes, `bind` 32 bytes.
 
+    `discharges` are the `caveats` fields of the discharges whose tails are mixed into `pop_key`, in the same order.
     Raises LocalMisuse, also when `bind` is missing outside use 2 (channel).
     """
     if bind is None and use != USE_CHANNEL:
         raise LocalMisuse("value-invalid", "a request without bind could be replayed elsewhere")
     asserted = None if user is None else [user.name, user.how]
-    body = _REQUEST.encode(VERSION, AP_REQ, use, ticket, caveats, [], now, nonce, epoch, flags, bind, asserted, [], [])
+    body = _REQUEST.encode(
+        VERSION, AP_REQ, use, ticket, caveats, list(discharges), now, nonce, epoch, flags, bind, asserted, [], []
+    )
     message = AP_SIGNED.encode(body, mac(pop_key, REQUEST_LABELS[use], body))
     return PendingAp(
         message=message,
@@ -170,7 +175,7 @@ def parse_ap_request(message: bytes) -> ApRequest:
         use=use,
         ticket=ticket,
         caveats=caveats,
-        discharges=len(dis),
+        discharges=tuple(dis),
         ts=Timestamp(ts),
         nonce=nonce,
         epoch=epoch,

@@ -1,4 +1,4 @@
-"""Call chains: whom a call came through, what a path may look like, and the key of a request with evidence.
+"""Call chains: whom a call came through, and what such a path may look like.
 
 Only the KDC's word makes an element of a chain. Knows no policy of a realm and no request.
 """
@@ -10,13 +10,12 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_protocol.derivation import derive, digest
 from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.limits import MAX_CHAIN_HOPS
 from orthros_protocol.names import Principal
 from orthros_protocol.tickets import Ticket
 
-__all__ = ["ChainRule", "evidence_proof", "mixed_with_evidence", "path_of"]
+__all__ = ["ChainRule", "path_of"]
 
 ANY_DEPTH: Final = MAX_CHAIN_HOPS
 
@@ -78,13 +77,3 @@ def path_of(ticket: Ticket) -> tuple[str, ...]:
 
 def _named(principal: Principal, home: str) -> str:
     return principal.name if principal.realm == home else str(principal)
-
-
-def evidence_proof(session_key: bytes, evidence: bytes) -> bytes:
-    """What proves to the KDC that its holder opened the ticket `evidence`: 32 bytes, secret, good for nothing else."""
-    return derive(session_key, "evid", digest(evidence))
-
-
-def mixed_with_evidence(pop_key: bytes, proof: bytes) -> bytes:
-    """The key of a TGS exchange with evidence: from K_pop of the TGT and `evidence_proof`. 32 bytes, secret."""
-    return derive(pop_key, "evmix", proof)

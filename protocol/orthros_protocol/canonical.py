@@ -27,7 +27,7 @@ from orthros_protocol.limits import (
 
 __all__ = [
     "Field", "Schema", "array", "binary", "const", "decode", "encode", "extensions", "integer",
-    "nested", "optional", "text", "text_set",
+    "nested", "nested_set", "optional", "text", "text_set",
 ]  # fmt: skip
 
 _NONE: Final = type(None)
@@ -127,6 +127,19 @@ def text_set(accepts: Callable[[str], bool], high: int) -> Field:
                 raise Malformed("a set is not in strictly increasing order")
 
     return Field(frozenset({list}), 0, high, check)
+
+
+def nested_set(item: Field, high: int) -> Field:
+    """A set of 1 to `high` nested arrays, strictly increasing in the byte order of their encodings."""
+    items = array(item, high, 1)
+
+    def check(values: list[Any]) -> None:
+        if items.check is not None:
+            items.check(values)
+        if any(before >= after for before, after in pairwise(map(_pack, values))):
+            raise Malformed("a set is not in strictly increasing order")
+
+    return Field(frozenset({list}), 1, high, check)
 
 
 def extensions() -> Field:

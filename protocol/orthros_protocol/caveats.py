@@ -1,7 +1,6 @@
-"""Caveats and the chain of keys that hangs off them: T0, T(i+1), K_pop.
+"""The types of caveats: what each allows, how it is written, and which may pass on into another ticket.
 
-A target evaluates `expires`, `scopes`, `methods`, `path`, `peer` and `channel`; every other type refuses.
-Caveats only ever deny. Source: Birgisson et al., "Macaroons", NDSS 2014, with the tail as a key that is never sent.
+Caveats only ever deny, and an unknown type refuses. Knows no keys; `attenuation.py` chains them.
 """
 
 from __future__ import annotations
@@ -13,16 +12,28 @@ from typing import Any, Final, Protocol, TypeVar
 from attrs import field, frozen
 
 from orthros_protocol.access import Access, Network, canonical_network, canonical_path
-from orthros_protocol.canonical import Schema, binary, const, decode, encode, integer, text, text_set
-from orthros_protocol.derivation import derive, digest, mac_matches
+from orthros_protocol.canonical import (
+    Schema,
+    binary,
+    const,
+    decode,
+    encode,
+    integer,
+    nested,
+    nested_set,
+    optional,
+    text,
+    text_set,
+)
+from orthros_protocol.derivation import mac_matches
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.instants import seconds_of
-from orthros_protocol.limits import MAX_CAVEAT_BYTES, MAX_CAVEATS, MAX_CAVEATS_BLOB_BYTES, MAX_SCOPES
-from orthros_protocol.names import check_scopes, is_scope
+from orthros_protocol.limits import MAX_CAVEAT_BYTES, MAX_SCOPES
+from orthros_protocol.names import Principal, cached_principal, check_scopes, is_name, is_scope
 
 __all__ = [
-    "Caveat", "ChannelCaveat", "ExpiresCaveat", "MethodsCaveat", "PathCaveat", "PeerCaveat", "ScopesCaveat",
-    "add_caveat", "join_caveats", "parse_caveat", "pop_key_of", "split_caveats", "tail_after", "tail_of",
+    "AppCaveat", "Carried", "Caveat", "ChannelCaveat", "ExpiresCaveat", "MethodsCaveat", "PathCaveat", "PeerCaveat",
+    "ScopesCaveat", "TargetsCaveat", "ThirdPartyCaveat", "carry", "is_app_name", "parse_caveat",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -30,16 +41,27 @@ _EXPIRES: Final = 1
 _SCOPES: Final = 2
 _METHODS: Final = 3
 _PATH: Final = 4
+_TARGETS: Final = 5
 _PEER: Final = 6
 _CHANNEL: Final = 7
-_KNOWN_TYPES: Final = range(1, 10)
+_THIRD_PARTY: Final = 8
+_APP: Final = 9
 _METHOD = re.compile(r"[A-Z]{1,20}", re.ASCII)
 _MOST_ENTRIES: Final = 32
 _MOST_PATH_CHARS: Final = 480
+_APP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_MOST_PAYLOAD_BYTES: Final = 360
+SALT_BYTES: Final = 16
+ROOT_BYTES: Final = 32
 
 
 def _is_method(value: str) -> bool:
     return _METHOD.fullmatch(value) is not None
+
+
+def is_app_name(value: str) -> bool:
+    """Whether `value` can name an app caveat: `namespace/name`, lower case."""
+    return _APP_NAME.fullmatch(value) is not None
 
 
 def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
@@ -67,7 +89,21 @@ _SCHEMAS: Final = {
     _METHODS: Schema("methods caveat", const(_METHODS), text_set(_is_method, _MOST_ENTRIES), limit=_LIMIT),
     _PATH: Schema("path caveat", const(_PATH), text(_parses(canonical_path), _MOST_PATH_CHARS), limit=_LIMIT),
     _PEER: Schema("peer caveat", const(_PEER), text_set(_parses(canonical_network), _MOST_ENTRIES), limit=_LIMIT),
+    _TARGETS: Schema(
+        "targets caveat", const(_TARGETS), nested_set(nested(text(is_name), text(is_name)), _MOST_ENTRIES), limit=_LIMIT
+    ),
     _CHANNEL: Schema("channel caveat", const(_CHANNEL), binary(32), limit=_LIMIT),
+    _THIRD_PARTY: Schema(
+        "third-party caveat",
+        const(_THIRD_PARTY),
+        text(is_name),
+        text(is_name),
+        optional(binary(SALT_BYTES)),
+        optional(binary(ROOT_BYTES)),
+        binary(32),
+        limit=_LIMIT,
+    ),
+    _APP: Schema("app caveat", const(_APP), text(is_app_name), binary(0, _MOST_PAYLOAD_BYTES), limit=_LIMIT),
 }
 
 
@@ -215,13 +251,78 @@ class ChannelCaveat(_LeavesScopes):
         return _SCHEMAS[_CHANNEL].encode(_CHANNEL, self.digest)
 
 
-_KINDS: Final[dict[int, Callable[[Any], Caveat]]] = {
+@frozen
+class TargetsCaveat(_LeavesScopes):
+    """Only tickets for these targets may be obtained: for ticket-granting tickets, and judged by the KDC alone."""
+
+    targets: tuple[Principal, ...]
+
+    def prohibits(self, access: Access) -> str | None:  # a target cannot judge it, whatever the request
+        """Shown to a target, it refuses."""
+        return "the targets caveat holds only at the KDC"
+
+    def to_bytes(self) -> bytes:
+        """`[5, [[realm, name], ...]]`."""
+        rows = sorted({(one.realm, one.name) for one in self.targets}, key=lambda row: encode(*row))
+        return _SCHEMAS[_TARGETS].encode(_TARGETS, [list(row) for row in rows])
+
+
+@frozen
+class ThirdPartyCaveat(_LeavesScopes):
+    """Only with a discharge by `discharger` for the request with this digest (section 10, row L8).
+
+    `salt` (16 bytes) is set in one that a holder added, `root` (32 bytes, secret) in one that the KDC wrote into the
+    sealed ticket; never both. `cid_digest` commits to the sealed demand, which travels beside the ticket.
+    """
+
+    discharger: Principal
+    salt: bytes | None
+    root: bytes | None = field(repr=False)
+    cid_digest: bytes
+
+    def prohibits(self, access: Access) -> str | None:
+        """Whoever did not prove the discharge is refused."""
+        return None if access.discharged else f"it needs a discharge of {self.discharger}"
+
+    def to_bytes(self) -> bytes:
+        """`[8, realm, name, salt|nil, root|nil, digest32]`."""
+        at = self.discharger
+        return _SCHEMAS[_THIRD_PARTY].encode(_THIRD_PARTY, at.realm, at.name, self.salt, self.root, self.cid_digest)
+
+
+@frozen
+class AppCaveat(_LeavesScopes):
+    """A restriction in the target's own terms, under a name that the target has registered (`namespace/name`)."""
+
+    name: str
+    payload: bytes
+
+    def prohibits(self, access: Access) -> str | None:
+        """A target that has not registered the name refuses."""
+        rule = access.app.get(self.name)
+        return f"this service does not know the caveat {self.name}" if rule is None else rule(self.payload, access)
+
+    def to_bytes(self) -> bytes:
+        """`[9, name, payload]`."""
+        return _SCHEMAS[_APP].encode(_APP, self.name, self.payload)
+
+
+def _third_party(realm: str, name: str, salt: bytes | None, root: bytes | None, cid_digest: bytes) -> Caveat:
+    if (salt is None) == (root is None):
+        raise Malformed("a third-party caveat has either a salt or a root")
+    return ThirdPartyCaveat(cached_principal(realm, name), salt, root, cid_digest)
+
+
+_KINDS: Final[dict[int, Callable[..., Caveat]]] = {
     _EXPIRES: ExpiresCaveat,
     _SCOPES: lambda value: ScopesCaveat(tuple(value)),
     _METHODS: lambda value: MethodsCaveat(tuple(value)),
     _PATH: PathCaveat,
+    _TARGETS: lambda rows: TargetsCaveat(tuple(cached_principal(realm, name) for realm, name in rows)),
     _PEER: lambda value: PeerCaveat(tuple(value)),
     _CHANNEL: ChannelCaveat,
+    _THIRD_PARTY: _third_party,
+    _APP: AppCaveat,
 }
 
 
@@ -240,53 +341,40 @@ def parse_caveat(encoded: bytes) -> Caveat:
     if type(kind) is not int:
         raise Malformed("a caveat starts with its type")
     if kind not in _SCHEMAS:
-        raise Refused("caveat-unsupported", f"type {kind}" + ("" if kind in _KNOWN_TYPES else ", unknown"))
-    return _KINDS[kind](_SCHEMAS[kind].decode(encoded)[1])
+        raise Refused("caveat-unsupported", f"type {kind}, unknown")
+    return _KINDS[kind](*_SCHEMAS[kind].decode(encoded)[1:])
 
 
-def split_caveats(blob: bytes) -> tuple[bytes, ...]:
-    """The caveats in a `caveats` field: empty for none, else an array of 1 to 16 bins of 1 to 512 bytes.
+@frozen(kw_only=True)
+class Carried:
+    """What caveats leave to whatever is obtained with their ticket.
 
-    Structure only; raises Malformed.
+    `expires` is the earliest Unix second, `scopes` the intersection, `targets` what may be asked for; None: no limit.
     """
-    if blob == b"":
-        return ()
-    items = decode(blob, MAX_CAVEATS_BLOB_BYTES)
-    if not 1 <= len(items) <= MAX_CAVEATS:
-        raise Malformed(f"{len(items)} caveats, 1 to {MAX_CAVEATS} allowed")
-    for item in items:
-        if type(item) is not bytes or not 1 <= len(item) <= MAX_CAVEAT_BYTES:
-            raise Malformed(f"a caveat is a bin of 1 to {MAX_CAVEAT_BYTES} bytes")
-    return tuple(items)
+
+    expires: int | None = None
+    scopes: frozenset[str] | None = None
+    targets: frozenset[Principal] | None = None
 
 
-def join_caveats(caveats: Iterable[bytes]) -> bytes:
-    """The `caveats` field for these caveats. Raises LocalMisuse for more than 16."""
-    items = list(caveats)
-    if not items:
-        return b""
-    if len(items) > MAX_CAVEATS or any(not 1 <= len(item) <= MAX_CAVEAT_BYTES for item in items):
-        raise LocalMisuse("value-invalid", f"at most {MAX_CAVEATS} caveats of at most {MAX_CAVEAT_BYTES} bytes")
-    return encode(*items)
+def carry(caveats: Iterable[bytes], *, of_tgt: bool) -> Carried:
+    """The KDC's rules for the caveats of a ticket that something is obtained with: a TGT, or else evidence.
 
-
-def tail_of(session_key: bytes, ticket: bytes) -> bytes:
-    """T0: the tail of a ticket without caveats. 32 bytes, secret."""
-    return derive(session_key, "chain0", digest(ticket))
-
-
-def add_caveat(tail: bytes, caveat: bytes) -> bytes:
-    """T(i+1): the tail behind one more caveat. Its holder cannot go back. 32 bytes, secret."""
-    return derive(tail, "cav", caveat)
-
-
-def tail_after(tail: bytes, caveats: Iterable[bytes]) -> bytes:
-    """The tail behind all of `caveats`, in order."""
-    for caveat in caveats:
-        tail = add_caveat(tail, caveat)
-    return tail
-
-
-def pop_key_of(tail: bytes) -> bytes:
-    """K_pop: the key that proves possession of a tail. 32 bytes, secret."""
-    return derive(tail, "pop")
+    Expires and scopes pass on into what is issued; targets are checked, on a TGT alone; every other type would be
+    lost on the way. Raises Refused `caveat-not-carried` for those, `caveat-unsupported`, or Malformed.
+    """
+    expires: int | None = None
+    scopes: frozenset[str] | None = None
+    targets: frozenset[Principal] | None = None
+    for caveat in map(parse_caveat, caveats):
+        if isinstance(caveat, ExpiresCaveat):
+            expires = caveat.at if expires is None else min(expires, caveat.at)
+        elif isinstance(caveat, ScopesCaveat):
+            scopes = frozenset(caveat.scopes) if scopes is None else scopes & frozenset(caveat.scopes)
+        elif isinstance(caveat, TargetsCaveat) and of_tgt:
+            named = frozenset(caveat.targets)
+            targets = named if targets is None else targets & named
+        else:
+            kind = type(caveat).__name__.removesuffix("Caveat").lower()
+            raise Refused("caveat-not-carried", f"the {kind} caveat")
+    return Carried(expires=expires, scopes=scopes, targets=targets)

@@ -6,9 +6,10 @@ library's own; only the policy is a plain table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_protocol.as_exchange import (
     AsRequest,
@@ -18,22 +19,22 @@ from orthros_protocol.as_exchange import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.caveats import pop_key_of, tail_of
-from orthros_protocol.derivation import checksum, digest
+from orthros_protocol.attenuation import pop_key_of, split_caveats, tail_of
+from orthros_protocol.caveats import Caveat, carry
+from orthros_protocol.derivation import checksum
+from orthros_protocol.discharges import demand_of_kdc
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.instants import Timestamp, seconds_of
+from orthros_protocol.evidence import open_evidence
+from orthros_protocol.fakes import CountingEntropy, ManualClock
+from orthros_protocol.instants import seconds_of
 from orthros_protocol.keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
 from orthros_protocol.keytab import Keytab
-from orthros_protocol.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS
+from orthros_protocol.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CHAIN_HOPS
 from orthros_protocol.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 from orthros_protocol.names import KDC_TGT, Principal, check_scopes
 from orthros_protocol.reasons import reason_for
 from orthros_protocol.tgs_exchange import (
-    WANT_JWT,
-    Granted,
-    NotGranted,
     TgsRequest,
-    Want,
     check_tgs_extensions,
     open_tgt,
     parse_tgs_request,
@@ -41,42 +42,10 @@ from orthros_protocol.tgs_exchange import (
     seal_tgs_reply,
     verify_tgs_request,
 )
-from orthros_protocol.tickets import INITIAL, seal_ticket
+from orthros_protocol.tickets import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, seal_ticket
+from orthros_protocol.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
 
 __all__ = ["CountingEntropy", "InMemoryRealm", "IssuedTicket", "ManualClock"]
-
-_START = Timestamp(1_800_000_000_000)
-
-
-@define
-class ManualClock:
-    """A clock that moves only when told. `now()` is in milliseconds."""
-
-    _now: int = _START
-
-    def now(self) -> Timestamp:
-        """The present moment, in milliseconds since the Unix epoch."""
-        return Timestamp(self._now)
-
-    def advance(self, seconds: float) -> None:
-        """Moves it, also backwards."""
-        self._now += round(seconds * 1000)
-
-
-@define
-class CountingEntropy:
-    """Bytes that never repeat and are the same in every run. Never use it outside tests."""
-
-    _seed: bytes = b"orthros testing"
-    _count: int = 0
-
-    def __call__(self, size: int) -> bytes:
-        """`size` bytes."""
-        out = b""
-        while len(out) < size:
-            self._count += 1
-            out += digest(self._seed + self._count.to_bytes(8, "big"))
-        return out[:size]
 
 
 @frozen(eq=False, kw_only=True)
@@ -101,6 +70,26 @@ class _Pair:
     scopes: tuple[str, ...]
     max_ttl_s: int
     jwt: bool
+    delegable: bool
+    behalf: bool
+    subjects: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
+    discharges: tuple[tuple[str, str], ...]
+
+
+@frozen(kw_only=True)
+class _Onward:
+    """In whose name tickets are issued, and what TGT and evidence leave to them."""
+
+    client: RootKey
+    auth_time: int
+    txn: bytes
+    exp: int
+    scopes: frozenset[str] | None
+    targets: frozenset[Principal] | None
+    narrowed: bool
+    subject: Subject | None = None
+    chain: tuple[Hop, ...] = ()
 
 
 class InMemoryRealm:
@@ -145,10 +134,27 @@ class InMemoryRealm:
         return Keytab.of(self._roots[name])
 
     def allow(
-        self, client: str, target: str, *scopes: str, max_ttl_s: int = DEFAULT_TICKET_S, jwt: bool = False
+        self,
+        client: str,
+        target: str,
+        *scopes: str,
+        max_ttl_s: int = DEFAULT_TICKET_S,
+        jwt: bool = False,
+        delegable: bool = False,
+        behalf: bool = False,
+        subjects: Sequence[str] = (),
+        caveats: Sequence[Caveat] = (),
+        discharges: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Lets `client` call `target` with `scopes` for at most `max_ttl_s` seconds."""
-        self._pairs[client, target] = _Pair(check_scopes(scopes), max_ttl_s, jwt)
+        """Lets `client` call `target` with `scopes` for at most `max_ttl_s` seconds.
+
+        `delegable` tickets may serve as evidence, and with `behalf` the client may show some; `subjects` are the names
+        that it may assert; `caveats`, and a demand for each (discharger, predicate) of `discharges`, are written into
+        the ticket.
+        """
+        self._pairs[client, target] = _Pair(
+            check_scopes(scopes), max_ttl_s, jwt, delegable, behalf, tuple(subjects), tuple(caveats), tuple(discharges)
+        )
 
     def deny(self, client: str, target: str) -> None:
         """Takes the permission back."""
@@ -245,7 +251,11 @@ class InMemoryRealm:
             {self.tgt_key.kid: self.tgt_key},
             {self.mac_key.number: self.mac_key},
         )
-        request = verify_tgs_request(unverified, tgt)
+        caller = self._roots[tgt.ticket.client.name]
+        evidence = None
+        if unverified.behalf is not None and unverified.behalf.evidence is not None:
+            evidence = open_evidence(unverified.behalf, caller.ticket_key(), {self.mac_key.number: self.mac_key})
+        request = verify_tgs_request(unverified, tgt, evidence)
         now = self.clock.now()
         try:
             check_tgs_extensions(unverified)
@@ -255,18 +265,53 @@ class InMemoryRealm:
                 raise Refused("tgt-expired")
             if tgt.ticket.client.name in self._disabled:
                 raise Refused("principal-disabled")
+            onward = self._onward(request, caller)
         except Refused as refusal:
             return seal_tgs_error(request, refusal.code, now=now, entropy=self.entropy(24), detail=refusal.detail)
-        results = [self._decide(request, want) for want in request.wants]
+        results = [self._decide(onward, want) for want in request.wants]
         return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=1, now=now, entropy=self.entropy(24))
 
-    def _decide(self, request: TgsRequest, want: Want) -> Granted | NotGranted:
-        login = request.tgt.ticket
-        pair = self._pairs.get((login.client.name, want.target.name)) if want.target.realm == self.name else None
-        scopes = () if pair is None else _granted(pair, want)
+    def _onward(self, request: TgsRequest, caller: RootKey) -> _Onward:
+        tgt, evidence = request.tgt, request.evidence
+        left = carry(tgt.caveats, of_tgt=True)
+        own = _Onward(
+            client=caller, auth_time=tgt.ticket.auth_time, txn=tgt.ticket.txn,
+            exp=min(tgt.ticket.exp, left.expires or tgt.ticket.exp), scopes=left.scopes, targets=left.targets,
+            narrowed=bool(tgt.caveats), subject=request.asserted,
+        )  # fmt: skip
+        if own.narrowed and (evidence is not None or own.subject is not None):
+            raise Refused("subject-refused", "a ticket-granting ticket with caveats acts for nobody else")
+        if evidence is None:
+            return own
+        shown = evidence.ticket
+        if shown.exp <= seconds_of(self.clock.now()) or not shown.flags & DELEGABLE:
+            raise Refused("evidence-refused", "expired or not delegable")
+        left = carry((*shown.caveats, *evidence.caveats), of_tgt=False)
+        if len(shown.chain) >= MAX_CHAIN_HOPS:
+            raise Refused("chain-refused", "too deep")
+        return evolve(
+            own, txn=shown.txn, scopes=left.scopes, exp=min(own.exp, shown.exp, left.expires or shown.exp),
+            subject=shown.subject or Subject(shown.client, shown.client_uid, BY_EVIDENCE),
+            chain=(*shown.chain, Hop(shown.client, shown.auth_time)),
+        )  # fmt: skip
+
+    def _decide(self, onward: _Onward, want: Want) -> Granted | NotGranted:
+        client = onward.client.principal
+        pair = self._pairs.get((client.name, want.target.name)) if want.target.realm == self.name else None
+        scopes = () if pair is None else _granted(pair, want, onward.scopes)
+        path = [hop.principal for hop in onward.chain] + [client] if onward.chain else []
         code = None
-        if pair is None:
+        wants_more = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
+        if (onward.targets is not None and want.target not in onward.targets) or (onward.narrowed and wants_more):
+            code = "excluded-by-your-caveat"
+        elif pair is None:
             code = "not-granted"
+        elif onward.subject is not None and not (
+            pair.behalf if onward.chain else onward.subject.principal.name in pair.subjects
+        ):
+            code = "subject-refused"
+        elif len({*path, want.target}) <= len(path):
+            code = "chain-refused"
         elif want.target.name in self._disabled:
             code = "target-unavailable"
         elif want.scopes and not scopes:
@@ -275,20 +320,34 @@ class InMemoryRealm:
             code = "jwt-not-enabled"
         if pair is None or code is not None:
             return NotGranted(target=want.target, reason=reason_for(code or "not-granted"), ref=self.entropy(8))
+        return self._grant(onward, want, pair, scopes)
+
+    def _grant(self, onward: _Onward, want: Want, pair: _Pair, scopes: tuple[str, ...]) -> Granted:
         root = self._roots[want.target.name]
-        life = min(want.ttl_s or pair.max_ttl_s, pair.max_ttl_s, login.exp - seconds_of(self.clock.now()))
+        life = min(want.ttl_s or pair.max_ttl_s, pair.max_ttl_s, onward.exp - seconds_of(self.clock.now()))
         granted = Granted(
             target=want.target, target_uid=root.uid, credential=b"", session_key=None, ttl_s=life, kvno=root.kvno,
-            scopes=scopes,
+            scopes=scopes, subject=onward.subject,
+            flags=DELEGABLE if pair.delegable and want.flags & WANT_DELEGABLE else 0,
         )  # fmt: skip
         if want.kind == WANT_JWT:
             # A stand-in: minting JWTs is the KDC's work and not part of this library.
             text = f"jwt-for.{want.target.name}.{checksum(self.entropy(16))}"
             return evolve(granted, credential=text.encode("ascii"))
+        demands = [
+            demand_of_kdc(
+                self._roots[name].ticket_key(), root=self.entropy(32), about=onward.client.principal,
+                predicate=predicate, expires=seconds_of(self.clock.now()) + life, entropy=self.entropy(24),
+            )
+            for name, predicate in pair.discharges
+        ]  # fmt: skip
+        written = [one.to_bytes() for one in pair.caveats] + [one.caveat for one in demands]
         ticket, session_key, _exp = self._seal(
-            root.ticket_key(), self._roots[login.client.name], scopes, life, auth_time=login.auth_time, txn=login.txn
-        )
-        return evolve(granted, credential=ticket, session_key=session_key)
+            root.ticket_key(), onward.client, scopes, life, auth_time=onward.auth_time, txn=onward.txn,
+            flags=granted.flags, caveats=(*written, *split_caveats(want.limits)), chain=onward.chain,
+            subject=onward.subject,
+        )  # fmt: skip
+        return evolve(granted, credential=ticket, session_key=session_key, demands=tuple(one.cid for one in demands))
 
     def _seal(
         self, key: TicketSealingKey, client: RootKey, scopes: tuple[str, ...], life_s: int, **changes: Any
@@ -311,5 +370,6 @@ class InMemoryRealm:
         return seal_ticket(key, self.mac_key, **fields), fields["session_key"], fields["exp"]
 
 
-def _granted(pair: _Pair, want: Want) -> tuple[str, ...]:
-    return pair.scopes if want.scopes is None else tuple(scope for scope in want.scopes if scope in pair.scopes)
+def _granted(pair: _Pair, want: Want, left: frozenset[str] | None) -> tuple[str, ...]:
+    asked = pair.scopes if want.scopes is None else want.scopes
+    return tuple(scope for scope in asked if scope in pair.scopes and (left is None or scope in left))

@@ -1,41 +1,37 @@
 """The ticket-granting exchange: one TGT, up to 32 wants, each granted or refused on its own.
 
-Both halves of TGS-REQ, TGS-REP and TGS-ERR. Keys derive from the TGT's tail, so a narrowed TGT works
-and only narrows. Knows no policy; behalf and discharges have their place but are not evaluated yet.
+Both halves of TGS-REQ, TGS-REP and TGS-ERR. Keys derive from the TGT's tail, so a narrowed TGT works and only narrows;
+with evidence they derive from its session key as well. Knows no policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from attrs import field, frozen
 
+from orthros_protocol.attenuation import pop_key_of, split_caveats, tail_after, tail_of
 from orthros_protocol.canonical import (
-    Field,
     Schema,
     array,
     binary,
     const,
     extensions,
     integer,
-    nested,
     optional,
     text,
-    text_set,
 )
-from orthros_protocol.caveats import pop_key_of, split_caveats, tail_after, tail_of
 from orthros_protocol.derivation import derive, digest, mac, require_mac
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.evidence import BEHALF, Behalf, OpenedEvidence, UnverifiedBehalf, mixed_with_evidence
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.keys import KdcMacKey, TgtKey, not_exported
 from orthros_protocol.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_DISCHARGES,
     MAX_FRAME_BYTES,
-    MAX_SCOPES,
     MAX_TICKET_BYTES,
-    MAX_U32,
     MAX_WANTS,
 )
 from orthros_protocol.messages import (
@@ -48,105 +44,33 @@ from orthros_protocol.messages import (
     parse_signed,
     seal_error,
 )
-from orthros_protocol.names import Principal, cached_principal, check_scopes, is_name, is_scope
-from orthros_protocol.notes import Note
-from orthros_protocol.reasons import Reason, reason_by_number
+from orthros_protocol.names import is_name
 from orthros_protocol.sealing import seal
-from orthros_protocol.tickets import SUBJECT, Ticket, peek_unverified_header, require_kdc_mark
+from orthros_protocol.tickets import (
+    BY_ASSERTION,
+    Subject,
+    Ticket,
+    peek_unverified_header,
+    require_kdc_mark,
+)
+from orthros_protocol.wants import RESULTS, WANTS, Granted, NotGranted, Want, result_of, result_row, want_of, want_row
 
 __all__ = [
-    "EXACT", "KNOWN_WANT_FLAGS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET", "Granted",
-    "NotGranted", "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest",
-    "Want", "build_tgs_request", "check_tgs_extensions", "open_tgs_reply", "open_tgt",
-    "parse_tgs_request", "seal_tgs_error", "seal_tgs_reply", "verify_tgs_request",
+    "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest", "build_tgs_request",
+    "check_tgs_extensions", "open_tgs_reply", "open_tgt", "parse_tgs_request", "seal_tgs_error", "seal_tgs_reply",
+    "verify_tgs_request",
 ]  # fmt: skip
 
-WANT_TICKET, WANT_JWT = 0, 1
-EXACT, WANT_DELEGABLE = 1, 2
-KNOWN_WANT_FLAGS: Final = EXACT | WANT_DELEGABLE
-"""A want with another low flag is refused on its own, by the KDC."""
-
-_SCOPES: Final = text_set(is_scope, MAX_SCOPES)
-_WANT: Final = nested(
-    integer(WANT_JWT), text(is_name), text(is_name), optional(_SCOPES), integer(MAX_U32), integer(MAX_U32),
-    extensions(),
-)  # fmt: skip
 _CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
-_BEHALF: Final = nested(optional(binary(16, MAX_TICKET_BYTES)), _CAVEATS, optional(SUBJECT))
 _REQUEST: Final = Schema(
     "TGS-REQ",
     const(VERSION), const(TGS_REQ), binary(16, MAX_TICKET_BYTES), _CAVEATS, array(_CAVEATS, MAX_DISCHARGES),
-    integer(), binary(16), array(_WANT, MAX_WANTS, 1), optional(_BEHALF), extensions(), extensions(),
+    integer(), binary(16), WANTS, optional(BEHALF), extensions(), extensions(),
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
-# Notes inform and never widen, so values of a newer KDC pass and are shown as numbers.
-_NOTE: Final = nested(integer(0xFF, 1), integer(0xFF, 1), optional(integer(MAX_SCOPES - 1)))
-_OK: Final = Schema(
-    "granted result",
-    const(0), text(is_name), text(is_name), integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)),
-    integer(MAX_U32), integer(MAX_U32), integer(MAX_U32), _SCOPES, optional(SUBJECT), array(_NOTE, 64), extensions(),
-)  # fmt: skip
-_NO: Final = Schema(
-    "refused result",
-    const(1), text(is_name), text(is_name), integer(0xFFFF), integer(MAX_U32), binary(8), extensions(),
-)  # fmt: skip
-
-
-def _check_result(items: list[Any]) -> None:
-    (_OK if items and items[0] == 0 else _NO).check(items)
-
-
-_RESULT: Final = Field(frozenset({list}), 7, 13, _check_result)
 _REPLY: Final = Schema(
-    "TGS-REP",
-    binary(16), integer(), text(is_name), integer(), array(_RESULT, MAX_WANTS, 1), extensions(),
-    limit=MAX_FRAME_BYTES,
-)  # fmt: skip
-
-
-def _scopes_or_none(scopes: object) -> tuple[str, ...] | None:
-    return None if scopes is None else check_scopes(scopes)
-
-
-@frozen(kw_only=True)
-class Want:
-    """One thing asked for. `scopes` None means all that the rule allows, () means authentication only.
-
-    `ttl_s` is the wanted life in seconds, 0 for as long as allowed. Raises Misconfigured for bad names.
-    """
-
-    target: Principal
-    kind: int = WANT_TICKET
-    scopes: tuple[str, ...] | None = field(default=None, converter=_scopes_or_none)
-    ttl_s: int = 0
-    flags: int = 0
-
-
-@frozen(kw_only=True)
-class Granted:
-    """One granted want. `credential` is a ticket, or a JWT as ASCII bytes with `session_key` None."""
-
-    target: Principal
-    target_uid: int
-    credential: bytes = field(repr=False)
-    session_key: bytes | None = field(repr=False)
-    ttl_s: int
-    flags: int = 0
-    kvno: int = 0
-    scopes: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
-
-    __getstate__ = not_exported
-
-
-@frozen(kw_only=True)
-class NotGranted:
-    """One refused want, with the reference that finds it in the KDC's log."""
-
-    target: Principal
-    reason: Reason
-    retry_s: int = 0
-    ref: bytes
+    "TGS-REP", binary(16), integer(), text(is_name), integer(), RESULTS, extensions(), limit=MAX_FRAME_BYTES
+)
 
 
 @frozen(eq=False, kw_only=True)
@@ -170,21 +94,28 @@ class UnverifiedTgsRequest:
     ts: Timestamp
     nonce: bytes
     wants: tuple[Want, ...]
-    on_behalf: bool
+    behalf: UnverifiedBehalf | None
     critical: tuple[int, ...]
     signed: Signed = field(repr=False)
 
 
 @frozen(eq=False, kw_only=True)
 class TgsRequest:
-    """A TGS-REQ whose sender holds the TGT's key. Only `verify_tgs_request` builds one."""
+    """A TGS-REQ whose sender holds the TGT's key, and opened the evidence if there is any.
+
+    Only `verify_tgs_request` builds one. `asserted` is the subject that the client names without evidence.
+    """
 
     tgt: OpenedTgt
+    evidence: OpenedEvidence | None
+    asserted: Subject | None
     ts: Timestamp
     nonce: bytes
     wants: tuple[Want, ...]
     context: bytes = field(repr=False)
     replay_tag: bytes = field(repr=False)
+    reply_key: bytes = field(repr=False)
+    error_key: bytes = field(repr=False)
 
 
 @frozen(eq=False, kw_only=True)
@@ -194,8 +125,9 @@ class PendingTgs:
     message: bytes
     nonce: bytes
     wants: tuple[Want, ...]
+    behalf: Behalf | None
     context: bytes = field(repr=False)
-    pop_key: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
     __getstate__ = not_exported
 
@@ -211,49 +143,42 @@ class TgsReply:
 
 
 def build_tgs_request(
-    tgt: bytes, pop_key: bytes, wants: Sequence[Want], *, now: Timestamp, nonce: bytes, caveats: bytes = b""
+    tgt: bytes,
+    pop_key: bytes,
+    wants: Sequence[Want],
+    *,
+    now: Timestamp,
+    nonce: bytes,
+    caveats: bytes = b"",
+    behalf: Behalf | None = None,
 ) -> PendingTgs:
-    """TGS-REQ for 1 to 32 wants under the TGT whose K_pop (32 bytes) is `pop_key`.
+    """TGS-REQ for 1 to 32 wants under the TGT whose K_pop (32 bytes, behind `caveats`) is `pop_key`.
 
-    `nonce` is 16 fresh random bytes. Raises LocalMisuse.
+    `nonce` is 16 fresh random bytes; `behalf` holds for every want. Raises LocalMisuse.
     """
     if not 1 <= len(wants) <= MAX_WANTS:
         raise LocalMisuse("value-invalid", f"{len(wants)} wants, 1 to {MAX_WANTS} allowed")
-    rows = [
-        [
-            want.kind, want.target.realm, want.target.name,
-            None if want.scopes is None else list(want.scopes), want.ttl_s, want.flags, [],
-        ]
-        for want in wants
-    ]  # fmt: skip
-    body = _REQUEST.encode(VERSION, TGS_REQ, tgt, caveats, [], now, nonce, rows, None, [], [])
-    message = join_signed(body, mac(pop_key, "tgs-req", body))
-    return PendingTgs(message=message, nonce=nonce, wants=tuple(wants), context=digest(message), pop_key=pop_key)
+    rows = [want_row(want) for want in wants]
+    name = None if behalf is None else behalf.to_items()
+    body = _REQUEST.encode(VERSION, TGS_REQ, tgt, caveats, [], now, nonce, rows, name, [], [])
+    key = pop_key if behalf is None else behalf.mixed_into(pop_key)
+    message = join_signed(body, mac(key, "tgs-req", body))
+    return PendingTgs(message=message, nonce=nonce, wants=tuple(wants), behalf=behalf, context=digest(message), key=key)
 
 
 def parse_tgs_request(signed: Signed | bytes) -> UnverifiedTgsRequest:
-    """The shape of a TGS-REQ, to find the TGT's key with. Raises Malformed."""
+    """The shape of a TGS-REQ, to find the keys with. Raises Malformed."""
     if isinstance(signed, bytes):
         signed = parse_signed(signed)
     _version, _kind, tgt, caveats, dis, ts, nonce, rows, behalf, crit, _opt = _REQUEST.decode(signed.body)
-    wants = tuple(
-        Want(
-            kind=kind,
-            target=cached_principal(realm, name),
-            scopes=None if scopes is None else tuple(scopes),
-            ttl_s=ttl_s,
-            flags=flags,
-        )
-        for kind, realm, name, scopes, ttl_s, flags, _ext in rows
-    )
     return UnverifiedTgsRequest(
         tgt=tgt,
         tgt_caveats=caveats,
         discharges=len(dis),
         ts=Timestamp(ts),
         nonce=nonce,
-        wants=wants,
-        on_behalf=behalf is not None,
+        wants=tuple(map(want_of, rows)),
+        behalf=None if behalf is None else UnverifiedBehalf.of_items(*behalf),
         critical=tuple(entry[0] for entry in crit),
         signed=signed,
     )
@@ -283,33 +208,40 @@ def open_tgt(
     )
 
 
-def verify_tgs_request(request: UnverifiedTgsRequest, tgt: OpenedTgt) -> TgsRequest:
-    """The request, once its MAC proved possession of the TGT's tail. Raises PeerMisbehaved `wrong-mac`.
+def verify_tgs_request(
+    request: UnverifiedTgsRequest, tgt: OpenedTgt, evidence: OpenedEvidence | None = None
+) -> TgsRequest:
+    """The request, once its MAC proved possession of the TGT's tail, and of the key of the evidence if it has any.
 
-    Extensions, discharges and times are judged after this, so that a refusal can be sealed.
+    Extensions, discharges, times and the evidence itself are judged after this, so that a refusal can be sealed.
+    Raises PeerMisbehaved `wrong-mac`; LocalMisuse when `evidence` is not that of the request.
     """
-    require_mac(tgt.pop_key, "tgs-req", request.signed.body, request.signed.mac)
+    behalf = request.behalf
+    if (evidence is None) != (behalf is None or behalf.evidence is None):
+        raise LocalMisuse("wrong-state", "the evidence of a request is opened before the request is verified")
+    key = tgt.pop_key if evidence is None else mixed_with_evidence(tgt.pop_key, evidence.proof)
+    require_mac(key, "tgs-req", request.signed.body, request.signed.mac)
     return TgsRequest(
         tgt=tgt,
+        evidence=evidence,
+        asserted=None if behalf is None else behalf.subject,
         ts=request.ts,
         nonce=request.nonce,
         wants=request.wants,
         context=digest(request.signed.whole),
         replay_tag=request.signed.mac[:16],
+        reply_key=tgt.reply_key if evidence is None else derive(key, "tgs-rep"),
+        error_key=tgt.error_key if evidence is None else derive(key, "tgs-err"),
     )
 
 
 def check_tgs_extensions(request: UnverifiedTgsRequest) -> None:
-    """Raises Refused for what this version must not ignore: critical extensions, caveats on the TGT,
-    discharges without a third-party caveat, and requests on behalf of somebody."""
+    """Raises Refused for what this version must not ignore: critical extensions, and discharges, which no caveat of a
+    TGT can demand."""
     if request.critical:
         raise Refused("unsupported-critical", f"extension {request.critical[0]}")
-    if request.tgt_caveats:
-        raise Refused("caveat-unsupported", "this KDC does not accept caveats on a TGT yet")
     if request.discharges:
         raise Refused("discharge-mismatch", f"{request.discharges} discharges, none expected")
-    if request.on_behalf:
-        raise Refused("subject-refused", "this KDC does not issue on behalf of others yet")
 
 
 def seal_tgs_reply(
@@ -322,9 +254,8 @@ def seal_tgs_reply(
     entropy: bytes,
 ) -> bytes:
     """TGS-REP to `request`: `results` in the order of its wants. `entropy` is 24 fresh random bytes."""
-    rows = [_row_of(result) for result in results]
-    body = _REPLY.encode(request.nonce, now, kdc_id, policy_seq, rows, [])
-    return outer_reply(seal(request.tgt.reply_key, "tgs-rep", request.context, body, entropy=entropy))
+    body = _REPLY.encode(request.nonce, now, kdc_id, policy_seq, [result_row(result) for result in results], [])
+    return outer_reply(seal(request.reply_key, "tgs-rep", request.context, body, entropy=entropy))
 
 
 def seal_tgs_error(
@@ -332,7 +263,7 @@ def seal_tgs_error(
 ) -> bytes:
     """TGS-ERR for the request as a whole."""
     return seal_error(
-        request.tgt.error_key, "tgs-err", request.context, code,
+        request.error_key, "tgs-err", request.context, code,
         now=now, retry_s=retry_s, detail=detail, entropy=entropy,
     )  # fmt: skip
 
@@ -344,49 +275,27 @@ def open_tgs_reply(pending: PendingTgs, data: bytes) -> TgsReply:
     """
     plain = open_reply_box(
         data,
-        reply_key=derive(pending.pop_key, "tgs-rep"),
+        reply_key=derive(pending.key, "tgs-rep"),
         reply_label="tgs-rep",
-        error_key=derive(pending.pop_key, "tgs-err"),
+        error_key=derive(pending.key, "tgs-err"),
         error_label="tgs-err",
         context=pending.context,
     )
     nonce, kdc_time, kdc_id, policy_seq, rows, _opt = _REPLY.decode(plain)
     if nonce != pending.nonce or len(rows) != len(pending.wants):
         raise PeerMisbehaved("reply-mismatch", "it names another request")
-    return TgsReply(
-        kdc_time=Timestamp(kdc_time),
-        kdc_id=kdc_id,
-        policy_seq=policy_seq,
-        results=tuple(_result_of(row, want) for row, want in zip(rows, pending.wants, strict=True)),
-    )
+    results = tuple(result_of(row, want) for row, want in zip(rows, pending.wants, strict=True))
+    for result in results:
+        if isinstance(result, Granted):
+            _check_subject(result.subject, pending.behalf)
+    return TgsReply(kdc_time=Timestamp(kdc_time), kdc_id=kdc_id, policy_seq=policy_seq, results=results)
 
 
-def _row_of(result: Granted | NotGranted) -> list[Any]:
-    target = result.target
-    if isinstance(result, NotGranted):
-        return [1, target.realm, target.name, result.reason.number, result.retry_s, result.ref, []]
-    return [
-        0, target.realm, target.name, result.target_uid, result.credential, result.session_key, result.ttl_s,
-        result.flags, result.kvno, list(result.scopes), None, [note.to_items() for note in result.notes], [],
-    ]  # fmt: skip
-
-
-def _result_of(row: list[Any], want: Want) -> Granted | NotGranted:
-    if (row[1], row[2]) != (want.target.realm, want.target.name):
-        raise PeerMisbehaved("reply-mismatch", "a result names another target")
-    if row[0] == 1:
-        return NotGranted(target=want.target, reason=reason_by_number(row[3]), retry_s=row[4], ref=row[5])
-    _ok, _realm, _name, uid, credential, session_key, ttl_s, flags, kvno, scopes, _subject, notes, _ext = row
-    if (session_key is None) != (want.kind == WANT_JWT):
-        raise PeerMisbehaved("reply-mismatch", "a result is of another kind than asked for")
-    return Granted(
-        target=want.target,
-        target_uid=uid,
-        credential=credential,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=flags,
-        kvno=kvno,
-        scopes=tuple(scopes),
-        notes=tuple(Note(*note) for note in notes),
-    )
+def _check_subject(granted: Subject | None, asked: Behalf | None) -> None:
+    """Nothing in another's name for an own call, and nothing in the own name for a call on behalf of somebody."""
+    if asked is None or asked.subject is None:
+        matches = (granted is None) == (asked is None)
+    else:
+        matches = granted is not None and granted.principal == asked.subject and granted.how == BY_ASSERTION
+    if not matches:
+        raise PeerMisbehaved("reply-mismatch", "a result is in another name than asked for")

@@ -5,11 +5,12 @@ Knows how a ticket is built, opened and dated; not how it is asked for or presen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import field, frozen
 
+from orthros_protocol.attenuation import join_caveats, split_caveats
 from orthros_protocol.canonical import (
     Schema,
     array,
@@ -22,7 +23,6 @@ from orthros_protocol.canonical import (
     text,
     text_set,
 )
-from orthros_protocol.caveats import split_caveats
 from orthros_protocol.derivation import mac, mac_matches
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.instants import Timestamp, seconds_of
@@ -39,9 +39,9 @@ from orthros_protocol.names import Principal, cached_principal, is_name, is_scop
 from orthros_protocol.sealing import open_box, seal
 
 __all__ = [
-    "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "SERVICE_TICKET", "SUBJECT", "TGT", "Hop", "Subject", "Ticket",
-    "UnverifiedHeader", "check_flags", "check_ticket_times", "open_ticket", "peek_unverified_header",
-    "require_kdc_mark", "seal_ticket",
+    "BY_ASSERTION", "BY_EVIDENCE", "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "SERVICE_TICKET", "SUBJECT", "TGT", "Hop",
+    "Subject", "Ticket", "UnverifiedHeader", "check_flags", "check_ticket_times", "open_ticket",
+    "peek_unverified_header", "require_kdc_mark", "seal_ticket",
 ]  # fmt: skip
 
 VERSION: Final = 1
@@ -88,11 +88,20 @@ class UnverifiedHeader:
 
 @frozen
 class Subject:
-    """On whose behalf; `how` is 1 when proven by evidence, 2 when asserted under policy."""
+    """On whose behalf; `how` is 1 when proven by evidence, 2 when asserted under policy. `uid` 0: not a principal."""
 
     principal: Principal
     uid: int
     how: int
+
+    def to_items(self) -> list[str | int]:
+        """The four items that travel."""
+        return [self.principal.realm, self.principal.name, self.uid, self.how]
+
+    @classmethod
+    def of_items(cls, items: Sequence[Any] | None) -> Subject | None:
+        """From the items that travel, or from nil."""
+        return None if items is None else cls(cached_principal(items[0], items[1]), items[2], items[3])
 
 
 @frozen
@@ -166,14 +175,19 @@ def seal_ticket(
     scopes: tuple[str, ...],
     txn: bytes,
     entropy: bytes,
+    caveats: Iterable[bytes] = (),
+    chain: Sequence[Hop] = (),
+    subject: Subject | None = None,
 ) -> bytes:
     """A ticket for the principal of `key`, marked with `mac_key`. `entropy` is 24 fresh random bytes.
 
-    Raises LocalMisuse when a field does not fit the format.
+    `caveats` bind everybody who presents it. Raises LocalMisuse when a field does not fit the format.
     """
+    hops = [[hop.principal.realm, hop.principal.name, hop.auth_time] for hop in chain]
     unmarked = _UNMARKED_BODY.encode(
         VERSION, tid, client.realm, client.name, client_uid, session_key, iat, exp, auth_time, ckid, flags,
-        list(scopes), b"", [], None, txn, [], [], mac_key.number,
+        list(scopes), join_caveats(caveats), hops, None if subject is None else subject.to_items(), txn, [], [],
+        mac_key.number,
     )  # fmt: skip
     body = _ARRAY_OF_20 + unmarked[3:] + _KMAC_PREFIX + _kdc_mark(key, mac_key, unmarked)
     return key.header + seal(key.box_key, "ticket", key.context, body, entropy=entropy)
@@ -213,7 +227,7 @@ def _ticket_of(body: bytes, key: TicketSealingKey) -> Ticket:
         scopes=tuple(scopes),
         caveats=split_caveats(caveats),
         chain=tuple(Hop(cached_principal(realm, name), at) for realm, name, at in chain),
-        subject=None if subject is None else Subject(cached_principal(subject[0], subject[1]), subject[2], subject[3]),
+        subject=Subject.of_items(subject),
         txn=txn,
     )
 

@@ -24,7 +24,7 @@ from orthros_protocol import (
     build_ap_request,
     format_authorization,
 )
-from orthros_protocol.caveats import add_caveat, join_caveats, pop_key_of, tail_of
+from orthros_protocol.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
 from orthros_protocol.derivation import digest
 from orthros_protocol.http_profile import decode_base64url, format_content_digest, parse_challenge
 from orthros_protocol.testing import InMemoryRealm, ManualClock

@@ -83,6 +83,10 @@ def check_caller(
     if tgt.ckid not in client.live_login_kids:
         raise Refused("revoked", "the key of this login has been retired")
     check_tgs_extensions(unverified)
+    if request.tgt.caveats:
+        raise Refused("caveat-not-carried", "this KDC does not accept caveats on a TGT yet")
+    if unverified.behalf is not None:
+        raise Refused("subject-refused", "this KDC does not issue on behalf of others yet")
     return client
 
 
@@ -95,11 +99,13 @@ def decide_want(
     *,
     now: Timestamp,
     entropy: bytes,
+    address: str,
 ) -> Decided:
-    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes."""
+    """Grants or refuses one want from the IP address `address`, empty on a local socket. `entropy` is
+    `ENTROPY_PER_WANT` fresh random bytes."""
     tid = entropy[:16]
     remaining_s = tgt.exp - seconds_of(now)
-    outcome = _outcome(want, facts, client, realm, remaining_s)
+    outcome = _outcome(want, facts, client, realm, remaining_s, address)
     if isinstance(outcome, Denial) or facts.target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
         return Decided.refused(want, code, tid[:8], notes=outcome.notes)
@@ -110,7 +116,9 @@ def decide_want(
     return Decided(result, "", tid, outcome.rule_ids, outcome.notes)
 
 
-def _outcome(want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int) -> Grant | Denial:
+def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
+    want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int, address: str
+) -> Grant | Denial:
     try:
         check_flags(want.flags, KNOWN_WANT_FLAGS)
     except Refused as refusal:
@@ -130,6 +138,8 @@ def _outcome(want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
         remaining_tgt_s=remaining_s,
+        address=address,
+        groups_of=realm.policy.groups_of,
     )
 
 
