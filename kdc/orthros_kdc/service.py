@@ -216,7 +216,7 @@ class KdcService:
             payer = _payer(caller.principal.name, is_own)
             self._gate.charge(payer)
             _require_source(caller.principal, peer)
-            results = await self._decide_all(request, caller, realm, now, payer, peer.source)
+            results = await self._decide_all(request, caller, realm, now, payer, peer)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -268,13 +268,13 @@ class KdcService:
         return opened
 
     async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
-        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp, payer: Hashable, source: str
+        self, request: TgsRequest, caller: ClientView, realm: RealmFacts, now: Timestamp, payer: Hashable, peer: _Peer
     ) -> list[Granted | NotGranted]:
         name = caller.principal.name
         shared = {
             "at": now,
             "kdc_id": self._kdc_id,
-            "source": source,
+            "source": peer.source,
             "request": request.nonce.hex(),
             "client": name,
             "txn": request.tgt.ticket.txn.hex(),
@@ -296,6 +296,7 @@ class KdcService:
                     realm,
                     now=now,
                     entropy=self._entropy(ENTROPY_PER_WANT),
+                    address=peer.address,
                 )
             if decided.code == "not-granted":
                 self._gate.surcharge_refusal(payer)

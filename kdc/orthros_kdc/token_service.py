@@ -289,7 +289,10 @@ class TokenService:
         facts = await self._facts.pair(wish.target, case.client, realm)
         case.wishes(wish, f"{facts.name}@{realm.record.realm}" if facts.name else "")
         try:
-            minted = decide_wish(wish, client, facts, realm, now=case.now, entropy=self._entropy(TOKEN_ENTROPY))
+            minted = decide_wish(
+                wish, client, facts, realm,
+                now=case.now, entropy=self._entropy(TOKEN_ENTROPY), address=case.ask.address,
+            )  # fmt: skip
         except OAuthError as refusal:
             if refusal.code == "not-granted":
                 self._gate.surcharge_refusal(case.client)

@@ -20,17 +20,22 @@ from orthros_protocol import check_scopes
 __all__ = ["check", "explain"]
 
 
-async def explain(admin: Admin, client: str, ask: Ask) -> Explanation:
+async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = None) -> Explanation:
     """What `client` would get for `ask` with a fresh TGT, and why. Raises Misconfigured `not-found`, or
-    `scope-invalid`."""
+    `scope-invalid`.
+
+    `address` is the IP address it asks from, empty for a local socket; None holds nothing against it.
+    """
     check_scopes(ask.scopes or ())
 
     def work(tx: Transaction) -> Explanation:
         caller, called = require_principal(tx, client), require_principal(tx, ask.target)
-        rules = PolicySnapshot(tx.policy()).rules_for(client, ask.target)
+        policy = PolicySnapshot(tx.policy())
+        rules = policy.rules_for(client, ask.target)
         caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
         facts = _facts_of(tx, called)
-        found = explain_decision(client, ask, rules, client_caps=caps, target=facts, limits=tx.realm().limits)
+        found = explain_decision(client, ask, rules, client_caps=caps, target=facts, limits=tx.realm().limits,
+                                 address=address, groups_of=policy.groups_of)  # fmt: skip
         if caller.disabled:  # refused at its login, so that no rule is ever asked
             enable = f"orthros-admin principal enable {client}"
             return evolve(found, decision=Denial(code="principal-disabled"), caps=(), remedies=(enable,))

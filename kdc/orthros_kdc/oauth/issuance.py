@@ -47,12 +47,21 @@ class Minted:
 
 
 def decide_wish(
-    wish: Wish, client: OAuthClientView, facts: Facts, realm: RealmFacts, *, now: Timestamp, entropy: bytes
+    wish: Wish,
+    client: OAuthClientView,
+    facts: Facts,
+    realm: RealmFacts,
+    *,
+    now: Timestamp,
+    entropy: bytes,
+    address: str,
 ) -> Minted:
-    """The token for `wish`, or OAuthError. `entropy` is `TOKEN_ENTROPY` fresh random bytes.
+    """The token for `wish` from the IP address `address`, empty on a Unix socket, or OAuthError. `entropy` is
+    `TOKEN_ENTROPY` fresh random bytes.
 
     Every rule that allows delegation does so here: OAuth has no parameter to ask for it.
     """
+    me = Principal(realm.record.realm, client.principal.name)
     ask = Ask(
         target=facts.name,
         kind=Kind.JWT,
@@ -60,6 +69,8 @@ def decide_wish(
         ttl_s=wish.ttl_s,
         delegable=any(rule.delegable for rule in facts.rules),
         subject=wish.subject,
+        proven=wish.exchanged is not None,
+        path=_path(wish, me),
     )
     second = seconds_of(now)
     grant = decide(
@@ -69,11 +80,11 @@ def decide_wish(
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
         remaining_tgt_s=MAX_TICKET_LIFE_S if wish.exchanged is None else wish.exchanged.exp - second,
+        address=address,
+        groups_of=realm.policy.groups_of,
     )
     if isinstance(grant, Denial) or facts.target is None:
         raise _refusal(grant.code if isinstance(grant, Denial) else "target-unavailable", wish)
-    me = Principal(realm.record.realm, client.principal.name)
-    _require_open_chain(wish, facts.name, me)
     if wish.token_type == JWT_TOKEN_TYPE and grant_is_opaque(facts.target):
         raise _refusal("jwt-not-enabled", wish)
     taken = facts.target.principal.token_claims
@@ -123,13 +134,13 @@ def expiry_header(minted: Minted) -> tuple[str, str]:
     return "x-expiry", str(content.issued_at + content.ttl_s)
 
 
-def _require_open_chain(wish: Wish, target: str, me: Principal) -> None:
-    """A call chain never comes back to who is in it already (protocol, section 11)."""
+def _path(wish: Wish, me: Principal) -> tuple[str, ...]:
+    """Whom an exchanged token came through, the first caller first, and then the client (protocol, section 11)."""
     if wish.exchanged is None:
-        return
-    passed = {subject_name(one, me.realm) for one in (wish.exchanged.subject, *wish.exchanged.act, me.name)}
-    if target in passed:
-        raise _refusal("chain-refused", wish, "the target is in the chain already")
+        return ()
+    # A subject without a realm is one that some client merely asserted: it never called anybody.
+    callers = (wish.exchanged.subject, *reversed(wish.exchanged.act))
+    return (*(subject_name(one, me.realm) for one in callers if "@" in one), me.name)
 
 
 def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:

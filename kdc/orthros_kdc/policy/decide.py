@@ -1,159 +1,45 @@
-"""The one decision: which scopes, for how long, with which flags, and what was cut because of what.
+"""The one decision: which scopes, for how long, with which flags and caveats, and what was cut because of what.
 
 Pure: takes rows and numbers, returns a Grant or a Denial. Knows no store, no clock and no bytes.
-What it grants is never more than the union of the rules for the pair, clamped by every cap; in the name of a
-subject, of those rules alone that name it.
+What it grants is never more than the union of the rules that hold, clamped by every cap and by the caveats of each
+rule that it rests on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from enum import IntEnum
-from itertools import product
-from typing import Final, NamedTuple
+from functools import partial
 
-from attrs import field, frozen
-
-from orthros_kdc.policy.model import RealmLimits, Rule, subject_matches
-from orthros_kdc.store.base import PolicyRows
-from orthros_protocol import LocalMisuse
+from orthros_kdc.policy.conditions import GroupsOf, holding
+from orthros_kdc.policy.model import RealmLimits, Rule
+from orthros_kdc.policy.rule_caveats import fits_ticket
+from orthros_kdc.policy.snapshot import PolicySnapshot
+from orthros_kdc.policy.terms import Ask, Cap, Denial, Grant, Kind, Objection, PrincipalCaps, TargetFacts
 from orthros_protocol.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
 from orthros_protocol.names import scope_order
 from orthros_protocol.notes import Note, NoteCause, NoteField
 
 __all__ = [
-    "Ask", "Cap", "Denial", "Grant", "Kind", "PolicySnapshot", "PrincipalCaps", "TargetFacts",
+    "Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PolicySnapshot", "PrincipalCaps", "TargetFacts",
     "decide", "dropped_scopes", "lifetime_caps",
 ]  # fmt: skip
-
-_MEMO_PAIRS: Final = 4096
-
-
-class Kind(IntEnum):
-    """What is asked for, by its number on the wire."""
-
-    TICKET = 0
-    JWT = 1
-
-
-def _not_negative(_instance: object, _attribute: object, value: int) -> None:
-    if value < 0:
-        raise LocalMisuse("value-invalid", f"a lifetime of {value} s")
-
-
-@frozen(kw_only=True)
-class Ask:
-    """One want. `scopes` None means all that the rules allow, empty means authentication only.
-
-    `ttl_s` 0 means as long as allowed; `exact` means refuse rather than clamp. `delegable` asks that the target
-    may act further for whom it is issued. `subject` is the name in which the client asks, None for its own.
-    """
-
-    target: str
-    kind: Kind = Kind.TICKET
-    scopes: tuple[str, ...] | None = None
-    ttl_s: int = field(default=0, validator=_not_negative)
-    exact: bool = False
-    delegable: bool = False
-    subject: str | None = None
-
-
-@frozen(kw_only=True)
-class PrincipalCaps:
-    """The limits of one principal in seconds; None sets none."""
-
-    max_ticket_s: int | None = None
-    max_jwt_s: int | None = None
-
-
-@frozen(kw_only=True)
-class TargetFacts(PrincipalCaps):
-    """What the decision needs to know about a target: `has_key` tells whether a ticket can be sealed for
-    it, `jwt_alg` is set when a JWT can be signed for it."""
-
-    disabled: bool = False
-    has_key: bool = True
-    jwt_alg: str | None = None
-
-
-class Cap(NamedTuple):
-    """One limit of the lifetime. `whose` names its owner; `rule_id` is set for a rule's."""
-
-    seconds: int
-    cause: NoteCause
-    whose: str
-    rule_id: int | None = None
-
-
-@frozen(kw_only=True)
-class Grant:
-    """What may be issued. `rule_ids` are the rules that it rests on, `notes` what was cut, `subject` in whose name
-    it was asked for: nothing may be issued in another."""
-
-    scopes: tuple[str, ...]
-    ttl_s: int
-    delegable: bool
-    rule_ids: tuple[int, ...]
-    notes: tuple[Note, ...] = ()
-    subject: str | None = None
-
-
-@frozen(kw_only=True)
-class Denial:
-    """Why nothing is issued: a row of `reasons.REASONS`. `notes` say what an exact ask would have lost."""
-
-    code: str
-    notes: tuple[Note, ...] = ()
-
-
-class PolicySnapshot:
-    """The policy of one moment, indexed once, so that a look-up does not depend on the number of rules."""
-
-    def __init__(self, rows: PolicyRows) -> None:
-        self.seq = rows.seq
-        # Keys keep groups apart from principals: a name on the wire can never select a group.
-        self._rules: dict[tuple[bool, str], dict[tuple[bool, str], list[Rule]]] = {}
-        for rule in rows.rules:
-            by_target = self._rules.setdefault((rule.client.is_group, rule.client.name), {})
-            by_target.setdefault((rule.target.is_group, rule.target.name), []).append(rule)
-        self._groups: dict[str, list[tuple[bool, str]]] = {}
-        for group, members in rows.groups.items():
-            for member in members:
-                self._groups.setdefault(member, []).append((True, group))
-        self._memo: dict[tuple[str, str], tuple[Rule, ...]] = {}
-
-    def rules_for(self, client: str, target: str) -> tuple[Rule, ...]:
-        """Every rule that lets `client` call `target`, in order of rule id. Names match whole or not at all."""
-        known = self._memo.get((client, target))
-        if known is not None:
-            return known
-        by_target = [self._rules[one] for one in self._selectors(client) if one in self._rules]
-        targets = self._selectors(target)
-        found = [rule for rules, one in product(by_target, targets) for rule in rules.get(one, ())]
-        result = tuple(sorted(found, key=lambda rule: rule.rule_id))
-        # Misses are not kept: whoever guesses names cannot push out the pairs that work.
-        if result:
-            if len(self._memo) >= _MEMO_PAIRS:
-                del self._memo[next(iter(self._memo))]
-            self._memo[client, target] = result
-        return result
-
-    def _selectors(self, name: str) -> list[tuple[bool, str]]:
-        return [(False, name), *self._groups.get(name, ())]
 
 
 def _life(rule: Rule) -> int:
     return MAX_INT if rule.max_ttl_s is None else rule.max_ttl_s
 
 
-def _sources(rules: Sequence[Rule]) -> dict[str, Rule]:
-    """Each scope with the rule that grants it longest; among equals the oldest."""
+def _preference(rule: Rule) -> tuple[bool, int, int]:
+    """The least is preferred: without caveats, then the longest life, then the oldest."""
+    return bool(rule.caveats), -_life(rule), rule.rule_id
+
+
+def _best(rules: Sequence[Rule]) -> dict[str, Rule]:
+    """Each scope with the rule that it is to rest on."""
     best: dict[str, Rule] = {}
-    for rule in rules:
+    for rule in sorted(rules, key=_preference):
         for scope in rule.scopes:
-            known = best.get(scope)
-            if known is None or _life(rule) > _life(known):
-                best[scope] = rule
+            best.setdefault(scope, rule)
     return best
 
 
@@ -182,22 +68,19 @@ def lifetime_caps(
     return [Cap(seconds, cause, whose, rule_id) for seconds, cause, whose, rule_id in rows if seconds is not None]
 
 
-def _speaking_for(subject: str | None, rules: Sequence[Rule]) -> Sequence[Rule]:
-    """The rules that hold for `subject`; without one all, since a rule for subjects allows the own name too."""
-    return rules if subject is None else [rule for rule in rules if subject_matches(rule.subjects, subject)]
-
-
 def _choose_scopes(
-    ask: Ask, offered: Collection[str], own: Collection[str], caveat_scopes: Collection[str] | None
+    ask: Ask, offered: Collection[str], for_others: Collection[str], caveat_scopes: Collection[str] | None
 ) -> tuple[tuple[str, ...], list[Note]]:
-    """What is granted of what was asked, in canonical order, and a note for each thing that was not. `own` is what
-    the client could have in its own name."""
+    """What is granted of what was asked, in canonical order, and a note for each thing that was not. `for_others` is
+    what rules grant that do not hold for the subject."""
     granted: set[str] = set()
     notes: list[Note] = []
     for position, scope in enumerate(offered if ask.scopes is None else ask.scopes):
         index = None if ask.scopes is None else position
         if scope not in offered:
-            notes.append(Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE if scope in own else NoteCause.PAIR_RULE, index))
+            notes.append(
+                Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE if scope in for_others else NoteCause.PAIR_RULE, index)
+            )
         elif caveat_scopes is not None and scope not in caveat_scopes:
             notes.append(Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT, index))
         else:
@@ -208,6 +91,22 @@ def _choose_scopes(
     return scopes[:MAX_SCOPES], list(dict.fromkeys(notes))
 
 
+def _fitting(scopes: tuple[str, ...], usable: Sequence[Rule]) -> tuple[tuple[str, ...], list[Rule]]:
+    """The scopes and the rules behind them, of `usable`, so that their caveats go into one ticket.
+
+    While they do not, the newest rule that brings caveats is left out, with the scopes that no other rule grants.
+    """
+    while True:
+        best = _best(usable)
+        kept = tuple(scope for scope in scopes if scope in best)
+        chosen = {best[scope].rule_id: best[scope] for scope in kept}
+        behind = [chosen[number] for number in sorted(chosen)] or [min(usable, key=_preference)]
+        if fits_ticket({rule.caveats for rule in behind if rule.caveats}):
+            return kept, behind
+        newest = [rule for rule in behind if rule.caveats][-1]
+        usable = [rule for rule in usable if rule is not newest]
+
+
 def decide(
     ask: Ask,
     rules: Sequence[Rule],
@@ -216,45 +115,51 @@ def decide(
     target: TargetFacts | None,
     limits: RealmLimits,
     remaining_tgt_s: int,
+    address: str | None,
+    groups_of: GroupsOf | None = None,
     caveat_remaining_s: int | None = None,
     caveat_scopes: Collection[str] | None = None,
 ) -> Grant | Denial:
-    """Decides one want by the rules of its pair (`PolicySnapshot.rules_for`), and only by those of them whose
-    subjects include the one that is named, if one is. Tickets carry no subject yet.
+    """Decides one want by the rules of its pair (`PolicySnapshot.rules_for`), and only by those of them that hold
+    for where it comes from, in whose name, and along which path.
 
     `target` is None when it does not exist, and must not even be looked up when `rules` is empty: policy
     comes before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is
-    less; `caveat_*` are the limits that caveats on the TGT set, None without such a caveat.
+    less; `caveat_*` are the limits that caveats on either set, None without such a caveat. `address` is the IP
+    address of the asker as text, empty on a local socket, which lies outside every network; None is for those who
+    only wonder what would be answered: then nothing is held against it. `groups_of` is `PolicySnapshot.groups_of`;
+    without it no rule that names groups of a path holds along one.
     """
     if not rules:
         return Denial(code="not-granted")
+    held = holding(ask, rules, address=address, groups_of=groups_of)
+    refused = partial(Denial, objections=held.objections)
+    if held.code:
+        return refused(code=held.code)
     jwt = ask.kind is Kind.JWT
-    speaking = _speaking_for(ask.subject, rules)
-    if not speaking or (ask.subject is not None and not jwt):
-        return Denial(code="subject-refused")
     if target is None or target.disabled or not (jwt or target.has_key):
-        return Denial(code="target-unavailable")
-    usable = [rule for rule in speaking if rule.jwt] if jwt else speaking
+        return refused(code="target-unavailable")
+    usable = [rule for rule in held.rules if rule.jwt] if jwt else held.rules
     if jwt and (not usable or target.jwt_alg is None):
-        return Denial(code="jwt-not-enabled")
+        return refused(code="jwt-not-enabled")
 
-    sources = _sources(usable)
-    own = sources if ask.subject is None else _sources([rule for rule in rules if rule.jwt])
-    scopes, notes = _choose_scopes(ask, sources, own, caveat_scopes)
+    for_others = _best([rule for rule in held.for_others if rule.jwt or not jwt])
+    scopes, notes = _choose_scopes(ask, _best(usable), for_others, caveat_scopes)
     if ask.scopes and not scopes:
-        return Denial(code="no-scope-left", notes=tuple(notes))
+        return refused(code="no-scope-left", notes=tuple(notes))
 
     delegable = False
     if ask.delegable:
         # Only rules that allow delegation carry what is delegable, also in how long they do so.
         delegating = [rule for rule in usable if rule.delegable]
-        handed_on = _sources(delegating)
-        if delegating and all(scope in handed_on for scope in scopes):
-            delegable, usable, sources = True, delegating, handed_on
+        if delegating and _best(delegating).keys() >= set(scopes):
+            delegable, usable = True, delegating
         else:
             notes.append(Note(NoteField.FLAG, NoteCause.PAIR_RULE))
 
-    behind = [sources[scope] for scope in scopes] or [max(usable, key=_life)]
+    wanted = scopes
+    scopes, behind = _fitting(wanted, usable)
+    notes += _left_out(ask, set(wanted) - set(scopes))
     tightest = min(
         lifetime_caps(
             ask.kind,
@@ -268,19 +173,29 @@ def decide(
     )
     if tightest.seconds < 1:
         expired = tightest.cause is NoteCause.TGT_EXPIRY
-        return Denial(code="tgt-expired" if expired else "excluded-by-your-caveat")
+        return refused(code="tgt-expired" if expired else "excluded-by-your-caveat")
     if ask.ttl_s > tightest.seconds:
         notes.append(Note(NoteField.TTL, tightest.cause))
     if notes and ask.exact:
-        return Denial(code="exact-not-possible", notes=tuple(notes))
+        return refused(code="exact-not-possible", notes=tuple(notes))
     return Grant(
         scopes=scopes,
         ttl_s=min(ask.ttl_s, tightest.seconds) if ask.ttl_s else tightest.seconds,
         delegable=delegable,
-        rule_ids=tuple(sorted({rule.rule_id for rule in behind})),
+        rule_ids=tuple(rule.rule_id for rule in behind),
         notes=tuple(notes),
         subject=ask.subject,
+        caveats=tuple(dict.fromkeys(rule.caveats for rule in behind if rule.caveats)),
+        objections=held.objections,
     )
+
+
+def _left_out(ask: Ask, scopes: Collection[str]) -> list[Note]:
+    """A note for each place where one of `scopes` was asked for."""
+    if ask.scopes is None:
+        return [Note(NoteField.SCOPE, NoteCause.PAIR_RULE)] if scopes else []
+    places = (at for at, scope in enumerate(ask.scopes) if scope in scopes)
+    return [Note(NoteField.SCOPE, NoteCause.PAIR_RULE, at) for at in places]
 
 
 def dropped_scopes(ask: Ask, grant: Grant) -> tuple[str, ...]:

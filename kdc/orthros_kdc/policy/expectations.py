@@ -147,7 +147,8 @@ def _check(
         stranger = expected.client if client is None else expected.ask.target
         return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
     rules = policy.rules_for(expected.client, expected.ask.target)
-    because = explain(expected.client, expected.ask, rules, client_caps=client, target=target, limits=limits)
+    because = explain(expected.client, expected.ask, rules, client_caps=client, target=target, limits=limits,
+                      address=None, groups_of=policy.groups_of)  # fmt: skip
     decision = because.decision
     if isinstance(decision, Denial):
         holds, found = decision.code == expected.refused, f"refused {decision.code}"

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
+from orthros_kdc.policy.conditions import GroupsOf
 from orthros_kdc.policy.decide import (
     Ask,
     Cap,
@@ -104,6 +105,8 @@ def explain(
     client_caps: PrincipalCaps,
     target: TargetFacts | None,
     limits: RealmLimits,
+    address: str | None,
+    groups_of: GroupsOf | None = None,
     remaining_tgt_s: int | None = None,
     caveat_remaining_s: int | None = None,
     caveat_scopes: Collection[str] | None = None,
@@ -120,6 +123,8 @@ def explain(
         client_caps=client_caps,
         limits=limits,
         remaining_tgt_s=left,
+        address=address,
+        groups_of=groups_of,
         caveat_remaining_s=caveat_remaining_s,
         caveat_scopes=caveat_scopes,
     )

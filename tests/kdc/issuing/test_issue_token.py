@@ -31,6 +31,7 @@ class Desk:
             target=self.targets[target].facts,
             limits=self.realm.record.limits,
             remaining_tgt_s=remaining_s,
+            address=None,
         )
 
     def granted(self, client: str, target: str, **wish: Any) -> Grant:

@@ -15,6 +15,7 @@ FACTS: dict[str, Any] = {
     "target": TARGET,
     "limits": RealmLimits(),
     "remaining_tgt_s": 3000,
+    "address": None,
 }
 
 
@@ -92,6 +93,7 @@ facts = st.fixed_dictionaries(
         "target": st.none() | targets,
         "limits": st.builds(RealmLimits, max_ticket_s=seconds, max_jwt_s=seconds),
         "remaining_tgt_s": st.integers(-1, 5000),
+        "address": st.none(),
     },
     optional={
         "caveat_remaining_s": st.none() | st.integers(-1, 5000),

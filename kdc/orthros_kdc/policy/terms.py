@@ -1,0 +1,119 @@
+"""What a decision takes and what it gives.
+
+Values only; `decide.py` leads from the ones to the others.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from attrs import field, frozen
+
+from orthros_kdc.policy.rule_caveats import RuleCaveats
+from orthros_protocol import LocalMisuse
+from orthros_protocol.notes import Note, NoteCause
+
+__all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts"]
+
+
+class Kind(IntEnum):
+    """What is asked for, by its number on the wire."""
+
+    TICKET = 0
+    JWT = 1
+
+
+def _not_negative(_instance: object, _attribute: object, value: int) -> None:
+    if value < 0:
+        raise LocalMisuse("value-invalid", f"a lifetime of {value} s")
+
+
+@frozen(kw_only=True)
+class Ask:
+    """One want. `scopes` None means all that the rules allow, empty means authentication only.
+
+    `ttl_s` 0 means as long as allowed; `exact` means refuse rather than clamp. `delegable` asks that the target
+    may act further for whom it is issued. `subject` is the name in which the client asks, None for its own; with
+    `proven` it is the KDC's word, by evidence, and else only the client's. `path` is whom the call came through and
+    then the client (`call_chain.path_of`), empty for a call of its own and for a subject that it merely asserts.
+    """
+
+    target: str
+    kind: Kind = Kind.TICKET
+    scopes: tuple[str, ...] | None = None
+    ttl_s: int = field(default=0, validator=_not_negative)
+    exact: bool = False
+    delegable: bool = False
+    subject: str | None = None
+    proven: bool = False
+    path: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.proven and self.subject is None:
+            raise LocalMisuse("value-invalid", "nobody is proven: the ask names no subject")
+
+
+@frozen(kw_only=True)
+class PrincipalCaps:
+    """The limits of one principal in seconds; None sets none."""
+
+    max_ticket_s: int | None = None
+    max_jwt_s: int | None = None
+
+
+@frozen(kw_only=True)
+class TargetFacts(PrincipalCaps):
+    """What the decision needs to know about a target: `has_key` tells whether a ticket can be sealed for
+    it, `jwt_alg` is set when a JWT can be signed for it."""
+
+    disabled: bool = False
+    has_key: bool = True
+    jwt_alg: str | None = None
+
+
+class Cap(NamedTuple):
+    """One limit of the lifetime. `whose` names its owner; `rule_id` is set for a rule's."""
+
+    seconds: int
+    cause: NoteCause
+    whose: str
+    rule_id: int | None = None
+
+
+@frozen
+class Objection:
+    """Why one rule does not hold for an ask: `condition` is source, subject or chain. For admins, not for callers."""
+
+    rule_id: int
+    condition: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"rule {self.rule_id}: {self.condition}: {self.detail}"
+
+
+@frozen(kw_only=True)
+class Grant:
+    """What may be issued. `rule_ids` are the rules that it rests on, `notes` what was cut, `subject` in whose name
+    it was asked for: nothing may be issued in another. All of `caveats` hold together, and must be written into the
+    ticket. `objections` tell of the rules that did not hold."""
+
+    scopes: tuple[str, ...]
+    ttl_s: int
+    delegable: bool
+    rule_ids: tuple[int, ...]
+    notes: tuple[Note, ...] = ()
+    subject: str | None = None
+    caveats: tuple[RuleCaveats, ...] = ()
+    objections: tuple[Objection, ...] = ()
+
+
+@frozen(kw_only=True)
+class Denial:
+    """Why nothing is issued: a row of `reasons.REASONS`. `notes` say what an exact ask would have lost, `objections`
+    which rules did not hold."""
+
+    code: str
+    notes: tuple[Note, ...] = ()
+    objections: tuple[Objection, ...] = ()
