@@ -92,6 +92,7 @@ from orthros_protocol.discharges import (
     narrow_discharge,
     open_demand,
     open_discharge,
+    peek_unverified_discharger,
     seal_discharge,
 )
 from orthros_protocol.envelopes import (
@@ -438,6 +439,7 @@ __all__ = [
     "parse_signed",
     "parse_tgs_request",
     "path_of",
+    "peek_unverified_discharger",
     "peek_unverified_evidence",
     "peek_unverified_header",
     "pop_key_of",

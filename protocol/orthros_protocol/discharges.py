@@ -27,7 +27,7 @@ from orthros_protocol.sealing import open_box, seal
 __all__ = [
     "DISCHARGE_ENDPOINT", "MAX_DEMAND_BYTES", "Demand", "DemandSource", "Discharge", "NewDemand", "demand_of_holder",
     "demand_of_kdc", "discharge_root", "judge_discharge", "make_discharge", "narrow_discharge", "open_demand",
-    "open_discharge", "seal_discharge",
+    "open_discharge", "peek_unverified_discharger", "seal_discharge",
 ]  # fmt: skip
 
 DISCHARGE_ENDPOINT: Final = "orthros/discharge"
@@ -45,9 +45,11 @@ _CONTENT: Final = Schema(
 _OF_HOLDER: Final = Schema(
     "demand of a holder", binary(16, MAX_TICKET_BYTES), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES
 )
+# The caveat that a holder adds says whom to ask; the one that the KDC writes is sealed, so its demand does.
 _OF_KDC: Final = Schema(
-    "demand of the KDC", integer(MAX_U32), binary(8), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES
-)
+    "demand of the KDC",
+    text(is_name), text(is_name), integer(MAX_U32), binary(8), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES,
+)  # fmt: skip
 _ARRAY_OF_2: Final = 0x92
 _DISCHARGE: Final = Schema(
     "discharge", binary(1, MAX_CAVEATS_BLOB_BYTES), binary(32), limit=MAX_CAVEATS_BLOB_BYTES + 64
@@ -144,8 +146,19 @@ def demand_of_kdc(
     content = _CONTENT.encode(root, [about.realm, about.name], predicate, expires)
     context = _kdc_context(key.principal, key.kvno)
     box = seal(derive(key.material, "3p"), "3p", context, content, entropy=entropy)
-    cid = _OF_KDC.encode(key.kvno, key.kid, box)
+    cid = _OF_KDC.encode(key.principal.realm, key.principal.name, key.kvno, key.kid, box)
     return NewDemand(caveat=ThirdPartyCaveat(key.principal, None, root, digest(cid)).to_bytes(), cid=cid)
+
+
+def peek_unverified_discharger(cid: bytes) -> Principal | None:
+    """To whom a demand of the KDC is sealed; None for one that a holder added, whose caveat says it. Raises Malformed.
+
+    Whoever handed the demand over vouches for it: the KDC, in a sealed reply, or a delegator.
+    """
+    if cid[:1] == bytes((_ARRAY_OF_2,)):
+        return None
+    realm, name, *_rest = _OF_KDC.decode(cid)
+    return cached_principal(realm, name)
 
 
 def open_demand(cid: bytes, keytab: Keytab, *, now: Timestamp) -> Demand:
@@ -159,10 +172,10 @@ def open_demand(cid: bytes, keytab: Keytab, *, now: Timestamp) -> Demand:
         adder: Principal | None = envelope.sender
         secret, context = envelope.pop_key, _holder_context(envelope.sender, keytab.principal)
     else:
-        kvno, kid, box = _OF_KDC.decode(cid)
+        realm, name, kvno, kid, box = _OF_KDC.decode(cid)
         key = keytab.ticket_key(kid)
-        if key is None or key.kvno != kvno:
-            raise PeerMisbehaved("unknown-key", f"demand for kvno {kvno}")
+        if key is None or key.kvno != kvno or cached_principal(realm, name) != key.principal:
+            raise PeerMisbehaved("unknown-key", f"a demand to {name}@{realm} under kvno {kvno}")
         adder, secret, context = None, key.material, _kdc_context(key.principal, kvno)
     plain = open_box(derive(secret, "3p"), "3p", context, box, limit=_MOST_CONTENT_BYTES)
     root, about, predicate, expires = _CONTENT.decode(plain)
