@@ -2,7 +2,7 @@
 
 import pytest
 
-from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.model import Rule, Selector
 from orthros_protocol import Misconfigured
 
 BILLING, PAYROLL, CALLERS = Selector("billing"), Selector("payroll"), Selector("callers", is_group=True)
@@ -19,11 +19,9 @@ async def store(store):
     return store
 
 
-async def allow(store, client, target, *scopes, max_ttl_s=None, jwt=False, delegable=False):
+async def allow(store, client, target, *scopes, **terms):
     return await store.change(
-        lambda tx: tx.add_rule(
-            client=client, target=target, scopes=scopes, max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable
-        )
+        lambda tx: tx.add_rule(Rule(rule_id=0, client=client, target=target, scopes=scopes, **terms))
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_protocol import Misconfigured
 
 
@@ -154,8 +154,7 @@ async def test_deleting_a_principal_takes_all_that_hangs_on_it(store, key_of):
         tx.add_member("callers", "payroll")
         pairs = [("billing", "payroll"), ("payroll", "billing"), ("payroll", "payroll")]
         for client, target in pairs:
-            tx.add_rule(client=Selector(client), target=Selector(target), scopes=(), max_ttl_s=None, jwt=False,
-                        delegable=False)  # fmt: skip
+            tx.add_rule(Rule(rule_id=0, client=Selector(client), target=Selector(target), scopes=()))
         return billing, payroll
 
     billing, payroll = await store.change(fill)

@@ -4,7 +4,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import (
     MOST_REMEMBERED,
     REMEMBER_ASSERTION,
@@ -96,8 +96,8 @@ async def test_the_subjects_of_a_rule_come_back_in_order(store, billing):
     """P6: a rule says in whose name its client may ask."""
 
     def allow(tx, *subjects):
-        return tx.add_rule(client=Selector("billing"), target=Selector("billing"), scopes=(), max_ttl_s=None, jwt=True,
-                           delegable=False, subjects=subjects)  # fmt: skip
+        return tx.add_rule(Rule(rule_id=0, client=Selector("billing"), target=Selector("billing"), scopes=(), jwt=True,
+                                subjects=subjects))  # fmt: skip
 
     rule = await store.change(lambda tx: allow(tx, "users/*", "ada"))
     assert rule.subjects == ("ada", "users/*")

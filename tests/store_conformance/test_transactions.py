@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import LocalMisuse, Misconfigured
 
@@ -20,8 +20,7 @@ async def test_a_change_that_raises_changes_nothing(store, realm_record, key_of)
         tx.add_key(key_of(billing.uid, 1, 1))
         tx.add_group("callers")
         tx.add_member("callers", "billing")
-        tx.add_rule(client=Selector("billing"), target=Selector("billing"), scopes=("a",), max_ttl_s=None,
-                    jwt=False, delegable=False)  # fmt: skip
+        tx.add_rule(Rule(rule_id=0, client=Selector("billing"), target=Selector("billing"), scopes=("a",)))
         tx.set_anchor(AuditAnchor(writer="kdc-1", seq=1, head="aa"))
         return billing.uid
 

@@ -6,6 +6,8 @@ Knows no rules, except that a deleted group takes those that name it along.
 from __future__ import annotations
 
 from orthros_kdc.admin.context import Admin
+from orthros_kdc.admin.rules import require_unmentioned
+from orthros_kdc.policy.model import Selector
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
@@ -23,10 +25,12 @@ async def add(admin: Admin, group: str) -> None:
 
 
 async def delete(admin: Admin, group: str) -> None:
-    """Removes a group and the rules that name it. Raises Misconfigured `not-found`."""
+    """Removes a group and the rules from it or to it. Raises Misconfigured `not-found`, or `conflict` while the
+    conditions of another rule name it."""
 
     def work(tx: Transaction) -> None:
         before = tx.policy()
+        require_unmentioned(tx, Selector(group, is_group=True))
         tx.delete_group(group)
         lost = len(before.rules) - len(tx.policy().rules)
         admin.record(tx, "group.deleted", group=group, members=len(before.groups[group]), rules=lost)

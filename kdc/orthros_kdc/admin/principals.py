@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.admin.principal_facts import check_caps, check_sources
+from orthros_kdc.admin.rules import require_unmentioned
 from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
@@ -128,10 +129,14 @@ async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt
 
 
 async def delete(admin: Admin, name: str) -> None:
-    """Removes it with its keys, secrets, memberships and rules. A later principal of this name is somebody else."""
+    """Removes it with its keys, secrets, memberships and rules. A later principal of this name is somebody else.
+
+    Raises Misconfigured `not-found`, or `conflict` while the conditions of another's rule name it.
+    """
 
     def work(tx: Transaction) -> None:
         record = require_principal(tx, name)
+        require_unmentioned(tx, Selector(name))
         tx.delete_principal(record.uid)
         admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
 

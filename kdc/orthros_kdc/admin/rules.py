@@ -7,37 +7,90 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from orthros_kdc.admin.context import Admin
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.admin.context import Admin, Fact
+from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
+from orthros_protocol.call_chain import ChainRule
 
-__all__ = ["allow", "deny", "listed", "remove"]
+__all__ = ["add", "allow", "deny", "listed", "mentioned", "remove", "require_unmentioned", "rule_facts"]
 
 
 async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), max_ttl_s: int | None = None,
-                jwt: bool = False, delegable: bool = False, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
+                jwt: bool = False, delegable: bool = False, subjects: tuple[str, ...] = (),
+                behalf: tuple[str, ...] = (), sources: tuple[str, ...] = (), chain: ChainRule | None = None,
+                caveats: RuleCaveats | None = None) -> Rule:  # fmt: skip
     """Adds a rule from `client` to `target`, each a name or `group:name`; one direction only.
 
-    `subjects` are patterns of those in whose name the client may ask as well. Other scopes for the same pair make
-    another rule. Raises Misconfigured `already-exists` for a rule that grants exactly the same, `not-found` when a
-    selector names nobody, `scope-invalid` or `value-invalid`.
+    For everything else see `Rule`. Other scopes for the same pair make another rule. Raises Misconfigured
+    `already-exists` for a rule that says exactly the same, `not-found` when anybody that it names is nobody,
+    `name-invalid`, `scope-invalid` or `value-invalid`.
     """
     wanted = Rule(rule_id=0, client=Selector.parse(client), target=Selector.parse(target), scopes=scopes,
-                  max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=subjects)  # fmt: skip
+                  max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=subjects, behalf=behalf,
+                  sources=sources, chain=chain or ChainRule(), caveats=caveats or RuleCaveats())  # fmt: skip
 
     def work(tx: Transaction) -> Rule:
-        for present in tx.rules_between(wanted.client, wanted.target):
-            if evolve(present, rule_id=0) == wanted:
-                raise Misconfigured("already-exists", str(present))
-        rule = tx.add_rule(client=wanted.client, target=wanted.target, scopes=wanted.scopes,
-                           max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=wanted.subjects)  # fmt: skip
-        admin.record(tx, "rule.added", rule=rule.rule_id, client=client, target=target, scopes=" ".join(rule.scopes),
-                     max_ttl_s=max_ttl_s, jwt=int(jwt), delegable=int(delegable),
-                     subjects=" ".join(rule.subjects))  # fmt: skip
+        rule = add(tx, wanted)
+        admin.record(tx, "rule.added", **rule_facts(rule))
         return rule
 
     return await admin.store.change(work)
+
+
+def add(tx: Transaction, wanted: Rule) -> Rule:
+    """Adds `wanted` under a number of its own, inside a change; the caller records it. Raises as `allow`."""
+    for present in tx.rules_between(wanted.client, wanted.target):
+        if evolve(present, rule_id=0) == evolve(wanted, rule_id=0):
+            raise Misconfigured("already-exists", str(present))
+    # A slip of the pen in a condition would be a path that nobody forbids, or a discharge that nobody gives.
+    realm = tx.realm().realm
+    for text in sorted(mentioned(wanted)):
+        name, _, where = text.partition("@")
+        if where == realm:
+            raise Misconfigured("value-invalid", f"{text} is of this realm: write {name}")
+        if not where and not _exists(tx, Selector.parse(text)):
+            raise Misconfigured("not-found", text)
+    return tx.add_rule(wanted)
+
+
+def mentioned(rule: Rule) -> frozenset[str]:
+    """Whom the conditions and caveats of `rule` name, besides its client and target: `name`, `name@realm` of another
+    realm, or `group:name`."""
+    return frozenset((*rule.chain.deny_via, *rule.chain.require_via,
+                      *(demand.discharger for demand in rule.caveats.discharges)))  # fmt: skip
+
+
+def require_unmentioned(tx: Transaction, gone: Selector) -> None:
+    """Raises Misconfigured `conflict` when a rule would go on naming `gone` after its deletion: a later one of this
+    name would stand in its place, and until then a condition would hold for nobody."""
+    for rule in tx.policy().rules:
+        if str(gone) in mentioned(rule) and gone not in (rule.client, rule.target):
+            raise Misconfigured("conflict", f"{rule}; remove it before {gone}")
+
+
+def rule_facts(rule: Rule) -> dict[str, Fact]:
+    """The rule as the audit trail keeps it."""
+    return {
+        "rule": rule.rule_id,
+        "client": str(rule.client),
+        "target": str(rule.target),
+        "scopes": " ".join(rule.scopes),
+        "max_ttl_s": rule.max_ttl_s,
+        "jwt": int(rule.jwt),
+        "delegable": int(rule.delegable),
+        "subjects": " ".join(rule.subjects),
+        "behalf": " ".join(rule.behalf),
+        "sources": " ".join(rule.sources),
+        "chain": ", ".join(chain_texts(rule.chain)),
+        "caveats": ", ".join(rule.caveats.texts()),
+    }
+
+
+def _exists(tx: Transaction, selector: Selector) -> bool:
+    if selector.is_group:
+        return selector.name in tx.policy().groups
+    return tx.principal_by_name(selector.name) is not None
 
 
 async def deny(admin: Admin, client: str, target: str) -> tuple[Rule, ...]:

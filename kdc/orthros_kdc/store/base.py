@@ -232,9 +232,9 @@ class Transaction(Protocol):
         """The rules that name exactly these two, oldest first."""
         ...
 
-    def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
-                 jwt: bool, delegable: bool, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
-        """Raises `not-found` when a selector names nobody."""
+    def add_rule(self, rule: Rule) -> Rule:
+        """The rule under a number that no rule had before; the one that it comes with says nothing. Raises
+        `not-found` when its client or target is nobody; other names that it mentions are kept as they are."""
         ...
 
     def delete_rule(self, rule_id: int) -> None: ...

@@ -308,17 +308,15 @@ class MemoryRows:
     def rules_between(self, client: Selector, target: Selector) -> tuple[Rule, ...]:
         return tuple(rule for rule in self._state.rules.values() if (rule.client, rule.target) == (client, target))
 
-    def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
-                 jwt: bool, delegable: bool, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
-        for selector in (client, target):
+    def add_rule(self, rule: Rule) -> Rule:
+        for selector in (rule.client, rule.target):
             if selector.name not in (self._state.groups if selector.is_group else self._state.uids):
                 raise _missing(selector)
-        rule = Rule(rule_id=self._state.last_rule_id + 1, client=client, target=target, scopes=scopes,
-                    max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=subjects)  # fmt: skip
+        added = evolve(rule, rule_id=self._state.last_rule_id + 1)
         state = self._changing()
-        state.last_rule_id = rule.rule_id
-        state.rules[rule.rule_id] = rule
-        return rule
+        state.last_rule_id = added.rule_id
+        state.rules[added.rule_id] = added
+        return added
 
     def delete_rule(self, rule_id: int) -> None:
         if rule_id not in self._state.rules:

@@ -135,7 +135,22 @@ _SECOND: Final = (
     "CREATE INDEX principals_audience ON principals (jwt_audience) WHERE jwt_audience IS NOT NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+# 3: conditions and caveats of rules. Those on a path name people as text: a rule that forbids a path must not lose
+# that when somebody is deleted.
+_THIRD: Final = (
+    "ALTER TABLE rules ADD COLUMN behalf TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN sources TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN deny_via TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN require_via TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN max_depth INTEGER NOT NULL DEFAULT 8",
+    "ALTER TABLE rules ADD COLUMN callbacks INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rules ADD COLUMN methods TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN path TEXT",
+    "ALTER TABLE rules ADD COLUMN peers TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE rules ADD COLUMN discharges TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def newest() -> int:

@@ -20,6 +20,7 @@ from orthros_kdc.store.base import (
     RealmRecord,
     check_principal_name,
 )
+from orthros_kdc.store.sqlite_rules import INSERT_RULE, RULES, read_rule, rule_values
 from orthros_kdc.store.sqlite_tokens import TokenRows
 from orthros_kdc.store.statements import missing
 from orthros_protocol import LocalMisuse, Misconfigured, check_name
@@ -31,14 +32,6 @@ _PRINCIPALS = """
     FROM principals
 """
 _KEYS = "SELECT uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as FROM keys"
-_RULES = """
-    SELECT rule_id, coalesce(cp.name, cg.name), client_group IS NOT NULL,
-           coalesce(tp.name, tg.name), target_group IS NOT NULL, scopes, max_ttl_s, jwt, delegable,
-           subjects
-    FROM rules
-    LEFT JOIN principals cp ON cp.uid = client_uid LEFT JOIN groups cg ON cg.group_id = client_group
-    LEFT JOIN principals tp ON tp.uid = target_uid LEFT JOIN groups tg ON tg.group_id = target_group
-"""
 
 
 def _principal(row: tuple[Any, ...]) -> PrincipalRecord:
@@ -53,13 +46,6 @@ def _key(row: tuple[Any, ...]) -> KeyRecord:
     uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as = row
     return KeyRecord(uid=uid, kvno=kvno, kid_as=kid_as, kid_ticket=kid_ticket, kid_sync=kid_sync, state=state,
                      created=created, retired=retired, sealed=sealed, sealed_as=sealed_as)  # fmt: skip
-
-
-def _rule(row: tuple[Any, ...]) -> Rule:
-    rule_id, client, client_is_group, target, target_is_group, scopes, max_ttl_s, jwt, delegable, subjects = row
-    return Rule(rule_id=rule_id, client=Selector(client, is_group=bool(client_is_group)),
-                target=Selector(target, is_group=bool(target_is_group)), scopes=scopes.split(),
-                max_ttl_s=max_ttl_s, jwt=bool(jwt), delegable=bool(delegable), subjects=subjects.split())  # fmt: skip
 
 
 @define
@@ -232,7 +218,7 @@ class SqliteRows(TokenRows):
             groups[group].add(principal)
         return PolicyRows(
             seq=seq,
-            rules=tuple(map(_rule, self._rows(f"{_RULES} ORDER BY rule_id"))),
+            rules=tuple(map(read_rule, self._rows(f"{RULES} ORDER BY rule_id"))),
             groups={name: frozenset(members) for name, members in groups.items()},
         )
 
@@ -257,22 +243,14 @@ class SqliteRows(TokenRows):
         if from_ is None or to is None:
             return ()
         where = "client_uid IS ? AND client_group IS ? AND target_uid IS ? AND target_group IS ?"
-        return tuple(map(_rule, self._rows(f"{_RULES} WHERE {where} ORDER BY rule_id", *from_, *to)))
+        return tuple(map(read_rule, self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", *from_, *to)))
 
-    def add_rule(self, *, client: Selector, target: Selector, scopes: tuple[str, ...], max_ttl_s: int | None,
-                 jwt: bool, delegable: bool, subjects: tuple[str, ...] = ()) -> Rule:  # fmt: skip
-        from_, to = self._numbers(client), self._numbers(target)
+    def add_rule(self, rule: Rule) -> Rule:
+        from_, to = self._numbers(rule.client), self._numbers(rule.target)
         if from_ is None or to is None:
-            raise missing(client if from_ is None else target)
-        # Built before it is stored, so that nothing is stored that could not be read back.
-        rule = Rule(rule_id=0, client=client, target=target, scopes=scopes, max_ttl_s=max_ttl_s, jwt=jwt,
-                    delegable=delegable, subjects=subjects)  # fmt: skip
-        self._run(
-            "INSERT INTO rules (client_uid, client_group, target_uid, target_group, scopes, max_ttl_s, jwt,"
-            " delegable, subjects) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *from_, *to, " ".join(rule.scopes), max_ttl_s, jwt, delegable, " ".join(rule.subjects),
-        )  # fmt: skip
-        return self.rules_between(client, target)[-1]
+            raise missing(rule.client if from_ is None else rule.target)
+        self._run(INSERT_RULE, *from_, *to, *rule_values(rule))
+        return self.rules_between(rule.client, rule.target)[-1]
 
     def delete_rule(self, rule_id: int) -> None:
         if not self._run("DELETE FROM rules WHERE rule_id = ?", rule_id):

@@ -1,4 +1,4 @@
-"""A database of the first version: left alone under a wrong master key, brought up to date under its own."""
+"""A database of an earlier version: left alone under a wrong master key, brought up to date under its own."""
 
 import os
 import sqlite3
@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from orthros_kdc.__main__ import main
+from orthros_kdc.policy.model import Rule
 from orthros_kdc.store.master_key import MasterKey, load_master_key
 from orthros_kdc.store.migrations import newest
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import open_vault
 from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_tools.admin.__main__ import main as admin_main
-from tests.support.old_database import make_first_version, version_of
+from tests.support.old_database import make_earlier_version, version_of
 
 UPGRADE = """
 import sys
@@ -35,9 +36,14 @@ trio.run(main, sys.argv[1])
 """
 
 
+@pytest.fixture(params=range(1, newest()))
+def version(request):
+    return request.param
+
+
 @pytest.fixture
-def realm(tmp_path, monkeypatch):
-    """A realm with a principal, a rule and a JWT key, whose database the first version wrote."""
+def realm(tmp_path, monkeypatch, version):
+    """A realm with a principal, a rule and a JWT key, whose database an earlier version wrote."""
     for name in [name for name in os.environ if name.startswith(("ORTHROS_", "CREDENTIALS_"))]:
         monkeypatch.delenv(name)
     folder = tmp_path / "realm"
@@ -48,8 +54,8 @@ def realm(tmp_path, monkeypatch):
                  "policy allow billing orders --scope read --jwt", "group add callers",
                  "group add-member callers billing"):  # fmt: skip
         assert admin_main(line.split()) == 0
-    make_first_version(folder / "kdc.db")
-    assert version_of(folder / "kdc.db") == 1
+    make_earlier_version(folder / "kdc.db", version)
+    assert version_of(folder / "kdc.db") == version
     return folder
 
 
@@ -82,14 +88,14 @@ def upgrading(path, group):
     ],
     ids=["serve", "list", "change", "rewrap"],
 )
-def test_a_wrong_master_key_leaves_every_byte_as_it_is(realm, program, capsys):
+def test_a_wrong_master_key_leaves_every_byte_as_it_is(realm, version, program, capsys):
     """K13: wrong or missing master key: refuses, nothing changed, the version of the database included."""
     put_another_master_key(realm)
     before = everything_in(realm)
     assert program(realm) == 1
     assert "code: master-key-wrong" in capsys.readouterr().err
     assert everything_in(realm) == before
-    assert version_of(realm / "kdc.db") == 1
+    assert version_of(realm / "kdc.db") == version
 
 
 async def test_opening_alone_touches_nothing(realm):
@@ -120,6 +126,8 @@ async def test_its_own_master_key_brings_it_up_to_date_with_all_that_it_holds(re
     billing, rule, root, _ = await store.read(look)
     assert (billing.sources, billing.oauth, billing.token_claims, rule.subjects) == ((), False, (), ())
     assert (str(root.principal), rule.scopes, rule.jwt) == ("billing@corp.test", ("read",), True)
+    plain = Rule(rule_id=rule.rule_id, client=rule.client, target=rule.target, scopes=("read",), jwt=True)
+    assert rule == plain  # whatever came later demands nothing
     assert await store.change(lambda tx: tx.add_principal(name="new", created=1).uid) == 18
     await store.aclose()
 
