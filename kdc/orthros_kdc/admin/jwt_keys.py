@@ -17,7 +17,8 @@ from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
 from orthros_kdc.vault import OPAQUE
 from orthros_protocol import Misconfigured
 
-__all__ = ["disable", "enable", "export", "listed", "rotate", "set_claims"]
+__all__ = ["check_audience", "disable", "disable_in", "enable", "enable_in", "export", "listed", "rotate",
+           "set_claims", "set_claims_in"]  # fmt: skip
 
 _LIVE = 2
 _AUDIENCE = re.compile(r"[!-~]{1,256}", re.ASCII)
@@ -33,35 +34,43 @@ async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str
     has a meaning of its own.
     """
     extra = check_token_claims(claims)
-    exact = f"{target}@{admin.vault.realm}" if audience is None else audience
-    if _AUDIENCE.fullmatch(exact) is None:
-        raise Misconfigured("value-invalid", f"audience {exact!r}")
+    exact = check_audience(f"{target}@{admin.vault.realm}" if audience is None else audience)
+    return await admin.store.change(lambda tx: enable_in(tx, admin, target, alg=alg, audience=exact, claims=extra))
 
-    def work(tx: Transaction) -> JwtKeyRecord:
-        principal = require_principal(tx, target)
-        if principal.jwt_alg is not None:
-            raise Misconfigured("already-exists", f"{target} has JWTs with {principal.jwt_alg}: disable them first")
-        record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
-        tx.add_jwt_key(record)
-        tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=exact, token_claims=extra))
-        admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=exact, kid=record.kid,
-                     claims=" ".join(extra))  # fmt: skip
-        return record
 
-    return await admin.store.change(work)
+def enable_in(tx: Transaction, admin: Admin, target: str, *, alg: str, audience: str,
+              claims: tuple[str, ...]) -> JwtKeyRecord:  # fmt: skip
+    """`enable` within a transaction, with what `check_audience` and `check_token_claims` have seen."""
+    principal = require_principal(tx, target)
+    if principal.jwt_alg is not None:
+        raise Misconfigured("already-exists", f"{target} has JWTs with {principal.jwt_alg}: disable them first")
+    record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
+    tx.add_jwt_key(record)
+    tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=audience, token_claims=claims))
+    admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=audience, kid=record.kid,
+                 claims=" ".join(claims))  # fmt: skip
+    return record
+
+
+def check_audience(audience: str) -> str:
+    """`audience` itself, or Misconfigured `value-invalid` when it is not 1 to 256 printable ASCII characters."""
+    if _AUDIENCE.fullmatch(audience) is None:
+        raise Misconfigured("value-invalid", f"audience {audience!r}: 1 to 256 printable ASCII characters, no blank")
+    return audience
 
 
 async def disable(admin: Admin, target: str) -> None:
     """Ends JWT export for `target` and erases its JWT keys. Raises Misconfigured `not-found`."""
+    await admin.store.change(lambda tx: disable_in(tx, admin, target))
 
-    def work(tx: Transaction) -> None:
-        principal = _require_enabled(tx, target)
-        for key in tx.jwt_keys_of(principal.uid):
-            tx.delete_jwt_key(principal.uid, key.kid)
-        tx.set_principal(evolve(principal, jwt_alg=None, jwt_audience=None, token_claims=()))
-        admin.record(tx, "jwt.disabled", principal=target, uid=principal.uid)
 
-    await admin.store.change(work)
+def disable_in(tx: Transaction, admin: Admin, target: str) -> None:
+    """`disable` within a transaction."""
+    principal = _require_enabled(tx, target)
+    for key in tx.jwt_keys_of(principal.uid):
+        tx.delete_jwt_key(principal.uid, key.kid)
+    tx.set_principal(evolve(principal, jwt_alg=None, jwt_audience=None, token_claims=()))
+    admin.record(tx, "jwt.disabled", principal=target, uid=principal.uid)
 
 
 async def rotate(admin: Admin, target: str) -> JwtKeyRecord:
@@ -88,14 +97,15 @@ async def set_claims(admin: Admin, target: str, claims: Sequence[str]) -> Princi
     Raises Misconfigured `not-found` or `value-invalid`.
     """
     extra = check_token_claims(claims)
+    return await admin.store.change(lambda tx: set_claims_in(tx, admin, target, extra))
 
-    def work(tx: Transaction) -> PrincipalRecord:
-        after = evolve(_require_enabled(tx, target), token_claims=extra)
-        tx.set_principal(after)
-        admin.record(tx, "jwt.claims-changed", principal=target, uid=after.uid, claims=" ".join(extra))
-        return after
 
-    return await admin.store.change(work)
+def set_claims_in(tx: Transaction, admin: Admin, target: str, claims: tuple[str, ...]) -> PrincipalRecord:
+    """`set_claims` within a transaction, with claims that `check_token_claims` has seen."""
+    after = evolve(_require_enabled(tx, target), token_claims=claims)
+    tx.set_principal(after)
+    admin.record(tx, "jwt.claims-changed", principal=target, uid=after.uid, claims=" ".join(claims))
+    return after
 
 
 async def listed(admin: Admin, target: str) -> tuple[JwtKeyRecord, ...]:

@@ -12,7 +12,8 @@ from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transacti
 from orthros_kdc.vault import OAuthSecret
 from orthros_protocol import Misconfigured
 
-__all__ = ["OAuthClientShown", "disable", "enable", "listed", "retire", "rotate"]
+__all__ = ["OAuthClientShown", "disable", "disable_in", "enable", "enable_without_secret_in", "listed", "retire",
+           "rotate"]  # fmt: skip
 
 _LIVE = 2
 _PAGE = 1000
@@ -46,15 +47,24 @@ async def enable(admin: Admin, name: str) -> OAuthSecret:
 
 async def disable(admin: Admin, name: str) -> None:
     """Refuses `name` as an OAuth client from now on and erases its secrets. Raises Misconfigured `not-found`."""
+    await admin.store.change(lambda tx: disable_in(tx, admin, name))
 
-    def work(tx: Transaction) -> None:
-        principal = _require_enabled(tx, name)
-        for held in tx.oauth_secrets_of(principal.uid):
-            tx.delete_oauth_secret(principal.uid, held.secret_id)
-        tx.set_principal(evolve(principal, oauth=False))
-        admin.record(tx, "oauth.disabled", principal=name, uid=principal.uid)
 
-    await admin.store.change(work)
+def disable_in(tx: Transaction, admin: Admin, name: str) -> None:
+    """`disable` within a transaction."""
+    principal = _require_enabled(tx, name)
+    for held in tx.oauth_secrets_of(principal.uid):
+        tx.delete_oauth_secret(principal.uid, held.secret_id)
+    tx.set_principal(evolve(principal, oauth=False))
+    admin.record(tx, "oauth.disabled", principal=name, uid=principal.uid)
+
+
+def enable_without_secret_in(tx: Transaction, admin: Admin, name: str) -> None:
+    """As `enable`, within a transaction and without a secret: nobody would be there to receive it. `rotate` makes
+    one, and until then the client cannot ask."""
+    principal = require_principal(tx, name)
+    tx.set_principal(evolve(principal, oauth=True))
+    admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=None)
 
 
 async def rotate(admin: Admin, name: str) -> OAuthSecret:

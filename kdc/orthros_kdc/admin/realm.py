@@ -17,7 +17,8 @@ from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
 from orthros_protocol.limits import KDC_SKEW_MS
 
-__all__ = ["MAC_NAME", "RealmShown", "change", "erase_old_keys", "init", "rotate_keys", "show"]
+__all__ = ["MAC_NAME", "RealmShown", "change", "change_in", "check_issuer", "erase_old_keys", "init", "rotate_keys",
+           "show"]  # fmt: skip
 
 MAC_NAME: Final = "kdc"
 """The name under which the numbered kdcmac keys are stored."""
@@ -43,7 +44,7 @@ async def init(admin: Admin, *, issuer: str | None = None, limits: RealmLimits |
     vault, now = admin.vault, admin.now()
     record = RealmRecord(
         realm=check_name(vault.realm, "realm"),
-        issuer=_check_issuer(f"https://{vault.realm}" if issuer is None else issuer),
+        issuer=check_issuer(f"https://{vault.realm}" if issuer is None else issuer),
         limits=RealmLimits() if limits is None else limits,
         created=now,
         key_check=vault.master.key_check(vault.realm),
@@ -66,18 +67,19 @@ async def show(admin: Admin) -> RealmShown:
 
 async def change(admin: Admin, *, issuer: str | None = None, limits: RealmLimits | None = None) -> RealmRecord:
     """Replaces the issuer or the limits, whichever is given."""
+    return await admin.store.change(lambda tx: change_in(tx, admin, issuer=issuer, limits=limits))
 
-    def work(tx: Transaction) -> RealmRecord:
-        before = tx.realm()
-        tx.set_realm(
-            issuer=before.issuer if issuer is None else _check_issuer(issuer),
-            limits=before.limits if limits is None else limits,
-        )
-        after = tx.realm()
-        admin.record(tx, "realm.changed", issuer=after.issuer, **_caps(after.limits))
-        return after
 
-    return await admin.store.change(work)
+def change_in(tx: Transaction, admin: Admin, *, issuer: str | None, limits: RealmLimits | None) -> RealmRecord:
+    """`change` within a transaction."""
+    before = tx.realm()
+    tx.set_realm(
+        issuer=before.issuer if issuer is None else check_issuer(issuer),
+        limits=before.limits if limits is None else limits,
+    )
+    after = tx.realm()
+    admin.record(tx, "realm.changed", issuer=after.issuer, **_caps(after.limits))
+    return after
 
 
 async def rotate_keys(admin: Admin) -> int:
@@ -125,7 +127,8 @@ def _caps(limits: RealmLimits) -> dict[str, int]:
     return {"max_ticket_s": limits.max_ticket_s, "max_tgt_s": limits.max_tgt_s, "max_jwt_s": limits.max_jwt_s}
 
 
-def _check_issuer(issuer: str) -> str:
+def check_issuer(issuer: str) -> str:
+    """`issuer` itself, or Misconfigured `value-invalid`."""
     if _ISSUER.fullmatch(issuer) is None:
         raise Misconfigured("value-invalid", f"issuer {issuer!r} is not an http(s) URL")
     return issuer
