@@ -1,4 +1,7 @@
-"""Orthros version 1: every message and every check, without I/O, clock or randomness of its own."""
+"""Orthros version 1: every message and every check, without I/O, clock or randomness of its own.
+
+Longer than 400 lines because the façade names everything that it offers, one name a line.
+"""
 
 from orthros_protocol.acceptance import (
     Accepted,
@@ -76,6 +79,7 @@ from orthros_protocol.caveats import (
     TargetsCaveat,
     ThirdPartyCaveat,
     carry,
+    check_limits,
     is_app_name,
     parse_caveat,
 )
@@ -392,6 +396,7 @@ __all__ = [
     "carry",
     "check_as_extensions",
     "check_flags",
+    "check_limits",
     "check_name",
     "check_scopes",
     "check_tgs_extensions",

@@ -42,6 +42,7 @@ from orthros_protocol.discharges import discharge_root, judge_discharge
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.evidence import evidence_proof
 from orthros_protocol.instants import Timestamp
+from orthros_protocol.keys import not_exported
 from orthros_protocol.keytab import Keytab
 from orthros_protocol.limits import MAX_CAVEATS
 from orthros_protocol.messages import VERSION
@@ -80,6 +81,8 @@ class Presented:
     pop_key: bytes = field(repr=False)
     roots: tuple[bytes, ...] = field(default=(), repr=False)
 
+    __getstate__ = not_exported
+
     def key_with(self, discharges: Sequence[bytes]) -> bytes:
         """The key that proves possession together with the discharges whose caveats are shown. Raises Malformed.
 
@@ -99,6 +102,8 @@ class Accepted:
     request: ApRequest
     pop_key: bytes = field(repr=False)
     epoch: bytes
+
+    __getstate__ = not_exported
 
     @property
     def proof(self) -> bytes:

@@ -23,7 +23,11 @@ ANY_DEPTH: Final = MAX_CHAIN_HOPS
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
     if isinstance(values, (str, bytes)):
         raise LocalMisuse("value-invalid", "expected a list of names")
-    return tuple(dict.fromkeys(values))
+    names = tuple(dict.fromkeys(values))
+    if not all(type(name) is str and name for name in names):
+        # Anything else would match nobody, and so forbid nothing.
+        raise LocalMisuse("value-invalid", "expected a list of names")
+    return names
 
 
 def _depth(_rule: ChainRule, _attribute: object, value: int) -> None:

@@ -142,17 +142,17 @@ def nested_set(item: Field, high: int) -> Field:
     return Field(frozenset({list}), 1, high, check)
 
 
-def extensions() -> Field:
-    """A `crit` or `opt` list: [id u16, value bin], ids strictly increasing, 8 entries and 1 KiB at most."""
-    entries = array(nested(integer(0xFFFF), binary(0, MAX_EXTENSION_BYTES)), MAX_EXTENSIONS)
+def extensions(limit: int = MAX_EXTENSION_BYTES) -> Field:
+    """A `crit` or `opt` list: [id u16, value bin], ids strictly increasing, 8 entries and `limit` bytes at most."""
+    entries = array(nested(integer(0xFFFF), binary(0, limit)), MAX_EXTENSIONS)
 
     def check(values: list[Any]) -> None:
         if entries.check is not None:
             entries.check(values)
         if any(before[0] >= after[0] for before, after in pairwise(values)):
             raise Malformed("extension ids are not strictly increasing")
-        if len(_pack(values)) > MAX_EXTENSION_BYTES:
-            raise Malformed("extensions are larger than 1 KiB")
+        if len(_pack(values)) > limit:
+            raise Malformed(f"extensions are larger than {limit} bytes")
 
     return Field(frozenset({list}), 0, MAX_EXTENSIONS, check)
 

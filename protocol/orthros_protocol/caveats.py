@@ -28,12 +28,13 @@ from orthros_protocol.canonical import (
 from orthros_protocol.derivation import mac_matches
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.instants import seconds_of
+from orthros_protocol.keys import not_exported
 from orthros_protocol.limits import MAX_CAVEAT_BYTES, MAX_SCOPES
 from orthros_protocol.names import Principal, cached_principal, check_scopes, is_name, is_scope
 
 __all__ = [
     "AppCaveat", "Carried", "Caveat", "ChannelCaveat", "ExpiresCaveat", "MethodsCaveat", "PathCaveat", "PeerCaveat",
-    "ScopesCaveat", "TargetsCaveat", "ThirdPartyCaveat", "carry", "is_app_name", "parse_caveat",
+    "ScopesCaveat", "TargetsCaveat", "ThirdPartyCaveat", "carry", "check_limits", "is_app_name", "parse_caveat",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -280,6 +281,8 @@ class ThirdPartyCaveat(_LeavesScopes):
     root: bytes | None = field(repr=False)
     cid_digest: bytes
 
+    __getstate__ = not_exported
+
     def prohibits(self, access: Access) -> str | None:
         """Whoever did not prove the discharge is refused."""
         return None if access.discharged else f"it needs a discharge of {self.discharger}"
@@ -300,7 +303,11 @@ class AppCaveat(_LeavesScopes):
     def prohibits(self, access: Access) -> str | None:
         """A target that has not registered the name refuses."""
         rule = access.app.get(self.name)
-        return f"this service does not know the caveat {self.name}" if rule is None else rule(self.payload, access)
+        if rule is None:
+            return f"this service does not know the caveat {self.name}"
+        objection = rule(self.payload, access)
+        # The words are the application's, and what travels is printable ASCII.
+        return None if objection is None else ascii(str(objection))[1:-1]
 
     def to_bytes(self) -> bytes:
         """`[9, name, payload]`."""
@@ -378,3 +385,13 @@ def carry(caveats: Iterable[bytes], *, of_tgt: bool) -> Carried:
             kind = type(caveat).__name__.removesuffix("Caveat").lower()
             raise Refused("caveat-not-carried", f"the {kind} caveat")
     return Carried(expires=expires, scopes=scopes, targets=targets)
+
+
+def check_limits(limits: Iterable[bytes]) -> None:
+    """What a client may have the KDC write into its ticket: what a target judges, and demands no discharge.
+
+    Raises Refused `caveat-not-carried` for targets and third-party caveats, `caveat-unsupported`, or Malformed.
+    """
+    for caveat in map(parse_caveat, limits):
+        if isinstance(caveat, TargetsCaveat | ThirdPartyCaveat):
+            raise Refused("caveat-not-carried", "targets and third-party caveats are no limits of a ticket")

@@ -79,6 +79,8 @@ class NewDemand:
     caveat: bytes = field(repr=False)
     cid: bytes = field(repr=False)
 
+    __getstate__ = not_exported
+
 
 @frozen(kw_only=True)
 class Discharge:
@@ -184,23 +186,27 @@ def open_demand(cid: bytes, keytab: Keytab, *, now: Timestamp) -> Demand:
     return Demand(root=root, about=cached_principal(*about), predicate=predicate, expires=expires, adder=adder)
 
 
+def _not_nested(caveat: Caveat) -> Caveat:
+    if isinstance(caveat, ThirdPartyCaveat):
+        raise LocalMisuse("value-invalid", "a discharge demands no discharge")
+    return caveat
+
+
 def make_discharge(demand: Demand, cid: bytes, caveats: Iterable[Caveat], *, expires: int) -> Discharge:
     """The discharge of `demand`, under `caveats` and until the Unix second `expires` or the demand's end.
 
     Raises LocalMisuse for a third-party caveat among them: discharges are not nested.
     """
     rows: Sequence[Caveat] = (ExpiresCaveat(min(expires, demand.expires)), *caveats)
-    if any(isinstance(one, ThirdPartyCaveat) for one in rows):
-        raise LocalMisuse("value-invalid", "a discharge demands no discharge")
-    encoded = [one.to_bytes() for one in rows]
+    encoded = [_not_nested(one).to_bytes() for one in rows]
     cid_digest = digest(cid)
     tail = tail_after(derive(demand.root, "dis", cid_digest), encoded)
     return Discharge(cid_digest=cid_digest, caveats=join_caveats(encoded), tail=tail)
 
 
 def narrow_discharge(discharge: Discharge, caveat: Caveat) -> Discharge:
-    """The same under one more caveat. Its holder cannot go back."""
-    encoded = caveat.to_bytes()
+    """The same under one more caveat. Its holder cannot go back. Raises LocalMisuse as `make_discharge`."""
+    encoded = _not_nested(caveat).to_bytes()
     rows = (*split_caveats(discharge.caveats), encoded)
     return Discharge(
         cid_digest=discharge.cid_digest,
@@ -212,9 +218,13 @@ def narrow_discharge(discharge: Discharge, caveat: Caveat) -> Discharge:
 def judge_discharge(caveats: bytes) -> tuple[Caveat, ...]:
     """The caveats of a discharge, at least one of which is an expires caveat, and none a third-party caveat.
 
-    Raises Refused `discharge-mismatch` otherwise, `caveat-unsupported`, or Malformed.
+    Raises Refused `discharge-mismatch` otherwise, also for another shape, or `caveat-unsupported`.
     """
-    parsed = tuple(map(parse_caveat, split_caveats(caveats)))
+    try:
+        parsed = tuple(map(parse_caveat, split_caveats(caveats)))
+    except Malformed as error:
+        # It is judged after the MAC, so the answer goes under the MAC.
+        raise Refused("discharge-mismatch", f"a discharge of another shape: {error.detail}") from None
     if not any(isinstance(one, ExpiresCaveat) for one in parsed):
         raise Refused("discharge-mismatch", "a discharge without an end")
     if any(isinstance(one, ThirdPartyCaveat) for one in parsed):

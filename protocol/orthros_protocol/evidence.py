@@ -105,6 +105,8 @@ class OpenedEvidence:
     caveats: tuple[bytes, ...]
     proof: bytes = field(repr=False)
 
+    __getstate__ = not_exported
+
 
 def evidence_proof(session_key: bytes, evidence: bytes) -> bytes:
     """What proves to the KDC that its holder opened the ticket `evidence`: 32 bytes, secret, good for nothing else."""

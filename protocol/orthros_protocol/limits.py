@@ -25,6 +25,7 @@ MAX_DISCHARGES: Final = 4
 MAX_CHAIN_HOPS: Final = 8
 MAX_EXTENSIONS: Final = 8
 MAX_EXTENSION_BYTES: Final = 1024
+MAX_RESULT_EXTENSION_BYTES: Final = 4096
 
 # One constant serves window, replay set and lease (section 7).
 WINDOW_PAST_MS: Final = 60_000

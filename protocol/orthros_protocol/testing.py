@@ -20,7 +20,7 @@ from orthros_protocol.as_exchange import (
     verify_as_request,
 )
 from orthros_protocol.attenuation import pop_key_of, split_caveats, tail_of
-from orthros_protocol.caveats import Caveat, carry
+from orthros_protocol.caveats import Caveat, carry, check_limits
 from orthros_protocol.derivation import checksum
 from orthros_protocol.discharges import demand_of_kdc
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
@@ -29,7 +29,7 @@ from orthros_protocol.fakes import CountingEntropy, ManualClock
 from orthros_protocol.instants import seconds_of
 from orthros_protocol.keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
 from orthros_protocol.keytab import Keytab
-from orthros_protocol.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CHAIN_HOPS
+from orthros_protocol.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS, MAX_CHAIN_HOPS
 from orthros_protocol.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 from orthros_protocol.names import KDC_TGT, Principal, check_scopes
 from orthros_protocol.reasons import reason_for
@@ -273,12 +273,14 @@ class InMemoryRealm:
 
     def _onward(self, request: TgsRequest, caller: RootKey) -> _Onward:
         tgt, evidence = request.tgt, request.evidence
-        left = carry(tgt.caveats, of_tgt=True)
+        left = carry((*tgt.ticket.caveats, *tgt.caveats), of_tgt=True)
         own = _Onward(
             client=caller, auth_time=tgt.ticket.auth_time, txn=tgt.ticket.txn,
-            exp=min(tgt.ticket.exp, left.expires or tgt.ticket.exp), scopes=left.scopes, targets=left.targets,
+            exp=_earliest(tgt.ticket.exp, left.expires), scopes=left.scopes, targets=left.targets,
             narrowed=bool(tgt.caveats), subject=request.asserted,
         )  # fmt: skip
+        if own.exp <= seconds_of(self.clock.now()):
+            raise Refused("tgt-expired", "by its caveat")
         if own.narrowed and (evidence is not None or own.subject is not None):
             raise Refused("subject-refused", "a ticket-granting ticket with caveats acts for nobody else")
         if evidence is None:
@@ -287,10 +289,13 @@ class InMemoryRealm:
         if shown.exp <= seconds_of(self.clock.now()) or not shown.flags & DELEGABLE:
             raise Refused("evidence-refused", "expired or not delegable")
         left = carry((*shown.caveats, *evidence.caveats), of_tgt=False)
+        exp = _earliest(shown.exp, left.expires)
+        if exp <= seconds_of(self.clock.now()):
+            raise Refused("evidence-refused", "expired by its caveat")
         if len(shown.chain) >= MAX_CHAIN_HOPS:
             raise Refused("chain-refused", "too deep")
         return evolve(
-            own, txn=shown.txn, scopes=left.scopes, exp=min(own.exp, shown.exp, left.expires or shown.exp),
+            own, txn=shown.txn, scopes=left.scopes, exp=min(own.exp, exp),
             subject=shown.subject or Subject(shown.client, shown.client_uid, BY_EVIDENCE),
             chain=(*shown.chain, Hop(shown.client, shown.auth_time)),
         )  # fmt: skip
@@ -318,9 +323,23 @@ class InMemoryRealm:
             code = "no-scope-left"
         elif want.kind == WANT_JWT and not pair.jwt:
             code = "jwt-not-enabled"
+        else:
+            code = self._unwritable(pair, want)
         if pair is None or code is not None:
             return NotGranted(target=want.target, reason=reason_for(code or "not-granted"), ref=self.entropy(8))
         return self._grant(onward, want, pair, scopes)
+
+    def _unwritable(self, pair: _Pair, want: Want) -> str | None:
+        """Why what rule and client want to be written into the ticket is not, or None."""
+        limits = split_caveats(want.limits)
+        if any(name not in self._roots for name, _predicate in pair.discharges):
+            return "discharger-unavailable"
+        try:
+            check_limits(limits)
+        except Refused as refusal:
+            return refusal.code
+        fits = len(limits) + len(pair.caveats) + len(pair.discharges) <= MAX_CAVEATS
+        return None if fits else "caveat-not-carried"
 
     def _grant(self, onward: _Onward, want: Want, pair: _Pair, scopes: tuple[str, ...]) -> Granted:
         root = self._roots[want.target.name]
@@ -373,3 +392,7 @@ class InMemoryRealm:
 def _granted(pair: _Pair, want: Want, left: frozenset[str] | None) -> tuple[str, ...]:
     asked = pair.scopes if want.scopes is None else want.scopes
     return tuple(scope for scope in asked if scope in pair.scopes and (left is None or scope in left))
+
+
+def _earliest(end: int, by_caveat: int | None) -> int:
+    return end if by_caveat is None else min(end, by_caveat)

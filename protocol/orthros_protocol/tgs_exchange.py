@@ -83,6 +83,8 @@ class OpenedTgt:
     reply_key: bytes = field(repr=False)
     error_key: bytes = field(repr=False)
 
+    __getstate__ = not_exported
+
 
 @frozen(eq=False, kw_only=True)
 class UnverifiedTgsRequest:
@@ -116,6 +118,8 @@ class TgsRequest:
     replay_tag: bytes = field(repr=False)
     reply_key: bytes = field(repr=False)
     error_key: bytes = field(repr=False)
+
+    __getstate__ = not_exported
 
 
 @frozen(eq=False, kw_only=True)
@@ -214,11 +218,16 @@ def verify_tgs_request(
     """The request, once its MAC proved possession of the TGT's tail, and of the key of the evidence if it has any.
 
     Extensions, discharges, times and the evidence itself are judged after this, so that a refusal can be sealed.
-    Raises PeerMisbehaved `wrong-mac`; LocalMisuse when `evidence` is not that of the request.
+    Raises PeerMisbehaved (`wrong-mac`; `unknown-key` for evidence that was issued for somebody else); LocalMisuse
+    when `evidence` is not that of the request.
     """
-    behalf = request.behalf
+    behalf, client = request.behalf, tgt.ticket
     if (evidence is None) != (behalf is None or behalf.evidence is None):
         raise LocalMisuse("wrong-state", "the evidence of a request is opened before the request is verified")
+    if evidence is not None:
+        shown = evidence.ticket
+        if (shown.server, shown.server_uid) != (client.client, client.client_uid):
+            raise PeerMisbehaved("unknown-key", "evidence that was issued for another service")
     key = tgt.pop_key if evidence is None else mixed_with_evidence(tgt.pop_key, evidence.proof)
     require_mac(key, "tgs-req", request.signed.body, request.signed.mac)
     return TgsRequest(

@@ -36,7 +36,7 @@ from orthros_protocol.limits import (
     TICKET_FUTURE_S,
 )
 from orthros_protocol.names import Principal, cached_principal, is_name, is_scope
-from orthros_protocol.sealing import open_box, seal
+from orthros_protocol.sealing import BOX_OVERHEAD, open_box, seal
 
 __all__ = [
     "BY_ASSERTION", "BY_EVIDENCE", "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "SERVICE_TICKET", "SUBJECT", "TGT", "Hop",
@@ -67,7 +67,9 @@ _FIELDS: Final = (
     optional(SUBJECT), binary(16), extensions(), extensions(), integer(MAX_U32, 1),
 )  # fmt: skip
 _BODY = Schema("ticket body", *_FIELDS, binary(KMAC_BYTES), limit=MAX_TICKET_BYTES)
-_UNMARKED_BODY = Schema("ticket body", *_FIELDS, limit=MAX_TICKET_BYTES)
+# What is sealed must fit once header, box and mark are around it.
+_MOST_UNMARKED_BYTES: Final = MAX_TICKET_BYTES - HEADER_BYTES - BOX_OVERHEAD - 2 - KMAC_BYTES
+_UNMARKED_BODY = Schema("ticket body", *_FIELDS, limit=_MOST_UNMARKED_BYTES)
 
 # The body has 20 items and, before the mark, 19: both take msgpack's array16 header of three bytes, so
 # the marked bytes are found in the received ones without encoding anything again.
@@ -114,7 +116,7 @@ class Hop:
 
 @frozen(eq=False, kw_only=True)
 class Ticket:
-    """The sealed content of a ticket. Times are Unix seconds."""
+    """The sealed content of a ticket. Times are Unix seconds. `caveats` may hold the secret of a demanded discharge."""
 
     ticket_type: int
     server: Principal
@@ -130,7 +132,7 @@ class Ticket:
     ckid: bytes
     flags: int
     scopes: tuple[str, ...]
-    caveats: tuple[bytes, ...] = ()
+    caveats: tuple[bytes, ...] = field(default=(), repr=False)
     chain: tuple[Hop, ...] = ()
     subject: Subject | None = None
     txn: bytes

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from orthros_protocol.attenuation import split_caveats
 from orthros_protocol.canonical import (
     Field,
     Schema,
@@ -27,9 +28,8 @@ from orthros_protocol.canonical import (
 from orthros_protocol.errors import Malformed, PeerMisbehaved
 from orthros_protocol.keys import not_exported
 from orthros_protocol.limits import (
-    MAX_CAVEATS_BLOB_BYTES,
     MAX_DISCHARGES,
-    MAX_EXTENSION_BYTES,
+    MAX_RESULT_EXTENSION_BYTES,
     MAX_SCOPES,
     MAX_TICKET_BYTES,
     MAX_U32,
@@ -67,7 +67,8 @@ _NOTE: Final = nested(integer(0xFF, 1), integer(0xFF, 1), optional(integer(MAX_S
 _OK: Final = Schema(
     "granted result",
     const(0), text(is_name), text(is_name), integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)),
-    integer(MAX_U32), integer(MAX_U32), integer(MAX_U32), _SCOPES, optional(SUBJECT), array(_NOTE, 64), extensions(),
+    integer(MAX_U32), integer(MAX_U32), integer(MAX_U32), _SCOPES, optional(SUBJECT), array(_NOTE, 64),
+    extensions(MAX_RESULT_EXTENSION_BYTES),
 )  # fmt: skip
 _NO: Final = Schema(
     "refused result",
@@ -144,11 +145,10 @@ def want_row(want: Want) -> list[Any]:
 
 
 def want_of(row: list[Any]) -> Want:
-    """From items that fit `WANTS`. Raises Malformed for limits of a wrong length."""
+    """From items that fit `WANTS`. Raises Malformed for limits that are no `caveats` field."""
     kind, realm, name, scopes, ttl_s, flags, ext = row
     limits = _entry(ext, EXT_LIMITS)
-    if len(limits) > MAX_CAVEATS_BLOB_BYTES:
-        raise Malformed("limits of a wrong length")
+    split_caveats(limits)
     return Want(
         kind=kind,
         target=cached_principal(realm, name),
@@ -203,7 +203,7 @@ def _entry(ext: list[Any], number: int) -> bytes:
 def _demands_in(blob: bytes) -> tuple[bytes, ...]:
     if not blob:
         return ()
-    items = decode(blob, MAX_EXTENSION_BYTES)
+    items = decode(blob, MAX_RESULT_EXTENSION_BYTES)
     if len(items) > MAX_DISCHARGES or any(type(item) is not bytes for item in items):
         raise Malformed("the demands of a result")
     return tuple(items)
