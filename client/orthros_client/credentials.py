@@ -7,146 +7,60 @@ Nothing a target says counts before its MAC has been verified against the reques
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from typing import Final, Literal, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
-from orthros_client.errors import MaybeExecuted, TargetRefusal
+from orthros_client.narrowing import Demanded, Limits, demanded_by, with_more
+from orthros_client.pending import REPEATABLE, Confirmed, PeerState, PendingCall, adrive, drive
 from orthros_protocol import (
+    DELEGABLE,
     SAFE,
+    TGT,
     USE_RAW,
     AssertedUser,
+    DemandSource,
+    Discharge,
+    HandedOver,
     LocalMisuse,
     Note,
-    PendingAp,
     Principal,
+    Refused,
     Secret,
+    Subject,
+    TargetRefusal,
     Timestamp,
     bind_raw,
     build_ap_request,
+    check_scopes,
+    demand_of_holder,
     describe_note,
-    measure_offset,
-    open_ap_reply,
+    join_caveats,
+    mix_discharges,
+    peek_unverified_header,
     pop_key_of,
+    seal_hand_over,
+    split_caveats,
+    tail_after,
 )
-from orthros_protocol.http_profile import HttpReply, HttpResponse, open_http_reply
-from orthros_protocol.limits import MAX_TARGET_OFFSET_MS
+from orthros_protocol.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
 
-__all__ = ["Confirmed", "Credentials", "PeerState", "PendingCall"]
+__all__ = ["REPEATABLE", "Confirmed", "Credentials", "PeerState", "PendingCall"]
 
 _NONCE_BYTES: Final = 16
-# After these the target knows no more about the request than before: a fresh one may succeed.
-REPEATABLE: Final = frozenset({"epoch-required", "clock-skew", "busy"})
-_EPOCHS_KEPT: Final = 16
-# A restart leaves two epochs behind as well: after this time without the old one, the target counts as single again.
-_PLURAL_FOR_S: Final = 3600.0
-
-
-class PeerState:
-    """What one target taught us under its MAC: its epoch, and how far its clock is from the realm's."""
-
-    def __init__(self) -> None:
-        # One tuple, exchanged whole: no lock that a fork could leave held for ever.
-        self._known: tuple[bytes | None, int] = (None, 0)
-        self._seen: tuple[tuple[bytes, float], ...] = ()
-
-    def read(self) -> tuple[bytes | None, int]:
-        """Epoch (None before first contact) and offset in milliseconds, both of the same moment."""
-        return self._known
-
-    def learn(self, epoch: bytes, offset_ms: int | None, now_s: float = 0.0) -> None:
-        """Takes over what a verified answer said at `now_s` (monotonic); an offset of None teaches nothing."""
-        self._known = (epoch, self._known[1] if offset_ms is None else offset_ms)
-        others = [one for one in self._seen if one[0] != epoch]
-        self._seen = (*others[1 - _EPOCHS_KEPT :], (epoch, now_s))
-
-    def is_plural(self, now_s: float) -> bool:
-        """Whether more than one process answered lately: the next request may meet another one than the last."""
-        return sum(now_s - seen_s < _PLURAL_FOR_S for _epoch, seen_s in self._seen) > 1
-
-
-@frozen(kw_only=True)
-class Confirmed:
-    """The target proved itself: it opened the ticket and saw this very request."""
-
-    target: Principal
-    target_time: Timestamp
-    round_trip_ms: int
-
-
-@frozen(eq=False, kw_only=True)
-class PendingCall:
-    """One request on its way. Send `request`, then hand the answer to `finish` (over HTTP to `finish_http`)."""
-
-    target: Principal
-    safe: bool
-    idempotent: bool = False
-    _pending: PendingAp = field(repr=False)
-    _peer: PeerState = field(repr=False)
-    _clock: Clock = field(repr=False)
-    _sent: Timestamp
-    _started_s: float
-
-    @property
-    def request(self) -> bytes:
-        """The AP-REQ: 16 KiB at most, usually about 300 bytes."""
-        return self._pending.message
-
-    @property
-    def context(self) -> bytes:
-        """SHA-256 of the request: what later keys of the same conversation are bound to."""
-        return self._pending.context
-
-    def finish(self, reply: bytes) -> Confirmed:
-        """Checks the target's answer, and learns its epoch and time from it.
-
-        Raises TargetRefusal when the target refused under MAC; MaybeExecuted instead, when the call is not
-        safe and a copy of the request may have been executed (it named an epoch, or came second);
-        PeerMisbehaved or Malformed for anything that is not this target's answer to this request.
-        """
-        try:
-            confirmed = open_ap_reply(self._pending, reply)
-        except TargetRefusal as refusal:
-            self._learn(refusal.target_time, refusal.epoch)
-            if not self.safe and self._may_have_run(refusal):
-                raise MaybeExecuted(refusal) from None
-            raise
-        round_trip_ms = self._learn(confirmed.target_time, confirmed.epoch)
-        return Confirmed(target=self.target, target_time=confirmed.target_time, round_trip_ms=round_trip_ms)
-
-    def finish_http(self, reply: str, response: HttpResponse) -> HttpReply:
-        """Checks the value of an `Orthros-Reply` header against the response that it came with, and learns from it.
-
-        Raises PeerMisbehaved or Malformed when it does not prove this response to this request.
-        """
-        proven = open_http_reply(self._pending, reply, response)
-        self._learn(proven.target_time, proven.epoch)
-        return proven
-
-    def _may_have_run(self, refusal: TargetRefusal) -> bool:
-        # A copy delivered first is what makes an original "replayed"; with an epoch in it, a copy may also
-        # have run before the target's clock or epoch changed. What a full replay set refused was not burnt: where
-        # epochs are not demanded, a copy may still run later. An idempotency key makes a second run harmless.
-        if refusal.code in REPEATABLE:
-            return (self._pending.epoch is not None or refusal.code == "busy") and not self.idempotent
-        return refusal.code == "replayed"
-
-    def _learn(self, target_time: Timestamp, epoch: bytes) -> int:
-        now_s = self._clock.elapsed_s()
-        round_trip_ms = round((now_s - self._started_s) * 1000)
-        offset = measure_offset(target_time, sent=self._sent, round_trip_ms=round_trip_ms, most_ms=MAX_TARGET_OFFSET_MS)
-        self._peer.learn(epoch, offset, now_s)
-        return round_trip_ms
+_BOX_ENTROPY_BYTES: Final = 24
 
 
 @frozen(eq=False, kw_only=True)
 class Credentials:
     """A ticket for `target` and what proves its possession. Thread-safe; secrets never show in repr.
 
-    `realm_offset_ms` is how far the realm's clock is ahead of this host's, `expires` the end of the
-    ticket's life on the monotonic clock of this host.
+    `realm_offset_ms` is how far the realm's clock is ahead of this host's, `expires` the end of the ticket's life, or
+    of what caveats leave of it, on the monotonic clock of this host. `subject` is in whose name the ticket is, if not
+    the client's. `caveats` are those that holders added, `tail` is the one behind them; `demands` are shown to
+    dischargers: those of the KDC first, then those of holders, each in the order of their caveats.
     """
 
     target: Principal
@@ -155,18 +69,32 @@ class Credentials:
     ttl_s: int
     flags: int = 0
     kvno: int = 0
+    target_uid: int = 0
+    subject: Subject | None = None
     notes: tuple[Note, ...] = ()
     realm_offset_ms: int = 0
     ticket: bytes = field(repr=False)
     tail: Secret = field(repr=False)
+    caveats: tuple[bytes, ...] = ()
+    demands: tuple[bytes, ...] = field(default=(), repr=False)
+    discharges: tuple[Discharge, ...] = ()
     expires: float = field(repr=False)
     peer: PeerState = field(factory=PeerState, repr=False)
     _clock: Clock = field(factory=HostClock, repr=False)
     _entropy: Entropy = field(default=os.urandom, repr=False)
     _pop_key: bytes = field(init=False, repr=False)
+    _shown_caveats: bytes = field(init=False, repr=False)
+    _shown_discharges: tuple[bytes, ...] = field(init=False, repr=False)
+    _ends: float = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_pop_key", pop_key_of(self.tail.material))
+        ready = self._ready_discharges()
+        key = mix_discharges(pop_key_of(self.tail.material), [one.tail for one in ready])
+        object.__setattr__(self, "_pop_key", key)
+        object.__setattr__(self, "_shown_caveats", join_caveats(self.caveats))
+        object.__setattr__(self, "_shown_discharges", tuple([one.caveats for one in ready]))
+        ends = [self._elapsed_at(one.expires) for one in self.discharges]
+        object.__setattr__(self, "_ends", min(self.expires, *ends) if ends else self.expires)
 
     def __getstate__(self) -> object:
         raise LocalMisuse("secret-not-exported", "credentials stay in the process that obtained them")
@@ -174,7 +102,17 @@ class Credentials:
     @property
     def expires_in_s(self) -> float:
         """Seconds of life left, never negative."""
-        return max(0.0, self.expires - self._clock.elapsed_s())
+        return max(0.0, self._ends - self._clock.elapsed_s())
+
+    @property
+    def delegable(self) -> bool:
+        """Whether the target may show this ticket to the KDC, to act for its client."""
+        return bool(self.flags & DELEGABLE)
+
+    @property
+    def demanded(self) -> tuple[Demanded, ...]:
+        """Every discharge that the ticket demands, those in hand included, in order."""
+        return demanded_by(self.caveats, self.demands) if self.demands else ()
 
     @property
     def peer_is_plural(self) -> bool:
@@ -184,6 +122,180 @@ class Credentials:
     def describe_notes(self, asked: tuple[str, ...] | None = None) -> list[str]:
         """What was granted less than asked for, as sentences; `asked` are the scopes of the question."""
         return [describe_note(note, asked) for note in self.notes]
+
+    def narrow(
+        self,
+        *,
+        scopes: Iterable[str] | None = None,
+        methods: Iterable[str] | None = None,
+        path: str | None = None,
+        lifetime: float | None = None,
+        peer: Iterable[str] | None = None,
+        channel: bytes | None = None,
+        targets: Iterable[Principal] | None = None,
+        app: Mapping[str, bytes] | None = None,
+    ) -> Self:
+        """The same for less, without asking anybody; never for more. What is None stays as it is.
+
+        `lifetime` is seconds from now, the other arguments are those of `Limits`; `targets` are for ticket-granting
+        tickets. What was learnt of the target is shared with this object. Raises LocalMisuse for a value that no
+        caveat can hold and beyond 16 caveats, Misconfigured for scopes.
+        """
+        if targets is not None and peek_unverified_header(self.ticket).ticket_type != TGT:
+            raise LocalMisuse("value-invalid", "targets narrow ticket-granting tickets; this one has its target")
+        left = None if scopes is None else _those_held(self.scopes, scopes)
+        second = None if lifetime is None else self._second_after(lifetime)
+        limits = Limits(
+            scopes=left, methods=methods, path=path, peer=peer, channel=channel, targets=targets, app=app,
+            expires_at=second,
+        )  # fmt: skip
+        more = limits.to_caveats()
+        return evolve(
+            self,
+            caveats=with_more(self.caveats, more),
+            tail=Secret(tail_after(self.tail.material, more)),
+            scopes=self.scopes if left is None else left,
+            expires=self.expires if second is None else min(self.expires, self._elapsed_at(second)),
+        )
+
+    def demand(
+        self, source: Credentials, predicate: str, *, about: Principal | None = None, lifetime: float | None = None
+    ) -> Self:
+        """The same, good only with a discharge: the word of `source.target` that `predicate` holds of `about`.
+
+        `source` is a ticket of this process to the discharger, `about` the client of the ticket unless stated,
+        `lifetime` how many seconds the discharger may be asked; by default as long as the ticket lives. Whoever holds
+        this object can discharge what he adds: it restricts those to whom the result is handed. Raises LocalMisuse.
+        """
+        if len(self.demands) >= MAX_DISCHARGES:
+            raise LocalMisuse("value-invalid", f"at most {MAX_DISCHARGES} discharges")
+        new = demand_of_holder(
+            self.tail.material, source._demand_source(), about=about or self.client, predicate=predicate,
+            expires=self._second_after(lifetime), salt=self._entropy(16), entropy=self._entropy(_BOX_ENTROPY_BYTES),
+        )  # fmt: skip
+        return evolve(
+            self,
+            caveats=with_more(self.caveats, [new.caveat]),
+            tail=Secret(tail_after(self.tail.material, [new.caveat])),
+            demands=(*self.demands, new.cid),
+        )
+
+    def with_discharges(self, discharges: Iterable[Discharge]) -> Self:
+        """The same with these, one for each demand and in any order; each replaces what was in hand for its demand.
+
+        Without all that are demanded the target refuses, and says of whom. Raises LocalMisuse for a discharge of
+        another ticket.
+        """
+        named = [one.cid_digest for one in self.demanded]
+        found = {one.cid_digest: one for one in (*self.discharges, *discharges)}
+        if not found.keys() <= set(named):
+            raise LocalMisuse("value-invalid", "a discharge that this ticket does not demand")
+        return evolve(self, discharges=tuple([found[name] for name in named if name in found]))
+
+    def hand_over(self, to: Credentials) -> bytes:
+        """These credentials in a box for `to.target` alone; `to` is this process's own ticket to it.
+
+        Discharges stay here: the receiver collects its own. This process could read what the receiver does with them.
+        Raises LocalMisuse for a `to` that is narrowed or in another's name, and beyond 48 KiB.
+        """
+        to._require_plain("hand anything over")
+        return seal_hand_over(
+            self.to_handed(), ticket=to.ticket, pop_key=pop_key_of(to.tail.material), sender=to.client,
+            receiver=to.target, entropy=self._entropy(_BOX_ENTROPY_BYTES),
+        )  # fmt: skip
+
+    def to_handed(self) -> HandedOver:
+        """What is handed over, as a value: whoever holds it can use it. Raises Refused `ticket-expired`."""
+        if self.expires <= self._clock.elapsed_s():
+            raise Refused("ticket-expired", "nothing is left to hand over")
+        return HandedOver(
+            ticket=self.ticket,
+            caveats=self._shown_caveats,
+            tail=self.tail.material,
+            target=self.target,
+            target_uid=self.target_uid,
+            client=self.client,
+            scopes=self.scopes,
+            expires=self._realm_second(self.expires),
+            ttl_s=self.ttl_s,
+            subject=self.subject,
+            demands=self.demands,
+        )
+
+    @classmethod
+    def received(
+        cls,
+        handed: HandedOver,
+        *,
+        realm_offset_ms: int = 0,
+        peer: PeerState | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> Self:
+        """What `open_hand_over` gave, ready for use; the target sees the delegator's name, `handed.client`.
+
+        Raises Refused `ticket-expired` when it has ended, Malformed for caveats that are none.
+        """
+        clock = clock or HostClock()
+        left_s = handed.expires - (clock.wall_ms() + realm_offset_ms) / 1000
+        if left_s <= 0:
+            raise Refused("ticket-expired", "what was handed over has ended")
+        return cls(
+            target=handed.target,
+            client=handed.client,
+            scopes=handed.scopes,
+            ttl_s=handed.ttl_s,
+            target_uid=handed.target_uid,
+            subject=handed.subject,
+            realm_offset_ms=realm_offset_ms,
+            ticket=handed.ticket,
+            tail=Secret(handed.tail),
+            caveats=split_caveats(handed.caveats),
+            demands=handed.demands,
+            expires=clock.elapsed_s() + min(left_s, MAX_TICKET_LIFE_S),
+            peer=peer or PeerState(),
+            clock=clock,
+            entropy=entropy,
+        )
+
+    def _ready_discharges(self) -> tuple[Discharge, ...]:
+        # The target counts by position: behind a gap, the next one would be taken for that which is missing.
+        if not self.discharges:
+            return ()
+        found = {one.cid_digest: one for one in self.discharges}
+        ready: list[Discharge] = []
+        for demanded in self.demanded:
+            if demanded.cid_digest not in found:
+                break
+            ready.append(found[demanded.cid_digest])
+        return tuple(ready)
+
+    def _realm_ms(self) -> int:
+        return self._clock.wall_ms() + self.realm_offset_ms
+
+    def _realm_second(self, elapsed_s: float) -> int:
+        """The Unix second of the realm at which this host's monotonic clock shows `elapsed_s`; never a later one."""
+        return max(0, int(self._realm_ms() / 1000 + elapsed_s - self._clock.elapsed_s()))
+
+    def _elapsed_at(self, realm_second: int) -> float:
+        return self._clock.elapsed_s() + realm_second - self._realm_ms() / 1000
+
+    def _second_after(self, lifetime: float | None) -> int:
+        if lifetime is None:
+            return self._realm_second(self.expires)
+        if not 0 < lifetime <= MAX_TICKET_LIFE_S:
+            raise LocalMisuse("value-invalid", f"a lifetime is more than 0 and at most {MAX_TICKET_LIFE_S} seconds")
+        return self._realm_second(min(self.expires, self._clock.elapsed_s() + lifetime))
+
+    def _require_plain(self, purpose: str) -> None:
+        if self.caveats or self.demands or self.subject is not None:
+            raise LocalMisuse("value-invalid", f"only a ticket that is not narrowed and in the own name can {purpose}")
+
+    def _demand_source(self) -> DemandSource:
+        self._require_plain("demand a discharge")
+        return DemandSource(
+            ticket=self.ticket, pop_key=pop_key_of(self.tail.material), adder=self.client, discharger=self.target
+        )
 
     def authenticate(
         self, endpoint: str, payload: bytes = b"", *, safe: bool = False, channel_binding: bytes | None = None
@@ -221,6 +333,8 @@ class Credentials:
             nonce=self._entropy(_NONCE_BYTES),
             epoch=latest if epoch == "latest" else epoch,
             flags=SAFE if safe else 0,
+            caveats=self._shown_caveats,
+            discharges=self._shown_discharges,
             user=user,
         )
         return PendingCall(
@@ -263,14 +377,7 @@ class Credentials:
         channel_binding: bytes | None = None,
     ) -> Confirmed:
         """Drives `calls` with `send`, which delivers a request (and `payload`) and returns the reply."""
-        flow = self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding)
-        try:
-            request = next(flow)
-            while True:
-                request = flow.send(send(request))
-        except StopIteration as done:
-            confirmed: Confirmed = done.value
-            return confirmed
+        return drive(self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding), send)
 
     async def acall(
         self,
@@ -282,12 +389,9 @@ class Credentials:
         channel_binding: bytes | None = None,
     ) -> Confirmed:
         """`call` for an async `send`, under any event loop."""
-        flow = self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding)
-        request = next(flow)
-        while True:
-            reply = await send(request)
-            try:
-                request = flow.send(reply)
-            except StopIteration as done:
-                confirmed: Confirmed = done.value
-                return confirmed
+        return await adrive(self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding), send)
+
+
+def _those_held(held: tuple[str, ...], wanted: Iterable[str]) -> tuple[str, ...]:
+    named = check_scopes(wanted)
+    return tuple([scope for scope in held if scope in named])

@@ -5,26 +5,36 @@ A frozen view; knows no keys by name and makes no decisions but `require`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attrs import field, frozen
 
 from orthros_protocol import (
+    DELEGABLE,
     Accepted,
     AssertedUser,
+    Behalf,
+    Discharge,
     Hop,
     HttpResponse,
+    LocalMisuse,
     Principal,
     Refused,
     Subject,
     Timestamp,
     build_ap_error,
     build_ap_reply,
+    path_of,
+    seal_discharge,
     seal_http_reply,
 )
+from orthros_protocol.derivation import digest
 
 __all__ = ["VerifiedCaller"]
+
+_SPAN: Final = re.compile(r"(?!0{16})[0-9a-f]{16}", re.ASCII)
 
 
 @frozen(eq=False)
@@ -72,6 +82,11 @@ class VerifiedCaller:
         return self._accepted.ticket.chain
 
     @property
+    def path(self) -> tuple[str, ...]:
+        """Whom the call came through as `ChainRule` names them, the client last; empty for its own call."""
+        return path_of(self._accepted.ticket)
+
+    @property
     def act(self) -> tuple[str, ...]:
         """Who acts for the subject, the present caller first (RFC 8693, section 4.1); empty without a subject."""
         if self.subject is None:
@@ -87,6 +102,34 @@ class VerifiedCaller:
     def transaction_id(self) -> str:
         """The id that follows one transaction through every ticket, as hex."""
         return self._accepted.ticket.txn.hex()
+
+    def traceparent(self, parent_id: str | None = None, *, sampled: bool = True) -> str:
+        """A `traceparent` header for calls made while serving this one (W3C Trace Context, section 3.2).
+
+        The transaction is the trace, so that one id runs through traces, logs and the KDC's audit log. `parent_id` is
+        16 lower-case hex digits that name the span; by default they name this request. Raises LocalMisuse.
+        """
+        span = self._accepted.request.nonce[:8].hex() if parent_id is None else parent_id
+        if _SPAN.fullmatch(span) is None:
+            raise LocalMisuse("value-invalid", "a parent id is 16 lower-case hex digits, not all zero")
+        return f"00-{self.transaction_id}-{span}-{int(sampled):02x}"
+
+    def behalf(self) -> Behalf:
+        """What proves to the KDC that this service serves a call of this client: the evidence for calls on its behalf.
+
+        The caveats that came along go with it. A user whom the caller merely named for this request does not.
+        Raises Refused `evidence-refused`, with `.reply`, when the ticket was not issued to be passed on.
+        """
+        accepted = self._accepted
+        if not accepted.ticket.flags & DELEGABLE:
+            raise self.refusal("evidence-refused", f"{self.client} did not ask for a delegable ticket, or may not")
+        request = accepted.request
+        return Behalf(evidence=request.ticket, caveats=request.caveats, proof=accepted.proof)
+
+    def seal_discharge(self, discharge: Discharge, *, entropy: bytes) -> bytes:
+        """`discharge` for this caller alone, bound to its request. `entropy` is 24 fresh random bytes."""
+        accepted = self._accepted
+        return seal_discharge(accepted.pop_key, digest(accepted.request.whole), discharge, entropy=entropy)
 
     @property
     def reply(self) -> bytes:

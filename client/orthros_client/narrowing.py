@@ -1,0 +1,134 @@
+"""What a holder takes away from a ticket, as caveats; and whom a ticket demands discharges of.
+
+Pure: values in, caveats out. Knows no keys and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from orthros_protocol import (
+    AppCaveat,
+    Caveat,
+    ChannelCaveat,
+    ExpiresCaveat,
+    LocalMisuse,
+    Malformed,
+    MethodsCaveat,
+    PathCaveat,
+    PeerCaveat,
+    Principal,
+    Refused,
+    ScopesCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    check_scopes,
+    parse_caveat,
+    peek_unverified_discharger,
+)
+from orthros_protocol.derivation import digest
+from orthros_protocol.limits import MAX_CAVEATS
+
+__all__ = ["Demanded", "Limits", "demanded_by"]
+
+
+def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if isinstance(values, (str, bytes)):
+        raise LocalMisuse("value-invalid", "expected a list, got one string")
+    return tuple(values)
+
+
+def _principals(values: Iterable[Principal] | None) -> tuple[Principal, ...] | None:
+    found = None if values is None else tuple(values)
+    if found is not None and not all(isinstance(one, Principal) for one in found):
+        raise LocalMisuse("value-invalid", "targets are principals")
+    return found
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What a narrowed ticket is good for; None leaves a matter as it is. Raises LocalMisuse for a value of its own.
+
+    scopes: these, as far as the ticket has them; () leaves authentication alone.
+    methods: these HTTP methods. path: this path and what lies below it. Both make the ticket good for HTTP only.
+    expires_at: before this Unix second of the realm's time.
+    peer: from these networks, as CIDRs. channel: over the channel with this 32-byte digest.
+    targets: only for tickets to these; on a ticket-granting ticket.
+    app: the target's own kinds of caveats, `namespace/name` to at most 360 bytes.
+    """
+
+    scopes: tuple[str, ...] | None = None
+    methods: Iterable[str] | None = None
+    path: str | None = None
+    expires_at: int | None = None
+    peer: Iterable[str] | None = None
+    channel: bytes | None = None
+    targets: Iterable[Principal] | None = None
+    app: Mapping[str, bytes] | None = None
+
+    def to_caveats(self) -> tuple[bytes, ...]:
+        """The caveats in their canonical form, one for each matter. Raises LocalMisuse, Misconfigured for scopes."""
+        return tuple([one.to_bytes() for one in self._caveats()])
+
+    def _caveats(self) -> list[Caveat]:
+        methods, peer, targets = _texts(self.methods), _texts(self.peer), _principals(self.targets)
+        found: list[Caveat | None] = [
+            None if self.expires_at is None else ExpiresCaveat(self.expires_at),
+            None if self.scopes is None else ScopesCaveat(check_scopes(self.scopes)),
+            None if methods is None else MethodsCaveat(methods),
+            None if self.path is None else PathCaveat(self.path),
+            None if targets is None else TargetsCaveat(targets),
+            None if peer is None else PeerCaveat(peer),
+            None if self.channel is None else ChannelCaveat(self.channel),
+            *(AppCaveat(name, payload) for name, payload in (self.app or {}).items()),
+        ]
+        return [one for one in found if one is not None]
+
+
+def with_more(caveats: Sequence[bytes], more: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Both, in order. Raises LocalMisuse beyond 16."""
+    if len(caveats) + len(more) > MAX_CAVEATS:
+        raise LocalMisuse("value-invalid", f"{len(caveats) + len(more)} caveats, at most {MAX_CAVEATS}")
+    return (*caveats, *more)
+
+
+@frozen(kw_only=True)
+class Demanded:
+    """A discharge that a ticket demands: of whom, and the demand (`cid`) to show there.
+
+    `discharger` is None where nothing in hand says it.
+    """
+
+    discharger: Principal | None
+    cid: bytes
+
+    @property
+    def cid_digest(self) -> bytes:
+        """SHA-256 of the demand, which names the discharge."""
+        return digest(self.cid)
+
+
+def demanded_by(caveats: Iterable[bytes], demands: Iterable[bytes]) -> tuple[Demanded, ...]:
+    """Whom to ask for what, in the order of `demands`; `caveats` are those that holders added."""
+    named: Final = {one.cid_digest: one.discharger for one in map(_third_party, caveats) if one is not None}
+    return tuple([Demanded(discharger=named.get(digest(cid)) or _sealed_to(cid), cid=cid) for cid in demands])
+
+
+def _third_party(caveat: bytes) -> ThirdPartyCaveat | None:
+    try:
+        parsed = parse_caveat(caveat)
+    except (Malformed, Refused):  # of a newer version, or broken: the target judges it
+        return None
+    return parsed if isinstance(parsed, ThirdPartyCaveat) else None
+
+
+def _sealed_to(cid: bytes) -> Principal | None:
+    try:
+        return peek_unverified_discharger(cid)
+    except Malformed:
+        return None
