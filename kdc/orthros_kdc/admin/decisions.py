@@ -15,7 +15,7 @@ from orthros_kdc.policy.expectations import Report, run_expectations
 from orthros_kdc.policy.explain import Explanation
 from orthros_kdc.policy.explain import explain as explain_decision
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
-from orthros_protocol import check_scopes
+from orthros_protocol import Misconfigured, check_scopes
 
 __all__ = ["check", "explain"]
 
@@ -24,12 +24,14 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
     """What `client` would get for `ask` with a fresh TGT, and why. Raises Misconfigured `not-found`, or
     `scope-invalid`.
 
-    `address` is the IP address it asks from, empty for a local socket; None holds nothing against it.
+    `address` is the IP address it asks from, empty for a local socket; None holds nothing against it. Whoever of this
+    realm is on the path of `ask` must exist. Raises Misconfigured `value-invalid` for a `name@realm` of this realm.
     """
     check_scopes(ask.scopes or ())
 
     def work(tx: Transaction) -> Explanation:
         caller, called = require_principal(tx, client), require_principal(tx, ask.target)
+        _require_callers(tx, ask.path)
         policy = PolicySnapshot(tx.policy())
         rules = policy.rules_for(client, ask.target)
         caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
@@ -56,6 +58,15 @@ async def check(admin: Admin, text: str, *, source: str = "expectations") -> Rep
         )
 
     return await admin.store.read(work)
+
+
+def _require_callers(tx: Transaction, path: tuple[str, ...]) -> None:
+    for caller in path:
+        name, _, realm = caller.partition("@")
+        if not realm:
+            require_principal(tx, name)
+        elif realm == tx.realm().realm:
+            raise Misconfigured("value-invalid", f"{caller} is of this realm: write {name}")
 
 
 def _facts_by_name(tx: Transaction) -> Callable[[str], TargetFacts | None]:

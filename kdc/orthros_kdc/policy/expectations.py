@@ -6,15 +6,17 @@ Takes text and look-ups; reads no file and no store, and leaves every decision t
     client = "billing"
     target = "ledger"
     scopes = ["read", "admin"]       # optional, all that the rules allow when absent; also kind, ttl_s, delegable,
-                                     # exact, and subject (with kind = "jwt": in whose name)
-    granted = ["read"]               # exactly these; or refused = "not-granted"; also granted_ttl_s
+                                     # exact; subject (in whose name, by the client's word), or behalf (proven by
+                                     # evidence) and via (the callers before the client); from (an IP address)
+    granted = ["read"]               # exactly these; or refused = "not-granted"; also granted_ttl_s, and caveats
+                                     # such as ["methods GET", "discharge approvals=four-eyes"]
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
@@ -22,6 +24,9 @@ from attrs import evolve, field, frozen
 from orthros_kdc.policy.decide import Ask, Denial, Kind, PolicySnapshot, TargetFacts
 from orthros_kdc.policy.explain import KIND_WORDS, Explanation, explain
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.rule_caveats import caveat_texts
+from orthros_kdc.policy.sources import LOCAL, check_address
+from orthros_kdc.policy.terms import acting_for
 from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
 
 __all__ = ["Failure", "Report", "run_expectations"]
@@ -58,8 +63,10 @@ class Report:
 class _Expectation:
     client: str
     ask: Ask
+    address: str | None = None
     granted: tuple[str, ...] | None = None
     granted_ttl_s: int | None = None
+    caveats: tuple[str, ...] | None = None
     refused: str | None = None
 
 
@@ -96,6 +103,12 @@ def _scopes(value: list[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _texts(value: list[str]) -> tuple[str, ...]:
+    if any(type(text) is not str for text in value):
+        raise Misconfigured("value-invalid", "expected a list of strings")
+    return tuple(value)
+
+
 # Key -> the exact type in TOML, its name for people, and the reading of it.
 _KEYS: Final[Mapping[str, tuple[type, str, Callable[[Any], object]]]] = {
     "client": (str, "a string", _name),
@@ -106,11 +119,15 @@ _KEYS: Final[Mapping[str, tuple[type, str, Callable[[Any], object]]]] = {
     "exact": (bool, "true or false", _as_given),
     "delegable": (bool, "true or false", _as_given),
     "subject": (str, "a string", _name),
+    "behalf": (str, "a string", _name),
+    "via": (list, "a list of strings", _texts),
+    "from": (str, "a string", check_address),
     "granted": (list, "a list of strings", _scopes),
     "granted_ttl_s": (int, "a whole number", _seconds),
+    "caveats": (list, "a list of strings", _texts),
     "refused": (str, "a string", _code),
 }
-_OUTCOME: Final = ("granted", "granted_ttl_s", "refused")
+_OUTCOME: Final = ("granted", "granted_ttl_s", "caveats", "refused")
 
 
 def run_expectations(
@@ -142,13 +159,14 @@ def _check(
 ) -> Failure | None:
     client, target = facts_of(expected.client), facts_of(expected.ask.target)
     wish = _wish(expected)
-    if client is None or target is None:
-        # A misspelt name would make every expected refusal come true.
-        stranger = expected.client if client is None else expected.ask.target
+    # A misspelt name would make every expected refusal come true.
+    known = (expected.client, expected.ask.target, *(name for name in expected.ask.path if "@" not in name))
+    stranger = next((name for name in known if facts_of(name) is None), None)
+    if client is None or target is None or stranger is not None:
         return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
     rules = policy.rules_for(expected.client, expected.ask.target)
     because = explain(expected.client, expected.ask, rules, client_caps=client, target=target, limits=limits,
-                      address=None, groups_of=policy.groups_of)  # fmt: skip
+                      address=expected.address, groups_of=policy.groups_of)  # fmt: skip
     decision = because.decision
     if isinstance(decision, Denial):
         holds, found = decision.code == expected.refused, f"refused {decision.code}"
@@ -156,18 +174,27 @@ def _check(
         holds = expected.refused is None
         holds &= expected.granted is None or set(expected.granted) == set(decision.scopes)
         holds &= expected.granted_ttl_s in (None, decision.ttl_s)
-        found = f"granted {' '.join(decision.scopes) or 'no scopes'} for {decision.ttl_s} s"
+        caveats = caveat_texts(decision.caveats)
+        holds &= expected.caveats is None or set(expected.caveats) == set(caveats)
+        found = f"granted {' '.join(decision.scopes) or 'no scopes'} for {decision.ttl_s} s{_under(caveats)}"
     return None if holds else Failure(entry=0, line=None, expected=wish, found=found, explanation=because)
 
 
 def _wish(expected: _Expectation) -> str:
-    subject = "" if expected.ask.subject is None else f" for {expected.ask.subject}"
-    pair = f"{expected.client} -> {expected.ask.target}{subject}"
+    ask = expected.ask
+    subject = "" if ask.subject is None else f" for {ask.subject}"
+    through = f" through {' '.join(ask.path[:-1])}" if ask.path else ""
+    place = "" if expected.address is None else f" from {expected.address or LOCAL}"
+    pair = f"{expected.client} -> {ask.target}{subject}{through}{place}"
     if expected.refused is not None:
         return f"{pair} refused {expected.refused}"
     scopes = "" if expected.granted is None else f" {' '.join(expected.granted) or 'no scopes'}"
     life = "" if expected.granted_ttl_s is None else f" for {expected.granted_ttl_s} s"
-    return f"{pair} granted{scopes}{life}"
+    return f"{pair} granted{scopes}{life}{'' if expected.caveats is None else _under(expected.caveats)}"
+
+
+def _under(caveats: Sequence[str]) -> str:
+    return f" under {', '.join(caveats)}" if caveats else ""
 
 
 def _parse(text: str, source: str) -> list[tuple[int | None, _Expectation]]:
@@ -208,7 +235,16 @@ def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
     if "refused" in values and len(values.keys() & set(_OUTCOME)) > 1:
         raise Misconfigured("value-invalid", f"{where}: either refused or granted, not both")
     if not values.keys() & set(_OUTCOME):
-        raise Misconfigured("value-invalid", f"{where}: say what to expect: granted, granted_ttl_s or refused")
+        raise Misconfigured("value-invalid", f"{where}: say what to expect: {', '.join(_OUTCOME)}")
     client = values.pop("client")
     outcome = {key: values.pop(key) for key in _OUTCOME if key in values}
-    return _Expectation(client=client, ask=Ask(**values), **outcome)
+    address, behalf, via = values.pop("from", None), values.pop("behalf", None), values.pop("via", ())
+    if "subject" in values and (behalf or via):
+        raise Misconfigured("value-invalid", f"{where}: subject is the client's word, behalf and via are evidence")
+    try:
+        subject, path = acting_for(client, behalf=behalf, via=via)
+    except Misconfigured as error:
+        raise Misconfigured(error.code, f"{where}: via: {error.detail}") from None
+    if subject is not None:
+        values |= {"subject": subject, "proven": True, "path": path}
+    return _Expectation(client=client, ask=Ask(**values), address=address, **outcome)

@@ -24,7 +24,9 @@ from orthros_kdc.policy.decide import (
     lifetime_caps,
 )
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.rule_caveats import caveat_texts
 from orthros_protocol import reason_for
+from orthros_protocol.call_chain import ChainRule
 from orthros_protocol.limits import MAX_SCOPES
 from orthros_protocol.notes import describe_note
 
@@ -36,7 +38,8 @@ KIND_WORDS: Final = {Kind.TICKET: "ticket", Kind.JWT: "jwt"}
 @frozen(kw_only=True)
 class Explanation:
     """One decision with its grounds. `caps` are all limits of the lifetime, tightest first; `remedies` are
-    the commands of an admin that would turn a refusal into a grant, as far as rules are the obstacle."""
+    the commands of an admin that would turn a refusal into a grant, as far as rules are the obstacle. `address`
+    is where the ask came from, empty for a local socket, None when that was left open."""
 
     client: str
     ask: Ask
@@ -44,30 +47,35 @@ class Explanation:
     rules: tuple[Rule, ...]
     caps: tuple[Cap, ...] = ()
     remedies: tuple[str, ...] = ()
+    address: str | None = None
 
     def lines(self) -> list[str]:
         """The explanation for a terminal."""
-        one = self.ask
-        scopes = "all scopes" if one.scopes is None else " ".join(one.scopes) or "no scopes"
-        extras = [f"{one.ttl_s} s" if one.ttl_s else "as long as allowed"]
-        extras += [word for word, asked in (("delegable", one.delegable), ("exact", one.exact)) if asked]
-        wanted = f"{KIND_WORDS[one.kind]} with {scopes}, {', '.join(extras)}"
-        name = "" if one.subject is None else f" in the name of {one.subject}"
-        said = [f"{self.client} -> {one.target}: asks{name} for a {wanted}"]
+        one, decision = self.ask, self.decision
+        said = [f"{self.client} -> {one.target}: asks{self._circumstances()} for a {_wanted(one)}"]
         said += [f"  {rule}" for rule in self.rules] or ["  no rule names this pair, directly or by group"]
-        if isinstance(self.decision, Denial):
-            reason = reason_for(self.decision.code)
+        if isinstance(decision, Denial):
+            reason = reason_for(decision.code)
             said.append(f"refused: {reason.name}: {reason.cause}")
-            if one.subject is not None and one.kind is Kind.TICKET:
-                said.append("  only a JWT can be asked for in another name")
         else:
-            flags = ", delegable" if self.decision.delegable else ""
-            rules = " ".join(map(str, self.decision.rule_ids))
-            granted = " ".join(self.decision.scopes) or "no scopes (authentication only)"
-            said.append(f"granted: {granted}, {self.decision.ttl_s} s{flags} (by rule {rules})")
-        said += [f"  {describe_note(note, one.scopes)}" for note in self.decision.notes]
+            flags = ", delegable" if decision.delegable else ""
+            rules = " ".join(map(str, decision.rule_ids))
+            granted = " ".join(decision.scopes) or "no scopes (authentication only)"
+            said.append(f"granted: {granted}, {decision.ttl_s} s{flags} (by rule {rules})")
+            said += [f"  the KDC writes into it: {text}" for text in caveat_texts(decision.caveats)]
+        said += [f"  {objection}" for objection in decision.objections]
+        said += [f"  {describe_note(note, one.scopes)}" for note in decision.notes]
         said += [f"  limit {cap.seconds} s: {_owner(cap)}" for cap in self.caps]
         return said + [f"  would allow it: {command}" for command in self.remedies]
+
+    def _circumstances(self) -> str:
+        one = self.ask
+        place = "" if self.address is None else f" from {self.address or 'a local socket'}"
+        if one.subject is None:
+            return place
+        if not one.proven:
+            return f"{place} in the name of {one.subject}"
+        return f"{place} on behalf of {one.subject}, through {' '.join(one.path[:-1])},"
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as plain values, for JSON."""
@@ -75,22 +83,32 @@ class Explanation:
         scopes = None if one.scopes is None else list(one.scopes)
         asked = {"kind": KIND_WORDS[one.kind], "scopes": scopes, "ttl_s": one.ttl_s}
         asked |= {"exact": one.exact, "delegable": one.delegable, "subject": one.subject}
+        asked |= {"proven": one.proven, "path": list(one.path), "from": self.address}
         answer: dict[str, Any]
         if isinstance(decision, Denial):
             answer = {"refused": decision.code}
         else:
             answer = {"scopes": list(decision.scopes), "ttl_s": decision.ttl_s}
             answer |= {"delegable": decision.delegable, "rules": list(decision.rule_ids)}
+            answer |= {"caveats": list(caveat_texts(decision.caveats))}
         return {
             "client": self.client,
             "target": one.target,
             "asked": asked,
             "answer": answer,
             "notes": [describe_note(note, one.scopes) for note in decision.notes],
+            "objections": [str(objection) for objection in decision.objections],
             "rules": [str(rule) for rule in self.rules],
             "caps": [{"seconds": cap.seconds, "whose": _owner(cap)} for cap in self.caps],
             "remedies": list(self.remedies),
         }
+
+
+def _wanted(one: Ask) -> str:
+    scopes = "all scopes" if one.scopes is None else " ".join(one.scopes) or "no scopes"
+    extras = [f"{one.ttl_s} s" if one.ttl_s else "as long as allowed"]
+    extras += [word for word, asked in (("delegable", one.delegable), ("exact", one.exact)) if asked]
+    return f"{KIND_WORDS[one.kind]} with {scopes}, {', '.join(extras)}"
 
 
 def _owner(cap: Cap) -> str:
@@ -147,12 +165,21 @@ def explain(
         decision=decision,
         rules=tuple(rules),
         caps=tuple(sorted(caps)),
-        remedies=() if isinstance(decision, Grant) else _remedies(client, ask, rules, target, answer),
+        remedies=()
+        if isinstance(decision, Grant)
+        else _remedies(client, ask, rules, target, decision, address, answer),
+        address=address,
     )
 
 
-def _remedies(
-    client: str, ask: Ask, rules: Sequence[Rule], target: TargetFacts | None, answer: Callable[..., Grant | Denial]
+def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
+    client: str,
+    ask: Ask,
+    rules: Sequence[Rule],
+    target: TargetFacts | None,
+    denial: Denial,
+    address: str | None,
+    answer: Callable[..., Grant | Denial],
 ) -> tuple[str, ...]:
     """Commands that lead to a grant. Each is tried with `answer` first: a wrong remedy is worse than none."""
     if rules and target is None:  # it does not exist; without a rule nobody looked
@@ -164,9 +191,12 @@ def _remedies(
         return tuple(enable)
     scopes = ask.scopes or ()
     if ask.scopes is None and ask.exact:  # all that is offered must then come from one rule, uncut
-        scopes = tuple({scope for rule in rules if rule.jwt or ask.kind is Kind.TICKET for scope in rule.scopes})
+        silent = {objection.rule_id for objection in denial.objections}
+        holding = (rule for rule in rules if rule.rule_id not in silent and (rule.jwt or ask.kind is Kind.TICKET))
+        scopes = tuple({scope for rule in holding for scope in rule.scopes})
     if len(scopes) > MAX_SCOPES:
         return ()
+    named = () if ask.subject is None else (ask.subject,)
     offered = Rule(
         rule_id=0,
         client=Selector(client),
@@ -175,11 +205,15 @@ def _remedies(
         max_ttl_s=ask.ttl_s or None,
         jwt=ask.kind is Kind.JWT,
         delegable=ask.delegable,
-        subjects=() if ask.subject is None else (ask.subject,),
+        subjects=() if ask.proven else named,
+        behalf=named if ask.proven else (),
+        # Whoever drew a border is not told to tear it down, but where to open it.
+        sources=(address,) if denial.code == "source-refused" and address else (),
     )
-    if isinstance(answer((*rules, offered), target=enabled), Denial):
-        return ()
-    return (_command(offered), *enable)
+    for one in (offered, evolve(offered, chain=ChainRule(callbacks=True))):
+        if isinstance(answer((*rules, one), target=enabled), Grant):
+            return (_command(one), *enable)
+    return ()
 
 
 def _command(rule: Rule) -> str:
@@ -189,4 +223,7 @@ def _command(rule: Rule) -> str:
     words += ["--jwt"] if rule.jwt else []
     words += ["--delegable"] if rule.delegable else []
     words += [f"--subject {pattern}" for pattern in rule.subjects]
+    words += [f"--behalf {pattern}" for pattern in rule.behalf]
+    words += [f"--from {network}" for network in rule.sources]
+    words += ["--callbacks"] if rule.chain.callbacks else []
     return " ".join(words)

@@ -12,7 +12,10 @@ from typing import Final
 
 from orthros_protocol import Misconfigured
 
-__all__ = ["check_sources", "source_allowed"]
+__all__ = ["LOCAL", "check_address", "check_sources", "source_allowed"]
+
+LOCAL: Final = "local"
+"""How people write that somebody asks through a local socket."""
 
 _MOST_SOURCES: Final = 64
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
@@ -47,6 +50,16 @@ def _written(text: str) -> IPv4Network | IPv6Network:
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network
+
+
+def check_address(text: str) -> str:
+    """An IP address in canonical form, or the empty text for `local`. Raises Misconfigured `value-invalid`."""
+    if text == LOCAL:
+        return ""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise Misconfigured("value-invalid", f"{text!r} is no IP address, nor the word {LOCAL}") from None
 
 
 def source_allowed(networks: Sequence[str], address: str) -> bool:

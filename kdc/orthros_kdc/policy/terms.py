@@ -5,16 +5,17 @@ Values only; `decide.py` leads from the ones to the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from attrs import field, frozen
 
 from orthros_kdc.policy.rule_caveats import RuleCaveats
-from orthros_protocol import LocalMisuse
+from orthros_protocol import LocalMisuse, Principal, check_name
 from orthros_protocol.notes import Note, NoteCause
 
-__all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts"]
+__all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts", "acting_for"]
 
 
 class Kind(IntEnum):
@@ -52,6 +53,18 @@ class Ask:
     def __attrs_post_init__(self) -> None:
         if self.proven and self.subject is None:
             raise LocalMisuse("value-invalid", "nobody is proven: the ask names no subject")
+
+
+def acting_for(client: str, *, behalf: str | None, via: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Subject and path of an ask of `client` with evidence, as the KDC would find them: for `Ask`.
+
+    `via` are those before the client, the first caller first. Who is not named is the first caller, and nobody else
+    called when none are named. Raises Misconfigured `name-invalid`.
+    """
+    for name in via:
+        Principal.parse(name) if "@" in name else check_name(name)
+    callers = tuple(via) or (() if behalf is None else (check_name(behalf),))
+    return behalf or next(iter(callers), None), (*callers, client) if callers else ()
 
 
 @frozen(kw_only=True)
