@@ -10,11 +10,12 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Self
 
 from attrs import field, frozen
 
+from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.lease import ReplayLease
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_protocol import (
@@ -23,7 +24,10 @@ from orthros_protocol import (
     USE_RAW,
     Access,
     Address,
+    AppRule,
     ApRequest,
+    ChainRule,
+    Demand,
     EpochKeeper,
     Keytab,
     LocalMisuse,
@@ -35,6 +39,7 @@ from orthros_protocol import (
     Timestamp,
     accept,
     bind_raw,
+    open_demand,
     open_presented,
     parse_ap_request,
 )
@@ -78,6 +83,10 @@ class Verifier:
     max_ticket_life_s: refuse tickets issued for longer, in seconds.
     replay_capacity, replay_per_client: entries of the replay set, in all and for one client.
     opened_capacity: how many opened tickets are kept.
+    app_caveats: the service's own kinds of caveats, `namespace/name` to a function of payload and access that returns
+        why it refuses, or None; without one of them, or when it fails, the request is refused. They run one at a time,
+        so they decide quickly and without I/O.
+    chain: what the path of a call on behalf of others may look like; by default as long as tickets allow, nobody twice.
 
     By default every request must name this process's epoch, so a captured one is dead on every other
     worker, replica and restart. Three opt-outs save the first round trip, each at a price:
@@ -100,6 +109,8 @@ class Verifier:
         replay_capacity: int = 1_000_000,
         replay_per_client: int = 250_000,
         opened_capacity: int = 4096,
+        app_caveats: Mapping[str, AppRule] | None = None,
+        chain: ChainRule | None = None,
         single_process_lease: str | os.PathLike[str] | None = None,
         shared_replay_cache: ReplayCache | None = None,
         at_most_once_per_instance: bool = False,
@@ -114,6 +125,8 @@ class Verifier:
         if min(replay_capacity, replay_per_client, opened_capacity) < 1:
             raise LocalMisuse("value-invalid", "capacities are at least 1")
         self._keytab = keytab
+        self._app_caveats = guarded(app_caveats)
+        self._chain = chain or ChainRule()
         self._max_life_s = max_ticket_life_s
         self._capacities = (replay_capacity, replay_per_client)
         self._shared = shared_replay_cache
@@ -172,12 +185,14 @@ class Verifier:
         channel_binding: bytes | None = None,
         peer: Address | None = None,
         accept_user: bool = False,
+        chain: ChainRule | None = None,
     ) -> VerifiedCaller:
         """Verifies an AP-REQ made for `endpoint` and `payload` (profile raw/1).
 
         channel_binding: what names the channel; a channel caveat wants it to be a 32-byte digest.
         peer: the address of the transport's other end, for caveats that ask for it.
         accept_user: whether this handler serves calls on behalf of others; refused otherwise.
+        chain: what the path may look like here, in the place of the verifier's own rule.
         Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused for a proven request that
         is denied; then `.reply` holds the bytes to send back, so that the caller learns why.
         """
@@ -186,6 +201,7 @@ class Verifier:
             USE_RAW,
             bind_raw(endpoint, payload, channel_binding=channel_binding),
             accept_user,
+            chain,
             peer=peer,
             channel=channel_binding,
         )
@@ -200,6 +216,7 @@ class Verifier:
         peer: Address | None = None,
         channel: bytes | None = None,
         accept_user: bool = False,
+        chain: ChainRule | None = None,
     ) -> VerifiedCaller:
         """Verifies the AP-REQ of an HTTP request (profile http/1).
 
@@ -207,12 +224,20 @@ class Verifier:
         method, path: of that request, the path raw and without the query, for caveats that ask for them.
         peer: the address of the transport's other end, channel: 32 bytes that name it; None when unknown.
         accept_user: whether this route serves calls on behalf of others; refused otherwise.
+        chain: what the path may look like here, in the place of the verifier's own rule.
         Raises as `accept`; `.reply` of a Refused goes into the challenge.
         """
         return self._accept(
-            parse_ap_request(message), USE_HTTP, bind, accept_user,
+            parse_ap_request(message), USE_HTTP, bind, accept_user, chain,
             method=method, path=path, peer=peer, channel=channel,
         )  # fmt: skip
+
+    def open_demand(self, cid: bytes) -> Demand:
+        """What somebody demands of this service as a discharger, sealed for it in `cid`.
+
+        Raises Malformed, PeerMisbehaved or Refused as `orthros_protocol.open_demand`: nobody has proven anything yet.
+        """
+        return open_demand(cid, self._keytab, now=self._clock())
 
     def _accept(
         self,
@@ -220,6 +245,7 @@ class Verifier:
         use: int,
         bind: bytes | None,
         accept_user: bool,
+        chain: ChainRule | None,
         *,
         peer: Address | None,
         channel: bytes | None,
@@ -244,7 +270,8 @@ class Verifier:
                 epochless=self._passes_without_epoch,
                 accept_user=accept_user,
                 max_life_s=self._max_life_s,
-                access=Access(now=now, method=method, path=path, peer=peer, channel=channel),
+                access=Access(now=now, method=method, path=path, peer=peer, channel=channel, app=self._app_caveats),
+                chain=chain or self._chain,
             )
         return VerifiedCaller(accepted, now)
 

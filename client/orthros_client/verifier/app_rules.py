@@ -1,0 +1,57 @@
+"""The service's own kinds of caveats: whatever a rule of the service breaks, the request is refused.
+
+Knows names and outcomes, not what the rules mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+
+from orthros_protocol import Access, AppRule, LocalMisuse, Refused, is_app_name
+
+__all__ = ["guarded"]
+
+_log = structlog.get_logger("orthros.verifier")
+_NONE: Final[Mapping[str, AppRule]] = MappingProxyType({})
+
+
+def guarded(rules: Mapping[str, AppRule] | None) -> Mapping[str, AppRule]:
+    """`rules` so that each answers with an objection or None, and refuses where it fails.
+
+    Raises LocalMisuse for a name that is not `namespace/name`, or a rule that cannot be called.
+    """
+    if not rules:
+        return _NONE
+    for name, rule in rules.items():
+        if not is_app_name(name) or not callable(rule):
+            raise LocalMisuse("value-invalid", f"app caveat {name[:80]!a}: namespace/name, and a function")
+    return MappingProxyType({name: _Guarded(name, rule) for name, rule in rules.items()})
+
+
+class _Guarded:
+    __slots__ = ("_name", "_rule")
+
+    def __init__(self, name: str, rule: AppRule) -> None:
+        self._name = name
+        self._rule = rule
+
+    def __call__(self, payload: bytes, access: Access) -> str | None:
+        """The rule's objection. What the caller learns of a failure is that there was one."""
+        try:
+            objection = self._rule(payload, access)
+        except Refused:
+            raise  # the service's own verdict, with its own code
+        except Exception as error:  # noqa: BLE001  # the service's own function: what it breaks stays closed
+            return self._failed(type(error).__name__)
+        # True or False would be read in either sense: only None lets a request pass.
+        if objection is not None and type(objection) is not str:
+            return self._failed(f"it returned a {type(objection).__name__}")
+        return objection
+
+    def _failed(self, code: str) -> str:
+        _log.error("caveat-rule-failed", caveat=self._name, error=code)
+        return f"this service could not judge the caveat {self._name}"
