@@ -18,6 +18,7 @@ from orthros_client.local_api.values import (
     Entry,
     Status,
 )
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 
 __all__ = ["AsyncClient"]
 
@@ -27,17 +28,38 @@ T = TypeVar("T")
 class AsyncClient:
     """`Client` with awaitable methods: the same arguments, results and errors. For one event loop."""
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: bool = False
+    ) -> None:
         self._local = AsyncLocal(socket_path(socket))
-        self._conversation = Conversation(timeout)
+        self._conversation = Conversation(timeout, propagate=propagate)
 
-    async def credentials(self, target: str, scopes: Iterable[str] | None = None, ttl_s: int = 0) -> Credentials:
+    async def credentials(
+        self,
+        target: str,
+        scopes: Iterable[str] | None = None,
+        ttl_s: int = 0,
+        *,
+        delegable: bool = False,
+        behalf: OnBehalfOf = AS_CONFIGURED,
+    ) -> Credentials:
         """See `Client.credentials`."""
-        return await self._run(self._conversation.credentials(target, scopes, ttl_s))
+        flow = self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf)
+        return await self._run(flow)
 
-    async def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+    async def token(
+        self, target: str, scopes: Iterable[str] | None = None, *, behalf: OnBehalfOf = AS_CONFIGURED
+    ) -> Token:
         """See `Client.token`."""
-        return await self._run(self._conversation.token(target, scopes))
+        return await self._run(self._conversation.token(target, scopes, behalf=behalf))
+
+    async def receive(self, data: bytes) -> Credentials:
+        """See `Client.receive`."""
+        return await self._run(self._conversation.receive(data))
+
+    async def login(self, targets: Iterable[str], scopes: Iterable[str] | None = None, lifetime_s: int = 0) -> bytes:
+        """See `Client.login`."""
+        return await self._run(self._conversation.login(targets, scopes, lifetime_s))
 
     async def list(self) -> tuple[Entry, ...]:
         """See `Client.list`."""

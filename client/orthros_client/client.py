@@ -18,6 +18,7 @@ from orthros_client.local_api.values import (
     Entry,
     Status,
 )
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 
 __all__ = ["Client", "Token"]
 
@@ -28,24 +29,57 @@ class Client:
     """Asks the daemon at `socket` (else ORTHROS_SOCKET, else /run/orthros/daemon.sock).
 
     Thread-safe; one per process is enough. `timeout` is in seconds and holds for every question.
+    With `propagate`, what is asked while a middleware or `serving` serves a verified caller is asked on its behalf.
     Every method raises Unavailable (`daemon-unreachable`, `timeout`), TicketRefused with the code of the
-    refusal, TicketUnavailable, Misconfigured for bad names, or PeerMisbehaved.
+    refusal, TicketUnavailable, Misconfigured for bad names, or PeerMisbehaved; on behalf of others also Refused
+    `evidence-refused`, and LocalMisuse `wrong-state` in code that outlived the request it served.
     """
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: bool = False
+    ) -> None:
         self._local = BlockingLocal(socket_path(socket))
-        self._conversation = Conversation(timeout)
+        self._conversation = Conversation(timeout, propagate=propagate)
 
-    def credentials(self, target: str, scopes: Iterable[str] | None = None, ttl_s: int = 0) -> Credentials:
+    def credentials(
+        self,
+        target: str,
+        scopes: Iterable[str] | None = None,
+        ttl_s: int = 0,
+        *,
+        delegable: bool = False,
+        behalf: OnBehalfOf = AS_CONFIGURED,
+    ) -> Credentials:
         """Credentials for `target` (`name` or `name@realm`), renewed in time: ask before every call.
 
-        `scopes` None means all that the rules allow; `ttl_s` 0 means as long as allowed.
+        `scopes` None means all that the rules allow; `ttl_s` 0 means as long as allowed. `delegable` asks for a ticket
+        that lets the target act on behalf of this client. `behalf` is for whom to ask: evidence (`Behalf`), a
+        `VerifiedCaller`, the name of a subject that the rules let this client assert, or None for the own name; by
+        default the caller that is being served if the client propagates, else the own name.
         """
-        return self._run(self._conversation.credentials(target, scopes, ttl_s))
+        return self._run(self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf))
 
-    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
-        """A JWT for `target`, where the realm exports them. Bearer: send it over TLS only."""
-        return self._run(self._conversation.token(target, scopes))
+    def token(self, target: str, scopes: Iterable[str] | None = None, *, behalf: OnBehalfOf = AS_CONFIGURED) -> Token:
+        """A JWT for `target`, where the realm exports them; `behalf` as in `credentials`.
+
+        Bearer: send it over TLS only.
+        """
+        return self._run(self._conversation.token(target, scopes, behalf=behalf))
+
+    def receive(self, data: bytes) -> Credentials:
+        """The credentials that somebody handed over (`Credentials.hand_over`) to this host's principal.
+
+        The daemon opens the box. Raises also PeerMisbehaved for a box that is not for this principal.
+        """
+        return self._run(self._conversation.receive(data))
+
+    def login(self, targets: Iterable[str], scopes: Iterable[str] | None = None, lifetime_s: int = 0) -> bytes:
+        """A narrowed login for a worker, as the content of its login file: secret, mode 0600.
+
+        It obtains tickets for `targets` alone, with `scopes` at most, for `lifetime_s` seconds (0: as long as the
+        daemon's configuration allows); it asks for no delegable ticket, no JWT, and on nobody's behalf.
+        """
+        return self._run(self._conversation.login(targets, scopes, lifetime_s))
 
     def list(self) -> tuple[Entry, ...]:
         """What the daemon holds for the targets that this process may use; no secrets."""

@@ -12,28 +12,42 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Unavailable
 from orthros_client.local_api.values import (
+    AnyRequest,
     Entry,
     Grant,
     Listing,
+    LoginGrant,
+    LoginRequest,
     Op,
     Pong,
+    ReceiveRequest,
     Reply,
     Request,
     Status,
     WantRequest,
 )
-from orthros_protocol import Malformed, Misconfigured, Principal, Secret, check_name, check_scopes
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, resolve
+from orthros_protocol import (
+    WANT_DELEGABLE,
+    Malformed,
+    Misconfigured,
+    Principal,
+    Secret,
+    Subject,
+    check_name,
+    check_scopes,
+)
 
 __all__ = ["Conversation", "Token", "socket_path"]
 
 T = TypeVar("T")
-Flow = Generator[Request | WantRequest, Reply, T]
+Flow = Generator[AnyRequest, Reply, T]
 
 DEFAULT_SOCKET: Final = "/run/orthros/daemon.sock"
 # The daemon should notice first that the KDC is late: its answer says why.
@@ -44,6 +58,8 @@ _ASK_SOONEST_S: Final = 1.0
 # The daemon did not help: use what is in hand for a while before anybody waits for it again.
 _ASK_AFTER_FAILURE_S: Final = 30.0
 _MOST_KEPT: Final = 1024
+# Those on behalf of others have a place of their own: callers come and go, what the program needs itself stays.
+_MOST_KEPT_ON_BEHALF: Final = 1024
 
 
 def socket_path(socket: str | os.PathLike[str] | None, environ: Mapping[str, str] = os.environ) -> str:
@@ -66,11 +82,15 @@ def parse_target(text: str) -> tuple[str | None, str]:
 
 @frozen(kw_only=True)
 class Token:
-    """A JWT for targets that want one. It is bearer: whoever sees `value` can use it."""
+    """A JWT for targets that want one. It is bearer: whoever sees `value` can use it.
+
+    `subject` is in whose name it is, if not the client's own.
+    """
 
     value: str = field(repr=False)
     target: Principal
     scopes: tuple[str, ...]
+    subject: Subject | None = None
     expires: float = field(repr=False)
     _clock: Clock = field(repr=False)
 
@@ -86,32 +106,93 @@ class _Kept:
     fresh_until: float
 
 
-class Conversation:
-    """The questions of one client and the answers it keeps. Thread-safe. `timeout_s` is for each question."""
+@frozen
+class _Question:
+    """What was asked and for whom: `lineage` names the behalf, and nobody who lacks its proof can form it."""
 
-    def __init__(self, timeout_s: float, *, clock: Clock | None = None, entropy: Entropy = os.urandom) -> None:
+    want: WantRequest
+    lineage: bytes
+
+    @classmethod
+    def of(cls, want: WantRequest) -> _Question:
+        # Without the behalf itself: its proof is not kept.
+        return cls(want, b"") if want.behalf is None else cls(evolve(want, behalf=None), want.behalf.lineage)
+
+    @property
+    def is_own(self) -> bool:
+        return not self.lineage and self.want.subject is None
+
+
+class Conversation:
+    """The questions of one client and the answers it keeps. Thread-safe. `timeout_s` is for each question.
+
+    `propagate` says that what does not say otherwise is asked on behalf of the caller that is being served.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        *,
+        propagate: bool = False,
+        clock: Clock | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> None:
         if not 0 <= timeout_s <= _MOST_TIMEOUT_S:
             raise LocalMisuse("value-invalid", f"timeout: from 0 to {_MOST_TIMEOUT_S} seconds")
         self.timeout_s = timeout_s
+        self.propagate = propagate
         self._clock = clock or HostClock()
         self._entropy = entropy
         self._own_lock = (os.getpid(), threading.Lock())
-        self._kept: OrderedDict[WantRequest, _Kept] = OrderedDict()
+        self._own: OrderedDict[_Question, _Kept] = OrderedDict()
+        self._on_behalf: OrderedDict[_Question, _Kept] = OrderedDict()
         self._peers: OrderedDict[tuple[Principal, int], PeerState] = OrderedDict()
 
-    def credentials(self, target: str, scopes: Iterable[str] | None, ttl_s: int) -> Flow[Credentials]:
-        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured or PeerMisbehaved."""
-        answer = yield from self._obtain(Op.TICKET, target, scopes, ttl_s)
+    def credentials(
+        self,
+        target: str,
+        scopes: Iterable[str] | None,
+        ttl_s: int,
+        *,
+        delegable: bool = False,
+        behalf: OnBehalfOf = AS_CONFIGURED,
+    ) -> Flow[Credentials]:
+        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured, PeerMisbehaved, and what `resolve`
+        raises."""
+        flags = WANT_DELEGABLE if delegable else 0
+        answer = yield from self._obtain(self._want(Op.TICKET, target, scopes, ttl_s=ttl_s, flags=flags, behalf=behalf))
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a ticket")
         return answer
 
-    def token(self, target: str, scopes: Iterable[str] | None, ttl_s: int = 0) -> Flow[Token]:
+    def token(
+        self, target: str, scopes: Iterable[str] | None, ttl_s: int = 0, *, behalf: OnBehalfOf = AS_CONFIGURED
+    ) -> Flow[Token]:
         """Raises what `credentials` raises."""
-        answer = yield from self._obtain(Op.TOKEN, target, scopes, ttl_s)
+        answer = yield from self._obtain(self._want(Op.TOKEN, target, scopes, ttl_s=ttl_s, behalf=behalf))
         if not isinstance(answer, Token):
             raise Malformed("a ticket came for a token")
         return answer
+
+    def receive(self, data: bytes) -> Flow[Credentials]:
+        """What somebody handed over to the daemon's principal. Nothing of it is kept.
+
+        Raises TicketRefused, PeerMisbehaved (`box-unopened`, `unknown-key`), Misconfigured or Unavailable.
+        """
+        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))))
+        if not isinstance(answer, Credentials):
+            raise Malformed("a token came for a hand-over")
+        return answer
+
+    def login(self, targets: Iterable[str], scopes: Iterable[str] | None, lifetime_s: int) -> Flow[bytes]:
+        """The content of a login file for a worker. Raises what `credentials` raises."""
+        request = LoginRequest(
+            targets=tuple([parse_target(target) for target in _listed(targets)]),
+            scopes=None if scopes is None else check_scopes(scopes if isinstance(scopes, str) else tuple(scopes)),
+            lifetime_s=lifetime_s,
+            timeout_ms=self._timeout_ms,
+        )
+        return _expect(LoginGrant, (yield request)).content
 
     def entries(self) -> Flow[tuple[Entry, ...]]:
         """Everything that the daemon holds and this caller may use."""
@@ -131,39 +212,60 @@ class Conversation:
         """Whether the daemon answers."""
         _expect(Pong, (yield Request(op=Op.PING)))
 
-    def _obtain(self, op: Op, target: str, scopes: Iterable[str] | None, ttl_s: int) -> Flow[Credentials | Token]:
+    @property
+    def _timeout_ms(self) -> int:
+        return round(self.timeout_s * 1000 * _DAEMON_SHARE)
+
+    def _want(
+        self,
+        op: Op,
+        target: str,
+        scopes: Iterable[str] | None,
+        *,
+        ttl_s: int,
+        behalf: OnBehalfOf,
+        flags: int = 0,
+    ) -> WantRequest:
         realm, name = parse_target(target)
-        want = WantRequest(
+        evidence, subject = resolve(behalf, propagate=self.propagate)
+        return WantRequest(
             op=op,
             realm=realm,
             target=name,
             scopes=None if scopes is None else check_scopes(scopes if isinstance(scopes, str) else tuple(scopes)),
             ttl_s=ttl_s,
-            timeout_ms=round(self.timeout_s * 1000 * _DAEMON_SHARE),
+            flags=flags,
+            timeout_ms=self._timeout_ms,
+            behalf=evidence,
+            subject=subject,
         )
+
+    def _obtain(self, want: WantRequest) -> Flow[Credentials | Token]:
+        question = _Question.of(want)
         now = self._clock.elapsed_s()
         with self._lock():
-            kept = self._kept.get(want)
+            shelf = self._shelf(question)
+            kept = shelf.get(question)
             if kept is not None:
-                self._kept.move_to_end(want)
+                shelf.move_to_end(question)
                 if now < kept.fresh_until:
                     return kept.answer
                 # One caller asks; the others go on with what is in hand.
-                self._rest(want, kept, self.timeout_s)
+                self._rest(question, kept, self.timeout_s)
         try:
             reply = yield want
-            return self._keep(want, _expect(Grant, reply))
+            return self._keep(question, _expect(Grant, reply))
         except Unavailable:
             # The daemon is away or cannot renew; what is in hand stays good until its own end.
             if kept is None or kept.answer.expires_in_s <= 0:
                 raise
             with self._lock():
-                self._rest(want, kept, _ASK_AFTER_FAILURE_S)
+                self._rest(question, kept, _ASK_AFTER_FAILURE_S)
             return kept.answer
         except OrthrosError:
             if kept is not None:
                 with self._lock():
-                    self._rest(want, kept, 0)  # a refusal is not passed over by the next caller
+                    self._rest(question, kept, 0)  # a refusal is not passed over by the next caller
             raise
 
     def _lock(self) -> threading.Lock:
@@ -171,49 +273,63 @@ class Conversation:
             self._own_lock = (os.getpid(), threading.Lock())
         return self._own_lock[1]
 
-    def _rest(self, want: WantRequest, kept: _Kept, seconds: float) -> None:
-        seconds = min(seconds, kept.answer.expires_in_s / 2)
-        current = self._kept.get(want)
-        if current is not None and current.answer is kept.answer:  # else somebody had more luck meanwhile
-            self._kept[want] = _Kept(kept.answer, self._clock.elapsed_s() + seconds)
+    def _shelf(self, question: _Question) -> OrderedDict[_Question, _Kept]:
+        return self._own if question.is_own else self._on_behalf
 
-    def _keep(self, want: WantRequest, grant: Grant) -> Credentials | Token:
-        now = self._clock.elapsed_s()
+    def _rest(self, question: _Question, kept: _Kept, seconds: float) -> None:
+        seconds = min(seconds, kept.answer.expires_in_s / 2)
+        shelf = self._shelf(question)
+        current = shelf.get(question)
+        if current is not None and current.answer is kept.answer:  # else somebody had more luck meanwhile
+            shelf[question] = _Kept(kept.answer, self._clock.elapsed_s() + seconds)
+
+    def _keep(self, question: _Question, grant: Grant) -> Credentials | Token:
+        # In the own name for others, or in another's for oneself: neither is what was asked for.
+        if (grant.subject is None) != question.is_own:
+            raise Malformed("an answer in another name than asked for")
+        answer = self._answer_of(grant)
         remaining_s = grant.remaining_ms / 1000
-        answer: Credentials | Token
+        # Never longer than half of what is left, so that short tickets are renewed in time as well.
+        fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
+        shelf = self._shelf(question)
+        with self._lock():
+            shelf[question] = _Kept(answer, self._clock.elapsed_s() + fresh_s)
+            shelf.move_to_end(question)
+            while len(shelf) > (_MOST_KEPT if question.is_own else _MOST_KEPT_ON_BEHALF):
+                shelf.popitem(last=False)
+        return answer
+
+    def _answer_of(self, grant: Grant) -> Credentials | Token:
+        expires = self._clock.elapsed_s() + grant.remaining_ms / 1000
         if grant.tail is None:
-            answer = Token(
+            return Token(
                 value=grant.credential.decode("ascii"),
                 target=grant.target,
                 scopes=grant.scopes,
-                expires=now + remaining_s,
+                subject=grant.subject,
+                expires=expires,
                 clock=self._clock,
             )
-        else:
-            answer = Credentials(
-                target=grant.target,
-                client=grant.client,
-                scopes=grant.scopes,
-                ttl_s=grant.ttl_s,
-                flags=grant.flags,
-                kvno=grant.kvno,
-                notes=grant.notes,
-                realm_offset_ms=grant.offset_ms,
-                ticket=grant.credential,
-                tail=Secret(grant.tail),
-                expires=now + remaining_s,
-                peer=self._peer(grant.target, grant.target_uid),
-                clock=self._clock,
-                entropy=self._entropy,
-            )
-        # Never longer than half of what is left, so that short tickets are renewed in time as well.
-        fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
-        with self._lock():
-            self._kept[want] = _Kept(answer, now + fresh_s)
-            self._kept.move_to_end(want)
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        return answer
+        return Credentials(
+            target=grant.target,
+            target_uid=grant.target_uid,
+            client=grant.client,
+            subject=grant.subject,
+            scopes=grant.scopes,
+            ttl_s=grant.ttl_s,
+            flags=grant.flags,
+            kvno=grant.kvno,
+            notes=grant.notes,
+            realm_offset_ms=grant.offset_ms,
+            ticket=grant.credential,
+            tail=Secret(grant.tail),
+            caveats=grant.caveats,
+            demands=grant.demands,
+            expires=expires,
+            peer=self._peer(grant.target, grant.target_uid),
+            clock=self._clock,
+            entropy=self._entropy,
+        )
 
     def _peer(self, target: Principal, uid: int) -> PeerState:
         with self._lock():
@@ -222,6 +338,12 @@ class Conversation:
             while len(self._peers) > _MOST_KEPT:
                 self._peers.popitem(last=False)
             return peer
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    if isinstance(names, str):
+        raise LocalMisuse("value-invalid", "targets: expected a list of names")
+    return list(names)
 
 
 def _expect(kind: type[T], reply: Reply) -> T:

@@ -17,6 +17,7 @@ from orthros_client.daemon.peers import Allowance, AllowList, Peer
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.local_api.messages import LIST_PAGE
 from orthros_client.local_api.values import (
+    AnyRequest,
     Entry,
     Grant,
     KdcLine,
@@ -54,12 +55,14 @@ class Desk:
     def __attrs_post_init__(self) -> None:
         self._started_s = self.clock.elapsed_s()
 
-    async def answer(self, peer: Peer, request: Request | WantRequest) -> Reply:
+    async def answer(self, peer: Peer, request: AnyRequest) -> Reply:
         """The reply; failures are replies as well."""
         if not self.allow.knows(peer):
             return Failure.refused("peer-not-allowed", str(peer))
         if isinstance(request, WantRequest):
             return await self._grant(peer, request)
+        if not isinstance(request, Request):
+            return Failure.refused("bad-local-request", "not built yet")
         if request.op is Op.LIST:
             return self._list(peer, request.argument)
         if request.op is Op.STATUS:

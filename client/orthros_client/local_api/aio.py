@@ -13,11 +13,7 @@ import anyio.abc
 
 from orthros_client.errors import PeerMisbehaved, Unavailable
 from orthros_client.local_api.session import exchange
-from orthros_client.local_api.values import (
-    Reply,
-    Request,
-    WantRequest,
-)
+from orthros_client.local_api.values import AnyRequest, Reply
 
 __all__ = ["AsyncLocal"]
 
@@ -33,7 +29,7 @@ class AsyncLocal:
         self._idle: list[anyio.abc.SocketStream] = []
         self._pid = os.getpid()
 
-    async def ask(self, request: Request | WantRequest, timeout_s: float) -> Reply:
+    async def ask(self, request: AnyRequest, timeout_s: float) -> Reply:
         """One question, one answer. Raises Unavailable (`daemon-unreachable`, `timeout`) or PeerMisbehaved."""
         try:
             with anyio.fail_after(timeout_s):
@@ -56,7 +52,7 @@ class AsyncLocal:
         for connection in idle:
             await connection.aclose()
 
-    async def _converse(self, connection: anyio.abc.SocketStream, request: Request | WantRequest) -> Reply:
+    async def _converse(self, connection: anyio.abc.SocketStream, request: AnyRequest) -> Reply:
         kept = False
         try:
             talk = exchange(request)

@@ -13,11 +13,7 @@ from typing import Final
 
 from orthros_client.errors import PeerMisbehaved, Unavailable
 from orthros_client.local_api.session import exchange
-from orthros_client.local_api.values import (
-    Reply,
-    Request,
-    WantRequest,
-)
+from orthros_client.local_api.values import AnyRequest, Reply
 
 __all__ = ["BlockingLocal"]
 
@@ -58,7 +54,7 @@ class BlockingLocal:
         self._path = path
         self._own_pool = _Pool()
 
-    def ask(self, request: Request | WantRequest, timeout_s: float) -> Reply:
+    def ask(self, request: AnyRequest, timeout_s: float) -> Reply:
         """One question, one answer.
 
         Raises Unavailable (`daemon-unreachable`, `timeout`) or PeerMisbehaved. A connection that the daemon
@@ -94,15 +90,13 @@ class BlockingLocal:
             raise
         return connection
 
-    def _converse(
-        self, pool: _Pool, connection: socket.socket, request: Request | WantRequest, deadline: float
-    ) -> Reply:
+    def _converse(self, pool: _Pool, connection: socket.socket, request: AnyRequest, deadline: float) -> Reply:
         kept = False
         try:
             talk = exchange(request)
             outgoing = next(talk)
             while True:
-                # Set once for both: a request is smaller than the socket's buffer, so only receiving waits.
+                # Set once for both: nearly every request fits the socket's buffer, and then only receiving waits.
                 connection.settimeout(_left(deadline))
                 if outgoing:
                     connection.sendall(outgoing)

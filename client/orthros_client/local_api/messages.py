@@ -8,20 +8,37 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from orthros_client.errors import FAMILIES, Failure
+from orthros_client.errors import FAMILIES, Failure, LocalMisuse
 from orthros_client.local_api.values import (
+    AnyRequest,
     Entry,
     Grant,
     KdcLine,
     Listing,
+    LoginGrant,
+    LoginRequest,
     Op,
     Pong,
+    ReceiveRequest,
     Reply,
     Request,
     Status,
     WantRequest,
 )
-from orthros_protocol import Malformed, Note, Principal, Reason, cached_principal, is_name, is_scope, reason_for
+from orthros_protocol import (
+    Behalf,
+    Malformed,
+    Note,
+    Principal,
+    Reason,
+    Subject,
+    cached_principal,
+    is_name,
+    is_scope,
+    join_caveats,
+    reason_for,
+    split_caveats,
+)
 from orthros_protocol.canonical import (
     Schema,
     array,
@@ -33,14 +50,25 @@ from orthros_protocol.canonical import (
     text,
     text_set,
 )
-from orthros_protocol.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_TICKET_BYTES, MAX_U32
+from orthros_protocol.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.limits import (
+    MAX_CAVEATS_BLOB_BYTES,
+    MAX_DISCHARGES,
+    MAX_FRAME_BYTES,
+    MAX_SCOPES,
+    MAX_TICKET_BYTES,
+    MAX_U32,
+)
+from orthros_protocol.tickets import SUBJECT
 
 __all__ = [
-    "LIST_PAGE", "decode_reply", "decode_request", "encode_failure", "encode_reply", "encode_request",
+    "LIST_PAGE", "MOST_LOGIN_TARGETS", "decode_reply", "decode_request", "encode_failure", "encode_reply",
+    "encode_request",
 ]  # fmt: skip
 
 VERSION: Final = 1
 LIST_PAGE: Final = 64
+MOST_LOGIN_TARGETS: Final = 32
 _OK, _ERROR = 0, 1
 _MOST_TEXT: Final = 1000
 
@@ -52,27 +80,48 @@ _NOTE: Final = nested(_U32, _U32, optional(_U32))
 _NOTES: Final = array(_NOTE, 64)
 _BODY: Final = binary(0, MAX_FRAME_BYTES)
 
-_REQUEST: Final = Schema("local request", const(VERSION), integer(Op.STATUS, Op.PING), _BODY, limit=4096)
+_REQUEST: Final = Schema("local request", const(VERSION), integer(Op.LOGIN, Op.PING), _BODY, limit=MAX_FRAME_BYTES)
+# Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's) or nil.
+_BEHALF: Final = nested(
+    optional(binary(16, MAX_TICKET_BYTES)), optional(binary(32)), binary(0, MAX_CAVEATS_BLOB_BYTES),
+    optional(_NAME), optional(_NAME),
+)  # fmt: skip
+_REQUEST_ON_BEHALF: Final = Schema(
+    "local request on behalf of somebody",
+    const(VERSION), integer(Op.TOKEN, Op.TICKET), _BODY, _BEHALF, limit=MAX_FRAME_BYTES,
+)  # fmt: skip
+# Requests of this beginning and size hold no secret, and are worth remembering: a process asks the same few over and
+# over. What is asked on behalf of others proves something, and is forgotten.
+_OWN_BEGINNINGS: Final = frozenset(bytes((0x93, VERSION, op)) for op in Op if op <= Op.STATUS)
+_MOST_REMEMBERED_BYTES: Final = 4096
 _REPLY: Final = Schema("local reply", const(VERSION), integer(_ERROR), integer(0xFFFF), _BODY, limit=MAX_FRAME_BYTES)
 
 _WANT: Final = Schema("want", optional(_NAME), _NAME, optional(_SCOPES), _U32, _U32, _U32)
 _LIST: Final = Schema("list", _U32)
 _PROBE: Final = Schema("status request", integer(1))
 _EMPTY: Final = Schema("no arguments")
+_RECEIVE: Final = Schema("hand-over to open", binary(16, MAX_FRAME_BYTES), limit=MAX_FRAME_BYTES)
+_LOGIN: Final = Schema(
+    "login request",
+    array(nested(optional(_NAME), _NAME), MOST_LOGIN_TARGETS, 1), optional(_SCOPES), _U32, _U32, limit=MAX_FRAME_BYTES,
+)  # fmt: skip
 
 _GRANT: Final = Schema(
     "grant",
     _NAME, _NAME, integer(), _NAME, _NAME, binary(16, MAX_TICKET_BYTES), optional(binary(32)),
     integer(), _U32, _U32, _U32, _SCOPES, _NOTES, integer(), integer(), integer(),
+    optional(SUBJECT), array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES), binary(0, MAX_CAVEATS_BLOB_BYTES),
+    optional(nested(_NAME, _NAME)),
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
+_LOGIN_GRANT: Final = Schema("login granted", _BODY, limit=MAX_FRAME_BYTES)
 _ENTRY: Final = nested(integer(1), _NAME, _NAME, optional(_SCOPES), _SCOPES, integer(), _U32, _U32, _U32, integer())
 _LISTING: Final = Schema("listing", array(_ENTRY, LIST_PAGE), optional(_U32), limit=MAX_FRAME_BYTES)
 _KDC: Final = nested(_WORDS, optional(integer()), optional(_WORDS))
 _STATUS: Final = Schema(
     "status",
     _NAME, _NAME, integer(), _U32, _U32, optional(_WORDS), optional(_WORDS), integer(), integer(),
-    integer(), integer(), array(_KDC, 64), integer(), _WORDS,
+    integer(), integer(), array(_KDC, 64), integer(), _WORDS, optional(_WORDS),
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
 _FAILURE: Final = Schema(
@@ -82,11 +131,18 @@ _FAILURE: Final = Schema(
 )  # fmt: skip
 
 
-def encode_request(request: Request | WantRequest) -> bytes:
+def encode_request(request: AnyRequest) -> bytes:
     """Raises LocalMisuse for values that do not fit."""
     if isinstance(request, WantRequest):
         scopes = None if request.scopes is None else list(request.scopes)
         body = _WANT.encode(request.realm, request.target, scopes, request.ttl_s, request.flags, request.timeout_ms)
+        if request.behalf is not None or request.subject is not None:
+            return _REQUEST_ON_BEHALF.encode(VERSION, int(request.op), body, _behalf_items(request))
+    elif isinstance(request, ReceiveRequest):
+        body = _RECEIVE.encode(request.data)
+    elif isinstance(request, LoginRequest):
+        scopes = None if request.scopes is None else list(request.scopes)
+        body = _LOGIN.encode(list(map(list, request.targets)), scopes, request.lifetime_s, request.timeout_ms)
     elif request.op in (Op.LIST, Op.STATUS):
         body = (_LIST if request.op is Op.LIST else _PROBE).encode(request.argument)
     else:
@@ -94,27 +150,77 @@ def encode_request(request: Request | WantRequest) -> bytes:
     return _REQUEST.encode(VERSION, int(request.op), body)
 
 
-@lru_cache(maxsize=1024)  # a process asks the same few questions over and over
-def decode_request(message: bytes) -> Request | WantRequest:
+def decode_request(message: bytes) -> AnyRequest:
     """Raises Malformed."""
+    if message[:3] in _OWN_BEGINNINGS and len(message) <= _MOST_REMEMBERED_BYTES:
+        return _decode_own(message)
+    if message[:1] == b"\x94":
+        _version, number, body, behalf = _REQUEST_ON_BEHALF.decode(message)
+        return _want_of(Op(number), body, *_behalf_of(*behalf))
+    _version, number, body = _REQUEST.decode(message)
+    op = Op(number)
+    if op is Op.RECEIVE:
+        (data,) = _RECEIVE.decode(body)
+        return ReceiveRequest(data=data)
+    if op is Op.LOGIN:
+        targets, scopes, lifetime_s, timeout_ms = _LOGIN.decode(body)
+        return LoginRequest(
+            targets=tuple((realm, name) for realm, name in targets),
+            scopes=None if scopes is None else tuple(scopes),
+            lifetime_s=lifetime_s,
+            timeout_ms=timeout_ms,
+        )
+    raise Malformed("a local request that is too long")
+
+
+@lru_cache(maxsize=1024)
+def _decode_own(message: bytes) -> AnyRequest:
     _version, number, body = _REQUEST.decode(message)
     op = Op(number)
     if op in (Op.TICKET, Op.TOKEN):
-        realm, target, scopes, ttl_s, flags, timeout_ms = _WANT.decode(body)
-        return WantRequest(
-            op=op,
-            realm=realm,
-            target=target,
-            scopes=None if scopes is None else tuple(scopes),
-            ttl_s=ttl_s,
-            flags=flags,
-            timeout_ms=timeout_ms,
-        )
+        return _want_of(op, body, None, None)
     if op is Op.PING:
         _EMPTY.decode(body)
         return Request(op=op)
     (argument,) = (_LIST if op is Op.LIST else _PROBE).decode(body)
     return Request(op=op, argument=argument)
+
+
+def _want_of(op: Op, body: bytes, behalf: Behalf | None, subject: str | None) -> WantRequest:
+    realm, target, scopes, ttl_s, flags, timeout_ms = _WANT.decode(body)
+    return WantRequest(
+        op=op,
+        realm=realm,
+        target=target,
+        scopes=None if scopes is None else tuple(scopes),
+        ttl_s=ttl_s,
+        flags=flags,
+        timeout_ms=timeout_ms,
+        behalf=behalf,
+        subject=subject,
+    )
+
+
+def _behalf_items(request: WantRequest) -> list[Any]:
+    behalf = request.behalf
+    if behalf is None:
+        return [None, None, b"", None, request.subject]
+    if request.subject is not None:
+        raise LocalMisuse("value-invalid", "on behalf of somebody: one of evidence and subject")
+    named = behalf.subject
+    who = [None, None] if named is None else [named.realm, named.name]
+    return [behalf.evidence, behalf.proof, behalf.caveats, *who]
+
+
+def _behalf_of(
+    evidence: bytes | None, proof: bytes | None, caveats: bytes, realm: str | None, name: str | None
+) -> tuple[Behalf | None, str | None]:
+    if evidence is None and proof is None and not caveats and name is not None:
+        return (None, name) if realm is None else (Behalf(subject=cached_principal(realm, name)), None)
+    if evidence is None or proof is None or realm is not None or name is not None:
+        raise Malformed("on behalf of somebody: either evidence with its proof, or a subject")
+    split_caveats(caveats)
+    return Behalf(evidence=evidence, caveats=caveats, proof=proof), None
 
 
 def encode_reply(op: Op, reply: Reply) -> bytes:
@@ -123,6 +229,8 @@ def encode_reply(op: Op, reply: Reply) -> bytes:
         return encode_failure(op, reply)
     if isinstance(reply, Grant):
         body = _encode_grant(reply)
+    elif isinstance(reply, LoginGrant):
+        body = _LOGIN_GRANT.encode(reply.content)
     elif isinstance(reply, Listing):
         body = _LISTING.encode([_entry_items(entry) for entry in reply.entries], reply.following)
     else:
@@ -151,8 +259,11 @@ def decode_reply(op: Op, message: bytes) -> Reply:
         return _decode_failure(body)
     if answered != op:
         raise Malformed("a local reply to another operation")
-    if op in (Op.TICKET, Op.TOKEN):
+    if op in (Op.TICKET, Op.TOKEN, Op.RECEIVE):
         return _decode_grant(body)
+    if op is Op.LOGIN:
+        (content,) = _LOGIN_GRANT.decode(body)
+        return LoginGrant(content=content)
     if op is Op.LIST:
         rows, following = _LISTING.decode(body)
         return Listing(entries=tuple(_entry_of(row) for row in rows), following=following)
@@ -178,13 +289,15 @@ def _encode_grant(grant: Grant) -> bytes:
         grant.target.realm, grant.target.name, grant.target_uid, grant.client.realm, grant.client.name,
         grant.credential, grant.tail, grant.remaining_ms, grant.ttl_s, grant.flags, grant.kvno,
         list(grant.scopes), [note.to_items() for note in grant.notes], grant.fresh_ms, *_split(grant.offset_ms),
+        None if grant.subject is None else grant.subject.to_items(), list(grant.demands), join_caveats(grant.caveats),
+        None if grant.sender is None else [grant.sender.realm, grant.sender.name],
     )  # fmt: skip
 
 
 def _decode_grant(body: bytes) -> Grant:
     (
         realm, target, uid, crealm, cname, credential, tail, remaining_ms, ttl_s, flags, kvno, scopes, notes,
-        fresh_ms, ahead_ms, behind_ms,
+        fresh_ms, ahead_ms, behind_ms, subject, demands, caveats, sender,
     ) = _GRANT.decode(body)  # fmt: skip
     return Grant(
         target=cached_principal(realm, target),
@@ -200,6 +313,10 @@ def _decode_grant(body: bytes) -> Grant:
         notes=tuple(Note(*note) for note in notes),
         fresh_ms=fresh_ms,
         offset_ms=ahead_ms - behind_ms,
+        subject=Subject.of_items(subject),
+        demands=tuple(demands),
+        caveats=split_caveats(caveats),
+        sender=None if sender is None else cached_principal(*sender),
     )
 
 
@@ -232,13 +349,14 @@ def _encode_status(status: Status) -> bytes:
         status.client.realm, status.client.name, status.uid, status.kvno, status.newest_kvno,
         _words(status.code or ""), _words(status.detail or ""), status.tgt_remaining_s, status.cached,
         *_split(status.offset_ms), kdcs, status.uptime_s, status.version,
+        None if status.login_file is None else _words(status.login_file),
     )  # fmt: skip
 
 
 def _decode_status(body: bytes) -> Status:
     (
         realm, name, uid, kvno, newest_kvno, code, detail, tgt_remaining_s, cached, ahead_ms, behind_ms, kdcs,
-        uptime_s, version,
+        uptime_s, version, login_file,
     ) = _STATUS.decode(body)  # fmt: skip
     return Status(
         client=Principal(realm, name),
@@ -253,6 +371,7 @@ def _decode_status(body: bytes) -> Status:
         kdcs=tuple(KdcLine(*line) for line in kdcs),
         uptime_s=uptime_s,
         version=version,
+        login_file=login_file,
     )
 
 

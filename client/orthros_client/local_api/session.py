@@ -16,23 +16,20 @@ from orthros_client.local_api.messages import (
     encode_reply,
     encode_request,
 )
-from orthros_client.local_api.values import (
-    Op,
-    Reply,
-    Request,
-    WantRequest,
-)
+from orthros_client.local_api.values import AnyRequest, Op, Reply
 from orthros_protocol import FrameReader, frame, reason_for
+from orthros_protocol.limits import MAX_FRAME_BYTES
 
 __all__ = ["MAX_REQUEST_BYTES", "ServerSession", "exchange"]
 
-MAX_REQUEST_BYTES: Final = 4096
+# Evidence and hand-overs travel in requests.
+MAX_REQUEST_BYTES: Final = MAX_FRAME_BYTES
 
 Exchange = Generator[bytes, bytes, Reply]
 """Yields bytes to send (empty: just read on), is sent received bytes (empty: end of stream), returns the reply."""
 
 
-def exchange(request: Request | WantRequest) -> Exchange:
+def exchange(request: AnyRequest) -> Exchange:
     """One question over a connection that has no other one open.
 
     Raises PeerMisbehaved (`connection-truncated`, `malformed`, `frame-too-large`).
@@ -56,7 +53,7 @@ class ServerSession:
     def __init__(self) -> None:
         self._reader = FrameReader(MAX_REQUEST_BYTES)
 
-    def received(self, data: bytes) -> Iterator[Request | WantRequest]:
+    def received(self, data: bytes) -> Iterator[AnyRequest]:
         """The requests in `data`. Raises PeerMisbehaved; answer with `farewell`, then close."""
         self._reader.feed(data)
         for message in self._reader.messages():

@@ -10,10 +10,12 @@ from enum import IntEnum
 from attrs import field, frozen
 
 from orthros_client.errors import Failure
-from orthros_protocol import Note, Principal
+from orthros_protocol import Behalf, Note, Principal, Subject
+from orthros_protocol.keys import not_exported
 
 __all__ = [
-    "Entry", "Grant", "KdcLine", "Listing", "Op", "Pong", "Reply", "Request", "Status", "WantRequest",
+    "AnyRequest", "Entry", "Grant", "KdcLine", "Listing", "LoginGrant", "LoginRequest", "Op", "Pong", "ReceiveRequest",
+    "Reply", "Request", "Status", "WantRequest",
 ]  # fmt: skip
 
 
@@ -25,11 +27,20 @@ class Op(IntEnum):
     TOKEN = 3
     LIST = 4
     STATUS = 5
+    RECEIVE = 6
+    LOGIN = 7
+
+
+def _lineage_of(behalf: Behalf | None) -> bytes | None:
+    return None if behalf is None else behalf.lineage
 
 
 @frozen(kw_only=True)
 class WantRequest:
-    """Ticket or token wanted. `realm` None is the daemon's own; `timeout_ms` is how long the caller waits."""
+    """Ticket or token wanted. `realm` None is the daemon's own; `timeout_ms` is how long the caller waits.
+
+    `behalf` is for whom, None in the daemon's own name; `subject` instead asserts a name of the daemon's own realm.
+    """
 
     op: Op
     target: str
@@ -37,6 +48,32 @@ class WantRequest:
     scopes: tuple[str, ...] | None = None
     ttl_s: int = 0
     flags: int = 0
+    timeout_ms: int = 10_000
+    behalf: Behalf | None = field(default=None, repr=False, eq=_lineage_of)
+    subject: str | None = None
+
+    __getstate__ = not_exported
+
+
+@frozen(kw_only=True)
+class ReceiveRequest:
+    """A hand-over to the daemon's principal, to be opened."""
+
+    op: Op = field(default=Op.RECEIVE, init=False)
+    data: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class LoginRequest:
+    """A narrowed login for a worker: for these targets (realm None: the daemon's own, and name) and scopes (None: all).
+
+    `lifetime_s` 0 means as long as the configuration allows.
+    """
+
+    op: Op = field(default=Op.LOGIN, init=False)
+    targets: tuple[tuple[str | None, str], ...]
+    scopes: tuple[str, ...] | None = None
+    lifetime_s: int = 0
     timeout_ms: int = 10_000
 
 
@@ -55,10 +92,12 @@ class Pong:
 
 @frozen(kw_only=True)
 class Grant:
-    """A ticket with its tail T0, or a JWT with `tail` None.
+    """A ticket with its tail, or a JWT with `tail` None.
 
     `remaining_ms` is its life left, `ttl_s` its whole life, `fresh_ms` how long asking again is pointless,
-    `offset_ms` how far the realm's clock is ahead of this host's.
+    `offset_ms` how far the realm's clock is ahead of this host's. `subject` is in whose name it was issued, if not the
+    client's; `demands` are the sealed demands for the discharges that it needs, in the order of their caveats. Where it
+    was handed over by `sender`, `caveats` were added to it and the tail is the one behind them; else it is T0.
     """
 
     target: Principal
@@ -74,6 +113,21 @@ class Grant:
     notes: tuple[Note, ...]
     fresh_ms: int
     offset_ms: int
+    subject: Subject | None = None
+    demands: tuple[bytes, ...] = field(default=(), repr=False)
+    caveats: tuple[bytes, ...] = field(default=(), repr=False)
+    sender: Principal | None = None
+
+    __getstate__ = not_exported
+
+
+@frozen(kw_only=True)
+class LoginGrant:
+    """The content of a login file for a worker: secret."""
+
+    content: bytes = field(repr=False)
+
+    __getstate__ = not_exported
 
 
 @frozen(kw_only=True)
@@ -110,7 +164,10 @@ class KdcLine:
 
 @frozen(kw_only=True)
 class Status:
-    """How the daemon does. `code` None means that it can serve a fresh ticket."""
+    """How the daemon does. `code` None means that it can serve a fresh ticket.
+
+    `login_file` is set in a worker's daemon: it cannot log in, and lives off what others write into that file.
+    """
 
     client: Principal
     uid: int
@@ -124,6 +181,7 @@ class Status:
     kdcs: tuple[KdcLine, ...]
     uptime_s: int
     version: str
+    login_file: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -131,4 +189,5 @@ class Status:
         return self.code is None
 
 
-Reply = Pong | Grant | Listing | Status | Failure
+AnyRequest = Request | WantRequest | ReceiveRequest | LoginRequest
+Reply = Pong | Grant | LoginGrant | Listing | Status | Failure
