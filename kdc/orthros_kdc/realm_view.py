@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, Generic, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
 from orthros_kdc.store.base import (
@@ -68,11 +68,15 @@ class LoginView:
 
 @frozen(eq=False, kw_only=True)
 class ClientView:
-    """A client of the ticket-granting exchange and the ids of the login keys that still count."""
+    """A client of the ticket-granting exchange and the ids of the login keys that still count.
+
+    `ticket_keys` are its own by kid, those of draining versions too: evidence that it shows opens with one of them.
+    """
 
     principal: PrincipalRecord
     caps: PrincipalCaps
     live_login_kids: frozenset[bytes]
+    ticket_keys: Mapping[bytes, TicketKey] = field(repr=False)
 
 
 @frozen(eq=False, kw_only=True)
@@ -150,6 +154,7 @@ class RealmView:
         self._realm: RealmFacts | None = None
         self._logins: _Bounded[bytes, LoginView] = _Bounded(capacity)
         self._clients: _Bounded[int, ClientView] = _Bounded(capacity)
+        self._principals: _Bounded[str, PrincipalRecord] = _Bounded(capacity)
         self._targets: _Bounded[str, TargetView] = _Bounded(capacity)
         self._oauth_clients: _Bounded[str, OAuthClientView] = _Bounded(capacity)
         self._jwt_holders: _Bounded[str, str] = _Bounded(capacity)
@@ -168,6 +173,7 @@ class RealmView:
         if generation != self._generation:
             self._logins.clear()
             self._clients.clear()
+            self._principals.clear()
             self._targets.clear()
             self._oauth_clients.clear()
             self._jwt_holders.clear()
@@ -195,6 +201,17 @@ class RealmView:
         loaded = await self._store.read(lambda tx: self._load_client(tx, uid))
         if loaded is not None and generation == self._generation:
             self._clients.put(uid, loaded)
+        return loaded
+
+    async def principal(self, name: str) -> PrincipalRecord | None:
+        """The principal of this name, without its keys: for those whom the KDC itself has named."""
+        known = self._principals.get(name)
+        if known is not None:
+            return known
+        generation = self._generation
+        loaded = await self._store.read(lambda tx: tx.principal_by_name(name))
+        if loaded is not None and generation == self._generation:
+            self._principals.put(name, loaded)
         return loaded
 
     async def target(self, name: str) -> TargetView | None:
@@ -278,10 +295,12 @@ class RealmView:
         principal = tx.principal_by_uid(uid)
         if principal is None:
             return None
+        live = [row for row in tx.keys_of(uid) if row.state != KEY_RETIRED]
         return ClientView(
             principal=principal,
             caps=_caps_of(principal),
-            live_login_kids=frozenset(row.kid_as for row in tx.keys_of(uid) if row.state != KEY_RETIRED),
+            live_login_kids=frozenset(row.kid_as for row in live),
+            ticket_keys={row.kid_ticket: self._vault.ticket_key(principal, row) for row in live},
         )
 
     def _as_oauth_client(self, principal: PrincipalRecord, rows: tuple[OAuthSecretRecord, ...]) -> OAuthClientView:

@@ -14,7 +14,6 @@ from orthros_protocol import (
     KDC_KEYS,
     WANT_DELEGABLE,
     WANT_JWT,
-    ExpiresCaveat,
     Granted,
     KdcRefusal,
     NotGranted,
@@ -23,15 +22,9 @@ from orthros_protocol import (
     RootKey,
     Timestamp,
     Want,
-    add_caveat,
     build_as_request,
-    build_tgs_request,
-    join_caveats,
     open_as_reply,
     open_presented,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
 )
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 
@@ -386,19 +379,3 @@ async def test_a_principal_is_refused_outside_its_networks(bench: KdcBench) -> N
         assert isinstance(await bench.log_in("orders"), Login)  # nobody else is concerned
     codes = [event.to_dict()["code"] for name in ("as-refused", "tgs-refused") for event in bench.ledger.named(name)]
     assert codes == ["source-refused"] * 12
-
-
-async def test_a_tgt_with_a_caveat_is_refused_under_the_key_of_its_tail(bench: KdcBench) -> None:
-    login = await bench.log_in("billing")
-    caveat = ExpiresCaveat(bench.clock.now() // 1000 + 60).to_bytes()
-    tail = add_caveat(tail_of(login.reply.session_key, login.reply.ticket), caveat)
-    pending = build_tgs_request(
-        login.reply.ticket,
-        pop_key_of(tail),
-        [Want(target=Principal(REALM, "orders"))],
-        now=bench.clock.now(),
-        nonce=bench.entropy(16),
-        caveats=join_caveats([caveat]),
-    )
-    with pytest.raises(KdcRefusal, match="caveat-unsupported"):
-        open_tgs_reply(pending, await bench.send(pending.message))

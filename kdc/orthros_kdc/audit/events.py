@@ -114,7 +114,11 @@ class AsRefused(Event):
 @frozen(kw_only=True)
 class TgsIssued(Event):
     """One want was granted. `kind` is ticket or jwt, `tid` the ticket's id or the JWT's, `rules` the ids of the
-    rules that it rests on, `notes` what was cut; `request` joins the wants of a batch."""
+    rules that it rests on, `notes` what was cut; `request` joins the wants of a batch.
+
+    `subject` is in whose name, if not the client's: `how` 1 proven, 2 asserted. With `evidence`, the id of the ticket
+    that was shown, `chain` names whom the call came through before the client, and `txn` is that ticket's.
+    """
 
     name = "tgs-issued"
 
@@ -124,6 +128,10 @@ class TgsIssued(Event):
     scopes: tuple[str, ...]
     ttl_s: int
     rules: tuple[int, ...]
+    subject: str = ""
+    how: int = 0
+    chain: tuple[str, ...] = ()
+    evidence: str = _id()
     kvno: int = 0
     notes: tuple[Note | Sequence[int | None], ...] = ()
     delegable: int = 0
@@ -136,7 +144,8 @@ class TgsIssued(Event):
 
 @frozen(kw_only=True)
 class TgsRefused(Event):
-    """One want was refused, or, without a `target`, the request as a whole."""
+    """One want was refused, or, without a `target`, the request as a whole. `subject` to `evidence` as in
+    `TgsIssued`; of refused evidence they say what it says."""
 
     name = "tgs-refused"
 
@@ -144,6 +153,10 @@ class TgsRefused(Event):
     code: str
     target: str = ""
     kind: str = ""
+    subject: str = ""
+    how: int = 0
+    chain: tuple[str, ...] = ()
+    evidence: str = _id()
     scopes: tuple[str, ...] | None = None
     detail: str = _detail()
     notes: tuple[Note | Sequence[int | None], ...] = ()

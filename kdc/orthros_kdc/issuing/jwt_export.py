@@ -22,6 +22,7 @@ from orthros_kdc.issuing.opaque_handle import (
 )
 from orthros_kdc.issuing.token_claims import (
     Extra,
+    Lineage,
     OwnToken,
     TokenContent,
     canonical_json,
@@ -47,8 +48,8 @@ from orthros_protocol import (
 from orthros_protocol.limits import TICKET_FUTURE_S
 
 __all__ = [
-    "JWT_TYPE", "Extra", "Issued", "OwnToken", "TokenContent", "check_extra_claims", "issue_token", "mint_token",
-    "open_own_token", "peek_unverified_kid", "subject_name",
+    "JWT_TYPE", "Extra", "Issued", "Lineage", "OwnToken", "TokenContent", "check_extra_claims", "issue_token",
+    "mint_token", "open_own_token", "peek_unverified_kid", "subject_name",
 ]  # fmt: skip
 
 JWT_TYPE: Final = "orthros+jwt"
@@ -76,19 +77,21 @@ def issue_token(
     jti: bytes,
     now: Timestamp,
     entropy: bytes,
-    exchanged: OwnToken | None = None,
+    exchanged: OwnToken | Lineage | None = None,
     extra: Extra | None = None,
 ) -> Issued:
     """The token that `grant` allows `client` at `target`; the one way to a token, for both of the KDC's ports.
 
     `jti` and `txn` are 16 bytes, `jti` and the 24 bytes of `entropy` fresh. `extra` has passed `check_extra_claims`.
-    In the name of `grant.subject`, if it has one: as the client says, or with `exchanged` as that token says. Then
-    `auth_time` and `txn` are that token's, and the client joins those who act. When the grant is delegable, the
-    target may exchange the token (`may_act`).
+    In the name of `grant.subject`, if it has one: as the client says, or with `exchanged`, a token or the lineage of
+    evidence, as that says. Then `auth_time` and `txn` are of that, and the client joins those who act. When the grant
+    is delegable, the target may exchange the token (`may_act`).
 
     Raises Misconfigured `database-invalid` for a target without key or audience, Refused as `mint_token`, LocalMisuse
-    when the grant was not decided for this subject, or outlives what is exchanged.
+    when the grant was not decided for this subject, outlives what is exchanged, or demands caveats.
     """
+    if grant.caveats:
+        raise LocalMisuse("value-invalid", "a token cannot carry the caveats of its rules")
     key, audience = target.jwt_key, target.principal.jwt_audience
     if key is None or audience is None:
         raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a JWT key or audience")
@@ -98,7 +101,7 @@ def issue_token(
         if subject != subject_name(exchanged.subject, realm.record.realm):
             raise LocalMisuse("value-invalid", "the grant was decided for another subject")
         if second + grant.ttl_s > exchanged.exp:
-            raise LocalMisuse("value-invalid", "the grant outlives the token that is exchanged")
+            raise LocalMisuse("value-invalid", "the grant outlives what it rests on")
         subject, actors = exchanged.subject, exchanged.act
         auth_time, txn = exchanged.auth_time, exchanged.txn
     content = TokenContent(

@@ -5,11 +5,14 @@ Policy comes before existence: without a rule the target is never looked up. Kno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import field, frozen
 
 from orthros_kdc.issuing.jwt_export import issue_token
+from orthros_kdc.issuing.onward import Onward
+from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.realm_view import ClientView, RealmFacts, TargetView
@@ -18,12 +21,13 @@ from orthros_protocol import (
     EXACT,
     KNOWN_WANT_FLAGS,
     WANT_DELEGABLE,
+    WANT_JWT,
     Granted,
+    LocalMisuse,
     Misconfigured,
     NotGranted,
     Refused,
     TgsRequest,
-    Ticket,
     Timestamp,
     UnverifiedTgsRequest,
     Want,
@@ -33,21 +37,33 @@ from orthros_protocol import (
     seal_ticket,
     seconds_of,
 )
-from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_LIFE_S
+from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S
 from orthros_protocol.notes import Note
+from orthros_protocol.sealing import ENTROPY_BYTES
 
-__all__ = ["ENTROPY_PER_WANT", "Decided", "WantFacts", "check_caller", "decide_want"]
+__all__ = ["ENTROPY_PER_WANT", "NO_FACTS", "Decided", "WantFacts", "check_caller", "decide_want", "is_excluded"]
 
-ENTROPY_PER_WANT: Final = 16 + 32 + 24
-"""Bytes: ticket id or reference, session key, box."""
+_TICKET_ENTROPY: Final = 16 + 32 + ENTROPY_BYTES
+ENTROPY_PER_WANT: Final = _TICKET_ENTROPY + DEMANDS_ENTROPY
+"""Bytes: ticket id or reference, session key, box, and what the demands of one ticket take."""
+
+# What a ticket holds besides scopes, chain and caveats: three names in full, keys, times and the box around it.
+_FRAME_BYTES: Final = 900
+_HOP_BYTES: Final = 280
 
 
 @frozen(eq=False)
 class WantFacts:
-    """What was gathered for one want: its rules, and the target only if there are any."""
+    """What was gathered for one want: its rules, and the target and the dischargers that they name only if there are
+    any; None for those who are not there."""
 
     rules: tuple[Rule, ...]
     target: TargetView | None
+    dischargers: Mapping[str, TargetView | None] = field(factory=dict)
+
+
+NO_FACTS: Final = WantFacts((), None)
+"""Of a want that no rule allows, or that needs no look-up to be refused."""
 
 
 @frozen(eq=False)
@@ -59,11 +75,22 @@ class Decided:
     tid: bytes = b""
     rule_ids: tuple[int, ...] = ()
     notes: tuple[Note, ...] = ()
+    detail: str = ""
 
     @classmethod
-    def refused(cls, want: Want, code: str, ref: bytes, *, retry_s: int = 0, notes: tuple[Note, ...] = ()) -> Self:
+    def refused(
+        cls,
+        want: Want,
+        code: str,
+        ref: bytes,
+        *,
+        retry_s: int = 0,
+        notes: tuple[Note, ...] = (),
+        detail: str = "",
+    ) -> Self:
         """A refusal of one want."""
-        return cls(NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref), code, notes=notes)
+        result = NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref)
+        return cls(result, code, notes=notes, detail=detail)
 
 
 def check_caller(
@@ -83,17 +110,23 @@ def check_caller(
     if tgt.ckid not in client.live_login_kids:
         raise Refused("revoked", "the key of this login has been retired")
     check_tgs_extensions(unverified)
-    if request.tgt.caveats:
-        raise Refused("caveat-not-carried", "this KDC does not accept caveats on a TGT yet")
-    if unverified.behalf is not None:
-        raise Refused("subject-refused", "this KDC does not issue on behalf of others yet")
     return client
+
+
+def is_excluded(want: Want, onward: Onward, now: Timestamp) -> bool:
+    """Whether caveats on the TGT exclude the want, whoever its target is: to be asked before any look-up."""
+    if not onward.narrowed:
+        return False
+    # What can be handed on would outgrow the caveats, and a JWT cannot carry what comes of them.
+    hands_on = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
+    ended = onward.caveat_end is not None and onward.caveat_end <= seconds_of(now)
+    return hands_on or ended or (onward.targets is not None and want.target not in onward.targets)
 
 
 def decide_want(
     want: Want,
     facts: WantFacts,
-    tgt: Ticket,
+    onward: Onward,
     client: ClientView,
     realm: RealmFacts,
     *,
@@ -102,22 +135,35 @@ def decide_want(
     address: str,
 ) -> Decided:
     """Grants or refuses one want from the IP address `address`, empty on a local socket. `entropy` is
-    `ENTROPY_PER_WANT` fresh random bytes."""
-    tid = entropy[:16]
-    remaining_s = tgt.exp - seconds_of(now)
-    outcome = _outcome(want, facts, client, realm, remaining_s, address)
+    `ENTROPY_PER_WANT` fresh random bytes.
+
+    Raises Misconfigured `database-invalid`, or LocalMisuse when the decision was for another subject.
+    """
+    ref = entropy[:8]
+    if is_excluded(want, onward, now):
+        return Decided.refused(want, "excluded-by-your-caveat", ref)
+    outcome = _outcome(want, facts, onward, client, realm, now, address)
     if isinstance(outcome, Denial) or facts.target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
-        return Decided.refused(want, code, tid[:8], notes=outcome.notes)
-    if want.kind == Kind.JWT:
-        result = _grant_jwt(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
-    else:
-        result = _grant_ticket(want, outcome, tgt=tgt, target=facts.target, realm=realm, now=now, entropy=entropy)
-    return Decided(result, "", tid, outcome.rule_ids, outcome.notes)
+        return Decided.refused(want, code, ref, notes=outcome.notes)
+    if outcome.subject != onward.subject_text:
+        raise LocalMisuse("value-invalid", "the grant was decided for another subject")
+    grant = _grant_jwt if want.kind == Kind.JWT else _grant_ticket
+    try:
+        result = grant(want, outcome, facts, onward, realm, now, entropy)
+    except Refused as refusal:
+        return Decided.refused(want, refusal.code, ref, notes=outcome.notes, detail=refusal.detail)
+    return Decided(result, "", entropy[:16], outcome.rule_ids, outcome.notes)
 
 
 def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
-    want: Want, facts: WantFacts, client: ClientView, realm: RealmFacts, remaining_s: int, address: str
+    want: Want,
+    facts: WantFacts,
+    onward: Onward,
+    client: ClientView,
+    realm: RealmFacts,
+    now: Timestamp,
+    address: str,
 ) -> Grant | Denial:
     try:
         check_flags(want.flags, KNOWN_WANT_FLAGS)
@@ -130,43 +176,69 @@ def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts w
         ttl_s=want.ttl_s,
         exact=bool(want.flags & EXACT),
         delegable=bool(want.flags & WANT_DELEGABLE),
+        subject=onward.subject_text,
+        proven=onward.is_proven,
+        path=onward.path,
     )
+    second = seconds_of(now)
     return decide(
         ask,
         facts.rules,
         client_caps=client.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
-        remaining_tgt_s=remaining_s,
+        remaining_tgt_s=onward.exp - second,
         address=address,
         groups_of=realm.policy.groups_of,
+        caveat_remaining_s=None if onward.caveat_end is None else onward.caveat_end - second,
+        caveat_scopes=onward.scopes,
     )
 
 
-def _grant_ticket(
-    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, entropy: bytes
+def _require_room(grant: Grant, written: Written, onward: Onward) -> None:
+    """Raises Refused `caveat-not-carried` when ticket and caveats together would be larger than a ticket can be."""
+    caveats = sum(len(caveat) + 3 for caveat in written.caveats)
+    size = _FRAME_BYTES + caveats + sum(len(scope) + 2 for scope in grant.scopes) + _HOP_BYTES * len(onward.chain)
+    if size > MAX_TICKET_BYTES:
+        raise Refused("caveat-not-carried", "the ticket would be too large")
+
+
+def _grant_ticket(  # noqa: PLR0917  # one caller
+    want: Want, grant: Grant, facts: WantFacts, onward: Onward, realm: RealmFacts, now: Timestamp, entropy: bytes
 ) -> Granted:
-    key = target.ticket_key
+    key = None if facts.target is None else facts.target.ticket_key
     if key is None:
-        raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a key")
-    second = seconds_of(now)
+        raise Misconfigured("database-invalid", f"{want.target.name} was granted without a key")
+    login, second = onward.login, seconds_of(now)
+    written = write_caveats(
+        grant,
+        want.limits,
+        facts.dischargers,
+        about=login.client,
+        expires=second + grant.ttl_s,
+        entropy=entropy[_TICKET_ENTROPY:],
+    )
+    _require_room(grant, written, onward)
     flags = DELEGABLE if grant.delegable else 0
     session_key = entropy[16:48]
     ticket = seal_ticket(
         key,
         realm.keys.newest_mac,
         tid=entropy[:16],
-        client=tgt.client,
-        client_uid=tgt.client_uid,
+        client=login.client,
+        client_uid=login.client_uid,
         session_key=session_key,
         iat=second,
         exp=second + grant.ttl_s,
-        auth_time=tgt.auth_time,
-        ckid=tgt.ckid,
+        auth_time=login.auth_time,
+        ckid=login.ckid,
         flags=flags,
         scopes=grant.scopes,
-        txn=tgt.txn,
-        entropy=entropy[48:72],
+        txn=onward.txn,
+        entropy=entropy[48:_TICKET_ENTROPY],
+        caveats=written.caveats,
+        chain=onward.chain,
+        subject=onward.subject,
     )
     return Granted(
         target=want.target,
@@ -177,31 +249,42 @@ def _grant_ticket(
         flags=flags,
         kvno=key.kvno,
         scopes=grant.scopes,
+        subject=onward.subject,
         notes=grant.notes,
+        demands=written.demands,
     )
 
 
-def _grant_jwt(
-    want: Want, grant: Grant, *, tgt: Ticket, target: TargetView, realm: RealmFacts, now: Timestamp, entropy: bytes
+def _grant_jwt(  # noqa: PLR0917  # one caller
+    want: Want, grant: Grant, facts: WantFacts, onward: Onward, realm: RealmFacts, now: Timestamp, entropy: bytes
 ) -> Granted:
+    if facts.target is None:
+        raise Misconfigured("database-invalid", f"{want.target.name} was granted without a record")
+    if want.limits:
+        raise Refused("caveat-not-carried", "a JWT has no place for limits")
     token = issue_token(
         grant,
-        target,
+        facts.target,
         realm,
-        client=tgt.client,
-        auth_time=tgt.auth_time,
-        txn=tgt.txn,
+        client=onward.login.client,
+        auth_time=onward.login.auth_time,
+        txn=onward.txn,
         jti=entropy[:16],
         now=now,
-        entropy=entropy[48:72],
+        entropy=entropy[48:_TICKET_ENTROPY],
+        exchanged=onward.lineage,
     )
+    credential = token.text.encode("ascii")
+    if len(credential) > MAX_TICKET_BYTES:
+        raise Refused("exact-not-possible", "the token would be too large")
     return Granted(
         target=want.target,
-        target_uid=target.principal.uid,
-        credential=token.text.encode("ascii"),
+        target_uid=facts.target.principal.uid,
+        credential=credential,
         session_key=None,
         ttl_s=grant.ttl_s,
         flags=DELEGABLE if grant.delegable else 0,
         scopes=grant.scopes,
+        subject=onward.subject,
         notes=grant.notes,
     )

@@ -20,8 +20,9 @@ from orthros_protocol.limits import MAX_CHAIN_HOPS
 from orthros_protocol.names import is_name, is_scope
 
 __all__ = [
-    "MAX_EXTRA_BYTES", "MAX_EXTRA_CHARS", "MAX_EXTRA_CLAIMS", "RESERVED_CLAIMS", "Extra", "OwnToken", "TokenContent",
-    "canonical_json", "check_extra_claims", "marked_claims", "read_marked", "subject_name",
+    "MAX_EXTRA_BYTES", "MAX_EXTRA_CHARS", "MAX_EXTRA_CLAIMS", "RESERVED_CLAIMS", "Extra", "Lineage", "OwnToken",
+    "TokenContent", "callers_of", "canonical_json", "check_extra_claims", "marked_claims", "read_marked",
+    "subject_name",
 ]  # fmt: skip
 
 Extra = Mapping[str, str | int | bool]
@@ -75,6 +76,22 @@ class TokenContent:
     actors: tuple[str, ...] = ()
     may_act: Principal | None = None
     extra: Extra = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Lineage:
+    """For whom a client asks for a token, proven by evidence of the native exchange.
+
+    `subject` is `name@realm`, or the bare name that somebody asserted; `act` are those who acted for it before the
+    client, the latest first, as `name@realm`. `auth_time` is the Unix second of the login at which it all began,
+    `exp` the one at which the evidence ends.
+    """
+
+    subject: str
+    act: tuple[str, ...]
+    auth_time: int
+    txn: bytes
+    exp: int
 
 
 @frozen(kw_only=True)
@@ -154,6 +171,12 @@ def subject_name(subject: str, realm: str) -> str:
     """
     name, _, where = subject.partition("@")
     return name if where == realm else subject
+
+
+def callers_of(token: OwnToken, realm: str) -> tuple[str, ...]:
+    """Whom a token came through and its client, the first caller first, as rules of `realm` know them."""
+    # A subject without a realm is one that some client merely asserted: it never called anybody.
+    return tuple(subject_name(one, realm) for one in (token.subject, *reversed(token.act)) if "@" in one)
 
 
 def marked_claims(content: TokenContent, kid: str, mark: KdcMacKey) -> bytes:

@@ -10,10 +10,11 @@ from typing import Any
 
 from attrs import frozen
 
-from orthros_kdc.issuing.token_claims import OwnToken, subject_name
+from orthros_kdc.issuing.token_claims import OwnToken, callers_of, subject_name
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.values import Answer
-from orthros_kdc.policy.model import subject_matches
+from orthros_kdc.policy.conditions import holding
+from orthros_kdc.policy.terms import Ask, Kind
 from orthros_kdc.realm_view import OAuthClientView, RealmFacts, TargetView
 
 __all__ = ["INACTIVE", "Standing", "active_answer", "may_know", "why_ended"]
@@ -42,7 +43,8 @@ def why_ended(standing: Standing, realm: RealmFacts) -> str:
     """Why the token no longer counts, as a row of `reasons.REASONS`; empty while it does.
 
     Its parties must still be there, and be those of then: a re-created name is somebody else. A rule must still let
-    its client have tokens for the target, and in this name if it is another's.
+    its client have tokens for the target, in this name if it is another's, and along the path that it came. Where the
+    client asked from is not judged again.
     """
     token, target = standing.token, standing.target.principal
     if standing.is_revoked:
@@ -53,10 +55,20 @@ def why_ended(standing: Standing, realm: RealmFacts) -> str:
     if target.disabled or any(one is not None and one.disabled for one in records):
         return "principal-disabled"
     rules = [rule for rule in realm.policy.rules_for(token.client.name, target.name) if rule.jwt]
-    subject = subject_name(token.subject, realm.record.realm)
-    if rules and token.act and not any(subject_matches(rule.subjects, subject) for rule in rules):
-        return "subject-refused"
-    return "" if rules else "not-granted"
+    if not rules:
+        return "not-granted"
+    home = realm.record.realm
+    subject, callers = subject_name(token.subject, home) if token.act else None, callers_of(token, home)
+    # Who asserts a subject is the first caller; only evidence, or a token that was exchanged, brings others before.
+    proven = len(callers) > 1
+    ask = Ask(
+        target=target.name,
+        kind=Kind.JWT,
+        subject=subject,
+        proven=proven and subject is not None,
+        path=callers if proven else (),
+    )
+    return holding(ask, rules, address=None, groups_of=realm.policy.groups_of).code
 
 
 def active_answer(token: OwnToken) -> Answer:

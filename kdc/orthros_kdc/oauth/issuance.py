@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from orthros_kdc.issuing.jwt_export import Issued, issue_token
-from orthros_kdc.issuing.token_claims import check_extra_claims, subject_name
+from orthros_kdc.issuing.token_claims import callers_of, check_extra_claims
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
 from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
 from orthros_kdc.oauth.values import Answer
@@ -138,9 +138,7 @@ def _path(wish: Wish, me: Principal) -> tuple[str, ...]:
     """Whom an exchanged token came through, the first caller first, and then the client (protocol, section 11)."""
     if wish.exchanged is None:
         return ()
-    # A subject without a realm is one that some client merely asserted: it never called anybody.
-    callers = (wish.exchanged.subject, *reversed(wish.exchanged.act))
-    return (*(subject_name(one, me.realm) for one in callers if "@" in one), me.name)
+    return (*callers_of(wish.exchanged, me.realm), me.name)
 
 
 def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:

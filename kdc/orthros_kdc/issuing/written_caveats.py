@@ -1,0 +1,121 @@
+"""The caveats that the KDC writes into a ticket: those of the rules that it rests on, and the limits of the request.
+
+They stand in the sealed body, so they bind whoever presents it. Decides nothing and knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from orthros_kdc.policy.decide import Grant
+from orthros_kdc.policy.rule_caveats import RuleCaveats, demands_of
+from orthros_kdc.realm_view import TargetView
+from orthros_protocol import Principal, Refused, split_caveats
+from orthros_protocol.canonical import encode
+from orthros_protocol.caveats import (
+    Caveat,
+    MethodsCaveat,
+    PathCaveat,
+    PeerCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    parse_caveat,
+)
+from orthros_protocol.discharges import NewDemand, demand_of_kdc
+from orthros_protocol.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_EXTENSION_BYTES
+from orthros_protocol.sealing import ENTROPY_BYTES
+
+__all__ = ["DEMANDS_ENTROPY", "Written", "require_shapes", "write_caveats"]
+
+_ROOT_BYTES: Final = 32
+_ENTROPY_PER_DEMAND: Final = _ROOT_BYTES + ENTROPY_BYTES
+DEMANDS_ENTROPY: Final = MAX_DISCHARGES * _ENTROPY_PER_DEMAND
+"""Bytes: a root and a box for each demand that one ticket can make."""
+# The entry that carries the demands in a result, around them.
+_ENTRY_BYTES: Final = 8
+
+
+@frozen(eq=False, kw_only=True)
+class Written:
+    """The caveats of one ticket in their canonical form, and the demands of those that third parties discharge, in
+    the same order."""
+
+    caveats: tuple[bytes, ...] = field(default=(), repr=False)
+    demands: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def require_shapes(caveats: Iterable[bytes]) -> None:
+    """Raises Malformed for a caveat of a wrong shape. Types that are unknown or not carried are judged later, so that
+    the refusal can be sealed."""
+    for caveat in caveats:
+        _known(caveat)
+
+
+def write_caveats(
+    grant: Grant,
+    limits: bytes,
+    dischargers: Mapping[str, TargetView | None],
+    *,
+    about: Principal,
+    expires: int,
+    entropy: bytes,
+) -> Written:
+    """What goes into a ticket for `grant` and the `limits` of its want, a `caveats` field that is well formed.
+
+    `dischargers` are those whom the rules name. Their demands concern `about`, the client that asks, and end at the
+    Unix second `expires`. `entropy` is `DEMANDS_ENTROPY` fresh random bytes.
+    Raises Refused `discharger-unavailable`, or `caveat-not-carried` for limits that the KDC does not write, and for
+    more than fits.
+    """
+    asked = split_caveats(limits)
+    for caveat in asked:
+        _require_writable(caveat)
+    own = dict.fromkeys(one.to_bytes() for each in grant.caveats for one in _caveats_of(each))
+    wanted = demands_of(grant.caveats)
+    if len(own) + len(wanted) + len(asked) > MAX_CAVEATS:
+        raise Refused("caveat-not-carried", f"more than {MAX_CAVEATS} caveats in one ticket")
+    demands: list[NewDemand] = []
+    for number, demand in enumerate(wanted):
+        fresh = entropy[number * _ENTROPY_PER_DEMAND :][:_ENTROPY_PER_DEMAND]
+        discharger = dischargers.get(demand.discharger)
+        if discharger is None or discharger.principal.disabled or discharger.ticket_key is None:
+            raise Refused("discharger-unavailable", demand.discharger)
+        demands.append(
+            demand_of_kdc(
+                discharger.ticket_key,
+                root=fresh[:_ROOT_BYTES],
+                about=about,
+                predicate=demand.predicate,
+                expires=expires,
+                entropy=fresh[_ROOT_BYTES:],
+            )
+        )
+    cids = tuple(one.cid for one in demands)
+    if len(encode(*cids)) + _ENTRY_BYTES > MAX_EXTENSION_BYTES:
+        raise Refused("caveat-not-carried", "its demands are too long for one result")
+    return Written(caveats=(*own, *(one.caveat for one in demands), *asked), demands=cids)
+
+
+def _caveats_of(rule: RuleCaveats) -> Iterator[Caveat]:
+    if rule.methods:
+        yield MethodsCaveat(rule.methods)
+    if rule.path is not None:
+        yield PathCaveat(rule.path)
+    if rule.peers:
+        yield PeerCaveat(rule.peers)
+
+
+def _require_writable(encoded: bytes) -> None:
+    caveat = _known(encoded)
+    if caveat is None or isinstance(caveat, (TargetsCaveat, ThirdPartyCaveat)):
+        raise Refused("caveat-not-carried", "a limit of a type that the KDC does not write into tickets")
+
+
+def _known(encoded: bytes) -> Caveat | None:
+    try:
+        return parse_caveat(encoded)
+    except Refused:
+        return None
