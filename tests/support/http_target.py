@@ -212,9 +212,10 @@ class CallerClock:
 
 @define
 class RealmSource:
-    """What `Client` is, without a daemon: credentials straight from the realm. `asked` are the questions."""
+    """What `Client` is, without a daemon: credentials of `client` from the realm itself. `asked` are the questions."""
 
     realm: InMemoryRealm
+    client: str = "web"
     asked: list[tuple[str, str, tuple[str, ...] | None]] = field(factory=list)
     peers: dict[str, PeerState] = field(factory=dict)
     issued: list[Credentials] = field(factory=list)
@@ -222,7 +223,7 @@ class RealmSource:
     def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
         """Credentials for `target`, fresh each time."""
         self.asked.append(("ticket", target, None if scopes is None else tuple(scopes)))
-        issued = self.realm.issue("web", target, scopes=("read",))
+        issued = self.realm.issue(self.client, target, scopes=("read",))
         credentials = Credentials(
             target=issued.target,
             client=issued.client,

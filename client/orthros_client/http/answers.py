@@ -20,7 +20,12 @@ from orthros_protocol.derivation import digest
 
 __all__ = ["Answer", "explain", "failed", "refuse", "seal_answer", "unavailable", "upgrade_refused"]
 
-_STATUS: Final = {"insufficient-scope": 403, "vetoed": 403, "body-mismatch": 400}
+# 403: the caller is known, and this very call is not for it. 401: other credentials, or better ones, would do.
+_STATUS: Final = {
+    "insufficient-scope": 403, "vetoed": 403, "user-not-accepted": 403, "chain-refused": 403, "caveat-refused": 403,
+    "caveat-unsupported": 403, "caveat-not-carried": 403, "evidence-refused": 403, "discharge-refused": 403,
+    "body-mismatch": 400,
+}  # fmt: skip
 _UNTOLD: Final = "The credentials of this request could not be verified."
 # The characters that RFC 6750 allows in error_description.
 _NOT_TOLD = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")

@@ -1,6 +1,6 @@
 """What a handler may ask of its caller, whichever way it was verified.
 
-Interfaces alone: `VerifiedCaller` has proven a ticket, `BearerCaller` has shown a JWT.
+An interface and what follows from it: `VerifiedCaller` has proven a ticket, `BearerCaller` has shown a JWT.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from orthros_protocol import HttpResponse, Principal, Refused, Subject
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "path_before"]
 
 
 class Caller(Protocol):
@@ -49,3 +49,8 @@ class Caller(Protocol):
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str | None:
         """The value of `Orthros-Reply`; None when nothing can be proven to this caller."""
         ...
+
+
+def path_before(caller: Caller) -> tuple[str, ...]:
+    """Through whom the call came before its caller, oldest first; empty for a call without a chain."""
+    return tuple(reversed(caller.act[1:]))

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from orthros_client.http.answers import Answer, refuse, seal_answer, unavailable, upgrade_refused
-from orthros_client.http.callers import Caller
+from orthros_client.http.callers import Caller, path_before
 from orthros_client.http.incoming import (
     IncomingRequest,
     OwnOrigins,
@@ -29,6 +29,7 @@ from orthros_client.http.observed import HANDSHAKE, Journal, Log
 from orthros_client.http.routes import BEARER, ORTHROS, Route, Routes
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
+    ChainRule,
     LocalMisuse,
     Malformed,
     Misconfigured,
@@ -157,6 +158,8 @@ class Guard:
         self._proxies = check_networks(trusted_proxies)
         self._on_verify = on_verify
         self._realm = verifier.principal.realm if verifier is not None else getattr(bearer, "audience", "")
+        self._home = "" if verifier is None else f"@{self._realm}"
+        self._target = self._realm if verifier is None else verifier.principal.name
         missing = {ORTHROS: verifier is None, BEARER: bearer is None}
         for route in self.routes.rows:
             for scheme in route.schemes:
@@ -191,7 +194,7 @@ class Guard:
             return verdict
         ref = os.urandom(_REF_BYTES).hex()
         error = Refused("not-covered", "a websocket")
-        self.journal.refused(error, request, route=verdict.route.path, client=None, ref=ref)
+        self.journal.refused(error, request, route=verdict.route.path, caller=verdict.caller, ref=ref)
         return Denied(request=request, route=verdict.route, code=error.code, answer=upgrade_refused(ref), ref=ref)
 
     def deny(self, admitted: Admitted, error: Refused, scopes: tuple[str, ...] = ()) -> Denied:
@@ -257,6 +260,7 @@ class Guard:
                 peer=peer_of(request, self._proxies),
                 channel=request.channel,
                 accept_user=route.accept_user,
+                chain=route.chain,
             )
         except Malformed as error:
             # Unlike the shape of the HTTP request, that of a sealed ticket is nobody's business.
@@ -272,9 +276,19 @@ class Guard:
         if self._bearer is None:
             raise LocalMisuse("wrong-state", "no bearer verifier")
         try:
-            return self._bearer.accept(credentials.partition(" ")[2].strip(), accept_user=route.accept_user)
+            caller = self._bearer.accept(credentials.partition(" ")[2].strip(), accept_user=route.accept_user)
         except (PeerMisbehaved, Refused) as error:
             raise _Stopped(error, presented=BEARER) from None
+        objection = None if route.chain is None else self._objection(route.chain, caller)
+        if objection is not None:
+            raise _Stopped(caller.refusal("chain-refused", objection), caller=caller)
+        return caller
+
+    def _objection(self, rule: ChainRule, caller: Caller) -> str | None:
+        """What `rule` has against the path of a token. Without a verifier no realm is home: names are `name@realm`."""
+        before = path_before(caller)
+        path = [name.removesuffix(self._home) for name in (*before, str(caller.client))] if before else []
+        return rule.objection(path, self._target)
 
     def _denied(self, request: IncomingRequest, route: Route | None, stopped: _Stopped) -> Denied:
         error, caller, ref = stopped.error, stopped.caller, os.urandom(_REF_BYTES).hex()
@@ -286,9 +300,8 @@ class Guard:
             scopes=stopped.scopes,
             ref=ref,
         )
-        name, transaction = (None, None) if caller is None else (str(caller.client), caller.transaction_id)
         place = _NO_ROUTE if route is None else route.path
-        self.journal.refused(error, request, route=place, client=name, transaction=transaction, ref=ref)
+        self.journal.refused(error, request, route=place, caller=caller, ref=ref)
         if answer.status != 401:  # there the challenge is the proof, and what a client acts on
             answer = seal_answer(answer, caller, request.method)
         return Denied(request=request, route=route, code=error.code, answer=answer, ref=ref)

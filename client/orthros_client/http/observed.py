@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from orthros_client.http.callers import Caller, path_before
 from orthros_client.http.incoming import IncomingRequest
 from orthros_protocol import OrthrosError
 from orthros_protocol.redaction import redact_text
@@ -48,11 +49,10 @@ class Journal:
         request: IncomingRequest,
         *,
         route: str,
-        client: str | None,
-        transaction: str | None = None,
+        caller: Caller | None,
         ref: str,
     ) -> None:
-        """One refusal of `client` in `transaction`, both None when nobody was verified."""
+        """One refusal of `caller`, None when nobody was verified."""
         if request.is_probe:
             return
         handshake = error.code in HANDSHAKE
@@ -66,9 +66,8 @@ class Journal:
             "would-refuse" if self._observing else "refused",
             reason=error.code,
             detail=redact_text(error.detail),
-            client=client,
-            transaction=transaction,
             ref=ref,
+            **_who(caller),
             **_facts(request, route),
         )
 
@@ -84,6 +83,18 @@ class Journal:
         """(route, reason) -> how often, since the start of this process."""
         with self._lock:
             return dict(self._counts)
+
+
+def _who(caller: Caller | None) -> dict[str, object]:
+    """Who called for whom, through whom, and in which transaction, as the KDC's audit log names them."""
+    if caller is None:
+        return {"client": None, "transaction": None}
+    who: dict[str, object] = {"client": str(caller.client), "transaction": caller.transaction_id}
+    if caller.subject is not None:
+        who["subject"] = str(caller.subject.principal)
+    if via := path_before(caller):
+        who["chain"] = ", ".join(via)
+    return who
 
 
 def _facts(request: IncomingRequest, route: str) -> dict[str, object]:

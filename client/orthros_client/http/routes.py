@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from attrs import Attribute, field, frozen
 
 from orthros_client.http.incoming import decode_path
-from orthros_protocol import LocalMisuse, Malformed, canonical_path, check_scopes
+from orthros_protocol import ChainRule, LocalMisuse, Malformed, canonical_path, check_scopes
 
 __all__ = ["BEARER", "ORTHROS", "Route", "Routes"]
 
@@ -59,7 +59,8 @@ class Route:
     covers: further request headers that must be covered when they are present.
     reply_covers: further response headers that are covered when they are present once.
     unsized_bodies: whether a body may come without Content-Length.
-    accept_user: whether calls on behalf of others are served.
+    accept_user: whether calls on behalf of others are served, whoever vouches for these: KDC or caller.
+    chain: what the path of such calls may look like; None is what the verifier holds for all its calls.
     stream_responses: responses leave piece by piece and without proof of their body.
     public: no credentials are needed; those that are presented are checked all the same.
     """
@@ -71,6 +72,7 @@ class Route:
     reply_covers: tuple[str, ...] = field(default=(), converter=_texts, validator=_check_headers)
     unsized_bodies: bool = False
     accept_user: bool = False
+    chain: ChainRule | None = None
     stream_responses: bool = False
     public: bool = False
 

@@ -23,6 +23,7 @@ from orthros_client.http.observed import Log
 from orthros_client.http.probes import Probe, judge_probe, probes_of
 from orthros_client.http.responses import Leaving
 from orthros_client.http.routes import Route
+from orthros_client.propagation import Serving, serving
 from orthros_client.verifier import Verifier
 from orthros_protocol import LocalMisuse, Misconfigured, Refused
 
@@ -119,13 +120,15 @@ class OrthrosMiddleware:
         scope[EXCHANGE] = exchange
         extensions = scope.get("extensions") or {}
         scope["extensions"] = {name: extensions[name] for name in extensions if not name.startswith(_BYPASSES)}
-        await _Call(exchange, receive, send).run(self._app, scope)
+        with serving(verdict.caller) as request:
+            await _Call(exchange, receive, send, request).run(self._app, scope)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         verdict = self._judge(scope, self.guard.judge_upgrade)
         if isinstance(verdict, Admitted) or self.guard.observing:
             scope[CALLER] = None
-            await self._app(scope, receive, send)
+            with serving(None):
+                await self._app(scope, receive, send)
             return
         await receive()  # websocket.connect
         if _DENIAL in (scope.get("extensions") or {}):
@@ -156,14 +159,16 @@ class OrthrosMiddleware:
 
 
 class _Call:
-    """The two channels of one verified request, checked both ways."""
+    """The two channels of one verified request, checked both ways. `request` ends with the answer to it."""
 
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, request: Serving) -> None:
         self._exchange = exchange
+        self._request = request
         self._receive = receive
         self._send = send
         self._reading = Lock(fast_acquire=True)
         self._last: Leaving | None = None
+        self._told_end = False  # of the request's body
         self._begun = False  # something of an answer has left
 
     async def run(self, app: App, scope: Scope) -> None:
@@ -205,7 +210,12 @@ class _Call:
                     if message["type"] != "http.request" or message["body"] or exchange.body.settled:
                         return message
         exchange.require_whole()
-        return await self._pass_in(await self._receive())
+        ended = self._told_end
+        while True:
+            message = await self._pass_in(await self._receive())
+            # Servers may tell the end on its own, behind the piece with which the application was told of it here.
+            if not ended or message["type"] != "http.request":
+                return message
 
     async def _pass_in(self, message: Message) -> Message:
         exchange = self._exchange
@@ -215,7 +225,9 @@ class _Call:
             return message
         more = bool(message.get("more_body", False))
         data = exchange.received(message.get("body", b""), more=more)
-        return {"type": "http.request", "body": data, "more_body": more and not exchange.body.settled}
+        more = more and not exchange.body.settled
+        self._told_end = self._told_end or not more
+        return {"type": "http.request", "body": data, "more_body": more}
 
     async def _drain(self) -> None:
         """Reads what the application left unread: nothing that succeeds leaves before the body is known to be right."""
@@ -263,6 +275,8 @@ class _Call:
             self._begun = True
             await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": leaving.data, "more_body": leaving.more})
+        if not leaving.more:
+            self._request.end()  # what the application still does, it does in its own name or not at all
 
     async def _answer(self, answer: Answer) -> None:
         self._begun = True

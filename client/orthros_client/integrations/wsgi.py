@@ -25,6 +25,7 @@ from orthros_client.http.observed import Log
 from orthros_client.http.probes import Probe, judge_probe, probes_of
 from orthros_client.http.responses import Leaving
 from orthros_client.http.routes import Route
+from orthros_client.propagation import Serving
 from orthros_client.verifier import Verifier
 from orthros_protocol import LocalMisuse
 from orthros_protocol.derivation import digest
@@ -175,9 +176,12 @@ class _Response:
         self._result: Iterable[bytes] = ()
         self._pieces: Iterator[bytes] = iter(())
         self._ready: list[bytes] = []
+        # Active while the application runs, and not while the server does: its threads serve other requests next.
+        self._request = Serving(exchange.caller)
         try:
-            self._result = app(environ, self._start)
-            self._pieces = iter(self._result)
+            with self._request.active():
+                self._result = app(environ, self._start)
+                self._pieces = iter(self._result)
         except Exception as error:  # noqa: BLE001  # answered, or raised again
             self._settle(error)
 
@@ -194,7 +198,8 @@ class _Response:
 
     def _step(self) -> None:
         try:
-            piece = next(self._pieces, _END)
+            with self._request.active():
+                piece = next(self._pieces, _END)
             more = piece is not _END
             # What is not bytes fails there: to leave it out would prove another answer than the application's.
             leaving = self._exchange.reply.write(cast(bytes, piece) if more else b"", more=more)
@@ -203,7 +208,9 @@ class _Response:
         except Exception as error:  # noqa: BLE001  # answered, or raised again
             self._settle(error)
             return
-        self._over = self._over or not more
+        if not more:
+            self._over = True
+            self._request.end()
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         """The `start_response` of the application; what it names is held until a body follows."""
@@ -240,6 +247,7 @@ class _Response:
 
     def _settle(self, error: Exception) -> None:
         """Answers for an application that raised before anything of its answer had left; raises afterwards."""
+        self._request.end()
         exchange, refusal = self._exchange, refusal_in(error)
         if self._begun or not (refusal or exchange.refusal or exchange.proves):
             raise error
@@ -258,10 +266,14 @@ class _Response:
         return b"" if self._environ["REQUEST_METHOD"] == "HEAD" else answer.body
 
     def close(self) -> None:
-        """Closes the application's iterable, as PEP 3333 promises it."""
+        """Closes the application's iterable, as PEP 3333 promises it, and ends the request."""
         close = getattr(self._result, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                with self._request.active():
+                    close()
+        finally:
+            self._request.end()
 
 
 def _incoming(environ: Environ) -> IncomingRequest:

@@ -753,7 +753,7 @@ async def test_the_channel_of_a_request_is_what_the_service_says(house: House, s
         service, **house.settings(), channel=lambda scope: digest(scope["extensions"]["tls"]["der"])
     )
     caller = house.caller(mine, epoch=(await met(house, app, der=b"x")).epoch)
-    for der, expected in ((b"certificate", 200), (b"another", 401)):
+    for der, expected in ((b"certificate", 200), (b"another", 403)):
         assert (await ask(app, caller.call(), extensions={"tls": {"der": der}})).status == expected
 
 
@@ -772,3 +772,20 @@ async def test_a_public_application_that_raises_is_the_servers_business(house: H
     with pytest.raises(KeyError):
         await app(scope_of(house.caller().call().without("authorization")), never, collector(sent))
     assert sent == []
+
+
+async def test_the_end_of_a_body_is_told_once(house: House) -> None:
+    """A server may tell it behind the last piece, which the application was told was the last."""
+    told: list[tuple[str, bool | None]] = []
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request":
+            told.append((message["type"], message["more_body"]))
+            if not message["more_body"]:
+                await respond(send)
+        told.append((message["type"], None))
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    await ask(app, caller.call("POST", body=b"onetwo"), pieces=[b"one", b"two"], last_empty=True)
+    assert told == [("http.request", True), ("http.request", False), ("http.disconnect", None)]
