@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orthros_client.aio import AsyncClient
     from orthros_client.client import Client, Token
+    from orthros_client.credential_file import load_credentials, save_credentials
     from orthros_client.credentials import Confirmed, Credentials, PendingCall
+    from orthros_client.discharger import Attested, Discharger, Question
+    from orthros_client.discharging import DischargeRefused, Discharges
     from orthros_client.errors import (
         LocalMisuse,
         Malformed,
@@ -23,13 +26,18 @@ if TYPE_CHECKING:
         TicketUnavailable,
         Unavailable,
     )
-    from orthros_client.verifier import VerifiedCaller, Verifier
+    from orthros_client.verifier import ChainRule, VerifiedCaller, Verifier
 
 __all__ = [
     "AsyncClient",
+    "Attested",
+    "ChainRule",
     "Client",
     "Confirmed",
     "Credentials",
+    "DischargeRefused",
+    "Discharger",
+    "Discharges",
     "LocalMisuse",
     "Malformed",
     "MaybeExecuted",
@@ -37,6 +45,7 @@ __all__ = [
     "OrthrosError",
     "PeerMisbehaved",
     "PendingCall",
+    "Question",
     "Refused",
     "TargetRefusal",
     "TicketRefused",
@@ -45,17 +54,27 @@ __all__ = [
     "Unavailable",
     "VerifiedCaller",
     "Verifier",
+    "load_credentials",
+    "save_credentials",
 ]
 
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
     "Token": "client",
+    "Attested": "discharger",
     "Confirmed": "credentials",
     "Credentials": "credentials",
+    "DischargeRefused": "discharging",
+    "Discharger": "discharger",
+    "Discharges": "discharging",
     "PendingCall": "credentials",
+    "Question": "discharger",
+    "ChainRule": "verifier",
     "VerifiedCaller": "verifier",
     "Verifier": "verifier",
+    "load_credentials": "credential_file",
+    "save_credentials": "credential_file",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 from attrs import evolve, field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
-from orthros_client.narrowing import Demanded, Limits, demanded_by, with_more
+from orthros_client.narrowing import Demanded, Limits, demanded_by, unbroken, with_more
 from orthros_client.pending import REPEATABLE, Confirmed, PeerState, PendingCall, adrive, drive
 from orthros_protocol import (
     DELEGABLE,
@@ -88,7 +88,7 @@ class Credentials:
     _ends: float = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        ready = self._ready_discharges()
+        ready = unbroken(self.demanded, self.discharges) if self.discharges else ()
         key = mix_discharges(pop_key_of(self.tail.material), [one.tail for one in ready])
         object.__setattr__(self, "_pop_key", key)
         object.__setattr__(self, "_shown_caveats", join_caveats(self.caveats))
@@ -192,6 +192,10 @@ class Credentials:
             raise LocalMisuse("value-invalid", "a discharge that this ticket does not demand")
         return evolve(self, discharges=tuple([found[name] for name in named if name in found]))
 
+    def life_of(self, discharge: Discharge) -> float:
+        """Seconds of life left of a discharge for this ticket, never negative. Raises Refused `discharge-mismatch`."""
+        return max(0.0, self._elapsed_at(discharge.expires) - self._clock.elapsed_s())
+
     def hand_over(self, to: Credentials) -> bytes:
         """These credentials in a box for `to.target` alone; `to` is this process's own ticket to it.
 
@@ -257,18 +261,6 @@ class Credentials:
             clock=clock,
             entropy=entropy,
         )
-
-    def _ready_discharges(self) -> tuple[Discharge, ...]:
-        # The target counts by position: behind a gap, the next one would be taken for that which is missing.
-        if not self.discharges:
-            return ()
-        found = {one.cid_digest: one for one in self.discharges}
-        ready: list[Discharge] = []
-        for demanded in self.demanded:
-            if demanded.cid_digest not in found:
-                break
-            ready.append(found[demanded.cid_digest])
-        return tuple(ready)
 
     def _realm_ms(self) -> int:
         return self._clock.wall_ms() + self.realm_offset_ms

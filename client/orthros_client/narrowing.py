@@ -6,7 +6,6 @@ Pure: values in, caveats out. Knows no keys and no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from attrs import frozen
 
@@ -14,6 +13,7 @@ from orthros_protocol import (
     AppCaveat,
     Caveat,
     ChannelCaveat,
+    Discharge,
     ExpiresCaveat,
     LocalMisuse,
     Malformed,
@@ -32,7 +32,7 @@ from orthros_protocol import (
 from orthros_protocol.derivation import digest
 from orthros_protocol.limits import MAX_CAVEATS
 
-__all__ = ["Demanded", "Limits", "demanded_by"]
+__all__ = ["Demanded", "Limits", "demanded_by", "unbroken", "with_more"]
 
 
 def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -115,8 +115,22 @@ class Demanded:
 
 def demanded_by(caveats: Iterable[bytes], demands: Iterable[bytes]) -> tuple[Demanded, ...]:
     """Whom to ask for what, in the order of `demands`; `caveats` are those that holders added."""
-    named: Final = {one.cid_digest: one.discharger for one in map(_third_party, caveats) if one is not None}
+    named = {one.cid_digest: one.discharger for one in map(_third_party, caveats) if one is not None}
     return tuple([Demanded(discharger=named.get(digest(cid)) or _sealed_to(cid), cid=cid) for cid in demands])
+
+
+def unbroken(demanded: Iterable[Demanded], discharges: Iterable[Discharge]) -> tuple[Discharge, ...]:
+    """Those of `discharges` that can be shown, in the order of the demands, up to the first that is missing.
+
+    The target counts by position: behind a gap, the next one would be taken for that which is missing.
+    """
+    found = {one.cid_digest: one for one in discharges}
+    ready: list[Discharge] = []
+    for each in demanded:
+        if each.cid_digest not in found:
+            break
+        ready.append(found[each.cid_digest])
+    return tuple(ready)
 
 
 def _third_party(caveat: bytes) -> ThirdPartyCaveat | None:

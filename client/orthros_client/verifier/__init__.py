@@ -3,5 +3,6 @@
 from orthros_client.verifier.lease import ReplayLease
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_client.verifier.verifier import Verifier
+from orthros_protocol import ChainRule
 
-__all__ = ["ReplayLease", "VerifiedCaller", "Verifier"]
+__all__ = ["ChainRule", "ReplayLease", "VerifiedCaller", "Verifier"]

@@ -67,6 +67,11 @@ class VerifiedCaller:
         return self._accepted.ticket.exp
 
     @property
+    def accepted_at(self) -> Timestamp:
+        """When the request was verified, in Unix milliseconds of the service's clock."""
+        return self._now
+
+    @property
     def subject(self) -> Subject | None:
         """On whose behalf the ticket was issued, if anybody's."""
         return self._accepted.ticket.subject
