@@ -68,9 +68,9 @@ EpochlessRule = Callable[[ApRequest, Timestamp], bool]
 
 @frozen(eq=False, kw_only=True)
 class Presented:
-    """An opened ticket with its caveats parsed and K_pop derived: what a verifier may keep in an LRU.
+    """An opened ticket with its caveats parsed and K_pop derived: without caveats of holders, a verifier may keep it.
 
-    `roots` are the D0 of the discharges that it demands, in the order of their caveats.
+    `tail` is the one behind all caveats, `roots` are the D0 of the discharges that it demands, in their order.
     """
 
     ticket: Ticket
@@ -78,10 +78,37 @@ class Presented:
     caveats: tuple[Caveat, ...]
     path: tuple[str, ...] = ()
     unsupported: str | None = None  # a caveat that cannot be evaluated here: refused, but only after the MAC
+    tail: bytes = field(repr=False)
     pop_key: bytes = field(repr=False)
     roots: tuple[bytes, ...] = field(default=(), repr=False)
 
     __getstate__ = not_exported
+
+    def behind(self, caveats: bytes) -> Presented:
+        """The same behind the caveats that its holders added, a `caveats` field; structure only. Raises Malformed."""
+        added = split_caveats(caveats)
+        if len(self.ticket.caveats) + len(added) > MAX_CAVEATS:
+            raise Malformed(f"more than {MAX_CAVEATS} caveats")
+        parsed, roots, unsupported, tail = list(self.caveats), list(self.roots), self.unsupported, self.tail
+        for encoded in added:
+            try:
+                caveat = parse_caveat(encoded)
+            except Refused as refusal:
+                unsupported = unsupported or refusal.detail
+            else:
+                parsed.append(caveat)
+                roots += _roots_of(caveat, tail)
+            tail = add_caveat(tail, encoded)
+        return Presented(
+            ticket=self.ticket,
+            client_name=self.client_name,
+            caveats=tuple(parsed),
+            path=self.path,
+            unsupported=unsupported,
+            tail=tail,
+            pop_key=pop_key_of(tail),
+            roots=tuple(roots),
+        )
 
     def key_with(self, discharges: Sequence[bytes]) -> bytes:
         """The key that proves possession together with the discharges whose caveats are shown. Raises Malformed.
@@ -125,36 +152,38 @@ def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
         held = ", ".join(map(str, keytab.kvnos))
         raise PeerMisbehaved("unknown-key", f"ticket kvno {header.kvno}, {keytab.principal} holds kvno {held}")
     content = open_ticket(ticket, key)
-    offline = split_caveats(caveats)
-    if len(content.caveats) + len(offline) > MAX_CAVEATS:
-        raise Malformed(f"more than {MAX_CAVEATS} caveats")
     parsed: list[Caveat] = []
     roots: list[bytes] = []
     unsupported = None
-    tail = tail_of(content.session_key, ticket)
-    # Those that the KDC wrote hang off nothing; each of the others moves the tail on.
-    for position, encoded in enumerate((*content.caveats, *offline)):
-        added = position >= len(content.caveats)
+    for encoded in content.caveats:
         try:
             caveat = parse_caveat(encoded)
         except Refused as refusal:
             unsupported = unsupported or refusal.detail
         else:
             parsed.append(caveat)
-            if isinstance(caveat, ThirdPartyCaveat):
-                if added != (caveat.root is None):
-                    raise Malformed("a third-party caveat in a place that is not its own")
-                roots.append(discharge_root(caveat, tail))
-        tail = add_caveat(tail, encoded) if added else tail
-    return Presented(
+            roots += _roots_of(caveat, None)
+    tail = tail_of(content.session_key, ticket)
+    presented = Presented(
         ticket=content,
         client_name=str(content.client),
         caveats=tuple(parsed),
         path=path_of(content),
         unsupported=unsupported,
+        tail=tail,
         pop_key=pop_key_of(tail),
         roots=tuple(roots),
     )
+    return presented.behind(caveats) if caveats else presented
+
+
+def _roots_of(caveat: Caveat, tail: bytes | None) -> tuple[bytes, ...]:
+    """D0 of a third-party caveat: one behind a tail was added by a holder, the others were written by the KDC."""
+    if not isinstance(caveat, ThirdPartyCaveat):
+        return ()
+    if (tail is None) == (caveat.root is None):
+        raise Malformed("a third-party caveat in a place that is not its own")
+    return (discharge_root(caveat, tail or b""),)
 
 
 def accept(

@@ -301,15 +301,13 @@ class Verifier:
 
     def _open(self, ticket: bytes, caveats: bytes) -> Presented:
         name = digest(ticket)
-        presented = None if caveats else self._opened.get(name)
+        presented = self._opened.get(name)
         if presented is not None:
             self._opened.move_to_end(name)
-            return presented
-        presented = open_presented(ticket, caveats, self._keytab)
-        # A ticket vouches for itself, caveats do not before the MAC: whoever saw a ticket pass can make up as many
-        # lists for it as he likes, so they are kept only without any.
-        if not caveats:
-            self._opened[name] = presented
+        else:
+            presented = self._opened[name] = open_presented(ticket, b"", self._keytab)
             if len(self._opened) > self._opened_capacity:
                 self._opened.popitem(last=False)
-        return presented
+        # A ticket vouches for itself, caveats do not before the MAC: whoever saw a ticket pass can make up as many
+        # lists for it as he likes, so what they lead to is not kept.
+        return presented.behind(caveats) if caveats else presented

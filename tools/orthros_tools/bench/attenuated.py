@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from pymacaroons import Macaroon
+from pymacaroons import Macaroon  # type: ignore[import-untyped]
 from pymacaroons import Verifier as MacaroonVerifier
 
 from orthros_client.verifier import Verifier
