@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote_to_bytes
 
@@ -58,6 +59,7 @@ def parse_address(text: str) -> Address:
     return address if mapped is None else mapped
 
 
+@lru_cache(maxsize=1024)  # caveats repeat few networks, and parsing one is not free
 def canonical_network(text: str) -> Network:
     """A CIDR in its one form: no host bits, no zone, IPv4 as IPv4. Raises Malformed for any other spelling."""
     try:
