@@ -21,9 +21,11 @@ from orthros_protocol import Malformed, PeerMisbehaved, decode_base64url
 from orthros_protocol.derivation import mac_matches
 
 __all__ = [
-    "Sealed", "Signed", "container_hash", "hash_matches", "open_sealed", "parse_sealed", "parse_signed", "seal", "sign",
-    "signature_matches", "token_kind",
+    "JWT_TYPE", "Sealed", "Signed", "container_hash", "hash_matches", "open_sealed", "parse_sealed", "parse_signed",
+    "seal", "sign", "signature_matches", "token_kind",
 ]  # fmt: skip
+
+JWT_TYPE: Final = "matryoshka+jwt"
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}", re.ASCII)
 _JWE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+){3}", re.ASCII)
@@ -122,8 +124,8 @@ def signature_matches(token: Signed, key: SigningKey) -> bool:
 
 
 def sign(payload: bytes, key: SigningKey) -> str:
-    """A compact JWT. Its `typ` is the general one, so no verifier of Orthros tokens takes it."""
-    header = {"alg": key.alg, "typ": "JWT"} | ({} if key.kid is None else {"kid": key.kid})
+    """A compact JWT, typed explicitly (RFC 8725, section 3.11): under no key is it an Orthros token or an assertion."""
+    header = {"alg": key.alg, "typ": JWT_TYPE} | ({} if key.kid is None else {"kid": key.kid})
     return jws.serialize_compact(header, payload, _oct(key), registry=_signing_registry(key))
 
 

@@ -15,6 +15,7 @@ from orthros_client.matryoshka import jose
 from orthros_client.matryoshka.claims import frozen_claims
 from orthros_client.matryoshka.inflation import Inflation
 from orthros_client.matryoshka.values import (
+    NO_CLAIMS,
     READING,
     AuthStack,
     KeySource,
@@ -45,6 +46,7 @@ class _Asked:
     readers: ReaderSource = None
     now_s: float = 0
     report: bool = False
+    peek: bool = True
 
 
 @frozen(kw_only=True)
@@ -76,15 +78,14 @@ def read_stack(
 
     The outermost layer must be verified and current. An inner one may lack its key (then it is not `verified`, nor
     is anything inside it) or its hash, or have expired; `remarks` say so. inner_faults="report" keeps inner layers
-    that are wrong in the same way, as remarks of layers that are not verified. Otherwise what is wrong is an error:
+    with a wrong signature, hash or sid as well, unverified and remarked. Otherwise what is wrong is an error:
     PeerMisbehaved `malformed`, `token-invalid` (a signature, hash, algorithm or sid that does not fit its key),
     `box-unopened`, or `unknown-key` for the outermost; Refused `chain-refused` beyond the depth, `token-expired`,
     `token-for-another`, or `token-invalid` before its time.
     """
-    stack = _read(token, _Asked(keys=keys, readers=readers, now_s=now_s, report=inner_faults == "report"), limits)
+    report = inner_faults == "report"
+    stack = _read(token, _Asked(keys=keys, readers=readers, now_s=now_s, report=report, peek=False), limits)
     outermost = stack.layers[0]
-    if not outermost.verified:
-        raise PeerMisbehaved("unknown-key", "there is no key for the outermost token")
     if "expired" in outermost.remarks:
         raise Refused("token-expired")
     claims = outermost.claims
@@ -116,6 +117,8 @@ def _read(token: str, asked: _Asked, limits: StackLimits) -> AuthStack:
             raise Refused("chain-refused", f"more than {limits.max_depth} tokens inside the outermost")
         opened = _opened(text, asked.readers)
         if isinstance(opened, Layer):
+            if not layers and not asked.peek:
+                raise _unknown_key()
             layers.append(opened)
             break
         layer, nested = _layer(opened, layers, asked, sealed=opened.text is not text)
@@ -159,7 +162,7 @@ def _opaque(sealed: jose.Sealed) -> Layer:
         sid=sid if is_label(sid) else None,
         kid=sealed.kid,
         depth_said=depth if type(depth) is int and 0 <= depth <= _MOST_DEPTH_SAID else None,
-        depth_found=0, unverified_claims={}, verified=False, signer=None, opaque=True, remarks=("opaque",),
+        depth_found=0, unverified_claims=NO_CLAIMS, verified=False, signer=None, opaque=True, remarks=("opaque",),
     )  # fmt: skip
 
 
@@ -169,17 +172,23 @@ def _layer(token: jose.Signed, around: Sequence[Layer], asked: _Asked, *, sealed
     claims = frozen_claims({key: value for key, value in token.claims.items() if key != name})
     key, signer = signing_key_for(asked.keys, Sought(sid=sid, kid=token.kid, position=len(around)))
     faults: list[Remark] = ["signature-unchecked"] if key is None else _faults(token, nested, key, signer)
+    if key is None and not around and not asked.peek:
+        raise _unknown_key()
     if key is not None and faults and not (around and asked.report):
         raise PeerMisbehaved("token-invalid", f"{faults[0]}, {len(around)} tokens inside")
     remarks = [*faults, *_remarks(nested, key, signer)]
     if not asked.now_s - LEEWAY_S < _number(claims.get("exp"), float("inf")):
         remarks.append("expired")
+    verified = not faults and all(layer.verified for layer in around)
     layer = Layer(
         sid=sid, kid=token.kid, depth_said=nested.depth if nested else None, depth_found=0, unverified_claims=claims,
-        verified=not faults and all(layer.verified for layer in around), signer=None if faults else signer,
-        sealed=sealed, remarks=tuple(remarks),
+        verified=verified, signer=signer if verified else None, sealed=sealed, remarks=tuple(remarks),
     )  # fmt: skip
     return layer, nested
+
+
+def _unknown_key() -> PeerMisbehaved:
+    return PeerMisbehaved("unknown-key", "there is no key for the outermost token")
 
 
 def _faults(token: jose.Signed, nested: _Nested | None, key: SigningKey, signer: str | None) -> list[Remark]:

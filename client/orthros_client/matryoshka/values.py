@@ -15,8 +15,8 @@ from orthros_protocol import LocalMisuse
 from orthros_protocol.keys import not_exported
 
 __all__ = [
-    "HEADER_CHARS", "READING", "WRITING", "AuthStack", "KeySource", "Layer", "ReaderKey", "ReaderSource", "Remark",
-    "SigningKey", "Sought", "StackLimits", "is_label", "signing_key_for",
+    "HEADER_CHARS", "NO_CLAIMS", "READING", "WRITING", "AuthStack", "KeySource", "Layer", "ReaderKey", "ReaderSource",
+    "Remark", "SigningKey", "Sought", "StackLimits", "is_label", "signing_key_for",
 ]  # fmt: skip
 
 HEADER_CHARS: Final = 6144
@@ -134,17 +134,23 @@ def signing_key_for(keys: KeySource, sought: Sought) -> tuple[SigningKey | None,
     A mapping is asked for the sid, then the kid, then the position: somebody who borrows another's sid
     meets that other's key, whatever kid is given.
     """
-    if isinstance(keys, SigningKey):
-        return keys, keys.sid
-    if not isinstance(keys, Mapping):
-        key = keys(sought)
-        return key, key.sid if key else None
-    if sought.sid is not None and (key := keys.get(sought.sid)) is not None:
-        return key, key.sid or sought.sid
-    for name in (sought.kid, sought.position):
-        if name is not None and (key := keys.get(name)) is not None:
-            return key, key.sid
-    return None, None
+    key, found_by = _looked_up(keys, sought)
+    if key is None:
+        return None, None
+    if not isinstance(key, SigningKey):
+        raise LocalMisuse("key-misuse", "layers are verified with a SigningKey")
+    return key, key.sid or found_by
+
+
+def _looked_up(keys: KeySource, sought: Sought) -> tuple[SigningKey | None, str | None]:
+    if isinstance(keys, Mapping):
+        if sought.sid is not None and (key := keys.get(sought.sid)) is not None:
+            return key, sought.sid
+        names = [name for name in (sought.kid, sought.position) if name is not None]
+        return next((keys[name] for name in names if name in keys), None), None
+    if callable(keys):
+        return keys(sought), None
+    return keys, None
 
 
 def _within(_holder: object, attribute: Any, value: object) -> None:
@@ -172,7 +178,7 @@ class StackLimits:
 READING: Final = StackLimits()
 WRITING: Final = StackLimits(max_chars=HEADER_CHARS)
 
-_NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
+NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @frozen(kw_only=True)
@@ -181,7 +187,7 @@ class Layer:
 
     sid, kid, depth_said: what the token says of its signer and of the tokens inside it.
     depth_found: tokens found inside it; an opaque one counts and hides those inside.
-    signer: the service to which the verifying key belongs, None when the key belongs to several.
+    signer: the service to which the verifying key belongs; None when it belongs to several, or nothing is verified.
     verified: its signature is right, and that of every layer around it. It does not say that the sid is true:
         see `signer`, and the remark `sid-unproven`.
     sealed: it came in a JWE that was opened. opaque: it is a JWE that was not; then everything said is unverified.
@@ -201,7 +207,7 @@ class Layer:
     @property
     def claims(self) -> Mapping[str, Any]:
         """Read-only claims without the nested token; empty unless the layer is verified."""
-        return self.unverified_claims if self.verified else _NO_CLAIMS
+        return self.unverified_claims if self.verified else NO_CLAIMS
 
     @property
     def label(self) -> str:

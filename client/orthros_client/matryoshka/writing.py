@@ -71,41 +71,66 @@ def nest(
     """
     if key.weak:
         raise LocalMisuse("key-misuse", "a token is signed with a key of full length")
-    if compress not in _COMPRESSIONS:
-        raise LocalMisuse("value-invalid", "compress is gzip, brotli or None")
-    try:
-        content = dict(frozen_claims(claims))
-    except Malformed as error:
-        raise LocalMisuse("value-invalid", error.detail) from None
-    if CLAIM in content or PROSE_CLAIM in content:
-        raise LocalMisuse("value-invalid", f"{CLAIM} and {PROSE_CLAIM} are written from the previous token")
-    if previous is None:
-        if sid is not None or seal_for is not None:
-            raise LocalMisuse("value-invalid", "sid and seal_for go with a previous token")
-    else:
-        if not is_label(sid) or (key.sid is not None and key.sid != sid):
-            raise LocalMisuse("value-invalid", "sid is 1 to 256 visible characters, and the key's own if it has one")
-        before = _checked(previous, sid, allow_loops, limits)
-        carried = _container(before.text, seal_for, compress, limits)
-        said = {"sid": sid, "depth": before.depth + 1} if tell_depth else {"sid": sid}
-        content[CLAIM] = carried | said | {"hash": jose.container_hash(carried["container"], key)}
+    content = _checked_claims(claims)
+    if previous is not None:
+        content[CLAIM] = _member(
+            previous, key, sid=sid, seal_for=seal_for, compress=compress, tell_depth=tell_depth,
+            allow_loops=allow_loops, limits=limits,
+        )  # fmt: skip
+    elif sid is not None or seal_for is not None:
+        raise LocalMisuse("value-invalid", "sid and seal_for go with a previous token")
     token = jose.sign(to_json(content), key)
     if len(token) > limits.max_chars:
         raise Refused("chain-refused", f"the token has {len(token)} characters, at most {limits.max_chars}")
     return token
 
 
-def _checked(previous: AuthStack | str, sid: str | None, allow_loops: bool, limits: StackLimits) -> AuthStack:
-    # Always by the text itself: nothing but whole tokens may come under our hash, see `jose.container_hash`.
+def _checked_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content = dict(frozen_claims(claims))
+    except Malformed as error:
+        raise LocalMisuse("value-invalid", error.detail) from None
+    if CLAIM in content or PROSE_CLAIM in content:
+        raise LocalMisuse("value-invalid", f"{CLAIM} and {PROSE_CLAIM} are written from the previous token")
+    return content
+
+
+def _member(
+    previous: AuthStack | str,
+    key: SigningKey,
+    *,
+    sid: str | None,
+    seal_for: ReaderKey | None,
+    compress: Compression | None,
+    tell_depth: bool,
+    allow_loops: bool,
+    limits: StackLimits,
+) -> dict[str, Any]:
+    """The object that carries the previous token."""
+    if not is_label(sid) or (key.sid is not None and key.sid != sid):
+        raise LocalMisuse("value-invalid", "sid is 1 to 256 visible characters, and the key's own if it has one")
+    if compress not in _COMPRESSIONS:
+        raise LocalMisuse("value-invalid", "compress is gzip, brotli or None")
     text = previous.text if isinstance(previous, AuthStack) else previous
-    shape = peek_unverified(text, evolve(limits, max_chars=max(limits.max_chars, READING.max_chars)))
-    before = previous if isinstance(previous, AuthStack) else shape
-    if before.depth + 1 > limits.max_depth:
-        raise Refused("chain-refused", f"{before.depth + 1} tokens inside the outermost, at most {limits.max_depth}")
-    again = [*before.loops, *(layer.sid for layer in before.layers if layer.sid == sid)]
-    if again and not allow_loops:
-        raise Refused("chain-refused", f"{again[0]!r} would be on the path twice")
-    return before
+    # Always by the text itself: nothing but whole tokens may come under our hash, see `jose.container_hash`.
+    seen = [peek_unverified(text, evolve(limits, max_chars=max(limits.max_chars, READING.max_chars)))]
+    # Who opened sealed layers knows more of the path than the text shows.
+    seen += [previous] if isinstance(previous, AuthStack) else []
+    depth = _checked_depth(seen, sid, allow_loops, limits)
+    carried = _container(text, seal_for, compress, limits)
+    said = {"sid": sid, "depth": depth} if tell_depth else {"sid": sid}
+    return carried | said | {"hash": jose.container_hash(carried["container"], key)}
+
+
+def _checked_depth(seen: Sequence[AuthStack], sid: str | None, allow_loops: bool, limits: StackLimits) -> int:
+    depth = 1 + max(before.depth for before in seen)
+    if depth > limits.max_depth:
+        raise Refused("chain-refused", f"{depth} tokens inside the outermost, at most {limits.max_depth}")
+    for before in seen:
+        again = [*before.loops, *(layer.sid for layer in before.layers if layer.sid == sid)]
+        if again and not allow_loops:
+            raise Refused("chain-refused", f"{again[0]!r} would be on the path twice")
+    return depth
 
 
 def _container(

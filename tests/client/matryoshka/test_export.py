@@ -8,6 +8,8 @@ from attrs import frozen
 from orthros_client.bearer import BearerVerifier
 from orthros_client.matryoshka import WRITING, AuthStack, SigningKey, StackLimits, export_caller, nest, read_stack
 from orthros_client.verifier import VerifiedCaller, Verifier
+from orthros_kdc.oauth.assertions import BadAssertion, parse_assertion
+from orthros_kdc.oauth.client_authentication import CLIENT_ASSERTION_TYPES
 from orthros_protocol import (
     USE_RAW,
     Hop,
@@ -126,7 +128,8 @@ def test_one_services_own_key_cannot_speak_for_the_hops() -> None:
 
 
 def test_a_nested_token_is_never_a_bearer_token_here() -> None:
-    """Not even when somebody signs it with a service's own JWT key, with every claim that a real one has."""
+    """Not even when somebody signs it with a service's own JWT key, with every claim that a real one has; and the KDC
+    takes it for no assertion either."""
     jwk = {"kty": "oct", "k": encoded(MATERIAL), "alg": "HS256", "kid": "edge", "use": "sig"}
     now = 1_900_000_000
     verifier = BearerVerifier(jwk, audience="ledger", issuer="kdc", now_s=lambda: now)
@@ -139,3 +142,5 @@ def test_a_nested_token_is_never_a_bearer_token_here() -> None:
     for one in (token, nest(claims, KEY, previous=token, sid="edge")):
         with pytest.raises(PeerMisbehaved, match=r"token-invalid.*another kind of token"):
             verifier.accept(one)
+        with pytest.raises(BadAssertion, match="typ names another kind"):
+            parse_assertion(one, types=CLIENT_ASSERTION_TYPES)

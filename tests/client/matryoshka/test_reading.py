@@ -14,7 +14,7 @@ import pytest
 
 from orthros_client.matryoshka import READING, AuthStack, ReaderKey, SigningKey, StackLimits, read_stack
 from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
-from tests.client.matryoshka.tokens import MATERIAL, container_hash, encoded, jwt, layer, signed
+from tests.client.matryoshka.tokens import MATERIAL, container_hash, encoded, jwt, layer, padded, signed
 
 NOW = 1_800_000_000
 OTHER = b"another secret of the right size"
@@ -148,6 +148,21 @@ def test_nobody_speaks_under_another_sid() -> None:
         else:
             outermost = read(stolen, keys).layers[0]
             assert (outermost.signer, outermost.remarks) == (None, ("sid-unproven",))
+
+
+@pytest.mark.parametrize(
+    "keys", [MATERIAL, {0: MATERIAL}, lambda _sought: MATERIAL, ReaderKey(kid="r", material=MATERIAL)]
+)
+def test_keys_are_key_objects(keys: Any) -> None:
+    with pytest.raises(LocalMisuse, match="key-misuse"):
+        read(CLIENT, keys)
+
+
+def test_a_stranger_makes_nobody_unpack_anything() -> None:
+    """Without a key for the outermost token, what is inside is not even looked at."""
+    for inside in (deep(9), "no token", padded(b"\x1f\x8b")):
+        with pytest.raises(PeerMisbehaved, match="unknown-key"):
+            read(layer(inside, OTHER, sid="stranger"), {"own": KEY})
 
 
 def test_the_algorithm_is_the_keys_and_never_the_headers() -> None:
