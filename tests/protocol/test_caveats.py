@@ -1,14 +1,18 @@
 """Caveats only deny, and whoever holds a tail cannot go back."""
 
+import pickle
 import posixpath
 from urllib.parse import unquote
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import (
     Access,
+    AppCaveat,
+    Carried,
     Caveat,
     ChannelCaveat,
     ExpiresCaveat,
@@ -20,28 +24,42 @@ from orthros_protocol import (
     PeerCaveat,
     Refused,
     ScopesCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
     Timestamp,
-    add_caveat,
-    join_caveats,
+    carry,
+    check_limits,
+    is_app_name,
     parse_address,
     parse_caveat,
-    pop_key_of,
-    split_caveats,
-    tail_after,
-    tail_of,
 )
-from tests.support import naive
+from tests.support.exchange_pair import principal
 from tests.support.naive import enc
 
 NOW = Timestamp(1_800_000_000_500)
 SECOND = 1_800_000_000
-KEY = bytes(range(0x40, 0x60))
+APPROVALS = principal("approvals")
+BY_HOLDER = ThirdPartyCaveat(APPROVALS, b"s" * 16, None, b"d" * 32)
+BY_KDC = ThirdPartyCaveat(APPROVALS, None, b"r" * 32, b"d" * 32)
 EVERY_KIND: list[Caveat] = [
     ExpiresCaveat(SECOND), ScopesCaveat(("read", "write")), ScopesCaveat(()), MethodsCaveat(("GET", "HEAD")),
     MethodsCaveat(()), PathCaveat("/"), PathCaveat("/orders/"), PathCaveat("/" + "a" * 479), PeerCaveat(()),
-    PeerCaveat(("::/0", "10.0.0.0/8")), ChannelCaveat(b"c" * 32),
+    PeerCaveat(("::/0", "10.0.0.0/8")), ChannelCaveat(b"c" * 32), TargetsCaveat((principal("payroll"),)),
+    TargetsCaveat((principal("b", "a.realm"), principal("orders"), principal("payroll"))), BY_HOLDER, BY_KDC,
+    AppCaveat("payroll/run", b""), AppCaveat("a/b.c", b"p" * 360),
 ]  # fmt: skip
-FULL = Access(now=NOW, method="GET", path="/orders/7", peer=parse_address("10.1.2.3"), channel=b"c" * 32)
+
+
+def only_run_7(payload: bytes, _access: Access) -> str | None:
+    """What the service `payroll` registers as its own caveat."""
+    return None if payload == b"7" else "another run"
+
+
+APP = {"payroll/run": only_run_7}
+FULL = Access(
+    now=NOW, method="GET", path="/orders/7", peer=parse_address("10.1.2.3"), channel=b"c" * 32, app=APP,
+    discharged=True,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("caveat", EVERY_KIND, ids=str)
@@ -166,6 +184,8 @@ accesses = st.builds(
     path=st.sampled_from([None, "/", "/orders", "/orders/7", "/a/../orders", "*"]),
     peer=st.sampled_from([None, parse_address("10.1.2.3"), parse_address("2001:db8::1")]),
     channel=st.sampled_from([None, b"c" * 32, bytes(32)]),
+    app=st.sampled_from([{}, APP]),
+    discharged=st.booleans(),
 )
 
 
@@ -214,7 +234,7 @@ def test_a_scopes_caveat_is_written_in_canonical_order() -> None:
         ScopesCaveat(tuple(f"{n}" + "x" * 60 for n in range(9))).to_bytes()
 
 
-@pytest.mark.parametrize("kind", [0, 5, 8, 9, 10, 255, 2**40])
+@pytest.mark.parametrize("kind", [0, 10, 11, 255, 2**40])
 def test_a_type_that_cannot_be_evaluated_refuses(kind: int) -> None:
     """Section 17: caveat unknown."""
     with pytest.raises(Refused, match=f"caveat-unsupported.*type {kind}"):
@@ -235,6 +255,16 @@ def test_a_type_that_cannot_be_evaluated_refuses(kind: int) -> None:
         enc(6, "10.0.0.0/8"), enc(6, ["10.0.0.1/8"]), enc(6, ["10.0.0.0/8", "::/0"]), enc(6, ["::ffff:0:0/96"]),
         enc(6, ["::/0", "::/0"]), enc(6, [None]), enc(6, [1]), enc(6, [["::/0"]]),
         enc(7), enc(7, b""), enc(7, bytes(31)), enc(7, bytes(33)), enc(7, "c" * 32), enc(7, None), enc(7, [bytes(32)]),
+        enc(5), enc(5, []), enc(5, ["a.b", "c"]), enc(5, [["a.b"]]), enc(5, [["a.b", "c", "d"]]), enc(5, [["a.b", ""]]),
+        enc(5, [["a.b", "C"]]), enc(5, [["a.b", "d"], ["a.b", "c"]]), enc(5, [["a.b", "c"], ["a.b", "c"]]),
+        enc(5, [["a.b", b"c"]]), enc(5, [None]), enc(5, None), enc(5, [[f"a{one}", "b"] for one in range(33)]),
+        enc(8), enc(8, "a.b", "c", b"s" * 16, None), enc(8, "a.b", "c", b"s" * 16, None, b"d" * 32, 1),
+        enc(8, "a.b", "c", None, None, b"d" * 32), enc(8, "a.b", "c", b"s" * 16, b"r" * 32, b"d" * 32),
+        enc(8, "a.b", "c", b"s" * 15, None, b"d" * 32), enc(8, "a.b", "c", None, b"r" * 31, b"d" * 32),
+        enc(8, "a.b", "c", b"", None, b"d" * 32), enc(8, "a.b", "c", b"s" * 16, None, b"d" * 31),
+        enc(8, "a.b", "C", b"s" * 16, None, b"d" * 32), enc(8, None, "c", b"s" * 16, None, b"d" * 32),
+        enc(9), enc(9, "a/b"), enc(9, "a/b", None), enc(9, "a/b", "x"), enc(9, "a/b", bytes(361)), enc(9, "a", b""),
+        enc(9, "A/b", b""), enc(9, "a/b/c", b""), enc(9, "a/", b""), enc(9, b"a/b", b""), enc(9, "a/b", b"", b""),
     ],
 )  # fmt: skip
 def test_a_caveat_of_another_shape_is_malformed(encoded: bytes) -> None:
@@ -243,40 +273,128 @@ def test_a_caveat_of_another_shape_is_malformed(encoded: bytes) -> None:
         parse_caveat(encoded)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=512), max_size=16))
-def test_a_list_of_caveats_comes_back(caveats: list[bytes]) -> None:
-    blob = join_caveats(caveats)
-    assert split_caveats(blob) == tuple(caveats)
-    assert blob == (enc(*caveats) if caveats else b"")
-
-
-@pytest.mark.parametrize("caveats", [[b"x"] * 17, [b""], [b"x" * 513]])
-def test_seventeen_or_overlong_caveats_are_not_written(caveats: list[bytes]) -> None:
+def test_a_targets_caveat_holds_nowhere_but_at_the_kdc() -> None:
+    """Section 9, type 5: KDC, TGT only; shown to a target it refuses whatever it names."""
+    caveat = TargetsCaveat((principal("payroll"), principal("orders"), principal("payroll")))
+    assert "only at the KDC" in (caveat.prohibits(FULL) or "")
+    assert caveat.to_bytes() == enc(5, [["test.realm", "orders"], ["test.realm", "payroll"]])
     with pytest.raises(LocalMisuse):
-        join_caveats(caveats)
+        TargetsCaveat(()).to_bytes()
+
+
+def test_a_third_party_caveat_holds_where_its_discharge_was_proven() -> None:
+    """Section 9, type 8."""
+    for caveat in (BY_HOLDER, BY_KDC):
+        assert caveat.prohibits(FULL) is None
+        assert "approvals@test.realm" in (caveat.prohibits(evolve(FULL, discharged=False)) or "")
+    assert not Access(now=NOW).discharged
+    for salt, root in ((None, None), (b"s" * 16, b"r" * 32)):
+        encoded = ThirdPartyCaveat(APPROVALS, salt, root, b"d" * 32).to_bytes()
+        with pytest.raises(Malformed, match="either a salt or a root"):
+            parse_caveat(encoded)
+
+
+def test_the_root_of_a_third_party_caveat_stays_inside() -> None:
+    """Whoever reads it can discharge the caveat: it is neither printed nor pickled."""
+    parsed = parse_caveat(BY_KDC.to_bytes())
+    assert "r" * 9 not in repr(parsed)
+    with pytest.raises(LocalMisuse, match="secret-not-exported"):
+        pickle.dumps(parsed)
+
+
+def test_an_app_caveat_is_judged_by_what_the_service_registered() -> None:
+    """Section 9, type 9: registered by the target; an unregistered name refuses."""
+    assert AppCaveat("payroll/run", b"7").prohibits(FULL) is None
+    assert AppCaveat("payroll/run", b"8").prohibits(FULL) == "another run"
+    for name in ("payroll/runs", "payroll/ru", "orders/run"):
+        assert name in (AppCaveat(name, b"7").prohibits(FULL) or "")
+    assert AppCaveat("payroll/run", b"7").prohibits(Access(now=NOW))
+
+
+@pytest.mark.parametrize("words", ["caf\u00e9\n", "", False, 0, b"\xff"])
+def test_an_objection_in_any_words_refuses_in_printable_ones(words: object) -> None:
+    """Only None allows: a rule that answers with anything else has not said yes, and its answer can travel."""
+    spoken = AppCaveat("a/b", b"").prohibits(Access(now=NOW, app={"a/b": lambda *_: words}))  # type: ignore[dict-item]
+    assert spoken is not None
+    assert spoken.isascii()
+    assert spoken.isprintable()
 
 
 @pytest.mark.parametrize(
-    "blob",
-    [enc(), enc(*[b"x"] * 17), enc(b""), enc(b"x" * 513), enc("x"), enc(1), enc([b"x"]), enc(None), b"x", b"\xc0"],
-)
-def test_a_field_that_is_no_list_of_caveats_is_malformed(blob: bytes) -> None:
-    """Section 17: 17th caveat."""
+    ("name", "fits"),
+    [("a/b", True), ("a-b.c_d/e", True), ("a" * 63 + "/b", True), ("a" * 64 + "/b", False), ("a", False), ("", False),
+     ("/a", False), ("a/", False), ("A/b", False), ("a/b\n", False), (".a/b", False), ("\u0061\u0301/b", False)],
+)  # fmt: skip
+def test_an_app_caveat_has_a_namespace_and_a_name(name: str, fits: bool) -> None:
+    assert is_app_name(name) is fits
+    if not fits:
+        with pytest.raises(LocalMisuse):
+            AppCaveat(name, b"").to_bytes()
+
+
+def test_what_passes_on_from_a_tgt() -> None:
+    """Section 9, last column: expires folded, scopes intersected, targets checked and dropped."""
+    payroll, orders = principal("payroll"), principal("orders")
+    rows: list[Caveat] = [
+        ExpiresCaveat(9), ScopesCaveat(("a", "b")), TargetsCaveat((payroll, orders)), ExpiresCaveat(7),
+        ScopesCaveat(("b", "c")), TargetsCaveat((payroll,)), ExpiresCaveat(8),
+    ]  # fmt: skip
+    encoded = [one.to_bytes() for one in rows]
+    assert carry([], of_tgt=True) == carry([], of_tgt=False) == Carried()
+    assert carry(encoded, of_tgt=True) == Carried(expires=7, scopes=frozenset("b"), targets=frozenset({payroll}))
+    assert carry([encoded[0], ExpiresCaveat(0).to_bytes()], of_tgt=True).expires == 0
+    disjoint = [TargetsCaveat((one,)).to_bytes() for one in (payroll, orders)]
+    assert carry(disjoint, of_tgt=True).targets == frozenset()
+    assert carry(encoded[:2], of_tgt=False) == Carried(expires=9, scopes=frozenset("ab"))
+
+
+NEVER = [MethodsCaveat(("GET",)), PathCaveat("/"), PeerCaveat(("::/0",)), ChannelCaveat(b"c" * 32), BY_HOLDER, BY_KDC,
+         AppCaveat("a/b", b"")]  # fmt: skip
+
+
+@pytest.mark.parametrize("caveat", NEVER, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("of_tgt", [True, False])
+def test_what_would_be_lost_on_the_way_refuses(caveat: Caveat, of_tgt: bool) -> None:
+    """Section 9, last column: refuse. A restricted client cannot shed the restriction by asking for another ticket."""
+    with pytest.raises(Refused, match="caveat-not-carried"):
+        carry([ExpiresCaveat(9).to_bytes(), caveat.to_bytes()], of_tgt=of_tgt)
+
+
+def test_targets_are_for_tgts_and_the_unknown_for_nobody() -> None:
+    with pytest.raises(Refused, match="caveat-not-carried"):
+        carry([TargetsCaveat((principal("payroll"),)).to_bytes()], of_tgt=False)
+    with pytest.raises(Refused, match="caveat-unsupported"):
+        carry([enc(10, 1)], of_tgt=True)
     with pytest.raises(Malformed):
-        split_caveats(blob)
+        carry([enc(1)], of_tgt=True)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5))
-def test_tails_are_the_chain_of_the_specification(caveats: list[bytes]) -> None:
-    tail = tail_after(tail_of(KEY, b"ticket"), caveats)
-    assert pop_key_of(tail) == naive.pop_key(KEY, b"ticket", tuple(caveats))
+@given(st.lists(st.sampled_from(EVERY_KIND), max_size=5), st.sampled_from(EVERY_KIND), st.integers(0, 5), st.booleans())
+def test_one_more_caveat_never_carries_more(held: list[Caveat], added: Caveat, at: int, of_tgt: bool) -> None:
+    """Whatever is obtained under more caveats is never wider, wherever the new one stands."""
+
+    def left(caveats: list[Caveat]) -> tuple[float, frozenset[str], frozenset[str]]:
+        try:
+            found = carry([one.to_bytes() for one in caveats], of_tgt=of_tgt)
+        except Refused:
+            return 0, frozenset(), frozenset()
+        everybody = frozenset(f"{name}@{realm}" for realm, name in everything)
+        targets = everybody if found.targets is None else frozenset(map(str, found.targets))
+        scopes = frozenset({"read", "write", "x"}) if found.scopes is None else found.scopes
+        return float("inf") if found.expires is None else found.expires, scopes, targets
+
+    everything = [("test.realm", "payroll"), ("test.realm", "orders"), ("a.realm", "b"), ("other.realm", "c")]
+    more, fewer = left([*held[:at], added, *held[at:]]), left(held)
+    assert more[0] <= fewer[0]
+    assert more[1] <= fewer[1]
+    assert more[2] <= fewer[2]
 
 
-def test_every_change_of_the_list_changes_the_key() -> None:
-    """Section 17: caveat dropped, reordered, edited."""
-    start = tail_of(KEY, b"ticket")
-    lists = [[], [b"a"], [b"b"], [b"a", b"b"], [b"b", b"a"], [b"ab"], [b"a", b"b", b"c"], [b"a", b"a"]]
-    tails = [tail_after(start, one) for one in lists]
-    assert len({*tails, tail_of(KEY, b"other"), tail_of(bytes(32), b"ticket")}) == len(lists) + 2
-    assert add_caveat(tails[1], b"b") == tails[3]
-    assert pop_key_of(start) != start
+@pytest.mark.parametrize("caveat", EVERY_KIND, ids=str)
+def test_what_a_client_may_have_written_into_its_ticket(caveat: Caveat) -> None:
+    """Every type that a target judges by itself: not targets, and no demand whose root the client would know."""
+    if isinstance(caveat, TargetsCaveat | ThirdPartyCaveat):
+        with pytest.raises(Refused, match="caveat-not-carried"):
+            check_limits([caveat.to_bytes()])
+    else:
+        check_limits([caveat.to_bytes()])

@@ -152,15 +152,22 @@ class ExchangePair:
     ) -> PendingAp:
         """An AP-REQ for the target's present epoch; `changes` override arguments of `build_ap_request`."""
         tail = tail_after(tail_of(issued.session_key, issued.ticket), caveats)
+        bind = bind_raw(endpoint, payload)
+        return self.request_under(pop_key_of(tail), issued, **({"caveats": caveats, "bind": bind} | changes))
+
+    def request_under(
+        self, key: bytes, issued: IssuedTicket, *, caveats: tuple[bytes, ...] = (), **changes: Any
+    ) -> PendingAp:
+        """The same under a key of the test's own making, whatever it is derived from."""
         given: dict[str, Any] = {
             "use": USE_RAW,
-            "bind": bind_raw(endpoint, payload),
+            "bind": bind_raw(ENDPOINT),
             "now": self.now,
             "nonce": self.realm.entropy(16),
             "epoch": self.target.epoch,
             "caveats": join_caveats(caveats),
         } | changes
-        return build_ap_request(issued.ticket, pop_key_of(tail), **given)
+        return build_ap_request(issued.ticket, key, **given)
 
     def call(self, pending: PendingAp, **options: Any) -> tuple[Accepted, ApReply]:
         """The AP exchange: accepted by the target, answered, and the answer believed by the client."""

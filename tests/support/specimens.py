@@ -8,6 +8,7 @@ from attrs import frozen
 from orthros_protocol import (
     WANT_JWT,
     AssertedUser,
+    Granted,
     Refused,
     ScopesCaveat,
     as_exchange,
@@ -70,7 +71,7 @@ def collect_specimens() -> Specimens:
     realm.enable("billing")
 
     granted = reply.results[0]
-    assert isinstance(granted, tgs_exchange.Granted)
+    assert isinstance(granted, Granted)
     assert granted.session_key is not None
     issued = IssuedTicket(
         ticket=granted.credential,
