@@ -20,6 +20,7 @@ from orthros_protocol import (
     KDC_TGT,
     AsKey,
     AsReply,
+    Behalf,
     Granted,
     KdcRefusal,
     Keytab,
@@ -37,8 +38,9 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
+from orthros_protocol.keys import not_exported
 
-__all__ = ["KdcSession", "Login", "Obtained"]
+__all__ = ["STALE_LOGIN", "KdcSession", "Login", "Obtained"]
 
 T = TypeVar("T")
 
@@ -47,19 +49,33 @@ _INSTANCE_BYTES: Final = 16
 # A TGT that ends while the request travels is of no use.
 _LOGIN_MARGIN_S: Final = 5.0
 _STEP_S: Final = 1.0
-_STALE_LOGIN: Final = frozenset({"tgt-expired", "revoked"})
+STALE_LOGIN: Final = frozenset({"tgt-expired", "revoked"})
+# A refusal without a seal of a request with evidence may be about the evidence: it makes only an old login suspect, or
+# a local process could have the daemon log in over and over.
+_DOUBT_AFTER_S: Final = 60.0
 
 
 @frozen(eq=False, kw_only=True)
 class Login:
-    """A TGT and its proof key. Times are on the monotonic clock."""
+    """A TGT with the `caveats` field that was added to it, and the tail behind them.
+
+    Times are on the monotonic clock.
+    """
 
     tgt: bytes = field(repr=False)
-    pop_key: bytes = field(repr=False)
+    caveats: bytes = b""
+    tail: bytes = field(repr=False)
+    obtained_at: float
     expires: float
     half_spent_at: float
     renew_at: float
     newest_kvno: int
+    pop_key: bytes = field(init=False, repr=False)
+
+    __getstate__ = not_exported
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "pop_key", pop_key_of(self.tail))
 
 
 @frozen(eq=False, kw_only=True)
@@ -90,6 +106,25 @@ class KdcSession:
 
     def __attrs_post_init__(self) -> None:
         self._instance = self.entropy(_INSTANCE_BYTES)
+
+    @property
+    def kvno(self) -> int:
+        """The newest key version held; 0 where no key is."""
+        return max(self.keytab.kvnos, default=0)
+
+    @property
+    def login_file(self) -> str | None:
+        """Where logins are read from; None where they are obtained with the key file."""
+        return None
+
+    @property
+    def trouble(self) -> OrthrosError | None:
+        """What is wrong with a newer login that was not taken, while the one at hand still works."""
+        return None
+
+    def has_news(self) -> bool:
+        """Whether something changed from outside, so that what failed may succeed now. Cheap."""
+        return False
 
     def realm_now(self) -> Timestamp:
         """The KDC's time as far as known, in milliseconds."""
@@ -131,24 +166,29 @@ class KdcSession:
             self._suspect, self._login_failure = False, None
             return self.login
 
-    async def obtain(self, wants: Sequence[Want]) -> Obtained:
-        """One result per want (1 to 32), in their order. Raises KdcRefusal or Unavailable."""
-        login = await self._login_with_life_left()
+    async def obtain(self, wants: Sequence[Want], behalf: Behalf | None = None) -> Obtained:
+        """One result per want (1 to 32), in their order, all on the same behalf. Raises KdcRefusal or Unavailable."""
+        login = await self.login_with_life_left()
         try:
-            return await self._ask_for(wants, login)
+            return await self._ask_for(wants, behalf, login)
         except KdcRefusal as refusal:
-            if refusal.code not in _STALE_LOGIN:
+            if refusal.code not in STALE_LOGIN:
                 raise
             login = await self.ensure_login(renew=True)
-            return await self._ask_for(wants, login)
+            return await self._ask_for(wants, behalf, login)
         except Unavailable as error:
             # Perhaps the realm's keys changed. The TGT stays; the next attempt asks for a new one, and
             # only a sealed reply replaces it.
-            self._suspect = self._suspect or error.code == "unauthenticated-refusal"
+            if error.code == "unauthenticated-refusal":
+                age_s = self.clock.elapsed_s() - login.obtained_at
+                self._suspect = self._suspect or behalf is None or age_s > _DOUBT_AFTER_S
             raise
 
-    async def _login_with_life_left(self) -> Login:
-        """No ticket outlives the TGT it was obtained with, so one that is half spent is replaced first."""
+    async def login_with_life_left(self) -> Login:
+        """The TGT for tickets. Raises what `ensure_login` raises.
+
+        No ticket outlives the TGT it was obtained with, so one that is half spent is replaced first.
+        """
         login = self.login
         if login is not None and self._is_usable(login) and self.clock.elapsed_s() >= login.half_spent_at:
             with suppress(KdcRefusal, Unavailable):  # the one at hand still works
@@ -159,7 +199,10 @@ class KdcSession:
         return self.clock.wall_ms() / 1000 - self.clock.elapsed_s()
 
     def _is_usable(self, login: Login) -> bool:
-        return not self._suspect and login.expires - self.clock.elapsed_s() > _LOGIN_MARGIN_S
+        return not self._suspect and self._has_life_left(login)
+
+    def _has_life_left(self, login: Login) -> bool:
+        return login.expires - self.clock.elapsed_s() > _LOGIN_MARGIN_S
 
     async def _log_in(self) -> Login:
         key = self.keytab.as_key()
@@ -167,16 +210,17 @@ class KdcSession:
         reply = await self._ask_in_time(lambda: self._login_question(key))
         return Login(
             tgt=reply.ticket,
-            pop_key=pop_key_of(tail_of(reply.session_key, reply.ticket)),
+            tail=tail_of(reply.session_key, reply.ticket),
+            obtained_at=asked_at,
             expires=asked_at + reply.ttl_s,
             half_spent_at=asked_at + reply.ttl_s / 2,
             renew_at=plan_renewal(asked_at, reply.ttl_s, chance=fraction(self.entropy)),
             newest_kvno=reply.newest_kvno,
         )
 
-    async def _ask_for(self, wants: Sequence[Want], login: Login) -> Obtained:
+    async def _ask_for(self, wants: Sequence[Want], behalf: Behalf | None, login: Login) -> Obtained:
         asked_at = self.clock.elapsed_s()
-        reply = await self._ask_in_time(lambda: self._tickets_question(wants, login))
+        reply = await self._ask_in_time(lambda: self._tickets_question(wants, behalf, login))
         return Obtained(results=reply.results, asked_at=asked_at, policy_seq=reply.policy_seq)
 
     async def _ask_in_time(self, question: Callable[[], tuple[bytes, Callable[[bytes, int], T]]]) -> T:
@@ -205,10 +249,18 @@ class KdcSession:
 
         return pending.message, read
 
-    def _tickets_question(self, wants: Sequence[Want], login: Login) -> tuple[bytes, Callable[[bytes, int], TgsReply]]:
+    def _tickets_question(
+        self, wants: Sequence[Want], behalf: Behalf | None, login: Login
+    ) -> tuple[bytes, Callable[[bytes, int], TgsReply]]:
         sent = self.clock.wall_ms()
         pending = build_tgs_request(
-            login.tgt, login.pop_key, wants, now=self.realm_now(), nonce=self.entropy(_NONCE_BYTES)
+            login.tgt,
+            login.pop_key,
+            wants,
+            now=self.realm_now(),
+            nonce=self.entropy(_NONCE_BYTES),
+            caveats=login.caveats,
+            behalf=behalf,
         )
 
         def read(data: bytes, round_trip_ms: int) -> TgsReply:

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from orthros_protocol import Note, Principal, Want, tail_of
+from orthros_protocol import Note, Principal, Subject, Want, tail_of
 
 __all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
 
@@ -32,8 +32,8 @@ def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
 class CacheKey:
     """Everything that was asked for: two questions share an answer only when they are the same.
 
-    `scopes` None means all that the rules allow, which differs from every list. `behalf` is the digest of
-    the evidence that the ticket was obtained with, empty for none.
+    `scopes` None means all that the rules allow, which differs from every list. `behalf` is the lineage of whom the
+    ticket was obtained for (`Behalf.lineage`), empty in the own name.
     """
 
     kind: int
@@ -50,7 +50,10 @@ class CacheKey:
 
 @frozen(kw_only=True)
 class Held:
-    """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life."""
+    """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life.
+
+    `demands` are the sealed demands for the discharges that the KDC wrote into it.
+    """
 
     key: CacheKey
     target_uid: int
@@ -63,6 +66,8 @@ class Held:
     notes: tuple[Note, ...]
     expires: float
     renew_at: float
+    subject: Subject | None = None
+    demands: tuple[bytes, ...] = field(default=(), repr=False)
     tail: bytes | None = field(init=False, repr=False)
     """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
 

@@ -144,6 +144,10 @@ REASONS: tuple[Reason, ...] = (
     Reason(0, "file-unreadable", "A file cannot be read.", "Check its path, owner and mode."),
     Reason(0, "file-exists", "A file that would be created exists already.",
            "Choose another path, or remove the file on purpose first."),
+    Reason(0, "login-file-invalid", "The worker's login file is damaged or not a login file.",
+           "Write it again with `orthros worker-login` on a host that has the key file."),
+    Reason(0, "login-expired", "The worker's login has ended, and a worker cannot log in by itself.",
+           "Write the login file again with `orthros worker-login`; the daemon notices by itself.", retry=True),
     Reason(0, "key-missing", "No key for this purpose is at hand.", "Install a key file that contains it."),
     Reason(0, "master-key-missing", "The master key cannot be found.",
            "Name it with --master-key-file, ORTHROS_STORE_MASTER_KEY_FILE or a systemd credential; "

@@ -1,7 +1,8 @@
 """The agent: answers local questions from the cache, and asks the KDC once for everybody who waits.
 
 Knows the cache, the session and time; no sockets, no files and no peers. One flight per cache key, what is
-wanted at the same moment travels in one batch, and every failure backs off.
+wanted at the same moment travels in one batch, and every failure backs off. What is asked on behalf of others keeps to
+itself: flights, batches, answers and refusals are per lineage, in a cache of their own that nobody renews or saves.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from attrs import define, evolve, field
 
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, fraction
-from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
-from orthros_client.kdc_session import KdcSession, Obtained
+from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
+from orthros_client.kdc_session import KdcSession, Login, Obtained
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import CacheKey, Held, TicketCache, plan_renewal
-from orthros_protocol import Granted, NotGranted
+from orthros_protocol import Behalf, Granted, KdcRefusal, NotGranted
 
 __all__ = ["Agent"]
 
@@ -35,12 +36,19 @@ _RENEWAL_LEASE_S: Final = 30.0
 # Short enough to notice soon that the machine slept or that its clock was set.
 _IDLE_NAP_S: Final = 30.0
 _PROBE_AFTER_S: Final = 30.0
+MOST_ON_BEHALF: Final = 1024
+# Whole refusals of a request on behalf of somebody that are about this client or its KDC all the same. Every other one
+# is of this caller's evidence: whoever shows bad evidence shall not make the others wait.
+_NOT_ABOUT_BEHALF: Final = frozenset(
+    {"key-retired", "principal-disabled", "clock-skew", "tgt-expired", "rate-limited", "kdc-fault", "source-refused"}
+)
 
 
 @define(eq=False)
 class _Flight:
     key: CacheKey
     asked_by_caller: bool
+    behalf: Behalf | None = field(default=None, repr=False)  # only until the flight has landed: it holds a proof
     done: trio.Event = field(factory=trio.Event, init=False)
     outcome: Held | Failure | None = field(default=None, init=False)
 
@@ -53,6 +61,7 @@ class Agent:
     clock: Clock
     entropy: Entropy = field(repr=False)
     cache: TicketCache = field(factory=TicketCache)
+    on_behalf: TicketCache = field(factory=lambda: TicketCache(MOST_ON_BEHALF))
     refusals: RefusalMemory = field(factory=RefusalMemory)
     backoff: Backoff = field(factory=Backoff)
     idle_after_s: float = 7200.0
@@ -61,6 +70,7 @@ class Agent:
     last_success: float | None = field(default=None, init=False)
     # Tickets pause by a count of their own: where logins work and tickets do not, each login would undo the other.
     _ticket_backoff: Backoff = field(init=False, repr=False)
+    _refused_on_behalf: RefusalMemory = field(init=False, repr=False)
     _login_failed: bool = field(default=False, init=False, repr=False)
     _flights: dict[CacheKey, _Flight] = field(factory=dict, init=False, repr=False)
     _queue: list[_Flight] = field(factory=list, init=False, repr=False)
@@ -70,20 +80,25 @@ class Agent:
 
     def __attrs_post_init__(self) -> None:
         self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
+        self._refused_on_behalf = RefusalMemory(self.refusals.first_s, self.refusals.most_s, MOST_ON_BEHALF)
 
-    async def obtain(self, key: CacheKey, *, timeout_s: float) -> Held:
+    async def obtain(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None = None) -> Held:
         """A ticket or JWT with life left, from the cache or from the KDC.
 
-        Raises TicketRefused, TicketUnavailable (after `timeout_s` at the latest), or another OrthrosError.
+        `key.behalf` is the lineage of `behalf`. Raises TicketRefused, TicketUnavailable (after `timeout_s` at the
+        latest), or another OrthrosError.
         """
+        if key.behalf != (b"" if behalf is None else behalf.lineage):
+            raise LocalMisuse("wrong-state", "a question of another lineage than its behalf")
         now = self.clock.elapsed_s()
-        held = self.cache.get(key, now)
+        held = self._cache_for(key).get(key, now)
         if held is not None:
             return held
-        standing = self.refusals.recall(key, now) or self._standing_failure(now, timeout_s)
+        self._notice_news()
+        standing = self._refusals_for(key).recall(key, now) or self._standing_failure(now, timeout_s)
         if standing is not None:
             raise self._with_remaining(key, standing).to_error()
-        flight = self._join(key, asked_by_caller=True)
+        flight = self._join(key, asked_by_caller=True, behalf=behalf)
         with trio.move_on_after(timeout_s):
             await flight.done.wait()
         if isinstance(flight.outcome, Held):
@@ -96,8 +111,22 @@ class Agent:
         if key in self._flights:
             return True
         now = self.clock.elapsed_s()
-        held = self.cache.peek(key)
-        return (held is not None and held.is_servable(now)) or self.refusals.recall(key, now) is not None
+        held = self._cache_for(key).peek(key)
+        return (held is not None and held.is_servable(now)) or self._refusals_for(key).recall(key, now) is not None
+
+    async def login(self, *, timeout_s: float) -> Login:
+        """The daemon's own login, with life left. Raises as `obtain` does."""
+        self._notice_news()
+        standing = self._standing_failure(self.clock.elapsed_s(), timeout_s)
+        if standing is not None:
+            raise standing.to_error()
+        with trio.move_on_after(timeout_s):
+            try:
+                return await self.session.login_with_life_left()
+            except OrthrosError as error:
+                self._exchange_failed(error)
+                raise
+        raise Unavailable("timeout", f"within {timeout_s:g} s")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fetches and renews until cancelled."""
@@ -109,6 +138,7 @@ class Agent:
     def reconsider(self) -> None:
         """Forgets back-off and refusals: something was changed on purpose, so the next attempt may succeed."""
         self.refusals.clear()
+        self._refused_on_behalf.clear()
         self.backoff.succeeded()
         self._ticket_backoff.succeeded()
         self._end_pause()
@@ -125,6 +155,17 @@ class Agent:
         if self._can_obtain(self.clock.elapsed_s()):
             return None
         return self.last_failure or Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+
+    def _notice_news(self) -> None:
+        # While nothing fails, a new login is taken in passing.
+        if self.backoff.failures and self.session.has_news():
+            self.reconsider()
+
+    def _cache_for(self, key: CacheKey) -> TicketCache:
+        return self.on_behalf if key.behalf else self.cache
+
+    def _refusals_for(self, key: CacheKey) -> RefusalMemory:
+        return self._refused_on_behalf if key.behalf else self.refusals
 
     def _can_obtain(self, now: float) -> bool:
         login = self.session.login
@@ -143,12 +184,14 @@ class Agent:
         return evolve(self.last_failure, retry_s=ceil(wait_s))
 
     def _with_remaining(self, key: CacheKey, failure: Failure) -> Failure:
+        if key.behalf:  # a ticket in the own name is no help to somebody who was asked to act for another
+            return failure
         return evolve(failure, remaining_s=int(self.cache.remaining_for(key.target, self.clock.elapsed_s())))
 
-    def _join(self, key: CacheKey, *, asked_by_caller: bool) -> _Flight:
+    def _join(self, key: CacheKey, *, asked_by_caller: bool, behalf: Behalf | None = None) -> _Flight:
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(key, asked_by_caller)
+            flight = self._flights[key] = _Flight(key, asked_by_caller, behalf)
             self._queue.append(flight)
             self._wake.set()
         flight.asked_by_caller |= asked_by_caller
@@ -168,9 +211,14 @@ class Agent:
                     nursery.start_soon(self._fetch, batch)
 
     async def _fetch(self, flights: Sequence[_Flight]) -> None:
+        behalf = flights[0].behalf
         try:
-            obtained = await self.session.obtain([flight.key.want() for flight in flights])
+            obtained = await self.session.obtain([flight.key.want() for flight in flights], behalf)
         except OrthrosError as error:
+            if behalf is not None and _is_about_behalf(error):
+                for flight in flights:
+                    self._refuse(flight, Failure.of(error))
+                return
             self._exchange_failed(error)
             now = self.clock.elapsed_s()
             if self._ticket_backoff.wait_s(now) <= 0:
@@ -190,10 +238,10 @@ class Agent:
         now = self.clock.elapsed_s()
         if isinstance(result, NotGranted):
             failure = Failure(family=Refused.family, reason=result.reason, retry_s=result.retry_s, ref=result.ref.hex())
-            retry_at = self.refusals.remember(flight.key, failure, now, chance=fraction(self.entropy))
-            log.info("ticket refused", target=str(flight.key.target), code=result.reason.name, ref=failure.ref)
-            self._settle(flight, evolve(failure, retry_s=ceil(retry_at - now)), retry_at)
+            self._refuse(flight, failure)
             return
+        expires = obtained.asked_at + result.ttl_s
+        planned = plan_renewal(obtained.asked_at, result.ttl_s, chance=fraction(self.entropy))
         held = Held(
             key=flight.key,
             target_uid=result.target_uid,
@@ -204,18 +252,33 @@ class Agent:
             kvno=result.kvno,
             scopes=result.scopes,
             notes=result.notes,
-            expires=obtained.asked_at + result.ttl_s,
-            renew_at=plan_renewal(obtained.asked_at, result.ttl_s, chance=fraction(self.entropy)),
+            expires=expires,
+            renew_at=expires if flight.key.behalf else planned,  # never without the evidence, which is not kept
+            subject=result.subject,
+            demands=result.demands,
         )
-        self.refusals.forget(flight.key)
-        self.cache.put(held, now, used=flight.asked_by_caller)
+        self._refusals_for(flight.key).forget(flight.key)
+        self._cache_for(flight.key).put(held, now, used=flight.asked_by_caller)
         self._settle(flight, held, held.renew_at)
+
+    def _refuse(self, flight: _Flight, failure: Failure) -> None:
+        now = self.clock.elapsed_s()
+        memory = self._refusals_for(flight.key)
+        retry_at = memory.remember(flight.key, failure, now, chance=fraction(self.entropy))
+        log.info(
+            "ticket refused",
+            target=str(flight.key.target),
+            code=failure.reason.name,
+            ref=failure.ref,
+            on_behalf=bool(flight.key.behalf),
+        )
+        self._settle(flight, evolve(failure, retry_s=ceil(retry_at - now)), retry_at)
 
     def _settle(self, flight: _Flight, outcome: Held | Failure, retry_at: float) -> None:
         if isinstance(outcome, Failure):
             # The held ticket, if any, stays: only its own end takes it away.
-            self.cache.postpone(flight.key, retry_at)
-        flight.outcome = outcome
+            self._cache_for(flight.key).postpone(flight.key, retry_at)
+        flight.outcome, flight.behalf = outcome, None
         del self._flights[flight.key]
         flight.done.set()
 
@@ -249,9 +312,11 @@ class Agent:
             self._exchange_failed(error)
         else:
             self._exchange_succeeded()
-            held = self.session.keytab.kvnos[-1]
+            held = self.session.kvno
             if login.newest_kvno > held:
                 log.warning("the key file is outdated", newest_kvno=login.newest_kvno, held_kvno=held)
+            if (trouble := self.session.trouble) is not None:
+                log.warning("login file not taken", code=trouble.code, detail=trouble.detail)
 
     async def _renew_ahead(self) -> None:
         while True:
@@ -264,6 +329,7 @@ class Agent:
                     self.cache.postpone(key, now + _RENEWAL_LEASE_S)
                     self._join(key, asked_by_caller=False)
             self.cache.purge(now)
+            self.on_behalf.purge(now)
             with trio.move_on_after(self._nap_s()):
                 await self._replan.wait()
             self._replan = trio.Event()
@@ -281,7 +347,23 @@ class Agent:
         return max(_LINGER_S, min(moments) - now)
 
 
+def _is_about_behalf(error: OrthrosError) -> bool:
+    """Also a refusal without a seal: the KDC speaks so of evidence that it cannot open."""
+    if isinstance(error, KdcRefusal):
+        return error.code not in _NOT_ABOUT_BEHALF
+    return error.code == "unauthenticated-refusal"
+
+
 def _batches(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
+    """What may travel together: a request is on one behalf as a whole."""
+    by_behalf: dict[bytes, list[_Flight]] = {}
+    for flight in flights:
+        by_behalf.setdefault(flight.key.behalf, []).append(flight)
+    for group in by_behalf.values():
+        yield from _sized(group)
+
+
+def _sized(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
     batch: list[_Flight] = []
     size = 0
     for flight in flights:

@@ -98,6 +98,8 @@ class CacheStore:
         entries: list[CachedTicket] = []
         size = 0
         for held in reversed(list(self.agent.cache.entries(now))):
+            if held.demands:  # the file has no place for these, and without them the ticket is of no use
+                continue
             size += len(held.credential) + 1024
             if size > _FILE_SHARE:
                 break
