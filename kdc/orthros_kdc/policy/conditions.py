@@ -76,7 +76,7 @@ def _subject(rule: Rule, ask: Ask) -> str | None:
     provable = subject_matches(rule.behalf, ask.subject)
     if provable and ask.proven:
         return None
-    return f"{ask.subject} must be proven by evidence" if provable else f"{ask.subject} is nobody that it names"
+    return f"{ask.subject} must be proven by evidence" if provable else f"it does not name {ask.subject}"
 
 
 def _chain(rule: Rule, ask: Ask, groups_of: GroupsOf | None) -> str | None:

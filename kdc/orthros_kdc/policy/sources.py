@@ -57,7 +57,7 @@ def check_address(text: str) -> str:
     if text == LOCAL:
         return ""
     try:
-        return str(ip_address(text))
+        return str(ip_address(text.partition("%")[0]))
     except ValueError:
         raise Misconfigured("value-invalid", f"{text!r} is no IP address, nor the word {LOCAL}") from None
 

@@ -6,16 +6,24 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.model import Demand, RealmLimits, Rule, RuleCaveats, Selector, check_chain
 
 SCOPES = ("read", "write", "admin", "pay:refund")
 TARGET = TargetFacts(jwt_alg="HS256")
+GROUPS = {"web": ("group:edge",), "gate": ("group:edge", "group:trusted"), "relay": ("group:trusted",)}
+
+
+def groups_of(name: str) -> tuple[str, ...]:
+    return GROUPS.get(name, ())
+
+
 FACTS: dict[str, Any] = {
     "client_caps": PrincipalCaps(),
     "target": TARGET,
     "limits": RealmLimits(),
     "remaining_tgt_s": 3000,
     "address": None,
+    "groups_of": groups_of,
 }
 
 
@@ -55,28 +63,75 @@ subjects = st.sampled_from(["user/ada", "user/ada/home", "users/ada", "user", "r
 patterns = st.lists(st.sampled_from(["user/ada", "user/*", "users/*", "robot", "*"]), max_size=2).map(tuple)
 scope_lists = st.lists(st.sampled_from(SCOPES), max_size=4).map(tuple)
 
-rule_lists = st.lists(
-    st.builds(
-        lambda scopes, **extra: rule(1, *scopes, **extra),
-        scope_lists,
-        max_ttl_s=caps,
-        jwt=st.booleans(),
-        delegable=st.booleans(),
-        subjects=patterns,
-    ),
-    max_size=6,
-).map(lambda rules: tuple(evolve(one, rule_id=number) for number, one in enumerate(rules, 1)))
+addresses = st.sampled_from([None, "", "10.1.2.3", "192.0.2.7", "2001:db8::1"])
+networks = st.lists(st.sampled_from(["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]), max_size=2).map(tuple)
+callers = st.sampled_from(["web", "gate", "relay", "far@other.test", "billing", "ledger"])
+entries = st.sampled_from(["web", "gate", "far@other.test", "group:edge", "group:trusted"])
+few_entries = st.lists(entries, max_size=2).map(frozenset)
 
-asks = st.builds(
-    Ask,
-    target=st.just("ledger"),
-    kind=st.sampled_from(Kind),
-    scopes=st.none() | scope_lists,
-    ttl_s=st.just(0) | seconds,
-    exact=st.booleans(),
-    delegable=st.booleans(),
-    subject=st.none() | subjects,
+
+@st.composite
+def chains(draw: st.DrawFn) -> Any:
+    denied = draw(few_entries)
+    return check_chain(
+        deny_via=denied,
+        require_via=draw(few_entries) - denied,
+        max_depth=draw(st.sampled_from([0, 1, 2, 8])),
+        callbacks=draw(st.booleans()),
+    )
+
+
+no_chain = st.builds(check_chain)
+# Small enough that the caveats of all rules together go into one ticket.
+rule_caveats = st.builds(
+    RuleCaveats,
+    methods=st.sampled_from([(), ("GET",), ("GET", "POST")]),
+    path=st.sampled_from([None, "/a", "/a/b"]),
+    peers=st.sampled_from([(), ("10.0.0.0/8",)]),
+    discharges=st.lists(st.sampled_from([Demand("approvals", "two"), Demand("consent", "seen")]), max_size=2),
 )
+
+
+@st.composite
+def rules_drawn(draw: st.DrawFn) -> Rule:
+    jwt = draw(st.booleans())
+    return rule(
+        1,
+        *draw(scope_lists),
+        max_ttl_s=draw(caps),
+        jwt=jwt,
+        delegable=draw(st.booleans()),
+        subjects=draw(patterns),
+        behalf=draw(patterns),
+        sources=draw(st.just(()) | networks),
+        chain=draw(no_chain | chains()),
+        caveats=RuleCaveats() if jwt else draw(st.just(RuleCaveats()) | rule_caveats),
+    )
+
+
+rule_lists = st.lists(rules_drawn(), max_size=6).map(
+    lambda rules: tuple(evolve(one, rule_id=number) for number, one in enumerate(rules, 1))
+)
+
+
+@st.composite
+def asks_drawn(draw: st.DrawFn) -> Ask:
+    subject = draw(st.none() | subjects)
+    proven = subject is not None and draw(st.booleans())
+    return Ask(
+        target="ledger",
+        kind=draw(st.sampled_from(Kind)),
+        scopes=draw(st.none() | scope_lists),
+        ttl_s=draw(st.just(0) | seconds),
+        exact=draw(st.booleans()),
+        delegable=draw(st.booleans()),
+        subject=subject,
+        proven=proven,
+        path=(*draw(st.lists(callers, min_size=1, max_size=3)), "billing") if proven else (),
+    )
+
+
+asks = asks_drawn()
 
 targets = st.builds(
     TargetFacts,
@@ -93,7 +148,8 @@ facts = st.fixed_dictionaries(
         "target": st.none() | targets,
         "limits": st.builds(RealmLimits, max_ticket_s=seconds, max_jwt_s=seconds),
         "remaining_tgt_s": st.integers(-1, 5000),
-        "address": st.none(),
+        "address": addresses,
+        "groups_of": st.just(groups_of),
     },
     optional={
         "caveat_remaining_s": st.none() | st.integers(-1, 5000),

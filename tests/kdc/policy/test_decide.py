@@ -17,6 +17,7 @@ from orthros_kdc.policy.decide import (
     dropped_scopes,
 )
 from orthros_kdc.policy.model import RealmLimits, subject_matches
+from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_protocol.notes import Note, NoteCause, NoteField
@@ -241,8 +242,8 @@ def test_one_direction_is_granted_and_the_other_is_not() -> None:
 
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) -> None:
-    """P3, P5, P6, P8: each granted scope rests on one rule that grants all of it, for all of that time, to that
-    subject."""
+    """P3, P5, P6, P8, B3: each granted scope rests on one rule that grants all of it, for all of that time, to that
+    subject, along that path, from there, and under no caveat that the grant lacks."""
     result = decide(one, rules, **facts)
     if isinstance(result, Denial):
         return
@@ -250,7 +251,11 @@ def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) 
 
     def carries(each) -> bool:
         fits = each.max_ttl_s is None or result.ttl_s <= each.max_ttl_s
-        fits &= one.subject is None or subject_matches(each.subjects, one.subject)
+        named = each.subjects + (each.behalf if one.proven else ())
+        fits &= one.subject is None or subject_matches(named, one.subject)
+        fits &= facts["address"] is None or source_allowed(each.sources, facts["address"])
+        fits &= each.chain.objection(one.path, one.target, also=rows.groups_of) is None
+        fits &= not each.caveats or each.caveats in result.caveats
         return fits and (each.jwt or not jwt) and (each.delegable or not result.delegable)
 
     assert all(any(scope in each.scopes and carries(each) for each in rules) for scope in result.scopes)
@@ -291,9 +296,13 @@ def test_what_fewer_rules_grant_could_have_been_had_before(one, rules, facts) ->
     if isinstance(less, Denial):
         return
     named = evolve(one, scopes=less.scopes, ttl_s=less.ttl_s, delegable=less.delegable, exact=True)
+    if less.caveats:  # then a rule without caveats, for a shorter time, may have been preferred
+        named = evolve(named, exact=False)
     before = decide(named, rules, **facts)
     assert isinstance(before, Grant)
-    assert (before.scopes, before.ttl_s, before.delegable) == (less.scopes, less.ttl_s, less.delegable)
+    assert (before.scopes, before.delegable) == (less.scopes, less.delegable)
+    assert before.ttl_s == less.ttl_s or less.caveats
+    assert less.caveats or not before.caveats
 
 
 @given(rows.asks, rows.rule_lists, rows.facts, rows.seconds)

@@ -6,6 +6,7 @@ from hypothesis import given
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, TargetFacts, decide
 from orthros_kdc.policy.explain import explain
+from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_protocol import Misconfigured
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import FACTS, ask, rule
@@ -80,7 +81,6 @@ def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
         (ask("read"), {"caveat_scopes": []}),
         (ask("read", ttl_s=5000, exact=True), {}),
         (ask("read", "admin", exact=True), {"caveat_scopes": ["read"]}),
-        (ask("read", subject="user/ada"), {}),
         (ask("admin"), {"target": TargetFacts(disabled=True)}),
     ],
 )
@@ -101,11 +101,18 @@ def test_the_offered_commands_work(one, rules, facts) -> None:
         if words[1] == "jwt":
             target = evolve(target, jwt_alg="HS256")
             continue
-        scopes = [words[at + 1] for at, word in enumerate(words) if word == "--scope"]
-        life = int(words[words.index("--max-ttl") + 1]) if "--max-ttl" in words else None
-        named = [words[at + 1] for at, word in enumerate(words) if word == "--subject"]
+        said = {option: [words[at + 1] for at, word in enumerate(words) if word == option]
+                for option in ("--scope", "--max-ttl", "--subject", "--behalf", "--from")}  # fmt: skip
         offered = rule(
-            99, *scopes, max_ttl_s=life, jwt="--jwt" in words, delegable="--delegable" in words, subjects=named
+            99,
+            *said["--scope"],
+            max_ttl_s=int(said["--max-ttl"][0]) if said["--max-ttl"] else None,
+            jwt="--jwt" in words,
+            delegable="--delegable" in words,
+            subjects=said["--subject"],
+            behalf=said["--behalf"],
+            sources=said["--from"],
+            chain=check_chain(callbacks="--callbacks" in words),
         )
         rules = (*rules, offered)
     assert isinstance(decide(one, rules, **{**facts, "target": target}), Grant)
@@ -130,6 +137,8 @@ def test_a_subject_that_no_rule_names_has_the_rule_that_names_it_for_a_remedy() 
         "  rule 1: billing -> ledger [read] (jwt)",
         "  rule 2: billing -> ledger [read] (jwt, for robot/*)",
         "refused: subject-refused: Acting for another subject is not allowed here.",
+        "  rule 1: subject: it does not name user/ada",
+        "  rule 2: subject: it does not name user/ada",
         "  would allow it: orthros-admin policy allow billing ledger"
         " --scope read --max-ttl 60 --jwt --subject user/ada",
     ]
@@ -144,12 +153,78 @@ def test_a_scope_that_only_the_own_name_would_have_had_is_explained_by_the_subje
     assert because.lines()[3] == "granted: read, 300 s (by rule 2)"
 
 
-def test_a_ticket_in_another_name_is_explained_as_what_it_is() -> None:
-    """B3: the ticket-granting exchange refuses it as well, and no rule changes that."""
-    because = explained(ask("read", subject="user/ada"), rule(1, "read", subjects=["*"]))
-    assert because.lines()[-1] == "  only a JWT can be asked for in another name"
-    assert because.decision == Denial(code="subject-refused")
-    assert because.remedies == ()
+def test_a_subject_with_evidence_has_a_narrower_remedy_than_its_word() -> None:
+    """K18, B3: who can prove for whom it acts is not given the right to name anybody."""
+    one = ask("read", subject="user/ada", proven=True, path=("web", "billing"))
+    because = explained(one, rule(1, "read"))
+    assert because.lines()[0] == (
+        "billing -> ledger: asks on behalf of user/ada, through web, for a ticket with read, as long as allowed"
+    )
+    assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --behalf user/ada",)
+
+
+def test_a_refusal_names_the_condition_of_each_rule_that_failed() -> None:
+    """M5, M6, B3: not only that the chain broke a rule, but which one, and by whom."""
+    one = ask("read", subject="user/ada", proven=True, path=("web", "relay", "billing"))
+    because = explained(
+        one,
+        rule(3, "read", sources=["192.0.2.0/24"]),
+        rule(5, "read", subjects=["robot"]),
+        rule(7, "read", behalf=["*"], chain=check_chain(deny_via=["group:edge"])),
+        rule(8, "read", behalf=["*"], chain=check_chain(max_depth=1)),
+        address="10.0.0.1",
+    )
+    assert because.lines() == [
+        "billing -> ledger: asks from 10.0.0.1 on behalf of user/ada, through web relay, for a ticket with read, "
+        "as long as allowed",
+        "  rule 3: billing -> ledger [read] (from 192.0.2.0/24)",
+        "  rule 5: billing -> ledger [read] (for robot)",
+        "  rule 7: billing -> ledger [read] (on behalf of *, never via group:edge)",
+        "  rule 8: billing -> ledger [read] (on behalf of *, at most 1 before the client)",
+        "refused: chain-refused: The call chain breaks a rule on the path.",
+        "  rule 3: source: 10.0.0.1 is outside 192.0.2.0/24",
+        "  rule 5: subject: it does not name user/ada",
+        "  rule 7: chain: it came through web",
+        "  rule 8: chain: 2 hops before the caller, at most 1",
+        "  would allow it: orthros-admin policy allow billing ledger --scope read --behalf user/ada",
+    ]
+    assert because.to_dict()["objections"][2] == "rule 7: chain: it came through web"
+
+
+def test_a_call_back_is_allowed_by_a_rule_that_says_so() -> None:
+    """M6, B3: the remedy has just the option that is missing."""
+    one = ask("read", subject="ledger", proven=True, path=("ledger", "billing"))
+    because = explained(one, rule(1, "read", behalf=["*"]))
+    assert because.decision.code == "chain-refused"
+    assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --behalf ledger --callbacks",)
+
+
+def test_no_rule_lets_a_chain_grow_beyond_all_bounds() -> None:
+    """M6, B3: nine callers are too many under every rule."""
+    one = ask("read", subject="user/ada", proven=True, path=(*(f"s{number}" for number in range(9)), "billing"))
+    because = explained(one, rule(1, "read", behalf=["*"]))
+    assert (because.decision.code, because.remedies) == ("chain-refused", ())
+
+
+def test_a_border_is_opened_where_the_ask_came_from() -> None:
+    """B3: not everywhere."""
+    because = explained(ask("read"), rule(1, "read", sources=["192.0.2.0/24"]), address="10.0.0.1")
+    assert because.decision.code == "source-refused"
+    assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --from 10.0.0.1/32",)
+
+
+def test_what_the_kdc_writes_into_a_ticket_is_told() -> None:
+    """P6, B3: a grant is explained with the caveats that it comes under."""
+    caveats = RuleCaveats(methods=["GET"], path="/orders", discharges=["approvals=four-eyes"])
+    because = explained(ask("read"), rule(1, "read", caveats=caveats))
+    assert because.lines()[1:6] == [
+        "  rule 1: billing -> ledger [read] (with methods GET, with path /orders, with discharge approvals=four-eyes)",
+        "granted: read, 3000 s (by rule 1)",
+        "  the KDC writes into it: methods GET",
+        "  the KDC writes into it: path /orders",
+        "  the KDC writes into it: discharge approvals=four-eyes",
+    ]
+    assert because.to_dict()["answer"]["caveats"] == ["methods GET", "path /orders", "discharge approvals=four-eyes"]
 
 
 def test_a_subject_without_a_canonical_name_is_no_rule_for_anybody() -> None:

@@ -8,6 +8,8 @@ from hypothesis import given
 
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, TargetFacts, decide
 from orthros_kdc.policy.model import subject_matches
+from orthros_kdc.policy.sources import source_allowed
+from orthros_protocol import LocalMisuse
 from orthros_protocol.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, granted, refused, rule
@@ -84,16 +86,45 @@ def test_a_subject_needs_a_rule_that_exports() -> None:
     assert refused(for_user("read"), *rules) == "jwt-not-enabled"
 
 
-def test_a_ticket_carries_no_subject_yet() -> None:
-    """P8: the ticket-granting exchange refuses every `behalf`, and so does the decision."""
-    assert refused(ask("read", subject="user/ada"), rule(1, "read", subjects=["*"])) == "subject-refused"
+def test_a_ticket_is_issued_in_another_name_under_the_same_patterns() -> None:
+    """P8: a gateway asserts its users for tickets as for JWTs."""
+    users = rule(1, "read", subjects=["user/*"])
+    assert granted(ask("read", subject="user/ada"), users).subject == "user/ada"
+    assert refused(ask("read", subject="root"), users) == "subject-refused"
+
+
+def test_a_word_is_not_evidence() -> None:
+    """P8, K18: `behalf` lets the client act for those whose call it proves, and for nobody by its word alone."""
+    proven = rule(1, "read", behalf=["user/*"])
+    path = ("web", "billing")
+    assert granted(ask("read", subject="user/ada", proven=True, path=path), proven).subject == "user/ada"
+    assert refused(ask("read", subject="user/ada"), proven) == "subject-refused"
+    assert refused(ask("read", subject="root", proven=True, path=path), proven) == "subject-refused"
+
+
+def test_whom_a_client_may_name_it_may_prove_as_well() -> None:
+    """P8, K18: evidence never counts for less than a word."""
+    asserted = rule(1, "read", subjects=["user/*"])
+    assert granted(ask("read", subject="user/ada", proven=True, path=("web", "billing")), asserted).scopes == ("read",)
+
+
+def test_to_act_further_is_opt_in() -> None:
+    """K18, L23: constrained delegation: a rule that says nothing of others is for the client's own calls."""
+    one = ask("read", subject="web", proven=True, path=("web", "billing"))
+    assert refused(one, rule(1, "read", delegable=True)) == "subject-refused"
+
+
+def test_nobody_is_proven() -> None:
+    """K18: evidence is always about somebody."""
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        ask("read", proven=True)
 
 
 @given(rows.asks, rows.rule_lists, rows.facts, rows.subjects)
 def test_a_rule_without_subjects_never_lets_anybody_name_one(one, rules, facts, subject) -> None:
     """P8: opt-in, rule by rule."""
     named = evolve(one, subject=subject)
-    silent = tuple(evolve(each, subjects=()) for each in rules)
+    silent = tuple(evolve(each, subjects=(), behalf=(), sources=()) for each in rules)
     result = decide(named, silent, **facts)
     assert isinstance(result, Denial)
     assert result.code == ("subject-refused" if rules else "not-granted")
@@ -103,12 +134,18 @@ def test_a_rule_without_subjects_never_lets_anybody_name_one(one, rules, facts, 
 def test_a_subject_never_gets_more_than_the_rules_that_name_it(one, rules, facts, subject) -> None:
     """P8: the very same decision as if only those rules existed, and never beyond their union."""
     named = evolve(one, kind=Kind.JWT, subject=subject)
-    matching = tuple(each for each in rules if subject_matches(each.subjects, subject))
+    address = facts["address"]
+    matching = tuple(
+        each
+        for each in rules
+        if subject_matches(each.subjects + (each.behalf if named.proven else ()), subject)
+        and (address is None or source_allowed(each.sources, address))
+    )
     result, alone = decide(named, rules, **facts), decide(named, matching, **facts)
     if not matching:
         assert isinstance(result, Denial)
     elif isinstance(result, Grant) and isinstance(alone, Grant):
-        assert evolve(result, notes=()) == evolve(alone, notes=())
+        assert evolve(result, notes=(), objections=()) == evolve(alone, notes=(), objections=())
         assert set(result.scopes) <= {scope for each in matching for scope in each.scopes}
     else:
         assert isinstance(result, Denial)

@@ -13,15 +13,15 @@ from attrs import evolve
 
 from orthros_kdc.admin import decisions, rules
 from orthros_kdc.policy.decide import Ask, Denial, Kind
-from orthros_kdc.policy.model import ANY_SUBJECT, Rule
+from orthros_kdc.policy.sources import check_address
+from orthros_kdc.policy.terms import acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one, usage
 from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
 from orthros_tools.admin.screen import Answer
 
-__all__ = ["register", "rule_row"]
-
-_COLUMNS = ("rule", "client", "target", "scopes", "max_ttl_s", "jwt", "delegable", "subjects")
+__all__ = ["register"]
 
 _EXPECTATIONS = """\
 The file holds entries such as
@@ -32,7 +32,7 @@ The file holds entries such as
   scopes = ["read", "admin"]
   granted = ["read"]
 
-with refused = "not-granted" in place of granted for what must not be possible."""
+with refused = "not-granted" in place of granted for what must not be possible; also behalf, via, from, caveats."""
 
 
 def register(nouns: Nouns) -> None:
@@ -42,19 +42,17 @@ def register(nouns: Nouns) -> None:
         "allow", _allow, "a new rule",
         examples=("policy allow billing orders --scope read --max-ttl 15m",
                   "policy allow group:frontends orders --scope read --scope write --jwt",
-                  "policy allow web orders", "policy allow portal orders --scope read --jwt --subject 'users/*'"),
+                  "policy allow web orders", "policy allow portal orders --scope read --jwt --subject 'users/*'",
+                  "policy allow orders ledger --scope read --behalf 'users/*' --deny-via group:edge --max-depth 2",
+                  "policy allow billing orders --scope pay --methods POST --discharge approvals=four-eyes"),
         notes="CLIENT and TARGET are a principal, or group:NAME. The rule holds in this direction only.\n"
-              "Without --scope the client can prove who it is, and nothing more. --subject adds in whose name the\n"
-              "client may ask: one name, NAME/* for all below NAME/, or * for anybody, principals included.",
+              "Without --scope the client can prove who it is, and nothing more. --subject and --behalf take a\n"
+              "name, NAME/* for all below NAME/, or * for anybody, principals included. The conditions of one\n"
+              "rule hold together; another rule for the same pair goes by its own.",
     )  # fmt: skip
     _add_pair(allow)
     _add_scopes(allow)
-    allow.add_argument("--max-ttl", metavar="TIME", type=duration, help="longest life of what it grants: 90, 15m, 1h")
-    allow.add_argument("--jwt", action="store_true", help="also as JWTs, if they are enabled for the target")
-    allow.add_argument("--delegable", action="store_true", help="the target may act further on the client's behalf")
-
-    allow.add_argument("--subject", metavar="PATTERN", action="append", default=[], dest="subjects",
-                       help="in whose name it may ask; may be repeated")  # fmt: skip
+    add_rule_options(allow)
 
     deny = verbs.add("deny", _deny, "removes rules",
                      examples=("policy deny billing orders", "policy deny --rule 7"),
@@ -70,9 +68,11 @@ def register(nouns: Nouns) -> None:
     explain = verbs.add(
         "explain", _explain, "what the KDC would answer, and why", codes=(3,),
         examples=("policy explain billing orders", "policy explain billing orders --scope read --scope admin --ttl 1h",
-                  "policy explain billing orders --jwt --exact"),
-        notes="The KDC decides with the same function. A refusal ends with 3 and names the command that would\n"
-              "allow it.",
+                  "policy explain billing orders --jwt --exact",
+                  "policy explain orders ledger --behalf users/ada --via portal --from 192.0.2.7"),
+        notes="The KDC decides with the same function. A refusal ends with 3, says which condition of which rule\n"
+              "failed, and names the command that would allow it. Without --via whom --behalf names has called\n"
+              "CLIENT, without --behalf the first of --via; without --from no network is held against it.",
     )  # fmt: skip
     _add_pair(explain)
     _add_scopes(explain)
@@ -80,7 +80,12 @@ def register(nouns: Nouns) -> None:
     explain.add_argument("--jwt", action="store_true", help="ask for a JWT")
     explain.add_argument("--exact", action="store_true", help="refuse rather than cut anything")
     explain.add_argument("--delegable", action="store_true", help="ask for a ticket that can be acted upon further")
-    explain.add_argument("--subject", metavar="NAME", help="ask in the name of NAME, which takes --jwt as well")
+    named = explain.add_mutually_exclusive_group()
+    named.add_argument("--subject", metavar="NAME", help="ask in the name of NAME, by the client's word alone")
+    named.add_argument("--behalf", metavar="NAME", help="ask on behalf of NAME, proven by evidence")
+    explain.add_argument("--via", metavar="NAME", action="append", default=[],
+                         help="who called on the way to CLIENT; may be repeated, the first caller first")  # fmt: skip
+    explain.add_argument("--from", metavar="ADDRESS", dest="address", help="the IP address that it asks from, or local")
 
     test = verbs.add("test", _test, "checks a file of expectations", codes=(3,),
                      examples=("policy test policy-expectations.toml", "policy test - < policy-expectations.toml"),
@@ -97,47 +102,11 @@ def _add_scopes(parser: object) -> None:
     parser.add_argument("--scope", metavar="S", action="append", dest="scopes", help="may be repeated")  # type: ignore[attr-defined]
 
 
-def rule_row(rule: Rule) -> dict[str, object]:
-    """One rule as JSON shows it."""
-    return {
-        "rule": rule.rule_id,
-        "client": str(rule.client),
-        "target": str(rule.target),
-        "scopes": list(rule.scopes),
-        "max_ttl_s": rule.max_ttl_s,
-        "jwt": rule.jwt,
-        "delegable": rule.delegable,
-        "subjects": list(rule.subjects),
-    }
-
-
 async def _allow(desk: Desk, options: Namespace) -> Answer:
+    terms = described_rule(options)
     async with desk.open_admin() as admin:
-        rule = await rules.allow(
-            admin, options.client, options.target, scopes=tuple(options.scopes or ()), max_ttl_s=options.max_ttl,
-            jwt=options.jwt, delegable=options.delegable, subjects=tuple(options.subjects),
-        )  # fmt: skip
-    remarks = [_meaning(rule)]
-    if rule.subjects and not rule.jwt:
-        remarks += ["but tickets carry no subject: only a rule with --jwt lets it ask in somebody's name"]
-    return Answer(rows=[rule_row(rule)], lines=[str(rule)], remarks=remarks)
-
-
-def _meaning(rule: Rule) -> str:
-    who = f"every member of {rule.client.name}" if rule.client.is_group else rule.client.name
-    whom = f"every member of {rule.target.name}" if rule.target.is_group else rule.target.name
-    what = f"with {' '.join(rule.scopes)}" if rule.scopes else "to prove who it is, with no scope"
-    life = "as long as realm and principals allow" if rule.max_ttl_s is None else f"for at most {rule.max_ttl_s} s"
-    form = "tickets or JWTs" if rule.jwt else "tickets"
-    onward = f", and {whom} may act further on its behalf" if rule.delegable else ""
-    named = f", also in the name of {_subjects(rule)}" if rule.subjects else ""
-    return f"{who} may call {whom} {what}, by {form} that live {life}{onward}{named}; not the other way round"
-
-
-def _subjects(rule: Rule) -> str:
-    if ANY_SUBJECT in rule.subjects:
-        return "anybody"
-    return ", ".join(f"all below {one[:-1]}" if one.endswith("*") else one for one in rule.subjects)
+        rule = await rules.allow(admin, options.client, options.target, scopes=tuple(options.scopes or ()), **terms)
+    return Answer(rows=[rule_row(rule)], lines=[str(rule)], remarks=rule_remarks(rule))
 
 
 async def _deny(desk: Desk, options: Namespace) -> Answer:
@@ -157,11 +126,15 @@ async def _deny(desk: Desk, options: Namespace) -> Answer:
 async def _list(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
         found = await rules.listed(admin, client=options.client, target=options.target)
-    return Answer(rows=[rule_row(rule) for rule in found], columns=_COLUMNS,
-                  remarks=() if found else ("no rule: everything is refused",))  # fmt: skip
+    rows = [rule_row(rule) for rule in found]
+    return Answer(rows=rows, columns=columns_for(rows), remarks=() if found else ("no rule: everything is refused",))
 
 
 async def _explain(desk: Desk, options: Namespace) -> Answer:
+    if options.subject is not None and options.via:
+        raise usage("--subject is the client's word, which comes along no --via", "Use --behalf, or leave --via out.")
+    proven, path = acting_for(options.client, behalf=options.behalf, via=options.via)
+    address = None if options.address is None else check_address(options.address)
     ask = Ask(
         target=options.target,
         kind=Kind.JWT if options.jwt else Kind.TICKET,
@@ -169,10 +142,12 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
         ttl_s=options.ttl,
         exact=options.exact,
         delegable=options.delegable,
-        subject=options.subject,
+        subject=options.subject if proven is None else proven,
+        proven=proven is not None,
+        path=path,
     )
     async with desk.open_admin() as admin:
-        found = await decisions.explain(admin, options.client, ask)
+        found = await decisions.explain(admin, options.client, ask, address=address)
     refusal = None
     if isinstance(found.decision, Denial):
         reason = reason_for(found.decision.code)

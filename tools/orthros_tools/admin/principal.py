@@ -14,7 +14,7 @@ from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key import key_row
 from orthros_tools.admin.key_files import Destination, require_apart
-from orthros_tools.admin.policy import rule_row
+from orthros_tools.admin.rules import rule_row
 from orthros_tools.admin.screen import Answer, instant
 
 __all__ = ["register"]

@@ -1,0 +1,221 @@
+"""Conditions of a rule: from where, for whom, along which path. Each only takes away."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orthros_kdc.policy.decide import Ask, Denial, Grant, PolicySnapshot, TargetFacts, decide
+from orthros_kdc.policy.model import RuleCaveats, check_chain
+from orthros_kdc.store.base import PolicyRows
+from orthros_protocol.notes import Note, NoteCause, NoteField
+from tests.kdc.policy import rows
+from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
+
+READ = Ask(target="ledger", scopes=("read",))
+GONE: tuple[TargetFacts | None, ...] = (None, TARGET, TargetFacts(disabled=True), TargetFacts(has_key=False))
+
+
+def through(*callers: str, subject: str = "user/ada", **extra: Any) -> Ask:
+    return ask("read", subject=subject, proven=True, path=(*callers, "billing"), **extra)
+
+
+def along(**chain: Any):
+    return rule(1, "read", behalf=["*"], chain=check_chain(**chain))
+
+
+# Where it comes from
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("192.0.2.1", False), ("2001:db8::1", False), ("", False),
+     ("10.1.2.3.4", False), (None, True)],
+)  # fmt: skip
+def test_a_rule_for_some_networks_holds_for_asks_from_there(address: str | None, holds: bool) -> None:
+    """P6: a local socket and what cannot be read lie outside; None is for those who only wonder."""
+    inside = rule(1, "read", sources=["10.0.0.0/8"])
+    if holds:
+        assert granted(READ, inside, address=address).scopes == ("read",)
+    else:
+        assert refused(READ, inside, address=address) == "source-refused"
+    assert granted(READ, inside, rule(2, "read"), address=address).scopes == ("read",)
+
+
+def test_a_scope_of_another_network_is_left_out() -> None:
+    """P6: conditions take away single rules, not the pair."""
+    grant = granted(
+        ask("read", "write"), rule(1, "read"), rule(2, "write", sources=["10.0.0.0/8"]), address="192.0.2.1"
+    )
+    assert (grant.scopes, grant.rule_ids) == (("read",), (1,))
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),)
+    assert [str(one) for one in grant.objections] == ["rule 2: source: 192.0.2.1 is outside 10.0.0.0/8"]
+
+
+# Along which path
+
+
+def test_a_path_that_a_rule_forbids_is_refused() -> None:
+    """M5: A calls through X, and the rule denies X."""
+    assert refused(through("gate", "web"), along(deny_via=["web"])) == "chain-refused"
+    assert refused(through("gate", "web"), along(deny_via=["gate"])) == "chain-refused"
+    assert granted(through("gate", "relay"), along(deny_via=["web"])).scopes == ("read",)
+
+
+def test_a_path_that_a_rule_requires_must_be_taken() -> None:
+    """M5: only by way of the gate, and then not for the client's own calls either."""
+    assert granted(through("relay", "gate"), along(require_via=["gate"])).scopes == ("read",)
+    assert refused(through("relay", "web"), along(require_via=["gate"])) == "chain-refused"
+    assert refused(through("gate", "web"), along(require_via=["gate", "relay"])) == "chain-refused"
+    assert refused(READ, along(require_via=["gate"])) == "chain-refused"
+    assert refused(READ, along(require_via=["billing"])) == "chain-refused"
+
+
+def test_conditions_know_members_of_groups_and_other_realms() -> None:
+    """M5: a group stands for its members; a name of another realm for nobody in this one."""
+    assert refused(through("web"), along(deny_via=["group:edge"])) == "chain-refused"
+    assert granted(through("relay"), along(deny_via=["group:edge"])).scopes == ("read",)
+    assert granted(through("relay"), along(require_via=["group:trusted"])).scopes == ("read",)
+    assert refused(through("web@other.test"), along(deny_via=["web@other.test"])) == "chain-refused"
+    assert granted(through("web@other.test"), along(deny_via=["web", "group:edge"])).scopes == ("read",)
+    assert refused(through("gate@other.test"), along(require_via=["gate"])) == "chain-refused"
+
+
+@pytest.mark.parametrize("chain", [{"deny_via": ["group:edge"]}, {"require_via": ["group:edge"]}])
+def test_groups_that_nobody_looked_up_fail_closed(chain: dict[str, Any]) -> None:
+    """M5: a forgotten look-up opens nothing."""
+    assert refused(through("relay"), along(**chain), groups_of=None) == "chain-refused"
+    assert refused(through("web"), along(**chain), groups_of=None) == "chain-refused"
+
+
+def test_the_groups_of_a_policy_are_those_of_its_rows() -> None:
+    """M5: what deny-via knows as group:edge are just its members."""
+    groups = {"edge": frozenset({"web"}), "empty": frozenset[str]()}
+    policy = PolicySnapshot(PolicyRows(seq=1, rules=(along(deny_via=["group:edge"]),), groups=groups))
+    assert (list(policy.groups_of("web")), list(policy.groups_of("edge"))) == (["group:edge"], [])
+    assert list(policy.groups_of("web@other.test")) == []
+    found = policy.rules_for("billing", "ledger")
+    assert refused(through("web"), *found, groups_of=policy.groups_of) == "chain-refused"
+    assert granted(through("relay"), *found, groups_of=policy.groups_of).scopes == ("read",)
+
+
+def test_a_path_has_an_end() -> None:
+    """M6: the rule's own depth, and eight for all."""
+    callers = [f"s{number}" for number in range(9)]
+    assert granted(through(*callers[:2]), along(max_depth=2)).scopes == ("read",)
+    assert refused(through(*callers[:3]), along(max_depth=2)) == "chain-refused"
+    assert refused(through("web"), along(max_depth=0)) == "chain-refused"
+    assert granted(READ, along(max_depth=0)).scopes == ("read",)
+    assert granted(through(*callers[:8]), along()).scopes == ("read",)
+    assert refused(through(*callers), along()) == "chain-refused"
+
+
+@pytest.mark.parametrize("callers", [("ledger",), ("web", "ledger", "gate"), ("web", "gate", "web"), ("billing",)])
+def test_nobody_is_called_again_unless_the_rule_says_so(callers: tuple[str, ...]) -> None:
+    """M6: loops are found by name, however long they are."""
+    assert refused(through(*callers), along()) == "chain-refused"
+    assert granted(through(*callers), along(callbacks=True)).scopes == ("read",)
+
+
+def test_an_asserted_subject_has_no_path() -> None:
+    """M5: only the KDC's word makes a caller of somebody."""
+    asserted = ask("read", subject="gate")
+    assert refused(asserted, rule(1, "read", subjects=["*"], chain=check_chain(require_via=["gate"]))) == (
+        "chain-refused"
+    )
+    assert granted(asserted, rule(1, "read", subjects=["*"], chain=check_chain(deny_via=["gate"]))).subject == "gate"
+
+
+# In which order
+
+
+def test_the_first_condition_that_leaves_no_rule_names_the_refusal() -> None:
+    """P6, B3: pair, source, subject, chain, and only then the target."""
+    away = rule(1, "read", behalf=["*"], sources=["10.0.0.0/8"])
+    others = rule(2, "read", behalf=["robot"], chain=check_chain(max_depth=0))
+    deep = rule(3, "read", behalf=["*"], chain=check_chain(max_depth=0))
+    for target in GONE:
+        facts = {"target": target, "address": "192.0.2.1"}
+        assert refused(through("web"), **facts) == "not-granted"
+        assert refused(through("web"), away, **facts) == "source-refused"
+        assert refused(through("web"), away, others, **facts) == "subject-refused"
+        assert refused(through("web"), away, others, deep, **facts) == "chain-refused"
+    open_ = rule(4, "read", behalf=["*"])
+    assert refused(through("web"), away, open_, target=None) == "target-unavailable"
+
+
+# What holds for every policy
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_a_rule_whose_condition_fails_never_contributes(one, rules, facts) -> None:
+    """P6, M5, M6, K18: the same decision as if it were not there, but for the reason."""
+    result = decide(one, rules, **facts)
+    failed = {objection.rule_id for objection in result.objections}
+    silent = tuple(each for each in rules if each.rule_id in failed)
+    rest = tuple(each for each in rules if each.rule_id not in failed)
+    assert all(isinstance(decide(one, (each,), **facts), Denial) for each in silent)
+    without = decide(one, rest, **facts)
+    if isinstance(result, Grant):
+        assert not failed & set(result.rule_ids)
+        assert isinstance(without, Grant)
+        # Which rule a scope was lost by shows in the cause of its note alone.
+        assert evolve(result, notes=(), objections=()) == evolve(without, notes=())
+        assert [(note.field, note.index) for note in result.notes] == [
+            (note.field, note.index) for note in without.notes
+        ]
+    else:
+        assert isinstance(without, Denial)
+        assert without.code == (result.code if rest else "not-granted")
+
+
+TIGHTER = st.sampled_from([
+    {"sources": ("198.51.100.0/24",)},
+    {"chain": check_chain(deny_via=["web"])},
+    {"chain": check_chain(require_via=["gate"])},
+    {"chain": check_chain(max_depth=1)},
+    {"caveats": RuleCaveats(methods=["GET"], path="/a")},
+    {"caveats": RuleCaveats(discharges=["approvals=two"])},
+])  # fmt: skip
+
+
+@given(rows.asks, rows.rule_lists.filter(bool), rows.facts, st.integers(0, 5), TIGHTER)
+def test_a_condition_more_never_widens_a_grant(one, rules, facts, at, tighter) -> None:
+    """P6, M5: no scope more; and for one scope no longer life and no caveat less."""
+    chosen = rules[at % len(rules)]
+    (name,) = tighter
+    assume(getattr(chosen, name) == getattr(rule(1), name) and not (name == "caveats" and chosen.jwt))
+    changed = tuple(evolve(each, **tighter) if each is chosen else each for each in rules)
+    after = decide(one, changed, **facts)
+    if isinstance(after, Denial):
+        return
+    # The rules before would have given it: the same rules, less this condition, and the caveats that it brings.
+    before = decide(evolve(one, exact=False), rules, **facts)
+    assert isinstance(before, Grant)
+    assert set(after.scopes) <= set(before.scopes)
+    single = evolve(one, scopes=after.scopes[:1], exact=False, delegable=False, ttl_s=0)
+    before, after = decide(single, rules, **facts), decide(single, changed, **facts)
+    assert isinstance(before, Grant)
+    assert isinstance(after, Grant)
+    assert after.caveats or not before.caveats
+    if bool(after.caveats) == bool(before.caveats):
+        assert after.ttl_s <= before.ttl_s
+
+
+@given(rows.asks, rows.rule_lists, rows.facts)
+def test_an_address_that_is_left_open_is_the_most_that_an_address_can_get(one, rules, facts) -> None:
+    """B3: what is wondered about without an address is never less than the answer from one."""
+    for_all = decide(evolve(one, exact=False), rules, **{**facts, "address": None})
+    for_one = decide(one, rules, **facts)
+    if isinstance(for_one, Grant):
+        assert isinstance(for_all, Grant)
+        assert set(for_one.scopes) <= set(for_all.scopes)
+
+
+def test_without_conditions_nothing_is_objected() -> None:
+    """P6: the plain rule is as plain as it was."""
+    grant = decided(READ, rule(1, "read"), address="192.0.2.1")
+    assert isinstance(grant, Grant)
+    assert (grant.objections, grant.caveats) == ((), ())
