@@ -5,7 +5,8 @@ Knows nothing of later key versions, which are `keys.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -23,7 +24,8 @@ from orthros_kdc.store.base import (
 )
 from orthros_protocol import Keytab
 
-__all__ = ["PrincipalShown", "add", "delete", "disable", "enable", "page", "set_caps", "show"]
+__all__ = ["PrincipalShown", "add", "add_in", "delete", "delete_in", "disable", "enable", "page", "set_caps",
+           "set_caps_in", "set_disabled_in", "show"]  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -45,18 +47,19 @@ async def add(admin: Admin, name: str, *, max_ticket_s: int | None = None, max_j
     or `conflict` for a name under kdc/.
     """
     caps = check_caps(max_ticket_s, max_jwt_s)
+    return await admin.store.change(lambda tx: add_in(tx, admin, name, caps))
 
-    def work(tx: Transaction) -> Keytab:
-        tx.realm()  # no principal before `init`
-        now = admin.now()
-        principal = tx.add_principal(name=name, created=now)
-        tx.set_principal(evolve(principal, **caps))
-        record, root = admin.vault.new_root(principal, kvno=1, state=KEY_ACTIVE, now=now)
-        tx.add_key(record)
-        admin.record(tx, "principal.added", principal=name, uid=principal.uid, kid=record.kid_as.hex(), **caps)
-        return Keytab.of(root)
 
-    return await admin.store.change(work)
+def add_in(tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any]) -> Keytab:
+    """`add` within a transaction, with caps that `check_caps` has seen."""
+    tx.realm()  # no principal before `init`
+    now = admin.now()
+    principal = tx.add_principal(name=name, created=now)
+    tx.set_principal(evolve(principal, **caps))
+    record, root = admin.vault.new_root(principal, kvno=1, state=KEY_ACTIVE, now=now)
+    tx.add_key(record)
+    admin.record(tx, "principal.added", principal=name, uid=principal.uid, kid=record.kid_as.hex(), **caps)
+    return Keytab.of(root)
 
 
 async def page(admin: Admin, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
@@ -86,25 +89,23 @@ async def show(admin: Admin, name: str) -> PrincipalShown:
 
 async def disable(admin: Admin, name: str) -> bool:
     """Refuses it everything new, as client and as target. False when it was disabled already."""
-    return await _set_disabled(admin, name, disabled=True)
+    return await admin.store.change(lambda tx: set_disabled_in(tx, admin, name, disabled=True))
 
 
 async def enable(admin: Admin, name: str) -> bool:
     """Undoes `disable`. False when it was enabled already."""
-    return await _set_disabled(admin, name, disabled=False)
+    return await admin.store.change(lambda tx: set_disabled_in(tx, admin, name, disabled=False))
 
 
-async def _set_disabled(admin: Admin, name: str, *, disabled: bool) -> bool:
-    def work(tx: Transaction) -> bool:
-        record = require_principal(tx, name)
-        if record.disabled == disabled:
-            return False
-        tx.set_principal(evolve(record, disabled=disabled))
-        event = "principal.disabled" if disabled else "principal.enabled"
-        admin.record(tx, event, principal=name, uid=record.uid)
-        return True
-
-    return await admin.store.change(work)
+def set_disabled_in(tx: Transaction, admin: Admin, name: str, *, disabled: bool) -> bool:
+    """`disable` or `enable` within a transaction."""
+    record = require_principal(tx, name)
+    if record.disabled == disabled:
+        return False
+    tx.set_principal(evolve(record, disabled=disabled))
+    event = "principal.disabled" if disabled else "principal.enabled"
+    admin.record(tx, event, principal=name, uid=record.uid)
+    return True
 
 
 async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None,
@@ -116,16 +117,18 @@ async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt
     """
     caps = check_caps(max_ticket_s, max_jwt_s)
     networks = None if sources is None else check_sources(sources)
+    return await admin.store.change(lambda tx: set_caps_in(tx, admin, name, caps, networks))
 
-    def work(tx: Transaction) -> PrincipalRecord:
-        before = require_principal(tx, name)
-        after = evolve(before, **caps, sources=before.sources if networks is None else networks)
-        tx.set_principal(after)
-        told = " ".join(after.sources)
-        admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps, sources=told)
-        return after
 
-    return await admin.store.change(work)
+def set_caps_in(tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any],
+                networks: tuple[str, ...] | None) -> PrincipalRecord:  # fmt: skip
+    """`set_caps` within a transaction, with what `check_caps` and `check_sources` have seen."""
+    before = require_principal(tx, name)
+    after = evolve(before, **caps, sources=before.sources if networks is None else networks)
+    tx.set_principal(after)
+    told = " ".join(after.sources)
+    admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps, sources=told)
+    return after
 
 
 async def delete(admin: Admin, name: str) -> None:
@@ -135,9 +138,15 @@ async def delete(admin: Admin, name: str) -> None:
     """
 
     def work(tx: Transaction) -> None:
-        record = require_principal(tx, name)
+        require_principal(tx, name)
         require_unmentioned(tx, Selector(name))
-        tx.delete_principal(record.uid)
-        admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
+        delete_in(tx, admin, name)
 
     await admin.store.change(work)
+
+
+def delete_in(tx: Transaction, admin: Admin, name: str) -> None:
+    """`delete` within a transaction, of somebody whom no rule's conditions name."""
+    record = require_principal(tx, name)
+    tx.delete_principal(record.uid)
+    admin.record(tx, "principal.deleted", principal=name, uid=record.uid)

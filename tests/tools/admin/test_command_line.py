@@ -127,6 +127,7 @@ def test_every_verb_that_is_promised_is_there() -> None:
         *(f"oauth {verb}" for verb in ("enable", "disable", "secret", "retire", "list")),
         *(f"audit {verb}" for verb in ("tail", "verify")),
         *(f"realm {verb}" for verb in ("show", "limit", "rotate-keys", "erase-old-keys", "new-master-key", "rewrap")),
+        *(f"realm {verb}" for verb in ("validate", "diff", "apply", "export")),
         "explain",
     }
 

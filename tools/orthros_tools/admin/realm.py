@@ -1,4 +1,4 @@
-"""`orthros-admin realm`: show, limit, the realm's own keys, the master key.
+"""`orthros-admin realm`: show, limit, the realm's own keys, the master key; the realm as a file is `realm_file.py`'s.
 
 Knows no principals; `orthros_kdc.admin.realm` and `orthros_kdc.admin.master_keys` do the work.
 """
@@ -14,6 +14,7 @@ from orthros_kdc.store.base import RealmRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, usage
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import STANDARD_OUTPUT
+from orthros_tools.admin.realm_file import register_verbs
 from orthros_tools.admin.screen import Answer, instant
 
 __all__ = ["register"]
@@ -35,6 +36,7 @@ def register(nouns: Nouns) -> None:
     for name, what in _LIMITS:
         limit.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=duration, help=f"longest life of {what}")
 
+    register_verbs(verbs)
     verbs.add("rotate-keys", _rotate_keys, "adds the next number of each of the realm's own keys",
               examples=("realm rotate-keys",),
               notes="It seals from the next request on; older numbers open what was sealed before.")  # fmt: skip
