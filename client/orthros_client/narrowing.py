@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from orthros_protocol import (
     AppCaveat,
@@ -105,7 +105,7 @@ class Demanded:
     """
 
     discharger: Principal | None
-    cid: bytes
+    cid: bytes = field(repr=False)
 
     @property
     def cid_digest(self) -> bytes:
