@@ -1,8 +1,9 @@
 """Rules and groups, on every store."""
 
 import pytest
+from attrs import evolve
 
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, check_chain
 from orthros_protocol import Misconfigured
 
 BILLING, PAYROLL, CALLERS = Selector("billing"), Selector("payroll"), Selector("callers", is_group=True)
@@ -31,6 +32,36 @@ async def test_a_rule_comes_back_as_it_was_added(store):
     assert rule.scopes == ("read", "write")
     assert (rule.max_ttl_s, rule.jwt, rule.delegable) == (60, True, True)
     assert (await store.read(lambda tx: tx.policy())).rules == (rule,)
+
+
+async def test_every_word_of_a_rule_comes_back(store):
+    """P6, M5, M6, K18: conditions and caveats are kept whole; the number that a rule comes with says nothing."""
+    wanted = Rule(
+        rule_id=77,
+        client=CALLERS,
+        target=PAYROLL,
+        scopes=("read", "write"),
+        max_ttl_s=60,
+        delegable=True,
+        subjects=("users/*", "ada"),
+        behalf=("*",),
+        sources=("10.0.0.0/8", "2001:db8::/32"),
+        chain=check_chain(deny_via=["group:edge", "web@other.test"], require_via=["gone"], max_depth=0, callbacks=True),
+        caveats=RuleCaveats(
+            methods=["GET", "HEAD"], path="/", peers=["192.0.2.7"], discharges=["approvals=a", "approvals=b"]
+        ),
+    )
+    added = await store.change(lambda tx: tx.add_rule(wanted))
+    assert added == evolve(wanted, rule_id=1)
+    assert (await store.read(lambda tx: tx.policy())).rules == (added,)
+    assert await store.read(lambda tx: tx.rules_between(CALLERS, PAYROLL)) == (added,)
+
+
+@pytest.mark.parametrize("depth", [0, 3, 8])
+async def test_a_depth_is_kept_to_the_number(store, depth):
+    """M6: none at all is a depth of its own."""
+    added = await allow(store, BILLING, PAYROLL, chain=check_chain(max_depth=depth))
+    assert (await store.read(lambda tx: tx.policy())).rules[0].chain.max_depth == added.chain.max_depth == depth
 
 
 async def test_a_rule_without_scopes_has_none(store):

@@ -3,6 +3,7 @@
 import pytest
 
 from orthros_kdc.admin import groups, principals, rules
+from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_protocol import Misconfigured
 
 
@@ -48,6 +49,76 @@ async def test_a_rule_says_in_whose_name_its_client_may_ask(admin, trail):
         await rules.allow(admin, "billing", "payroll", jwt=True, subjects=("users*",))
     assert trail.names == ["rule.added"] * 2
     assert trail.events[1][1]["subjects"] == "ada users/*"
+
+
+async def test_a_rule_with_conditions_is_recorded_with_all_of_them(admin, trail):
+    """P6, B3: the trail says under which conditions somebody was let in."""
+    rule = await rules.allow(
+        admin, "billing", "payroll", behalf=("users/*",), sources=("10.0.0.0/8",),
+        chain=check_chain(deny_via=["group:callers"], max_depth=2, callbacks=True),
+        caveats=RuleCaveats(methods=["GET"], path="/pay", peers=["192.0.2.0/24"], discharges=["payroll=four-eyes"]),
+    )  # fmt: skip
+    ((event, facts),) = trail.events
+    told = {name: facts[name] for name in ("behalf", "sources", "chain", "caveats")}
+    assert (event, facts["rule"], told) == ("rule.added", rule.rule_id, {
+        "behalf": "users/*",
+        "sources": "10.0.0.0/8",
+        "chain": "never via group:callers, at most 2 before the client, callbacks",
+        "caveats": "methods GET, path /pay, peers 192.0.2.0/24, discharge payroll=four-eyes",
+    })  # fmt: skip
+    with pytest.raises(Misconfigured, match="already-exists"):
+        await rules.allow(
+            admin, "billing", "payroll", behalf=("users/*",), sources=("10.0.0.0/8",),
+            chain=rule.chain, caveats=rule.caveats,
+        )  # fmt: skip
+    await rules.allow(admin, "billing", "payroll", behalf=("users/*",), sources=("10.0.0.0/8",), chain=rule.chain)
+    assert len(await rules.listed(admin)) == 2
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        ({"chain": check_chain(deny_via=["wbe"])}, "not-found"),
+        ({"chain": check_chain(require_via=["group:wbe"])}, "not-found"),
+        ({"chain": check_chain(deny_via=["callers"])}, "not-found"),
+        ({"chain": check_chain(deny_via=["billing@example.org"])}, "value-invalid"),
+        ({"caveats": RuleCaveats(discharges=["approvals=four-eyes"])}, "not-found"),
+        ({"caveats": RuleCaveats(discharges=["kdc/tgt=four-eyes"])}, "not-found"),
+        ({"caveats": RuleCaveats(path="/a"), "jwt": True}, "value-invalid"),
+        ({"behalf": ("users*",)}, "value-invalid"),
+        ({"sources": ("10.0.0.1/8",)}, "value-invalid"),
+    ],
+)
+async def test_a_slip_of_the_pen_in_a_condition_is_no_open_door(admin, trail, terms, code):
+    """M5: a name that nobody has would be forbidden in vain."""
+    with pytest.raises(Misconfigured, match=code):
+        await rules.allow(admin, "billing", "payroll", **terms)
+    assert (await rules.listed(admin), trail.names) == ((), [])
+
+
+async def test_who_stands_in_a_condition_does_not_vanish_from_under_it(admin, trail):
+    """M5, K20: neither a forbidden path nor a required one falls to a later bearer of the name."""
+    await principals.add(admin, "web")
+    chain = check_chain(deny_via=["web", "group:callers", "far@other.test"])
+    rule = await rules.allow(admin, "billing", "payroll", chain=chain)
+    asking = await rules.allow(admin, "billing", "payroll", caveats=RuleCaveats(discharges=["web=seen"]))
+    with pytest.raises(Misconfigured, match=r"conflict.*rule 1: "):
+        await principals.delete(admin, "web")
+    with pytest.raises(Misconfigured, match=r"conflict.*rule 1: "):
+        await groups.delete(admin, "callers")
+    await rules.remove(admin, rule.rule_id)
+    await groups.delete(admin, "callers")
+    with pytest.raises(Misconfigured, match=r"conflict.*rule 2: "):
+        await principals.delete(admin, "web")
+    await rules.remove(admin, asking.rule_id)
+    await principals.delete(admin, "web")
+
+
+async def test_a_rule_that_goes_along_does_not_hold_anybody_back(admin):
+    """K20: who is client or target of the rule as well takes it along."""
+    await rules.allow(admin, "billing", "payroll", caveats=RuleCaveats(discharges=["payroll=seen"]))
+    await principals.delete(admin, "payroll")
+    assert await rules.listed(admin) == ()
 
 
 async def test_denying_removes_the_rules_of_the_pair_with_one_event(admin, trail):

@@ -4,12 +4,13 @@ import pytest
 
 from orthros_kdc.policy.decide import PolicySnapshot, TargetFacts
 from orthros_kdc.policy.expectations import run_expectations
-from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.model import RealmLimits, RuleCaveats, check_chain
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import Misconfigured
 from tests.kdc.policy.rows import rule
 
-PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(disabled=True)}
+PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(disabled=True),
+          "gate": TargetFacts()}  # fmt: skip
 
 
 def run(text: str, *rules):
@@ -75,6 +76,48 @@ def test_expectations_about_subjects() -> None:
     ]
 
 
+def test_expectations_about_evidence_paths_and_addresses() -> None:
+    """K18, M5, B3: whom a client may act for, through whom and from where can be held to a table too."""
+    entry = """
+    [[expect]]
+    client = "billing"
+    target = "ledger"
+    behalf = "user/ada"
+    via = ["%s"]
+    from = "%s"
+    refused = "%s"
+    """
+    away = rule(1, "read", behalf=["user/*"], sources=["10.0.0.0/8"], chain=check_chain(deny_via=["web"]))
+    right = entry % ("web", "10.1.2.3", "chain-refused") + entry % ("web", "192.0.2.1", "source-refused")
+    right += entry % ("gate", "local", "source-refused")
+    assert run(right, away).failures == ()
+    wrong = entry % ("gate", "10.1.2.3", "chain-refused") + entry % ("wbe", "10.1.2.3", "chain-refused")
+    assert [str(failure) for failure in run(wrong, away).failures] == [
+        "entry 1, line 2: expected billing -> ledger for user/ada through gate from 10.1.2.3 refused chain-refused, "
+        "found granted read for 3600 s",
+        "entry 2, line 10: expected billing -> ledger for user/ada through wbe from 10.1.2.3 refused chain-refused, "
+        "found that no principal is called wbe",
+    ]
+
+
+def test_expectations_about_caveats() -> None:
+    """P6, B3: a table says under which caveats a grant comes; a set, and none is a set as well."""
+    entry = """
+    [[expect]]
+    client = "billing"
+    target = "ledger"
+    caveats = %s
+    """
+    bound = rule(1, "read", caveats=RuleCaveats(methods=["GET"], discharges=["approvals=four-eyes"]))
+    assert run(entry % '["discharge approvals=four-eyes", "methods GET"]', bound).failures == ()
+    assert run(entry % "[]", rule(1, "read")).failures == ()
+    for fewer in ("[]", '["methods GET"]'):
+        (failure,) = run(entry % fewer, bound).failures
+        assert failure.found == "granted read for 3600 s under methods GET, discharge approvals=four-eyes"
+    (failure,) = run(entry % '["methods GET"]', rule(1, "read")).failures
+    assert failure.expected == "billing -> ledger granted under methods GET"
+
+
 def test_each_failure_names_its_entry_and_line() -> None:
     """B3, K17: expected and found, side by side."""
     report = run(
@@ -126,6 +169,16 @@ refused = "not-granted"
         ('[[expect]]\nclient = "a"\ntarget = "b"\nttl_s = -1\n', "negative"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nkind = "tgt"\n', "neither ticket nor jwt"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nsubject = "User:1"\n', "subject: .*'User:1'"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nfrom = "example.org"\n', "from: 'example.org' is no IP address"),
+        ('[[expect]]\nclient = "a"\ntarget = "b"\nrefused = "not-granted"\nvia = ["Web"]\n', "via: .*'Web'"),
+        (
+            '[[expect]]\nclient = "a"\ntarget = "b"\nrefused = "not-granted"\nvia = ["w"]\nsubject = "s"\n',
+            "subject is the client's word",
+        ),
+        (
+            '[[expect]]\nclient = "a"\ntarget = "b"\nrefused = "not-granted"\ncaveats = []\n',
+            "either refused or granted",
+        ),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = [[]]\n', "scopes: expected a list of strings"),
         ('[[expect]]\nclient = "a"\ntarget = "b"\nscopes = ["*"]\n', "scopes: '\\*'"),
         (

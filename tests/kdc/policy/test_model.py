@@ -1,11 +1,12 @@
-"""Patterns of subjects: what may be written, what it covers, and what it never covers."""
+"""Patterns of subjects and conditions of rules: what may be written, what it covers, and what it never covers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_kdc.policy.model import Rule, Selector, check_subject_patterns, subject_matches
+from orthros_kdc.policy.model import Rule, Selector, check_chain, check_subject_patterns, subject_matches
 from orthros_protocol import Misconfigured
+from orthros_protocol.call_chain import ChainRule
 
 SEGMENTS = st.sampled_from(["a", "ab", "b", "kdc", "users", "a.b", "0"])
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)
@@ -85,3 +86,46 @@ def test_a_prefix_pattern_is_a_path_prefix(prefix, name):
     below = name.split("/")[: len(prefix.split("/"))] == prefix.split("/") and name != prefix
     assert subject_matches((f"{prefix}/*",), name) is (below and name.split("/")[0] != "kdc")
     assert subject_matches((prefix,), name) is (name == prefix)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"deny_via": ["Web"]}, "name-invalid"),
+        ({"deny_via": ["group:Edge"]}, "name-invalid"),
+        ({"deny_via": ["group:edge@corp.test"]}, "name-invalid"),
+        ({"deny_via": ["web@"]}, "name-invalid"),
+        ({"require_via": ["users/*"]}, "name-invalid"),
+        ({"require_via": [""]}, "name-invalid"),
+        ({"require_via": [3]}, "name-invalid"),
+        ({"deny_via": "web"}, "value-invalid"),
+        ({"deny_via": [f"s{at}" for at in range(33)]}, "value-invalid"),
+        ({"deny_via": ["web"], "require_via": ["gate", "web"]}, "value-invalid"),
+        ({"max_depth": 9}, "value-invalid"),
+        ({"max_depth": -1}, "value-invalid"),
+        ({"max_depth": True}, "value-invalid"),
+    ],
+)
+def test_conditions_on_a_path_are_refused_where_they_are_written(changes, code):
+    """M5, M6: a condition that could never hold, or always would, is a slip of the pen."""
+    with pytest.raises(Misconfigured, match=code):
+        check_chain(**changes)
+
+
+def test_rules_that_say_the_same_are_equal():
+    """B5: rules are compared by what they say: every list is a set in one order."""
+
+    def written(**terms):
+        return Rule(rule_id=1, client=Selector("a"), target=Selector("b"), scopes=(), **terms)
+
+    ways = [
+        written(behalf=["u/*", "ada"], sources=["192.0.2.7", "10.0.0.0/8"],
+                chain=ChainRule(deny_via=["web", "group:edge", "far@other.test"], require_via=["z", "y"])),
+        written(behalf=["ada", "u/*", "ada"], sources=["10.0.0.0/8", "::ffff:192.0.2.7"],
+                chain=ChainRule(deny_via=["far@other.test", "group:edge", "web"], require_via=["y", "z"])),
+    ]  # fmt: skip
+    assert ways[0] == ways[1]
+    assert str(ways[0]) == (
+        "rule 1: a -> b [no scopes] (on behalf of ada u/*, from 10.0.0.0/8 192.0.2.7/32,"
+        " never via far@other.test group:edge web, only via y z)"
+    )

@@ -31,10 +31,123 @@ def test_rule_says_in_whose_name_the_client_may_ask(pair: AdminBench) -> None:
     assert told.out.startswith("rule 1: billing -> orders [no scopes] (jwt, for ada users/*)\n")
     assert "also in the name of ada, all below users/; not the other way round\n" in told.out
     assert "in the name of anybody;" in pair.ok("policy allow billing orders --jwt --subject '*'").out
-    assert "tickets carry no subject" in pair.ok("policy allow billing orders --subject ada").out
+    assert "also in the name of ada;" in pair.ok("policy allow billing orders --subject ada").out
     assert [row["subjects"] for row in pair.rows("policy list")] == [["ada", "users/*"], ["*"], ["ada"]]
     refused = pair.run("policy allow billing orders --subject 'users*' --output json")
     assert (refused.code, refused.error["code"]) == (1, "value-invalid")
+
+
+CONDITIONS = (
+    "policy allow orders ledger --scope read --behalf 'users/*' --from 10.0.0.0/8 --deny-via group:edge"
+    " --require-via portal --max-depth 2 --callbacks --methods GET --methods HEAD --path /entries --peer 192.0.2.7"
+    " --discharge approvals=four-eyes"
+)
+
+
+@pytest.fixture
+def three(pair: AdminBench) -> AdminBench:
+    pair.add("ledger", "portal", "approvals")
+    pair.ok("group add edge")
+    return pair
+
+
+def test_rule_with_conditions_says_what_each_of_them_means(three: AdminBench) -> None:
+    """P6, M5, M6, K18: in the words of the realm file, and in sentences."""
+    told = three.ok(CONDITIONS)
+    assert told.out.splitlines()[1:] == [
+        "orders may call ledger with read, by tickets that live as long as realm and principals allow; "
+        "not the other way round",
+        "on behalf of all below users/ too, when it proves that it was called for them",
+        "only when it asks from 10.0.0.0/8",
+        "never for a call that came through group:edge",
+        "only for a call that came through portal, so not for its own",
+        "only with at most 2 callers before it",
+        "also when somebody is called again by those that it called",
+        "its tickets count for GET and HEAD only",
+        "its tickets count for /entries and below only",
+        "its tickets count from 192.0.2.7/32 only",
+        "its tickets count only when approvals attests four-eyes",
+    ]
+    (row,) = three.rows("policy list")
+    assert {name: row[name] for name in list(row)[8:]} == {
+        "behalf": ["users/*"], "from": ["10.0.0.0/8"], "deny_via": ["group:edge"], "require_via": ["portal"],
+        "max_depth": 2, "callbacks": True, "methods": ["GET", "HEAD"], "path": "/entries", "peers": ["192.0.2.7/32"],
+        "discharges": ["approvals=four-eyes"],
+    }  # fmt: skip
+    assert three.run(f"{CONDITIONS} --output json").error["code"] == "already-exists"
+
+
+def test_table_has_columns_for_conditions_only_where_there_are_any(three: AdminBench) -> None:
+    three.ok("policy allow billing orders")
+    three.ok("policy allow orders ledger --max-depth 0 --path /entries")
+    assert three.ok("policy list").out == (
+        "RULE  CLIENT   TARGET  SCOPES  MAX_TTL_S  JWT  DELEGABLE  SUBJECTS  MAX_DEPTH  PATH\n"
+        "1     billing  orders  -       -          no   no         -         -          -\n"
+        "2     orders   ledger  -       -          no   no         -         0          /entries\n"
+    )
+    assert three.ok("policy deny orders ledger").out.startswith(
+        "removed rule 2: orders -> ledger [no scopes] (at most 0 before the client, with path /entries)\n"
+    )
+
+
+def test_call_on_behalf_is_explained_as_the_kdc_decides(three: AdminBench) -> None:
+    """K18, M5, B3: evidence, the path before the client, and the address, all offline."""
+    three.ok(CONDITIONS)
+    ask = "policy explain orders ledger --scope read --behalf users/ada"
+    told = three.ok(f"{ask} --via portal --from 10.1.2.3")
+    assert told.out.splitlines()[0] == (
+        "orders -> ledger: asks from 10.1.2.3 on behalf of users/ada, through portal, for a ticket with read, "
+        "as long as allowed"
+    )
+    assert "  the KDC writes into it: discharge approvals=four-eyes\n" in told.out
+    away = three.run(f"{ask} --via portal --from local")
+    assert (away.code, "code: source-refused" in away.err) == (3, True)
+    assert "  rule 1: source: a local socket is outside 10.0.0.0/8\n" in away.out
+    around = three.run(f"{ask} --via billing")
+    assert (around.code, "code: chain-refused" in around.err) == (3, True)
+    assert "  rule 1: chain: it did not come through portal\n" in around.out
+    three.ok("group add-member edge portal")
+    assert "  rule 1: chain: it came through portal\n" in three.run(f"{ask} --via portal").out
+
+
+def test_first_caller_is_whom_a_call_is_on_behalf_of(three: AdminBench) -> None:
+    """K18: without a subject of its own, a chain is about who began it."""
+    three.ok("policy allow orders ledger --scope read --behalf portal")
+    by_via, by_behalf = (three.rows(f"policy explain orders ledger {how}")[0]["asked"]
+                         for how in ("--via portal", "--behalf portal"))  # fmt: skip
+    assert by_via == by_behalf
+    assert (by_via["subject"], by_via["proven"], by_via["path"]) == ("portal", True, ["portal", "orders"])
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code", "code"),
+    [
+        ("policy allow orders ledger --discharge nobody=four-eyes", 5, "not-found"),
+        ("policy allow orders ledger --discharge approvals", 1, "value-invalid"),
+        ("policy allow orders ledger --deny-via group:nobody", 5, "not-found"),
+        ("policy allow orders ledger --require-via nobody", 5, "not-found"),
+        ("policy allow orders ledger --deny-via portal@corp.example", 1, "value-invalid"),
+        ("policy allow orders ledger --max-depth 9", 1, "value-invalid"),
+        ("policy allow orders ledger --max-depth x", 1, "usage"),
+        ("policy allow orders ledger --methods get", 1, "value-invalid"),
+        ("policy allow orders ledger --path ../etc", 1, "value-invalid"),
+        ("policy allow orders ledger --from 10.0.0.1/8", 1, "value-invalid"),
+        ("policy allow orders ledger --peer example.org", 1, "value-invalid"),
+        ("policy allow orders ledger --jwt --methods GET", 1, "value-invalid"),
+        ("policy explain orders ledger --subject a --behalf b", 1, "usage"),
+        ("policy explain orders ledger --subject a --via portal", 1, "usage"),
+        ("policy explain orders ledger --via nobody", 5, "not-found"),
+        ("policy explain orders ledger --behalf users/ada", 5, "not-found"),
+        ("policy explain orders ledger --via portal@corp.example", 1, "value-invalid"),
+        ("policy explain orders ledger --via Portal", 1, "name-invalid"),
+        ("policy explain orders ledger --from example.org", 1, "value-invalid"),
+    ],
+)
+def test_unusable_condition_changes_nothing(three: AdminBench, line: str, exit_code: int, code: str) -> None:
+    before = three.snapshot()
+    told = three.run(f"{line} --output json")
+    assert (told.code, told.out, told.error["code"]) == (exit_code, "", code)
+    assert three.snapshot() == before
 
 
 def test_subject_is_explained_as_the_kdc_decides(pair: AdminBench) -> None:
@@ -56,7 +169,9 @@ def test_rule_of_groups_speaks_of_members(pair: AdminBench) -> None:
 
 def test_rules_as_json_and_as_a_table(pair: AdminBench) -> None:
     rule = {"rule": 1, "client": "billing", "target": "orders", "scopes": ["read"], "max_ttl_s": 90, "jwt": False,
-            "delegable": False, "subjects": []}  # fmt: skip
+            "delegable": False, "subjects": [], "behalf": [], "from": [], "deny_via": [], "require_via": [],
+            "max_depth": None, "callbacks": False, "methods": [], "path": None, "peers": [],
+            "discharges": []}  # fmt: skip
     assert pair.rows("policy allow billing orders --scope read --max-ttl 90s") == [rule]
     pair.ok("policy allow orders billing")
     assert pair.rows("policy list --client billing") == [rule]
@@ -177,8 +292,8 @@ def test_explanation_as_json(pair: AdminBench) -> None:
     pair.ok("jwt enable orders")
     (row,) = pair.rows("policy explain billing orders --jwt --ttl 10m")
     assert row["asked"] == {"kind": "jwt", "scopes": None, "ttl_s": 600, "exact": False, "delegable": False,
-                            "subject": None}  # fmt: skip
-    assert row["answer"] == {"scopes": ["read"], "ttl_s": 300, "delegable": False, "rules": [1]}
+                            "subject": None, "proven": False, "path": [], "from": None}  # fmt: skip
+    assert row["answer"] == {"scopes": ["read"], "ttl_s": 300, "delegable": False, "rules": [1], "caveats": []}
     assert row["caps"][0] == {"seconds": 300, "whose": "the realm"}
 
 

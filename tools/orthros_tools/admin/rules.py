@@ -89,7 +89,11 @@ def rule_row(rule: Rule) -> dict[str, object]:
 def columns_for(rows: Iterable[dict[str, object]]) -> tuple[str, ...]:
     """The columns of a table of rules: what is seldom said only where one of them says it."""
     shown = list(rows)
-    return _ALWAYS + tuple(name for name in _SELDOM if any(row[name] not in ([], None, False) for row in shown))
+    return _ALWAYS + tuple(name for name in _SELDOM if any(_says(row[name]) for row in shown))
+
+
+def _says(value: object) -> bool:
+    return bool(value) or (value == 0 and value is not False)  # a depth of 0 says a lot
 
 
 def rule_remarks(rule: Rule) -> list[str]:
