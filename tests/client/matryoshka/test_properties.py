@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from orthros_client.matryoshka import AuthStack, ReaderKey, SigningKey, StackLimits, nest, peek_unverified, read_stack
 from orthros_client.matryoshka.claims import thawed
 from orthros_protocol import OrthrosError
-from tests.client.matryoshka.tokens import layer
+from tests.client.matryoshka.tokens import encoded, jwt, layer
 
 NOW = 1_800_000_000
 LIMITS = StackLimits(max_chars=64 * 1024)
@@ -100,3 +101,48 @@ def test_no_text_does_more_than_be_refused(junk: str) -> None:
     for token in (junk, layer(junk or "=", KEYS["svc-1"].material)):
         with pytest.raises(OrthrosError):
             peek_unverified(token)
+
+
+json_text = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=5,
+)
+members = st.dictionaries(
+    st.sampled_from(["container", "fmt", "cmp", "sid", "depth", "hash", "x"]),
+    json_text | st.sampled_from(["g", "b", "jwt", "JWE", "a.b.c", "0" * 64, jwt({}, KEYS["svc-1"].material)]),
+)
+headers = st.dictionaries(
+    st.sampled_from(["alg", "enc", "kid", "typ", "cty", "jwk", "jku", "x5c", "epk", "p2c", "depth", "sid"]),
+    json_text | st.sampled_from(["HS256", "dir", "A256GCM", "reader"]),
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["auth_stack", "auth_token", "exp", "nbf", "sub"]), members | json_text), headers
+)
+@settings(max_examples=300)
+def test_whoever_has_a_key_can_still_only_be_refused_in_words(content: dict[str, Any], header: dict[str, Any]) -> None:
+    """Signed by a key that is held here, whatever is in it: a stack or a typed error, and the stack can be shown."""
+    token = jwt(content, KEYS["svc-1"].material, **(header | {"alg": "HS256"}))
+    try:
+        stack = read_stack(token, KEYS["svc-1"], readers=READER, now_s=NOW, inner_faults="report")
+    except OrthrosError:
+        return
+    assert stack.layers[0].verified
+    assert all(hop.isprintable() for hop in stack.hops)
+    assert stack.depth >= len(stack.layers) - 1
+    assert "svc" not in repr(stack)
+
+
+@given(headers, st.lists(st.binary(min_size=1, max_size=20), min_size=4, max_size=4))
+@settings(max_examples=300)
+def test_no_sealed_junk_does_more_than_be_refused(header: dict[str, Any], parts: list[bytes]) -> None:
+    start = encoded(json.dumps({"alg": "dir", "enc": "A256GCM", "kid": "reader"} | header).encode())
+    for key in (b"", parts[0]):
+        inside = ".".join([start, *map(encoded, (key, *parts[1:]))])
+        try:
+            stack = read_stack(layer(inside, KEYS["svc-1"].material), KEYS["svc-1"], readers=READER, now_s=NOW)
+        except OrthrosError:
+            continue
+        assert stack.opaque == 1
