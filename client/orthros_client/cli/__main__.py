@@ -1,4 +1,4 @@
-"""The program `orthros`: ticket, token, call, list, status, doctor, version.
+"""The program `orthros`: ticket, token, call, list, status, worker-login, doctor, version.
 
 Parses arguments and calls one function per command; errors become exit codes here and nowhere else.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from orthros_client.cli import call_options, commands
+from orthros_client.cli import call_options, commands, worker_login
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
 from orthros_client.conversation import parse_target
@@ -27,6 +27,7 @@ EXAMPLES
   orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'
   curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/
   orthros --output json list
+  orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login
   orthros doctor --keytab /etc/orthros/web.keytab --target orders
 
 EXIT CODES
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     call_options.add_options(request)
     names.add_parser("list", parents=[shared], help="list what the daemon holds for you")
     names.add_parser("status", parents=[shared], help="show how the daemon does")
+    login = names.add_parser("worker-login", parents=[shared], help="write a narrowed login for a worker's daemon")
+    worker_login.add_options(login)
     check = names.add_parser("doctor", parents=[shared], help="check each link of the chain, with remedies")
     check.add_argument("--keytab", metavar="FILE", help="check this key file as well")
     check.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
@@ -118,6 +121,7 @@ _COMMANDS: Final = {
     "token": commands.token,
     "list": commands.list_entries,
     "status": commands.status,
+    "worker-login": worker_login.worker_login,
     "doctor": doctor,
     "version": commands.version,
 }

@@ -134,22 +134,33 @@ def _facts_of(now: Status, form: str) -> dict[str, Any]:
             "cached": now.cached,
             "clock_offset_ms": now.offset_ms,
             "kdcs": kdcs,
+            "login_file": now.login_file,
             "uptime_s": now.uptime_s,
             "version": now.version,
         }
     words = "yes" if now.ready else f"no: {now.code}" + (f" ({now.detail})" if now.detail else "")
-    kvno = str(now.kvno) if now.kvno >= now.newest_kvno else f"{now.kvno}, outdated: the KDC has {now.newest_kvno}"
     return {
         "ready": words,
         "client": str(now.client),
-        "key version": kvno,
-        "login": f"valid for {life(now.tgt_remaining_s)}" if now.tgt_remaining_s else "none",
+        "key version": _kvno_words(now),
+        "login": _login_words(now),
         "cached": f"{now.cached} tickets and tokens",
         "clock": f"{now.offset_ms / 1000:+.3f} s to the realm",
         "kdcs": [_kdc_words(line) for line in kdcs],
         "uptime": life(now.uptime_s),
         "version": now.version,
     }
+
+
+def _kvno_words(now: Status) -> str:
+    if now.login_file is not None:
+        return "none: a worker's daemon holds no key"
+    return str(now.kvno) if now.kvno >= now.newest_kvno else f"{now.kvno}, outdated: the KDC has {now.newest_kvno}"
+
+
+def _login_words(now: Status) -> str:
+    words = f"valid for {life(now.tgt_remaining_s)}" if now.tgt_remaining_s else "none"
+    return words if now.login_file is None else f"{words}; narrowed, from {now.login_file}"
 
 
 def _kdc_words(line: dict[str, Any]) -> str:

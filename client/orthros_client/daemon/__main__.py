@@ -24,6 +24,7 @@ _EPILOG: Final = """\
 examples:
   orthros-daemon --config /etc/orthros/daemon.toml
   orthros-daemon --keytab web.keytab --kdcs tcp://127.0.0.1:7788 --socket /tmp/web.sock
+  orthros-daemon --login /run/worker/login --kdcs tcp://127.0.0.1:7788 --socket /tmp/worker.sock
   orthros-daemon config show --effective --config /etc/orthros/daemon.toml
 
 signals:
@@ -49,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         options.add_argument("--" + setting.name.replace("_", "-"), metavar="VALUE", help=setting.meaning)
     parser = _Parser(
         prog="orthros-daemon",
-        description="Holds this host's key file, and obtains, caches and renews tickets for local processes.",
+        description="Holds this host's key file, or a worker's login, and obtains, caches and renews tickets for local "
+        "processes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -78,8 +80,9 @@ def _serve(arguments: argparse.Namespace) -> None:
     harden_process()
     config = _config_of(arguments)
     configure_logs(config.log_format)
-    keytab = Keytab.load(config.keytab)
-    keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
+    keytab = None if config.login else Keytab.load(config.keytab)
+    if keytab is not None:
+        keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
     service = Service(config, keytab, lambda: _config_of(arguments))
     trio.run(service.run, _announce)
 

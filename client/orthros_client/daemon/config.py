@@ -15,6 +15,7 @@ from attrs import frozen
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.daemon.peers import AllowRule
 from orthros_client.daemon.settings import SETTINGS
+from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_protocol import Misconfigured, Principal, check_name
 
 __all__ = ["DaemonConfig", "load_config"]
@@ -22,7 +23,11 @@ __all__ = ["DaemonConfig", "load_config"]
 VERSION: Final = 1
 _ENVIRONMENT: Final = "ORTHROS_DAEMON_"
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+_SECTIONS: Final = ("version", "allow", "workers", "forward_auth")
 _MOST_RULES: Final = 1024
+_WORKER_S: Final = 600
+_MOST_WORKER_S: Final = 86_400
+_Rows = tuple[tuple[str, int, tuple[str, ...] | None], ...]
 # Set by other documented means; the rest of the prefix belongs to the table, so that typing errors show.
 _OTHER_VARIABLES: Final = frozenset({"ORTHROS_DAEMON_CONFIG"})
 
@@ -32,6 +37,7 @@ class DaemonConfig:
     """Effective values. `sources` says for each setting where it came from."""
 
     keytab: str
+    login: str
     kdcs: tuple[str, ...]
     socket: str
     http_socket: str
@@ -46,11 +52,14 @@ class DaemonConfig:
     refusal_most_s: float
     renew_idle_s: float
     cache_entries: int
+    behalf_entries: int
     idle_connection_s: float
     connections: int
     drain_s: float
     log_format: str
-    allow: tuple[tuple[str, int, tuple[str, ...] | None], ...]
+    allow: _Rows
+    workers: _Rows
+    worker_lifetime_s: int
     forward_auth: tuple[ForwardAuthSettings, ...]
     sources: Mapping[str, str]
 
@@ -61,17 +70,20 @@ class DaemonConfig:
 
     def rules(self, realm: str) -> tuple[AllowRule, ...]:
         """The allow rules, with targets of `realm` where none is named."""
-        made = []
-        for kind, number, names in self.allow:
-            targets = None if names is None else frozenset(_principal(name, realm) for name in names)
-            made.append(AllowRule(**{kind: number}, targets=targets))
-        return tuple(made)
+        return _rules_of(self.allow, realm)
+
+    def worker_terms(self, realm: str) -> WorkerTerms:
+        """Who may take a login for a worker, with targets of `realm` where none is named."""
+        return WorkerTerms(rules=_rules_of(self.workers, realm), lifetime_s=self.worker_lifetime_s)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows of name, value and source for `config show --effective`."""
         rows = [(s.name, _shown(getattr(self, s.name)), self.sources[s.name]) for s in SETTINGS]
-        for kind, number, names in self.allow:
-            rows.append((f"allow {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
+        for what, rules in (("allow", self.allow), ("workers", self.workers)):
+            for kind, number, names in rules:
+                rows.append((f"{what} {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
+        if self.workers:
+            rows.append(("workers lifetime_s", str(self.worker_lifetime_s), "file"))
         sections = self.forward_auth
         return rows + [
             (f"forward_auth {one.place}", f"{one.dialect}, {', '.join(one.origins)}", "file") for one in sections
@@ -88,7 +100,7 @@ def load_config(
     document = {} if path is None else _read(path)
     given: dict[str, tuple[Any, str]] = {}
     for key, value in document.items():
-        if key not in ("version", "allow", "forward_auth"):
+        if key not in _SECTIONS:
             given[key] = (value, f"{path}: {key}")
     for name, text in environ.items():
         if name.startswith(_ENVIRONMENT) and name not in _OTHER_VARIABLES:
@@ -112,7 +124,15 @@ def load_config(
             raise Misconfigured("config-invalid", f"{source}: {error.detail}") from None
         sources[setting.name] = source
     sections = read_forward_auth(document, path)
-    config = DaemonConfig(**values, allow=_allow(document, path), forward_auth=sections, sources=sources)
+    workers, lifetime_s = _workers(document, path)
+    config = DaemonConfig(
+        **values,
+        allow=_allow(document.get("allow", []), f"{path}: allow"),
+        workers=workers,
+        worker_lifetime_s=lifetime_s,
+        forward_auth=sections,
+        sources=sources,
+    )
     _check_whole(config)
     return config
 
@@ -121,6 +141,12 @@ def _check_whole(config: DaemonConfig) -> None:
     for name in ("keytab", "socket"):
         if not getattr(config, name):
             raise Misconfigured("config-invalid", f"{config.sources[name]}: {name} may not be empty")
+    if config.login and config.sources["keytab"] != "default":
+        where = config.sources["login"]
+        raise Misconfigured("config-invalid", f"{where}: a daemon has a key file or a login file, not both")
+    if config.login and config.cache_file:
+        where = config.sources["cache_file"]
+        raise Misconfigured("config-invalid", f"{where}: without a key file there is nothing to seal tickets with")
     if not config.kdcs:
         raise Misconfigured("config-invalid", f"{config.sources['kdcs']}: kdcs names no KDC")
     if config.socket == config.http_socket:
@@ -142,13 +168,24 @@ def _read(path: str) -> dict[str, Any]:
     return document
 
 
-def _allow(document: Mapping[str, Any], path: str | None) -> tuple[tuple[str, int, tuple[str, ...] | None], ...]:
-    rows = document.get("allow", [])
+def _workers(document: Mapping[str, Any], path: str | None) -> tuple[_Rows, int]:
+    section = document.get("workers", {})
+    where = f"{path}: workers"
+    if not isinstance(section, dict) or set(section) - {"lifetime_s", "allow"}:
+        raise Misconfigured("config-invalid", f"{where}: expected lifetime_s and sections [[workers.allow]]")
+    lifetime_s = section.get("lifetime_s", _WORKER_S)
+    if type(lifetime_s) is not int or not 1 <= lifetime_s <= _MOST_WORKER_S:
+        raise Misconfigured("config-invalid", f"{where}: lifetime_s: expected whole seconds from 1 to {_MOST_WORKER_S}")
+    return _allow(section.get("allow", []), f"{where}.allow"), lifetime_s
+
+
+def _allow(rows: Any, place: str) -> _Rows:
     if not isinstance(rows, list) or len(rows) > _MOST_RULES or not all(isinstance(row, dict) for row in rows):
-        raise Misconfigured("config-invalid", f"{path}: allow: expected up to {_MOST_RULES} sections [[allow]]")
+        name = place.rpartition(" ")[2]
+        raise Misconfigured("config-invalid", f"{place}: expected up to {_MOST_RULES} sections [[{name}]]")
     rules: list[tuple[str, int, tuple[str, ...] | None]] = []
     for at, row in enumerate(rows, 1):
-        where = f"{path}: allow rule {at}"
+        where = f"{place} rule {at}"
         kinds = [kind for kind in ("uid", "gid") if kind in row]
         if len(kinds) != 1 or set(row) - {"uid", "gid", "targets"}:
             raise Misconfigured("config-invalid", f"{where}: expected one of uid and gid, and targets")
@@ -162,6 +199,14 @@ def _allow(document: Mapping[str, Any], path: str | None) -> tuple[tuple[str, in
         else:
             raise Misconfigured("config-invalid", f'{where}: targets: expected a list of names, or "all"')
     return tuple(rules)
+
+
+def _rules_of(rows: _Rows, realm: str) -> tuple[AllowRule, ...]:
+    made = []
+    for kind, number, names in rows:
+        targets = None if names is None else frozenset(_principal(name, realm) for name in names)
+        made.append(AllowRule(**{kind: number}, targets=targets))
+    return tuple(made)
 
 
 def _checked(name: str, where: str) -> str:

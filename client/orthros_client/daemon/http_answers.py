@@ -164,6 +164,7 @@ def _ticket_of(grant: Grant, tail: bytes) -> dict[str, Any]:
         "kvno": grant.kvno,
         "flags": grant.flags,
         "realm_offset_ms": grant.offset_ms,
+        "demands": [_b64(demand) for demand in grant.demands],
         **_granted_of(grant),
     }
 
@@ -190,6 +191,7 @@ def _status_of(status: Status) -> dict[str, Any]:
             {"address": line.address, "answered_s_ago": line.good_age_s, "failure": line.failure}
             for line in status.kdcs
         ],
+        "login_file": status.login_file,
         "uptime_s": status.uptime_s,
         "version": status.version,
     }

@@ -50,6 +50,10 @@ class AllowRule:
         """Whether the rule is about this peer."""
         return peer.uid == self.uid if self.uid is not None else self.gid in peer.gids
 
+    def permits(self, peer: Peer, target: Principal) -> bool:
+        """Whether the rule lets this peer use `target`."""
+        return self.covers(peer) and (self.targets is None or target in self.targets)
+
 
 @frozen
 class AllowList:
@@ -70,7 +74,7 @@ class AllowList:
         """Whether the peer may have credentials for `target`."""
         if self.trusts(peer):
             return True
-        return any(rule.covers(peer) and (rule.targets is None or target in rule.targets) for rule in self.rules)
+        return any(rule.permits(peer, target) for rule in self.rules)
 
 
 @define(eq=False)

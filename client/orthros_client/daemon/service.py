@@ -28,6 +28,7 @@ from orthros_client.kdc_pool import Connect, KdcAddress, KdcPool, open_stream
 from orthros_client.kdc_session import KdcSession
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import TicketCache
+from orthros_client.worker_session import WorkerSession
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
 
 if TYPE_CHECKING:
@@ -39,15 +40,21 @@ log = structlog.get_logger()
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Changing these takes a restart: the sockets are open and the cache file is in use.
-_FIXED: Final = ("socket", "http_socket", "socket_mode", "cache_file", "cache_entries", "log_format")
+_FIXED: Final = (
+    "login", "socket", "http_socket", "socket_mode", "cache_file", "cache_entries", "behalf_entries", "log_format",
+)  # fmt: skip
 
 
 @define(eq=False)
 class Service:
-    """One daemon. `load` reads the configuration again for a reload."""
+    """One daemon. `load` reads the configuration again for a reload.
+
+    `keytab` is None for a worker's daemon, which lives off the login file of its configuration; raises Misconfigured
+    when that cannot be used.
+    """
 
     config: DaemonConfig
-    keytab: Keytab
+    keytab: Keytab | None
     load: Callable[[], DaemonConfig]
     clock: Clock = field(factory=HostClock)
     entropy: Entropy = field(default=os.urandom, repr=False)
@@ -59,17 +66,19 @@ class Service:
 
     def __attrs_post_init__(self) -> None:
         config = self.config
-        session = KdcSession(self.keytab, self._pool(config), self.clock, self.entropy)
+        session = self._new_session(config)
         self.agent = Agent(
             session,
             self.clock,
             self.entropy,
             cache=TicketCache(config.cache_entries),
+            on_behalf=TicketCache(config.behalf_entries),
             refusals=RefusalMemory(config.refusal_first_s, config.refusal_most_s),
             backoff=Backoff(config.backoff_first_s, config.backoff_most_s),
             idle_after_s=config.renew_idle_s,
         )
-        self.desk = Desk(self.agent, self.clock, self._allow_list(config), config.request_timeout_s)
+        terms = config.worker_terms(session.keytab.principal.realm)
+        self.desk = Desk(self.agent, self.clock, self._allow_list(config), config.request_timeout_s, terms)
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
         self.forward = []
         if config.forward_auth:
@@ -115,13 +124,9 @@ class Service:
         """Reads configuration and key file again; anything wrong with them changes nothing."""
         try:
             config = self.load()
-            keytab = Keytab.load(config.keytab)
-            if keytab.principal != self.keytab.principal:
-                raise Misconfigured("conflict", f"{config.keytab} belongs to {keytab.principal}")
-            if keytab.uid != self.keytab.uid:
-                # A re-created name is a new principal; what is cached belongs to the old one.
-                raise Misconfigured("conflict", f"{keytab.principal} was re-created as uid {keytab.uid}: restart")
-            keytab.as_key()
+            if bool(config.login) != (self.keytab is None):
+                raise Misconfigured("conflict", "login: changing between key file and login file takes a restart")
+            keytab = None if self.keytab is None else _successor(self.keytab, config)
             commits = self._prepare_forward(config)
         except OrthrosError as error:
             log.error("reload refused", code=error.code, detail=error.detail)
@@ -133,14 +138,16 @@ class Service:
             log.warning("a restart is needed for some settings", settings=ignored)
         session = self.agent.session
         session.pool = self._pool(config)
-        session.replace_keytab(keytab)
+        if keytab is not None:
+            session.replace_keytab(keytab)
         self.keytab, self.config = keytab, config
         for commit in commits:
             commit()
         self.desk.allow = self._allow_list(config)
+        self.desk.workers = config.worker_terms(session.keytab.principal.realm)
         self.desk.request_timeout_s = config.request_timeout_s
         self.agent.reconsider()
-        log.info("reloaded", kvnos=list(keytab.kvnos), kdcs=list(config.kdcs))
+        log.info("reloaded", kvnos=list(session.keytab.kvnos), kdcs=list(config.kdcs))
 
     def _prepare_forward(self, config: DaemonConfig) -> list[Callable[[], None]]:
         """Reads the key files of the open forward-auth sections again; what is returned puts them into force."""
@@ -153,7 +160,16 @@ class Service:
             sockets += f", http socket {self.config.http_socket}"
         for forward in self.forward:
             sockets += f", forward auth {forward.place}"
-        return f"orthros-daemon ready: {self.keytab.principal}, {sockets}"
+        session = self.agent.session
+        if session.login_file is not None:
+            sockets += f", login file {session.login_file}"
+        return f"orthros-daemon ready: {session.keytab.principal}, {sockets}"
+
+    def _new_session(self, config: DaemonConfig) -> KdcSession:
+        pool = self._pool(config)
+        if self.keytab is None:
+            return WorkerSession.open(config.login, pool, self.clock, self.entropy)
+        return KdcSession(self.keytab, pool, self.clock, self.entropy)
 
     def _pool(self, config: DaemonConfig) -> KdcPool:
         return KdcPool(
@@ -165,7 +181,7 @@ class Service:
         )
 
     def _allow_list(self, config: DaemonConfig) -> AllowList:
-        return AllowList(os.geteuid(), config.rules(self.keytab.principal.realm))
+        return AllowList(os.geteuid(), config.rules(self.agent.session.keytab.principal.realm))
 
     def _knows(self, peer: Peer) -> bool:
         return self.desk.allow.knows(peer)  # asked each time: a reload exchanges the list
@@ -187,6 +203,18 @@ class Service:
             cleanup.callback(_remove, settings.socket)
         # Whoever may connect is a proxy, also one that has no business with the other sockets.
         return Door(forward.converse, self.config.idle_connection_s, self.config.connections), listener
+
+
+def _successor(before: Keytab, config: DaemonConfig) -> Keytab:
+    """The key file as it is now, of the same principal. Raises Misconfigured."""
+    keytab = Keytab.load(config.keytab)
+    if keytab.principal != before.principal:
+        raise Misconfigured("conflict", f"{config.keytab} belongs to {keytab.principal}")
+    if keytab.uid != before.uid:
+        # A re-created name is a new principal; what is cached belongs to the old one.
+        raise Misconfigured("conflict", f"{keytab.principal} was re-created as uid {keytab.uid}: restart")
+    keytab.as_key()
+    return keytab
 
 
 @contextmanager

@@ -85,6 +85,12 @@ def _one_of(*words: str) -> Callable[[Any], str]:
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("keytab", _path, "/etc/orthros/host.keytab", "key file of this host's principal; its realm is the realm"),
+    Setting(
+        "login",
+        _path,
+        "",
+        "login file of a worker (`orthros worker-login`), in the place of a key file; re-read by itself",
+    ),
     Setting("kdcs", _addresses, (), "KDCs as tcp://host:port or unix:///path; the last good one is asked first"),
     Setting("socket", _path, "/run/orthros/daemon.sock", "Unix socket for the library and the `orthros` command"),
     Setting("http_socket", _path, "", "Unix socket for HTTP/1.1; empty for none"),
@@ -101,6 +107,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "renew_idle_s", _seconds(60), 7200.0, "tickets unused for so long, or for two of their lives, are not renewed"
     ),
     Setting("cache_entries", _count(16, 4096), 4096, "tickets and tokens held at most"),
+    Setting("behalf_entries", _count(16, 4096), 1024, "tickets on behalf of callers held at most, beside the others"),
     Setting("idle_connection_s", _seconds(1), 300.0, "a silent local connection is closed after this"),
     Setting("connections", _count(1, 4096), 256, "local connections at once, on each socket"),
     Setting("drain_s", _seconds(0, 300), 5.0, "at SIGTERM, how long running requests may take"),

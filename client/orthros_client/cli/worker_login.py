@@ -1,0 +1,78 @@
+"""`orthros worker-login`: asks the daemon for a narrowed login and writes it where a worker's daemon reads it.
+
+Shows what was granted, never the login itself. Replaces a login file and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+from orthros_client.cli.commands import client_of
+from orthros_client.cli.output import OK, life, show
+from orthros_client.worker_login import WorkerLogin
+from orthros_protocol import Misconfigured, write_secret_file
+
+__all__ = ["add_options", "worker_login"]
+
+_MOST_S: Final = 86_400
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+_LIFETIME = re.compile(r"([0-9]{1,6})([smh]?)", re.ASCII)
+
+
+def _lifetime(text: str) -> int:
+    found = _LIFETIME.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 1 <= seconds <= _MOST_S:
+        raise argparse.ArgumentTypeError("expected a time such as 90s, 10m or 1h, at most 24h")
+    return seconds
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument(
+        "--target", action="append", required=True, metavar="TARGET", help="what the worker may call (repeatable)"
+    )
+    parser.add_argument("--scope", action="append", metavar="S", help="with this scope at most (repeatable)")
+    parser.add_argument(
+        "--lifetime", type=_lifetime, default=0, metavar="TIME", help="such as 10m (default: the longest allowed)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the login file, mode 0600, replaced as a whole")
+
+
+def worker_login(arguments: argparse.Namespace) -> int:
+    """Raises Misconfigured `file-exists` for an `--out` that is something else, before anything is asked."""
+    _require_replaceable(Path(arguments.out))
+    with client_of(arguments) as client:
+        content = client.login(arguments.target, arguments.scope, arguments.lifetime)
+    login = WorkerLogin.from_bytes(content)
+    write_secret_file(arguments.out, content, replace=True)
+    left = max(0, int(login.expires - login.offset_ms / 1000 - time.time()))
+    facts = {
+        "file": str(arguments.out),
+        "client": str(login.client),
+        "targets": [str(target) for target in sorted(login.targets)],
+        "expires_in_s" if arguments.output == "json" else "expires": left,
+    }
+    if arguments.output == "table":
+        facts["expires"] = f"in {life(left)}"
+    show([facts], arguments.output, one=True)
+    return OK
+
+
+def _require_replaceable(path: Path) -> None:
+    try:
+        if path.is_symlink() or (path.exists() and not WorkerLogin.is_login(_beginning_of(path))):
+            raise Misconfigured("file-exists", f"{path} is not a login file, and stays")
+    except OSError as error:
+        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
+
+
+def _beginning_of(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(16)

@@ -1,0 +1,61 @@
+"""Who may take a narrowed login for a worker, and how narrow it is: the `[workers]` section of the configuration.
+
+Off unless configured, also for the daemon's own uid. Knows no messages; `give_login` only narrows what the session has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from orthros_client.daemon.peers import AllowRule, Peer
+from orthros_client.kdc_session import KdcSession, Login
+from orthros_client.worker_login import WorkerLogin
+from orthros_protocol import Principal, Unavailable, seconds_of
+
+__all__ = ["WorkerTerms", "give_login"]
+
+
+@frozen(kw_only=True)
+class WorkerTerms:
+    """The rules, and the longest life of a login in seconds."""
+
+    rules: Sequence[AllowRule] = ()
+    lifetime_s: int = 0
+
+    def knows(self, peer: Peer) -> bool:
+        """Whether the peer may take any login at all."""
+        return any(rule.covers(peer) for rule in self.rules)
+
+    def permits(self, peer: Peer, target: Principal) -> bool:
+        """Whether the peer may take a login for `target`."""
+        return any(rule.permits(peer, target) for rule in self.rules)
+
+
+def give_login(
+    session: KdcSession,
+    login: Login,
+    *,
+    targets: Sequence[Principal],
+    scopes: tuple[str, ...] | None,
+    lifetime_s: int,
+) -> WorkerLogin:
+    """`login` narrowed to `targets`, `scopes` (None: all) and at most `lifetime_s` seconds.
+
+    Raises what `WorkerLogin.narrowed` raises, or Unavailable `login-expired` when less than a second is left.
+    """
+    left_s = min(lifetime_s, int(login.expires - session.clock.elapsed_s()))
+    if left_s < 1:
+        raise Unavailable("login-expired", "the daemon's own login ends within a second")
+    return WorkerLogin.narrowed(
+        login.tgt,
+        login.caveats,
+        login.tail,
+        client=session.keytab.principal,
+        uid=session.keytab.uid,
+        targets=targets,
+        scopes=scopes,
+        expires=seconds_of(session.realm_now()) + left_s,
+        offset_ms=session.offset_ms,
+    )
