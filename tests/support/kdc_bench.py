@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define, field
 
 from orthros_kdc.admin import Admin, Fact, principals, realm
@@ -17,6 +19,7 @@ from orthros_protocol import (
     KDC_TGT,
     AsKey,
     AsReply,
+    Behalf,
     Granted,
     Keytab,
     NotGranted,
@@ -27,9 +30,11 @@ from orthros_protocol import (
     Want,
     build_as_request,
     build_tgs_request,
+    join_caveats,
     open_as_reply,
     open_tgs_reply,
     pop_key_of,
+    tail_after,
     tail_of,
 )
 from orthros_protocol.testing import CountingEntropy, ManualClock
@@ -65,7 +70,10 @@ class Login:
 
     @property
     def pop_key(self) -> bytes:
-        return pop_key_of(tail_of(self.reply.session_key, self.reply.ticket))
+        return self.pop_key_behind(())
+
+    def pop_key_behind(self, caveats: Sequence[bytes]) -> bytes:
+        return pop_key_of(tail_after(tail_of(self.reply.session_key, self.reply.ticket), caveats))
 
 
 @define(eq=False)
@@ -98,16 +106,36 @@ class KdcBench:
         )
         return Login(open_as_reply(pending, key, await self.send(pending.message)))
 
-    def tgs_request(self, login: Login, *wants: Want) -> PendingTgs:
-        return build_tgs_request(login.reply.ticket, login.pop_key, wants, now=self.clock.now(), nonce=self.entropy(16))
+    def tgs_request(
+        self, login: Login, *wants: Want, behalf: Behalf | None = None, caveats: Sequence[bytes] = ()
+    ) -> PendingTgs:
+        return build_tgs_request(
+            login.reply.ticket,
+            login.pop_key_behind(caveats),
+            wants,
+            now=self.clock.now(),
+            nonce=self.entropy(16),
+            caveats=join_caveats(caveats),
+            behalf=behalf,
+        )
 
-    async def ask(self, login: Login, *wants: Want) -> TgsReply:
-        pending = self.tgs_request(login, *wants)
+    async def ask(
+        self, login: Login, *wants: Want, behalf: Behalf | None = None, caveats: Sequence[bytes] = ()
+    ) -> TgsReply:
+        pending = self.tgs_request(login, *wants, behalf=behalf, caveats=caveats)
         return open_tgs_reply(pending, await self.send(pending.message))
 
-    async def ask_one(self, login: Login, target: str, **want: object) -> Granted | NotGranted:
-        reply = await self.ask(login, Want(target=Principal(REALM, target), **want))  # type: ignore[arg-type]
-        return reply.results[0]
+    async def ask_one(
+        self,
+        login: Login,
+        target: str,
+        *,
+        behalf: Behalf | None = None,
+        caveats: Sequence[bytes] = (),
+        **want: object,
+    ) -> Granted | NotGranted:
+        wanted = Want(target=Principal(REALM, target), **want)  # type: ignore[arg-type]
+        return (await self.ask(login, wanted, behalf=behalf, caveats=caveats)).results[0]
 
 
 async def open_bench(*, burst: int = 10_000) -> KdcBench:

@@ -1,0 +1,218 @@
+"""Narrowed TGTs that work, and what the KDC writes into tickets by itself: the caveats of rules, limits and demands."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthros_kdc.admin import jwt_keys, principals, rules
+from orthros_kdc.policy.model import Demand, RuleCaveats
+from orthros_protocol import (
+    WANT_JWT,
+    AppCaveat,
+    ChannelCaveat,
+    ExpiresCaveat,
+    Granted,
+    MethodsCaveat,
+    NotGranted,
+    PathCaveat,
+    PeerCaveat,
+    Principal,
+    ScopesCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    join_caveats,
+    open_demand,
+    open_presented,
+    parse_caveat,
+)
+from orthros_protocol.canonical import encode
+from orthros_protocol.derivation import digest
+from tests.support.kdc_bench import REALM, KdcBench, open_bench
+
+ORDERS = Principal(REALM, "orders")
+
+
+@pytest.fixture
+async def bench() -> KdcBench:
+    bench = await open_bench()
+    await bench.add("billing", "orders", "payroll", "approvals", "legal")
+    await rules.allow(bench.admin, "billing", "orders", scopes=("read", "write"), max_ttl_s=600)
+    return bench
+
+
+def caveats_in(bench: KdcBench, granted: Granted) -> tuple[bytes, ...]:
+    return open_presented(granted.credential, b"", bench.keytabs[granted.target.name]).ticket.caveats
+
+
+async def test_a_narrowed_tgt_obtains_less_and_nothing_else(bench: KdcBench) -> None:
+    """B4, L23: a worker's login: these targets, these scopes, this long; the KDC was not asked to make it."""
+    login = await bench.log_in("billing")
+    end = bench.clock.now() // 1000 + 30
+    narrowed = [
+        TargetsCaveat((ORDERS,)).to_bytes(),
+        ScopesCaveat(("read", "erase")).to_bytes(),
+        ExpiresCaveat(end + 5).to_bytes(),
+        ExpiresCaveat(end).to_bytes(),
+    ]
+    granted = await bench.ask_one(login, "orders", caveats=narrowed)
+    assert isinstance(granted, Granted)
+    assert (granted.scopes, granted.ttl_s) == (("read",), 30)
+    assert {(note.field, note.cause) for note in granted.notes} >= {(1, 5)}
+    asked = await bench.ask_one(login, "orders", caveats=narrowed, scopes=("write",))
+    assert isinstance(asked, NotGranted)
+    assert asked.reason.name == "no-scope-left"
+    # The targets caveat was checked, and the others are in scopes and end: nothing is left to carry.
+    assert caveats_in(bench, granted) == ()
+
+
+async def test_limits_of_a_request_bind_inside_the_ticket(bench: KdcBench) -> None:
+    """L7, L23: what a client limits at the request binds everybody it hands the ticket to."""
+    limits = [
+        caveat.to_bytes()
+        for caveat in (
+            ExpiresCaveat(bench.clock.now() // 1000 + 30), ScopesCaveat(("read",)), MethodsCaveat(("GET",)),
+            PathCaveat("/orders"), PeerCaveat(("192.0.2.0/24",)), ChannelCaveat(bytes(32)), AppCaveat("a/rows", b"9"),
+        )
+    ]  # fmt: skip
+    granted = await bench.ask_one(await bench.log_in("billing"), "orders", limits=join_caveats(limits))
+    assert isinstance(granted, Granted)
+    assert caveats_in(bench, granted) == tuple(limits)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        TargetsCaveat((ORDERS,)).to_bytes(),
+        ThirdPartyCaveat(ORDERS, bytes(16), None, bytes(32)).to_bytes(),
+        ThirdPartyCaveat(ORDERS, None, bytes(32), bytes(32)).to_bytes(),
+        encode(99, "later"),
+    ],
+    ids=["targets", "third-party-by-holder", "third-party-with-root", "unknown"],
+)
+async def test_limits_that_the_kdc_does_not_write_refuse_the_want(bench: KdcBench, limit: bytes) -> None:
+    """L24: neither lost nor written blindly."""
+    answer = await bench.ask_one(await bench.log_in("billing"), "orders", limits=join_caveats([limit]))
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "caveat-not-carried"
+    (event,) = bench.ledger.named("tgs-refused")
+    assert "type" in event.to_dict()["detail"]
+
+
+async def test_a_jwt_takes_no_limits(bench: KdcBench) -> None:
+    await jwt_keys.enable(bench.admin, "orders")
+    await rules.allow(bench.admin, "billing", "orders", scopes=("read",), jwt=True)
+    login = await bench.log_in("billing")
+    limits = join_caveats([ScopesCaveat(("read",)).to_bytes()])
+    assert isinstance(await bench.ask_one(login, "orders", kind=WANT_JWT), Granted)
+    answer = await bench.ask_one(login, "orders", kind=WANT_JWT, limits=limits)
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "caveat-not-carried"
+
+
+async def test_the_caveats_of_a_rule_are_in_the_ticket(bench: KdcBench) -> None:
+    """P6: a rule can say more than scopes; all that it says is sealed."""
+    caveats = RuleCaveats(methods=("GET", "HEAD"), path="/pay", peers=("192.0.2.0/24",))
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("read",), caveats=caveats)
+    granted = await bench.ask_one(
+        await bench.log_in("billing"), "payroll", limits=join_caveats([PathCaveat("/pay/2024").to_bytes()])
+    )
+    assert isinstance(granted, Granted)
+    assert [parse_caveat(one) for one in caveats_in(bench, granted)] == [
+        MethodsCaveat(("GET", "HEAD")), PathCaveat("/pay"), PeerCaveat(("192.0.2.0/24",)), PathCaveat("/pay/2024"),
+    ]  # fmt: skip
+    assert granted.demands == ()
+
+
+async def test_rules_together_write_the_caveats_of_both(bench: KdcBench) -> None:
+    """B3: a grant is never wider than any rule that it rests on."""
+    for scope, methods in (("read", ("GET",)), ("write", ("POST",))):
+        await rules.allow(bench.admin, "billing", "payroll", scopes=(scope,), caveats=RuleCaveats(methods=methods))
+    granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
+    assert isinstance(granted, Granted)
+    assert granted.scopes == ("read", "write")
+    written = [parse_caveat(one) for one in caveats_in(bench, granted)]
+    assert written == [MethodsCaveat(("GET",)), MethodsCaveat(("POST",))]
+
+
+async def test_a_rule_demands_discharges_and_the_client_gets_the_demands(bench: KdcBench) -> None:
+    """L8, B4: to each demand its caveat, sealed to the discharger alone, about the client, until the ticket ends."""
+    wanted = (Demand("approvals", "four-eyes"), Demand("legal", "no-hold"))
+    await rules.allow(bench.admin, "billing", "payroll", max_ttl_s=60, caveats=RuleCaveats(discharges=wanted))
+    granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
+    assert isinstance(granted, Granted)
+    written = [parse_caveat(one) for one in caveats_in(bench, granted)]
+    assert len(written) == len(granted.demands) == 2
+    roots = set()
+    for caveat, cid, demand in zip(written, granted.demands, wanted, strict=True):
+        assert isinstance(caveat, ThirdPartyCaveat)
+        assert (caveat.discharger.name, caveat.salt, caveat.cid_digest) == (demand.discharger, None, digest(cid))
+        opened = open_demand(cid, bench.keytabs[demand.discharger], now=bench.clock.now())
+        assert (opened.about.name, opened.predicate, opened.adder) == ("billing", demand.predicate, None)
+        assert opened.expires == bench.clock.now() // 1000 + 60
+        assert opened.root == caveat.root
+        roots.add(opened.root)
+    assert len(roots) == 2
+
+
+@pytest.mark.parametrize("trouble", ["disabled", "deleted"])
+async def test_without_its_discharger_a_rule_issues_nothing(bench: KdcBench, trouble: str) -> None:
+    """L8: fail closed; a ticket that nobody could use is not made, and the log names the discharger."""
+    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
+    await rules.allow(bench.admin, "billing", "payroll", caveats=demanded)
+    if trouble == "disabled":
+        await principals.disable(bench.admin, "approvals")
+    else:
+        record = (await principals.show(bench.admin, "approvals")).record
+        await bench.store.change(lambda tx: tx.delete_principal(record.uid))
+    answer = await bench.ask_one(await bench.log_in("billing"), "payroll")
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "discharger-unavailable"
+    assert bench.ledger.named("tgs-refused")[-1].to_dict()["detail"] == "approvals"
+
+
+async def test_a_discharger_of_a_rule_that_is_not_needed_does_not_matter(bench: KdcBench) -> None:
+    """P6: the scope of the other rule is granted without."""
+    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
+    await rules.allow(bench.admin, "billing", "orders", scopes=("erase",), caveats=demanded)
+    await principals.disable(bench.admin, "approvals")
+    login = await bench.log_in("billing")
+    assert isinstance(await bench.ask_one(login, "orders", scopes=("read",)), Granted)
+    refused = await bench.ask_one(login, "orders", scopes=("read", "erase"))
+    assert isinstance(refused, NotGranted)
+
+
+async def test_more_caveats_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -> None:
+    """Section 17: never a seventeenth, and never one less than was asked for."""
+    login = await bench.log_in("billing")
+    await rules.allow(bench.admin, "billing", "payroll", caveats=RuleCaveats(methods=("GET",)))
+    many = [ScopesCaveat((f"s{number}",)).to_bytes() for number in range(16)]
+    fifteen = await bench.ask_one(login, "payroll", limits=join_caveats(many[:15]))
+    sixteen = await bench.ask_one(login, "payroll", limits=join_caveats(many))
+    assert isinstance(fifteen, Granted)
+    assert len(caveats_in(bench, fifteen)) == 16
+    assert isinstance(sixteen, NotGranted)
+    assert sixteen.reason.name == "caveat-not-carried"
+
+
+async def test_more_bytes_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -> None:
+    """Section 17: a ticket has at most 8 KiB; whoever asks for less of what these rules allow gets it."""
+    for number in range(12):
+        scopes = tuple(f"scope-{number:02}-{part}-{'x' * 50}" for part in range(2))
+        path = RuleCaveats(path=f"/{number:02}/" + "p" * 470)
+        await rules.allow(bench.admin, "billing", "payroll", scopes=scopes, caveats=path)
+    login = await bench.log_in("billing")
+    answer = await bench.ask_one(login, "payroll")
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "caveat-not-carried"
+    assert bench.ledger.named("tgs-refused")[-1].to_dict()["detail"] == "the ticket would be too large"
+    assert isinstance(await bench.ask_one(login, "payroll", scopes=scopes), Granted)
+
+
+async def test_demands_that_no_result_can_hold_refuse_the_want(bench: KdcBench) -> None:
+    names = [f"{'d' * 120}-{number}" for number in range(4)]
+    await bench.add(*names)
+    wanted = tuple(Demand(name, "p" * 60) for name in names)
+    await rules.allow(bench.admin, "billing", "payroll", caveats=RuleCaveats(discharges=wanted))
+    answer = await bench.ask_one(await bench.log_in("billing"), "payroll")
+    assert isinstance(answer, NotGranted)
+    assert answer.reason.name == "caveat-not-carried"
