@@ -34,6 +34,11 @@ class AsyncClient:
         self._local = AsyncLocal(socket_path(socket))
         self._conversation = Conversation(timeout, propagate=propagate)
 
+    @property
+    def propagate(self) -> bool:
+        """Whether it asks on behalf of the caller that is being served, unless told otherwise."""
+        return self._conversation.propagate
+
     async def credentials(
         self,
         target: str,

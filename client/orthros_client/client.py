@@ -41,6 +41,11 @@ class Client:
         self._local = BlockingLocal(socket_path(socket))
         self._conversation = Conversation(timeout, propagate=propagate)
 
+    @property
+    def propagate(self) -> bool:
+        """Whether it asks on behalf of the caller that is being served, unless told otherwise."""
+        return self._conversation.propagate
+
     def credentials(
         self,
         target: str,

@@ -267,16 +267,16 @@ def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Pat
     gate = Gate.open(tmp_path, "nginx")
     assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 200
     forwarded = Sent(headers=(("x-forwarded-for", "198.51.100.1"),))
-    assert gate.status(gate.sender.sign(forwarded, caveat=far)) == 401
+    assert gate.status(gate.sender.sign(forwarded, caveat=far)) == 403
     for dialect in ("traefik", "envoy"):
         gate = Gate.open(tmp_path, dialect)
-        assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 401
+        assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 403
 
 
 def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
     """L20: on behalf of; the application sees both."""
     gate = Gate.open(tmp_path, "nginx", "assert-user", route=[{"path": "/desk/*", "accept_user": True}])
-    assert gate.status(gate.sender.sign(Sent(), user="alice")) == 401
+    assert gate.status(gate.sender.sign(Sent(), user="alice")) == 403
     facts = dict(gate.ask(gate.sender.sign(Sent(target="/desk/1"), user="alice")).headers)
     assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "alice")
 

@@ -10,23 +10,29 @@ from urllib.request import getproxies, proxy_bypass
 
 from attrs import field, frozen
 
-from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved
+from orthros_client.conversation import parse_target
+from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved, Refused
 from orthros_client.http.origins import Origin, OriginMap
 from orthros_client.http.outgoing import check_cover, unproven
+from orthros_protocol import AssertedUser, Principal
+from orthros_protocol.names import is_name
+from orthros_protocol.tickets import BY_ASSERTION, BY_EVIDENCE
 
-__all__ = ["Attachment", "Place", "redirected"]
+__all__ = ["Attachment", "Place", "asserted", "redirected"]
 
 
 @frozen
 class Place:
-    """Where a request goes: its origin, the target there, the scopes to ask for, whether it wants a JWT, and whether
-    a proxy in front of it asks the target's daemon (forward authentication)."""
+    """Where a request goes: its origin, the target there, the scopes to ask for, whether it wants a JWT, whether a
+    proxy in front of it asks the target's daemon (forward authentication), and whether the target may act on behalf
+    of this client."""
 
     origin: Origin
     target: str
     scopes: tuple[str, ...] | None
     bearer: bool
     forwarded: bool = False
+    delegable: bool = False
 
 
 @frozen(kw_only=True)
@@ -38,6 +44,8 @@ class Attachment:
     bearer: frozenset[Origin]
     forwarded: frozenset[Origin]
     cover: tuple[str, ...]
+    delegable: frozenset[Origin] = frozenset()
+    dischargers: Mapping[str, Origin] = field(factory=dict)
     accept_unproven_bodies: bool = False
     allow_unbound_bodies: bool = False
     pass_others: bool = field(default=False)
@@ -54,10 +62,12 @@ class Attachment:
         accept_unproven_bodies: bool,
         allow_unbound_bodies: bool,
         pass_others: bool,
+        delegable: Iterable[str] = (),
+        dischargers: Mapping[str, str] | None = None,
     ) -> Attachment:
         """Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered."""
-        if any(isinstance(one, str) for one in (scopes, bearer, forwarded, cover)):
-            raise LocalMisuse("value-invalid", "scopes, bearer, forwarded and cover are lists, not one text")
+        if any(isinstance(one, str) for one in (scopes, bearer, forwarded, cover, delegable)):
+            raise LocalMisuse("value-invalid", "scopes, bearer, forwarded, cover and delegable are lists, not one text")
         origins = OriginMap(targets)
         tokens, proxied = frozenset(map(Origin.parse, bearer)), frozenset(map(Origin.parse, forwarded))
         for chosen, what, without in (
@@ -71,6 +81,11 @@ class Attachment:
                     raise Misconfigured("config-invalid", f"{origin} is to {what}, {without}")
         if tokens & proxied:
             raise Misconfigured("config-invalid", "an origin gets tokens or tickets, not both")
+        passed_on = frozenset(map(Origin.parse, delegable))
+        if not passed_on <= origins.keys() - tokens:
+            raise Misconfigured("config-invalid", "delegable: an origin that names no target, or gets tokens")
+        for discharger in dischargers or {}:
+            parse_target(discharger)
         asked: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
         if isinstance(scopes, Mapping):
             asked = {target: tuple(names) for target, names in scopes.items()}
@@ -82,6 +97,8 @@ class Attachment:
             bearer=tokens,
             forwarded=proxied,
             cover=check_cover(cover),
+            delegable=passed_on,
+            dischargers={name: Origin.parse(text) for name, text in (dischargers or {}).items()},
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
             pass_others=pass_others,
@@ -102,7 +119,21 @@ class Attachment:
         if origin in self.bearer or origin in self.forwarded:
             _check_direct(origin)
         scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
-        return Place(origin, target, scopes, origin in self.bearer, origin in self.forwarded)
+        return Place(
+            origin, target, scopes, origin in self.bearer, origin in self.forwarded, origin in self.delegable
+        )  # fmt: skip
+
+    def place_of_discharger(self, discharger: Principal | None, home: str) -> Place:
+        """Where its discharges are asked for; `home` is the realm of names without one.
+
+        Raises Refused `discharger-unknown`: a demand is shown to nobody else.
+        """
+        origin = self.dischargers.get(str(discharger))
+        if origin is None and discharger is not None and discharger.realm == home:
+            origin = self.dischargers.get(discharger.name)
+        if origin is None:
+            raise Refused("discharger-unknown", f"{discharger}: name its origin in dischargers")
+        return Place(origin, str(discharger), None, bearer=False)
 
 
 def _check_direct(origin: Origin) -> None:
@@ -110,6 +141,14 @@ def _check_direct(origin: Origin) -> None:
     name, proxies = origin.host.strip("[]"), getproxies()
     if origin.scheme == "http" and ("http" in proxies or "all" in proxies) and not proxy_bypass(name):
         raise Misconfigured("config-invalid", f"{origin} would be reached through a proxy: add {name} to NO_PROXY")
+
+
+def asserted(user: str | AssertedUser) -> AssertedUser:
+    """An end user, for whom the caller says that it calls. Raises LocalMisuse for a name that cannot travel."""
+    named = AssertedUser(user, BY_ASSERTION) if isinstance(user, str) else user
+    if not is_name(named.name) or named.how not in (BY_EVIDENCE, BY_ASSERTION):
+        raise LocalMisuse("value-invalid", "a user has a name as principals have, and is proven (1) or asserted (2)")
+    return named
 
 
 def redirected(where: str) -> PeerMisbehaved:

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from orthros_client.credentials import REPEATABLE, Credentials, PendingCall
 from orthros_client.errors import LocalMisuse, Malformed, PeerMisbehaved, TargetRefusal
 from orthros_client.http.origins import Origin
-from orthros_protocol import USE_HTTP, Principal
+from orthros_protocol import USE_HTTP, AssertedUser, Discharge, Principal
 from orthros_protocol.derivation import RunningDigest, digest, mac_matches
 from orthros_protocol.http_profile import (
     HttpBinding,
@@ -162,9 +162,16 @@ class Proven:
     """
 
     target: Principal
+    status: int
     covered: tuple[str, ...]
     body_is_proven: bool
     body: BodyProof | None = field(default=None, repr=False)
+    _call: PendingCall = field(repr=False)
+
+    def open_discharge(self, cid: bytes, box: bytes) -> Discharge:
+        """The discharge that the whole, proven body of a discharger's response holds. Raises as
+        `PendingCall.finish_discharge`."""
+        return self._call.finish_discharge(cid, box)
 
 
 def check_cover(names: Iterable[str]) -> tuple[str, ...]:
@@ -192,11 +199,14 @@ def exchange(
     cover: tuple[str, ...] = (),
     accept_unproven_bodies: bool = False,
     forwarded: bool = False,
+    user: AssertedUser | None = None,
+    harmless: bool = False,
 ) -> Generator[Attempt, HttpResponse, Proven]:
     """One call with the repeats that are allowed: yields attempts, is sent response heads, returns what is proven.
 
     forwarded: a proxy asks the target's daemon about each request, so `Orthros-Accepted` is as good as a proof: the
     target let this request through. Status, headers and body of the response are then only what TLS makes them.
+    user: for whom the caller says that it calls. harmless: running it twice does no harm, whatever its method.
 
     Raises TargetRefusal when the target refused under MAC; MaybeExecuted when it did and an unsafe request may have
     been executed all the same; PeerMisbehaved `response-unproven` for every response that proves nothing; LocalMisuse
@@ -204,18 +214,18 @@ def exchange(
     """
     request.check()
     covered = request.covered(cover)
-    safe = request.method in SAFE_METHODS
+    safe = harmless or request.method in SAFE_METHODS
     idempotent = any(name == "idempotency-key" and value for name, value in covered)
     bind = _bind(request, request.method, covered, request.body.content_digest)
     where = f"{request.method} {request.origin}"
     epoch: bytes | Literal["latest"] | None = "latest"
     if not request.body.replayable:
-        yield from _probe(request, credentials, cover, forwarded)
+        yield from _probe(request, credentials, cover, forwarded=forwarded, user=user)
     elif not (safe or idempotent) and credentials.peer_is_plural:
         epoch = None  # a refusal of a request that no process can run may be repeated
     repeats: dict[str, int] = {}
     while True:
-        call = credentials.present(bind, use=USE_HTTP, safe=safe, idempotent=idempotent, epoch=epoch)
+        call = credentials.present(bind, use=USE_HTTP, safe=safe, user=user, idempotent=idempotent, epoch=epoch)
         authorization = format_authorization(call.request, [name for name, _value in covered])
         response = yield Attempt(authorization=authorization, content_digest=request.body.content_digest)
         try:
@@ -231,7 +241,12 @@ def exchange(
 
 
 def _probe(
-    request: OutgoingRequest, credentials: Credentials, cover: tuple[str, ...], forwarded: bool
+    request: OutgoingRequest,
+    credentials: Credentials,
+    cover: tuple[str, ...],
+    *,
+    forwarded: bool,
+    user: AssertedUser | None,
 ) -> Generator[Attempt, HttpResponse, None]:
     """Learns the epoch before a body that cannot be sent twice is consumed; the guard refuses before any handler."""
     if credentials.peer.read()[0] is not None and not credentials.peer_is_plural:
@@ -239,7 +254,7 @@ def _probe(
     kept = tuple((name, value) for name, value in request.headers if name not in NOT_IN_A_PROBE)
     probe = OutgoingRequest(method="OPTIONS", origin=request.origin, target=request.target, headers=kept)
     covered = probe.covered(cover)
-    call = credentials.present(_bind(probe, "OPTIONS", covered, None), use=USE_HTTP, epoch=None)
+    call = credentials.present(_bind(probe, "OPTIONS", covered, None), use=USE_HTTP, user=user, epoch=None)
     authorization = format_authorization(call.request, [name for name, _value in covered])
     response = yield Attempt(authorization=authorization, probe=True)
     try:
@@ -290,7 +305,9 @@ def _judge(call: PendingCall, method: str, response: HttpResponse, where: str, a
     if method != "HEAD" and reply.body_digest is not None:
         check = BodyProof(reply.body_digest, where)
     proven = not has_body or reply.body_digest is not None
-    return Proven(target=call.target, covered=reply.covered, body_is_proven=proven, body=check)
+    return Proven(
+        target=call.target, status=response.status, covered=reply.covered, body_is_proven=proven, body=check, call=call
+    )
 
 
 def _judge_forwarded(call: PendingCall, response: HttpResponse, where: str) -> Proven:
@@ -305,7 +322,7 @@ def _judge_forwarded(call: PendingCall, response: HttpResponse, where: str) -> P
         raise unproven(f"{where}: {error.detail or error.cause}") from error
     except TargetRefusal:
         raise unproven(f"{where}: a refusal in the place of an acceptance") from None
-    return Proven(target=call.target, covered=(), body_is_proven=False)
+    return Proven(target=call.target, status=response.status, covered=(), body_is_proven=False, call=call)
 
 
 def _raise_refusal(call: PendingCall, response: HttpResponse, where: str) -> NoReturn:

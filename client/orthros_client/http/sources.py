@@ -1,4 +1,4 @@
-"""Where the authentication of an HTTP library gets its credentials: two small interfaces, blocking and async.
+"""Where the authentication of an HTTP library gets its credentials: two small interfaces, and what to ask them.
 
 Knows no daemon: `Client` and `AsyncClient` fit, and so does anything like them.
 """
@@ -6,16 +6,44 @@ Knows no daemon: `Client` and `AsyncClient` fit, and so does anything like them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
+
+from attrs import frozen
 
 from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
+from orthros_client.http.attachment import Place
 
-__all__ = ["AsyncSource", "Source"]
+__all__ = ["AsyncSource", "Question", "Source", "propagates"]
+
+
+@frozen
+class Question:
+    """What to ask for a place. `own`: in the own name, whoever is being served."""
+
+    place: Place
+    own: bool = False
+
+    def put_to(self, source: Any) -> Any:
+        """Asks a Source; of an AsyncSource, what comes back is to be awaited."""
+        place = self.place
+        options: dict[str, Any] = {"delegable": True} if place.delegable else {}
+        if self.own and propagates(source):
+            options["behalf"] = None
+        return (source.token if place.bearer else source.credentials)(place.target, place.scopes, **options)
+
+
+def propagates(source: object) -> bool:
+    """Whether it asks on behalf of the caller that is being served."""
+    return bool(getattr(source, "propagate", False))
 
 
 class Source(Protocol):
-    """Where credentials come from: `Client`, or anything with its two methods."""
+    """Where credentials come from: `Client`, or anything with its two methods.
+
+    It is given `delegable=True` for targets that are to act on its behalf, and, if its attribute `propagate` is true,
+    `behalf=None` for what it is to ask in its own name.
+    """
 
     def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
         """See `Client.credentials`."""

@@ -5,23 +5,22 @@ Needs the extra `httpx`. Translates between httpx and the exchange of `orthros_c
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+import copy
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeVar, cast
+from functools import partial
+from typing import Any, Final, Self
 
-import anyio
 import anyio.to_thread
 import httpx
-from anyio.lowlevel import RunVar
 from attrs import frozen
 
-from orthros_client.aio import AsyncClient
-from orthros_client.client import Client
 from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
-from orthros_client.errors import LocalMisuse
-from orthros_client.http.attachment import Attachment, Place, redirected
+from orthros_client.discharging import Discharges
+from orthros_client.errors import LocalMisuse, OrthrosError
+from orthros_client.http.attachment import Attachment, Place, asserted, redirected
+from orthros_client.http.discharges import MEDIA_TYPE, PATH, asking, check_size, doubting, given
 from orthros_client.http.file_body import FileBody, Measure
 from orthros_client.http.outgoing import (
     EMPTY,
@@ -33,30 +32,26 @@ from orthros_client.http.outgoing import (
     exchange,
     unproven,
 )
-from orthros_client.http.sources import AsyncSource, Source
-from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Spending
+from orthros_client.http.sources import AsyncSource, Question, Source, propagates
+from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
+from orthros_client.integrations.httpx_sources import Sources
+from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Once, Spending
+from orthros_client.narrowing import Demanded
+from orthros_protocol import AssertedUser, Discharge
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
 __all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
 
-T = TypeVar("T")
 PROVEN: Final = "orthros"
 _BEARER: Final = "Bearer "
 _MOST_IN_MEMORY: Final = 1 << 20
 
 
 @frozen
-class _Ask:
-    """Effect: obtain credentials, or a token where the place wants one."""
-
-    place: Place
-
-
-@frozen
 class _Read:
-    """Effect: read the request's body into memory."""
+    """Effect: read a body into memory."""
 
-    request: httpx.Request
+    message: httpx.Request | httpx.Response
 
 
 @frozen
@@ -66,7 +61,7 @@ class _Hash:
     file: FileBody
 
 
-_Effect = httpx.Request | _Ask | _Read | _Hash
+_Effect = httpx.Request | Question | _Read | _Hash
 _Flow = Generator[_Effect, Any, None]
 
 
@@ -82,9 +77,15 @@ class OrthrosAuth(httpx.Auth):
     accept_unproven_bodies: accept streams that the target does not sign; status and covered headers are proven still.
     allow_unbound_bodies: send streams without Content-Digest; only targets that are not told of the body take them.
     pass_others: let requests to other origins out untouched instead of raising `origin-unknown`.
+    delegable: the origins whose targets may call others on behalf of this client; where a rule allows it.
+    dischargers: where discharges are asked for that tickets demand: `name` or `name@realm` -> origin. They are kept
+        while they are good. Demands go to no other origin.
+    traceparent: continue the transaction of the request that is being served (W3C Trace Context) where a request has no
+        such header; None: where `client` propagates.
 
     Raises, from the call: Misconfigured `origin-unknown` before anything is sent; what `Client.credentials` raises;
-    TargetRefusal, MaybeExecuted, PeerMisbehaved `response-unproven`, LocalMisuse. A body that is not the target's
+    TargetRefusal, MaybeExecuted, PeerMisbehaved `response-unproven`, LocalMisuse; Refused `discharger-unknown`, and
+    DischargeRefused when a discharger says no. A body that is not the target's
     raises at its end. Redirects must not be followed: each needs a request of its own. Thread-safe.
     """
 
@@ -100,6 +101,9 @@ class OrthrosAuth(httpx.Auth):
         accept_unproven_bodies: bool = False,
         allow_unbound_bodies: bool = False,
         pass_others: bool = False,
+        delegable: Iterable[str] = (),
+        dischargers: Mapping[str, str] | None = None,
+        traceparent: bool | None = None,
     ) -> None:
         self._attachment = Attachment.of(
             targets,
@@ -110,25 +114,34 @@ class OrthrosAuth(httpx.Auth):
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
             pass_others=pass_others,
+            delegable=delegable,
+            dischargers=dischargers,
         )
-        self._client = client
-        self._is_async = client is not None and inspect.iscoroutinefunction(client.credentials)
-        self._blocking: Client | None = None
-        self._by_loop: RunVar[AsyncClient] = RunVar("orthros client")
+        self._sources = Sources(client)
+        self._discharges = Discharges()
+        self._traces = propagates(client) if traceparent is None else traceparent
+        self._user: AssertedUser | None = None
 
     def __repr__(self) -> str:
         return f"<OrthrosAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
 
+    def for_user(self, user: str | AssertedUser) -> Self:
+        """The same, for requests of one end user: `client.get(url, auth=auth.for_user("alice"))`.
+
+        For gateways that hold the scope `assert-user`: it is this client's word, told to the target under its MAC. A
+        text is a name that is not proven here. Raises LocalMisuse for a name that cannot travel.
+        """
+        other = copy.copy(self)
+        other._user = asserted(user)
+        return other
+
     def close(self) -> None:
         """Closes idle connections of a blocking client made here; the object can still be used."""
-        if self._blocking is not None:
-            self._blocking.close()
+        self._sources.close()
 
     async def aclose(self) -> None:
         """The same for the client of this event loop."""
-        source = self._by_loop.get(None)
-        if source is not None:
-            await source.aclose()
+        await self._sources.aclose()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Drives the flow for `httpx.Client`."""
@@ -141,10 +154,10 @@ class OrthrosAuth(httpx.Auth):
                 return
             if isinstance(effect, httpx.Request):
                 answer = yield effect
-            elif isinstance(effect, _Ask):
-                answer = _obtain(self._sync_source(), effect.place)
+            elif isinstance(effect, Question):
+                answer = self._sources.ask(effect)
             elif isinstance(effect, _Read):
-                answer = effect.request.read()
+                answer = effect.message.read()
             else:
                 answer = effect.file.measure()
 
@@ -159,43 +172,25 @@ class OrthrosAuth(httpx.Auth):
                 return
             if isinstance(effect, httpx.Request):
                 answer = yield effect
-            elif isinstance(effect, _Ask):
-                answer = await self._obtain_async(effect.place)
+            elif isinstance(effect, Question):
+                answer = await self._sources.aask(effect)
             elif isinstance(effect, _Read):
-                answer = await effect.request.aread()
+                answer = await effect.message.aread()
             else:
                 answer = await anyio.to_thread.run_sync(effect.file.measure)
-
-    def _sync_source(self) -> Source:
-        if self._is_async:
-            raise LocalMisuse("value-invalid", "an AsyncClient cannot serve httpx.Client; give it a Client")
-        if self._client is not None:
-            return cast(Source, self._client)
-        if self._blocking is None:
-            self._blocking = Client()
-        return self._blocking
-
-    async def _obtain_async(self, place: Place) -> Credentials | Token:
-        if self._client is not None and not self._is_async:
-            # A blocking client may have to wait for the daemon.
-            return await anyio.to_thread.run_sync(_obtain, cast(Source, self._client), place)
-        source = cast(AsyncSource | None, self._client)
-        if source is None:
-            source = self._by_loop.get(None)  # its connections belong to one event loop
-        if source is None:
-            source = AsyncClient()
-            self._by_loop.set(source)
-        return await (source.token if place.bearer else source.credentials)(place.target, place.scopes)
 
     def _flow(self, request: httpx.Request) -> _Flow:
         place = self._attachment.place(request.url.scheme, _netloc(request.url))
         if place is None:
             yield request
             return
+        self._trace(request)
         if place.bearer:
+            if self._user is not None:
+                raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
-            token: Token = yield _Ask(place)
+            token: Token = yield Question(place)
             _authorize(request, f"{_BEARER}{token.value}")
             _refuse_redirect(request, (yield request))
             return
@@ -208,14 +203,18 @@ class OrthrosAuth(httpx.Auth):
             body=body,
         )
         outgoing.check()
-        credentials: Credentials = yield _Ask(place)
+        credentials: Credentials = yield Question(place)
+        if credentials.demands:
+            credentials = yield from self._collect(credentials, request)
         steps = exchange(
             outgoing,
             credentials,
             cover=self._attachment.cover,
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
             forwarded=place.forwarded,
+            user=self._user,
         )
+        steps = doubting(steps, partial(self._discharges.forget, credentials))
         attempt = next(steps)
         while True:
             sent = _dressed(request, attempt)
@@ -228,6 +227,49 @@ class OrthrosAuth(httpx.Auth):
                 _install(response, done.value)
                 return
             response.stream = Drained(response)  # httpx reads it before the next attempt
+
+    def _trace(self, request: httpx.Request) -> None:
+        if self._traces and TRACEPARENT not in request.headers:
+            value = traceparent_of_served()
+            if value is not None:
+                request.headers[TRACEPARENT] = value
+
+    def _collect(self, credentials: Credentials, request: httpx.Request) -> Generator[_Effect, Any, Credentials]:
+        """The credentials with what they demand, from memory or from the dischargers."""
+        steps = self._discharges.collecting(credentials)
+        step: Callable[[], Demanded] = partial(next, steps)
+        while True:
+            try:
+                demanded = step()
+            except StopIteration as done:
+                collected: Credentials = done.value
+                return collected
+            try:
+                discharge = yield from self._ask_for(demanded, credentials.client.realm, request)
+            except OrthrosError as error:
+                step = partial(steps.throw, error)
+            else:
+                step = partial(steps.send, discharge)
+
+    def _ask_for(self, demanded: Demanded, home: str, request: httpx.Request) -> Generator[_Effect, Any, Discharge]:
+        """One discharge, asked for in the own name over the client that sends `request`."""
+        place = self._attachment.place_of_discharger(demanded.discharger, home)
+        to: Credentials = yield Question(place, own=True)
+        steps = asking(to, place.origin, demanded.cid)
+        attempt = next(steps)
+        while True:
+            sent = _demand(place, demanded.cid, attempt, request)
+            response: httpx.Response = yield sent
+            _refuse_redirect(sent, response)
+            head = HttpResponse(status=response.status_code, headers=_lowered(response.headers))
+            try:
+                attempt = steps.send(head)
+            except StopIteration as done:
+                proven: Proven = done.value
+                check_size(head, proven)
+                _install(response, proven)
+                return given(proven, demanded.cid, (yield _Read(response)))
+            response.stream = Drained(response)
 
     def _bind_body(self, request: httpx.Request) -> Generator[_Effect, Any, Body]:
         digests = request.headers.get_list("content-digest")
@@ -257,10 +299,6 @@ def proven_of(response: httpx.Response) -> Proven | None:
     return found
 
 
-def _obtain(source: Source, place: Place) -> Credentials | Token:
-    return (source.token if place.bearer else source.credentials)(place.target, place.scopes)
-
-
 def _netloc(url: httpx.URL) -> str:
     return ("@" if url.userinfo else "") + url.netloc.decode("ascii")
 
@@ -285,6 +323,16 @@ def _dressed(request: httpx.Request, attempt: Attempt) -> httpx.Request:
         request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
     _authorize(request, attempt.authorization)
     return request
+
+
+def _demand(place: Place, cid: bytes, attempt: Attempt, request: httpx.Request) -> httpx.Request:
+    """A request to a discharger, which has nothing of `request` but its patience."""
+    patience = {name: value for name, value in request.extensions.items() if name == "timeout"}
+    headers = {"Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"}
+    made = httpx.Request("POST", f"{place.origin}{PATH}", headers=headers, content=cid, extensions=patience)
+    made = _dressed(made, attempt)
+    made.stream = Once(made.stream, str(place.origin))
+    return made
 
 
 def _authorize(request: httpx.Request, value: str) -> None:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import anyio
 import httpx
 
+from orthros_client.http.attachment import redirected
 from orthros_client.http.file_body import CHUNK_BYTES, FileBody
 from orthros_client.http.outgoing import BodyProof
 
-__all__ = ["Checked", "Drained", "FileStream", "Spending"]
+__all__ = ["Checked", "Drained", "FileStream", "Once", "Spending"]
 
 _MOST_DRAINED: Final = 64 * 1024
 
@@ -93,6 +94,29 @@ class Spending(httpx.ByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._headers.pop("Authorization", None)
         async for chunk in super().__aiter__():
+            yield chunk
+
+
+class Once(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A request stream that is sent to one place: to send it again, as with a redirect, raises."""
+
+    def __init__(self, inner: Any, where: str) -> None:
+        self._inner = inner
+        self._where = where
+        self._is_spent = False
+
+    def _spend(self) -> None:
+        if self._is_spent:
+            raise redirected(f"another place than {self._where}")
+        self._is_spent = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._spend()
+        yield from self._inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._spend()
+        async for chunk in self._inner:
             yield chunk
 
 

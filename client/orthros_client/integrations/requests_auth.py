@@ -6,10 +6,11 @@ itself. The first attempt leaves with the request, every later one from a respon
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import IO, Any, Final, Protocol, cast
+from typing import IO, Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -20,10 +21,10 @@ from attrs import define, field
 from requests.structures import CaseInsensitiveDict
 
 from orthros_client.client import Client
-from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
 from orthros_client.errors import LocalMisuse, OrthrosError
-from orthros_client.http.attachment import Attachment, Place, redirected
+from orthros_client.http.attachment import Attachment, Place, asserted, redirected
+from orthros_client.http.discharges import doubting
 from orthros_client.http.file_body import CHUNK_BYTES, FileBody
 from orthros_client.http.outgoing import (
     EMPTY,
@@ -36,6 +37,10 @@ from orthros_client.http.outgoing import (
     exchange,
     unproven,
 )
+from orthros_client.http.sources import Question, Source, propagates
+from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
+from orthros_client.integrations.requests_discharges import Dischargers
+from orthros_protocol import AssertedUser
 from orthros_protocol.derivation import RunningDigest
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
@@ -50,18 +55,6 @@ _TARGET = re.compile(
 )
 
 
-class Source(Protocol):
-    """Where credentials come from: `Client`, or anything with its two methods."""
-
-    def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
-        """See `Client.credentials`."""
-        ...
-
-    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
-        """See `Client.token`."""
-        ...
-
-
 class OrthrosRequestsAuth(requests.auth.AuthBase):
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
@@ -69,6 +62,8 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
     yours to close; None makes one.
     `origin-unknown` is raised while the request is prepared. A redirect that requests follows by itself is sent
     without any Authorization header and raises: use allow_redirects=False. A prepared request can be sent once.
+    discharge_session: what dischargers are asked with, such as a session that trusts their certificates; yours to
+    close. None makes one each time.
     """
 
     def __init__(
@@ -83,6 +78,10 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         accept_unproven_bodies: bool = False,
         allow_unbound_bodies: bool = False,
         pass_others: bool = False,
+        delegable: Iterable[str] = (),
+        dischargers: Mapping[str, str] | None = None,
+        discharge_session: requests.Session | None = None,
+        traceparent: bool | None = None,
     ) -> None:
         self._attachment = Attachment.of(
             targets,
@@ -93,14 +92,28 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
             pass_others=pass_others,
+            delegable=delegable,
+            dischargers=dischargers,
         )
         self._own: Client | None = None
         if client is None:
             client = self._own = Client()
         self._client: Source = client
+        self._dischargers = Dischargers(self._attachment, client, discharge_session)
+        self._traces = propagates(client) if traceparent is None else traceparent
+        self._user: AssertedUser | None = None
 
     def __repr__(self) -> str:
         return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
+
+    def for_user(self, user: str | AssertedUser) -> Self:
+        """The same, for requests of one end user: `session.get(url, auth=auth.for_user("alice"))`.
+
+        See `httpx_auth.OrthrosAuth.for_user`.
+        """
+        other = copy.copy(self)
+        other._user = asserted(user)
+        return other
 
     def close(self) -> None:
         """Closes idle connections of a client made here; the object can still be used."""
@@ -113,9 +126,13 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         place = self._attachment.place(parts.scheme, parts.netloc)
         if place is None:
             return r
+        if self._traces and TRACEPARENT not in r.headers:
+            _trace(r)
         if place.bearer:
             _require_free(r)
-            token = self._client.token(place.target, place.scopes)
+            if self._user is not None:
+                raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
+            token = Question(place).put_to(self._client)
             r.headers["Authorization"] = f"Bearer {token.value}"
             _hook(r, _Bearer(r))
             return r
@@ -128,20 +145,24 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             body=body,
         )
         outgoing.check()
+        credentials = self._obtain(place)
         steps = exchange(
             outgoing,
-            self._obtain(place),
+            credentials,
             cover=self._attachment.cover,
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
             forwarded=place.forwarded,
+            user=self._user,
         )
+        steps = doubting(steps, lambda: self._dischargers.forget(credentials))
         conversation = _Conversation(r, steps)
         conversation.dress(next(steps))
         _hook(r, conversation)
         return r
 
     def _obtain(self, place: Place) -> Credentials:
-        return self._client.credentials(place.target, place.scopes)
+        credentials: Credentials = Question(place).put_to(self._client)
+        return self._dischargers.complete(credentials) if credentials.demands else credentials
 
     def _bind_body(self, r: requests.PreparedRequest) -> Body:
         found = r.headers.get("Content-Digest")
@@ -300,6 +321,12 @@ def _hook(r: requests.PreparedRequest, hook: _Bearer | _Conversation) -> None:
 
 def _is_rewindable(r: requests.PreparedRequest) -> bool:
     return isinstance(getattr(r, "_body_position", None), int)
+
+
+def _trace(r: requests.PreparedRequest) -> None:
+    value = traceparent_of_served()
+    if value is not None:
+        r.headers[TRACEPARENT] = value
 
 
 def _require_free(r: requests.PreparedRequest) -> None:

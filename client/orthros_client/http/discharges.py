@@ -1,0 +1,113 @@
+"""Discharges over HTTP: where they are asked for, the request that asks, and what either side makes of the answer.
+
+Sans-IO, for callers and for the services that attest. Knows no HTTP library and no framework.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from orthros_client.credentials import Credentials
+from orthros_client.discharging import DischargeRefused
+from orthros_client.errors import Malformed, PeerMisbehaved, Refused, TargetRefusal
+from orthros_client.http.answers import Answer
+from orthros_client.http.origins import Origin
+from orthros_client.http.outgoing import Attempt, Body, OutgoingRequest, Proven, exchange
+from orthros_client.verifier import VerifiedCaller
+from orthros_protocol import Discharge, HttpResponse
+from orthros_protocol.discharges import MAX_DEMAND_BYTES
+
+__all__ = [
+    "MEDIA_TYPE", "MOST_DEMAND_BYTES", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given",
+]  # fmt: skip
+
+PATH: Final = "/.well-known/orthros/discharge"
+MEDIA_TYPE: Final = "application/vnd.orthros.discharge"
+MOST_DEMAND_BYTES: Final = MAX_DEMAND_BYTES
+_MOST_ANSWER_BYTES: Final = 64 * 1024
+_HEADERS: Final = (("content-type", MEDIA_TYPE.encode("ascii")),)
+_DOUBTS: Final = ("discharge-mismatch", "caveat-refused")
+_MOST_TOLD_CHARS: Final = 500
+
+
+def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt, HttpResponse, Proven]:
+    """The exchange that shows the demand `cid` to the discharger at `origin`; see `exchange`. `given` reads its answer.
+
+    Raises DischargeRefused when the discharger refuses the caller itself, or demands a discharge in its turn.
+    """
+    if to.demands:
+        raise DischargeRefused(to.target, "discharge-mismatch", f"{to.target} demands a discharge itself: not nested")
+    request = OutgoingRequest(
+        method="POST", origin=origin, target=PATH.encode("ascii"), headers=_HEADERS, body=Body.of(cid)
+    )
+    try:
+        return (yield from exchange(request, to, harmless=True))
+    except TargetRefusal as refusal:
+        raise DischargeRefused(to.target, refusal.code, f"{to.target}: {refusal.code} {refusal.detail}") from None
+
+
+def doubting(
+    steps: Generator[Attempt, HttpResponse, Proven], forget: Callable[[], None]
+) -> Generator[Attempt, HttpResponse, Proven]:
+    """`steps`; calls `forget` when the target refuses for a reason that may lie in a discharge that is kept."""
+    try:
+        return (yield from steps)
+    except TargetRefusal as refusal:
+        if refusal.code in _DOUBTS:
+            forget()
+        raise
+
+
+def check_size(response: HttpResponse, proven: Proven) -> None:
+    """Raises PeerMisbehaved for an answer that does not say how long it is, or is too long to be one."""
+    lengths = response.values_of("content-length")
+    if len(lengths) != 1 or not lengths[0].isdigit() or int(lengths[0][:9]) > _MOST_ANSWER_BYTES:
+        raise PeerMisbehaved("malformed", f"{proven.target}: the answer of a discharger has a length, up to 64 KiB")
+
+
+def given(proven: Proven, cid: bytes, body: bytes) -> Discharge:
+    """The discharge in the whole, proven `body`.
+
+    Raises DischargeRefused with the discharger's own word; PeerMisbehaved for a box that is none for this request.
+    """
+    if proven.status == 200:
+        return proven.open_discharge(cid, body)
+    code, detail = _told(body)
+    raise DischargeRefused(proven.target, code, detail or f"{proven.target} answered {proven.status} at {PATH}")
+
+
+def _told(body: bytes) -> tuple[str, str]:
+    try:
+        content: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    found = content if isinstance(content, dict) else {}
+    code, words = found.get("code"), found.get("error_description")
+    return (
+        code if isinstance(code, str) and code.isascii() and code.isprintable() else "discharge-refused",
+        words[:_MOST_TOLD_CHARS] if isinstance(words, str) and words.isprintable() else "",
+    )
+
+
+def asker_of(caller: object, method: str, kind: str) -> VerifiedCaller:
+    """Who asks at `PATH`, by a request with this method and content type.
+
+    Raises Refused `credentials-missing` unless `caller` has proven a ticket, Malformed for a request of another shape.
+    """
+    if not isinstance(caller, VerifiedCaller):
+        raise Refused("credentials-missing", "discharges are for callers that prove a ticket")
+    if method != "POST" or kind.partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise Malformed(f"a demand comes by POST, as {MEDIA_TYPE}")
+    return caller
+
+
+def answered(box: bytes) -> Answer:
+    """The response with a sealed discharge."""
+    headers = (
+        ("content-type", MEDIA_TYPE.encode("ascii")),
+        ("content-length", str(len(box)).encode("ascii")),
+        ("cache-control", b"no-store"),
+    )
+    return Answer(status=200, headers=headers, body=box)

@@ -1,0 +1,66 @@
+"""Where `httpx_auth` gets credentials, for blocking and for async clients: one given to it, else one made when needed.
+
+Knows neither requests nor targets.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import cast
+
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from orthros_client.aio import AsyncClient
+from orthros_client.client import Client
+from orthros_client.conversation import Token
+from orthros_client.credentials import Credentials
+from orthros_client.errors import LocalMisuse
+from orthros_client.http.sources import AsyncSource, Question, Source
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """`client` is yours to close; None makes one that fits. Thread-safe."""
+
+    def __init__(self, client: Source | AsyncSource | None) -> None:
+        self._client = client
+        self._is_async = client is not None and inspect.iscoroutinefunction(client.credentials)
+        self._blocking: Client | None = None
+        self._by_loop: RunVar[AsyncClient] = RunVar("orthros client")
+
+    def ask(self, question: Question) -> Credentials | Token:
+        """Raises what `Client.credentials` raises, and LocalMisuse where there is only an AsyncClient."""
+        if self._is_async:
+            raise LocalMisuse("value-invalid", "an AsyncClient cannot serve httpx.Client; give it a Client")
+        if self._client is None and self._blocking is None:
+            self._blocking = Client()
+        answer: Credentials | Token = question.put_to(self._client or self._blocking)
+        return answer
+
+    async def aask(self, question: Question) -> Credentials | Token:
+        """The same under any event loop."""
+        if self._client is not None and not self._is_async:
+            # A blocking client may have to wait for the daemon.
+            answer: Credentials | Token = await anyio.to_thread.run_sync(question.put_to, self._client)
+            return answer
+        source = cast(AsyncSource | None, self._client)
+        if source is None:
+            source = self._by_loop.get(None)  # its connections belong to one event loop
+        if source is None:
+            source = AsyncClient()
+            self._by_loop.set(source)
+        obtained: Credentials | Token = await question.put_to(source)
+        return obtained
+
+    def close(self) -> None:
+        """Closes idle connections of a blocking client made here."""
+        if self._blocking is not None:
+            self._blocking.close()
+
+    async def aclose(self) -> None:
+        """The same for the client of this event loop."""
+        source = self._by_loop.get(None)
+        if source is not None:
+            await source.aclose()

@@ -1,0 +1,110 @@
+"""Asks dischargers for `requests_auth`, before a request leaves: an authentication of requests cannot send in between.
+
+Knows which demands go where, and nothing of the request that they are collected for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import requests
+import requests.auth
+import urllib3
+
+from orthros_client.credentials import Credentials
+from orthros_client.discharging import Discharges
+from orthros_client.errors import PeerMisbehaved, Unavailable
+from orthros_client.http.attachment import Attachment, Place
+from orthros_client.http.discharges import MEDIA_TYPE, PATH, asking, check_size, given
+from orthros_client.http.outgoing import Attempt, Proven
+from orthros_client.http.sources import Question, Source
+from orthros_client.narrowing import Demanded
+from orthros_protocol import Discharge
+from orthros_protocol.http_profile import HttpResponse
+
+__all__ = ["Dischargers"]
+
+_TIMEOUT_S: Final = 10.0
+
+
+class Dischargers:
+    """Completes credentials. `session` is what requests are sent with; None makes one each time."""
+
+    def __init__(self, attachment: Attachment, client: Source, session: requests.Session | None) -> None:
+        self._attachment = attachment
+        self._client = client
+        self._session = session
+        self._discharges = Discharges()
+
+    def complete(self, credentials: Credentials) -> Credentials:
+        """With every discharge that they demand, from memory or from whom it is demanded.
+
+        Raises DischargeRefused, Refused `discharger-unknown`, Unavailable, PeerMisbehaved, or what the client raises.
+        """
+        home = credentials.client.realm
+        return self._discharges.collect(credentials, lambda demanded: self._ask(demanded, home))
+
+    def forget(self, credentials: Credentials) -> None:
+        """Their discharges are asked for again the next time."""
+        self._discharges.forget(credentials)
+
+    def _ask(self, demanded: Demanded, home: str) -> Discharge:
+        place = self._attachment.place_of_discharger(demanded.discharger, home)
+        steps = asking(Question(place, own=True).put_to(self._client), place.origin, demanded.cid)
+        if self._session is not None:
+            return _run(self._session, steps, place, demanded.cid)
+        with requests.Session() as session:
+            return _run(session, steps, place, demanded.cid)
+
+
+def _run(session: requests.Session, steps: Any, place: Place, cid: bytes) -> Discharge:
+    attempt = next(steps)
+    while True:
+        try:
+            response = _send(session, place, cid, attempt)
+            with response:
+                head = HttpResponse(status=response.status_code, headers=_lowered(response))
+                try:
+                    attempt = steps.send(head)
+                except StopIteration as done:
+                    return given(done.value, cid, _body(head, done.value, response))
+        except requests.Timeout:
+            raise Unavailable("timeout", f"{place.target} at {place.origin}: nothing within {_TIMEOUT_S:g} s") from None
+        except requests.ConnectionError as error:
+            raise Unavailable("target-unreachable", f"{place.target} at {place.origin}: {error}") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise PeerMisbehaved("connection-truncated", f"{place.target} at {place.origin}: {error}") from None
+
+
+def _send(session: requests.Session, place: Place, cid: bytes, attempt: Attempt) -> requests.Response:
+    url = f"{place.origin}{PATH}"
+    headers = {"Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"}
+    if attempt.content_digest is not None:
+        headers["Content-Digest"] = attempt.content_digest.decode("ascii")
+    request = requests.Request("POST", url, headers=headers, data=cid, auth=_Stated(attempt.authorization))
+    settings = session.merge_environment_settings(url, {}, True, None, None)
+    return session.send(session.prepare_request(request), allow_redirects=False, timeout=_TIMEOUT_S, **settings)
+
+
+class _Stated(requests.auth.AuthBase):
+    """An authenticator that is made already. In the way of the session's, and of what a .netrc says."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        r.headers["Authorization"] = self._value
+        return r
+
+
+def _body(head: HttpResponse, proven: Proven, response: requests.Response) -> bytes:
+    check_size(head, proven)
+    body: bytes = response.raw.read(decode_content=False)
+    if proven.body is not None:
+        proven.body.feed(body)
+        proven.body.finish()
+    return body
+
+
+def _lowered(response: requests.Response) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name.lower(), value.encode("latin-1")) for name, value in response.raw.headers.items())
