@@ -41,10 +41,10 @@ REASONS: tuple[Reason, ...] = (
     Reason(17, "no-scope-left", "The rules allow this pair, but none of the requested scopes.",
            "Ask for fewer scopes, or have the rule widened; `orthros-admin policy explain CLIENT TARGET` shows it."),
     Reason(18, "subject-refused", "Acting for another subject is not allowed here.",
-           "Call in your own name, or ask an admin to run "
-           "`orthros-admin policy allow CLIENT TARGET --jwt --subject NAME`."),
+           "Call in your own name, or ask an admin for a rule: `orthros-admin policy allow CLIENT TARGET` with "
+           "`--behalf NAME` to act on evidence, with `--subject NAME` to name somebody without any."),
     Reason(19, "chain-refused", "The call chain breaks a rule on the path.",
-           "Check the chain conditions of the rule with `orthros-admin policy explain`."),
+           "`orthros-admin policy explain CLIENT TARGET --behalf NAME --via CALLER` shows which rule's condition failed."),
     Reason(20, "jwt-not-enabled", "JWT export is not enabled for this target or not granted to this client.",
            "Run `orthros-admin jwt enable TARGET` and allow the pair with `--jwt`, or use a ticket."),
     Reason(21, "not-attempted", "The request's budget ran out before this item.",
@@ -64,7 +64,8 @@ REASONS: tuple[Reason, ...] = (
     Reason(28, "ticket-altered", "The ticket was not issued by this realm's KDC in this form.",
            "Discard the ticket and obtain a new one; investigate who holds the key it is sealed with."),
     Reason(29, "source-refused", "This principal may not ask from this address.",
-           "Ask from one of its networks; `orthros-admin principal show PRINCIPAL` lists them."),
+           "Ask from one of its networks: `orthros-admin principal show PRINCIPAL` lists them, and "
+           "`orthros-admin policy explain CLIENT TARGET --from ADDRESS` those of its rules."),
     Reason(30, "caveat-not-carried", "A caveat on the presented ticket would be lost in what is asked for.",
            "Only expires, scopes and, on a ticket-granting ticket, targets pass on; use a ticket without the others."),
     Reason(31, "evidence-refused", "The evidence does not entitle this client to act for somebody.",
