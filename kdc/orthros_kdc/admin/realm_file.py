@@ -11,7 +11,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, realm
-from orthros_kdc.admin.context import Admin, Fact
+from orthros_kdc.admin.context import Admin, AdminAudit, BatchAudit, Fact
 from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.admin.rules import rule_facts
 from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes
@@ -56,9 +56,8 @@ async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, s
         events = _Events()
         for change in plan.changes:
             _STEPS[change.event](tx, evolve(admin, audit=events), change)
-        # What fails above has left no trace in the log.
-        for event, facts in events.kept:
-            admin.audit.record(tx, event, **facts)
+        if events.kept:
+            events.hand_on(tx, admin.audit)  # only now: what fails above leaves no trace in the log
         return plan
 
     return await admin.store.change(work)
@@ -72,6 +71,13 @@ class _Events:
 
     def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
         self.kept.append((event, facts))
+
+    def hand_on(self, tx: Transaction, audit: AdminAudit) -> None:
+        if isinstance(audit, BatchAudit):
+            audit.record_all(tx, self.kept)
+            return
+        for event, facts in self.kept:
+            audit.record(tx, event, **facts)
 
 
 # The realm as it is

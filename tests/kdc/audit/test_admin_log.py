@@ -118,3 +118,25 @@ async def test_a_full_disk_stops_the_change(trail, directory, store) -> None:
     await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
     assert await reports(directory, store) == ["admin: intact, 1 entries"]
     assert [path.name for path in directory.glob("*.torn")] == ["admin.1.0.torn"]
+
+
+async def test_many_changes_at_once_leave_the_lines_of_each(directory, store, tmp_path) -> None:
+    """K16."""
+    changes = [("group.added", {"actor": "ada", "group": f"g{number}"}) for number in range(3)]
+    at_once, singly = (AdminAuditLog(place, now_ms=lambda: Timestamp(5)) for place in (directory, tmp_path / "singly"))
+
+    def fails(tx):
+        at_once.record_all(tx, changes)
+        raise RuntimeError
+
+    other = MemoryStore()
+    for event, facts in changes:
+        await other.change(lambda tx, event=event, facts=facts: singly.record(tx, event, **facts))
+    await store.change(lambda tx: at_once.record_all(tx, changes))
+    assert (directory / "admin.jsonl").read_bytes() == (tmp_path / "singly" / "admin.jsonl").read_bytes()
+    with pytest.raises(RuntimeError):
+        await store.change(fails)
+    await store.change(lambda tx: at_once.record_all(tx, changes[:1]))
+    assert [(one["seq"], one["first"], one["last"]) for one in lines(directory) if "first" in one] == [(7, 4, 6)]
+    assert await reports(directory, store) == ["admin: intact, 8 entries"]
+    await other.aclose()
