@@ -1,8 +1,10 @@
 """The target's half of the AP exchange, and the order of its checks."""
 
+import pickle
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from orthros_protocol import (
     SAFE,
@@ -12,11 +14,14 @@ from orthros_protocol import (
     USE_RAW,
     Access,
     Admission,
+    AppCaveat,
     ApRequest,
     AssertedUser,
     Caveat,
+    ChainRule,
     ChannelCaveat,
     ExpiresCaveat,
+    Hop,
     LocalMisuse,
     Malformed,
     MethodsCaveat,
@@ -26,18 +31,28 @@ from orthros_protocol import (
     Refused,
     ReplaySet,
     ScopesCaveat,
+    Subject,
     TargetRefusal,
+    TargetsCaveat,
     Timestamp,
+    add_caveat,
     bind_raw,
     build_ap_error,
+    join_caveats,
+    mix_discharges,
+    narrow_discharge,
     open_ap_reply,
+    open_presented,
     parse_address,
     parse_ap_request,
+    pop_key_of,
+    tail_of,
 )
 from orthros_protocol.testing import IssuedTicket
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair, principal
 from tests.support.naive import enc
+from tests.support.third_parties import ThirdParties
 
 
 def forged(pair: ExchangePair, issued: IssuedTicket, **changes: Any) -> bytes:
@@ -154,8 +169,8 @@ def test_sealed_and_shown_caveats_together_are_at_most_sixteen() -> None:
 def test_an_unknown_caveat_is_refused_under_mac_and_burnt() -> None:
     """Meaning only after the MAC: the holder learns why, a forger learns nothing."""
     pair = ExchangePair()
-    pending = pair.request(pair.issue(), caveats=(enc(9, "x"), enc(77)))
-    with pytest.raises(Refused, match=r"caveat-unsupported.*type 9\b") as refused:
+    pending = pair.request(pair.issue(), caveats=(enc(78, "x"), enc(77)))
+    with pytest.raises(Refused, match=r"caveat-unsupported.*type 78\b") as refused:
         pair.target.accept(pending.message)
     with pytest.raises(TargetRefusal, match="caveat-unsupported"):
         open_ap_reply(pending, refused.value.reply or b"")
@@ -320,3 +335,287 @@ def test_a_refusal_by_caveat_travels_whatever_the_request_looked_like() -> None:
         )  # fmt: skip
     with pytest.raises(TargetRefusal, match="caveat-refused"):
         open_ap_reply(pending, refused.value.reply or b"")
+
+
+def tail_behind(issued: IssuedTicket, *caveats: bytes) -> bytes:
+    tail = tail_of(issued.session_key, issued.ticket)
+    for caveat in caveats:
+        tail = add_caveat(tail, caveat)
+    return tail
+
+
+READ = ScopesCaveat(("read",))
+
+
+def test_a_call_passes_with_the_discharge_that_a_holder_demanded() -> None:
+    """L8: discharge by another party; its caveats bind the call like those of the ticket."""
+    pair = ThirdParties()
+    issued = pair.issue()
+    made = pair.by_holder(tail_behind(issued))
+    plain, narrow = pair.discharge(made.cid), pair.discharge(made.cid, READ)
+    accepted, reply = pair.call(pair.present(issued, [plain], caveats=(made.caveat,)))
+    assert (accepted.scopes, reply.epoch) == (("read", "write"), pair.target.epoch)
+    assert pair.call(pair.present(issued, [narrow], caveats=(made.caveat,)))[0].scopes == ("read",)
+    later = narrow_discharge(plain, READ)
+    assert pair.call(pair.present(issued, [later], caveats=(made.caveat,)))[0].scopes == ("read",)
+
+
+def test_a_call_passes_with_the_discharge_that_the_kdc_demanded() -> None:
+    """L8: written by the KDC into the sealed body."""
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    assert pair.call(pair.present(issued, [pair.discharge(made.cid, READ)]))[0].scopes == ("read",)
+
+
+def test_the_tails_of_sealed_demands_are_mixed_first() -> None:
+    """Section 10: those of KDC-written caveats before those of holder-added ones, each in order."""
+    pair = ThirdParties()
+    sealed = [pair.by_kdc(), pair.by_kdc()]
+    issued = pair.issue(caveats=[sealed[0].caveat, READ.to_bytes(), sealed[1].caveat])
+    first = pair.by_holder(tail_behind(issued))
+    second = pair.by_holder(tail_behind(issued, first.caveat))
+    caveats = (first.caveat, second.caveat)
+    given = [pair.discharge(made.cid) for made in (*sealed, first, second)]
+    assert pair.call(pair.present(issued, given, caveats=caveats))[0].scopes == ("read",)
+    for order in ([1, 0, 2, 3], [0, 1, 3, 2], [2, 3, 0, 1]):
+        shuffled = pair.present(issued, [given[at] for at in order], caveats=caveats)
+        with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+            pair.target.accept(shuffled.message)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4])
+def test_as_many_discharges_as_are_demanded(count: int) -> None:
+    """Section 17: discharge missing, extra. The holder learns it under MAC, and of whom one is demanded."""
+    pair = ThirdParties()
+    made = [pair.by_kdc(), pair.by_kdc()]
+    issued = pair.issue(caveats=[one.caveat for one in made])
+    given = [pair.discharge(one.cid) for one in made]
+    key = mix_discharges(issued.pop_key, [one.tail for one in given[:count]])
+    shown = [one.caveats for one in (given * 2)[:count]]
+    pending = pair.request_under(key, issued, discharges=shown)
+    with pytest.raises(Refused, match=r"discharge-mismatch.*approvals@test\.realm") as refused:
+        pair.target.accept(pending.message)
+    with pytest.raises(TargetRefusal, match="discharge-mismatch"):
+        open_ap_reply(pending, refused.value.reply or b"")
+
+
+def test_a_foreign_or_edited_discharge_is_a_wrong_mac() -> None:
+    """Section 17: discharge foreign, self-made; caveats dropped from it, edited or reordered."""
+    pair = ThirdParties()
+    made, other = pair.by_kdc(), pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    given = pair.discharge(made.cid, READ)
+    until = ExpiresCaveat(given.expires).to_bytes()
+    for shown in (
+        join_caveats([until]), join_caveats([READ.to_bytes(), until]),
+        join_caveats([until, ScopesCaveat(("read", "write")).to_bytes()]),
+        join_caveats([ExpiresCaveat(given.expires + 1).to_bytes(), READ.to_bytes()]), b"",
+    ):  # fmt: skip
+        with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+            pair.target.accept(pair.present(issued, [given], shown=[shown]).message)
+    with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+        pair.target.accept(pair.present(issued, [pair.discharge(other.cid)]).message)
+    with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+        pair.target.accept(pair.present(issued, [evolve(given, tail=bytes(32))]).message)
+
+
+def test_a_discharge_that_has_ended_refuses() -> None:
+    """Section 17: discharge expired."""
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    given = pair.discharge(made.cid, lifetime_s=30)
+    pair.realm.clock.advance(29)
+    pair.target.accept(pair.present(issued, [given]).message)
+    pair.realm.clock.advance(1)
+    with pytest.raises(Refused, match=r"caveat-refused.*expires"):
+        pair.target.accept(pair.present(issued, [given]).message)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [([READ.to_bytes()], "discharge-mismatch"), ([enc(1, 2_000_000_000), enc(1)], "discharge-mismatch"),
+     ([enc(1, 2_000_000_000), enc(77)], "caveat-unsupported"), ([], "discharge-mismatch"),
+     ([enc(1, 2_000_000_000), TargetsCaveat((principal("payroll"),)).to_bytes()], "caveat-refused"),
+     ([enc(1, 2_000_000_000), AppCaveat("a/b", b"").to_bytes()], "caveat-refused")],
+)  # fmt: skip
+def test_a_discharge_of_a_careless_discharger_is_refused_under_mac(rows: list[bytes], code: str) -> None:
+    """A discharge without an end, of another shape or of unknown caveats: the tail fits, so the answer is an AP-ERR."""
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    tail = naive.kd(pair.opened(made.cid).root, "dis", naive.sha256(made.cid))
+    for row in rows:
+        tail = add_caveat(tail, row)
+    careless = evolve(pair.discharge(made.cid), tail=tail, caveats=join_caveats(rows))
+    pending = pair.present(issued, [careless])
+    with pytest.raises(Refused, match=code) as refused:
+        pair.target.accept(pending.message)
+    with pytest.raises(TargetRefusal, match=code):
+        open_ap_reply(pending, refused.value.reply or b"")
+
+
+def test_a_field_of_discharge_caveats_that_is_none_is_malformed() -> None:
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    with pytest.raises(Malformed):
+        pair.target.accept(pair.present(issued, [pair.discharge(made.cid)], shown=[b"x"]).message)
+
+
+def test_a_third_party_caveat_stands_where_it_belongs() -> None:
+    """A salt inside the sealed body, or a root outside, is nobody's construction: the holder would choose the key."""
+    pair = ThirdParties()
+    by_kdc = pair.by_kdc()
+    by_holder = pair.by_holder(tail_behind(pair.issue()))
+    with pytest.raises(Malformed, match="not its own"):
+        pair.target.accept(pair.request(pair.issue(), caveats=(by_kdc.caveat,)).message)
+    with pytest.raises(Malformed, match="not its own"):
+        pair.target.accept(pair.request(pair.issue(caveats=[by_holder.caveat])).message)
+
+
+def test_a_holder_cannot_drop_the_demand_of_another() -> None:
+    """Section 17: caveat dropped: the tail behind the demand does not lead back before it."""
+    pair = ThirdParties()
+    issued = pair.issue()
+    made = pair.by_holder(tail_behind(issued))
+    key = pop_key_of(add_caveat(tail_behind(issued), made.caveat))
+    with pytest.raises(PeerMisbehaved, match="wrong-mac"):
+        pair.target.accept(pair.request_under(key, issued).message)
+    sealed = pair.issue(caveats=[pair.by_kdc().caveat])
+    with pytest.raises(Refused, match="discharge-mismatch"):
+        pair.target.accept(pair.request(sealed).message)
+
+
+def test_the_verifier_says_that_discharges_were_proven_not_the_caller() -> None:
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    issued = pair.issue(caveats=[made.caveat])
+    claimed = evolve(ALL_KNOWN, discharged=True)
+    with pytest.raises(Refused, match="discharge-mismatch"):
+        pair.target.accept(pair.request(issued).message, access=claimed)
+
+
+def test_five_demands_can_never_be_met() -> None:
+    """Section 10: at most four discharges."""
+    pair = ThirdParties()
+    made = [pair.by_kdc() for _ in range(5)]
+    issued = pair.issue(caveats=[one.caveat for one in made])
+    given = [pair.discharge(one.cid) for one in made]
+    with pytest.raises(LocalMisuse):
+        pair.present(issued, given)
+    with pytest.raises(Refused, match="discharge-mismatch"):
+        pair.target.accept(pair.present(issued, given[:4]).message)
+
+
+def test_a_service_judges_the_caveats_that_it_registered() -> None:
+    """Section 9, type 9; an unregistered namespace refuses."""
+    pair = ExchangePair()
+    issued = pair.issue()
+    seen: list[Access] = []
+
+    def only_run_7(payload: bytes, access: Access) -> str | None:
+        seen.append(access)
+        return None if payload == b"7" else "another run"
+
+    app = evolve(ALL_KNOWN, app={"payroll/run": only_run_7})
+    cases: list[tuple[bytes, str, dict[str, Any], str | None]] = [
+        (b"7", "payroll/run", {"access": app}, None), (b"8", "payroll/run", {"access": app}, "another run"),
+        (b"7", "payroll/walk", {"access": app}, "payroll/walk"), (b"7", "payroll/run", {}, "payroll/run"),
+    ]  # fmt: skip
+    for payload, name, options, detail in cases:
+        pending = pair.request(issued, caveats=(AppCaveat(name, payload).to_bytes(),))
+        if detail is None:
+            assert pair.target.accept(pending.message, **options).scopes == ("read", "write")
+        else:
+            with pytest.raises(Refused, match=f"caveat-refused.*{detail}"):
+                pair.target.accept(pending.message, **options)
+    assert [one.now for one in seen] == [pair.now, pair.now]
+    assert seen[0].method is None, "a raw request has none, whatever the verifier says that it knows"
+
+
+def test_the_words_of_a_service_travel_whatever_they_are() -> None:
+    pair = ExchangePair()
+    pending = pair.request(pair.issue(), caveats=(AppCaveat("payroll/run", b"").to_bytes(),))
+    access = Access(now=pair.now, app={"payroll/run": lambda *_: "nur f\u00fcr Lauf 7\n" * 40})
+    with pytest.raises(Refused, match="caveat-refused") as refused:
+        pair.target.accept(pending.message, access=access)
+    with pytest.raises(TargetRefusal, match="caveat-refused"):
+        open_ap_reply(pending, refused.value.reply or b"")
+
+
+def on_behalf(pair: ExchangePair, *via: str, **changes: Any) -> IssuedTicket:
+    """billing's ticket for payroll, on behalf of alice, who came through `via`."""
+    chain = tuple(Hop(principal(name), pair.second) for name in via)
+    return pair.issue(chain=chain, subject=Subject(principal("alice"), 0, 1), **changes)
+
+
+def test_a_target_demands_or_forbids_paths() -> None:
+    """Section 11: C applies its own chain rules: deny-via, require-via, depth, itself."""
+    pair = ExchangePair()
+    through = on_behalf(pair, "gateway", "orders")
+    cases: list[tuple[IssuedTicket, ChainRule, bool]] = [
+        (through, ChainRule(), True),
+        (through, ChainRule(deny_via=("orders",)), False), (through, ChainRule(deny_via=("billing",)), False),
+        (through, ChainRule(require_via=("gateway", "billing")), True),
+        (through, ChainRule(require_via=("mail",)), False),
+        (through, ChainRule(max_depth=2), True), (through, ChainRule(max_depth=1), False),
+        (on_behalf(pair, "payroll"), ChainRule(), False), (on_behalf(pair, "billing"), ChainRule(), False),
+        (on_behalf(pair, "payroll"), ChainRule(callbacks=True), True),
+        (pair.issue(), ChainRule(deny_via=("billing",), max_depth=0), True),
+        (pair.issue(), ChainRule(require_via=("gateway",)), False),
+    ]  # fmt: skip
+    for issued, rule, allowed in cases:
+        pending = pair.request(issued)
+        if allowed:
+            assert pair.target.accept(pending.message, chain=rule, accept_user=True).scopes
+            continue
+        with pytest.raises(Refused, match="chain-refused") as refused:
+            pair.target.accept(pending.message, chain=rule, accept_user=True)
+        with pytest.raises(TargetRefusal, match="chain-refused"):
+            open_ap_reply(pending, refused.value.reply or b"")
+
+
+def test_without_a_rule_nobody_calls_in_a_circle() -> None:
+    """Section 17: target in chain, self in chain: refused by default."""
+    pair = ExchangePair()
+    for via in (("payroll",), ("gateway", "billing")):
+        with pytest.raises(Refused, match="chain-refused"):
+            pair.target.accept(pair.request(on_behalf(pair, *via)).message, accept_user=True)
+    with pytest.raises(Refused, match="user-not-accepted"):
+        pair.target.accept(pair.request(on_behalf(pair, "gateway")).message)
+
+
+@pytest.mark.parametrize("wrong", ["caveat", "discharge", "epoch", "chain"])
+def test_the_first_thing_wrong_is_what_is_named(wrong: str) -> None:
+    """docs/protocol/ap_exchange.md: epoch, bind, discharges, caveats, chain, user: in this order."""
+    pair = ThirdParties()
+    order = ["epoch", "discharge", "caveat", "chain"]
+    also = order[order.index(wrong) :]
+    chain = (Hop(principal("payroll"), 1),) if "chain" in also else ()
+    made = pair.by_kdc()
+    caveats = [made.caveat, *([ScopesCaveat(()).to_bytes(), enc(1, pair.second)] if "caveat" in also else [])]
+    issued = pair.issue(chain=chain, subject=Subject(principal("alice"), 0, 1), caveats=caveats)
+    given = [] if "discharge" in also else [pair.discharge(made.cid)]
+    options: dict[str, Any] = {"epoch": None} if "epoch" in also else {}
+    codes = {"epoch": "epoch-required", "discharge": "discharge-mismatch", "caveat": "caveat-refused",
+             "chain": "chain-refused"}  # fmt: skip
+    with pytest.raises(Refused, match=codes[wrong]):
+        pair.target.accept(pair.present(issued, given, **options).message)
+
+
+def test_what_was_opened_and_accepted_keeps_its_keys() -> None:
+    """Section 3: not in any text form, and not in a pickle: also the secret of a demand in the sealed body."""
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    root = pair.opened(made.cid).root
+    issued = pair.issue(caveats=[made.caveat])
+    presented = open_presented(issued.ticket, b"", pair.realm.keytab("payroll"))
+    accepted = pair.target.accept(pair.present(issued, [pair.discharge(made.cid)]).message)
+    for holder in (presented, accepted, presented.ticket):
+        for secret in (root, presented.roots[0], presented.pop_key, accepted.pop_key, accepted.proof,
+                       issued.session_key):  # fmt: skip
+            assert repr(secret)[2:20] not in repr(holder)
+        with pytest.raises(LocalMisuse, match="secret-not-exported"):
+            pickle.dumps(holder)

@@ -4,9 +4,44 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import WANT_JWT, Granted, KdcRefusal, NotGranted, build_as_request, open_as_reply
-from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
-from tests.support.exchange_pair import ExchangePair, ask_tgs
+from orthros_protocol import (
+    BY_ASSERTION,
+    BY_EVIDENCE,
+    DELEGABLE,
+    WANT_DELEGABLE,
+    WANT_JWT,
+    AppCaveat,
+    AsReply,
+    Behalf,
+    Caveat,
+    ExpiresCaveat,
+    Granted,
+    Hop,
+    KdcRefusal,
+    MethodsCaveat,
+    NotGranted,
+    PeerMisbehaved,
+    Refused,
+    ScopesCaveat,
+    Subject,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    Ticket,
+    build_as_request,
+    build_tgs_request,
+    evidence_proof,
+    join_caveats,
+    make_discharge,
+    open_as_reply,
+    open_demand,
+    open_tgs_reply,
+    open_ticket,
+    pop_key_of,
+    tail_after,
+    tail_of,
+)
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket, ManualClock
+from tests.support.exchange_pair import ExchangePair, ask_tgs, principal
 from tests.support.naive import dec
 
 
@@ -68,3 +103,211 @@ def test_a_refusal_can_be_looked_up() -> None:
     result = pair.obtain(pair.login(), pair.want("orders")).results[0]
     assert isinstance(result, NotGranted)
     assert len(result.ref) == 8
+
+
+class Acting(ExchangePair):
+    """gateway calls billing, billing calls payroll, payroll calls ledger: each on behalf of the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("gateway", "ledger", "approvals"):
+            self.realm.add(name)
+        self.realm.allow("gateway", "billing", "read", "write", delegable=True)
+        self.realm.allow("billing", "payroll", "read", "write", delegable=True, behalf=True, subjects=["alice"])
+        self.realm.allow("payroll", "ledger", "read", behalf=True)
+
+    def ask(
+        self, client: str, target: str, behalf: Behalf | None = None, *caveats: Caveat, **want: Any
+    ) -> Granted | NotGranted:
+        """One want of `client`, under its TGT narrowed by `caveats`."""
+        return self.asked(self.login(client), target, behalf, *caveats, **want)
+
+    def asked(
+        self, login: AsReply, target: str, behalf: Behalf | None = None, *caveats: Caveat, **want: Any
+    ) -> Granted | NotGranted:
+        rows = [one.to_bytes() for one in caveats]
+        pending = build_tgs_request(
+            login.ticket, pop_key_of(tail_after(tail_of(login.session_key, login.ticket), rows)),
+            [self.want(target, **want)], now=self.now, nonce=self.realm.entropy(16), caveats=join_caveats(rows),
+            behalf=behalf,
+        )  # fmt: skip
+        return open_tgs_reply(pending, self.realm.handle(pending.message)).results[0]
+
+    def granted(self, *asked: Any, **want: Any) -> Granted:
+        result = self.ask(*asked, **want)
+        assert isinstance(result, Granted), result
+        return result
+
+    def code(self, *asked: Any, **want: Any) -> str:
+        """Why nothing is granted, whether the want or the whole request was refused."""
+        try:
+            result = self.ask(*asked, **want)
+        except Refused as refusal:
+            return refusal.code
+        assert isinstance(result, NotGranted)
+        return result.reason.name
+
+    def opened(self, target: str, result: Granted) -> Ticket:
+        return open_ticket(result.credential, self.realm.root(target).ticket_key())
+
+    def evidence(self, result: Granted | IssuedTicket, *caveats: Caveat) -> Behalf:
+        """What the target of a ticket shows of it, together with the caveats that came with it."""
+        ticket = result.credential if isinstance(result, Granted) else result.ticket
+        return Behalf(
+            evidence=ticket, caveats=join_caveats([one.to_bytes() for one in caveats]),
+            proof=evidence_proof(result.session_key or b"", ticket),
+        )  # fmt: skip
+
+
+DELEGABLE_WANT = {"flags": WANT_DELEGABLE}
+
+
+def test_a_call_on_behalf_carries_whom_it_is_for_and_whom_it_came_through() -> None:
+    """L19, section 11: subject, chain and txn of the first call; auth_time and login key of the caller."""
+    pair = Acting()
+    first = pair.granted("gateway", "billing", **DELEGABLE_WANT)
+    pair.realm.clock.advance(5)
+    second = pair.granted("billing", "payroll", pair.evidence(first), **DELEGABLE_WANT)
+    third = pair.granted("payroll", "ledger", pair.evidence(second))
+    one, two, three = pair.opened("billing", first), pair.opened("payroll", second), pair.opened("ledger", third)
+    gateway = Subject(principal("gateway"), pair.realm.root("gateway").uid, BY_EVIDENCE)
+    assert (one.subject, two.subject, three.subject) == (None, gateway, gateway)
+    assert second.subject == third.subject == gateway
+    assert two.chain == (Hop(principal("gateway"), one.auth_time),)
+    assert three.chain == (*two.chain, Hop(principal("billing"), two.auth_time))
+    assert one.txn == two.txn == three.txn
+    assert (three.client, three.flags) == (principal("payroll"), 0)
+    assert (two.auth_time, two.flags) == (one.auth_time + 5, DELEGABLE)
+    assert two.exp == one.exp
+    assert two.ckid == pair.realm.root("billing").as_key().kid
+
+
+def test_evidence_entitles_only_where_both_rules_say_so() -> None:
+    """Section 17: evidence not delegable; the second rule must allow to act for others as well."""
+    pair = Acting()
+    plain = pair.granted("gateway", "billing")
+    assert pair.code("billing", "payroll", pair.evidence(plain)) == "evidence-refused"
+    delegable = pair.granted("gateway", "billing", **DELEGABLE_WANT)
+    pair.realm.allow("billing", "payroll", "read")
+    assert pair.code("billing", "payroll", pair.evidence(delegable)) == "subject-refused"
+    pair.realm.allow("gateway", "billing", "read")
+    assert pair.granted("gateway", "billing", **DELEGABLE_WANT).flags == 0
+
+
+def test_evidence_ends() -> None:
+    pair = Acting()
+    short = pair.realm.issue("gateway", "billing", flags=DELEGABLE, lifetime_s=10)
+    login = pair.login("billing")
+    pair.realm.clock.advance(4)
+    result = pair.asked(login, "payroll", pair.evidence(short))
+    assert isinstance(result, Granted)
+    assert result.ttl_s == 6
+    pair.realm.clock.advance(6)
+    with pytest.raises(KdcRefusal, match="evidence-refused"):
+        pair.asked(login, "payroll", pair.evidence(short))
+    for end in (0, pair.second):
+        live = pair.realm.issue("gateway", "billing", flags=DELEGABLE)
+        assert pair.code("billing", "payroll", pair.evidence(live, ExpiresCaveat(end))) == "evidence-refused"
+
+
+def test_caveats_of_the_evidence_are_not_shed_by_an_honest_service() -> None:
+    """Section 17, confused deputy: an honest service called by a restricted worker cannot shed the restriction."""
+    pair = Acting()
+    sealed = pair.realm.issue(
+        "gateway", "billing", flags=DELEGABLE, caveats=[ExpiresCaveat(pair.second + 60).to_bytes()]
+    )
+    kept = pair.granted("billing", "payroll", pair.evidence(sealed, ScopesCaveat(("read",))))
+    assert (kept.scopes, kept.ttl_s) == (("read",), 60)
+    both = pair.evidence(sealed, ExpiresCaveat(pair.second + 30), ScopesCaveat(("read", "x")), ScopesCaveat(("write",)))
+    left = pair.granted("billing", "payroll", both)
+    assert (left.scopes, left.ttl_s) == ((), 30)
+    for caveat in (MethodsCaveat(("GET",)), TargetsCaveat((principal("payroll"),)), AppCaveat("a/b", b"")):
+        assert pair.code("billing", "payroll", pair.evidence(sealed, caveat)) == "caveat-not-carried"
+        written = pair.realm.issue("gateway", "billing", flags=DELEGABLE, caveats=[caveat.to_bytes()])
+        assert pair.code("billing", "payroll", pair.evidence(written)) == "caveat-not-carried"
+
+
+def test_loops_and_depth_end_at_the_kdc() -> None:
+    """Section 17: target in chain, self in chain, depth 9."""
+    pair = Acting()
+    alice = Subject(principal("alice"), 0, BY_EVIDENCE)
+
+    def came_through(*names: str) -> Behalf:
+        chain = tuple(Hop(principal(name), 1) for name in names)
+        ticket = pair.realm.issue("gateway", "billing", flags=DELEGABLE, chain=chain, subject=alice)
+        return pair.evidence(ticket)
+
+    assert pair.granted("billing", "payroll", came_through("a")).subject == alice
+    assert pair.code("billing", "payroll", came_through("payroll")) == "chain-refused"
+    assert pair.code("billing", "payroll", came_through("billing")) == "chain-refused"
+    assert pair.granted("billing", "payroll", came_through(*"abcdefg")).ttl_s
+    assert pair.code("billing", "payroll", came_through(*"abcdefgh")) == "chain-refused"
+
+
+def test_a_subject_is_asserted_only_by_whom_the_rule_allows() -> None:
+    pair = Acting()
+    asserted = pair.granted("billing", "payroll", Behalf(subject=principal("alice")))
+    assert asserted.subject == Subject(principal("alice"), 0, BY_ASSERTION)
+    assert pair.opened("payroll", asserted).chain == ()
+    assert pair.code("billing", "payroll", Behalf(subject=principal("bob"))) == "subject-refused"
+    assert pair.code("gateway", "billing", Behalf(subject=principal("alice"))) == "subject-refused"
+
+
+def test_a_narrowed_tgt_obtains_narrowed_tickets_and_nothing_else() -> None:
+    """Section 6: neither delegable tickets, nor JWTs, nor behalf: a restricted worker stays one."""
+    pair = Acting()
+    pair.realm.allow("billing", "payroll", "read", "write", jwt=True, delegable=True, behalf=True, subjects=["alice"])
+    narrow: list[Caveat] = [
+        ScopesCaveat(("read",)), ExpiresCaveat(pair.second + 90), TargetsCaveat((principal("payroll"),))
+    ]  # fmt: skip
+    ok = pair.granted("billing", "payroll", None, *narrow)
+    assert (ok.scopes, ok.ttl_s, pair.opened("payroll", ok).caveats) == (("read",), 90, ())
+    assert pair.code("billing", "orders", None, *narrow) == "excluded-by-your-caveat"
+    assert pair.code("billing", "payroll", None, *narrow, **DELEGABLE_WANT) == "excluded-by-your-caveat"
+    assert pair.code("billing", "payroll", None, *narrow, kind=WANT_JWT) == "excluded-by-your-caveat"
+    evidence = pair.evidence(pair.granted("gateway", "billing", **DELEGABLE_WANT))
+    for behalf in (evidence, Behalf(subject=principal("alice"))):
+        assert pair.code("billing", "payroll", behalf, *narrow) == "subject-refused"
+    for lost in (MethodsCaveat(("GET",)), AppCaveat("a/b", b"")):
+        assert pair.code("billing", "payroll", None, lost) == "caveat-not-carried"
+    for end in (0, pair.second):
+        assert pair.code("billing", "payroll", None, ExpiresCaveat(end)) == "tgt-expired"
+
+
+def test_what_a_rule_demands_is_written_and_can_be_discharged() -> None:
+    """L8: the client learns the demands beside its ticket, in the order of their caveats."""
+    pair = Acting()
+    pair.realm.allow(
+        "billing", "payroll", "read", caveats=[MethodsCaveat(("GET",))],
+        discharges=[("approvals", "release"), ("ledger", "funds")],
+    )  # fmt: skip
+    result = pair.granted("billing", "payroll", limits=join_caveats([ScopesCaveat(()).to_bytes()]))
+    rows = pair.opened("payroll", result).caveats
+    assert rows[0] == MethodsCaveat(("GET",)).to_bytes()
+    assert rows[3] == ScopesCaveat(()).to_bytes()
+    for name, predicate, cid in zip(("approvals", "ledger"), ("release", "funds"), result.demands, strict=True):
+        demand = open_demand(cid, pair.realm.keytab(name), now=pair.now)
+        assert (demand.predicate, demand.about, demand.adder) == (predicate, principal("billing"), None)
+        assert make_discharge(demand, cid, [], expires=pair.second + 9).expires == pair.second + 9
+    pair.realm.allow("billing", "payroll", "read", discharges=[("nobody", "release")])
+    assert pair.code("billing", "payroll") == "discharger-unavailable"
+
+
+def test_what_a_client_has_written_into_its_ticket() -> None:
+    """Want.limits: types 1 to 4, 6, 7 and 9, as many as there is room for."""
+    pair = Acting()
+    demand = ThirdPartyCaveat(principal("approvals"), None, bytes(32), bytes(32))
+    for lost in (demand, TargetsCaveat((principal("payroll"),))):
+        assert pair.code("billing", "payroll", limits=join_caveats([lost.to_bytes()])) == "caveat-not-carried"
+    many = join_caveats([ScopesCaveat(()).to_bytes()] * 16)
+    assert len(pair.opened("payroll", pair.granted("billing", "payroll", limits=many)).caveats) == 16
+    pair.realm.allow("billing", "payroll", "read", caveats=[ScopesCaveat(("read",))])
+    assert pair.code("billing", "payroll", limits=many) == "caveat-not-carried"
+
+
+def test_evidence_for_somebody_else_gets_a_nak() -> None:
+    pair = Acting()
+    for ticket in (pair.realm.issue("gateway", "orders", flags=DELEGABLE), pair.realm.issue("billing", "payroll")):
+        with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
+            pair.ask("billing", "payroll", pair.evidence(ticket))
+        assert any("unknown-key" in reason for reason in pair.realm.refusals.values())

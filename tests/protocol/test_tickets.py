@@ -7,14 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import (
+    BY_EVIDENCE,
     DELEGABLE,
     INITIAL,
+    ExpiresCaveat,
     Hop,
     KdcMacKey,
     LocalMisuse,
     Malformed,
     PeerMisbehaved,
     Refused,
+    ScopesCaveat,
     Subject,
     TicketKey,
     Timestamp,
@@ -27,6 +30,7 @@ from orthros_protocol import (
 from orthros_protocol.limits import MAX_TICKET_BYTES
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import enc
+from tests.support.third_parties import ThirdParties
 
 DAY = 86_400
 
@@ -71,6 +75,72 @@ def test_chain_and_subject_written_by_the_kdc_are_read() -> None:
     )
     assert ticket.chain == (Hop(principal("gateway"), 5),)
     assert ticket.subject == Subject(principal("alice"), 0, 2)
+
+
+def test_what_the_kdc_writes_about_a_call_on_behalf_comes_back() -> None:
+    """Section 4: caveats, chain and subject, under the KDC's mark."""
+    pair = ExchangePair()
+    caveats = (ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(pair.second + 9).to_bytes())
+    chain = (Hop(principal("gateway"), 5), Hop(principal("web", "other.realm"), 6))
+    subject = Subject(principal("alice"), 77, BY_EVIDENCE)
+    issued = pair.issue(caveats=caveats, chain=chain, subject=subject)
+    ticket = require_kdc_mark(issued.ticket, pair.realm.root("payroll").ticket_key(), {1: pair.realm.mac_key})
+    assert (ticket.caveats, ticket.chain, ticket.subject) == (caveats, chain, subject)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (12, b""), (12, enc(ScopesCaveat(("read", "write")).to_bytes())), (13, []), (13, [["test.realm", "mail", 5]]),
+        (13, [["test.realm", "gateway", 6]]), (14, None), (14, ["test.realm", "bob", 77, 1]),
+        (14, ["test.realm", "alice", 78, 1]), (14, ["test.realm", "alice", 77, 2]), (10, DELEGABLE),
+    ],
+)  # fmt: skip
+def test_a_service_cannot_rewrite_whom_it_acts_for(field: int, value: Any) -> None:
+    """CVE-2020-17049 (Bronze Bit): caveats, chain, subject and the delegable flag are under the KDC's mark."""
+    pair = ExchangePair()
+    sealer = pair.sealer()
+    issued = pair.issue(
+        caveats=[ScopesCaveat(("read",)).to_bytes()], chain=(Hop(principal("gateway"), 5),),
+        subject=Subject(principal("alice"), 77, BY_EVIDENCE),
+    )  # fmt: skip
+    body = sealer.open(issued.ticket)
+    body[field] = value
+    edited = sealer.seal(body)
+    open_ticket(edited, pair.realm.root("payroll").ticket_key())
+    with pytest.raises(Refused, match="ticket-altered"):
+        require_kdc_mark(edited, pair.realm.root("payroll").ticket_key(), {1: pair.realm.mac_key})
+
+
+def test_more_than_a_ticket_holds_is_not_sealed() -> None:
+    """A ticket that its target could not open is a fault of this side, found where it is made."""
+    pair = ExchangePair()
+    hop = Hop(principal("n" * 128, "r" * 128), 2**40)
+    many = tuple(f"{n:02}" + "x" * 62 for n in range(32))
+    for changes in (
+        {"caveats": [b"x"] * 17}, {"caveats": [b"x" * 513]}, {"caveats": [b""]}, {"chain": (hop,) * 9},
+        {"subject": Subject(principal("alice"), 0, 3)}, {"subject": Subject(principal("alice"), -1, 1)},
+        {"caveats": [b"x" * 512] * 16},
+    ):  # fmt: skip
+        with pytest.raises(LocalMisuse):
+            pair.issue(**changes)
+    sizes = []
+    for size in range(1, 512):
+        try:
+            ticket = pair.issue(scopes=many, chain=(hop,) * 8, caveats=[b"x" * 512] * 7 + [b"y" * size]).ticket
+        except LocalMisuse:
+            break
+        assert open_ticket(ticket, pair.realm.root("payroll").ticket_key()).chain == (hop,) * 8
+        sizes.append(len(ticket))
+    assert max(sizes) == MAX_TICKET_BYTES
+
+
+def test_a_ticket_does_not_print_what_the_kdc_wrote_into_it() -> None:
+    """A third-party caveat of the KDC holds the secret of its discharge."""
+    pair = ThirdParties()
+    made = pair.by_kdc()
+    ticket = open_ticket(pair.issue(caveats=[made.caveat]).ticket, pair.realm.root("payroll").ticket_key())
+    assert repr(pair.opened(made.cid).root)[2:20] not in repr(ticket)
 
 
 def test_the_header_is_clear_and_bound() -> None:
