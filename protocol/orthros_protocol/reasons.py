@@ -44,7 +44,7 @@ REASONS: tuple[Reason, ...] = (
            "Call in your own name, or ask an admin for a rule: `orthros-admin policy allow CLIENT TARGET` with "
            "`--behalf NAME` to act on evidence, with `--subject NAME` to name somebody without any."),
     Reason(19, "chain-refused", "The call chain breaks a rule on the path.",
-           "`orthros-admin policy explain CLIENT TARGET --behalf NAME --via CALLER` shows which rule's condition failed."),
+           "Find the condition with `orthros-admin policy explain CLIENT TARGET --behalf NAME --via CALLER`."),
     Reason(20, "jwt-not-enabled", "JWT export is not enabled for this target or not granted to this client.",
            "Run `orthros-admin jwt enable TARGET` and allow the pair with `--jwt`, or use a ticket."),
     Reason(21, "not-attempted", "The request's budget ran out before this item.",
