@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orthros_client.credentials import Credentials
 from orthros_client.discharging import DischargeRefused
-from orthros_client.errors import Malformed, PeerMisbehaved, Refused, TargetRefusal
+from orthros_client.errors import PeerMisbehaved, Refused, TargetRefusal
 from orthros_client.http.answers import Answer
 from orthros_client.http.origins import Origin
 from orthros_client.http.outgoing import Attempt, Body, OutgoingRequest, Proven, exchange
@@ -19,13 +19,10 @@ from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import Discharge, HttpResponse
 from orthros_protocol.discharges import MAX_DEMAND_BYTES
 
-__all__ = [
-    "MEDIA_TYPE", "MOST_DEMAND_BYTES", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given",
-]  # fmt: skip
+__all__ = ["MEDIA_TYPE", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given"]
 
 PATH: Final = "/.well-known/orthros/discharge"
 MEDIA_TYPE: Final = "application/vnd.orthros.discharge"
-MOST_DEMAND_BYTES: Final = MAX_DEMAND_BYTES
 _MOST_ANSWER_BYTES: Final = 64 * 1024
 _HEADERS: Final = (("content-type", MEDIA_TYPE.encode("ascii")),)
 _DOUBTS: Final = ("discharge-mismatch", "caveat-refused")
@@ -91,15 +88,18 @@ def _told(body: bytes) -> tuple[str, str]:
     )
 
 
-def asker_of(caller: object, method: str, kind: str) -> VerifiedCaller:
-    """Who asks at `PATH`, by a request with this method and content type.
+def asker_of(caller: object, method: str, kind: str, length: str) -> VerifiedCaller:
+    """Who asks at `PATH`, by a request with this method, content type and length.
 
-    Raises Refused `credentials-missing` unless `caller` has proven a ticket, Malformed for a request of another shape.
+    Raises Refused: `credentials-missing` unless `caller` has proven a ticket, `discharge-refused` for a request that
+    holds no demand.
     """
     if not isinstance(caller, VerifiedCaller):
         raise Refused("credentials-missing", "discharges are for callers that prove a ticket")
     if method != "POST" or kind.partition(";")[0].strip().lower() != MEDIA_TYPE:
-        raise Malformed(f"a demand comes by POST, as {MEDIA_TYPE}")
+        raise caller.refusal("discharge-refused", f"a demand comes by POST, as {MEDIA_TYPE}")
+    if not length.isdecimal() or not 0 < int(length[:9]) <= MAX_DEMAND_BYTES:
+        raise caller.refusal("discharge-refused", f"a demand has 1 to {MAX_DEMAND_BYTES} bytes")
     return caller
 
 

@@ -111,7 +111,7 @@ class OrthrosMiddleware:
         if isinstance(verdict, Denied):
             if not self.guard.observing or verdict.is_handshake:
                 await _discard(verdict.request, receive)
-                await _send_answer(verdict.answer, send)
+                await send_answer(verdict.answer, send)
                 return
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))
         exchange = Exchange(self.guard, verdict)
@@ -132,7 +132,7 @@ class OrthrosMiddleware:
             return
         await receive()  # websocket.connect
         if _DENIAL in (scope.get("extensions") or {}):
-            await _send_answer(verdict.answer, send, prefix=_DENIAL)
+            await send_answer(verdict.answer, send, prefix=_DENIAL)
         else:
             reason = "websockets are served on public routes only"
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
@@ -281,7 +281,7 @@ class _Call:
     async def _answer(self, answer: Answer) -> None:
         self._begun = True
         with suppress(OSError):  # the client may be gone; one that has merely stopped sending is told
-            await _send_answer(answer, self._send)
+            await send_answer(answer, self._send)
 
 
 def _incoming(scope: Scope) -> IncomingRequest:
@@ -320,7 +320,7 @@ async def _discard(request: IncomingRequest, receive: Receive) -> None:
         pass
 
 
-async def _send_answer(answer: Answer, send: Send, *, prefix: str = "http.response") -> None:
+async def send_answer(answer: Answer, send: Send, *, prefix: str = "http.response") -> None:
     headers = [(name.encode("latin-1"), value) for name, value in answer.headers]
     await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": answer.body, "more_body": False})

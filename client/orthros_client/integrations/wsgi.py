@@ -91,7 +91,7 @@ class OrthrosMiddleware:
         verdict = self._judge(environ)
         if isinstance(verdict, Denied):
             if not self.guard.observing or verdict.is_handshake:
-                _start_answer(verdict.answer, start_response)
+                start_answer(verdict.answer, start_response)
                 return [b"" if environ["REQUEST_METHOD"] == "HEAD" else verdict.answer.body]
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))
         exchange = Exchange(self.guard, verdict)
@@ -262,7 +262,7 @@ class _Response:
 
     def _answer(self, answer: Answer) -> bytes:
         self._over = self._begun = True
-        self._write = _start_answer(answer, self._start_response)
+        self._write = start_answer(answer, self._start_response)
         return b"" if self._environ["REQUEST_METHOD"] == "HEAD" else answer.body
 
     def close(self) -> None:
@@ -298,7 +298,7 @@ def _headers(environ: Environ) -> Iterator[tuple[str, bytes]]:
             yield name.replace("_", "-").lower(), environ[name].encode("latin-1")
 
 
-def _start_answer(answer: Answer, start_response: StartResponse) -> Callable[[bytes], object]:
+def start_answer(answer: Answer, start_response: StartResponse) -> Callable[[bytes], object]:
     headers = [(name, value.decode("latin-1")) for name, value in answer.headers]
     return start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)
 
