@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ async def bench() -> KdcBench:
     return bench
 
 
-async def code_of(bench: KdcBench, login: Login, target: str, caveats: Sequence[bytes], **want: object) -> str:
+async def code_of(bench: KdcBench, login: Login, target: str, caveats: Sequence[bytes], **want: Any) -> str:
     answer = await bench.ask_one(login, target, caveats=caveats, **want)
     assert isinstance(answer, NotGranted)
     return answer.reason.name
@@ -80,7 +81,7 @@ async def test_guessing_behind_a_caveat_costs_no_more_and_tells_no_more(bench: K
     [{"flags": WANT_DELEGABLE}, {"kind": WANT_JWT}, {"kind": WANT_JWT, "flags": WANT_DELEGABLE}],
     ids=["delegable", "jwt", "delegable-jwt"],
 )
-async def test_what_would_outgrow_the_caveats(bench: KdcBench, want: dict[str, int]) -> None:
+async def test_what_would_outgrow_the_caveats(bench: KdcBench, want: dict[str, Any]) -> None:
     """Section 6: else a restricted worker and a colluding target reach a third service as the delegator."""
     login = await bench.log_in("billing")
     for caveats in ([ONLY_ORDERS], [ONLY_READ], [ExpiresCaveat(2**40).to_bytes()]):

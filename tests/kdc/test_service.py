@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jwt as pyjwt
 import pytest
 
@@ -105,7 +107,7 @@ async def test_a_batch_keeps_the_order_of_its_wants_and_decides_each_alone(bench
         ({"flags": 0x80}, "unsupported-critical"),
     ],
 )
-async def test_where_a_rule_exists_the_refusal_says_why(bench: KdcBench, want: dict[str, object], code: str) -> None:
+async def test_where_a_rule_exists_the_refusal_says_why(bench: KdcBench, want: dict[str, Any], code: str) -> None:
     answer = await bench.ask_one(await bench.log_in("billing"), "orders", **want)
     assert isinstance(answer, NotGranted)
     assert answer.reason.name == code

@@ -221,7 +221,7 @@ async def test_introspection_tells_the_same_of_a_token_on_behalf() -> None:
     admin = tokens.kdc.admin
     await rules.allow(admin, "web", "orders", delegable=True, subjects=("user/*",))
     rule = await rules.allow(admin, "orders", "ledger", scopes=("read",), jwt=True, behalf=("web", "user/*"))
-    journey = Journey(tokens.kdc)
+    journey, token = Journey(tokens.kdc), ""
     for behalf in (None, USER):
         first = await journey.obtain("web", "orders", behalf=behalf)
         granted = await journey.obtain("orders", "ledger", behalf=journey.evidence(first), kind=WANT_JWT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import define, field
 
@@ -132,9 +133,9 @@ class KdcBench:
         *,
         behalf: Behalf | None = None,
         caveats: Sequence[bytes] = (),
-        **want: object,
+        **want: Any,
     ) -> Granted | NotGranted:
-        wanted = Want(target=Principal(REALM, target), **want)  # type: ignore[arg-type]
+        wanted = Want(target=Principal(REALM, target), **want)
         return (await self.ask(login, wanted, behalf=behalf, caveats=caveats)).results[0]
 
 

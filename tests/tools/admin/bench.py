@@ -31,6 +31,9 @@ from orthros_kdc.token_service import TokenService
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import (
     KDC_TGT,
+    WANT_DELEGABLE,
+    Behalf,
+    Granted,
     Keytab,
     NotGranted,
     Principal,
@@ -38,6 +41,7 @@ from orthros_protocol import (
     Want,
     build_as_request,
     build_tgs_request,
+    evidence_proof,
     open_as_reply,
     open_tgs_reply,
     pop_key_of,
@@ -50,6 +54,18 @@ REALM = "corp.example"
 
 def now_ms() -> Timestamp:
     return Timestamp(time.time_ns() // 1_000_000)
+
+
+async def _obtained(
+    service: KdcService, keytab: Keytab, want: Want, behalf: Behalf | None = None
+) -> Granted | NotGranted:
+    key = keytab.as_key()
+    pending = build_as_request(key, service=KDC_TGT, ttl_s=0, instance=bytes(16), now=now_ms(), nonce=os.urandom(16))
+    login = open_as_reply(pending, key, (await service.answer(pending.message, "test")).message)
+    pop_key = pop_key_of(tail_of(login.session_key, login.ticket))
+    asked = build_tgs_request(login.ticket, pop_key, [want], now=now_ms(), nonce=os.urandom(16), behalf=behalf)
+    (result,) = open_tgs_reply(asked, (await service.answer(asked.message, "test")).message).results
+    return result
 
 
 @frozen
@@ -158,15 +174,27 @@ class AdminBench:
         """`client`, by its key file, asks a KDC on this realm for a ticket with scope read, and is refused."""
 
         async def ask(service: KdcService) -> NotGranted:
-            key = Keytab.load(self.folder / (key_file or f"{client}.key")).as_key()
-            pending = build_as_request(
-                key, service=KDC_TGT, ttl_s=0, instance=bytes(16), now=now_ms(), nonce=os.urandom(16)
-            )
-            login = open_as_reply(pending, key, (await service.answer(pending.message, "test")).message)
-            pop_key = pop_key_of(tail_of(login.session_key, login.ticket))
-            want = Want(target=Principal(REALM, target), scopes=("read",))
-            asked = build_tgs_request(login.ticket, pop_key, [want], now=now_ms(), nonce=os.urandom(16))
-            (result,) = open_tgs_reply(asked, (await service.answer(asked.message, "test")).message).results
+            key = Keytab.load(self.folder / (key_file or f"{client}.key"))
+            result = await _obtained(service, key, Want(target=Principal(REALM, target), scopes=("read",)))
+            assert isinstance(result, NotGranted)
+            return result
+
+        refused: NotGranted = self._with_admin(lambda admin: self._with_kdc(admin, ask))
+        return refused
+
+    def kdc_refuses_behalf(self, names: tuple[str, str, str], subject: str | None) -> NotGranted:
+        """The first of `names` calls the second, in the name of `subject` if it is set; the second asks on its behalf
+        for a ticket for the third, and is refused."""
+
+        async def ask(service: KdcService) -> NotGranted:
+            caller, middle = (Keytab.load(self.folder / f"{name}.key") for name in names[:2])
+            said = None if subject is None else Behalf(subject=Principal(REALM, subject))
+            want = Want(target=Principal(REALM, names[1]), flags=WANT_DELEGABLE)
+            called = await _obtained(service, caller, want, said)
+            assert isinstance(called, Granted)
+            proof = evidence_proof(called.session_key or b"", called.credential)
+            shown = Behalf(evidence=called.credential, proof=proof)
+            result = await _obtained(service, middle, Want(target=Principal(REALM, names[2])), shown)
             assert isinstance(result, NotGranted)
             return result
 

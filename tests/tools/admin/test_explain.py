@@ -10,17 +10,35 @@ def test_refused_ticket_is_explained_with_the_next_step(bench: AdminBench) -> No
     ref = bench.kdc_refuses("billing", "orders").ref.hex()
     heading, *rest = bench.ok(f"explain {ref}").out.splitlines()
     assert heading.startswith("tgs-refused, by kdc-1, 20")
+    (row,) = bench.rows(f"explain {ref}")
     assert rest == [
         "client: billing",
         "target: orders@corp.example",
         "kind: ticket",
         "scopes: read",
         "from: test",
+        f"transaction: {row['entry']['txn']}",
         "code: not-granted",
         "cause: No rule lets this client reach this target.",
         "remedy: Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`.",
         "next: orthros-admin policy explain billing orders --scope=read",
     ]
+
+
+def test_a_refusal_on_behalf_tells_for_whom_and_which_way(bench: AdminBench) -> None:
+    """B2, L20: and the next step asks policy about the same subject and path."""
+    bench.add("web", "orders", "ledger")
+    bench.ok("policy allow web orders --delegable --subject 'user/*'")
+    for subject, said, next_step in (
+        (None, "subject: web", "--behalf=web --via=web"),
+        ("user/ada", "subject: user/ada", "--behalf=user/ada --via=web"),
+    ):
+        ref = bench.kdc_refuses_behalf(("web", "orders", "ledger"), subject).ref.hex()
+        told = bench.ok(f"explain {ref}").out
+        assert f"{said}\ncame through: web\nevidence: " in told
+        assert f"policy explain orders ledger {next_step}\n" in told
+        assert "not-granted" in bench.run(f"policy explain orders ledger {next_step}").out
+        assert f"subject={subject or 'web'}" in bench.ok("audit tail --event tgs-refused").out
 
 
 def test_opaque_rejection_is_opened_for_the_operator(bench: AdminBench) -> None:

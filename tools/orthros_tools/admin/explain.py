@@ -32,8 +32,8 @@ _UNKNOWN: Final = evolve(
 # Label -> field of the entry; what an entry lacks is not shown.
 _TOLD: Final = {
     "client": "client", "target": "target", "service": "service", "kind": "kind", "grant": "grant",
-    "subject": "subject", "scopes": "scopes",
-    "claimed, unproven": "claimed", "key id": "kid", "from": "source", "detail": "detail",
+    "subject": "subject", "came through": "chain", "evidence": "evidence", "scopes": "scopes",
+    "claimed, unproven": "claimed", "key id": "kid", "from": "source", "transaction": "txn", "detail": "detail",
 }  # fmt: skip
 
 
@@ -77,4 +77,14 @@ def _next_step(entry: Entry) -> list[str]:
     scopes = entry.fields.get("scopes")
     asked = [f"--scope={scope}" for scope in scopes] if isinstance(scopes, list) else []
     asked += ["--jwt"] if entry.fields.get("kind") == "jwt" else []
+    asked += _in_whose_name(entry)
     return [f"next: {shlex.join([PROGRAM, 'policy', 'explain', client, target, *asked])}"]
+
+
+def _in_whose_name(entry: Entry) -> list[str]:
+    subject, chain = entry.fields.get("subject"), entry.fields.get("chain")
+    if not subject:
+        return []
+    if isinstance(chain, list):
+        return [f"--behalf={subject}", *(f"--via={name}" for name in chain)]
+    return [f"--{'behalf' if entry.fields.get('grant') == 'token-exchange' else 'subject'}={subject}"]
