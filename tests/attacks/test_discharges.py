@@ -77,9 +77,10 @@ def present(
 ) -> None:
     """Presents by hand whatever an attacker mixes and shows; raises what the verifier raises."""
     key = mix_discharges(pop_key_of(credentials.tail.material), [one.tail for one in discharges])
+    fields = [one.caveats for one in discharges] if shown is None else shown
     pending = forge(
         parties, credentials.ticket, key, epoch=epoch_of(verifier, credentials),
-        caveats=join_caveats(credentials.caveats), discharges=[one.caveats for one in discharges] if shown is None else shown,
+        caveats=join_caveats(credentials.caveats), discharges=fields,
     )  # fmt: skip
     verifier.accept(pending.message, ENDPOINT)
 
