@@ -17,6 +17,7 @@ from orthros_client.daemon.doors import Door, open_unix_listener
 from orthros_client.daemon.http_server import HttpServer
 from orthros_client.daemon.local_server import LocalServer
 from orthros_client.daemon.peers import AllowList, AllowRule
+from orthros_client.daemon.worker_terms import WorkerTerms
 from tests.client.world import World, open_world
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ async def read_response(stream: trio.abc.ReceiveStream) -> tuple[int, dict[str, 
 async def open_house(
     *,
     rules: tuple[AllowRule, ...] = (),
+    workers: WorkerTerms | None = None,
     own_uid: int | None = None,
     idle_s: float = 300.0,
     most: int = 64,
@@ -82,7 +84,7 @@ async def open_house(
         paths = f"{folder}/daemon.sock", f"{folder}/http.sock"
         async with open_world(**world) as inner, trio.open_nursery() as nursery:
             allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
-            desk = Desk(inner.agent, inner.clock, allow)
+            desk = Desk(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
             door = Door(LocalServer(desk).converse, idle_s, most)
             http_door = Door(HttpServer(desk).converse, idle_s, most)
             await nursery.start(door.serve, open_unix_listener(paths[0], 0o666))

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.errors import FAMILIES, Failure
 from orthros_client.local_api.messages import (
+    _decode_own,
     decode_reply,
     decode_request,
     encode_failure,
@@ -17,18 +20,39 @@ from orthros_client.local_api.messages import (
 )
 from orthros_client.local_api.session import MAX_REQUEST_BYTES, ServerSession, exchange
 from orthros_client.local_api.values import (
+    AnyRequest,
     Entry,
     Grant,
     KdcLine,
     Listing,
+    LoginGrant,
+    LoginRequest,
     Op,
     Pong,
+    ReceiveRequest,
     Reply,
     Request,
     Status,
     WantRequest,
 )
-from orthros_protocol import REASONS, Malformed, Note, PeerMisbehaved, Principal, Reason, frame, reason_for
+from orthros_protocol import (
+    REASONS,
+    Behalf,
+    ExpiresCaveat,
+    LocalMisuse,
+    Malformed,
+    Note,
+    PeerMisbehaved,
+    Principal,
+    Reason,
+    ScopesCaveat,
+    Subject,
+    encode_base64url,
+    frame,
+    join_caveats,
+    reason_for,
+)
+from orthros_protocol.canonical import encode
 
 ORDERS = Principal("test.realm", "orders")
 WEB = Principal("test.realm", "web")
@@ -38,8 +62,21 @@ scopes = st.lists(st.from_regex(r"[a-z0-9][a-z0-9._:/-]{0,10}", fullmatch=True),
     lambda found: tuple(sorted(found, key=lambda scope: (len(scope), scope)))
 )
 u32 = st.integers(0, 2**32 - 1)
+caveats = st.lists(
+    st.builds(ExpiresCaveat, u32).map(ExpiresCaveat.to_bytes) | st.just(ScopesCaveat(("read",)).to_bytes()), max_size=3
+).map(tuple)
+key_bytes = st.binary(min_size=32, max_size=32)
+behalves = st.builds(
+    Behalf, evidence=st.binary(min_size=16, max_size=400), proof=key_bytes, caveats=caveats.map(join_caveats)
+) | st.builds(Behalf, subject=st.sampled_from([ORDERS, WEB]))
+whose = (
+    st.just({})
+    | st.fixed_dictionaries({"behalf": behalves})
+    | st.fixed_dictionaries({"subject": st.sampled_from(["alice", "team/bob"])})
+)
 wants = st.builds(
-    WantRequest,
+    lambda who, **fields: WantRequest(**fields, **who),
+    who=whose,
     op=st.sampled_from([Op.TICKET, Op.TOKEN]),
     target=st.sampled_from(["orders", "team/billing"]),
     realm=st.none() | st.just("other.realm"),
@@ -48,7 +85,22 @@ wants = st.builds(
     flags=u32,
     timeout_ms=u32,
 )
-requests = wants | st.builds(Request, op=st.just(Op.PING)) | st.builds(Request, op=st.just(Op.LIST), argument=u32)
+logins = st.builds(
+    LoginRequest,
+    targets=st.lists(
+        st.tuples(st.none() | st.just("other.realm"), st.sampled_from(["orders", "web"])), min_size=1, max_size=32
+    ).map(tuple),
+    scopes=st.none() | scopes,
+    lifetime_s=u32,
+    timeout_ms=u32,
+)
+requests = (
+    wants
+    | logins
+    | st.builds(Request, op=st.just(Op.PING))
+    | st.builds(Request, op=st.just(Op.LIST), argument=u32)
+    | st.builds(ReceiveRequest, data=st.binary(min_size=16, max_size=6000))
+)
 notes = st.lists(st.builds(Note, u32, u32, st.none() | u32), max_size=4).map(tuple)
 grants = st.builds(
     Grant,
@@ -65,6 +117,10 @@ grants = st.builds(
     notes=notes,
     fresh_ms=st.integers(0, 2**60),
     offset_ms=st.integers(-(2**60), 2**60),
+    subject=st.none() | st.builds(Subject, st.just(WEB), u32, st.sampled_from([1, 2])),
+    demands=st.lists(st.binary(min_size=1, max_size=300), max_size=4).map(tuple),
+    caveats=caveats,
+    sender=st.none() | st.just(WEB),
 )
 failures = st.builds(
     Failure,
@@ -93,7 +149,7 @@ STATUS = Status(
 
 
 @given(requests)
-def test_requests_survive_the_way(request: Request | WantRequest) -> None:
+def test_requests_survive_the_way(request: AnyRequest) -> None:
     """K4: one encoding each."""
     assert decode_request(encode_request(request)) == request
 
@@ -117,6 +173,8 @@ def test_failures_survive_the_way(failure: Failure) -> None:
         (Op.LIST, Listing(entries=(ENTRY,), following=64)),
         (Op.LIST, Listing(entries=(), following=None)),
         (Op.STATUS, STATUS),
+        (Op.STATUS, evolve(STATUS, login_file="/run/worker/login")),
+        (Op.LOGIN, LoginGrant(content=b"ORTHROSL and more")),
     ],
 )
 def test_other_replies_survive_the_way(op: Op, reply: Reply) -> None:
@@ -150,6 +208,78 @@ def test_arbitrary_bytes_are_malformed_or_a_request(data: bytes) -> None:
     except Malformed:
         return
     assert encode_request(request) == data
+
+
+EVIDENCE, PROOF = b"evidence of 32 bytes, not opened", b"the proof that nobody shall see!"
+ON_BEHALF = WantRequest(op=Op.TICKET, target="orders", behalf=Behalf(evidence=EVIDENCE, proof=PROOF))
+
+
+def test_what_proves_something_is_neither_shown_nor_remembered() -> None:
+    """B7: the daemon remembers how it decoded own questions; never evidence, hand-overs or logins."""
+    for request in (ON_BEHALF, ReceiveRequest(data=EVIDENCE + PROOF), LoginRequest(targets=((None, "orders"),))):
+        message = encode_request(request)
+        before = _decode_own.cache_info()
+        first, second = decode_request(message), decode_request(message)
+        assert first == second == request
+        assert first is not second
+        assert _decode_own.cache_info() == before
+        assert "nobody shall see" not in repr(request)
+        with pytest.raises(LocalMisuse, match="secret-not-exported"):
+            pickle.dumps(ON_BEHALF)
+    own = encode_request(WantRequest(op=Op.TICKET, target="orders"))
+    assert decode_request(own) is decode_request(own)
+
+
+def test_grants_show_no_secret() -> None:
+    """B7: neither tails nor logins nor demands."""
+    grant = Grant(
+        target=ORDERS, target_uid=1, client=WEB, credential=EVIDENCE, tail=PROOF, remaining_ms=1, ttl_s=1, flags=0,
+        kvno=1, scopes=(), notes=(), fresh_ms=0, offset_ms=0, demands=(PROOF,),
+    )  # fmt: skip
+    shown = repr(grant) + repr(LoginGrant(content=PROOF))
+    assert not any(words in shown for words in ("nobody shall see", PROOF.hex(), encode_base64url(PROOF)))
+
+
+@pytest.mark.parametrize(
+    "behalf",
+    [
+        [None, None, b"", None, None],
+        [EVIDENCE, None, b"", None, None],
+        [None, PROOF, b"", None, None],
+        [EVIDENCE, PROOF, b"", None, "alice"],
+        [EVIDENCE, PROOF, b"\x90", None, None],
+        [EVIDENCE, PROOF, b"not caveats", None, None],
+        [None, None, encode(b"c"), None, "alice"],
+        [None, None, b"", "test.realm", None],
+        [EVIDENCE, PROOF[:31], b"", None, None],
+        [bytes(8193), PROOF, b"", None, None],
+        [None, None, b"", None, "Alice"],
+    ],
+)
+def test_a_behalf_is_evidence_with_its_proof_or_a_subject(behalf: list[object]) -> None:
+    """K4: everything else is malformed, before anybody is asked."""
+    body = encode(None, "orders", None, 0, 0, 1000)
+    with pytest.raises(Malformed):
+        decode_request(encode(1, 2, body, behalf))
+
+
+def test_only_tickets_and_tokens_are_on_behalf_of_somebody() -> None:
+    """K4."""
+    for op in (Op.PING, Op.LIST, Op.STATUS, Op.RECEIVE, Op.LOGIN):
+        with pytest.raises(Malformed):
+            decode_request(encode(1, int(op), encode(0), [None, None, b"", None, "alice"]))
+    with pytest.raises(LocalMisuse, match="value-invalid"):
+        encode_request(evolve(ON_BEHALF, subject="alice"))
+
+
+def test_the_longest_evidence_fits() -> None:
+    """K4: a full ticket with all the caveats that there can be, and every scope."""
+    largest = join_caveats([b"c" * 512] * 16)
+    wanted = tuple(f"{number:02}" + "s" * 62 for number in range(32))
+    request = evolve(ON_BEHALF, scopes=wanted, behalf=Behalf(evidence=bytes(8192), proof=PROOF, caveats=largest))
+    message = encode_request(request)
+    assert list(ServerSession().received(frame(message))) == [request]
+    assert len(message) < MAX_REQUEST_BYTES
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -200,6 +330,6 @@ def test_the_documented_errors_are_the_errors() -> None:
     from_kdc = {reason.name for reason in REASONS if 10 <= reason.number < 40}
     local = {
         "bad-local-request", "daemon-unreachable", "header-required", "kdc-unreachable", "key-missing",
-        "name-invalid", "not-found", "peer-not-allowed", "scope-invalid", "timeout", "unauthenticated-refusal",
+        "login-expired", "name-invalid", "not-found", "peer-not-allowed", "scope-invalid", "timeout", "unauthenticated-refusal",
     }  # fmt: skip
     assert {name for name, *_ in rows} == from_kdc | local

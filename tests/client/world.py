@@ -17,8 +17,20 @@ from orthros_client.backoff import Backoff
 from orthros_client.daemon.agent import Agent
 from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import KdcSession
-from orthros_client.ticket_cache import CacheKey
-from orthros_protocol import FrameReader, Timestamp, build_nak, frame
+from orthros_client.ticket_cache import CacheKey, Held
+from orthros_protocol import (
+    DELEGABLE,
+    Behalf,
+    Caveat,
+    FrameReader,
+    Ticket,
+    Timestamp,
+    build_nak,
+    evidence_proof,
+    frame,
+    join_caveats,
+    open_ticket,
+)
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 
 START = Timestamp(1_800_000_000_000)
@@ -107,12 +119,19 @@ class World:
     def key(self, target: str, *scopes: str, kind: int = 0, **changes: Any) -> CacheKey:
         return CacheKey(kind=kind, target=self.realm.principal(target), scopes=scopes or None, **changes)
 
-    async def outcome(self, key: CacheKey, *, timeout_s: float = 10.0) -> str:
+    def on_behalf(self, behalf: Behalf, target: str, *scopes: str, **changes: Any) -> CacheKey:
+        return self.key(target, *scopes, behalf=behalf.lineage, **changes)
+
+    def opened(self, held: Held) -> Ticket:
+        """What the target reads in the ticket."""
+        return open_ticket(held.credential, self.realm.root(held.key.target.name).ticket_key())
+
+    async def outcome(self, key: CacheKey, *, timeout_s: float = 10.0, behalf: Behalf | None = None) -> str:
         """`held`, or the code of the error."""
         from orthros_client.errors import OrthrosError
 
         try:
-            await self.agent.obtain(key, timeout_s=timeout_s)
+            await self.agent.obtain(key, timeout_s=timeout_s, behalf=behalf)
         except OrthrosError as error:
             return error.code
         return "held"
@@ -124,13 +143,26 @@ async def elapse(seconds: float) -> None:
 
 
 def new_realm(clock: ManualClock | None = None) -> InMemoryRealm:
-    """`web` may call `orders` (read, write; also as JWT) and `billing` (charge), not `payroll`."""
+    """`web` may call `orders` (read, write; also as JWT) and `billing` (charge), not `payroll`.
+
+    `shop` and `kiosk` call `web`, which may call `ledger` (post) on their behalf, and in the name of `alice`.
+    """
     realm = InMemoryRealm(clock=clock)
-    for name in ("web", "orders", "billing", "payroll"):
+    for name in ("web", "orders", "billing", "payroll", "ledger", "shop", "kiosk"):
         realm.add(name)
     realm.allow("web", "orders", "read", "write", jwt=True)
     realm.allow("web", "billing", "charge")
+    realm.allow("web", "ledger", "post", behalf=True, subjects=("alice",))
     return realm
+
+
+def evidence_of(
+    realm: InMemoryRealm, caller: str, *, caveats: Sequence[Caveat] = (), flags: int = DELEGABLE, **changes: Any
+) -> Behalf:
+    """What `web` holds after it opened a new ticket of `caller`, to whose presentation `caveats` were added."""
+    shown = realm.issue(caller, "web", flags=flags, **changes)
+    proof = evidence_proof(shown.session_key, shown.ticket)
+    return Behalf(evidence=shown.ticket, caveats=join_caveats([one.to_bytes() for one in caveats]), proof=proof)
 
 
 @asynccontextmanager
