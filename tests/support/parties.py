@@ -149,7 +149,7 @@ def call(credentials: Credentials, verifier: Verifier, **options: Any) -> Verifi
 
     for _attempt in range(2):
         bind, use = (BIND, USE_HTTP) if "method" in options else (_raw(**options), 0)
-        pending = credentials.present(bind, use=use)
+        pending = credentials.present(bind, use=use, safe=True)
         try:
             pending.finish(answer(pending.request))
         except TargetRefusal as refusal:
