@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 import httpx
 
 from orthros_client.cli.call_options import Plan, Targets, load_targets, planned
+from orthros_client.cli.call_source import dischargers_in, source_of
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK
 from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Unavailable
@@ -37,7 +38,7 @@ _MOST_HELD: Final = 1 << 20
 
 def call(arguments: argparse.Namespace) -> int:
     """`orthros call URL`. Raises OrthrosError; with --fail the status decides about the exit code."""
-    with planned(arguments) as plan, client_of(arguments) as source, _http_client(arguments) as client:
+    with planned(arguments) as plan, client_of(arguments) as local, _http_client(arguments) as client:
         request = _build(client, plan)
         targets = _targets(arguments, request.url)
         options: dict[str, Any] = {
@@ -48,8 +49,9 @@ def call(arguments: argparse.Namespace) -> int:
             "accept_unproven_bodies": arguments.accept_unproven_body,
             "allow_unbound_bodies": False,
             "pass_others": False,
+            "delegable": _origin_of(request.url) if arguments.delegable else (),
+            "dischargers": dischargers_in(arguments),
         }
-        auth = OrthrosAuth(targets.origins, client=source, **options)
         place = Attachment.of(targets.origins, **options).place(request.url.scheme, _netloc(request.url))
         if place is None:
             raise Misconfigured("origin-unknown", request.url.host)
@@ -61,6 +63,9 @@ def call(arguments: argparse.Namespace) -> int:
             _say(f"* {place.target} at {place.origin}, with a {'token' if place.bearer else 'ticket'}")
             client.event_hooks = {"request": [_show_attempt], "response": [_show_answer]}
         _check_destination(arguments.out)
+        auth = OrthrosAuth(targets.origins, client=source_of(arguments, local, place.target), **options)
+        auth = auth.for_user(arguments.user) if arguments.user else auth
+        auth = auth.on_behalf_of(arguments.behalf) if arguments.behalf else auth
         response = _send(client, request, auth, arguments)
         try:
             return _take(arguments, response)
@@ -74,10 +79,7 @@ def _netloc(url: httpx.URL) -> str:
 
 def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
     """Whom the command line, else the file, puts at this URL."""
-    try:
-        origin = str(Origin.of(url.scheme, _netloc(url)))
-    except Malformed as error:
-        raise Misconfigured("origin-unknown", error.detail) from None
+    (origin,) = _origin_of(url)
     bearer = (origin,) if arguments.bearer else ()
     forwarded = (origin,) if arguments.forwarded else ()
     if arguments.target:
@@ -86,6 +88,13 @@ def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
     if not known.origins:
         raise Misconfigured("origin-unknown", f"{origin}: name its target with --target, or map it with --targets FILE")
     return Targets(known.origins, (*known.bearer, *bearer), (*known.forwarded, *forwarded))
+
+
+def _origin_of(url: httpx.URL) -> tuple[str]:
+    try:
+        return (str(Origin.of(url.scheme, _netloc(url))),)
+    except Malformed as error:
+        raise Misconfigured("origin-unknown", error.detail) from None
 
 
 def _http_client(arguments: argparse.Namespace) -> httpx.Client:

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 
 from attrs import field, frozen
 
+from orthros_client.cli.call_source import add_authority_options
 from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.http.file_body import FileBody
 
@@ -75,6 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
     where.add_argument("--cacert", metavar="FILE", help="trust these certification authorities")
     where.add_argument("--unix-socket", metavar="PATH", help="connect to this socket instead of the host")
+    add_authority_options(parser)
     what = parser.add_argument_group("what is sent")
     what.add_argument("-X", "--request", metavar="METHOD", help="default: GET, POST with data, PUT with -T")
     what.add_argument("-H", "--header", action="append", default=[], metavar="LINE", help="add `Name: value`")

@@ -13,23 +13,25 @@ from attrs import frozen
 from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
 from orthros_client.http.attachment import Place
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 
 __all__ = ["AsyncSource", "Question", "Source", "propagates"]
 
 
 @frozen
 class Question:
-    """What to ask for a place. `own`: in the own name, whoever is being served."""
+    """What to ask for a place, and on whose behalf; None: in the own name, whoever is being served."""
 
     place: Place
-    own: bool = False
+    behalf: OnBehalfOf = AS_CONFIGURED
 
     def put_to(self, source: Any) -> Any:
         """Asks a Source; of an AsyncSource, what comes back is to be awaited."""
         place = self.place
         options: dict[str, Any] = {"delegable": True} if place.delegable else {}
-        if self.own and propagates(source):
-            options["behalf"] = None
+        # A source that never asks for others need not know the word.
+        if self.behalf is not AS_CONFIGURED and (self.behalf is not None or propagates(source)):
+            options["behalf"] = self.behalf
         return (source.token if place.bearer else source.credentials)(place.target, place.scopes, **options)
 
 
@@ -41,8 +43,8 @@ def propagates(source: object) -> bool:
 class Source(Protocol):
     """Where credentials come from: `Client`, or anything with its two methods.
 
-    It is given `delegable=True` for targets that are to act on its behalf, and, if its attribute `propagate` is true,
-    `behalf=None` for what it is to ask in its own name.
+    It is given `delegable=True` for targets that are to act on its behalf, and `behalf` where the authentication was
+    told on whose; `behalf=None` for dischargers, if its attribute `propagate` is true.
     """
 
     def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:

@@ -37,6 +37,7 @@ from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
 from orthros_client.integrations.httpx_sources import Sources
 from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Once, Spending
 from orthros_client.narrowing import Demanded
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_protocol import AssertedUser, Discharge
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
@@ -121,6 +122,7 @@ class OrthrosAuth(httpx.Auth):
         self._discharges = Discharges()
         self._traces = propagates(client) if traceparent is None else traceparent
         self._user: AssertedUser | None = None
+        self._behalf: OnBehalfOf = AS_CONFIGURED
 
     def __repr__(self) -> str:
         return f"<OrthrosAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
@@ -133,6 +135,14 @@ class OrthrosAuth(httpx.Auth):
         """
         other = copy.copy(self)
         other._user = asserted(user)
+        return other
+
+    def on_behalf_of(self, behalf: OnBehalfOf) -> Self:
+        """The same, with tickets on behalf of somebody: of a `VerifiedCaller`, of a subject whose name this client may
+        assert, or with None of nobody, whoever is being served. See `Client.credentials`.
+        """
+        other = copy.copy(self)
+        other._behalf = behalf
         return other
 
     def close(self) -> None:
@@ -190,7 +200,7 @@ class OrthrosAuth(httpx.Auth):
                 raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
-            token: Token = yield Question(place)
+            token: Token = yield Question(place, self._behalf)
             _authorize(request, f"{_BEARER}{token.value}")
             _refuse_redirect(request, (yield request))
             return
@@ -203,7 +213,7 @@ class OrthrosAuth(httpx.Auth):
             body=body,
         )
         outgoing.check()
-        credentials: Credentials = yield Question(place)
+        credentials: Credentials = yield Question(place, self._behalf)
         if credentials.demands:
             credentials = yield from self._collect(credentials, request)
         steps = exchange(
@@ -254,7 +264,7 @@ class OrthrosAuth(httpx.Auth):
     def _ask_for(self, demanded: Demanded, home: str, request: httpx.Request) -> Generator[_Effect, Any, Discharge]:
         """One discharge, asked for in the own name over the client that sends `request`."""
         place = self._attachment.place_of_discharger(demanded.discharger, home)
-        to: Credentials = yield Question(place, own=True)
+        to: Credentials = yield Question(place, None)
         steps = asking(to, place.origin, demanded.cid)
         attempt = next(steps)
         while True:

@@ -40,6 +40,7 @@ from orthros_client.http.outgoing import (
 from orthros_client.http.sources import Question, Source, propagates
 from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
 from orthros_client.integrations.requests_discharges import Dischargers
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_protocol import AssertedUser
 from orthros_protocol.derivation import RunningDigest
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
@@ -102,6 +103,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         self._dischargers = Dischargers(self._attachment, client, discharge_session)
         self._traces = propagates(client) if traceparent is None else traceparent
         self._user: AssertedUser | None = None
+        self._behalf: OnBehalfOf = AS_CONFIGURED
 
     def __repr__(self) -> str:
         return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
@@ -113,6 +115,14 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         """
         other = copy.copy(self)
         other._user = asserted(user)
+        return other
+
+    def on_behalf_of(self, behalf: OnBehalfOf) -> Self:
+        """The same, with tickets on behalf of somebody: of a `VerifiedCaller`, of a subject whose name this client may
+        assert, or with None of nobody, whoever is being served. See `Client.credentials`.
+        """
+        other = copy.copy(self)
+        other._behalf = behalf
         return other
 
     def close(self) -> None:
@@ -132,7 +142,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             _require_free(r)
             if self._user is not None:
                 raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
-            token = Question(place).put_to(self._client)
+            token = Question(place, self._behalf).put_to(self._client)
             r.headers["Authorization"] = f"Bearer {token.value}"
             _hook(r, _Bearer(r))
             return r
@@ -161,7 +171,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         return r
 
     def _obtain(self, place: Place) -> Credentials:
-        credentials: Credentials = Question(place).put_to(self._client)
+        credentials: Credentials = Question(place, self._behalf).put_to(self._client)
         return self._dischargers.complete(credentials) if credentials.demands else credentials
 
     def _bind_body(self, r: requests.PreparedRequest) -> Body:

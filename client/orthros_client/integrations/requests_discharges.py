@@ -50,7 +50,7 @@ class Dischargers:
 
     def _ask(self, demanded: Demanded, home: str) -> Discharge:
         place = self._attachment.place_of_discharger(demanded.discharger, home)
-        steps = asking(Question(place, own=True).put_to(self._client), place.origin, demanded.cid)
+        steps = asking(Question(place, None).put_to(self._client), place.origin, demanded.cid)
         if self._session is not None:
             return _run(self._session, steps, place, demanded.cid)
         with requests.Session() as session:

@@ -26,9 +26,11 @@ from orthros_protocol import (
     Timestamp,
     build_ap_error,
     build_ap_reply,
+    carry,
     path_of,
     seal_discharge,
     seal_http_reply,
+    split_caveats,
 )
 from orthros_protocol.derivation import digest
 
@@ -123,12 +125,17 @@ class VerifiedCaller:
         """What proves to the KDC that this service serves a call of this client: the evidence for calls on its behalf.
 
         The caveats that came along go with it. A user whom the caller merely named for this request does not.
-        Raises Refused `evidence-refused`, with `.reply`, when the ticket was not issued to be passed on.
+        Raises Refused, with `.reply`: `evidence-refused` when the ticket was not issued to be passed on,
+        `caveat-not-carried` when a caveat would be lost on the way.
         """
         accepted = self._accepted
         if not accepted.ticket.flags & DELEGABLE:
             raise self.refusal("evidence-refused", f"{self.client} did not ask for a delegable ticket, or may not")
         request = accepted.request
+        try:
+            carry((*accepted.ticket.caveats, *split_caveats(request.caveats)), of_tgt=False)
+        except Refused as refusal:  # the KDC would say so to this service; it is the caller's to know
+            raise self.refusal(refusal.code, refusal.detail) from None
         return Behalf(evidence=request.ticket, caveats=request.caveats, proof=accepted.proof)
 
     def seal_discharge(self, discharge: Discharge, *, entropy: bytes) -> bytes:
