@@ -48,7 +48,11 @@ class InProcess(httpx.AsyncBaseTransport):
                 if not message.get("more_body"):
                     answered.set()
 
-        await app(_scope_of(request), receive, send)
+        try:
+            await app(_scope_of(request), receive, send)
+        except Exception:
+            if not answered.is_set():  # what comes behind an answer, servers log
+                raise
         (only,) = status
         return httpx.Response(only, headers=headers, stream=httpx.ByteStream(b"".join(pieces)))
 

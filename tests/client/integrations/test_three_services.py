@@ -1,0 +1,302 @@
+"""gateway -> orders -> ledger, on behalf of a user: three services, each with its own daemon, over real middlewares."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from attrs import define, field
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Path_
+
+from orthros_client import AsyncClient, Credentials, TargetRefusal, Verifier
+from orthros_client.backoff import Backoff
+from orthros_client.clocks import HostClock
+from orthros_client.conversation import Token
+from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.desk import Desk
+from orthros_client.daemon.doors import Door, open_unix_listener
+from orthros_client.daemon.local_server import LocalServer
+from orthros_client.daemon.peers import AllowList
+from orthros_client.http.routes import Route
+from orthros_client.integrations.asgi import OrthrosMiddleware
+from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.kdc_pool import KdcAddress, KdcPool
+from orthros_client.kdc_session import KdcSession
+from orthros_client.verifier import VerifiedCaller
+from orthros_protocol import ChainRule
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from tests.client.world import DaemonClock, Network, RealmClock
+from tests.support.asgi_transport import InProcess
+
+ORDERS, LEDGER = "https://orders.test", "https://ledger.test"
+
+
+@define
+class Ledger:
+    """The last service: remembers whom it saw."""
+
+    seen: list[VerifiedCaller] = field(factory=list)
+    traces: list[str] = field(factory=list)
+
+    async def __call__(self, request: Request) -> Response:
+        self.seen.append(request.scope["orthros"])
+        self.traces.append(request.headers.get("traceparent", ""))
+        return JSONResponse({"booked": True})
+
+
+@define
+class Orders:
+    """The one in between: calls the ledger while it is called, by the library alone."""
+
+    client: httpx.AsyncClient
+    seen: list[VerifiedCaller] = field(factory=list)
+
+    async def __call__(self, request: Request) -> Response:
+        self.seen.append(request.scope["orthros"])
+        booked = await self.client.request(request.method, f"{LEDGER}/entries")
+        return JSONResponse(booked.json(), booked.status_code)
+
+
+@define
+class Narrowed:
+    """The gateway's client; hands out its tickets under these caveats."""
+
+    client: AsyncClient
+    limits: dict[str, Any] = field(factory=dict)
+
+    async def credentials(self, target: str, scopes: Iterable[str] | None = None, **options: Any) -> Credentials:
+        found = await self.client.credentials(target, scopes, **options)
+        return found.narrow(**self.limits) if self.limits else found
+
+    async def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+        raise NotImplementedError
+
+
+@define
+class Town:
+    """Everything running. `gateway` is what the gateway's handlers would use."""
+
+    realm: InMemoryRealm
+    orders: Orders
+    ledger: Ledger
+    transport: InProcess
+    clients: dict[str, AsyncClient]
+
+    def gateway(self, subject: str | None = "alice", *, delegable: bool = True, **limits: Any) -> httpx.AsyncClient:
+        auth = OrthrosAuth(
+            {ORDERS: "orders"},
+            client=Narrowed(self.clients["gateway"], limits),
+            delegable=[ORDERS] if delegable else [],
+        )
+        if subject is not None:
+            auth = auth.on_behalf_of(subject)
+        return httpx.AsyncClient(auth=auth, transport=self.transport, base_url=ORDERS)
+
+
+def realm_of_three() -> InMemoryRealm:
+    realm = InMemoryRealm(clock=RealmClock())
+    for name in ("gateway", "orders", "ledger", "audit"):
+        realm.add(name)
+    realm.allow("gateway", "orders", "read", "write", delegable=True, subjects=["alice"])
+    realm.allow("orders", "ledger", "read", "write", "close-books", behalf=True)
+    return realm
+
+
+@asynccontextmanager
+async def open_town(*, ledger_route: Route = Route("/*", accept_user=True)) -> AsyncIterator[Town]:  # noqa: B008  # frozen
+    realm, ledger = realm_of_three(), Ledger()
+    ahead_ms = HostClock().wall_ms() - RealmClock().now()
+    with tempfile.TemporaryDirectory(prefix="orthros-test-") as folder:
+        async with trio.open_nursery() as nursery:
+            async with AsyncExitStack() as stack:
+                clients = {}
+                for name in ("gateway", "orders"):
+                    socket = f"{folder}/{name}.sock"
+                    await start_daemon(nursery, realm, name, socket, ahead_ms)
+                    client = AsyncClient(socket, propagate=name == "orders")
+                    clients[name] = await stack.enter_async_context(client)
+                transport = InProcess({})
+                onward = OrthrosAuth({LEDGER: "ledger"}, client=clients["orders"])
+                orders = Orders(await stack.enter_async_context(httpx.AsyncClient(auth=onward, transport=transport)))
+                transport.apps = {
+                    ORDERS: guarded(realm, "orders", orders, [Route("/*", accept_user=True)]),
+                    LEDGER: guarded(realm, "ledger", ledger, [ledger_route]),
+                }
+                yield Town(realm, orders, ledger, transport, clients)
+            nursery.cancel_scope.cancel()
+
+
+async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, socket: str, ahead_ms: int) -> None:
+    clock, entropy = DaemonClock(ahead_ms), CountingEntropy(name.encode())
+    pool = KdcPool((KdcAddress.parse("tcp://kdc-a:1"),), clock, Network(realm, nursery).connect)
+    agent = Agent(KdcSession(realm.keytab(name), pool, clock, entropy), clock, entropy, backoff=Backoff())
+    await nursery.start(agent.run)
+    door = Door(LocalServer(Desk(agent, clock, AllowList(os.geteuid()))).converse, 300.0, 64)
+    await nursery.start(door.serve, open_unix_listener(socket, 0o666))
+
+
+def guarded(realm: InMemoryRealm, name: str, endpoint: Any, routes: list[Route]) -> OrthrosMiddleware:
+    methods = ["GET", "POST", "DELETE"]
+    app = Starlette(routes=[Path_("/{rest:path}", endpoint.__call__, methods=methods)])
+    verifier = Verifier(realm.keytab(name).verify_only(), clock=realm.clock.now, entropy=CountingEntropy(name.encode()))
+    return OrthrosMiddleware(app, verifier=verifier, origins=[f"https://{name}.test"], routes=routes)
+
+
+async def test_the_ledger_sees_for_whom_through_whom_and_in_which_transaction() -> None:
+    """K18, L20: the user that the gateway asserted, the gateway in the chain, one transaction from end to end."""
+    async with open_town() as town, town.gateway() as gateway:
+        answer = await gateway.post("/orders", json={"item": 7})
+        assert (answer.status_code, answer.json()) == (200, {"booked": True})
+        (at_orders,), (at_ledger,) = town.orders.seen, town.ledger.seen
+        assert str(at_ledger.client) == "orders@test.realm"
+        subject = at_ledger.subject
+        assert subject is not None
+        assert (str(subject.principal), subject.how) == ("alice@test.realm", 2)
+        assert [str(hop.principal) for hop in at_ledger.chain] == ["gateway@test.realm"]
+        assert at_ledger.act == ("orders@test.realm", "gateway@test.realm")
+        assert at_ledger.path == ("gateway", "orders")
+        assert at_ledger.transaction_id == at_orders.transaction_id
+        # What the ledger's tracing sees is the transaction of every log and of the KDC's audit.
+        assert town.ledger.traces[0].split("-")[1] == at_orders.transaction_id
+
+
+async def test_without_a_subject_the_caller_itself_is_it() -> None:
+    """K18: what orders calls while the gateway calls it, it calls for the gateway."""
+    async with open_town() as town, town.gateway(None) as gateway:
+        assert (await gateway.get("/orders")).status_code == 200
+        subject = town.ledger.seen[0].subject
+        assert subject is not None
+        assert (str(subject.principal), subject.how) == ("gateway@test.realm", 1)
+
+
+async def test_an_own_call_afterwards_is_in_the_own_name() -> None:
+    """L20: the ticket on behalf of alice stays hers, also in the caches of client and daemon."""
+    async with open_town() as town, town.gateway() as gateway:
+        assert (await gateway.get("/orders")).status_code == 200
+        assert (await town.orders.client.get(f"{LEDGER}/entries")).status_code == 200
+        assert (await gateway.get("/orders")).status_code == 200
+        seen = [
+            (None if one.subject is None else one.subject.principal.name, len(one.chain)) for one in town.ledger.seen
+        ]
+        assert seen == [("alice", 1), (None, 0), ("alice", 1)]
+        own, behalf = town.ledger.seen[1], town.ledger.seen[0]
+        assert own.transaction_id != behalf.transaction_id
+        assert town.ledger.traces[1] == ""
+        assert own.scopes == {"read", "write", "close-books"}
+
+
+async def test_two_users_at_once_are_two_subjects() -> None:
+    """L20: neither their tickets nor their transactions meet in what orders holds."""
+    async with open_town() as town:
+        town.realm.allow("gateway", "orders", "read", delegable=True, subjects=["alice", "bob"])
+
+        async def call(subject: str) -> None:
+            async with town.gateway(subject) as gateway:
+                for _ in range(3):
+                    assert (await gateway.get("/orders")).status_code == 200
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, "alice")
+            nursery.start_soon(call, "bob")
+        pairs = {
+            (one.subject.principal.name, one.transaction_id)
+            for one in (*town.ledger.seen, *town.orders.seen)
+            if one.subject is not None
+        }
+        assert sorted(name for name, _transaction in pairs) == ["alice", "bob"]
+
+
+async def test_orders_cannot_be_made_to_shed_a_restriction() -> None:
+    """L23, K18: the confused deputy. What the gateway left of its ticket is all that orders gets for it."""
+    async with open_town() as town, town.gateway(scopes=["read"], lifetime=60) as gateway:
+        assert (await gateway.post("/orders")).status_code == 200
+        (seen,) = town.ledger.seen
+        assert seen.scopes == {"read"}
+        assert seen.expires_at - town.realm.clock.now() / 1000 <= 60
+        await town.orders.client.post(f"{LEDGER}/entries")
+        assert town.ledger.seen[1].scopes == {"read", "write", "close-books"}
+
+
+async def test_a_restriction_that_would_be_lost_is_a_refusal_all_the_way_back() -> None:
+    """L23, K18: a caller that may only GET gets no POST through orders, and learns why; the ledger hears nothing."""
+    async with open_town() as town, town.gateway(methods=["GET"]) as gateway:
+        refused = await gateway.get("/orders")
+        assert (refused.status_code, refused.json()["code"]) == (403, "caveat-not-carried")
+        assert town.ledger.seen == []
+        assert len(town.orders.seen) == 1
+
+
+async def test_who_did_not_ask_to_be_spoken_for_is_not() -> None:
+    """K18: orders serves the gateway, and cannot go on in its name; nor does it go on in its own."""
+    async with open_town() as town, town.gateway(delegable=False) as gateway:
+        refused = await gateway.get("/orders")
+        assert (refused.status_code, refused.json()["code"]) == (403, "evidence-refused")
+        assert town.ledger.seen == []
+
+
+async def test_a_subject_that_no_rule_lets_the_gateway_name_gets_nowhere() -> None:
+    """P8: a forged subject is refused by the KDC, before anybody is called."""
+    async with open_town() as town, town.gateway("mallory") as gateway:
+        with pytest.raises(Exception, match="subject-refused"):
+            await gateway.get("/orders")
+        assert town.orders.seen == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (ChainRule(deny_via=["gateway"]), "it came through gateway"),
+        (ChainRule(require_via=["audit"]), "it did not come through audit"),
+        (ChainRule(max_depth=0), "at most 0"),
+    ],
+)
+async def test_the_ledger_has_rules_of_its_own_for_paths(rule: ChainRule, says: str) -> None:
+    """M5: what the KDC issued all the same, the target refuses: under MAC, to orders."""
+    async with open_town(ledger_route=Route("/*", accept_user=True, chain=rule)) as town, town.gateway() as gateway:
+        refusals: list[TargetRefusal] = []
+
+        async def endpoint(_request: Request) -> Response:
+            with pytest.raises(TargetRefusal, match="chain-refused") as caught:
+                await town.orders.client.get(f"{LEDGER}/entries")
+            refusals.append(caught.value)
+            return JSONResponse({})
+
+        town.transport.apps = dict(town.transport.apps) | {
+            ORDERS: guarded(town.realm, "orders", Endpoint(endpoint), [Route("/*", accept_user=True)])
+        }
+        assert (await gateway.get("/orders")).status_code == 200
+        assert says in refusals[0].detail
+        assert town.ledger.seen == []
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_a_service_without_rules_for_paths_serves_chains_where_it_serves_others(accepts: bool) -> None:
+    """M8: chains need no configuration to be let through, and a handler that did not opt in refuses them."""
+    async with open_town(ledger_route=Route("/*", accept_user=accepts)) as town, town.gateway() as gateway:
+        if not accepts:
+            failed = await gateway.get("/orders")
+            assert failed.status_code == 500  # orders' own failure: nothing of it is told to the gateway
+            assert "user-not-accepted" not in failed.text
+        else:
+            assert (await gateway.get("/orders")).status_code == 200
+        assert len(town.ledger.seen) == accepts
+
+
+@define
+class Endpoint:
+    """A function in the place of an application."""
+
+    function: Any
+
+    async def __call__(self, request: Request) -> Response:
+        response: Response = await self.function(request)
+        return response
