@@ -330,6 +330,7 @@ def test_the_documented_errors_are_the_errors() -> None:
     from_kdc = {reason.name for reason in REASONS if 10 <= reason.number < 40}
     local = {
         "bad-local-request", "daemon-unreachable", "header-required", "kdc-unreachable", "key-missing",
-        "login-expired", "name-invalid", "not-found", "peer-not-allowed", "scope-invalid", "timeout", "unauthenticated-refusal",
+        "login-expired", "name-invalid", "not-found", "peer-not-allowed", "scope-invalid", "timeout",
+        "unauthenticated-refusal",
     }  # fmt: skip
     assert {name for name, *_ in rows} == from_kdc | local
