@@ -75,8 +75,8 @@ class Sender:
     calls: list[PendingCall] = field(factory=list)
 
     @classmethod
-    def of(cls, realm: InMemoryRealm, *scopes: str) -> Sender:
-        issued = realm.issue("web", "orders", scopes=scopes)
+    def of(cls, realm: InMemoryRealm, *scopes: str, **changes: Any) -> Sender:
+        issued = realm.issue("web", "orders", scopes=scopes, **changes)
         return cls(
             Credentials(
                 target=issued.target,

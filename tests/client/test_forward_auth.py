@@ -12,12 +12,14 @@ from attrs import evolve
 
 from orthros_client.daemon.forward_auth import Verdict
 from orthros_client.daemon.forward_auth_dialects import PATH
+from orthros_protocol import Hop, Subject
 from orthros_protocol.caveats import PeerCaveat
 from orthros_protocol.http_profile import parse_challenge
 from tests.client.forwarding import (
     ASKS,
     PEER,
     Gate,
+    Sender,
     Sent,
     by_envoy,
     by_nginx,
@@ -279,6 +281,46 @@ def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
     assert gate.status(gate.sender.sign(Sent(), user="alice")) == 403
     facts = dict(gate.ask(gate.sender.sign(Sent(target="/desk/1"), user="alice")).headers)
     assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "alice")
+
+
+def chained(gate: Gate, *via: str) -> Sender:
+    """`web` on behalf of alice, through these; it has met the endpoint."""
+    chain = tuple(Hop(gate.realm.principal(name), 1) for name in via)
+    subject = Subject(gate.realm.principal("alice"), 0, 2)
+    sender = Sender.of(gate.realm, chain=chain, subject=subject)
+    assert sender.told(gate.ask(sender.sign(Sent()))) == "epoch-required"
+    return sender
+
+
+@ANY
+def test_subject_and_chain_are_named_in_order(tmp_path: Path, dialect: str) -> None:
+    """L16, L20: the application sees for whom and through whom, in the KDC's words; the id is that of the ticket."""
+    gate = Gate.open(tmp_path, dialect, route=[{"path": "/*", "accept_user": True}])
+    facts = dict(gate.ask(gate.sender.sign(Sent())).headers)
+    assert (facts["x-orthros-subject"], facts["x-orthros-chain"]) == ("web@test.realm", "")
+    sender = chained(gate, "portal", "gateway")
+    facts = dict(gate.ask(sender.sign(Sent())).headers)
+    assert (facts["x-orthros-client"], facts["x-orthros-subject"]) == ("web@test.realm", "alice@test.realm")
+    assert facts["x-orthros-chain"] == "portal@test.realm, gateway@test.realm"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"deny_via": ["portal"]}, "chain-refused"),
+        ({"require_via": ["audit"]}, "chain-refused"),
+        ({"max_depth": 1}, "chain-refused"),
+        ({"require_via": ["gateway"], "max_depth": 2}, None),
+    ],
+)
+def test_a_route_has_rules_for_paths(tmp_path: Path, rule: dict[str, Any], told: str | None) -> None:
+    """M5: in the daemon's configuration, for applications that know nothing of chains."""
+    gate = Gate.open(tmp_path, "nginx", route=[{"path": "/*", "accept_user": True, **rule}])
+    sender = chained(gate, "portal", "gateway")
+    verdict = gate.ask(sender.sign(Sent()))
+    assert verdict.status == (200 if told is None else 403)
+    if told is not None:
+        assert sender.told(verdict) == told
 
 
 def test_a_public_route_names_nobody(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_example_itself_writes_over_what_a_client_brings_along() -> None:
     with Stage("orthros-nginx-") as stage, open_application() as application, open_application() as gullible:
         forward = f"127.0.0.1:{gullible.server_address[1]}"
         _nginx, port, trust = start_nginx(stage, application.server_address[1], forward)
-        names = ("X-Orthros-Client", "X-Orthros-Scopes", "X-Orthros-Subject", "X-Orthros-Transaction", "Authorization")
+        names = ("X-Orthros-Client", "X-Orthros-Scopes", "X-Orthros-Subject", "X-Orthros-Chain", "Authorization")
         assert fetch(port, trust, Sent(headers=tuple((name, "spoofed") for name in names))).status == 200
         (seen,) = application.reached  # type: ignore[attr-defined]
         assert not [value for _, value in seen.headers if value == "spoofed"]

@@ -18,7 +18,7 @@ from orthros_client.daemon.doors import Visitor
 from orthros_client.daemon.forward_auth_dialects import DIALECTS, TELLS_BODY, Misdirected, Question, spoofed
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings
 from orthros_client.daemon.http_io import HttpConversation, Unreadable
-from orthros_client.http.callers import Caller
+from orthros_client.http.callers import Caller, path_before
 from orthros_client.http.guard import Admitted, Bearers, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest
 from orthros_client.verifier import VerifiedCaller, Verifier
@@ -166,6 +166,7 @@ def _permission(admitted: Admitted) -> Verdict:
         "x-orthros-client": str(caller.client),
         "x-orthros-scopes": " ".join(sorted(caller.scopes)),
         "x-orthros-subject": _subject_of(caller),
+        "x-orthros-chain": ", ".join(path_before(caller)),
         "x-orthros-transaction": caller.transaction_id,
     }
     if isinstance(caller, VerifiedCaller):

@@ -15,7 +15,7 @@ from attrs import frozen
 from orthros_client.daemon.forward_auth_dialects import DIALECTS
 from orthros_client.http.incoming import OwnOrigins
 from orthros_client.http.routes import BEARER, ORTHROS, Route, Routes
-from orthros_protocol import Misconfigured, OrthrosError
+from orthros_protocol import ChainRule, Misconfigured, OrthrosError
 
 __all__ = ["ForwardAuthSettings", "read_forward_auth"]
 
@@ -110,6 +110,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _depth(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("expected a number")
+    return value
+
+
 _Parsers = Mapping[str, Callable[[Any], Any]]
 _SECTION: Final[_Parsers] = {
     "socket": _path, "tcp": _tcp, "socket_mode": _mode, "dialect": _dialect, "keytab": _path, "origins": _texts,
@@ -117,8 +123,10 @@ _SECTION: Final[_Parsers] = {
 }  # fmt: skip
 _ROUTE: Final[_Parsers] = {
     "path": _text, "schemes": _texts, "scopes": _texts, "covers": _texts, "unsized_bodies": _flag,
-    "accept_user": _flag, "public": _flag,
+    "accept_user": _flag, "public": _flag, "deny_via": _texts, "require_via": _texts, "max_depth": _depth,
+    "callbacks": _flag,
 }  # fmt: skip
+_CHAIN: Final = ("deny_via", "require_via", "max_depth", "callbacks")
 
 
 def read_forward_auth(document: Mapping[str, Any], path: str | None) -> tuple[ForwardAuthSettings, ...]:
@@ -163,7 +171,8 @@ def _route(row: Mapping[str, Any], where: str) -> Route:
     if "path" not in values:
         raise _wrong(where, "path is missing")
     try:
-        return Route(values.pop("path"), **values)
+        rule = {name: values.pop(name) for name in _CHAIN if name in values}
+        return Route(values.pop("path"), chain=ChainRule(**rule) if rule else None, **values)
     except OrthrosError as error:
         raise _wrong(where, error.detail) from None
 
