@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from orthros_kdc.admin import groups, keys, principals, rules
+from orthros_kdc.admin import groups, jwt_keys, keys, principals, rules
 from orthros_protocol import (
     WANT_DELEGABLE,
+    WANT_JWT,
     AppCaveat,
     Behalf,
     ChannelCaveat,
@@ -199,6 +200,32 @@ async def test_a_caveat_that_would_be_lost_stops_the_chain(journey: Journey, kin
     granted = await journey.obtain("web", "orders")
     shown = journey.evidence(granted, [ScopesCaveat(("read",)).to_bytes(), NOT_CARRIED[kind]])
     assert (await journey.refusal("orders", "ledger", behalf=shown)).startswith("caveat-not-carried")
+
+
+async def test_scopes_that_were_given_up_stay_so_at_every_hop(journey: Journey) -> None:
+    """B4, L7: a restricted worker gains nothing by a longer way: the limit is in each ticket that can go further."""
+    first = await journey.obtain("web", "orders")
+    read = ScopesCaveat(("read",)).to_bytes()
+    second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first, [read]))
+    assert journey.opened(second).caveats == (read,)
+    last = await journey.obtain("ledger", "vault", behalf=journey.evidence(second), flags=0)
+    assert (second.scopes, last.scopes) == (("read",), ("read",))
+    assert journey.opened(last).caveats == ()
+    none_left = await journey.refusal("ledger", "vault", behalf=journey.evidence(second), scopes=("write",))
+    assert none_left == "no-scope-left"
+    nothing = journey.evidence(second, [ScopesCaveat(("write",)).to_bytes()])
+    assert (await journey.obtain("ledger", "vault", behalf=nothing, flags=0)).scopes == ()
+
+
+async def test_a_token_that_can_be_exchanged_does_not_shed_scopes_either(journey: Journey) -> None:
+    """B4: a JWT carries no caveats, so under one it is not made for exchange."""
+    admin = journey.kdc.admin
+    await jwt_keys.enable(admin, "ledger")
+    await rules.allow(admin, "orders", "ledger", scopes=("read",), jwt=True, delegable=True, behalf=("*",))
+    shown = journey.evidence(await journey.obtain("web", "orders"), [ScopesCaveat(("read",)).to_bytes()])
+    assert isinstance(await journey.ask("orders", "ledger", behalf=shown, kind=WANT_JWT), Granted)
+    wanted = {"kind": WANT_JWT, "flags": WANT_DELEGABLE}
+    assert await journey.refusal("orders", "ledger", behalf=shown, **wanted) == "caveat-not-carried"
 
 
 @pytest.mark.parametrize("kind", ["methods", "path", "peer", "channel", "app"])

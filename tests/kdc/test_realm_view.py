@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, realm
+from orthros_kdc.admin import Admin, jwt_keys, keys, oauth_secrets, principals, realm
 from orthros_kdc.realm_view import RealmView
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.store.memory import MemoryStore
@@ -85,3 +85,30 @@ async def test_a_target_is_seen_with_all_its_live_keys(admin, view):
     seen = await view.target("billing")
     assert [key.kid for key in seen.jwt_keys] == [second.kid, first.kid]
     assert (seen.jwt_key, seen.facts.jwt_alg) == (seen.jwt_keys[0], "opaque")
+
+
+async def test_a_client_is_seen_with_every_key_that_tickets_for_it_may_be_under(admin, view):
+    """K2: evidence of before a rotation opens, as long as that version has not been retired."""
+    uid = (await principals.show(admin, "billing")).record.uid
+    await keys.rotate(admin, "billing")
+    await keys.activate(admin, "billing")
+    await view.realm()
+    seen = await view.client(uid)
+    assert sorted(key.kvno for key in seen.ticket_keys.values()) == [1, 2]
+    assert all(key.kid == kid for kid, key in seen.ticket_keys.items())
+    assert "TicketKey" not in repr(seen)
+    await keys.retire(admin, "billing", 1)
+    await view.realm()
+    seen = await view.client(uid)
+    assert [key.kvno for key in seen.ticket_keys.values()] == [2]
+    assert len(seen.live_login_kids) == 1
+
+
+async def test_a_principal_is_remembered_until_something_changes(admin, view):
+    await view.realm()
+    assert await view.principal("nobody") is None
+    seen = await view.principal("billing")
+    assert await view.principal("billing") is seen
+    await principals.disable(admin, "billing")
+    await view.realm()
+    assert (await view.principal("billing")).disabled

@@ -169,8 +169,8 @@ class TgsRefused(Event):
 @frozen(kw_only=True)
 class TokenIssued(Event):
     """A token was issued over HTTP. `grant` is the way in which it was asked for, `subject` in whose name if not the
-    client's own; `tid` is the `jti`, `txn` the transaction, which an exchange carries on; `dropped` counts the scopes
-    that were asked for in vain."""
+    client's own, and `chain` whom an exchanged token came through before the client; `tid` is the `jti`, `txn` the
+    transaction, which an exchange carries on; `dropped` counts the scopes that were asked for in vain."""
 
     name = "token-issued"
 
@@ -181,6 +181,7 @@ class TokenIssued(Event):
     ttl_s: int
     rules: tuple[int, ...]
     subject: str = ""
+    chain: tuple[str, ...] = ()
     dropped: int = 0
     notes: tuple[Note | Sequence[int | None], ...] = ()
     delegable: int = 0

@@ -217,6 +217,7 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         about=login.client,
         expires=second + grant.ttl_s,
         entropy=entropy[_TICKET_ENTROPY:],
+        carried=onward.scopes if grant.delegable else None,
     )
     _require_room(grant, written, onward)
     flags = DELEGABLE if grant.delegable else 0
@@ -262,6 +263,8 @@ def _grant_jwt(  # noqa: PLR0917  # one caller
         raise Misconfigured("database-invalid", f"{want.target.name} was granted without a record")
     if want.limits:
         raise Refused("caveat-not-carried", "a JWT has no place for limits")
+    if grant.delegable and onward.scopes is not None:
+        raise Refused("caveat-not-carried", "whoever exchanged the JWT would not be bound by the scopes caveat")
     token = issue_token(
         grant,
         facts.target,

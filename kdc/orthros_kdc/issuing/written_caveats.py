@@ -20,6 +20,7 @@ from orthros_protocol.caveats import (
     MethodsCaveat,
     PathCaveat,
     PeerCaveat,
+    ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
     parse_caveat,
@@ -62,18 +63,21 @@ def write_caveats(
     about: Principal,
     expires: int,
     entropy: bytes,
+    carried: frozenset[str] | None = None,
 ) -> Written:
     """What goes into a ticket for `grant` and the `limits` of its want, a `caveats` field that is well formed.
 
-    `dischargers` are those whom the rules name. Their demands concern `about`, the client that asks, and end at the
-    Unix second `expires`. `entropy` is `DEMANDS_ENTROPY` fresh random bytes.
+    `carried` are the scopes that caveats left to the caller: they stay a caveat, so that they bind at the next hop of
+    the chain as well. `dischargers` are those whom the rules name; their demands concern `about`, the client that
+    asks, and end at the Unix second `expires`. `entropy` is `DEMANDS_ENTROPY` fresh random bytes.
     Raises Refused `discharger-unavailable`, or `caveat-not-carried` for limits that the KDC does not write, and for
     more than fits.
     """
     asked = split_caveats(limits)
     for caveat in asked:
         _require_writable(caveat)
-    own = dict.fromkeys(one.to_bytes() for each in grant.caveats for one in _caveats_of(each))
+    own = dict.fromkeys(() if carried is None else (ScopesCaveat(tuple(carried)).to_bytes(),))
+    own |= dict.fromkeys(one.to_bytes() for each in grant.caveats for one in _caveats_of(each))
     wanted = demands_of(grant.caveats)
     if len(own) + len(wanted) + len(asked) > MAX_CAVEATS:
         raise Refused("caveat-not-carried", f"more than {MAX_CAVEATS} caveats in one ticket")

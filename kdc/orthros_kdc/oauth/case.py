@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from orthros_kdc.audit.events import TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
-from orthros_kdc.issuing.token_claims import OwnToken
+from orthros_kdc.issuing.token_claims import OwnToken, subject_name
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.grants import Wish
 from orthros_kdc.oauth.issuance import Minted
@@ -69,6 +69,7 @@ class Case:
     def issued(self, minted: Minted, policy_seq: int) -> TokenIssued:
         """The event of a token."""
         content, grant = minted.issued.content, minted.grant
+        callers = (content.subject or "", *reversed(content.actors))
         return TokenIssued(
             at=self.now,
             kdc_id=self.kdc_id,
@@ -80,6 +81,7 @@ class Case:
             ttl_s=content.ttl_s,
             rules=grant.rule_ids,
             subject=content.subject or "",
+            chain=tuple(subject_name(one, content.client.realm) for one in callers if "@" in one),
             dropped=len(minted.dropped),
             notes=grant.notes,
             delegable=int(grant.delegable),

@@ -67,6 +67,19 @@ def test_tokens_over_http_say_who_spoke_for_whom() -> None:
         TokenRevoked(**WHEN, client="shop", tid="00" * 32)
 
 
+def test_who_spoke_for_whom_and_which_way_stands_in_the_row() -> None:
+    """K16, L20: of what was granted and of what was refused; the id of the evidence joins it with its own row."""
+    behalf: dict[str, Any] = {"subject": "user/1", "how": 2, "chain": ("web", "shop"), "evidence": TID, "txn": TID}
+    issued = TgsIssued(
+        **WHEN, client="orders", target="x@corp", kind="ticket", scopes=(), ttl_s=1, rules=(1,), **behalf
+    )
+    refused = TgsRefused(**WHEN, client="orders", code="chain-refused", target="x@corp", ref="00" * 8, **behalf)
+    for event in (issued.to_dict(), refused.to_dict()):
+        assert {name: event[name] for name in behalf} == behalf | {"chain": ["web", "shop"]}
+    with pytest.raises(LocalMisuse, match="evidence is the hex of at most 16 bytes"):
+        TgsRefused(**WHEN, client="orders", code="busy", evidence="00" * 32)
+
+
 def test_no_scopes_are_written_down_as_none() -> None:
     """K16: authentication only is a fact, not an omission."""
     event = TgsIssued(**WHEN, client="a", target="b", kind="jwt", scopes=(), ttl_s=1, rules=(1,))

@@ -6,8 +6,9 @@ import pytest
 from attrs import define, evolve
 
 from orthros_kdc.admin import jwt_keys, rules
-from orthros_kdc.issuing.jwt_export import Issued, OwnToken, issue_token, open_own_token
+from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, issue_token, open_own_token
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, decide
+from orthros_kdc.policy.rule_caveats import RuleCaveats
 from orthros_kdc.realm_view import RealmFacts, RealmView, TargetView
 from orthros_protocol import DELEGABLE, WANT_DELEGABLE, WANT_JWT, Granted, LocalMisuse, Misconfigured, Principal
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
@@ -139,6 +140,25 @@ async def test_nothing_outlives_what_it_was_exchanged_for(desk: Desk) -> None:
     grant = desk.granted("ledger", "orders", subject="user/ada")
     with pytest.raises(LocalMisuse, match="outlives"):
         desk.issue("ledger", "orders", grant, exchanged=held)
+
+
+async def test_what_evidence_proves_stands_in_the_token(desk: Desk) -> None:
+    """K18, L20: subject, actors, login and transaction of the lineage; the client acts last, hence first."""
+    lineage = Lineage(subject="billing@corp.test", act=("gate@corp.test",), auth_time=7, txn=b"e" * 16, exp=2**40)
+    grant = desk.granted("ledger", "orders", subject="billing")
+    token = desk.opened(desk.issue("ledger", "orders", grant, exchanged=lineage).text, "orders")
+    assert (token.subject, token.act) == ("billing@corp.test", ("ledger@corp.test", "gate@corp.test"))
+    assert (token.auth_time, token.txn) == (7, b"e" * 16)
+    for wrong in (evolve(lineage, subject="gate@corp.test"), evolve(lineage, exp=desk.bench.clock.now() // 1000)):
+        with pytest.raises(LocalMisuse):
+            desk.issue("ledger", "orders", grant, exchanged=wrong)
+
+
+async def test_a_grant_with_caveats_never_becomes_a_token(desk: Desk) -> None:
+    """P6: fail closed, although policy keeps such rules apart: what cannot be carried must not be lost."""
+    grant = desk.granted("billing", "ledger")
+    with pytest.raises(LocalMisuse, match="caveats"):
+        desk.issue("billing", "ledger", evolve(grant, caveats=(RuleCaveats(methods=("GET",)),)))
 
 
 async def test_a_target_without_key_or_audience_is_a_fault_of_the_database(desk: Desk) -> None:

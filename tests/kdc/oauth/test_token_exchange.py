@@ -74,6 +74,8 @@ async def test_the_chain_of_actors_grows_and_the_subject_stays(tokens: Tokens) -
     assert third["txn"] == second["txn"] == tokens.claims(first, "front")["txn"]
     assert third["jti"] != second["jti"]
     assert "may_act" not in third
+    chains = [event.get("chain", []) for event in tokens.events("token-issued")]
+    assert chains == [[], ["web"], ["web", "front"]]
 
 
 async def test_the_client_itself_can_be_the_subject(tokens: Tokens) -> None:
