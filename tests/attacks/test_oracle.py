@@ -5,12 +5,22 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import Accepted, Access, ExpiresCaveat, OrthrosError, ScopesCaveat, bind_raw, parse_address
+from orthros_protocol import (
+    Accepted,
+    Access,
+    AppRule,
+    ChainRule,
+    ExpiresCaveat,
+    OrthrosError,
+    ScopesCaveat,
+    bind_raw,
+    parse_address,
+)
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc
-from tests.support.oracle import Oracle
+from tests.support.oracle import Oracle, Verdict
 
 PAIR = ExchangePair()
 SEALER = PAIR.sealer()
@@ -20,10 +30,15 @@ EPOCH = b"thisone!"
 BIND = bind_raw(ENDPOINT)
 
 
+# One that the KDC wrote, whose root is known here, and one that a holder added.
+DEMAND, HELD = (
+    enc(8, "test.realm", "approvals", None, b"r" * 32, b"d" * 32),
+    enc(8, "a", "b", bytes(16), None, bytes(32)),
+)
 READ, EXPIRED = ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(SECOND).to_bytes()
 CAVEATS = [
     READ, ScopesCaveat(()).to_bytes(), ScopesCaveat(("assert-user",)).to_bytes(), ExpiresCaveat(SECOND + 30).to_bytes(),
-    EXPIRED, ExpiresCaveat(2**40).to_bytes(), enc(9, "x"), enc(5, []), enc(1), enc(1, True), enc(2, ["b", "a"]),
+    EXPIRED, ExpiresCaveat(2**40).to_bytes(), enc(10, "x"), enc(0), enc(1), enc(1, True), enc(2, ["b", "a"]),
     enc(), b"\x01", enc("x"), enc(3, []), enc(3, ["GET"]), enc(3, ["GET", "POST"]), enc(3, ["POST", "GET"]),
     enc(3, ["get"]), enc(3, ["A" * 21]), enc(3, "GET"), enc(3, ["GET"], 1),
     enc(4, "/"), enc(4, "/orders"), enc(4, "/orders/"), enc(4, "/orders/7"), enc(4, "/orders//"), enc(4, "orders"),
@@ -34,15 +49,23 @@ CAVEATS = [
     enc(6, ["10.1.2.3"]), enc(6, ["10.0.0.0/08"]), enc(6, ["::ffff:a00:0/104"]), enc(6, ["fe80::%1/64"]),
     enc(6, ["2001:DB8::/32"]), enc(6, ["2001:db8:0:0::/64"]), enc(6, ["::102:300/120"]), enc(6, ["::1.2.3.0/120"]),
     enc(7, b"c" * 32), enc(7, bytes(32)), enc(7, b"c" * 31), enc(7, "c" * 32),
+    enc(5, [["test.realm", "payroll"]]), enc(5, []), enc(5, [["a", "b"], ["a", "a"]]), enc(5, [["a", "B"]]), HELD,
+    DEMAND, enc(8), enc(8, "a", "b", None, None, bytes(32)), enc(8, "a", "b", bytes(16), bytes(32), bytes(32)),
+    enc(8, "a", "b", bytes(15), None, bytes(32)), enc(9, "a/b", b"7"), enc(9, "a/b", b"8"), enc(9, "a/c", b"7"),
+    enc(9, "a", b""), enc(9, "a/b", "7"), enc(9, "A/b", b""), enc(9, "a/b", bytes(361)), enc(9, "a/b/c", b""),
 ]  # fmt: skip
 
 # What the target knows of a request.
 ACCESSES: list[dict[str, Any]] = [
-    {}, {"method": "GET", "path": "/orders/7", "peer": "10.1.2.3", "channel": b"c" * 32},
+    {}, {"app": {"a/b": b"7"}}, {"method": "GET", "path": "/orders/7", "peer": "10.1.2.3", "channel": b"c" * 32},
     {"method": "POST", "path": "/orders", "peer": "::ffff:10.1.2.3", "channel": bytes(32)},
     {"method": "PUT", "path": "/orders7", "peer": "2001:db8::1"}, {"path": "/orders/%2e%2e/a", "peer": "fe80::1%lo"},
     {"path": "/orders/..;a/b", "peer": "1.2.3.4"}, {"path": "*", "peer": "::1.2.3.4"}, {"path": "/%6frders/7"},
     {"path": "/orders/%ff"}, {"path": "/orders/%c3%a9"}, {"path": "/"}, {"path": "/a;x=1/b"},
+]  # fmt: skip
+
+CHAINS: list[dict[str, Any]] = [
+    {}, {"deny_via": ["a"]}, {"deny_via": ["billing"]}, {"require_via": ["a"]}, {"max_depth": 0}, {"callbacks": True}
 ]  # fmt: skip
 
 # What may differ from a good ticket or request. One or two differences at a time: more would hide each other.
@@ -51,13 +74,19 @@ TICKET: dict[str, list[Any]] = {
     "iat": [SECOND - 50, SECOND + 300, SECOND + 301],
     "exp": [0, SECOND, SECOND + 1, SECOND + 20, SECOND + 86_400, SECOND + 86_401],
     "flags": [1, 3, 4, 0x10000], "scopes": [[], ["assert-user"], ["a", "assert-user"], ["write", "read"], ["A"]],
-    "caveats": [enc(READ), enc(EXPIRED), enc(enc(8)), enc(), enc(*[READ] * 17)],
-    "chain": [[["test.realm", "a", 1]], [["r", "a", 1]] * 9], "opt": [[[1, b""]], [[2, b""], [1, b""]]],
+    "caveats": [enc(READ), enc(EXPIRED), enc(enc(8)), enc(), enc(*[READ] * 17), enc(enc(11)), enc(HELD), enc(DEMAND),
+                enc(DEMAND, DEMAND), enc(*[READ] * 15)],
+    "chain": [[["test.realm", "a", 1]], [["r", "a", 1]] * 9, [["test.realm", "payroll", 1]], [["a", "payroll", 1]],
+              [["test.realm", "billing", 1]], [["test.realm", "a", 1], ["test.realm", "a", 1]]],
+    "opt": [[[1, b""]], [[2, b""], [1, b""]]],
     "subject": [["test.realm", "alice", 0, 1], ["test.realm", "alice", 0, 9]], "crit": [[[1, b""]]], "mac_no": [0],
 }  # fmt: skip
 REQUEST: dict[str, list[Any]] = {
     "ts": [START + ms for ms in (-61_000, -60_001, -60_000, -59_000, 5_000, 5_001, 20_000, 3_600_000, 4_000_000)],
-    "use": [1, 2, 4], "caveats": [enc(), enc(*[b"x"] * 17), enc(READ)], "dis": [[b""], [b""] * 5],
+    "use": [1, 2, 4], "caveats": [enc(), enc(*[b"x"] * 17), enc(READ)],
+    "dis": [[b""], [b""] * 5, [b"x"], [enc(enc(1, SECOND + 9))], [enc(enc(1, SECOND))], [enc(READ)],
+            [enc(enc(1, SECOND + 9), READ)], [enc(enc(1, SECOND + 9), HELD)], [enc(enc(1, SECOND + 9), enc(11))],
+            [enc(enc(1, SECOND + 9), enc(2))], [enc(enc(1, SECOND + 9))] * 2],
     "epoch": [None, b"another!", b"short"], "flags": [1, 2, 0x10000, -1], "bind": [None, bytes(32), b"x"],
     "user": [["alice", 1], ["alice", 3], ["Alice", 1]], "crit": [[[1, b""]], [[1]]], "opt": [[[1, b""]]], "kind": [1],
 }  # fmt: skip
@@ -84,7 +113,15 @@ def make(
     ticket = SEALER.seal(list(body.values()))
     if flip >= 0:
         ticket = ticket[:flip] + bytes([ticket[flip] ^ 1]) + ticket[flip + 1 :]
-    return naive.ap_request(naive.pop_key(b"k" * 32, ticket, tuple(shown)), ticket, **fields)
+    return naive.ap_request(key_of(body, ticket, shown, fields.get("dis", [])), ticket, **fields)
+
+
+def key_of(body: dict[str, Any], ticket: bytes, shown: list[bytes], dis: list[bytes]) -> bytes:
+    """The key that somebody has who knows what is demanded; for what nobody can walk, that of the ticket alone."""
+    try:
+        return Oracle._walked({"key": b"k" * 32, "caveats": body["caveats"]}, ticket, shown, dis)[1]
+    except Verdict:
+        return naive.pop_key(b"k" * 32, ticket, tuple(shown))
 
 
 @st.composite
@@ -100,10 +137,17 @@ def requests(draw: st.DrawFn, use: int = 0) -> bytes:
     return message
 
 
+def one_payload(allowed: bytes) -> AppRule:
+    return lambda payload, _access: None if payload == allowed else "another payload"
+
+
 def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
     facts = situation.pop("access", {})
     peer = parse_address(facts["peer"]) if "peer" in facts else None
-    access = Access(now=situation["now"], **facts | {"peer": peer})
+    app = {name: one_payload(allowed) for name, allowed in facts.get("app", {}).items()}
+    access = Access(now=situation["now"], **facts | {"peer": peer, "app": app})
+    if "chain" in situation:
+        situation["chain"] = ChainRule(**situation["chain"])
     try:
         accepted: Accepted = pair.target.accept(message, **situation, access=access)
     except OrthrosError as error:
@@ -126,7 +170,7 @@ def test_the_library_and_the_oracle_agree(data: st.DataObject) -> None:
         sent.append(message)
         situation = {
             "now": pair.now, "use": use, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S,
-            "access": data.draw(st.sampled_from(ACCESSES)),
+            "access": data.draw(st.sampled_from(ACCESSES)), "chain": data.draw(st.sampled_from(CHAINS)),
         }  # fmt: skip
         serves_others = data.draw(st.booleans())
         expected = oracle.verdict(message, **situation, accept_user=serves_others)

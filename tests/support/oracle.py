@@ -77,6 +77,28 @@ def array(data: bytes, limit: int, length: int | None = None) -> list[Any]:
     return items
 
 
+def discharge_start(items: list[Any], tail: bytes) -> bytes:
+    """D0 of a third-party caveat; `tail` is that before the caveat."""
+    _kind, realm, place, salt, root, cid_digest = items
+    if root is None:
+        root = naive.kd(tail, "3p-root", naive.enc([realm, place], salt))
+    return naive.kd(root, "dis", cid_digest)
+
+
+def path_allowed(path: list[str], target: str, rule: Mapping[str, Any]) -> bool:
+    """Whether a call of `target` may have come along this path."""
+    wanted = set(rule.get("require_via", ()))
+    if not path:
+        return not wanted
+    twice = len(set(path)) < len(path) or target in path
+    return (
+        not set(path) & set(rule.get("deny_via", ()))
+        and wanted <= set(path)
+        and len(path) - 1 <= rule.get("max_depth", 8)
+        and (not twice or bool(rule.get("callbacks")))
+    )
+
+
 @define
 class Oracle:
     """One process of a target: its ticket keys by kid, and everything that it has ever burnt."""
@@ -104,6 +126,7 @@ class Oracle:
         accept_user: bool = False,
         access: Mapping[str, Any] | None = None,
         epochless: Callable[[], bool] = lambda: False,
+        chain: Mapping[str, Any] | None = None,
     ) -> list[str]:
         # 1, 2: size and canonical form of the envelope and the body
         body, mac = array(message, 24 * 1024, 2)
@@ -129,8 +152,7 @@ class Oracle:
         content = self._content(sealer, ticket)
         # 6 to 8: caveats, K_pop, MAC
         offline = caveat_list(caveats)
-        conditions = [self._condition(one) for one in [*caveat_list(content["caveats"]), *offline]]
-        key = naive.pop_key(content["key"], ticket, tuple(offline))
+        conditions, key, demanded = self._walked(content, ticket, offline, dis)
         need(naive.mac(key, f"ap-req.{use}", body) == mac, "wrong-mac")
         # 9: burn
         need(ts <= content["exp"] * 1000, "ticket-expired")
@@ -148,14 +170,17 @@ class Oracle:
         need(not flags & 0xFFFE and not crit, "unsupported-critical")
         need(asked_epoch == epoch or (asked_epoch is None and epochless()), "epoch-required")
         need(asked_bind == bind, "wrong-binding")
-        need(not dis, "discharge-mismatch")
+        need(len(dis) == demanded, "discharge-mismatch")
+        conditions += [one for shown in dis for one in self._discharge(shown)]
         # 14: caveats, then who may speak for whom
         left: list[str] = content["scopes"]
         need(all(condition is not None for condition in conditions), "caveat-unsupported")
-        facts = second_caveats.Facts(second, **{} if access is None else access).visible_in(use)
-        for kind, value in filter(None, conditions):
-            need(second_caveats.holds(kind, value, facts), "caveat-refused")
-            left = [one for one in left if kind != 2 or one in value]
+        known = {**({} if access is None else access), "discharged": demanded > 0}
+        facts = second_caveats.Facts(second, **known).visible_in(use)
+        for items in filter(None, conditions):
+            need(second_caveats.holds(items, facts), "caveat-refused")
+            left = [one for one in left if items[0] != 2 or one in items[1]]
+        need(path_allowed(content["path"], sealer.name, {} if chain is None else chain), "chain-refused")
         if user is not None or content["subject"] is not None:
             need(accept_user, "user-not-accepted")
         need(user is None or "assert-user" in left, "user-not-accepted")
@@ -191,14 +216,52 @@ class Oracle:
         return {
             "client": f"{cname}@{crealm}", "key": key, "iat": iat, "exp": exp, "scopes": held, "caveats": caveats,
             "subject": subject,
+            "path": [one if home == sealer.realm else f"{one}@{home}" for home, one, *_ in [*chain, [crealm, cname]]]
+            if chain else [],
         }  # fmt: skip
+
+    @classmethod
+    def _walked(
+        cls, content: dict[str, Any], ticket: bytes, offline: list[bytes], dis: list[bytes]
+    ) -> tuple[list[Any], bytes, int]:
+        """Every condition, the key of the request, and how many discharges the ticket demands."""
+        sealed = caveat_list(content["caveats"])
+        need(len(sealed) + len(offline) <= 16, "malformed")
+        conditions = [cls._condition(one) for one in [*sealed, *offline]]
+        tail, starts = naive.kd(content["key"], "chain0", naive.sha256(ticket)), []
+        for at, (encoded, items) in enumerate(zip([*sealed, *offline], conditions, strict=True)):
+            added = at >= len(sealed)
+            if items and items[0] == 8:
+                need((items[3] is not None) == added, "malformed")
+                starts.append(discharge_start(items, tail))
+            tail = naive.kd(tail, "cav", encoded) if added else tail
+        key = naive.kd(tail, "pop")
+        for start, shown in zip(starts, dis, strict=False):
+            end = start
+            for one in caveat_list(shown):
+                end = naive.kd(end, "cav", one)
+            key = naive.kd(key, "mix", end)
+        return conditions, key, len(starts)
+
+    @classmethod
+    def _discharge(cls, shown: bytes) -> list[Any]:
+        """The conditions of a discharge: at least one end, and no demand among them."""
+        conditions = []
+        try:
+            for one in caveat_list(shown):
+                conditions.append(cls._condition(one))
+                need(conditions[-1] is not None, "caveat-unsupported")
+        except Verdict as word:
+            raise Verdict("discharge-mismatch" if str(word) == "malformed" else str(word)) from None
+        kinds = [items[0] for items in conditions if items]
+        need(1 in kinds and 8 not in kinds, "discharge-mismatch")
+        return conditions
 
     @staticmethod
     def _condition(encoded: bytes) -> list[Any] | None:
         items = array(encoded, 512)
         need(items and type(items[0]) is int, "malformed")
-        if items[0] not in (1, 2, 3, 4, 6, 7):
+        if items[0] not in range(1, 10):
             return None
-        need(len(items) == 2, "malformed")
-        need(scopes(items[1]) if items[0] == 2 else second_caveats.shaped(*items), "malformed")
+        need(second_caveats.well_formed(items) and (items[0] != 2 or scopes(items[1])), "malformed")
         return items

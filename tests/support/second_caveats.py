@@ -5,11 +5,17 @@ Byte by byte where the library uses patterns and `ipaddress`, so that the two ca
 
 from __future__ import annotations
 
+import re
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, frozen
 
+from tests.support import naive
+
+NAME = re.compile(r"(?=.{1,128}$)[a-z0-9]+([._/-][a-z0-9]+)*")
+IN_APP = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
 HEX = "0123456789abcdefABCDEF"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 IN_PATHS = set(LETTERS + "._~!$&'()*+,;=:@-/")
@@ -18,13 +24,15 @@ NOT_ESCAPED = {*range(0x20), 0x7F, *b"#%./;?\\"}
 
 @frozen
 class Facts:
-    """What a target knows about a request; None is not known."""
+    """What a target knows about a request; None is not known. `app` is the one payload that each name allows."""
 
     second: int
     method: str | None = None
     path: str | None = None
     peer: str | None = None
     channel: bytes | None = None
+    app: Mapping[str, bytes] = {}
+    discharged: bool = False
 
     def visible_in(self, use: int) -> Facts:
         """The facts that exist in this use of an AP-REQ."""
@@ -119,11 +127,50 @@ def shaped(kind: int, value: Any) -> bool:
         return type(value) is str and len(value) <= 480 and segments(value) is not None
     if kind == 6:
         return as_set(value) and all(network(one) is not None for one in value)
-    return kind == 7 and type(value) is bytes and len(value) == 32
+    return kind == 7 and sized(value, 32)
 
 
-def holds(kind: int, value: Any, facts: Facts) -> bool:
-    """Whether a well-shaped caveat holds for a request."""
+def sized(value: Any, *sizes: int) -> bool:
+    """Bytes of one of these sizes."""
+    return type(value) is bytes and len(value) in sizes
+
+
+def named_twice(value: Any) -> bool:
+    """Realm and name."""
+    return type(value) is list and len(value) == 2 and all(type(one) is str and NAME.fullmatch(one) for one in value)
+
+
+def well_formed(items: list[Any]) -> bool:
+    """Whether a caveat of a known type has the items that its type has; scopes are judged elsewhere."""
+    kind, values = items[0], items[1:]
+    if kind == 5:
+        rows = values[0] if len(values) == 1 and type(values[0]) is list else []
+        encoded = [naive.enc(*row) if named_twice(row) else b"" for row in rows]
+        return 1 <= len(rows) <= 32 and b"" not in encoded and encoded == sorted(set(encoded))
+    if kind == 8:
+        if len(values) != 5 or not named_twice(values[:2]) or not sized(values[4], 32):
+            return False
+        salt, root = values[2:4]
+        return (salt is None and sized(root, 32)) or (root is None and sized(salt, 16))
+    if kind == 9:
+        if len(values) != 2 or type(values[0]) is not str or not sized(values[1], *range(361)):
+            return False
+        parts = values[0].split("/")
+        return len(parts) == 2 and all(
+            1 <= len(one) <= 63 and set(one) <= IN_APP and one[0] in IN_APP - {*"._-"} for one in parts
+        )
+    return len(values) == 1 and (kind == 2 or shaped(kind, values[0]))
+
+
+def holds(items: list[Any], facts: Facts) -> bool:
+    """Whether a well-formed caveat holds for a request."""
+    kind, value = items[0], items[1]
+    if kind == 5:
+        return False
+    if kind == 8:
+        return facts.discharged
+    if kind == 9:
+        return bool(facts.app.get(value) == items[2])
     if kind == 1:
         return bool(facts.second < value)
     if kind == 3:

@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.support import naive, second_caveats, second_http
+from tests.support import naive, second_authority, second_caveats, second_http
 from tests.support.naive import Sealer, enc, kd, mac, sha256
 from tests.support.oracle import (
     SCOPE,
@@ -137,6 +137,9 @@ def ticket(given: Inputs) -> Inputs:
         fields["exp"], fields["auth_time"], unhex(fields["ckid"]), fields["flags"], fields["scopes"], b"", [], None,
         unhex(fields["txn"]), [], [], given["mac_no"],
     ]  # fmt: skip
+    body[12] = caveat_field(fields.get("caveats", []))
+    body[13] = [[*split(hop), at] for hop, at in fields.get("chain", [])]
+    body[14] = second_authority.subject_items(fields.get("subject"))
     body.append(sealer.mark(unhex(given["mac_key"]), body))
     return {"ticket": sealer.seal(body, unhex(given["entropy"])).hex()}
 
@@ -157,6 +160,8 @@ def open_ticket(given: Inputs) -> Inputs:
         "client": f"{body[3]}@{body[2]}", "client_uid": body[4], "session_key": body[5].hex(), "iat": body[6],
         "exp": body[7], "auth_time": body[8], "ckid": body[9].hex(), "flags": body[10], "scopes": body[11],
         "txn": body[15].hex(), "caveats": [one.hex() for one in caveats],
+        "chain": [[f"{hop}@{realm}", at] for realm, hop, at in body[13]],
+        "subject": second_authority.subject_shown(body[14]),
     }  # fmt: skip
 
 
@@ -168,25 +173,47 @@ def chain(given: Inputs) -> Inputs:
 
 
 def tail_key(given: Inputs, field: str) -> bytes:
-    return naive.pop_key(unhex(given["session_key"]), unhex(given[field]), tuple(map(unhex, given["caveats"])))
+    key = naive.pop_key(unhex(given["session_key"]), unhex(given[field]), tuple(map(unhex, given["caveats"])))
+    for one in given.get("discharges", []):
+        key = kd(key, "mix", unhex(one["tail"]))
+    behalf = given.get("behalf")
+    if behalf and "evidence" in behalf:
+        proof = kd(unhex(behalf["session_key"]), "evid", sha256(unhex(behalf["evidence"])))
+        key = kd(key, "evmix", proof)
+    return key
+
+
+def caveat_field(given: list[str]) -> bytes:
+    return enc(*map(unhex, given)) if given else b""
 
 
 def caveat(given: Inputs) -> Inputs:
     condition = Oracle._condition(unhex(given["caveat"]))
     if condition is None:
         raise Verdict("caveat-unsupported")
-    return {"type": condition[0], "value": condition[1].hex() if condition[0] == 7 else condition[1]}
+    kind, *values = condition
+    shown: Any = values[0]
+    if kind == 5:
+        shown = [f"{one}@{realm}" for realm, one in values[0]]
+    elif kind == 7:
+        shown = values[0].hex()
+    elif kind == 8:
+        shown = [f"{values[1]}@{values[0]}", *(one and one.hex() for one in values[2:])]
+    elif kind == 9:
+        shown = [values[0], values[1].hex()]
+    return {"type": kind, "value": shown}
 
 
 def facts_of(access: Inputs) -> Inputs:
     known = {one: access[one] for one in ("method", "path", "peer")}
+    known["app"] = {one: unhex(payload) for one, payload in access.get("app", {}).items()}
     return known | {"channel": None if access["channel"] is None else unhex(access["channel"])}
 
 
 def judge_caveat(given: Inputs) -> Inputs:
     condition, access = Oracle._condition(unhex(given["caveat"])), given["access"]
     facts = second_caveats.Facts(access["now"] // 1000, **facts_of(access))
-    need(condition and second_caveats.holds(condition[0], condition[1], facts), "caveat-refused")
+    need(condition and second_caveats.holds(condition, facts), "caveat-refused")
     return {"holds": 1}
 
 
@@ -271,13 +298,14 @@ def split(principal: str) -> list[str]:
 
 def tgs_req(given: Inputs) -> bytes:
     wants = [
-        [want["kind"], *split(want["target"]), want["scopes"], want["ttl_s"], want["flags"], []]
+        [want["kind"], *split(want["target"]), want["scopes"], want["ttl_s"], want["flags"],
+         [[1, caveat_field(want["limits"])]] if want.get("limits") else []]
         for want in given["wants"]
-    ]
+    ]  # fmt: skip
     shown = list(map(unhex, given["caveats"]))
     body = enc(
-        1, 2, unhex(given["tgt"]), enc(*shown) if shown else b"", [], given["ts"], unhex(given["nonce"]), wants, None,
-        [], [],
+        1, 2, unhex(given["tgt"]), enc(*shown) if shown else b"", [], given["ts"], unhex(given["nonce"]), wants,
+        second_authority.behalf_items(given.get("behalf")), [], [],
     )  # fmt: skip
     return enc(body, mac(tail_key(given, "tgt"), "tgs-req", body))
 
@@ -289,27 +317,45 @@ def verify_tgs(given: Inputs) -> Inputs:
     need((version, kind) == (1, 2) and blob(tgt, 16, 8192) and blob(shown, 0, 8243), "malformed")
     need(type(dis) is list and len(dis) <= 4 and number(ts) and blob(nonce, 16), "malformed")
     need(type(wants) is list and 1 <= len(wants) <= 32 and extensions(crit) and extensions(opt), "malformed")
+    limits: list[list[bytes]] = []
     for want in wants:
         need(type(want) is list and len(want) == 7, "malformed")
         need(number(want[0], 1) and name(want[1]) and name(want[2]) and extensions(want[6]), "malformed")
         need((want[3] is None or scopes(want[3])) and all(number(one, 2**32 - 1) for one in want[4:6]), "malformed")
+        limits.append(caveat_list(dict(want[6]).get(1, b"")))
+    evidence = second_authority.behalf_read(behalf)
     kdc = given["kdc"]
     sealer = sealer_of(kdc["tgt_key"])
     need(tgt[7:15] == sealer.header[7:15], "unknown-key")
     content = open_ticket({"ticket": tgt.hex(), "key": kdc["tgt_key"], "mac_keys": kdc["mac_keys"]})
     walked = tuple(caveat_list(shown))
-    key = naive.pop_key(unhex(content["session_key"]), tgt, walked)
+    tgt_key = key = naive.pop_key(unhex(content["session_key"]), tgt, walked)
+    shown_for: Inputs | None = None
+    if evidence is not None:
+        shown_for, key = _with_evidence(evidence, behalf[1], kdc, content, tgt_key)
+    elif behalf is not None:
+        shown_for = {"subject": second_authority.subject_shown(behalf[2])}
     need(received == mac(key, "tgs-req", body), "wrong-mac")
-    for present, word in (
-        (crit, "unsupported-critical"), (walked, "caveat-unsupported"), (dis, "discharge-mismatch"),
-        (behalf, "subject-refused"),
-    ):  # fmt: skip
-        need(not present, word)
+    need(not crit, "unsupported-critical")
+    need(not dis, "discharge-mismatch")
     rows = [
-        {"target": f"{want[2]}@{want[1]}", "kind": want[0], "scopes": want[3], "ttl_s": want[4], "flags": want[5]}
-        for want in wants
-    ]
-    return {"client": content["client"], "pop_key": key.hex(), "wants": rows}
+        {"target": f"{want[2]}@{want[1]}", "kind": want[0], "scopes": want[3], "ttl_s": want[4], "flags": want[5],
+         "limits": [one.hex() for one in limit]}
+        for want, limit in zip(wants, limits, strict=True)
+    ]  # fmt: skip
+    return {"client": content["client"], "pop_key": tgt_key.hex(), "wants": rows, "behalf": shown_for}
+
+
+def _with_evidence(evidence: bytes, caveats: bytes, kdc: Inputs, tgt: Inputs, tgt_key: bytes) -> tuple[Inputs, bytes]:
+    need(evidence[0] == 1 and evidence[1] == 1, "malformed")
+    need(evidence[2] == 2, "wrong-ticket-type")
+    opened = open_ticket({"ticket": evidence.hex(), "key": kdc["evidence_key"], "mac_keys": kdc["mac_keys"]})
+    held = [one.hex() for one in caveat_list(caveats)]
+    need((opened["server"], opened["server_uid"]) == (tgt["client"], tgt["client_uid"]), "unknown-key")
+    proof = kd(unhex(opened["session_key"]), "evid", sha256(evidence))
+    key = kd(tgt_key, "evmix", proof)
+    shown = {"evidence": opened, "proof": proof.hex(), "caveats": held, "reply_key": kd(key, "tgs-rep").hex()}
+    return shown, key
 
 
 def tgs_rep(given: Inputs) -> Inputs:
@@ -323,7 +369,8 @@ def tgs_rep(given: Inputs) -> Inputs:
         else [
             0, *split(one["target"]), one["uid"], unhex(one["credential"]),
             None if one["session_key"] is None else unhex(one["session_key"]), one["ttl_s"], one["flags"], one["kvno"],
-            one["scopes"], None, one["notes"], [],
+            one["scopes"], second_authority.subject_items(one.get("subject")), one["notes"],
+            [[1, enc(*map(unhex, one["demands"]))]] if one.get("demands") else [],
         ]
         for one in given["results"]
     ]  # fmt: skip
@@ -349,9 +396,12 @@ def open_tgs_rep(given: Inputs) -> Inputs:
             shown.append({"target": want["target"], "code": WORDS[row[3]], "retry_s": row[4], "ref": row[5].hex()})
             continue
         need((row[5] is None) == (want["kind"] == 1), "reply-mismatch")
+        demands = second_authority.demands_in(dict(row[12]).get(1, b""))
+        need(second_authority.named_as_asked(row[10], asked.get("behalf")), "reply-mismatch")
         shown.append({
             "target": want["target"], "uid": row[3], "credential": row[4].hex(), "ttl_s": row[6], "flags": row[7],
             "session_key": None if row[5] is None else row[5].hex(), "kvno": row[8], "scopes": row[9], "notes": row[11],
+            "subject": second_authority.subject_shown(row[10]), "demands": demands,
         })  # fmt: skip
     return {"kdc_time": time, "kdc_id": kdc_id, "policy_seq": seq, "results": shown}
 
@@ -360,7 +410,9 @@ def ap_req(given: Inputs) -> bytes:
     shown = list(map(unhex, given["caveats"]))
     return naive.ap_request(
         tail_key(given, "ticket"), unhex(given["ticket"]), ts=given["ts"], use=given["use"],
-        caveats=enc(*shown) if shown else b"", nonce=unhex(given["nonce"]), flags=given["flags"], user=given["user"],
+        caveats=enc(*shown) if shown else b"",
+        dis=[unhex(one["caveats"]) for one in given.get("discharges", [])],
+        nonce=unhex(given["nonce"]), flags=given["flags"], user=given["user"],
         epoch=None if given["epoch"] is None else unhex(given["epoch"]),
         bind=None if given["bind"] is None else unhex(given["bind"]),
     )  # fmt: skip
@@ -373,7 +425,7 @@ def accept(given: Inputs) -> Inputs:
     situation = {
         "now": given["now"], "use": given["use"], "bind": unhex(given["bind"]), "epoch": unhex(given["epoch"]),
         "accept_user": given["accept_user"], "max_life_s": given["max_life_s"],
-        "access": facts_of(given["access"]) if "access" in given else None,
+        "access": facts_of(given["access"]) if "access" in given else None, "chain": given.get("chain"),
     }  # fmt: skip
     for earlier in given["earlier"]:
         oracle.verdict(unhex(earlier), **situation)
@@ -382,7 +434,8 @@ def accept(given: Inputs) -> Inputs:
     need(word == "accepted", word)
     body = naive.dec(naive.dec(message)[0])
     content = sealer.open(body[3])
-    key = naive.pop_key(content[5], body[3], tuple(caveat_list(body[4])))
+    opened_ticket = Oracle._content(sealer, body[3])
+    _conditions, key, _demanded = Oracle._walked(opened_ticket, body[3], caveat_list(body[4]), body[5])
     answer = enc(1, body[7], given["now"], unhex(given["epoch"]), 0, [])
     sealed = enc(answer, mac(key, f"ap-rep.{given['use']}", sha256(message) + answer))
     return {"client": f"{content[3]}@{content[2]}", "scopes": left, "reply": sealed.hex()}
@@ -484,6 +537,7 @@ OPERATIONS: dict[str, Callable[[Inputs], Inputs]] = {
     "authorization": second_http.authorization, "challenge": second_http.challenge,
     "content-digest": lambda i: {"sha256": second_http.content_digest(i["value"]).hex(), "written": i["value"]},
     "http-reply": lambda i: second_http.reply(tail_key(i["request"], "ticket"), ap_req(i["request"]), i),
+    **second_authority.OPERATIONS,
     "open-http-reply": lambda i: second_http.open_reply(tail_key(i["request"], "ticket"), ap_req(i["request"]), i),
 }  # fmt: skip
 

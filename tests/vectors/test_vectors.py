@@ -16,7 +16,7 @@ FILES = sorted(path.name for path in FOLDER.glob("*.json"))
 STAGES = [
     "size", "encoding", "header", "kid", "box", "body", "caveats", "mac", "replay", "ticket-times", "window",
     "critical", "epoch", "bind", "discharges", "caveat", "user", "kdc-mark", "answer", "nak", "refused-by-peer",
-    "key-file", "name", "behalf",
+    "key-file", "name", "carry", "demand", "chain",
 ]  # fmt: skip
 
 

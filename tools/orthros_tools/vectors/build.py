@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 
-from orthros_tools.vectors import negative, negative_http, positive, positive_http
+from orthros_tools.vectors import (
+    negative,
+    negative_authority,
+    negative_http,
+    positive,
+    positive_authority,
+    positive_http,
+)
 from orthros_tools.vectors import negative_exchanges as exchanges
 from orthros_tools.vectors.parties import Vector
 from orthros_tools.vectors.published import NORMATIVE, PUBLISHED
@@ -18,6 +25,7 @@ _ABOUT = {
     "exchanges.json": "Every message of every exchange, and what its reader makes of it.",
     "caveats.json": "Caveats on the request itself, and requests that they allow.",
     "http.json": "What a request in HTTP is bound to, its headers, and those of the response.",
+    "authority.json": "Attenuation, discharges of both constructions, hand-over, evidence, call chains.",
     "refused-primitives.json": "Encodings, names and boxes with exactly one thing wrong.",
     "refused-keys.json": "Key files with exactly one thing wrong.",
     "refused-tickets.json": "Tickets and caveats with exactly one thing wrong.",
@@ -26,6 +34,7 @@ _ABOUT = {
     "refused-ap-exchange.json": "The AP exchange with exactly one thing wrong, in the order of the checks.",
     "refused-caveats.json": "Caveats with exactly one thing wrong, and requests that caveats exclude.",
     "refused-http.json": "HTTP requests, responses and challenges with exactly one thing wrong.",
+    "refused-authority.json": "Demands, discharges, hand-overs, evidence and paths with exactly one thing wrong.",
 }
 
 
@@ -33,9 +42,9 @@ def all_files() -> dict[str, tuple[str, list[Vector]]]:
     """Text and vectors of every file, by name."""
     refused = [negative.primitives(), negative.keys(), negative.tickets()]
     refused += [exchanges.as_exchange(), exchanges.tgs_exchange(), exchanges.ap_exchange()]
-    refused += [negative_http.caveats(), negative_http.http()]
+    refused += [negative_http.caveats(), negative_http.http(), negative_authority.authority()]
     granted = [positive.primitives(), positive.keys(), positive.tickets(), positive.exchanges()]
-    granted += [positive_http.caveats(), positive_http.http()]
+    granted += [positive_http.caveats(), positive_http.http(), positive_authority.authority()]
     content = [PUBLISHED, NORMATIVE, *granted, *refused]
     return {name: (_text(name, vectors), vectors) for name, vectors in zip(_ABOUT, content, strict=True)}
 

@@ -16,9 +16,15 @@ def _fields(given: list[list[str]]) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, unhex(value)) for name, value in given)
 
 
+def _one_payload(allowed: bytes) -> orthros.AppRule:
+    return lambda payload, _access: None if payload == allowed else "another payload"
+
+
 def access_of(given: Inputs) -> orthros.Access:
-    """{now, method, path, peer, channel}; null is not known."""
+    """{now, method, path, peer, channel}, null is not known; `app` holds the one payload that each name allows."""
+    allowed = {name: _one_payload(unhex(payload)) for name, payload in given.get("app", {}).items()}
     return orthros.Access(
+        app=allowed,
         now=orthros.Timestamp(given["now"]), method=given["method"], path=given["path"],
         peer=None if given["peer"] is None else orthros.parse_address(given["peer"]),
         channel=optional(given["channel"]),
@@ -31,6 +37,10 @@ def _caveat(given: Inputs) -> Vector:
         orthros.MethodsCaveat: lambda one: (3, list(one.methods)), orthros.PathCaveat: lambda one: (4, one.prefix),
         orthros.PeerCaveat: lambda one: (6, list(one.networks)), orthros.ChannelCaveat: lambda one: (7,
         one.digest.hex()),
+        orthros.TargetsCaveat: lambda one: (5, [str(target) for target in one.targets]),
+        orthros.ThirdPartyCaveat: lambda one: (8, [str(one.discharger), None if one.salt is None else one.salt.hex(),
+                                                   None if one.root is None else one.root.hex(), one.cid_digest.hex()]),
+        orthros.AppCaveat: lambda one: (9, [one.name, one.payload.hex()]),
     }  # fmt: skip
     caveat = orthros.parse_caveat(unhex(given["caveat"]))
     kind, value = values[type(caveat)](caveat)

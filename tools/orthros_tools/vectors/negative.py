@@ -177,7 +177,7 @@ def tickets() -> list[Vector]:
     }
     for what, encoded in caveats.items():
         made.append(refused(f"caveat: {what}", "caveat", {"caveat": encoded.hex()}, "encoding"))
-    made.append(refused("caveat: unknown type", "caveat", {"caveat": encode(9, "x").hex()}, "caveat"))
+    made.append(refused("caveat: unknown type", "caveat", {"caveat": encode(10, "x").hex()}, "caveat"))
     return made
 
 

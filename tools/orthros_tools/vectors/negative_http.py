@@ -208,7 +208,7 @@ def caveats() -> list[Vector]:
     }  # fmt: skip
     made = [refused(name, "caveat", {"caveat": encode(*items).hex()}, "encoding") for name, items in shapes.items()]
     made += [
-        refused(f"caveat: type {kind}", "caveat", {"caveat": encode(kind, []).hex()}, "caveat") for kind in (5, 8, 10)
+        refused(f"caveat: type {kind}", "caveat", {"caveat": encode(kind, []).hex()}, "caveat") for kind in (0, 10, 255)
     ]
 
     def judged(name: str, caveat: str, **access: Any) -> Vector:

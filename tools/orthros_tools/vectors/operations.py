@@ -13,6 +13,12 @@ from typing import Any, Final
 import orthros_protocol as orthros
 from orthros_protocol import canonical, derivation, sealing
 from orthros_protocol.tickets import open_ticket
+from orthros_tools.vectors.authority_operations import (
+    AUTHORITY_OPERATIONS,
+    chain_rule_of,
+    shown_subject,
+    subject_of,
+)
 from orthros_tools.vectors.http_operations import HTTP_OPERATIONS, access_of
 from orthros_tools.vectors.parties import (
     Inputs,
@@ -68,6 +74,9 @@ def seal_ticket(given: Inputs) -> bytes:
     fields = given["fields"]
     changes: dict[str, Any] = {name: unhex(fields[name]) for name in ("tid", "session_key", "ckid", "txn")}
     changes |= {name: fields[name] for name in ("client_uid", "iat", "exp", "auth_time", "flags")}
+    changes["caveats"] = list(map(unhex, fields.get("caveats", [])))
+    changes["chain"] = [orthros.Hop(orthros.Principal.parse(name), at) for name, at in fields.get("chain", [])]
+    changes["subject"] = subject_of(fields.get("subject"))
     return orthros.seal_ticket(
         sealing_key_of(given["sealed_with"]),
         orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"]),
@@ -85,6 +94,8 @@ def _ticket(ticket: orthros.Ticket) -> Vector:
         "iat": ticket.iat, "exp": ticket.exp, "auth_time": ticket.auth_time, "ckid": ticket.ckid.hex(),
         "flags": ticket.flags, "scopes": list(ticket.scopes), "txn": ticket.txn.hex(),
         "caveats": [caveat.hex() for caveat in ticket.caveats],
+        "chain": [[str(hop.principal), hop.auth_time] for hop in ticket.chain],
+        "subject": shown_subject(ticket.subject),
     }  # fmt: skip
 
 
@@ -133,8 +144,24 @@ def _open_tgs_req(message: bytes, kdc: Inputs) -> tuple[orthros.UnverifiedTgsReq
     key = sealing_key_of(kdc["tgt_key"])
     if not isinstance(key, orthros.TgtKey):
         raise TypeError("a KDC opens TGTs with a TGT key")
-    opened = orthros.open_tgt(unverified.tgt, unverified.tgt_caveats, {key.kid: key}, mac_keys_of(kdc["mac_keys"]))
-    return unverified, orthros.verify_tgs_request(unverified, opened)
+    mac_keys = mac_keys_of(kdc["mac_keys"])
+    opened = orthros.open_tgt(unverified.tgt, unverified.tgt_caveats, {key.kid: key}, mac_keys)
+    evidence = None
+    if unverified.behalf is not None and orthros.peek_unverified_evidence(unverified.behalf) is not None:
+        own = sealing_key_of(kdc["evidence_key"])
+        if not isinstance(own, orthros.TicketKey):
+            raise TypeError("a KDC opens evidence with a ticket key")
+        evidence = orthros.open_evidence(unverified.behalf, own, mac_keys)
+    return unverified, orthros.verify_tgs_request(unverified, opened, evidence)
+
+
+def _behalf(request: orthros.TgsRequest) -> Vector | None:
+    if request.evidence is None:
+        return None if request.asserted is None else {"subject": shown_subject(request.asserted)}
+    return {
+        "evidence": _ticket(request.evidence.ticket), "proof": request.evidence.proof.hex(),
+        "caveats": [one.hex() for one in request.evidence.caveats], "reply_key": request.reply_key.hex(),
+    }  # fmt: skip
 
 
 def _verify_tgs(given: Inputs) -> Vector:
@@ -143,9 +170,11 @@ def _verify_tgs(given: Inputs) -> Vector:
     return {
         "client": str(request.tgt.ticket.client),
         "pop_key": request.tgt.pop_key.hex(),
+        "behalf": _behalf(request),
         "wants": [
             {"target": str(want.target), "kind": want.kind,
-             "scopes": None if want.scopes is None else list(want.scopes), "ttl_s": want.ttl_s, "flags": want.flags}
+             "scopes": None if want.scopes is None else list(want.scopes), "ttl_s": want.ttl_s, "flags": want.flags,
+             "limits": [one.hex() for one in orthros.split_caveats(want.limits)]}
             for want in request.wants
         ],
     }  # fmt: skip
@@ -160,6 +189,7 @@ def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
         target=target, target_uid=given["uid"], credential=unhex(given["credential"]),
         session_key=optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
         scopes=tuple(given["scopes"]), notes=tuple(orthros.Note(*note) for note in given["notes"]),
+        subject=subject_of(given.get("subject")), demands=tuple(map(unhex, given.get("demands", []))),
     )  # fmt: skip
 
 
@@ -176,6 +206,7 @@ def _shown(result: orthros.Granted | orthros.NotGranted) -> Vector:
         "session_key": None if result.session_key is None else result.session_key.hex(), "ttl_s": result.ttl_s,
         "flags": result.flags, "kvno": result.kvno, "scopes": list(result.scopes),
         "notes": [[note.field, note.cause, note.index] for note in result.notes],
+        "subject": shown_subject(result.subject), "demands": [cid.hex() for cid in result.demands],
     }  # fmt: skip
 
 
@@ -216,7 +247,7 @@ def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, replay: o
         lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
         now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=replay,
         epoch=unhex(given["epoch"]), accept_user=given["accept_user"], max_life_s=given["max_life_s"],
-        access=access_of(given["access"]) if "access" in given else None,
+        access=access_of(given["access"]) if "access" in given else None, chain=chain_rule_of(given.get("chain", {})),
     )  # fmt: skip
 
 
@@ -299,4 +330,5 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "replay": _replay,
     "window": _window,
     **HTTP_OPERATIONS,
+    **AUTHORITY_OPERATIONS,
 }

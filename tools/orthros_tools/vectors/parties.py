@@ -54,8 +54,26 @@ def as_pending(given: Inputs) -> tuple[orthros.AsKey, orthros.PendingAs]:
 
 def _want(given: Inputs) -> orthros.Want:
     scopes = None if given["scopes"] is None else tuple(given["scopes"])
-    target = orthros.Principal.parse(given["target"])
-    return orthros.Want(target=target, kind=given["kind"], scopes=scopes, ttl_s=given["ttl_s"], flags=given["flags"])
+    return orthros.Want(
+        target=orthros.Principal.parse(given["target"]), kind=given["kind"], scopes=scopes, ttl_s=given["ttl_s"],
+        flags=given["flags"], limits=caveats_of(given.get("limits", [])),
+    )  # fmt: skip
+
+
+def caveats_of(given: list[str]) -> bytes:
+    """The caveats field of these caveats."""
+    return orthros.join_caveats(map(unhex, given))
+
+
+def behalf_of(given: Inputs | None) -> orthros.Behalf | None:
+    """{evidence, session_key, caveats} or {subject}; null for the client's own name."""
+    if given is None:
+        return None
+    if "subject" in given:
+        return orthros.Behalf(subject=orthros.Principal.parse(given["subject"]))
+    evidence = unhex(given["evidence"])
+    proof = orthros.evidence_proof(unhex(given["session_key"]), evidence)
+    return orthros.Behalf(evidence=evidence, caveats=caveats_of(given["caveats"]), proof=proof)
 
 
 def tgs_pending(given: Inputs) -> orthros.PendingTgs:
@@ -65,6 +83,7 @@ def tgs_pending(given: Inputs) -> orthros.PendingTgs:
     return orthros.build_tgs_request(
         unhex(given["tgt"]), orthros.pop_key_of(tail), [_want(want) for want in given["wants"]],
         now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), caveats=orthros.join_caveats(caveats),
+        behalf=behalf_of(given.get("behalf")),
     )  # fmt: skip
 
 
@@ -72,9 +91,12 @@ def ap_pending(given: Inputs) -> orthros.PendingAp:
     """The client's half of an AP-REQ."""
     caveats = [unhex(caveat) for caveat in given["caveats"]]
     tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"])), caveats)
+    discharges = given.get("discharges", [])
+    key = orthros.mix_discharges(orthros.pop_key_of(tail), [unhex(one["tail"]) for one in discharges])
     return orthros.build_ap_request(
-        unhex(given["ticket"]), orthros.pop_key_of(tail), use=given["use"], bind=optional(given["bind"]),
+        unhex(given["ticket"]), key, use=given["use"], bind=optional(given["bind"]),
         now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), epoch=optional(given["epoch"]),
         flags=given["flags"], caveats=orthros.join_caveats(caveats),
+        discharges=[unhex(one["caveats"]) for one in discharges],
         user=None if given["user"] is None else orthros.AssertedUser(*given["user"]),
     )  # fmt: skip

@@ -18,7 +18,8 @@ _AFTER_MAC: Final = {
     "replayed": "replay", "busy": "replay", "ticket-expired": "ticket-times", "ticket-times-invalid": "ticket-times",
     "clock-skew": "window", "unsupported-critical": "critical", "epoch-required": "epoch", "wrong-binding": "bind",
     "discharge-mismatch": "discharges", "caveat-refused": "caveat", "caveat-unsupported": "caveat",
-    "user-not-accepted": "user", "ticket-altered": "kdc-mark", "subject-refused": "behalf",
+    "user-not-accepted": "user", "ticket-altered": "kdc-mark", "chain-refused": "chain", "discharge-refused": "demand",
+    "caveat-not-carried": "carry",
 }  # fmt: skip
 _BEFORE_MAC: Final = {
     "unknown-key": "kid", "wrong-ticket-type": "header", "box-unopened": "box", "wrong-mac": "mac",
@@ -87,7 +88,7 @@ def _reply_stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
         reply_key, error_key, context = key.reply_key, key.error_key, pending.context
     else:
         asked = tgs_pending(given["request"])
-        reply_key, error_key = (derivation.derive(asked.pop_key, label) for label in ("tgs-rep", "tgs-err"))
+        reply_key, error_key = (derivation.derive(asked.key, label) for label in ("tgs-rep", "tgs-err"))
         context = asked.context
     try:
         messages.open_reply_box(
