@@ -17,6 +17,7 @@ from attrs import evolve, field, frozen
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Unavailable
+from orthros_client.local_api.messages import MOST_LOGIN_TARGETS
 from orthros_client.local_api.values import (
     AnyRequest,
     Entry,
@@ -341,9 +342,10 @@ class Conversation:
 
 
 def _listed(names: Iterable[str]) -> list[str]:
-    if isinstance(names, str):
-        raise LocalMisuse("value-invalid", "targets: expected a list of names")
-    return list(names)
+    listed = [names] if isinstance(names, str) else list(names)
+    if isinstance(names, str) or not 1 <= len(listed) <= MOST_LOGIN_TARGETS:
+        raise LocalMisuse("value-invalid", f"targets: expected a list of 1 to {MOST_LOGIN_TARGETS} names")
+    return listed
 
 
 def _expect(kind: type[T], reply: Reply) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Self
 
 from attrs import define, evolve, field
@@ -88,8 +89,8 @@ class WorkerSession(KdcSession):
             return login
         if self._trouble is not None:
             raise self._trouble.with_traceback(None)
-        over_s = int(self.clock.elapsed_s() - login.expires)
-        raise Unavailable("login-expired", f"{self.path}: it ended {over_s} s ago" if over_s > 0 else self.path)
+        at = datetime.fromtimestamp(self._record.expires, UTC).isoformat().removesuffix("+00:00")
+        raise Unavailable("login-expired", f"{self.path}: its end is {at}Z")
 
     def _read_again(self) -> None:
         self._seen, self._trouble = _identity_of(self.path), None

@@ -50,10 +50,11 @@ ENDPOINT = "web/serve"
 def ask(conversation: Conversation, reply: Grant | Exception | None, **options: Any) -> tuple[WantRequest | None, Any]:
     """Drives one question; `reply` None: the daemon must not be asked. Returns what was asked, and the answer."""
     flow = conversation.credentials("ledger", None, 0, **options)
-    request = None
+    request: WantRequest | None = None
     try:
-        request = next(flow)
-        assert isinstance(request, WantRequest)
+        asked = next(flow)
+        assert isinstance(asked, WantRequest)
+        request = asked
         assert reply is not None, "the daemon was asked"
         flow.throw(reply) if isinstance(reply, Exception) else flow.send(reply)
     except StopIteration as done:

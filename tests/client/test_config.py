@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orthros_client.daemon.config import load_config
+from orthros_client.daemon.peers import Peer
 from orthros_client.daemon.settings import SETTINGS
 from orthros_protocol import Misconfigured, Principal
 
@@ -59,6 +60,17 @@ def test_flags_beat_environment_beats_file(
         (MINIMAL + "[[allow]]\nuid = 1\n", "allow rule 1: targets"),
         (MINIMAL + "[[allow]]\nuid = 1\ntargets = ['Orders']\n", "allow rule 1: targets: target 'Orders'"),
         (MINIMAL + "[[allow]]\nuid = 1\ntargets = ['orders*']\n", "allow rule 1: targets"),
+        (MINIMAL + "workers = 3\n", "workers: expected lifetime_s and sections [[workers.allow]]"),
+        (MINIMAL + "[workers]\nlife = 3\n", "workers: expected"),
+        (MINIMAL + "[workers]\nlifetime_s = 0\n", "workers: lifetime_s: expected whole seconds"),
+        (MINIMAL + "[workers]\nlifetime_s = 86401\n", "workers: lifetime_s"),
+        (MINIMAL + "[workers]\nlifetime_s = true\n", "workers: lifetime_s"),
+        (MINIMAL + "[workers]\nallow = [3]\n", "workers.allow: expected up to 1024 sections [[workers.allow]]"),
+        (MINIMAL + "[[workers.allow]]\nuid = 1\n", "workers.allow rule 1: targets"),
+        (MINIMAL + "[[workers.allow]]\nuid = 1\ntargets = ['Orders']\n", "workers.allow rule 1: targets: target"),
+        (MINIMAL + "login = '/x'\nkeytab = '/y'\n", "login: a daemon has a key file or a login file, not both"),
+        (MINIMAL + "login = '/x'\ncache_file = '/y'\n", "cache_file: without a key file"),
+        (MINIMAL + "login = 'x'\n", "login: expected an absolute path"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
@@ -96,6 +108,24 @@ def test_rules_open_the_sockets_and_name_their_targets(tmp_path: Path) -> None:
     assert config.mode == 0o666
     assert load_config(written(tmp_path, MINIMAL), {}).mode == 0o600
     assert load_config(None, {"ORTHROS_DAEMON_KDCS": "tcp://a:1, tcp://b:2"}, {"socket_mode": "0660"}).mode == 0o660
+
+
+def test_workers_are_nobody_unless_listed(tmp_path: Path) -> None:
+    """K4: rules like those of the allow-list, and a longest life."""
+    terms = load_config(written(tmp_path, MINIMAL), {}).worker_terms("a.realm")
+    assert (terms.rules, terms.lifetime_s) == ((), 600)
+    text = MINIMAL + '[workers]\nlifetime_s = 60\n[[workers.allow]]\nuid = 0\ntargets = ["orders"]\n'
+    config = load_config(written(tmp_path, text), {})
+    terms = config.worker_terms("a.realm")
+    root = Peer(0, frozenset())
+    assert terms.permits(root, Principal("a.realm", "orders"))
+    assert not terms.permits(root, Principal("b.realm", "orders"))
+    assert not terms.permits(Peer(1, frozenset()), Principal("a.realm", "orders"))
+    assert terms.lifetime_s == 60
+    assert config.mode == 0o600
+    rows = config.describe()
+    assert ("workers uid 0", "orders", "file") in rows
+    assert ("workers lifetime_s", "60", "file") in rows
 
 
 def test_every_setting_is_shown_with_its_source(tmp_path: Path) -> None:

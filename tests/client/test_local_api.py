@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -69,7 +70,7 @@ key_bytes = st.binary(min_size=32, max_size=32)
 behalves = st.builds(
     Behalf, evidence=st.binary(min_size=16, max_size=400), proof=key_bytes, caveats=caveats.map(join_caveats)
 ) | st.builds(Behalf, subject=st.sampled_from([ORDERS, WEB]))
-whose = (
+whose: st.SearchStrategy[dict[str, Any]] = (
     st.just({})
     | st.fixed_dictionaries({"behalf": behalves})
     | st.fixed_dictionaries({"subject": st.sampled_from(["alice", "team/bob"])})

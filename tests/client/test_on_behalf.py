@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from attrs import evolve
 from orthros_client.daemon.peers import AllowRule, Peer
 from orthros_client.daemon.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local_api.values import Entry, Grant, Listing, Op, Reply, Request, WantRequest
+from orthros_client.local_api.values import Grant, Listing, Op, Reply, Request, WantRequest
 from orthros_client.ticket_cache import Held, TicketCache
 from orthros_protocol import (
     BY_ASSERTION,
@@ -66,9 +67,9 @@ async def test_two_callers_at_once_never_swap_tickets(autojump_clock: trio.testi
                 for target in ("ledger", "orders"):
                     nursery.start_soon(one, caller, behalf, target)
                     nursery.start_soon(one, None, None, target)
-        for caller, held in cases:
+        for whose, held in cases:
             subject = world.opened(held).subject
-            assert (None if subject is None else subject.principal.name) == caller
+            assert (None if subject is None else subject.principal.name) == whose
         assert len(cases) == 80
         # A login, one request for everybody's own tickets, and one for each piece of evidence.
         assert world.realm.handled == 1 + 1 + 20
@@ -261,7 +262,7 @@ async def test_sniffed_evidence_is_worth_nothing_at_the_desk() -> None:
         ({"caveats": [MethodsCaveat(("GET",))]}, "caveat-not-carried"),
     ],
 )
-async def test_what_the_kdc_would_refuse_anyway_is_refused_at_the_desk(changes: dict[str, object], code: str) -> None:
+async def test_what_the_kdc_would_refuse_anyway_is_refused_at_the_desk(changes: dict[str, Any], code: str) -> None:
     """L24: said with the reason, and without a question that the whole host would pay for."""
     async with open_house() as house:
         behalf = evidence_of(house.world.realm, "shop", **changes)
@@ -314,5 +315,5 @@ async def test_callers_do_not_show_in_the_list() -> None:
         await granted(house, want(None, "orders"))
         listing = await house.desk.answer(Peer(0, frozenset()), Request(op=Op.LIST))
         assert isinstance(listing, Listing)
-        assert [entry.target for entry in listing.entries if isinstance(entry, Entry)] == [ORDERS]
+        assert [entry.target for entry in listing.entries] == [ORDERS]
         assert (await house.desk.status(probe=False)).cached == 2

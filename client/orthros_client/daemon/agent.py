@@ -72,6 +72,7 @@ class Agent:
     _ticket_backoff: Backoff = field(init=False, repr=False)
     _refused_on_behalf: RefusalMemory = field(init=False, repr=False)
     _login_failed: bool = field(default=False, init=False, repr=False)
+    _told_of: OrthrosError | None = field(default=None, init=False, repr=False)
     _flights: dict[CacheKey, _Flight] = field(factory=dict, init=False, repr=False)
     _queue: list[_Flight] = field(factory=list, init=False, repr=False)
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
@@ -292,6 +293,10 @@ class Agent:
 
     def _exchange_succeeded(self) -> None:
         self.backoff.succeeded()
+        trouble = self.session.trouble
+        if trouble is not None and trouble is not self._told_of:
+            self._told_of = trouble
+            log.warning("login file not taken", code=trouble.code, detail=trouble.detail)
         if self._login_failed:
             self._ticket_backoff.succeeded()  # the end of an outage: whoever waits for a ticket may have it now
         self._login_failed = False
@@ -315,8 +320,6 @@ class Agent:
             held = self.session.kvno
             if login.newest_kvno > held:
                 log.warning("the key file is outdated", newest_kvno=login.newest_kvno, held_kvno=held)
-            if (trouble := self.session.trouble) is not None:
-                log.warning("login file not taken", code=trouble.code, detail=trouble.detail)
 
     async def _renew_ahead(self) -> None:
         while True:

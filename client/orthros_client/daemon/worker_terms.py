@@ -24,10 +24,6 @@ class WorkerTerms:
     rules: Sequence[AllowRule] = ()
     lifetime_s: int = 0
 
-    def knows(self, peer: Peer) -> bool:
-        """Whether the peer may take any login at all."""
-        return any(rule.covers(peer) for rule in self.rules)
-
     def permits(self, peer: Peer, target: Principal) -> bool:
         """Whether the peer may take a login for `target`."""
         return any(rule.permits(peer, target) for rule in self.rules)

@@ -1,0 +1,113 @@
+"""A worker from end to end: the host's daemon, `orthros worker-login`, and a daemon that lives off its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from orthros_client import Client, TicketRefused
+from orthros_client.cli.__main__ import main
+from orthros_client.worker_login import WorkerLogin
+from tests.client.test_daemon_process import COMMAND, WallClock, configure, open_daemon, open_kdc, wait_for_log
+from tests.client.world import new_realm
+
+CLI = [sys.executable, "-m", "orthros_client.cli"]
+
+
+async def orthros(*words: str) -> tuple[int, str, str]:
+    done = await trio.run_process([*CLI, *words], capture_stdout=True, capture_stderr=True, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def test_a_worker_from_its_login_to_its_end(tmp_path: Path) -> None:
+    """L23, K4: no key file beyond the host; the worker's programs notice nothing but narrower rights."""
+    (tmp_path / "worker").mkdir()
+    login, socket = tmp_path / "worker" / "login", tmp_path / "worker" / "daemon.sock"
+    realm = new_realm(WallClock())
+    async with open_kdc(realm) as kdc:
+        config = configure(tmp_path, realm, kdc)
+        config.write_text(config.read_text() + f"[workers]\n[[workers.allow]]\nuid = {os.geteuid()}\ntargets = 'all'\n")
+        own = tmp_path / "worker.toml"
+        own.write_text(f'version = 1\nlogin = "{login}"\nkdcs = ["{kdc}"]\nsocket = "{socket}"\n')
+        async with open_daemon(config) as host:
+            words = ["--socket", str(tmp_path / "daemon.sock"), "worker-login", "--out", str(login)]
+            narrow = ["--target", "orders", "--scope", "read"]
+            code, out, _ = await orthros("--output", "json", *words, *narrow, "--lifetime", "5m")
+            shown = json.loads(out)
+            assert code == 0
+            assert 290 <= shown.pop("expires_in_s") <= 300
+            assert shown == {"file": str(login), "client": "web@test.realm", "targets": ["orders@test.realm"]}
+            assert login.stat().st_mode & 0o777 == 0o600
+            async with open_daemon(own) as worker:
+                assert worker.ready == (f"orthros-daemon ready: web@test.realm, socket {socket}, login file {login}\n")
+                with Client(socket) as client:
+                    ticket = await trio.to_thread.run_sync(lambda: client.credentials("orders"))
+                    assert (ticket.scopes, ticket.client.name) == (("read",), "web")
+                    assert ticket.expires_in_s <= 300
+                    with pytest.raises(TicketRefused, match="excluded-by-your-caveat"):
+                        await trio.to_thread.run_sync(lambda: client.credentials("billing"))
+                code, out, _ = await orthros("--socket", str(socket), "status")
+                assert code == 0
+                assert f"narrowed, from {login}" in out
+                assert "a worker's daemon holds no key" in out
+                code, _, _ = await orthros(*words, "--target", "billing")
+                assert code == 0
+                os.kill(worker.process.pid, 1)  # SIGHUP: what was refused may be asked again
+                assert b"reloaded" in await wait_for_log(worker, b"reloaded")
+                with Client(socket) as client:
+                    assert (await trio.to_thread.run_sync(lambda: client.credentials("billing"))).scopes == ("charge",)
+                code, worker_log = await worker.stop()
+                assert code == 0
+            secret = WorkerLogin.from_bytes(login.read_bytes())
+            _, host_log = await host.stop()
+    shown_all = worker_log + host_log + out
+    assert not any(one.hex() in shown_all or repr(one)[2:-1] in shown_all for one in (secret.tail, secret.tgt))
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [("none", "file-unreadable"), ("mode", "key-file-unsafe"), ("text", "login-file-invalid")],
+)
+def test_a_bad_login_file_is_refused_at_the_start(tmp_path: Path, damage: str, code: str) -> None:
+    """K17: cause, remedy and code; nothing is opened."""
+    login = tmp_path / "login"
+    if damage != "none":
+        login.write_bytes(b"ORTHROSL\x01")
+        login.chmod(0o644 if damage == "mode" else 0o600)
+    words = ["--login", str(login), "--kdcs", "tcp://127.0.0.1:1", "--socket", str(tmp_path / "worker.sock")]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert f"code: {code}\n" in done.stderr
+    assert "remedy: " in done.stderr
+    assert str(login) in done.stderr
+    assert not (tmp_path / "worker.sock").exists()
+
+
+@pytest.mark.parametrize("kind", ["key file", "directory", "link"])
+def test_only_a_login_file_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """K17: a slip of the hand destroys no key file; the daemon is not even asked."""
+    out = tmp_path / "web.key"
+    if kind == "directory":
+        out.mkdir()
+    elif kind == "link":
+        out.symlink_to(tmp_path / "elsewhere")
+    else:
+        new_realm().keytab("web").save(out)
+    before = out.read_bytes() if kind == "key file" else b""
+    assert main(["--socket", "/nowhere", "worker-login", "--target", "orders", "--out", str(out)]) == 1
+    assert "file-exists" in capsys.readouterr().err
+    assert kind != "key file" or out.read_bytes() == before
+
+
+@pytest.mark.parametrize("lifetime", ["0", "soon", "25h", "-1", "1d", "10 m"])
+def test_a_lifetime_is_a_time(capsys: pytest.CaptureFixture[str], lifetime: str) -> None:
+    """K17."""
+    with pytest.raises(SystemExit, match="1"):
+        main(["worker-login", "--target", "orders", "--out", "/tmp/x", f"--lifetime={lifetime}"])
+    assert "such as 90s, 10m or 1h" in capsys.readouterr().err
