@@ -33,7 +33,7 @@ from orthros_protocol.errors import PeerMisbehaved
 from orthros_protocol.limits import MAX_CAVEATS_BLOB_BYTES, MAX_DISCHARGES, MAX_SCOPES, MAX_TICKET_BYTES
 from orthros_protocol.tickets import SUBJECT
 
-__all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "read_credentials", "save_credentials"]
+__all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "parse_credentials", "read_credentials", "save_credentials"]
 
 CREDENTIAL_FILE_MAGIC: Final = b"ORTHROSN\x01"
 _DIGEST_BYTES: Final = 32
@@ -86,16 +86,25 @@ def read_credentials(path: str | os.PathLike[str]) -> tuple[HandedOver, int]:
 
     Raises Misconfigured as `load_credentials`.
     """
-    content = read_secret_file(path, most_bytes=_MOST_BYTES)
+    try:
+        return parse_credentials(read_secret_file(path, most_bytes=_MOST_BYTES))
+    except Misconfigured as error:
+        if error.code != "credential-file-invalid":
+            raise
+        raise Misconfigured("credential-file-invalid", f"{path}: {error.detail}") from None
+
+
+def parse_credentials(content: bytes) -> tuple[HandedOver, int]:
+    """The same from the file's content. Raises Misconfigured `credential-file-invalid`."""
     body, found = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if not body.startswith(CREDENTIAL_FILE_MAGIC):
-        raise Misconfigured("credential-file-invalid", f"{path} does not start as one of version 1")
+        raise Misconfigured("credential-file-invalid", "it does not start as one of version 1")
     if not mac_matches(digest(body), found):
-        raise Misconfigured("credential-file-invalid", f"{path}: its checksum is wrong: truncated or damaged")
+        raise Misconfigured("credential-file-invalid", "its checksum is wrong: truncated or damaged")
     try:
         return _handed_in(body[len(CREDENTIAL_FILE_MAGIC) :])
     except PeerMisbehaved as error:
-        raise Misconfigured("credential-file-invalid", f"{path}: {error.detail}") from None
+        raise Misconfigured("credential-file-invalid", error.detail) from None
 
 
 def _handed_in(record: bytes) -> tuple[HandedOver, int]:

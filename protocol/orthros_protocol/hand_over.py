@@ -41,7 +41,7 @@ from orthros_protocol.names import Principal, cached_principal, is_name, is_scop
 from orthros_protocol.sealing import open_box, seal
 from orthros_protocol.tickets import SUBJECT, Subject, peek_unverified_header
 
-__all__ = ["HandedOver", "open_hand_over", "seal_hand_over"]
+__all__ = ["HandedOver", "open_hand_over", "peek_unverified_hand_over", "seal_hand_over"]
 
 _MOST_CONTENT_BYTES: Final = 48 * 1024
 _OUTER: Final = Schema(
@@ -100,6 +100,12 @@ def seal_hand_over(
     named = digest(handed.ticket)
     box = seal(derive(pop_key, "deleg"), "deleg", _context(sender, receiver, named), content, entropy=entropy)
     return _OUTER.encode(VERSION, ticket, named, box)
+
+
+def peek_unverified_hand_over(data: bytes) -> tuple[bytes, int]:
+    """The ticket that a hand-over is sealed with, and the size of its box; nothing is verified. Raises Malformed."""
+    _version, ticket, _named, box = _OUTER.decode(data)
+    return ticket, len(box)
 
 
 def open_hand_over(data: bytes, keytab: Keytab, *, now: Timestamp) -> HandedOver:

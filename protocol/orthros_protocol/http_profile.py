@@ -27,7 +27,7 @@ __all__ = [
     "MAX_COVERED", "HttpAuthorization", "HttpBinding", "HttpChallenge", "HttpReply", "HttpResponse",
     "canonical_authority", "decode_base64url", "encode_base64url", "format_authorization", "format_challenge",
     "format_content_digest", "open_http_reply", "parse_authorization", "parse_challenge", "parse_content_digest",
-    "seal_http_reply",
+    "peek_unverified_reply", "seal_http_reply",
 ]  # fmt: skip
 
 MAX_COVERED: Final = 16
@@ -263,10 +263,7 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
     LocalMisuse for a request that was not made for HTTP.
     """
     _require(pending.use == USE_HTTP, "a request that was not made for HTTP")
-    found = _REPLY_HEADER.fullmatch(value) if len(value) <= _MOST_PROOF_CHARS else None
-    if found is None:
-        raise Malformed("Orthros-Reply is not in its form")
-    body, proof = decode_base64url(found[1]), decode_base64url(found[2])
+    body, proof = _reply_parts(value)
     require_mac(pending.pop_key, _REPLY_LABEL, pending.context + body, proof)
     _version, target_time, epoch, status, covered, values, body_digest = _REPLY.decode(body)
     if status != response.status:
@@ -274,6 +271,22 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
     if not mac_matches(values, _values_digest(covered, response)):
         raise PeerMisbehaved("reply-mismatch", "a covered header has been changed")
     return HttpReply(target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest)
+
+
+def peek_unverified_reply(value: str) -> tuple[int, HttpReply]:
+    """What an `Orthros-Reply` header says, status first; nothing in it is verified. Raises Malformed."""
+    _version, target_time, epoch, status, covered, _values, body_digest = _REPLY.decode(_reply_parts(value)[0])
+    reply = HttpReply(
+        target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest
+    )
+    return status, reply
+
+
+def _reply_parts(value: str) -> tuple[bytes, bytes]:
+    found = _REPLY_HEADER.fullmatch(value) if len(value) <= _MOST_PROOF_CHARS else None
+    if found is None:
+        raise Malformed("Orthros-Reply is not in its form")
+    return decode_base64url(found[1]), decode_base64url(found[2])
 
 
 def format_challenge(realm: str, code: str | None = None, reply: bytes | None = None) -> str:
