@@ -20,7 +20,7 @@ from orthros_protocol.as_exchange import (
     verify_as_request,
 )
 from orthros_protocol.attenuation import pop_key_of, split_caveats, tail_of
-from orthros_protocol.caveats import Caveat, carry, check_limits
+from orthros_protocol.caveats import Caveat, ScopesCaveat, carry, check_limits
 from orthros_protocol.derivation import checksum
 from orthros_protocol.discharges import demand_of_kdc
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
@@ -360,7 +360,9 @@ class InMemoryRealm:
             )
             for name, predicate in pair.discharges
         ]  # fmt: skip
-        written = [one.to_bytes() for one in pair.caveats] + [one.caveat for one in demands]
+        # Scopes that a caveat took away stay away at every further hop.
+        kept = [ScopesCaveat(tuple(onward.scopes))] if granted.flags and onward.scopes is not None else []
+        written = [one.to_bytes() for one in (*kept, *pair.caveats)] + [one.caveat for one in demands]
         ticket, session_key, _exp = self._seal(
             root.ticket_key(), onward.client, scopes, life, auth_time=onward.auth_time, txn=onward.txn,
             flags=granted.flags, caveats=(*written, *split_caveats(want.limits)), chain=onward.chain,

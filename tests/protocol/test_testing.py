@@ -227,6 +227,18 @@ def test_caveats_of_the_evidence_are_not_shed_by_an_honest_service() -> None:
         assert pair.code("billing", "payroll", pair.evidence(written)) == "caveat-not-carried"
 
 
+def test_scopes_that_a_caveat_took_away_stay_away_along_the_chain() -> None:
+    """Section 9: intersected, at the next hop as well: what is handed on keeps the caveat, what is not needs none."""
+    pair = Acting()
+    evidence = pair.evidence(pair.granted("gateway", "billing", **DELEGABLE_WANT), ScopesCaveat(("write",)))
+    last = pair.granted("billing", "payroll", evidence)
+    handed_on = pair.granted("billing", "payroll", evidence, **DELEGABLE_WANT)
+    assert pair.opened("payroll", last).caveats == ()
+    assert pair.opened("payroll", handed_on).caveats == (ScopesCaveat(("write",)).to_bytes(),)
+    pair.realm.allow("payroll", "ledger", "read", "write", behalf=True)
+    assert pair.granted("payroll", "ledger", pair.evidence(handed_on)).scopes == ("write",)
+
+
 def test_loops_and_depth_end_at_the_kdc() -> None:
     """Section 17: target in chain, self in chain, depth 9."""
     pair = Acting()
