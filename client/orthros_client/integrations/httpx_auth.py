@@ -339,10 +339,9 @@ def _demand(place: Place, cid: bytes, attempt: Attempt, request: httpx.Request) 
     """A request to a discharger, which has nothing of `request` but its patience."""
     patience = {name: value for name, value in request.extensions.items() if name == "timeout"}
     headers = {"Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"}
-    made = httpx.Request("POST", f"{place.origin}{PATH}", headers=headers, content=cid, extensions=patience)
-    made = _dressed(made, attempt)
-    made.stream = Once(made.stream, str(place.origin))
-    return made
+    made = httpx.Request("POST", f"{place.origin}{PATH}", headers=headers, content=cid)
+    body = Once(cid, str(place.origin))
+    return _dressed(httpx.Request("POST", made.url, headers=made.headers, stream=body, extensions=patience), attempt)
 
 
 def _authorize(request: httpx.Request, value: str) -> None:

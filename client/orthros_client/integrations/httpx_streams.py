@@ -97,11 +97,11 @@ class Spending(httpx.ByteStream):
             yield chunk
 
 
-class Once(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A request stream that is sent to one place: to send it again, as with a redirect, raises."""
+class Once(httpx.ByteStream):
+    """A body in memory that goes to one place: to read it again, as for a redirect that httpx follows, raises."""
 
-    def __init__(self, inner: Any, where: str) -> None:
-        self._inner = inner
+    def __init__(self, content: bytes, where: str) -> None:
+        super().__init__(content)
         self._where = where
         self._is_spent = False
 
@@ -112,11 +112,11 @@ class Once(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         self._spend()
-        yield from self._inner
+        yield from super().__iter__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._spend()
-        async for chunk in self._inner:
+        async for chunk in super().__aiter__():
             yield chunk
 
 

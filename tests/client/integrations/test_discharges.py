@@ -1,0 +1,337 @@
+"""Tickets that demand a discharge, over HTTP: the client collects, the discharger is served in one line."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import flask
+import httpx
+import pytest
+import requests
+import trio
+from attrs import define, field
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route as Path_
+from werkzeug.serving import make_server
+
+from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Refused, TargetRefusal
+from orthros_client.conversation import Token
+from orthros_client.errors import PeerMisbehaved, Unavailable
+from orthros_client.http.discharges import MEDIA_TYPE, PATH
+from orthros_client.integrations import asgi, wsgi
+from orthros_client.integrations.asgi_discharges import DischargeEndpoint
+from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
+from orthros_client.integrations.wsgi_discharges import DischargeEndpoint as WsgiDischargeEndpoint
+from orthros_protocol import PathCaveat
+from tests.support import asgi_server, wsgi_server
+from tests.support.asgi_transport import InProcess
+from tests.support.http_caller import HttpCaller
+from tests.support.parties import PREDICATE, Parties
+
+ORDERS, APPROVALS, EVIL = "https://orders.test", "https://approvals.test", "https://evil.test"
+
+
+@define
+class Office:
+    """What `Client` is: `web`'s credentials from the realm, the same for a target until its end."""
+
+    parties: Parties
+    held: dict[str, Credentials] = field(factory=dict)
+    asked: list[tuple[str, dict[str, Any]]] = field(factory=list)
+
+    def credentials(self, target: str, scopes: Iterable[str] | None = None, **options: Any) -> Credentials:
+        self.asked.append((target, options))
+        name = target.partition("@")[0]
+        return self.held.setdefault(name, self.parties.credentials("web", name))
+
+    def token(self, target: str, scopes: Iterable[str] | None = None) -> Token:
+        raise NotImplementedError
+
+
+@define
+class Rule:
+    """What the discharger attests; `asked` are the questions."""
+
+    attested: Attested | None = field(factory=lambda: Attested(lifetime_s=60))
+    asked: list[Question] = field(factory=list)
+
+    def __call__(self, question: Question) -> Attested | None:
+        self.asked.append(question)
+        return self.attested
+
+
+@pytest.fixture
+def parties() -> Parties:
+    parties = Parties()
+    parties.realm.allow("web", "orders", "read", discharges=[("approvals", PREDICATE)])
+    return parties
+
+
+def discharger_of(parties: Parties, rule: Any) -> Discharger:
+    return parties.discharger(rule)
+
+
+def starlette_of(parties: Parties, name: str, rule: Any = None) -> asgi.OrthrosMiddleware:
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse(f"{name} for {request.scope['orthros'].client.name}")
+
+    app: Any = Starlette(routes=[Path_("/{rest:path}", endpoint)])
+    if rule is not None:
+        app = DischargeEndpoint(app, discharger=discharger_of(parties, rule))
+    return asgi.OrthrosMiddleware(app, verifier=parties.verifier(name), origins=[f"https://{name}.test"])
+
+
+def transport_of(parties: Parties, rule: Any, **others: Any) -> InProcess:
+    apps = {ORDERS: starlette_of(parties, "orders"), APPROVALS: starlette_of(parties, "approvals", rule)}
+    return InProcess(apps | others)
+
+
+def auth_of(office: Office, **options: Any) -> OrthrosAuth:
+    return OrthrosAuth({ORDERS: "orders"}, client=office, **({"dischargers": {"approvals": APPROVALS}} | options))
+
+
+def sent_to(transport: InProcess, host: str) -> list[httpx.Request]:
+    return [request for request in transport.seen if request.url.host == host]
+
+
+async def test_a_discharge_is_collected_once_and_shown_each_time(parties: Parties) -> None:
+    """L8: by the authentication itself, with a ticket of its own, over the client that makes the call."""
+    rule, office = Rule(), Office(parties)
+    transport = transport_of(parties, rule)
+    headers = {"X-Secret": "of orders", "Cookie": "a=b"}
+    async with httpx.AsyncClient(auth=auth_of(office), transport=transport, headers=headers) as client:
+        for _ in range(2):
+            assert (await client.get(f"{ORDERS}/7", timeout=3)).text == "orders for web"
+    (question,) = rule.asked
+    assert (str(question.about), question.predicate, question.adder) == ("web@test.realm", PREDICATE, None)
+    asked = sent_to(transport, "approvals.test")
+    assert [(one.method, one.url.path) for one in asked] == [("POST", PATH)] * 2  # the first one learns the epoch
+    for one in asked:
+        assert one.content == office.held["orders"].demands[0]
+        assert not {"x-secret", "cookie"} & set(one.headers)
+        assert one.extensions["timeout"]["read"] == 3
+    assert len(sent_to(transport, "orders.test")) == 3
+
+
+def test_objects_made_of_one_authentication_share_what_is_collected(parties: Parties) -> None:
+    """L8: also those for users and subjects."""
+    rule, office = Rule(), Office(parties)
+    transport = transport_of(parties, rule)
+    auth = auth_of(office)
+
+    async def calls() -> None:
+        async with httpx.AsyncClient(transport=transport) as client:
+            for each in (auth, auth.on_behalf_of(None), auth):
+                assert (await client.get(f"{ORDERS}/7", auth=each)).status_code == 200
+
+    trio.run(calls)
+    assert len(rule.asked) == 1
+
+
+async def test_a_refusal_of_the_discharger_is_told_and_remembered(parties: Parties) -> None:
+    """L8: with its own words; the target hears nothing."""
+
+    def attest(_question: Question) -> Attested | None:
+        asked.append(1)
+        raise Refused("discharge-refused", "release 7 waits for its tests")
+
+    asked: list[int] = []
+    transport = transport_of(parties, attest)
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        for _ in range(2):
+            with pytest.raises(DischargeRefused, match="waits for its tests") as caught:
+                await client.get(f"{ORDERS}/7")
+            assert caught.value.discharger.name == "approvals"
+    assert asked == [1]
+    assert sent_to(transport, "orders.test") == []
+
+
+@pytest.mark.parametrize("options", [{"dischargers": None}, {"dischargers": {"approvals@other.realm": APPROVALS}}])
+async def test_a_demand_is_shown_to_nobody_but_its_discharger(options: dict[str, Any], parties: Parties) -> None:
+    transport = transport_of(parties, Rule())
+    async with httpx.AsyncClient(auth=auth_of(Office(parties), **options), transport=transport) as client:
+        with pytest.raises(Refused, match=r"approvals@test\.realm") as caught:
+            await client.get(f"{ORDERS}/7")
+        assert caught.value.code == "discharger-unknown"
+    assert transport.seen == []
+
+
+async def test_a_redirect_does_not_lead_a_demand_elsewhere(parties: Parties) -> None:
+    """L11: not even with a client that follows redirects, and methods and bodies with them."""
+
+    async def away(_request: Request) -> Response:
+        return RedirectResponse(f"{EVIL}{PATH}", 307)
+
+    seen: list[Any] = []
+
+    async def evil(request: Request) -> Response:
+        seen.append(await request.body())
+        return PlainTextResponse("got it")
+
+    def plain(endpoint: Any) -> Starlette:
+        return Starlette(routes=[Path_("/{rest:path}", endpoint, methods=["GET", "POST"])])
+
+    transport = transport_of(parties, Rule(), **{APPROVALS: plain(away), EVIL: plain(evil)})
+    client = httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport, follow_redirects=True)
+    async with client:
+        with pytest.raises(PeerMisbehaved, match="redirect"):
+            await client.get(f"{ORDERS}/7")
+    assert seen == []
+
+
+async def test_collecting_does_not_go_round_in_circles(parties: Parties) -> None:
+    """L8: a ticket to the discharger that demands one in its turn."""
+    parties.realm.allow("web", "approvals", "read", discharges=[("approvals", PREDICATE)])
+    transport = transport_of(parties, Rule())
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        with pytest.raises(DischargeRefused, match="not nested"):
+            await client.get(f"{ORDERS}/7")
+    assert transport.seen == []
+
+
+async def test_what_the_target_refuses_is_asked_for_again(parties: Parties) -> None:
+    """L8: a discharge whose caveats do not fit is not kept for ever."""
+    rule = Rule(Attested(lifetime_s=60, caveats=[PathCaveat("/8")]))
+    transport = transport_of(parties, rule)
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        with pytest.raises(TargetRefusal, match="caveat-refused"):
+            await client.get(f"{ORDERS}/7")
+        rule.attested = Attested(lifetime_s=60)
+        assert (await client.get(f"{ORDERS}/7")).status_code == 200
+    assert len(rule.asked) == 2
+
+
+async def test_a_service_that_is_no_discharger_says_so(parties: Parties) -> None:
+    transport = transport_of(parties, None)
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None:
+        await asgi_server.respond(send, 404, b"no such page")
+
+    guarded = asgi.OrthrosMiddleware(nothing, verifier=parties.verifier("approvals"), origins=[APPROVALS])
+    transport.apps = dict(transport.apps) | {APPROVALS: guarded}
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        with pytest.raises((DischargeRefused, PeerMisbehaved), match="approvals"):
+            await client.get(f"{ORDERS}/7")
+
+
+@contextmanager
+def listening(parties: Parties, name: str, rule: Any = None) -> Iterator[str]:
+    """A Flask application behind the middleware, on a loopback port. Yields its origin."""
+    application = flask.Flask(name)
+
+    @application.get("/<path:rest>")
+    def endpoint(rest: str) -> str:
+        return f"{name} for {flask.request.environ['orthros.caller'].client.name}"
+
+    holder: list[Any] = []
+
+    def guarded(environ: Any, start_response: Any) -> Any:
+        return holder[0](environ, start_response)
+
+    server = make_server("127.0.0.1", 0, guarded, threaded=True)
+    origin = f"http://127.0.0.1:{server.server_port}"
+    app: Any = application
+    if rule is not None:
+        app = WsgiDischargeEndpoint(app, discharger=discharger_of(parties, rule))
+    holder.append(wsgi.OrthrosMiddleware(app, verifier=parties.verifier(name), origins=[origin]))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield origin
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_requests_collects_as_well(parties: Parties) -> None:
+    """L8: with a session of its own, in whose way neither a .netrc nor the caller's headers are."""
+    rule = Rule()
+    with listening(parties, "orders") as orders, listening(parties, "approvals", rule) as approvals:
+        options: dict[str, Any] = {"client": Office(parties), "dischargers": {"approvals@test.realm": approvals}}
+        with requests.Session() as session, requests.Session() as other:
+            other.auth = ("somebody", "else")
+            session.trust_env = other.trust_env = False
+            session.auth = OrthrosRequestsAuth({orders: "orders"}, discharge_session=other, **options)
+            for _ in range(2):
+                assert session.get(f"{orders}/7").text == "orders for web"
+        assert len(rule.asked) == 1
+        rule.attested = None
+        with httpx.Client(auth=OrthrosAuth({orders: "orders"}, **options), trust_env=False) as client:
+            with pytest.raises(DischargeRefused, match="release 7 approved"):
+                client.get(f"{orders}/7")
+            rule.attested = Attested(lifetime_s=60)
+        with httpx.Client(auth=OrthrosAuth({orders: "orders"}, **options), trust_env=False) as client:
+            assert client.get(f"{orders}/7").text == "orders for web"
+
+
+def test_a_discharger_that_is_away_is_unavailable_to_requests(parties: Parties) -> None:
+    with listening(parties, "orders") as orders:
+        with listening(parties, "approvals", Rule()) as approvals:
+            pass
+        auth = OrthrosRequestsAuth(
+            {orders: "orders"}, client=Office(parties), dischargers={"approvals": approvals}
+        )  # fmt: skip
+        with requests.Session() as session, pytest.raises(Unavailable, match="approvals"):
+            session.get(f"{orders}/7", auth=auth)
+
+
+ILL_FORMED = {
+    "another method": ("PUT", MEDIA_TYPE, b"x"),
+    "another type": ("POST", "text/plain", b"x"),
+    "no demand": ("POST", MEDIA_TYPE, b""),
+    "too long": ("POST", MEDIA_TYPE, b"x" * 4097),
+    "no demand of ours": ("POST", MEDIA_TYPE, b"x" * 100),
+}
+
+
+def by_hand(parties: Parties) -> HttpCaller:
+    return HttpCaller.of(
+        parties.realm.issue("web", "approvals"), origin=("https", "approvals.test:443"), clock=parties.realm.clock.now
+    )
+
+
+@pytest.mark.parametrize("case", ILL_FORMED.values(), ids=ILL_FORMED)
+async def test_what_is_no_demand_is_refused_under_proof(case: tuple[str, str, bytes], parties: Parties) -> None:
+    """L8: by either interface, and the rule is not asked."""
+    method, kind, body = case
+    rule = Rule()
+    over_asgi = starlette_of(parties, "approvals", rule)
+    over_wsgi = wsgi.OrthrosMiddleware(
+        WsgiDischargeEndpoint(flask.Flask("x"), discharger=discharger_of(parties, rule)),
+        verifier=parties.verifier("approvals"), origins=[APPROVALS],
+    )  # fmt: skip
+
+    async def ask_wsgi(call: Any) -> Any:
+        return wsgi_server.ask(over_wsgi, call)
+
+    async def ask_asgi(call: Any) -> Any:
+        return (await asgi_server.ask(over_asgi, call)).received
+
+    for ask in (ask_wsgi, ask_asgi):
+        caller = by_hand(parties)
+        first = caller.call("OPTIONS", PATH.encode(), flags=0)
+        caller.refusal(first, await ask(first))
+        call = caller.call(method, PATH.encode(), headers=[("content-type", kind.encode())], body=body)
+        answer = await ask(call)
+        caller.open(call, answer)
+        assert (answer.status, json.loads(answer.body)["code"]) == (403, "discharge-refused")
+    assert rule.asked == []
+
+
+async def test_without_a_middleware_nothing_is_attested(parties: Parties) -> None:
+    """L12: whoever forgot it answers nobody."""
+    rule = Rule()
+    call = by_hand(parties).call("POST", PATH.encode(), headers=[("content-type", MEDIA_TYPE.encode())], body=b"x")
+    bare = DischargeEndpoint(Starlette(), discharger=discharger_of(parties, rule))
+    assert (await asgi_server.ask(bare, call)).status == 401
+    bare_wsgi = WsgiDischargeEndpoint(flask.Flask("x"), discharger=discharger_of(parties, rule))
+    assert wsgi_server.ask(bare_wsgi, call).status == 401
+    assert rule.asked == []
