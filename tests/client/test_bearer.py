@@ -15,7 +15,7 @@ from orthros_client.bearer import BearerVerifier
 from orthros_client.http.guard import Denied, Guard
 from orthros_client.http.incoming import IncomingRequest
 from orthros_client.http.routes import Route
-from orthros_protocol import Misconfigured, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol import ChainRule, Misconfigured, OrthrosError, PeerMisbehaved, Refused
 from tests.client.http.world import House, Lines
 
 NOW = 1_800_000_000
@@ -252,3 +252,30 @@ def test_a_service_without_tickets_needs_no_ticket_key(verifier: BearerVerifier)
         Guard(**House().settings(routes=[Route("/x", schemes=["bearer"])]))
     with pytest.raises(Misconfigured, match="needs a verifier"):
         Guard(origins=["https://orders.test"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_admitted"),
+    [
+        (ChainRule(deny_via=["gateway@corp.test"]), False),
+        (ChainRule(deny_via=["gateway"]), True),  # without a verifier no realm is home
+        (ChainRule(require_via=["audit@corp.test"]), False),
+        (ChainRule(require_via=["gateway@corp.test", "shop@corp.test"]), True),
+        (ChainRule(max_depth=0), False),
+    ],
+)
+def test_the_path_that_a_token_tells_obeys_the_rule_of_its_route(
+    rule: ChainRule, is_admitted: bool, verifier: BearerVerifier
+) -> None:
+    """M5: `act` is the KDC's word as well."""
+    act = {"sub": "shop@corp.test", "act": {"sub": "gateway@corp.test"}}
+    sent = token(sub="alice@corp.test", act=act)
+    guard = Guard(
+        bearer=verifier, origins=["http://ledger.test"], log=Lines(),
+        routes=[Route("/*", schemes=["bearer"], accept_user=True, chain=rule)],
+    )  # fmt: skip
+    headers = (("host", b"ledger.test"), ("authorization", f"Bearer {sent}".encode()))
+    verdict = guard.judge(IncomingRequest(method="GET", target=b"/", headers=headers))
+    assert isinstance(verdict, Denied) is not is_admitted
+    if isinstance(verdict, Denied):
+        assert (verdict.code, verdict.answer.status) == ("chain-refused", 403)

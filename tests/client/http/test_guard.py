@@ -15,13 +15,16 @@ from orthros_client.http.guard import Admitted, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest, OwnOrigins, peer_of
 from orthros_client.http.routes import Route, Routes
 from orthros_protocol import (
+    ChainRule,
     ChannelCaveat,
+    Hop,
     LocalMisuse,
     Malformed,
     MethodsCaveat,
     Misconfigured,
     PathCaveat,
     PeerCaveat,
+    Subject,
     canonical_network,
     canonical_path,
 )
@@ -262,6 +265,86 @@ def test_a_call_for_somebody_else_only_where_that_is_served(house: House) -> Non
     assert judge(guard, caller, caller.call("GET", b"/orders", user=user)) == "user-not-accepted"
     verdict = admitted(guard, incoming(caller.call("GET", b"/users/me", user=user)))
     assert getattr(verdict.caller, "user", None) == user
+
+
+def chained(house: House, *via: str, **changes: Any) -> HttpCaller:
+    """billing on behalf of alice, through these."""
+    chain = tuple(Hop(house.realm.principal(name), 1) for name in via)
+    return house.caller(chain=chain, subject=Subject(house.realm.principal("alice"), 0, 2), **changes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "via", "objection"),
+    [
+        (None, ("payroll", "portal"), None),
+        (ChainRule(deny_via=["payroll"]), ("payroll", "portal"), "it came through payroll"),
+        (ChainRule(deny_via=["audit"]), ("payroll", "portal"), None),
+        (ChainRule(require_via=["audit"]), ("payroll",), "it did not come through audit"),
+        (ChainRule(require_via=["billing"]), ("payroll",), None),
+        (ChainRule(require_via=["audit"]), None, "it did not come through audit"),
+        (ChainRule(max_depth=1), ("payroll", "portal"), "2 hops"),
+        (None, ("payroll", "payroll"), "called again"),
+        (ChainRule(callbacks=True), ("payroll", "payroll"), None),
+    ],
+)
+def test_the_path_of_a_call_under_the_rule_of_its_route(
+    rule: ChainRule | None, via: tuple[str, ...] | None, objection: str | None, house: House
+) -> None:
+    """M5, M8: 403 with the reason under MAC; without a rule any path passes on which nobody occurs twice."""
+    guard = Guard(**house.settings(routes=[Route("/*", accept_user=True, chain=rule)]))
+    caller = house.caller() if via is None else chained(house, *via)
+    meet(guard, caller)
+    call = caller.call()
+    verdict = guard.judge(incoming(call))
+    if objection is None:
+        assert isinstance(verdict, Admitted)
+        return
+    assert isinstance(verdict, Denied)
+    assert (verdict.code, verdict.answer.status) == ("chain-refused", 403)
+    assert objection in caller.refusal(call, received(verdict.answer)).detail
+    told = json.loads(verdict.answer.body)
+    assert (told["error"], told["code"]) == ("access_denied", "chain-refused")
+    assert objection in told["error_description"]
+
+
+def test_the_rule_of_a_route_stands_in_the_place_of_the_verifiers(house: House) -> None:
+    """M5"""
+    verifier = house.verifier(chain=ChainRule(deny_via=["portal"]))
+    routes = [Route("/*", accept_user=True), Route("/open", accept_user=True, chain=ChainRule())]
+    guard = Guard(**house.settings(verifier=verifier, routes=routes))
+    caller = chained(house, "portal")
+    meet(guard, caller)
+    assert judge(guard, caller, caller.call("GET", b"/orders")) == "chain-refused"
+    assert judge(guard, caller, caller.call("GET", b"/open")) == "admitted"
+
+
+def test_a_ticket_on_behalf_of_somebody_needs_the_routes_consent(house: House) -> None:
+    """P8: 403 that says so, whoever vouches for the subject."""
+    guard = Guard(**house.settings())
+    caller = chained(house, "portal")
+    meet(guard, caller)
+    call = caller.call()
+    verdict = guard.judge(incoming(call))
+    assert isinstance(verdict, Denied)
+    assert (verdict.code, verdict.answer.status) == ("user-not-accepted", 403)
+    assert caller.refusal(call, received(verdict.answer)).code == "user-not-accepted"
+
+
+@pytest.mark.parametrize("observing", [True, False])
+def test_the_log_says_for_whom_and_through_whom(observing: bool, house: House) -> None:
+    """L20: with the transaction under which the KDC's audit knows the call; observing as well."""
+    mode = "observe" if observing else "enforce"
+    guard = Guard(**house.settings(mode=mode, routes=[Route("/*", accept_user=True, scopes=["write"])]))
+    caller = chained(house, "payroll", "portal", txn=b"\xab" * 16)
+    meet(guard, caller)
+    assert judge(guard, caller, caller.call()) == "insufficient-scope"
+    event, facts = house.log.lines[-1]
+    assert event == ("would-refuse" if observing else "refused")
+    told = {name: facts[name] for name in ("client", "subject", "chain", "transaction")}
+    assert told == {
+        "client": "billing@test.realm", "subject": "alice@test.realm",
+        "chain": "payroll@test.realm, portal@test.realm", "transaction": "ab" * 16,
+    }  # fmt: skip
 
 
 def test_scopes_of_a_route(house: House) -> None:
