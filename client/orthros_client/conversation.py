@@ -107,21 +107,17 @@ class _Kept:
     fresh_until: float
 
 
-@frozen
-class _Question:
-    """What was asked and for whom: `lineage` names the behalf, and nobody who lacks its proof can form it."""
+_Question = tuple[WantRequest, bytes]
+"""What was asked, without the behalf, whose proof is not kept; and its lineage, which nobody can form without that
+proof. Empty in the own name, and for a subject of the daemon's own realm, which is part of the request."""
 
-    want: WantRequest
-    lineage: bytes
 
-    @classmethod
-    def of(cls, want: WantRequest) -> _Question:
-        # Without the behalf itself: its proof is not kept.
-        return cls(want, b"") if want.behalf is None else cls(evolve(want, behalf=None), want.behalf.lineage)
+def _question_of(want: WantRequest) -> _Question:
+    return (want, b"") if want.behalf is None else (evolve(want, behalf=None), want.behalf.lineage)
 
-    @property
-    def is_own(self) -> bool:
-        return not self.lineage and self.want.subject is None
+
+def _is_own(question: _Question) -> bool:
+    return not question[1] and question[0].subject is None
 
 
 class Conversation:
@@ -242,7 +238,7 @@ class Conversation:
         )
 
     def _obtain(self, want: WantRequest) -> Flow[Credentials | Token]:
-        question = _Question.of(want)
+        question = _question_of(want)
         now = self._clock.elapsed_s()
         with self._lock():
             shelf = self._shelf(question)
@@ -275,7 +271,7 @@ class Conversation:
         return self._own_lock[1]
 
     def _shelf(self, question: _Question) -> OrderedDict[_Question, _Kept]:
-        return self._own if question.is_own else self._on_behalf
+        return self._own if _is_own(question) else self._on_behalf
 
     def _rest(self, question: _Question, kept: _Kept, seconds: float) -> None:
         seconds = min(seconds, kept.answer.expires_in_s / 2)
@@ -286,7 +282,7 @@ class Conversation:
 
     def _keep(self, question: _Question, grant: Grant) -> Credentials | Token:
         # In the own name for others, or in another's for oneself: neither is what was asked for.
-        if (grant.subject is None) != question.is_own:
+        if (grant.subject is None) != _is_own(question):
             raise Malformed("an answer in another name than asked for")
         answer = self._answer_of(grant)
         remaining_s = grant.remaining_ms / 1000
@@ -296,7 +292,7 @@ class Conversation:
         with self._lock():
             shelf[question] = _Kept(answer, self._clock.elapsed_s() + fresh_s)
             shelf.move_to_end(question)
-            while len(shelf) > (_MOST_KEPT if question.is_own else _MOST_KEPT_ON_BEHALF):
+            while len(shelf) > (_MOST_KEPT if _is_own(question) else _MOST_KEPT_ON_BEHALF):
                 shelf.popitem(last=False)
         return answer
 

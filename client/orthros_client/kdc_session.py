@@ -181,7 +181,8 @@ class KdcSession:
             # only a sealed reply replaces it.
             if error.code == "unauthenticated-refusal":
                 age_s = self.clock.elapsed_s() - login.obtained_at
-                self._suspect = self._suspect or behalf is None or age_s > _DOUBT_AFTER_S
+                about_evidence = behalf is not None and behalf.evidence is not None
+                self._suspect = self._suspect or not about_evidence or age_s > _DOUBT_AFTER_S
             raise
 
     async def login_with_life_left(self) -> Login:

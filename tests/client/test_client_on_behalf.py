@@ -96,7 +96,7 @@ def test_no_proof_is_kept() -> None:
     """B7: the client keeps tickets under a digest; the evidence goes with the request that it came with."""
     conversation = Conversation(10, clock=StillClock())
     ask(conversation, for_shop(1), behalf=evidence_of(new_realm(), "shop"))
-    assert [question.want.behalf for question in conversation._on_behalf] == [None]
+    assert [want.behalf for want, _ in conversation._on_behalf] == [None]
 
 
 def test_answers_in_another_name_than_asked_for_are_no_answers() -> None:

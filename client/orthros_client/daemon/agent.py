@@ -216,7 +216,7 @@ class Agent:
         try:
             obtained = await self.session.obtain([flight.key.want() for flight in flights], behalf)
         except OrthrosError as error:
-            if behalf is not None and _is_about_behalf(error):
+            if behalf is not None and _is_about(behalf, error):
                 for flight in flights:
                     self._refuse(flight, Failure.of(error))
                 return
@@ -350,11 +350,11 @@ class Agent:
         return max(_LINGER_S, min(moments) - now)
 
 
-def _is_about_behalf(error: OrthrosError) -> bool:
+def _is_about(behalf: Behalf, error: OrthrosError) -> bool:
     """Also a refusal without a seal: the KDC speaks so of evidence that it cannot open."""
     if isinstance(error, KdcRefusal):
         return error.code not in _NOT_ABOUT_BEHALF
-    return error.code == "unauthenticated-refusal"
+    return behalf.evidence is not None and error.code == "unauthenticated-refusal"
 
 
 def _batches(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
