@@ -45,12 +45,19 @@ def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
     assert "\033" not in ended.stdout, "colours where nobody looks"
     for code in ("wrong-binding", "body-mismatch", "credentials-missing", "unknown-key", "insufficient-scope",
                  "response-unproven", "origin-unknown", "not-granted", "unauthenticated-refusal",
-                 "principal-disabled", "ticket-expired", "kdc-unreachable"):  # fmt: skip
+                 "principal-disabled", "ticket-expired", "kdc-unreachable", "subject-refused", "user-not-accepted",
+                 "chain-refused", "discharge-mismatch", "discharge-refused"):  # fmt: skip
         assert re.search(rf"code +{code}\n", ended.stdout), code
     assert "would allow it: orthros-admin policy allow reports ledger --scope post" in ended.stdout
+    assert "would allow it: orthros-admin policy allow orders ledger --behalf user/alice" in ended.stdout
+    hops = re.findall(r"for +(\S+), through (\S+ -> \S+), with (.+)\n +txn +([0-9a-f]{32})\n", ended.stdout)
+    assert [hop[:3] for hop in hops] == [
+        ("user/alice", "gateway -> orders", "read write"), ("user/alice", "gateway -> orders", "read")
+    ]  # fmt: skip
+    assert len({hop[3] for hop in hops}) == 1, "one transaction, which the narrowed call carries on"
     _, _, table = ended.stdout.partition("\nSummary\n")
     rows = [line.split("  ") for line in table.splitlines()[2:]]
-    assert len(rows) > 40
+    assert len(rows) > 58
     assert list(scratch.iterdir()) == []
     assert processes_below(scratch) == []
 

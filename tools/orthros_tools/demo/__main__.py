@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 from orthros_tools.demo import acts, bearer, denials, outage, refusals
+from orthros_tools.demo.behalf.acts import act_for_users, change_the_realm
+from orthros_tools.demo.behalf.refusals import refuse_on_the_way
 from orthros_tools.demo.calls import Caller, plain_http
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.stage import INTERRUPTIONS, Stage
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns 0, 1 when a step surprised it, or 128 and the signal that ended it."""
     parser = argparse.ArgumentParser(
         prog="python -m orthros_tools.demo",
-        description="A small realm of real processes: tickets, refusals, an outage. Takes a few seconds, "
+        description="A small realm of real processes: tickets, refusals, an outage. Takes some 20 seconds, "
         "works in a temporary folder, and leaves nothing behind.",
     )
     parser.parse_args(argv)
@@ -87,7 +89,10 @@ def _play(story: Story, realm: Realm) -> None:
         refusals.refuse_at_orders(story, realm, shop, reports)
         refusals.refuse_at_the_client(story, realm, shop)
         token = bearer.bear_tokens(story, realm, http)
+        house = change_the_realm(story, realm)
         denials.deny(story, realm)
+        act_for_users(story, house)
+        refuse_on_the_way(story, house)
         outage.lose_the_kdc(story, realm, shop, http, token)
         outage.regain_the_kdc(story, realm)
         outage.check_the_audit_log(story, realm)

@@ -33,16 +33,20 @@ class Answered:
 
 @define(eq=False)
 class Caller:
-    """A process that calls HTTP services with tickets. `targets` says which target answers at which origin."""
+    """A process that calls HTTP services with tickets. `targets` says which target answers at which origin, `behalf` in
+    whose name it calls if not its own, `settings` are further ones of `OrthrosAuth`."""
 
     targets: dict[str, str]
     source: Source
+    behalf: str | None = None
+    settings: dict[str, Any] = field(factory=dict)
     _http: httpx.Client = field(init=False)
     _sent: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._http = plain_http()
-        self._http.auth = OrthrosAuth(self.targets, client=self.source)
+        auth = OrthrosAuth(self.targets, client=self.source, **self.settings)
+        self._http.auth = auth if self.behalf is None else auth.on_behalf_of(self.behalf)
         self._http.event_hooks = {"request": [self._count]}
 
     def get(self, url: str) -> Answered:
@@ -72,7 +76,7 @@ class Held:
 
     credentials_: Credentials = field(alias="credentials")
 
-    def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
+    def credentials(self, target: str, scopes: Iterable[str] | None = None, **_: object) -> Credentials:
         """That ticket."""
         return self.credentials_
 

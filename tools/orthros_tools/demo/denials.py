@@ -22,7 +22,7 @@ _EXPIRY_S: Final = SHORT_S + 5.0
 
 def deny(story: Story, realm: Realm) -> None:
     """Everything that the KDC turns away, and the end of a ticket."""
-    story.chapter("7. What the KDC denies")
+    story.chapter("8. What the KDC denies")
     reports = realm.client("reports")
     short = reports.credentials("orders")
     _no_rule(story, realm, reports)

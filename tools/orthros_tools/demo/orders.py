@@ -1,7 +1,8 @@
 """The service `orders`: a FastAPI application, and one line that lets nobody in who does not prove himself.
 
-Knows its own verify-only key file and the origins it is reached at; neither the KDC nor any caller. Each line of its
-log is a JSON object on standard output.
+Knows its own verify-only key file and the origins it is reached at; neither the KDC nor any caller. What it asks of
+`ledger` it asks on behalf of whoever called it, through the daemon of its host. Each line of its log is a JSON object
+on standard output.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import httpx
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from orthros_client import Verifier
-from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, require
+from orthros_client import AsyncClient, Verifier
+from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, require
+from orthros_tools.demo.explained import pass_on_refusals
 
 __all__ = ["app"]
 
@@ -35,9 +40,18 @@ async def _told(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
+LEDGER = os.environ["LEDGER"]
 verifier = Verifier.from_environment()
-app = FastAPI(lifespan=_told)
-app.add_middleware(OrthrosMiddleware, verifier=verifier, origins=os.environ["ORDERS_ORIGINS"].split())
+app = FastAPI(title="orders", lifespan=_told)
+pass_on_refusals(app)
+app.add_middleware(
+    OrthrosMiddleware,
+    verifier=verifier,
+    origins=os.environ["ORDERS_ORIGINS"].split(),
+    routes=[Route("/invoices/*", accept_user=True), Route("/audits/*", accept_user=True)],
+)
+to_ledger = OrthrosAuth({LEDGER: "ledger"}, client=AsyncClient(propagate=True), delegable=[LEDGER])
+http = httpx.AsyncClient(trust_env=False, auth=to_ledger)
 
 
 class Change(BaseModel):
@@ -56,3 +70,16 @@ async def read(number: int, caller: Annotated[Caller, Depends(require("read"))])
 async def change(number: int, to: Change, caller: Annotated[Caller, Depends(require("write"))]) -> dict[str, Any]:
     """The same order in another state."""
     return {"order": number, "state": to.state, "by": caller.client.name}
+
+
+@app.api_route("/{page}/{number}", methods=["GET", "POST"])
+async def ask_ledger(
+    page: Literal["invoices", "audits"],
+    number: int,
+    request: Request,
+    caller: Annotated[Caller, Depends(require("read"))],
+) -> JSONResponse:
+    """What `ledger` has on an order. Whether the caller may write there, too, is for `ledger` to say."""
+    log.info("asking ledger", path=request.url.path, transaction=caller.transaction_id)
+    answer = await http.request(request.method, f"{LEDGER}/{page}/{number}")
+    return JSONResponse(answer.json(), answer.status_code)

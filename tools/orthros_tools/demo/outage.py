@@ -21,7 +21,7 @@ _MANY: Final = 50
 
 def lose_the_kdc(story: Story, realm: Realm, shop: Caller, http: httpx.Client, token: str) -> None:
     """SIGKILL to the KDC, then to a daemon. `token` is one that was obtained before."""
-    story.chapter("8. The KDC is killed")
+    story.chapter("11. The KDC is killed")
     order = f"{realm.orders_origin}/orders/1138"
     with story.step("kill -9 the KDC", "killed", "SIGKILL -> orthros-kdc") as step:
         realm.kill_kdc()
@@ -61,7 +61,7 @@ def lose_the_kdc(story: Story, realm: Realm, shop: Caller, http: httpx.Client, t
 
 def regain_the_kdc(story: Story, realm: Realm) -> None:
     """The same database, another TCP port; the daemon finds it by the second address in its list."""
-    story.chapter("9. The KDC comes back")
+    story.chapter("12. The KDC comes back")
     with story.step("start the KDC again", "ready", "orthros-kdc serve") as step:
         realm.start_kdc()
         realm.await_kdc()
@@ -73,7 +73,7 @@ def regain_the_kdc(story: Story, realm: Realm) -> None:
 
 def check_the_audit_log(story: Story, realm: Realm) -> None:
     """Every decision and every change, in chains that show any edit."""
-    story.chapter("10. What is on record")
+    story.chapter("13. What is on record")
     with story.step("verify the audit log", "exit code 0", "orthros-admin audit verify") as step:
         outcome = realm.admin("audit", "verify")
         step.saw(f"exit code {outcome.code}", "every entry is in its place, those before the SIGKILL included")

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -30,7 +30,7 @@ _CLIENT_TIMEOUT_S: Final = 8.0
 _EXPLAIN_S: Final = 5.0
 _NOT_FOUND: Final = 5
 # Processes of their own on one socket, not `--workers`: they end with the demo, however that ends.
-_SERVING: Final = ("-m", "uvicorn", "--no-proxy-headers", "--no-access-log", "orthros_tools.demo.orders:app")
+_SERVING: Final = ("-m", "uvicorn", "--no-proxy-headers", "--no-access-log")
 _LOOPBACK: Final = "127.0.0.1"
 
 ADMIN_SCRIPT: Final = f"""\
@@ -47,6 +47,7 @@ orthros-admin jwt enable ledger
 orthros-admin jwt export ledger --out ledger.jwk
 orthros-admin oauth enable shop --out shop.oauth-secret
 orthros-admin oauth enable ledger --out ledger.oauth-secret
+orthros-admin realm export realm.toml
 """
 HTTP_SETTINGS: Final = '[http]\ntcp = "127.0.0.1:0"\n'
 _DAEMON_CONFIG: Final = """\
@@ -78,6 +79,7 @@ class Realm:
     ledger_url: str = ""
     ledger_borrowed: int = -1
     daemons: dict[str, Process] = field(factory=dict)
+    _doors: dict[str, socket.socket] = field(factory=dict, init=False)
     _wire: Wire | None = field(default=None, init=False)
     _clients: dict[str, Client] = field(factory=dict, init=False)
 
@@ -108,6 +110,23 @@ class Realm:
         """Where they reach it with somebody in between."""
         return f"http://{self.wire.address}"
 
+    def door(self, name: str) -> socket.socket:
+        """Where a service is going to listen: a port that the system chooses once, known before the service starts."""
+        if name not in self._doors:
+            listener = self._doors[name] = socket.create_server((_LOOPBACK, 0))
+            # Connections inherit it; asyncio sets it only on listeners that it made itself.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._doors[name]
+
+    def origin(self, name: str) -> str:
+        """Where clients reach that service."""
+        return f"http://{_LOOPBACK}:{self.door(name).getsockname()[1]}"
+
+    def serve(self, name: str, program: str, *, settings: dict[str, str]) -> Process:
+        """A process that serves the ASGI application `program` at that door."""
+        words = (*_SERVING, "--fd", str(self.door(name).fileno()), program)
+        return self.stage.start(name, sys.executable, *words, environ=settings, listener=self.door(name))
+
     def key_file(self, name: str) -> Path:
         """Where a key file, a JWK or a client secret of the realm lies."""
         return self.folder / "keys" / name
@@ -125,12 +144,12 @@ class Realm:
             config.write(HTTP_SETTINGS)
         (self.folder / "keys").mkdir(mode=0o700)
 
-    def administer(self) -> None:
-        """Runs the admin's script, in the folder of the key files."""
+    def administer(self, lines: str = ADMIN_SCRIPT) -> Outcome:
+        """Runs an admin's script, in the folder of the key files."""
         script = self.folder / "admin.sh"
-        script.write_text(ADMIN_SCRIPT, encoding="ascii")
+        script.write_text(lines, encoding="ascii")
         words = ("-m", "orthros_tools.demo.script", str(script), "--config", str(self.config))
-        self.stage.run(sys.executable, *words, cwd=self.folder / "keys").require()
+        return self.stage.run(sys.executable, *words, cwd=self.folder / "keys").require()
 
     def admin(self, *words: str) -> Outcome:
         """One command of `orthros-admin`, however it ends."""
@@ -163,19 +182,16 @@ class Realm:
 
     def start_services(self) -> None:
         """`orders` with a verify-only key file, `ledger` with a JWT key; neither is told where the KDC is."""
-        with socket.create_server((_LOOPBACK, 0)) as listener:
-            # Connections inherit it; asyncio sets it only on listeners that it made itself.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.orders_address = self.wire.upstream = f"{_LOOPBACK}:{listener.getsockname()[1]}"
-            settings = {
-                "ORTHROS_KEY_FILE": str(self.key_file("orders.verify.key")),
-                "ORDERS_ORIGINS": f"{self.orders_origin} {self.wire_origin}",
-            }
-            serving = (*_SERVING, "--fd", str(listener.fileno()))
-            self.orders = tuple(
-                self.stage.start("orders", sys.executable, *serving, environ=settings, listener=listener)
-                for _ in range(WORKERS)
-            )
+        self.orders_address = self.wire.upstream = self.origin("orders").removeprefix("http://")
+        settings = {
+            "ORTHROS_KEY_FILE": str(self.key_file("orders.verify.key")),
+            "ORTHROS_SOCKET": f"{self.folder}/orders.sock",
+            "ORDERS_ORIGINS": f"{self.orders_origin} {self.wire_origin}",
+            "LEDGER": self.origin("ledger"),
+        }
+        self.orders = tuple(
+            self.serve("orders", "orthros_tools.demo.orders:app", settings=settings) for _ in range(WORKERS)
+        )
         # As a file, with -P: nothing of this package is on its path, and nothing of it is imported.
         words = ("-P", str(Path(__file__).with_name("ledger.py")), "--key", str(self.key_file("ledger.jwk")))
         expectations = ("--audience", f"ledger@{REALM}", "--issuer", ISSUER)
@@ -209,6 +225,8 @@ class Realm:
         """Hangs up on the daemons and leaves the wire; the stage ends the programs."""
         if self._wire is not None:
             self._wire.close()
+        for door in self._doors.values():
+            door.close()
         for client in self._clients.values():
             client.close()
 
@@ -220,6 +238,21 @@ class Realm:
         """The refusals that `orders` has logged: what its operator sees. Each is there before its answer leaves."""
         lines = [line for worker in self.orders for line in worker.lines() if re.search(_REFUSED, line)]
         return [json.loads(line) for line in lines]
+
+    def orders_notes(self, event: str) -> list[dict[str, str]]:
+        """What else `orders` has logged under this name."""
+        found = [json.loads(line) for worker in self.orders for line in worker.lines() if line.startswith("{")]
+        return [entry for entry in found if entry["event"] == event]
+
+    def audited(self, transaction: str, count: int) -> list[dict[str, Any]]:
+        """Tickets that the KDC issued for a transaction, by its audit log, once that holds `count` of them."""
+        deadline = time.monotonic() + _EXPLAIN_S
+        words = ("audit", "tail", "--event", "tgs-issued", "-n", "50", "--output", "json")
+        while True:
+            entries = json.loads(self.admin(*words).require().out)
+            found = [entry for entry in entries if entry["txn"] == transaction]
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
 
     def shortened(self, text: str) -> str:
         """`text` without what is different each time: the folder."""
