@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from orthros_kdc.admin import jwt_keys, rules
+from orthros_kdc.store.base import Transaction
 from orthros_protocol import (
     WANT_DELEGABLE,
     WANT_JWT,
@@ -74,6 +76,23 @@ async def test_guessing_behind_a_caveat_costs_no_more_and_tells_no_more(bench: K
     codes = {one.reason.name for one in reply.results if isinstance(one, NotGranted)}
     assert codes == {"excluded-by-your-caveat"}
     assert isinstance(await small.ask_one(login, "orders", caveats=[ONLY_ORDERS]), Granted)
+
+
+async def test_what_a_caveat_excludes_is_not_looked_up(bench: KdcBench) -> None:
+    """Section 6: shown with a target whose row cannot be read: only who may reach it runs into that."""
+
+    def spoil(tx: Transaction) -> None:
+        record = tx.principal_by_name("payroll")
+        assert record is not None
+        (key,) = tx.keys_of(record.uid)
+        tx.set_key(evolve(key, sealed=bytes(len(key.sealed))))
+
+    await bench.store.change(spoil)
+    login = await bench.log_in("billing")
+    assert await code_of(bench, login, "payroll", [ONLY_ORDERS]) == "excluded-by-your-caveat"
+    assert await code_of(bench, login, "payroll", [ONLY_READ], kind=WANT_JWT) == "excluded-by-your-caveat"
+    with pytest.raises(KdcRefusal, match="kdc-fault"):
+        await bench.ask_one(login, "payroll", caveats=[ONLY_READ])
 
 
 @pytest.mark.parametrize(

@@ -205,11 +205,20 @@ async def test_a_jwt_on_behalf_names_the_subject_and_who_acts() -> None:
 async def test_a_jwt_for_an_asserted_subject_names_everybody_behind_it() -> None:
     """P8: a name without a realm is nobody whom the KDC knows; those who act are known."""
     journey, jwk = await jwt_realm()
-    first = await journey.obtain("web", "orders", behalf=USER)
-    token = await journey.obtain("orders", "ledger", behalf=journey.evidence(first), kind=WANT_JWT)
+    await journey.kdc.add("edge")
+    await rules.allow(journey.kdc.admin, "edge", "web", delegable=True, subjects=("user/*",))
+    await rules.deny(journey.kdc.admin, "web", "orders")
+    await rules.allow(journey.kdc.admin, "web", "orders", delegable=True, behalf=("user/*",))
+    first = await journey.obtain("edge", "web", behalf=USER)
+    journey.kdc.clock.advance(30)
+    second = await journey.obtain("web", "orders", behalf=journey.evidence(first))
+    token = await journey.obtain("orders", "ledger", behalf=journey.evidence(second), kind=WANT_JWT)
     claims = claims_of(token, jwk)
     assert claims["sub"] == "user/ada"
-    assert claims["act"] == {"sub": "orders@corp.test", "act": {"sub": "web@corp.test"}}
+    assert claims["auth_time"] == journey.opened(first).auth_time
+    assert claims["act"] == {
+        "sub": "orders@corp.test", "act": {"sub": "web@corp.test", "act": {"sub": "edge@corp.test"}},
+    }  # fmt: skip
     assert token.subject is not None
 
 
