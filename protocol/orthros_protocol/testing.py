@@ -279,8 +279,6 @@ class InMemoryRealm:
             exp=_earliest(tgt.ticket.exp, left.expires), scopes=left.scopes, targets=left.targets,
             narrowed=bool(tgt.caveats), subject=request.asserted,
         )  # fmt: skip
-        if own.exp <= seconds_of(self.clock.now()):
-            raise Refused("tgt-expired", "by its caveat")
         if own.narrowed and (evidence is not None or own.subject is not None):
             raise Refused("subject-refused", "a ticket-granting ticket with caveats acts for nobody else")
         if evidence is None:
@@ -307,7 +305,9 @@ class InMemoryRealm:
         path = [hop.principal for hop in onward.chain] + [client] if onward.chain else []
         code = None
         wants_more = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
-        if (onward.targets is not None and want.target not in onward.targets) or (onward.narrowed and wants_more):
+        ended = onward.exp <= seconds_of(self.clock.now())
+        excluded = onward.targets is not None and want.target not in onward.targets
+        if excluded or (onward.narrowed and (wants_more or ended)):
             code = "excluded-by-your-caveat"
         elif pair is None:
             code = "not-granted"

@@ -283,7 +283,7 @@ def test_a_narrowed_tgt_obtains_narrowed_tickets_and_nothing_else() -> None:
     for lost in (MethodsCaveat(("GET",)), AppCaveat("a/b", b"")):
         assert pair.code("billing", "payroll", None, lost) == "caveat-not-carried"
     for end in (0, pair.second):
-        assert pair.code("billing", "payroll", None, ExpiresCaveat(end)) == "tgt-expired"
+        assert pair.code("billing", "payroll", None, ExpiresCaveat(end)) == "excluded-by-your-caveat"
 
 
 def test_what_a_rule_demands_is_written_and_can_be_discharged() -> None:
