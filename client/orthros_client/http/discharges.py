@@ -16,7 +16,7 @@ from orthros_client.http.answers import Answer
 from orthros_client.http.origins import Origin
 from orthros_client.http.outgoing import Attempt, Body, OutgoingRequest, Proven, exchange
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import Discharge, HttpResponse
+from orthros_protocol import Discharge, HttpResponse, reason_for
 from orthros_protocol.discharges import MAX_DEMAND_BYTES
 
 __all__ = ["MEDIA_TYPE", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given"]
@@ -27,6 +27,7 @@ _MOST_ANSWER_BYTES: Final = 64 * 1024
 _HEADERS: Final = (("content-type", MEDIA_TYPE.encode("ascii")),)
 _DOUBTS: Final = ("discharge-mismatch", "caveat-refused")
 _MOST_TOLD_CHARS: Final = 500
+_CAUSE: Final = reason_for("discharge-refused").cause
 
 
 def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt, HttpResponse, Proven]:
@@ -71,8 +72,11 @@ def given(proven: Proven, cid: bytes, body: bytes) -> Discharge:
     """
     if proven.status == 200:
         return proven.open_discharge(cid, body)
-    code, detail = _told(body)
-    raise DischargeRefused(proven.target, code, detail or f"{proven.target} answered {proven.status} at {PATH}")
+    code, words = _told(body)
+    if words.startswith(_CAUSE):  # which the error that is raised says, too
+        words = words.removeprefix(_CAUSE).strip(" ()")
+    said = f"{proven.target}: {words}" if words else f"{proven.target} answered {proven.status} at {PATH}"
+    raise DischargeRefused(proven.target, code, said)
 
 
 def _told(body: bytes) -> tuple[str, str]:

@@ -149,6 +149,7 @@ async def test_a_refusal_of_the_discharger_is_told_and_remembered(parties: Parti
             with pytest.raises(DischargeRefused, match="waits for its tests") as caught:
                 await client.get(f"{ORDERS}/7")
             assert caught.value.discharger.name == "approvals"
+            assert caught.value.detail == f"{caught.value.discharger}: release 7 waits for its tests"
     assert asked == [1]
     assert sent_to(transport, "orders.test") == []
 
