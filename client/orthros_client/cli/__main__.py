@@ -1,4 +1,4 @@
-"""The program `orthros`: ticket, token, call, list, status, worker-login, doctor, version.
+"""The program `orthros`: ticket, token, call, narrow, receive, inspect, list, status, worker-login, doctor, version.
 
 Parses arguments and calls one function per command; errors become exit codes here and nowhere else.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from orthros_client.cli import call_options, commands, worker_login
+from orthros_client.cli import call_options, commands, inspect, narrow, worker_login
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
 from orthros_client.conversation import parse_target
@@ -26,6 +26,8 @@ EXAMPLES
   orthros ticket orders --scope read
   orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'
   curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/
+  orthros narrow orders --scope read --path /v1/orders --lifetime 10m --out job.credentials
+  orthros inspect job.credentials
   orthros --output json list
   orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login
   orthros doctor --keytab /etc/orthros/web.keytab --target orders
@@ -82,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     request = names.add_parser("call", parents=[shared], help="send an HTTP request with a ticket, curl's way")
     call_options.add_options(request)
+    for name, help_text, epilog, add_options in (
+        ("narrow", "write less authority than you have into a file, or hand it over",
+         narrow.NARROW_EPILOG, narrow.add_narrow_options),
+        ("receive", "open what somebody handed over to this host", narrow.RECEIVE_EPILOG, narrow.add_receive_options),
+        ("inspect", "say what a file or text is, and what in it is unverified", inspect.EPILOG, inspect.add_options),
+    ):  # fmt: skip
+        add_options(
+            names.add_parser(
+                name,
+                parents=[shared],
+                help=help_text,
+                epilog=epilog,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
     names.add_parser("list", parents=[shared], help="list what the daemon holds for you")
     names.add_parser("status", parents=[shared], help="show how the daemon does")
     login = names.add_parser("worker-login", parents=[shared], help="write a narrowed login for a worker's daemon")
@@ -119,6 +136,9 @@ _COMMANDS: Final = {
     "call": _call,
     "ticket": commands.ticket,
     "token": commands.token,
+    "narrow": narrow.narrow,
+    "receive": narrow.receive,
+    "inspect": inspect.inspect,
     "list": commands.list_entries,
     "status": commands.status,
     "worker-login": worker_login.worker_login,

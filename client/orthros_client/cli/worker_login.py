@@ -16,14 +16,15 @@ from orthros_client.cli.output import OK, life, show
 from orthros_client.worker_login import WorkerLogin
 from orthros_protocol import Misconfigured, write_secret_file
 
-__all__ = ["add_options", "worker_login"]
+__all__ = ["add_options", "lifetime", "worker_login"]
 
 _MOST_S: Final = 86_400
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 _LIFETIME = re.compile(r"([0-9]{1,6})([smh]?)", re.ASCII)
 
 
-def _lifetime(text: str) -> int:
+def lifetime(text: str) -> int:
+    """Seconds of `90s`, `10m` or `1h`, at most a day, as the type of an argument."""
     found = _LIFETIME.fullmatch(text)
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 1 <= seconds <= _MOST_S:
@@ -38,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scope", action="append", metavar="S", help="with this scope at most (repeatable)")
     parser.add_argument(
-        "--lifetime", type=_lifetime, default=0, metavar="TIME", help="such as 10m (default: the longest allowed)"
+        "--lifetime", type=lifetime, default=0, metavar="TIME", help="such as 10m (default: the longest allowed)"
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="the login file, mode 0600, replaced as a whole")
 

@@ -1,0 +1,114 @@
+"""What the answers of services, hand-overs and demands show in clear.
+
+Opens a hand-over with its receiver's key file, and shows what it is good for; never its tail.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
+from orthros_client.inspection.tickets import look_at_ticket
+from orthros_client.inspection.words import caveats_words, plain, subject_words
+from orthros_client.narrowing import demanded_by
+from orthros_protocol import (
+    HandedOver,
+    Malformed,
+    OrthrosError,
+    Timestamp,
+    open_hand_over,
+    peek_unverified_discharger,
+    reason_by_number,
+    split_caveats,
+)
+from orthros_protocol.ap_exchange import AP_ERROR, AP_REPLY, AP_SIGNED
+from orthros_protocol.canonical import decode
+from orthros_protocol.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.hand_over import peek_unverified_hand_over
+
+__all__ = ["handed_facts", "look_at_answer", "look_at_demand", "look_at_hand_over"]
+
+_UNPROVEN = ("all of it: only the client that asked can check its MAC",)
+
+
+def look_at_answer(data: bytes, _eye: Eye) -> Finding:
+    """An AP-REP or AP-ERR. Raises OrthrosError for what is neither."""
+    body, _mac = AP_SIGNED.decode(data)
+    try:
+        _version, _nonce, ts, _epoch, _flags, _opt = AP_REPLY.decode(body)
+    except OrthrosError:
+        _version, number, ts, _epoch, detail, _opt = AP_ERROR.decode(body)
+        reason = reason_by_number(number)
+        facts: dict[str, Fact] = {"code": reason.name, "cause": reason.cause, "detail": plain(detail or "") or None}
+        kind, title = "ap-error", "refusal by a service (AP-ERR)"
+    else:
+        facts, kind, title = {}, "ap-reply", "acceptance by a service (AP-REP)"
+    facts["made"] = Moment(ts // 1000)
+    return Finding(kind=kind, title=title, size=len(data), facts=facts, unverified=_UNPROVEN)
+
+
+def look_at_demand(data: bytes, eye: Eye) -> Finding:
+    """A demand (cid), as it is shown to a discharger. Raises OrthrosError for what is none."""
+    discharger = peek_unverified_discharger(data)
+    found = Finding(
+        kind="demand",
+        title="demand for a discharge",
+        size=len(data),
+        facts={"added_by": "the KDC", "discharger": str(discharger)},
+        unverified=("all of it: anybody could have written these bytes",),
+        sealed=("what is to be attested, of whom, and until when: only the discharger's key opens it",),
+    )
+    if discharger is not None:
+        return found
+    items = decode(data, MAX_DEMAND_BYTES)
+    if len(items) != 2 or type(items[0]) is not bytes:
+        raise Malformed("not a demand")
+    # It is sealed with a ticket to the discharger, which says no more than any ticket.
+    plain_eye = evolve(eye, keytab=None)
+    return evolve(found, facts={"added_by": "a holder of the ticket"}, inside=(look_at_ticket(items[0], plain_eye),))
+
+
+def look_at_hand_over(data: bytes, eye: Eye) -> Finding:
+    """A hand-over. Raises OrthrosError for what is none."""
+    ticket, box = peek_unverified_hand_over(data)
+    found = Finding(
+        kind="hand-over",
+        title="hand-over of credentials",
+        size=len(data),
+        facts={"box_bytes": box},
+        unverified=("all of it: anybody could have written these bytes",),
+        sealed=(
+            "who handed it over, to whom, for which target, its caveats and its key: only the receiver's key opens it",
+        ),
+        inside=(look_at_ticket(ticket, evolve(eye, keytab=None)),),
+    )
+    if eye.keytab is None:
+        return found
+    try:
+        handed = open_hand_over(data, eye.keytab, now=Timestamp(eye.now_s * 1000))
+    except OrthrosError as error:
+        wrong = f"it does not open with the key file of {eye.keytab.principal}: {plain(str(error))}"
+        return evolve(found, wrong=(wrong,))
+    return evolve(
+        found,
+        facts={**found.facts, "handed_over_by": str(handed.sender), "to": str(eye.keytab.principal)}
+        | handed_facts(handed),
+        allows=caveats_words(handed.caveats),
+        verified=(f"it opens with the key of {eye.keytab.principal}: {handed.sender} sealed it, as the KDC knows it",),
+        unverified=("what it says of the ticket inside: its target opens that, and decides",),
+        sealed=("the ticket inside; its key is here, and not shown",),
+    )
+
+
+def handed_facts(handed: HandedOver) -> dict[str, Fact]:
+    """What credentials say that they are good for."""
+    demanded = demanded_by(split_caveats(handed.caveats), handed.demands)
+    facts: dict[str, Fact] = {
+        "target": str(handed.target),
+        "client": str(handed.client),
+        "subject": None if handed.subject is None else subject_words(handed.subject),
+        "scopes": list(handed.scopes),
+        "expires": Moment(handed.expires),
+        "discharges_demanded": [str(one.discharger or "somebody unnamed") for one in demanded],
+    }
+    return facts
