@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 import pytest
 from attrs import evolve
 
+from orthros_protocol import Hop, Subject
 from orthros_protocol.derivation import digest
 from tests.support.http_caller import Call, HttpCaller, Received
 from tests.support.http_servers import SERVERS, Server, open_server
@@ -131,6 +132,15 @@ def test_a_missing_scope_is_refused_with_what_is_needed(server: Server) -> None:
     call, received = served(server, caller, "show")
     assert json.loads(received.body) == {"order": 7, "for": "shop@test.realm"}
     caller.open(call, received)
+
+
+def test_a_call_on_behalf_of_somebody_needs_a_route_that_serves_others(server: Server) -> None:
+    """P8, L20: these examples serve callers for themselves, whatever the KDC vouches for; the caller learns why."""
+    portal, alice = server.realm.principal("portal"), server.realm.principal("alice")
+    caller = server.caller("read", subject=Subject(alice, 0, 2), chain=(Hop(portal, 1),))
+    call, received = served(server, caller, "show")
+    assert (received.status, json.loads(received.body)["code"]) == (403, "user-not-accepted")
+    assert caller.refusal(call, received).code == "user-not-accepted"
 
 
 def test_another_body_is_refused(server: Server) -> None:
