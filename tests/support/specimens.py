@@ -9,6 +9,7 @@ from orthros_protocol import (
     WANT_JWT,
     AssertedUser,
     Granted,
+    HandedOver,
     Refused,
     ScopesCaveat,
     as_exchange,
@@ -17,12 +18,15 @@ from orthros_protocol import (
     build_nak,
     build_tgs_request,
     caveats,
+    discharges,
+    hand_over,
     http_profile,
     keytab,
     messages,
     open_as_reply,
     open_tgs_reply,
     pop_key_of,
+    seal_hand_over,
     tail_of,
     tgs_exchange,
     tickets,
@@ -32,6 +36,7 @@ from orthros_protocol.canonical import Schema
 from orthros_protocol.testing import IssuedTicket
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import dec, enc, kd, sha256, unseal
+from tests.support.third_parties import ThirdParties
 
 
 @frozen
@@ -131,6 +136,10 @@ def collect_specimens() -> Specimens:
         "path caveat": (caveats._SCHEMAS[4], enc(4, "/orders/%C3%A9")),
         "peer caveat": (caveats._SCHEMAS[6], enc(6, ["10.0.0.0/8", "2001:db8::/32"])),
         "channel caveat": (caveats._SCHEMAS[7], enc(7, b"c" * 32)),
+        "targets caveat": (caveats._SCHEMAS[5], enc(5, [["a.realm", "b"], ["test.realm", "payroll"]])),
+        "third-party caveat": (caveats._SCHEMAS[8], enc(8, "a.realm", "b", b"s" * 16, None, b"d" * 32)),
+        "app caveat": (caveats._SCHEMAS[9], enc(9, "payroll/run", b"7")),
+        **_authority(),
         "http binding": (
             http_profile._BINDING,
             enc("http/1", "POST", "https", "orders.example:443", b"/a?b", [["x-a", b"1"]], b"d" * 54),
@@ -147,3 +156,31 @@ def collect_specimens() -> Specimens:
 def _body_of_ticket(pair: ExchangePair, ticket: bytes) -> bytes:
     key = pair.realm.root("payroll").ticket_key()
     return unseal(key.box_key, "ticket", key.context, ticket[15:])
+
+
+def _authority() -> dict[str, tuple[Schema, bytes]]:
+    """A demand of each kind, a discharge, and a hand-over, with what is sealed in them."""
+    pair = ThirdParties()
+    by_holder, by_kdc = pair.by_holder(bytes(32)).cid, pair.by_kdc().cid
+    given = pair.discharge(by_kdc, ScopesCaveat(("read",)))
+    issued, around = pair.issue(), pair.realm.issue("billing", "orders")
+    handed = HandedOver(
+        ticket=issued.ticket, caveats=given.caveats, tail=bytes(32), target=issued.target, target_uid=17,
+        client=issued.client, scopes=("read", "write"), expires=pair.second, ttl_s=9,
+        subject=tickets.Subject(issued.client, 7, 1), demands=(by_kdc, by_holder),
+    )  # fmt: skip
+    sealed = seal_hand_over(
+        handed, ticket=around.ticket, pop_key=around.pop_key, sender=issued.client,
+        receiver=pair.realm.principal("orders"), entropy=bytes(24),
+    )  # fmt: skip
+    material = pair.realm.root("approvals").ticket_key().material
+    demand = unseal(kd(material, "3p"), "3p", enc("3p", "test.realm", "kdc", "approvals", 1), dec(by_kdc)[4])
+    context = enc("deleg", "test.realm", "billing", "orders", sha256(issued.ticket))
+    return {
+        "demand of a holder": (discharges._OF_HOLDER, by_holder),
+        "demand of the KDC": (discharges._OF_KDC, by_kdc),
+        "demand": (discharges._CONTENT, demand),
+        "discharge": (discharges._DISCHARGE, enc(given.caveats, given.tail)),
+        "hand-over": (hand_over._OUTER, sealed),
+        "handed over": (hand_over._CONTENT, unseal(kd(around.pop_key, "deleg"), "deleg", context, dec(sealed)[3])),
+    }
