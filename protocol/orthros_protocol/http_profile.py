@@ -276,9 +276,7 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
 def peek_unverified_reply(value: str) -> tuple[int, HttpReply]:
     """What an `Orthros-Reply` header says, status first; nothing in it is verified. Raises Malformed."""
     _version, target_time, epoch, status, covered, _values, body_digest = _REPLY.decode(_reply_parts(value)[0])
-    reply = HttpReply(
-        target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest
-    )
+    reply = HttpReply(target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest)
     return status, reply
 
 
