@@ -475,6 +475,25 @@ def test_a_third_party_caveat_stands_where_it_belongs() -> None:
         pair.target.accept(pair.request(pair.issue(caveats=[by_holder.caveat])).message)
 
 
+def test_a_sealed_caveat_that_this_version_does_not_know_refuses_under_mac() -> None:
+    """Section 9: an unknown type refuses, also one that the KDC wrote."""
+    pair = ExchangePair()
+    pending = pair.request(pair.issue(caveats=[READ.to_bytes(), enc(77)]))
+    with pytest.raises(Refused, match=r"caveat-unsupported.*type 77\b") as refused:
+        pair.target.accept(pending.message)
+    with pytest.raises(TargetRefusal, match="caveat-unsupported"):
+        open_ap_reply(pending, refused.value.reply or b"")
+
+
+def test_a_ticket_of_another_type_or_for_another_key_is_not_opened() -> None:
+    """Section 17: ticket type swapped; wrong kid."""
+    pair = ExchangePair()
+    for ticket, code in ((pair.login().ticket, "wrong-ticket-type"),
+                         (pair.realm.issue("billing", "orders").ticket, "unknown-key")):  # fmt: skip
+        with pytest.raises(PeerMisbehaved, match=code):
+            open_presented(ticket, b"", pair.realm.keytab("payroll"))
+
+
 def test_a_holder_cannot_drop_the_demand_of_another() -> None:
     """Section 17: caveat dropped: the tail behind the demand does not lead back before it."""
     pair = ThirdParties()

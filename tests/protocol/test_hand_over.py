@@ -25,6 +25,7 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
+from orthros_protocol.hand_over import peek_unverified_hand_over
 from orthros_protocol.limits import MAX_CAVEATS_BLOB_BYTES, MAX_FRAME_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.testing import IssuedTicket
 from tests.support.exchange_pair import ExchangePair, principal
@@ -82,6 +83,14 @@ def test_the_receiver_calls_with_what_it_got_and_no_more() -> None:
     for shown in ((), (ScopesCaveat(("read", "write")).to_bytes(),), (READ, READ)):
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):
             pair.target.accept(pair.request_under(key, pair.issued, caveats=shown).message)
+
+
+def test_what_a_hand_over_says_in_clear_is_its_outer_ticket() -> None:
+    pair = Handing()
+    data = pair.sealed()
+    assert peek_unverified_hand_over(data) == (pair.around.ticket, len(dec(data)[3]))
+    with pytest.raises(Malformed):
+        peek_unverified_hand_over(data[:-1])
 
 
 def test_only_the_receiver_opens_it() -> None:
