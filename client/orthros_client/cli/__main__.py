@@ -152,7 +152,8 @@ def _names_in(error: OrthrosError, arguments: argparse.Namespace) -> dict[str, s
     if not isinstance(error, TicketRefused):
         return {}
     names: dict[str, str] = {}
-    if target := getattr(arguments, "target", None):
+    target = getattr(arguments, "target", None)
+    if isinstance(target, str):  # several have no single remedy
         names["TARGET"] = parse_target(target)[1]
     with suppress(OrthrosError), commands.client_of(arguments) as client:
         names["CLIENT"] = names["PRINCIPAL"] = client.status().client.name

@@ -13,7 +13,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
+
+from attrs import evolve
 
 from orthros_client.cli.output import OK, life
 from orthros_client.errors import LocalMisuse, Misconfigured
@@ -23,7 +26,7 @@ from orthros_client.inspection.words import date_words
 from orthros_protocol import Keytab
 from orthros_protocol.redaction import redact_text
 
-__all__ = ["EPILOG", "add_options", "inspect", "read_input"]
+__all__ = ["EPILOG", "add_options", "inspect", "lines_of", "read_input"]
 
 EPILOG: Final = """\
 It recognises tickets, requests (AP-REQ) and answers, the headers Authorization, Orthros-Reply and
@@ -32,7 +35,7 @@ key files, login files and JWKs; bytes also in hex or base64. No key, tail or si
 
 EXAMPLES
   orthros inspect job.credentials
-  pbpaste | orthros inspect
+  orthros token orders | orthros inspect
   orthros inspect captured.header --key-file /etc/orthros/orders.verify.key
   orthros --output json inspect /etc/orthros/host.keytab
 
@@ -43,7 +46,8 @@ EXIT CODES
 
 _MOST_BYTES: Final = 1 << 20
 _EXIT_WRONG: Final = 2
-_TIMES: Final = frozenset({"exp", "iat", "nbf", "auth_time"})
+_COLUMNS: Final = 110
+_TIMES: Final = frozenset({"exp", "iat", "nbf", "auth_time", "not_before"})
 _SECTIONS: Final = (
     ("WRONG", "wrong"),
     ("verified", "verified"),
@@ -66,16 +70,18 @@ def inspect(arguments: argparse.Namespace) -> int:
     eye = Eye(keytab=keytab, now_s=int(time.time()))
     found = look(data, eye)
     if not found.is_recognised:
-        raise LocalMisuse("not-recognised", "; ".join((f"{len(data)} bytes", *found.notes)))
-    exposed = f"its mode is {mode:04o}: other users may read it, make it 0600" if mode & 0o077 else ""
+        raise LocalMisuse("not-recognised", "; ".join((f"{len(data)} bytes" if data else "it is empty", *found.notes)))
+    notes = list(found.notes)
+    is_exposed = found.has_secret and bool(mode & 0o077)
+    if is_exposed:
+        notes.append(f"its mode is {mode:04o}: other users may read it; make it 0600")
+    if keytab is not None and not found.uses_keys:
+        notes.append("--key-file opens nothing here")
+    found = evolve(found, notes=tuple(notes))
     if arguments.output == "json":
-        facts = found.to_json() | {"exposed": bool(exposed) and found.has_secret}
-        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        sys.stdout.write(json.dumps(found.to_json() | {"exposed": is_exposed}, indent=2) + "\n")
     else:
-        lines = [*_lines(found, eye.now_s, 0)]
-        if exposed and found.has_secret:
-            lines.append(f"{'  CAUTION':16}{exposed}")
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write("".join(line + "\n" for line in lines_of(found, eye.now_s)))
     return _EXIT_WRONG if found.has_wrong else OK
 
 
@@ -105,7 +111,8 @@ def read_input(path: str, *, most_bytes: int) -> tuple[bytes, int]:
     return data, mode
 
 
-def _lines(found: Finding, now_s: int, depth: int) -> Iterator[str]:
+def lines_of(found: Finding, now_s: int, depth: int = 0) -> Iterator[str]:
+    """What was found, for people, as seen at the Unix second `now_s`."""
     indent = "  " * depth
     size = f", {found.size} bytes" if found.size else ""
     yield f"{indent}{found.title}{size}"
@@ -116,9 +123,12 @@ def _lines(found: Finding, now_s: int, depth: int) -> Iterator[str]:
     for name, section in _SECTIONS:
         rows += [(name if at == 0 else "", words) for at, words in enumerate(getattr(found, section))]
     width = max([14, *(len(name) + 2 for name, _text in rows)])
-    yield from (f"{indent}  {name:{width}}{text}" for name, text in rows)
+    room = max(40, _COLUMNS - len(indent) - width)
+    for name, text in rows:
+        for at, line in enumerate(wrap(text, room, break_long_words=False, break_on_hyphens=False)):
+            yield f"{indent}  {name if at == 0 else '':{width}}{line}"
     for one in found.inside:
-        yield from _lines(one, now_s, depth + 1)
+        yield from lines_of(one, now_s, depth + 1)
 
 
 def _texts(value: Any, now_s: int) -> list[str]:
@@ -128,6 +138,8 @@ def _texts(value: Any, now_s: int) -> list[str]:
         return [_moment_words(value.second, now_s)]
     if isinstance(value, Mapping):
         return [f"{name}: {_claim_words(name, one, now_s)}" for name, one in value.items()]
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return [", ".join(f"{name} {_claim_words(name, one, now_s)}" for name, one in row.items()) for row in value]
     if isinstance(value, list):
         return value if any(" " in one for one in value) else [" ".join(value) or "none"]
     return [str(value)]

@@ -64,6 +64,7 @@ EXIT CODES
 _ROUNDING_S: Final = 2
 _SECRET: Final = "whoever reads the file can use it until then"
 _READABLE: Final = "you, and whoever held it before you, can read what is done with it"
+_HANDED: Final = "whoever handed it over can read what is done with it"
 
 
 def add_narrow_options(parser: argparse.ArgumentParser) -> None:
@@ -110,11 +111,11 @@ def narrow(arguments: argparse.Namespace) -> int:
             credentials = credentials.demand(client.credentials(discharger), predicate, about=about)
         if arguments.to is None:
             save_credentials(credentials, arguments.out)
-            return _report(arguments, credentials, notes, None)
+            return _report(arguments, credentials, [*notes, _SECRET], None)
         arguments.target = arguments.to
         receiver = client.credentials(arguments.to)
         write_secret_file(arguments.out, credentials.hand_over(receiver))
-    return _report(arguments, credentials, notes, receiver.target)
+    return _report(arguments, credentials, [*notes, _READABLE], receiver.target)
 
 
 def receive(arguments: argparse.Namespace) -> int:
@@ -127,7 +128,7 @@ def receive(arguments: argparse.Namespace) -> int:
     with client_of(arguments) as client:
         credentials = client.receive(data)
     save_credentials(credentials, arguments.out)
-    return _report(arguments, credentials, [], None)
+    return _report(arguments, credentials, [_SECRET, _HANDED], None)
 
 
 def _require_less(arguments: argparse.Namespace) -> None:
@@ -155,6 +156,8 @@ def _require_place(path: str) -> None:
         facts = place.parent.stat()
     except OSError as error:
         raise Misconfigured("file-unreadable", f"{place.parent}: {error.strerror}") from None
+    if not stat.S_ISDIR(facts.st_mode):
+        raise Misconfigured("file-unreadable", f"{place.parent} is no folder")
     if facts.st_uid not in (os.geteuid(), 0):
         raise Misconfigured("place-unsafe", f"{place.parent} belongs to uid {facts.st_uid}")
     others = facts.st_mode & 0o002 or (facts.st_mode & 0o020 and facts.st_gid != os.getegid())
@@ -254,9 +257,6 @@ def _report(
         facts["scopes"] = " ".join(credentials.scopes) or "none: it authenticates, and grants nothing"
         facts["caveats"] = allows or "none"
         facts["until"] = f"{date_words(handed.expires)}, in {life(left)}"
-        who = (
-            "whoever reads the file can use it until then" if receiver is None else "you can read what is done with it"
-        )
-        facts["note"] = [*notes, who]
+        facts["note"] = list(notes)
     show([facts], arguments.output, one=True)
     return OK

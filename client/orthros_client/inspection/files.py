@@ -5,11 +5,12 @@ Metadata alone: no key, no tail, no ticket.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from orthros_client.credential_file import parse_credentials
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.messages import handed_facts
+from orthros_client.inspection.tickets import look_at_ticket
 from orthros_client.inspection.words import caveats_words
 from orthros_client.worker_login import WorkerLogin
 from orthros_protocol import KEY_FILE_PREFIX, Keytab, KeytabEntry, Malformed, RootKey, carry, split_caveats
@@ -24,7 +25,7 @@ _TEXTS: Final = {
 }
 
 
-def look_at_key_file(data: bytes, eye: Eye) -> Finding:
+def look_at_key_file(data: bytes, _eye: Eye) -> Finding:
     """A key file in either form. Raises OrthrosError for what is none."""
     prefix = KEY_FILE_PREFIX.encode("ascii")
     is_text = data.startswith(prefix)
@@ -39,7 +40,7 @@ def look_at_key_file(data: bytes, eye: Eye) -> Finding:
             "principal": str(keytab.principal),
             "uid": keytab.uid,
             "able_to": able,
-            "keys": [_key_words(entry, eye) for entry in keytab.entries],
+            "keys": [_key_facts(entry) for entry in keytab.entries],
         },
         verified=("its checksum, and that each key has the id that stands with it",),
         unverified=("whether these keys are current, and the principal enabled: the KDC knows",),
@@ -52,19 +53,18 @@ def look_at_credentials(data: bytes, eye: Eye) -> Finding:
     """A file of narrowed credentials. Raises OrthrosError for what is none."""
     handed, _offset_ms = parse_credentials(data)
     has_ended = handed.expires <= eye.now_s
-    facts = handed_facts(handed)
-    facts["ticket_bytes"] = len(handed.ticket)
     return Finding(
         kind="credential-file",
         title="file of narrowed credentials",
         size=len(data),
-        facts=facts,
+        facts=handed_facts(handed),
         allows=caveats_words(handed.caveats),
         verified=("its checksum: it is whole",),
         unverified=("what it says of its ticket: whoever wrote the file could write anything; the target decides",),
-        sealed=("the ticket, with whatever the KDC wrote into it; the key is in the file, and not shown",),
+        sealed=("its key, which is in the file and not shown",),
         notes=("it has ended",) if has_ended else ("whoever reads it can use it until it ends, within its caveats",),
         secret=True,
+        inside=(look_at_ticket(handed.ticket, eye),),
     )
 
 
@@ -87,9 +87,10 @@ def look_at_login(data: bytes, eye: Eye) -> Finding:
         allows=caveats_words(login.caveats),
         verified=("its checksum: it is whole",),
         unverified=("that the KDC takes it: whoever wrote the file could write anything",),
-        sealed=("its ticket-granting ticket; the key is in the file, and not shown",),
+        sealed=("its key, which is in the file and not shown",),
         notes=("it has ended",) if has_ended else ("whoever reads it can obtain tickets with it until it ends",),
         secret=True,
+        inside=(look_at_ticket(login.tgt, eye),),
     )
 
 
@@ -121,8 +122,8 @@ def look_at_secret_text(text: str) -> Finding:
     )
 
 
-def _key_words(entry: KeytabEntry, eye: Eye) -> str:
+def _key_facts(entry: KeytabEntry) -> dict[str, Any]:
     key = entry.key
-    role = "root" if isinstance(key, RootKey) else f"{key.role} key"
-    later = f", not before second {entry.not_before}" if entry.not_before > eye.now_s else ""
-    return f"version {key.kvno}: {role}, id {key.kid.hex()}{later}"
+    role = "root" if isinstance(key, RootKey) else key.role
+    facts = {"version": key.kvno, "role": role, "id": key.kid.hex()}
+    return facts | {"not_before": entry.not_before} if entry.not_before else facts

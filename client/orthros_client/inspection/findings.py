@@ -6,13 +6,15 @@ Knows neither formats nor how findings are printed. Holds no key, tail, MAC or s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from orthros_protocol import Keytab
 
 __all__ = ["Eye", "Fact", "Finding", "Moment"]
+
+_OPENED: Final = frozenset({"ticket", "ap-request", "hand-over"})
 
 
 @frozen
@@ -22,7 +24,7 @@ class Moment:
     second: int
 
 
-Fact = str | int | None | list[str] | Moment | Mapping[str, Any]
+Fact = str | int | None | list[str] | list[dict[str, Any]] | Moment | Mapping[str, Any]
 
 
 @frozen(kw_only=True)
@@ -70,6 +72,11 @@ class Finding:
     def has_secret(self) -> bool:
         """Whether it, or anything in it, can be used by whoever reads it."""
         return self.secret or any(one.has_secret for one in self.inside)
+
+    @property
+    def uses_keys(self) -> bool:
+        """Whether a key file could open it, or anything in it."""
+        return self.kind in _OPENED or any(one.uses_keys for one in self.inside)
 
     def to_json(self) -> dict[str, Any]:
         """For machines; moments are Unix seconds."""

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.tickets import look_at_ticket
-from orthros_client.inspection.words import caveats_words, plain, subject_words
+from orthros_client.inspection.words import caveats_words, error_words, plain, subject_words
 from orthros_client.narrowing import demanded_by
 from orthros_protocol import (
     HandedOver,
@@ -87,7 +87,7 @@ def look_at_hand_over(data: bytes, eye: Eye) -> Finding:
     try:
         handed = open_hand_over(data, eye.keytab, now=Timestamp(eye.now_s * 1000))
     except OrthrosError as error:
-        wrong = f"it does not open with the key file of {eye.keytab.principal}: {plain(str(error))}"
+        wrong = f"it does not open with the key file of {eye.keytab.principal}: {error_words(error)}"
         return evolve(found, wrong=(wrong,))
     return evolve(
         found,
@@ -96,7 +96,7 @@ def look_at_hand_over(data: bytes, eye: Eye) -> Finding:
         allows=caveats_words(handed.caveats),
         verified=(f"it opens with the key of {eye.keytab.principal}: {handed.sender} sealed it, as the KDC knows it",),
         unverified=("what it says of the ticket inside: its target opens that, and decides",),
-        sealed=("the ticket inside; its key is here, and not shown",),
+        sealed=("the ticket inside, and its key, which is not shown",),
     )
 
 

@@ -14,8 +14,7 @@ from orthros_client.inspection.words import (
     TICKET_TYPES,
     caveat_words,
     caveats_words,
-    date_words,
-    plain,
+    error_words,
     subject_words,
 )
 from orthros_protocol import (
@@ -91,7 +90,7 @@ def look_at_ticket(data: bytes, eye: Eye) -> Finding:
     try:
         ticket = open_presented(data, b"", eye.keytab).ticket
     except OrthrosError as error:
-        wrong = f"it does not open with the key file of {eye.keytab.principal}: {plain(str(error))}"
+        wrong = f"it does not open with the key file of {eye.keytab.principal}: {error_words(error)}"
         return evolve(found, sealed=(_SEALED,), wrong=(wrong,))
     return evolve(
         found,
@@ -136,7 +135,7 @@ def look_at_request(data: bytes, eye: Eye) -> Finding:
         presented = open_presented(request.ticket, request.caveats, eye.keytab)
         is_right = _mac_is_right(request, presented)
     except OrthrosError as error:
-        return evolve(found, unverified=("all of it",), wrong=(f"its caveats: {plain(str(error))}",))
+        return evolve(found, unverified=("all of it",), wrong=(f"its caveats: {error_words(error)}",))
     notes: list[str] = []
     if len(presented.roots) != len(request.discharges):
         notes.append(f"the ticket demands {len(presented.roots)} discharges, which are not there: it is refused")
@@ -151,7 +150,7 @@ def _mac_is_right(request: ApRequest, presented: Presented) -> bool:
 
 
 def _facts_of(ticket: Ticket) -> dict[str, Fact]:
-    chain = [f"{hop.principal}, logged in {date_words(hop.auth_time)}" for hop in ticket.chain]
+    chain = [{"principal": str(hop.principal), "auth_time": hop.auth_time} for hop in ticket.chain]
     flags = [name for bit, name in ((DELEGABLE, "delegable"), (INITIAL, "initial")) if ticket.flags & bit]
     return {
         "service": str(ticket.server),

@@ -22,6 +22,7 @@ _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.A
 _JWE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+){3}", re.ASCII)
 _NESTING: Final = ("auth_stack", "auth_token")
 _OURS: Final = "orthros+jwt"
+_MARK: Final = "kdc"
 _MOST_CHARS: Final = 256 * 1024
 _MOST_LEVELS: Final = 6
 _MOST_ITEMS: Final = 64
@@ -48,7 +49,9 @@ def look_at_token(text: str, eye: Eye) -> Finding:
     notes = [_BEARER]
     if str(header.get("alg")).lower() == "none" or not signature:
         notes.append("it is not signed at all")
+    shown = _claims(claims)
     if header.get("typ") == _OURS:
+        shown |= {_MARK: "a mark that only the KDC can check"} if _MARK in shown else {}
         notes.append("its service verifies it with the key of `orthros-admin jwt export`")
     exp = claims.get("exp")
     if isinstance(exp, int | float) and exp <= eye.now_s:
@@ -62,7 +65,7 @@ def look_at_token(text: str, eye: Eye) -> Finding:
         kind="nested-jwt" if nests else "jwt",
         title="token (JWT) with a token inside" if nests else "token (JWT)",
         size=len(text),
-        facts={"header": _shown(header), "claims": _claims(claims)},
+        facts={"header": _shown(header), "claims": shown},
         unverified=("all of it: the signature was not checked, so anybody could have written this",),
         notes=tuple(notes),
         secret=True,
@@ -77,7 +80,7 @@ def look_at_jwk(data: bytes, _eye: Eye) -> Finding:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) and "kty" in row for row in rows):
         raise Malformed("neither a JWK nor a set of them")
     names = ("kty", "kid", "alg", "use")
-    keys = [" ".join(f"{name}={plain(redact_text(str(row[name])))}" for name in names if name in row) for row in rows]
+    keys = [{name: plain(redact_text(str(row[name]))) for name in names if name in row} for row in rows]
     return Finding(
         kind="jwk",
         title="key for tokens (JWK)",
@@ -124,7 +127,7 @@ def _layers(text: str) -> tuple[tuple[Finding, ...], str | None]:
             "says_signer": None if layer.sid is None else plain(layer.sid),
             "key_id": None if layer.kid is None else plain(redact_text(layer.kid)),
             "tokens_inside": layer.depth_found,
-            "remarks": list(layer.remarks),
+            "remarks": [str(remark) for remark in layer.remarks],
             "claims": _claims(layer.unverified_claims),
         }
         found.append(

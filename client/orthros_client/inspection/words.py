@@ -5,7 +5,6 @@ Pure. Knows no keys, and shows neither salts nor roots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,7 +29,7 @@ from orthros_protocol import (
     split_caveats,
 )
 
-__all__ = ["TICKET_TYPES", "caveat_words", "caveats_words", "date_words", "plain", "scope_words", "subject_words"]
+__all__ = ["TICKET_TYPES", "caveat_words", "caveats_words", "date_words", "error_words", "plain", "subject_words"]
 
 TICKET_TYPES: Final = {
     TGT: "ticket-granting ticket, for the KDC",
@@ -54,9 +53,9 @@ def date_words(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def scope_words(scopes: Iterable[str]) -> str:
-    """`read write`, or that there are none."""
-    return " ".join(scopes) or "none: it authenticates, and grants nothing"
+def error_words(error: OrthrosError) -> str:
+    """Cause and detail in one sentence."""
+    return f"{error.cause} ({plain(error.detail)})" if error.detail else error.cause
 
 
 def subject_words(subject: Subject) -> str:
