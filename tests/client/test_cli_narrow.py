@@ -339,8 +339,8 @@ async def test_safe_places_alone(capsys: pytest.CaptureFixture[str], tmp_path: P
             assert code_of(await bench.type("narrow", "orders", *words, socket="/nowhere")) == (1, code)
             assert code_of(await bench.type("receive", "-", "--out", bench.at(out), socket="/nowhere")) == (1, code)
         for out in ("", "-", ".."):
-            words = ("narrow", "orders", "--lifetime", "1m", "--out", out)
-            assert code_of(await bench.type(*words, socket="/nowhere"))[0] == 1
+            outcome = await bench.type("narrow", "orders", "--scope", "a", "--out", out, socket="/nowhere")
+            assert outcome[0] == 1
         assert taken.read_text() == "mine"
         assert (await bench.narrow("orders", "--lifetime", "1m", out="sticky/x"))[0] == 0
 
