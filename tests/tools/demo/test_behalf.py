@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from orthros_client import Refused, TargetRefusal
+from orthros_protocol import Timestamp
 from orthros_tools.admin.__main__ import main as orthros_admin
 from orthros_tools.demo.behalf.house import ADDED, CALLERS
 from orthros_tools.demo.explained import pass_on_refusals
@@ -32,7 +33,7 @@ async def test_a_service_tells_who_refused_it_and_why() -> None:
 
     @app.get("/beyond")
     async def beyond() -> None:
-        raise TargetRefusal("user-not-accepted", "only /invoices")
+        raise TargetRefusal(48, "only /invoices", target_time=Timestamp(0), epoch=bytes(8))
 
     @app.get("/own")
     async def own() -> None:

@@ -57,7 +57,7 @@ def _one_call(story: Story, house: House) -> None:
     title = "alice's browser -> gateway -> orders -> ledger"
     with story.step("a call for alice", "for user/alice", title) as step:
         answer = house.browse("POST", "/invoices/1138", "alice-in")
-        said = "booked; gateway vouches for alice, orders proves that it was called for her: its library does"
+        said = "booked; gateway vouches for alice, orders proves that it was called for her"
         step.saw(f"for {answer.body.get('for')}", said, took_ms=answer.took_ms)
         show_facts(step, answer.body)
     with story.step("the next one", "accepted", title) as step:
