@@ -37,7 +37,7 @@ EXAMPLES
   orthros inspect job.credentials
   orthros token orders | orthros inspect
   orthros inspect captured.header --key-file /etc/orthros/orders.verify.key
-  orthros --output json inspect /etc/orthros/host.keytab
+  orthros inspect --output json /etc/orthros/host.keytab
 
 EXIT CODES
   0  it was recognised
