@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import threading
@@ -129,7 +130,7 @@ async def second_daemon(bench: Bench, name: str) -> AsyncIterator[str]:
     agent = Agent(session, world.clock, entropy, backoff=Backoff())
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.run)
-        door = Door(LocalServer(Desk(agent, world.clock, AllowList(0, ()))).converse, 300.0, 8)
+        door = Door(LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))).converse, 300.0, 8)
         await nursery.start(door.serve, open_unix_listener(socket, 0o600))
         yield socket
         nursery.cancel_scope.cancel()
