@@ -30,6 +30,7 @@ from orthros_protocol import (
     DELEGABLE,
     WANT_JWT,
     Granted,
+    Malformed,
     NotGranted,
     OpenedEvidence,
     OpenedTgt,
@@ -58,9 +59,9 @@ __all__ = ["TgsService"]
 
 _OPENED_TGTS: Final = 8192
 # Names, subject, key, times and notes of one result; and what a reply may hold before its last result, which is
-# itself at most a ticket of 8 KiB with 2 KiB of scopes and 1 KiB of demands.
+# itself at most a ticket of 8 KiB with 2 KiB of scopes and 4 KiB of demands.
 _RESULT_BYTES: Final = 960
-_REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 14 * 1024
+_REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
 
 
 class TgsService:
@@ -74,10 +75,9 @@ class TgsService:
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
 
     async def answer(self, signed: Signed, peer: Peer, now: Timestamp) -> Answer:
-        """The answer to a TGS-REQ. Raises Malformed, PeerMisbehaved or Refused while nothing is proven."""
+        """The answer to a TGS-REQ. Raises PeerMisbehaved or Refused while nothing is proven, and Malformed."""
         realm = await self._view.realm()
         unverified = parse_tgs_request(signed)
-        _require_shapes(unverified)
         tgt = self._open_tgt(unverified, realm)
         client = await self._view.client(tgt.ticket.client_uid)
         request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
@@ -88,6 +88,8 @@ class TgsService:
             is_own = self._copies.is_makers_own(request, now, "tgs", caller.principal.name, peer.source)
             payer = payer_of(caller.principal.name, is_own)
             self._gate.charge(payer)
+            # Reading caveats costs more than sending them, so strangers cannot have it done.
+            _require_shapes(unverified)
             require_source(caller.principal, peer)
             onward = onward_of(request, await self._parties(request.evidence, realm), now)
             results = await self._decide_all(request, onward, caller, realm, now, payer, peer, facts)
@@ -100,6 +102,8 @@ class TgsService:
                 entropy=self._entropy(ENTROPY_BYTES),
             )
             return Answer(reply, authenticated=is_own)
+        except Malformed:
+            raise  # whoever sends it; there is nothing to say about it under seal
         except OrthrosError as error:
             ref = self._gate.new_ref()
             refusal = sealable(error, ref)

@@ -26,7 +26,7 @@ from orthros_protocol.caveats import (
     parse_caveat,
 )
 from orthros_protocol.discharges import NewDemand, demand_of_kdc
-from orthros_protocol.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_EXTENSION_BYTES
+from orthros_protocol.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_RESULT_EXTENSION_BYTES
 from orthros_protocol.sealing import ENTROPY_BYTES
 
 __all__ = ["DEMANDS_ENTROPY", "Written", "require_shapes", "write_caveats"]
@@ -98,7 +98,7 @@ def write_caveats(
             )
         )
     cids = tuple(one.cid for one in demands)
-    if len(encode(*cids)) + _ENTRY_BYTES > MAX_EXTENSION_BYTES:
+    if len(encode(*cids)) + _ENTRY_BYTES > MAX_RESULT_EXTENSION_BYTES:
         raise Refused("caveat-not-carried", "its demands are too long for one result")
     return Written(caveats=(*own, *(one.caveat for one in demands), *asked), demands=cids)
 
