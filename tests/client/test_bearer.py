@@ -279,3 +279,26 @@ def test_the_path_that_a_token_tells_obeys_the_rule_of_its_route(
     assert isinstance(verdict, Denied) is not is_admitted
     if isinstance(verdict, Denied):
         assert (verdict.code, verdict.answer.status) == ("chain-refused", 403)
+
+
+def test_a_token_is_no_way_around_the_path_that_the_verifier_demands(verifier: BearerVerifier) -> None:
+    """M5: one service, one rule, whichever scheme a caller comes with; a route may still say otherwise."""
+    house = House()
+    home = house.realm.name
+    act = {"sub": f"shop@{home}", "act": {"sub": f"gateway@{home}"}}
+    sent = token(sub=f"alice@{home}", client_id=f"shop@{home}", act=act)
+    schemes = ["orthros", "bearer"]
+    for rule, path, code in (
+        (ChainRule(deny_via=["gateway"]), b"/orders", "chain-refused"),
+        (ChainRule(deny_via=["gateway"]), b"/open", None),
+        (ChainRule(deny_via=["portal"]), b"/orders", None),
+        (None, b"/orders", None),
+    ):
+        routes = [
+            Route("/*", schemes=schemes, accept_user=True),
+            Route("/open", schemes=schemes, accept_user=True, chain=ChainRule()),
+        ]
+        guard = Guard(**house.settings(verifier=house.verifier(chain=rule), bearer=verifier, routes=routes))
+        headers = (("host", b"orders.test"), ("authorization", f"Bearer {sent}".encode()))
+        verdict = guard.judge(IncomingRequest(method="GET", target=path, headers=headers))
+        assert (verdict.code if isinstance(verdict, Denied) else None) == code

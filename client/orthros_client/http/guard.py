@@ -279,7 +279,9 @@ class Guard:
             caller = self._bearer.accept(credentials.partition(" ")[2].strip(), accept_user=route.accept_user)
         except (PeerMisbehaved, Refused) as error:
             raise _Stopped(error, presented=BEARER) from None
-        objection = None if route.chain is None else self._objection(route.chain, caller)
+        # The same service by another way in: what its verifier holds for every path holds for those of tokens.
+        rule = route.chain or (None if self._verifier is None else self._verifier.chain)
+        objection = None if rule is None else self._objection(rule, caller)
         if objection is not None:
             raise _Stopped(caller.refusal("chain-refused", objection), caller=caller)
         return caller

@@ -164,6 +164,11 @@ class Verifier:
         """The service that this verifier speaks for."""
         return self._keytab.principal
 
+    @property
+    def chain(self) -> ChainRule:
+        """What the path of a call on behalf of others may look like, unless a route says otherwise."""
+        return self._chain
+
     def replace_keytab(self, keytab: Keytab) -> None:
         """Takes another version of the key file. The epoch and what was seen stay: no client notices.
 
