@@ -91,6 +91,15 @@ async def test_narrowed_credentials_of_a_file(capsys: pytest.CaptureFixture[str]
         assert (code, err.splitlines()[0]) == (1, "error:     key-file-unsafe")
 
 
+@pytest.mark.parametrize("option", ["--credentials", "--behalf", "--user"])
+async def test_a_name_that_is_empty_is_not_the_own_authority(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """L23: a script whose variable is not set calls for nobody, not for the whole host."""
+    async with open_counter(capsys) as counter:
+        code, _out, err = await counter.call(option, "")
+        assert (code, err[:7]) == (1, "error: ")
+        assert counter.target.heard == []
+
+
 @contextmanager
 def discharger_at_work(realm: InMemoryRealm, target: HttpTarget, attests: bool) -> Iterator[str]:
     """`billing`, which attests what it is asked. Yields its origin."""

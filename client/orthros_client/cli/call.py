@@ -64,8 +64,9 @@ def call(arguments: argparse.Namespace) -> int:
             client.event_hooks = {"request": [_show_attempt], "response": [_show_answer]}
         _check_destination(arguments.out)
         auth = OrthrosAuth(targets.origins, client=source_of(arguments, local, place.target), **options)
-        auth = auth.for_user(arguments.user) if arguments.user else auth
-        auth = auth.on_behalf_of(arguments.behalf) if arguments.behalf else auth
+        # An empty name, as of a variable that is not set, is an error: never this program's own authority instead.
+        auth = auth if arguments.user is None else auth.for_user(arguments.user)
+        auth = auth if arguments.behalf is None else auth.on_behalf_of(arguments.behalf)
         response = _send(client, request, auth, arguments)
         try:
             return _take(arguments, response)

@@ -64,7 +64,7 @@ def source_of(arguments: argparse.Namespace, client: Client, target: str) -> Sou
     Raises LocalMisuse for options that contradict each other, Misconfigured for a file of another target, and what
     `load_credentials` raises.
     """
-    if not arguments.credentials:
+    if arguments.credentials is None:
         return client
     for name in ("behalf", "delegable", "bearer", "scope"):
         if getattr(arguments, name):
