@@ -59,10 +59,13 @@ def doubting(
 
 
 def check_size(response: HttpResponse, proven: Proven) -> None:
-    """Raises PeerMisbehaved for an answer that does not say how long it is, or is too long to be one."""
+    """Raises PeerMisbehaved for an answer that does not say how long it is, is too long to be one, or may grow."""
     lengths = response.values_of("content-length")
     if len(lengths) != 1 or not lengths[0].isdigit() or int(lengths[0][:9]) > _MOST_ANSWER_BYTES:
         raise PeerMisbehaved("malformed", f"{proven.target}: the answer of a discharger has a length, up to 64 KiB")
+    # HTTP libraries decode as they read: a few bytes of it can be any amount of memory.
+    if response.values_of("content-encoding"):
+        raise PeerMisbehaved("malformed", f"{proven.target}: the answer of a discharger has no Content-Encoding")
 
 
 def given(proven: Proven, cid: bytes, body: bytes) -> Discharge:

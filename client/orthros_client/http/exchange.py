@@ -5,6 +5,8 @@ Ties guard, body and reply together, and keeps the refusal that came up on the w
 
 from __future__ import annotations
 
+from typing import Final
+
 from orthros_client.http.answers import Answer, failed, refuse, seal_answer
 from orthros_client.http.bodies import BodyCheck, RequestBodyMismatch
 from orthros_client.http.callers import Caller
@@ -15,6 +17,10 @@ from orthros_protocol import Refused
 
 __all__ = ["EXCHANGE", "Exchange", "answer_in", "refusal_in", "require_in"]
 
+# What this program's own credentials, files and dischargers ran into; of a caller it is said with a proof.
+_OWN_TROUBLE: Final = frozenset({
+    "discharge-mismatch", "discharger-unknown", "excluded-by-your-caveat", "exact-not-possible", "ticket-expired",
+})  # fmt: skip
 EXCHANGE = "orthros.exchange"
 """Where a middleware leaves the exchange: a key of the ASGI scope and of the WSGI environ."""
 
@@ -115,13 +121,17 @@ class Exchange:
 def refusal_in(error: BaseException) -> Refused | None:
     """The refusal that `error` is, or that a group of nothing but refusals holds.
 
-    Not one that the application met itself, from a KDC or from a target that it called: that is its own failure, and
-    none of its caller's business.
+    Not one that the application met itself, from a KDC, from a target that it called or in credentials of its own: that
+    is its own failure, and none of its caller's business.
     """
     if isinstance(error, BaseExceptionGroup):
         refusals = [refusal_in(each) for each in error.exceptions]
         return refusals[0] if all(refusals) else None
-    return error if type(error) is Refused or isinstance(error, RequestBodyMismatch) else None
+    if isinstance(error, RequestBodyMismatch):
+        return error
+    if type(error) is not Refused or (error.reply is None and error.code in _OWN_TROUBLE):
+        return None
+    return error
 
 
 def require_in(exchange: object, *scopes: str) -> Caller | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -220,6 +221,54 @@ async def test_a_service_that_is_no_discharger_says_so(parties: Parties) -> None
     async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
         with pytest.raises((DischargeRefused, PeerMisbehaved), match="approvals"):
             await client.get(f"{ORDERS}/7")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parties) -> None:
+    """L8: a discharger is trusted with its word, not with this program's memory."""
+    read: list[bytes] = []
+
+    class Watched(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            read.append(b"x")
+            yield gzip.compress(bytes(1000))
+
+    class Network(InProcess):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            if response.status_code == 200 and request.url.host == "approvals.test":
+                response.stream = Watched()
+            return response
+
+    async def packed(_request: Request) -> Response:
+        return Response(gzip.compress(bytes(1000)), headers={"Content-Encoding": coding, "Content-Type": MEDIA_TYPE})
+
+    app = Starlette(routes=[Path_("/{rest:path}", packed, methods=["POST"])])
+    guarded = asgi.OrthrosMiddleware(app, verifier=parties.verifier("approvals"), origins=[APPROVALS])
+    transport = Network({ORDERS: starlette_of(parties, "orders"), APPROVALS: guarded})
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        with pytest.raises(PeerMisbehaved, match="Content-Encoding"):
+            await client.get(f"{ORDERS}/7")
+    assert read == []
+
+
+async def test_a_handler_without_its_discharger_has_failed_itself(parties: Parties) -> None:
+    """L8: its caller did nothing wrong, and is told so under proof; it learns nothing of whom the service asks."""
+
+    async def endpoint(_request: Request) -> Response:
+        auth = auth_of(Office(parties), dischargers=None)
+        async with httpx.AsyncClient(auth=auth, transport=InProcess({})) as client:
+            await client.get(f"{ORDERS}/7")
+        raise AssertionError("it went out")
+
+    portal = "https://auditors.test"
+    app = Starlette(routes=[Path_("/{rest:path}", endpoint)])
+    guarded = asgi.OrthrosMiddleware(app, verifier=parties.verifier("auditors"), origins=[portal])
+    auth = OrthrosAuth({portal: "auditors"}, client=Office(parties))
+    async with httpx.AsyncClient(auth=auth, transport=InProcess({portal: guarded})) as client:
+        answer = await client.get(f"{portal}/7")
+    assert answer.status_code == 500
+    assert "approvals" not in answer.text
 
 
 @contextmanager
