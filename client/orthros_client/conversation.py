@@ -176,7 +176,9 @@ class Conversation:
 
         Raises TicketRefused, PeerMisbehaved (`box-unopened`, `unknown-key`), Misconfigured or Unavailable.
         """
-        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))))
+        # Whoever handed it over chose what it says, and can answer in its target's place: what such answers teach of
+        # epochs and clocks stays with it.
+        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))), PeerState())
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a hand-over")
         return answer
@@ -284,7 +286,7 @@ class Conversation:
         # In the own name for others, or in another's for oneself: neither is what was asked for.
         if (grant.subject is None) != _is_own(question):
             raise Malformed("an answer in another name than asked for")
-        answer = self._answer_of(grant)
+        answer = self._answer_of(grant, self._peer(grant.target, grant.target_uid))
         remaining_s = grant.remaining_ms / 1000
         # Never longer than half of what is left, so that short tickets are renewed in time as well.
         fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
@@ -296,7 +298,7 @@ class Conversation:
                 shelf.popitem(last=False)
         return answer
 
-    def _answer_of(self, grant: Grant) -> Credentials | Token:
+    def _answer_of(self, grant: Grant, peer: PeerState) -> Credentials | Token:
         expires = self._clock.elapsed_s() + grant.remaining_ms / 1000
         if grant.tail is None:
             return Token(
@@ -323,7 +325,7 @@ class Conversation:
             caveats=grant.caveats,
             demands=grant.demands,
             expires=expires,
-            peer=self._peer(grant.target, grant.target_uid),
+            peer=peer,
             clock=self._clock,
             entropy=self._entropy,
         )

@@ -290,6 +290,20 @@ async def test_what_was_handed_over_is_opened_by_the_daemon_and_stays_narrow() -
         assert house.world.realm.handled <= 1
 
 
+def test_whoever_hands_over_teaches_nothing_about_the_target() -> None:
+    """B4: he knows the key of what he gave, so he can answer as its target, with any epoch and any time."""
+    conversation = Conversation(10, clock=StillClock())
+    own = ask(conversation, grant())[1]
+    flow = conversation.receive(bytes(64))
+    next(flow)
+    with pytest.raises(StopIteration) as done:
+        flow.send(grant(number=2))
+    received = done.value.value
+    assert (received.target, received.target_uid) == (own.target, own.target_uid)
+    received.peer.learn(b"wrongone", 300_000)
+    assert own.peer.read() == (None, 0)
+
+
 async def test_boxes_that_are_not_for_us_stay_closed() -> None:
     """B4: for another service, altered, narrowed senders, ended contents, and something else than a ticket inside."""
     async with open_house() as house:
