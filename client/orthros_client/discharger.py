@@ -176,7 +176,8 @@ class Discharger:
 
     def _failed(self, caller: VerifiedCaller, error: Exception) -> NoReturn:
         """What a rule raised, as a refusal under MAC: its own word, or that it failed."""
-        if isinstance(error, Refused) and error.reason.number:
+        # What the rule met itself, at a KDC or at a target that it called, is none of the asker's business.
+        if type(error) is Refused and error.reason.number:
             raise caller.refusal(error.code, error.detail) from None
         _log.error("discharge-rule-failed", error=type(error).__name__, transaction=caller.transaction_id)
         raise caller.refusal("discharge-refused", "the service could not judge it") from None

@@ -9,6 +9,7 @@ import trio
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Verifier
 from orthros_client.discharging import ask
+from orthros_client.errors import Failure
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
     USE_HTTP,
@@ -150,6 +151,18 @@ def test_the_rule_may_refuse_in_its_own_words(parties: Parties) -> None:
     assert refused.value.said == "insufficient-scope"
     with pytest.raises(DischargeRefused, match="not on Fridays"):
         answer(parties, vetoes)
+
+
+def test_what_the_rule_was_refused_itself_is_not_told(parties: Parties) -> None:
+    """By its own KDC, or by a service that it asked: that is the discharger's trouble."""
+
+    def asks_elsewhere(_question: Question) -> Attested:
+        raise Failure.refused("insufficient-scope", "approvals lacks admin at payroll").to_error()
+
+    with pytest.raises(DischargeRefused) as refused:
+        answer(parties, asks_elsewhere)
+    assert refused.value.said == "discharge-refused"
+    assert "payroll" not in str(refused.value)
 
 
 def test_others_ask_only_where_the_service_says_so(parties: Parties) -> None:

@@ -43,9 +43,9 @@ class _Guarded:
         """The rule's objection. What the caller learns of a failure is that there was one."""
         try:
             objection = self._rule(payload, access)
-        except Refused:
-            raise  # the service's own verdict, with its own code
-        except Exception as error:  # noqa: BLE001  # the service's own function: what it breaks stays closed
+        except Exception as error:  # the service's own function: what it breaks stays closed
+            if type(error) is Refused:
+                raise  # the service's own verdict, with its own code; not what a KDC or target said to the service
             return self._failed(type(error).__name__)
         # True or False would be read in either sense: only None lets a request pass.
         if objection is not None and type(objection) is not str:
