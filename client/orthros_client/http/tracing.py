@@ -9,6 +9,7 @@ from typing import Final
 
 from orthros_client.propagation import current
 from orthros_client.verifier import VerifiedCaller
+from orthros_protocol import LocalMisuse
 
 __all__ = ["TRACEPARENT", "traceparent_of_served"]
 
@@ -16,9 +17,11 @@ TRACEPARENT: Final = "traceparent"
 
 
 def traceparent_of_served() -> str | None:
-    """The header's value while a caller with a ticket is served; None otherwise.
-
-    Raises LocalMisuse `wrong-state` in code that has outlived the request which it was started for.
+    """The header's value while a caller with a ticket is served; None otherwise, and in code that has outlived the
+    request which it was started for: a trace is no authority, and that code may go on in its own name.
     """
-    caller = current()
+    try:
+        caller = current()
+    except LocalMisuse:
+        return None
     return caller.traceparent() if isinstance(caller, VerifiedCaller) else None

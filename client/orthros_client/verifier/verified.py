@@ -116,7 +116,8 @@ class VerifiedCaller:
         The transaction is the trace, so that one id runs through traces, logs and the KDC's audit log. `parent_id` is
         16 lower-case hex digits that name the span; by default they name this request. Raises LocalMisuse.
         """
-        span = self._accepted.request.nonce[:8].hex() if parent_id is None else parent_id
+        # A digest, because the nonce is the caller's choice, and all zero would be no span.
+        span = digest(self._accepted.request.nonce)[:8].hex() if parent_id is None else parent_id
         if _SPAN.fullmatch(span) is None:
             raise LocalMisuse("value-invalid", "a parent id is 16 lower-case hex digits, not all zero")
         return f"00-{self.transaction_id}-{span}-{int(sampled):02x}"

@@ -183,6 +183,23 @@ def test_the_trace_of_the_served_request_goes_on(library: tuple[Any, Get], shop:
     assert shop.traces == [None, trace, None, None, trace, mine["traceparent"]]
 
 
+def test_work_in_the_own_name_may_outlive_its_request(
+    library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm
+) -> None:
+    """L23: a background task that says `None` goes on, without the trace of a request that has ended."""
+    make, get = library
+    source = Source(realm)
+    auth = make({shop.origin: "orders"}, client=source).on_behalf_of(None)
+    told = make({shop.origin: "orders"}, client=Source(realm, propagate=False), traceparent=True)
+    with serving(served(realm)) as request:
+        pass
+    with request.active():
+        for each in (auth, told):
+            assert get(f"{shop.origin}/desk", auth=each).status_code == 200
+    assert source.told == [{"behalf": None}]
+    assert shop.traces == [None, None]
+
+
 def test_others_are_told_no_trace(shop: Shop, realm: InMemoryRealm) -> None:
     """L20: the transaction's id is for targets, not for every site that a service reads."""
     auth = OrthrosAuth({shop.origin: "orders"}, client=Source(realm), pass_others=True)

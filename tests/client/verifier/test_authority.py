@@ -22,9 +22,10 @@ from orthros_protocol import (
     TargetRefusal,
     bind_raw,
     parse_ap_request,
+    pop_key_of,
     tail_of,
 )
-from tests.support.parties import ENDPOINT, PREDICATE, HostClock, Parties, call, epoch_of, refused_as
+from tests.support.parties import ENDPOINT, PREDICATE, HostClock, Parties, call, epoch_of, forge, refused_as
 
 
 @pytest.fixture
@@ -272,6 +273,15 @@ def test_one_transaction_runs_through_all_hops(parties: Parties) -> None:
     assert all(len(one[1]) == 32 and len(one[2]) == 16 for one in traces)
     assert first.traceparent() == first.traceparent()
     assert first.traceparent("00f067aa0ba902b7", sampled=False) == f"00-{first.transaction_id}-00f067aa0ba902b7-00"
+
+
+def test_a_caller_cannot_choose_a_span_that_breaks_the_handler(parties: Parties) -> None:
+    """L20: the nonce of a request is its caller's; a span of zeros is none."""
+    verifier, web = parties.verifier(), parties.credentials("web", "orders")
+    key = pop_key_of(web.tail.material)
+    forged = forge(parties, web.ticket, key, epoch=epoch_of(verifier, web), nonce=bytes(8) + b"12345678")
+    span = verifier.accept(forged.message, ENDPOINT).traceparent().split("-")[2]
+    assert span != "0" * 16
 
 
 @pytest.mark.parametrize("span", ["", "0" * 16, "00F067AA0BA902B7", "00f067aa0ba902b", "00f067aa0ba902b7 ", "ä" * 16])
