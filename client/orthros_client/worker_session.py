@@ -89,8 +89,7 @@ class WorkerSession(KdcSession):
             return login
         if self._trouble is not None:
             raise self._trouble.with_traceback(None)
-        at = datetime.fromtimestamp(self._record.expires, UTC).isoformat().removesuffix("+00:00")
-        raise Unavailable("login-expired", f"{self.path}: its end is {at}Z")
+        raise Unavailable("login-expired", f"{self.path}: its end is {_moment(self._record.expires)}")
 
     def _read_again(self) -> None:
         self._seen, self._trouble = _identity_of(self.path), None
@@ -132,6 +131,13 @@ def _read(path: str) -> WorkerLogin:
         if error.code not in ("login-file-invalid", "key-file-invalid"):
             raise
         raise Misconfigured("login-file-invalid", f"{path}: {error.detail}") from None
+
+
+def _moment(second: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(second, UTC).isoformat().removesuffix('+00:00')}Z"
+    except (ValueError, OverflowError):  # a file may say anything
+        return f"second {second}"
 
 
 def _identity_of(path: str) -> tuple[int, ...] | None:

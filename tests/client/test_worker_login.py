@@ -69,6 +69,21 @@ async def taken(world: World, *targets: str, scopes: tuple[str, ...] | None = No
     return WorkerLogin.from_bytes(reply.content)
 
 
+async def test_a_file_with_impossible_times_ends_nobodys_daemon(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """What a file says of its end and of its writer's clock may be beyond every calendar."""
+    async with open_world() as world:
+        given = await taken(world, "orders")
+        ends = 9_000_000_000_000
+        odd = evolve(given, caveats=join_caveats([ExpiresCaveat(ends).to_bytes(), split_caveats(given.caveats)[1]]))
+        path = tmp_path / "login"
+        write_secret_file(path, evolve(odd, offset_ms=2**63 - 1).to_bytes())
+        session = WorkerSession.open(str(path), world.agent.session.pool, world.clock, CountingEntropy(b"worker"))
+        with pytest.raises(Unavailable, match=f"second {ends}"):
+            await session.ensure_login()
+
+
 @asynccontextmanager
 async def open_worker(world: World, path: Path) -> AsyncIterator[World]:
     """The daemon of a worker, over the same network."""
