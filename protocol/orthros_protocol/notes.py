@@ -31,6 +31,7 @@ class NoteCause(IntEnum):
     TGT_EXPIRY = 4
     TGT_CAVEAT = 5
     SUBJECT_RULE = 6
+    RULE_CAVEAT = 7
 
 
 @frozen(order=True)
@@ -61,6 +62,7 @@ _CAUSES: Final = {
     NoteCause.TGT_EXPIRY: "nothing outlives the ticket or the evidence that it was obtained with",
     NoteCause.TGT_CAVEAT: "a caveat on the ticket-granting ticket excludes it",
     NoteCause.SUBJECT_RULE: "the rules for this subject do not allow it",
+    NoteCause.RULE_CAVEAT: "its rule writes a caveat into the ticket, so it must be asked for by name",
 }
 
 

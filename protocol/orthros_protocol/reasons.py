@@ -38,8 +38,9 @@ REASONS: tuple[Reason, ...] = (
            "Ask an admin to run `orthros-admin policy allow CLIENT TARGET --scope ...`."),
     Reason(16, "target-unavailable", "The target exists but cannot receive tickets now.",
            "Ask an admin to check `orthros-admin principal show TARGET` (disabled, or without an active key)."),
-    Reason(17, "no-scope-left", "The rules allow this pair, but none of the requested scopes.",
-           "Ask for fewer scopes, or have the rule widened; `orthros-admin policy explain CLIENT TARGET` shows it."),
+    Reason(17, "no-scope-left", "The pair is allowed, but none of the requested scopes is left by rules and caveats.",
+           "Ask for scopes that `orthros-admin policy explain CLIENT TARGET` grants, with credentials whose caveats "
+           "leave them."),
     Reason(18, "subject-refused", "Acting for another subject is not allowed here.",
            "Call in your own name, or ask an admin for a rule: `orthros-admin policy allow CLIENT TARGET` with "
            "`--behalf NAME` to act on evidence, with `--subject NAME` to name somebody without any."),

@@ -11,6 +11,7 @@ def test_numbers_on_the_wire_never_change() -> None:
         "TGT_EXPIRY": 4,
         "TGT_CAVEAT": 5,
         "SUBJECT_RULE": 6,
+        "RULE_CAVEAT": 7,
     }
 
 

@@ -144,7 +144,11 @@ def decide(
         return refused(code="jwt-not-enabled")
 
     for_others = _best([rule for rule in held.for_others if rule.jwt or not jwt])
+    spared: list[Note] = []
+    if ask.scopes is None:
+        usable, spared = _unconditional(usable)
     scopes, notes = _choose_scopes(ask, _best(usable), for_others, caveat_scopes)
+    notes += spared
     if ask.scopes and not scopes:
         return refused(code="no-scope-left", notes=tuple(notes))
 
@@ -188,6 +192,16 @@ def decide(
         caveats=tuple(dict.fromkeys(rule.caveats for rule in behind if rule.caveats)),
         objections=held.objections,
     )
+
+
+def _unconditional(usable: Sequence[Rule]) -> tuple[Sequence[Rule], list[Note]]:
+    """What an ask that names no scopes gets: the rules that write no caveat, if there are any, and a note when others
+    would grant more. Else a new rule with a caveat would put that on what clients obtain already."""
+    plain = [rule for rule in usable if not rule.caveats]
+    if not plain:
+        return usable, []
+    more = _best(usable).keys() > _best(plain).keys()
+    return plain, [Note(NoteField.SCOPE, NoteCause.RULE_CAVEAT)] if more else []
 
 
 def _left_out(ask: Ask, scopes: Collection[str]) -> list[Note]:

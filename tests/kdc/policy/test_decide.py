@@ -16,7 +16,7 @@ from orthros_kdc.policy.decide import (
     decide,
     dropped_scopes,
 )
-from orthros_kdc.policy.model import RealmLimits, subject_matches
+from orthros_kdc.policy.model import Demand, RealmLimits, RuleCaveats, subject_matches
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse, Misconfigured
@@ -324,3 +324,24 @@ def test_a_tighter_cap_never_gives_more(one, rules, facts, cap) -> None:
         if set(after.scopes) == set(before.scopes) and after.delegable == before.delegable:
             assert after.ttl_s <= before.ttl_s
         assert set(after.scopes) <= set(before.scopes)
+
+
+def test_a_new_rule_with_a_caveat_changes_nothing_for_those_who_name_no_scopes() -> None:
+    """P6, B3: what a rule demands for one more scope is told in a note, and never put on what was obtained before."""
+    plain = rule(1, "read", "write")
+    refunds = rule(2, "pay:refund", caveats=RuleCaveats(discharges=(Demand.parse("approvals=four-eyes"),)))
+    everything = Ask(target="ledger")
+    before, after = granted(everything, plain), granted(everything, plain, refunds)
+    assert (after.scopes, after.caveats, after.rule_ids) == (before.scopes, (), (1,))
+    assert after.notes == (Note(NoteField.SCOPE, NoteCause.RULE_CAVEAT),)
+    named = granted(ask("read", "pay:refund"), plain, refunds)
+    assert (named.scopes, named.caveats) == (("read", "pay:refund"), (refunds.caveats,))
+    assert granted(everything, refunds).caveats == (refunds.caveats,)
+    assert refused(Ask(target="ledger", exact=True), plain, refunds) == "exact-not-possible"
+
+
+def test_a_caveat_for_scopes_that_a_rule_without_one_grants_too_is_no_news() -> None:
+    """B3: nothing is lost, so nothing is noted."""
+    plain = rule(1, "read", "write")
+    careful = rule(2, "read", caveats=RuleCaveats(methods=("GET",)))
+    assert granted(Ask(target="ledger"), plain, careful) == granted(Ask(target="ledger"), plain)
