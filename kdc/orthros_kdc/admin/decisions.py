@@ -14,6 +14,7 @@ from orthros_kdc.policy.decide import Ask, Denial, PolicySnapshot, PrincipalCaps
 from orthros_kdc.policy.expectations import Report, run_expectations
 from orthros_kdc.policy.explain import Explanation
 from orthros_kdc.policy.explain import explain as explain_decision
+from orthros_kdc.policy.standing import revivals
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured, check_scopes
 
@@ -37,12 +38,10 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
         caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
         facts = _facts_of(tx, called)
         found = explain_decision(client, ask, rules, client_caps=caps, target=facts, limits=tx.realm().limits,
-                                 address=address, groups_of=policy.groups_of)  # fmt: skip
-        if caller.disabled:  # refused at its login, so that no rule is ever asked
-            enable = f"orthros-admin principal enable {client}"
-            return evolve(found, decision=Denial(code="principal-disabled"), caps=(), remedies=(enable,))
+                                 address=address, groups_of=policy.groups_of,
+                                 facts_of=_facts_by_name(tx))  # fmt: skip
         if isinstance(found.decision, Denial) and found.decision.code == "target-unavailable":
-            return evolve(found, remedies=_revivals(ask.target, facts))
+            return evolve(found, remedies=revivals(ask.target, facts))
         return found
 
     return await admin.store.read(work)
@@ -84,11 +83,5 @@ def _facts_of(tx: Transaction, record: PrincipalRecord) -> TargetFacts:
         disabled=record.disabled,
         has_key=any(key.state == KEY_ACTIVE for key in tx.keys_of(record.uid)),
         jwt_alg=record.jwt_alg if tx.jwt_keys_of(record.uid) else None,
+        sources=record.sources,
     )
-
-
-def _revivals(target: str, facts: TargetFacts) -> tuple[str, ...]:
-    commands = [f"orthros-admin principal enable {target}"] if facts.disabled else []
-    if not facts.has_key:
-        commands += [f"orthros-admin key rotate {target} --out FILE", f"orthros-admin key activate {target}"]
-    return tuple(commands)

@@ -25,6 +25,7 @@ from orthros_kdc.policy.decide import (
 )
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.policy.rule_caveats import caveat_texts
+from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
 from orthros_protocol import reason_for
 from orthros_protocol.call_chain import ChainRule
 from orthros_protocol.limits import MAX_SCOPES
@@ -128,8 +129,10 @@ def explain(
     remaining_tgt_s: int | None = None,
     caveat_remaining_s: int | None = None,
     caveat_scopes: Collection[str] | None = None,
+    facts_of: FactsOf | None = None,
 ) -> Explanation:
-    """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh.
+    """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh. With
+    `facts_of` it is what the KDC answers, which first looks at who asks and last at who is to discharge.
 
     Raises Misconfigured `name-invalid` when a refused client or target has no canonical name, `value-invalid` when
     the subject of a refusal has none.
@@ -147,6 +150,14 @@ def explain(
         caveat_scopes=caveat_scopes,
     )
     decision = answer(rules, target=target)
+    obstacle = None
+    if facts_of is not None:
+        obstacle = obstacle_before(client, ask, address, facts_of)
+        if obstacle is None and isinstance(decision, Grant):
+            obstacle = obstacle_after(decision, facts_of)
+    if obstacle is not None:
+        return Explanation(client=client, ask=ask, decision=obstacle.denial, rules=tuple(rules),
+                           remedies=obstacle.remedies, address=address)  # fmt: skip
     caps: list[Cap] = []
     if isinstance(decision, Grant) and target is not None:
         behind = [rule for rule in rules if rule.rule_id in decision.rule_ids]

@@ -78,11 +78,13 @@ class PrincipalCaps:
 @frozen(kw_only=True)
 class TargetFacts(PrincipalCaps):
     """What the decision needs to know about a target: `has_key` tells whether a ticket can be sealed for
-    it, `jwt_alg` is set when a JWT can be signed for it."""
+    it, `jwt_alg` is set when a JWT can be signed for it. `sources` are the networks that it may ask from itself, which
+    `standing.py` judges; none: from anywhere."""
 
     disabled: bool = False
     has_key: bool = True
     jwt_alg: str | None = None
+    sources: tuple[str, ...] = ()
 
 
 class Cap(NamedTuple):

@@ -9,8 +9,8 @@ from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import Misconfigured
 from tests.kdc.policy.rows import rule
 
-PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(disabled=True),
-          "gate": TargetFacts()}  # fmt: skip
+PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(), "gate": TargetFacts(),
+          "approvals": TargetFacts(), "shut": TargetFacts(disabled=True)}  # fmt: skip
 
 
 def run(text: str, *rules):
@@ -49,11 +49,11 @@ def test_expectations_that_hold() -> None:
 
         [[expect]]
         client = "billing"
-        target = "web"
+        target = "shut"
         refused = "target-unavailable"
         """,
         rule(1, "read", max_ttl_s=600),
-        rule(2, "read", target="web"),
+        rule(2, "read", target="shut"),
     )
     assert (report.checked, report.failures) == (5, ())
 
