@@ -23,6 +23,7 @@ from orthros_kdc.store.base import (
 )
 from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault
 from orthros_protocol import AsKey, KdcMacKey, Misconfigured, TgtKey, TicketKey
+from orthros_protocol.limits import MAX_INT
 
 __all__ = ["ClientView", "LoginView", "OAuthClientView", "RealmFacts", "RealmKeys", "RealmView", "TargetView"]
 
@@ -71,12 +72,14 @@ class ClientView:
     """A client of the ticket-granting exchange and the ids of the login keys that still count.
 
     `ticket_keys` are its own by kid, those of draining versions too: evidence that it shows opens with one of them.
+    `logins_since` is the Unix second from which its oldest live version can have logged in.
     """
 
     principal: PrincipalRecord
     caps: PrincipalCaps
     live_login_kids: frozenset[bytes]
     ticket_keys: Mapping[bytes, TicketKey] = field(repr=False)
+    logins_since: int = 0
 
 
 @frozen(eq=False, kw_only=True)
@@ -301,6 +304,7 @@ class RealmView:
             caps=_caps_of(principal),
             live_login_kids=frozenset(row.kid_as for row in live),
             ticket_keys={row.kid_ticket: self._vault.ticket_key(principal, row) for row in live},
+            logins_since=min((row.created for row in live), default=MAX_INT),
         )
 
     def _as_oauth_client(self, principal: PrincipalRecord, rows: tuple[OAuthSecretRecord, ...]) -> OAuthClientView:

@@ -152,11 +152,12 @@ class TgsService:
         async def numbered(principal: Principal, uid: int) -> ClientView | None:
             return await self._view.client(uid) if uid and principal.realm == home else None
 
+        async def named(principal: Principal) -> ClientView | None:
+            record = await self._view.principal(principal.name) if principal.realm == home else None
+            return None if record is None else await self._view.client(record.uid)
+
         subject = shown.subject
-        hops = [
-            await self._view.principal(hop.principal.name) if hop.principal.realm == home else None
-            for hop in shown.chain
-        ]
+        hops = [await named(hop.principal) for hop in shown.chain]
         return Parties(
             caller=await numbered(shown.client, shown.client_uid),
             subject=None if subject is None else await numbered(subject.principal, subject.uid),

@@ -142,6 +142,24 @@ async def test_a_caller_whose_login_key_was_retired(journey: Journey) -> None:
     assert code == "evidence-refused: web@corp.test: the key of its login has been retired"
 
 
+async def test_a_retired_login_key_stops_the_chain_further_on(journey: Journey) -> None:
+    """P11: nor does it in what others had obtained for it; who logged in again afterwards goes on."""
+    admin, clock = journey.kdc.admin, journey.kdc.clock
+    first = await journey.obtain("web", "orders")
+    shown = journey.evidence(await journey.obtain("orders", "ledger", behalf=journey.evidence(first)))
+    clock.advance(5)
+    journey.kdc.keytabs["web"] = await keys.rotate(admin, "web")
+    await keys.activate(admin, "web")
+    assert isinstance(await journey.ask("ledger", "vault", behalf=shown), Granted)
+    await keys.retire(admin, "web", 1)
+    code = await journey.refusal("ledger", "vault", behalf=shown)
+    assert code == "evidence-refused: web@corp.test: the key of its login has been retired"
+    del journey.logins["web"]
+    first = await journey.obtain("web", "orders")
+    shown = journey.evidence(await journey.obtain("orders", "ledger", behalf=journey.evidence(first)))
+    assert isinstance(await journey.ask("ledger", "vault", behalf=shown), Granted)
+
+
 async def test_evidence_under_a_key_that_was_retired(journey: Journey) -> None:
     """K2: its key is erased, so nobody can tell what it said."""
     shown = journey.evidence(await journey.obtain("web", "orders"))

@@ -39,7 +39,7 @@ class Parties:
 
     caller: ClientView | None
     subject: ClientView | None
-    hops: tuple[PrincipalRecord | None, ...]
+    hops: tuple[ClientView | None, ...]
 
 
 @frozen(eq=False, kw_only=True)
@@ -175,8 +175,11 @@ def _require_parties(shown: Ticket, parties: Parties) -> None:
         known = parties.subject
         # The number says who it is, so when it was created does not matter.
         _require_standing(subject.principal, None if known is None else known.principal, None)
-    for hop, record in zip(shown.chain, parties.hops, strict=True):
-        _require_standing(hop.principal, record, hop.auth_time)
+    for hop, view in zip(shown.chain, parties.hops, strict=True):
+        _require_standing(hop.principal, None if view is None else view.principal, hop.auth_time)
+        # Which key a hop logged in with is not known any more; but not with one that was made only afterwards.
+        if view is None or hop.auth_time < view.logins_since:
+            raise Refused("evidence-refused", f"{hop.principal}: the key of its login has been retired")
 
 
 def _require_standing(named: Principal, record: PrincipalRecord | None, auth_time: int | None) -> None:

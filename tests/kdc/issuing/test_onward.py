@@ -122,7 +122,7 @@ def test_everybody_whom_evidence_names_is_judged() -> None:
     subject = Subject(Principal(REALM, "mobile"), 20, 1)
     chain = (Hop(Principal(REALM, "mobile"), NOW - 300), Hop(Principal(REALM, "edge"), NOW - 200))
     shown = ticket(WEB, 16, ORDERS, subject=subject, chain=chain)
-    mobile, edge = record("mobile", 20), record("edge", 21)
+    mobile, edge = client_view("mobile", 20), client_view("edge", 21)
     good = Parties(caller=client_view("web", 16), subject=client_view("mobile", 20), hops=(mobile, edge))
     assert onward(good, shown=shown).path == ("mobile", "edge", "web", "orders")
     for parties, why in (
@@ -132,9 +132,16 @@ def test_everybody_whom_evidence_names_is_judged() -> None:
         (evolve(good, subject=client_view("renamed", 20)), "mobile@corp.test no longer exists"),
         (evolve(good, subject=client_view("mobile", 20, disabled=True)), "mobile@corp.test is disabled"),
         (evolve(good, hops=(mobile, None)), "edge@corp.test no longer exists"),
-        (evolve(good, hops=(mobile, evolve(edge, disabled=True))), "edge@corp.test is disabled"),
-        (evolve(good, hops=(mobile, evolve(edge, created=NOW - 199))), "edge@corp.test is somebody else now"),
-        (evolve(good, hops=(evolve(mobile, created=NOW), edge)), "mobile@corp.test is somebody else now"),
+        (evolve(good, hops=(mobile, client_view("edge", 21, disabled=True))), "edge@corp.test is disabled"),
+        (
+            evolve(good, hops=(mobile, client_view("edge", 21, created=NOW - 199))),
+            "edge@corp.test is somebody else now",
+        ),
+        (
+            evolve(good, hops=(mobile, evolve(edge, logins_since=NOW - 199))),
+            "edge@corp.test: the key of its login has been retired",
+        ),
+        (evolve(good, hops=(client_view("mobile", 20, created=NOW), edge)), "mobile@corp.test is somebody else now"),
     ):
         assert detail_of(parties, shown=shown) == f"evidence-refused: {why}"
     assert detail_of(None, shown=shown).startswith("evidence-refused")
@@ -152,7 +159,7 @@ def test_an_asserted_subject_is_nobody_to_look_for() -> None:
 def test_a_chain_of_eight_is_full() -> None:
     """M6: the client of the evidence would be the ninth."""
     hops = tuple(Hop(Principal(REALM, f"h{number}"), NOW) for number in range(8))
-    records = tuple(record(f"h{number}", 30 + number) for number in range(8))
+    records = tuple(client_view(f"h{number}", 30 + number) for number in range(8))
     seven = ticket(WEB, 16, ORDERS, chain=hops[:7])
     assert len(onward(evolve(PARTIES, hops=records[:7]), shown=seven).chain) == 8
     eight = ticket(WEB, 16, ORDERS, chain=hops)
@@ -254,7 +261,7 @@ def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
     parties = Parties(
         caller=client_view("web", 16),
         subject=client_view("web", 16),
-        hops=tuple(record(hop.principal.name, 30) for hop in chain),
+        hops=tuple(client_view(hop.principal.name, 30) for hop in chain),
     )
     found = onward(parties, tgt={"exp": case.tgt_exp}, shown=shown, shown_caveats=case.beside)
     written = rule(max_ttl_s=case.max_ttl, caveats=RuleCaveats(methods=("GET",)))
