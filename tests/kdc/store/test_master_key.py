@@ -229,6 +229,7 @@ def test_a_credential_is_a_plain_file(tmp_path, master):
 
 
 def test_the_named_file_comes_before_the_credential_and_that_before_the_environment(tmp_path):
+    """M9: where the master key comes from is one function: a file, a systemd credential, the environment."""
     keys = {where: MasterKey(bytes([at]) * 32, number=1) for at, where in enumerate(("file", "credential", "env"))}
     path, credential = tmp_path / "file", tmp_path / "orthros-master-key"
     for place, where in ((path, "file"), (credential, "credential")):
