@@ -26,6 +26,7 @@ from orthros_protocol import (
     Principal,
     ScopesCaveat,
     evidence_proof,
+    join_caveats,
     seconds_of,
 )
 from orthros_protocol.testing import CountingEntropy
@@ -294,6 +295,45 @@ async def granted(house: House, request: WantRequest) -> Grant:
     reply = await house.desk.answer(Peer(0, frozenset()), request)
     assert isinstance(reply, Grant), reply
     return reply
+
+
+async def test_one_caller_cannot_use_up_what_all_the_others_need() -> None:
+    """K4: whoever calls a service chooses the caveats that come along, and each list of them is another question."""
+    async with open_house() as house:
+        realm, allowance = house.world.realm, house.desk.evidence_allowance
+        allowance.burst, allowance.per_s = 3, 0.001
+        shop, end = evidence_of(realm, "shop"), seconds_of(realm.clock.now()) + 500
+        lists = [join_caveats([ExpiresCaveat(end + number).to_bytes()]) for number in range(5)]
+        variants = [evolve(shop, caveats=one) for one in lists]
+
+        async def codes(behalves: list[Behalf]) -> list[str]:
+            return [code_of(await house.desk.answer(Peer(0, frozenset()), want(one))) for one in behalves]
+
+        assert await codes(variants) == ["Grant"] * 3 + ["rate-limited"] * 2
+        assert await codes(variants[:3]) == ["Grant"] * 3  # what is known costs nothing
+        # Another caller, and the same one with another ticket, for which it has asked the KDC itself.
+        assert await codes([evidence_of(realm, "kiosk"), evidence_of(realm, "shop")]) == ["Grant"] * 2
+
+
+async def test_callers_are_asked_for_in_turn(autojump_clock: trio.testing.MockClock) -> None:
+    """K4: any number of callers at once is no such number of connections, and those who left are not asked for."""
+    async with open_world() as world:
+        assert await world.outcome(world.key("orders")) == "held"
+        before = len(world.network.asked)
+        world.network.moods["tcp://kdc-a:1"] = "hanging"
+
+        async def wait_a_second(behalf: Behalf) -> None:
+            await world.outcome(world.on_behalf(behalf, "ledger"), timeout_s=1, behalf=behalf)
+
+        behalves = [evidence_of(world.realm, "shop") for _ in range(100)]
+        async with trio.open_nursery() as nursery:
+            for behalf in behalves:
+                nursery.start_soon(wait_a_second, behalf)
+            await elapse(0.5)
+            assert len(world.network.asked) - before == 32
+        await elapse(10)
+        assert len(world.network.asked) - before < 100
+        assert world.agent._flights == {}
 
 
 async def test_a_subject_is_asserted_only_where_a_rule_names_it() -> None:

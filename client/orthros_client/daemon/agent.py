@@ -37,6 +37,8 @@ _RENEWAL_LEASE_S: Final = 30.0
 _IDLE_NAP_S: Final = 30.0
 _PROBE_AFTER_S: Final = 30.0
 MOST_ON_BEHALF: Final = 1024
+# Each lineage asks on a connection of its own.
+_AT_ONCE_ON_BEHALF: Final = 32
 # Whole refusals of a request on behalf of somebody that are about this client or its KDC all the same. Every other one
 # is of this caller's evidence: whoever shows bad evidence shall not make the others wait.
 _NOT_ABOUT_BEHALF: Final = frozenset(
@@ -49,6 +51,7 @@ class _Flight:
     key: CacheKey
     asked_by_caller: bool
     behalf: Behalf | None = field(default=None, repr=False)  # only until the flight has landed: it holds a proof
+    waiting: int = 0
     done: trio.Event = field(factory=trio.Event, init=False)
     outcome: Held | Failure | None = field(default=None, init=False)
 
@@ -78,6 +81,9 @@ class Agent:
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _no_pause: trio.Event = field(factory=trio.Event, init=False, repr=False)
+    _turns: trio.CapacityLimiter = field(
+        factory=lambda: trio.CapacityLimiter(_AT_ONCE_ON_BEHALF), init=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
@@ -100,8 +106,12 @@ class Agent:
         if standing is not None:
             raise self._with_remaining(key, standing).to_error()
         flight = self._join(key, asked_by_caller=True, behalf=behalf)
-        with trio.move_on_after(timeout_s):
-            await flight.done.wait()
+        flight.waiting += 1
+        try:
+            with trio.move_on_after(timeout_s):
+                await flight.done.wait()
+        finally:
+            flight.waiting -= 1
         if isinstance(flight.outcome, Held):
             return flight.outcome
         failure = flight.outcome or self.last_failure or Failure.unavailable("timeout", f"within {timeout_s:g} s")
@@ -209,7 +219,17 @@ class Agent:
                 self._wake = trio.Event()
                 wanted, self._queue = self._queue, []
                 for batch in _batches(wanted):
-                    nursery.start_soon(self._fetch, batch)
+                    nursery.start_soon(self._fetch_on_behalf if batch[0].key.behalf else self._fetch, batch)
+
+    async def _fetch_on_behalf(self, flights: Sequence[_Flight]) -> None:
+        """In turn, because there may be any number of callers; and not for those who have stopped waiting meanwhile."""
+        async with self._turns:
+            waited_for = [flight for flight in flights if flight.waiting]
+            for flight in flights:
+                if not flight.waiting:
+                    self._settle(flight, Failure.unavailable("timeout", "nobody waited any more"), 0)
+            if waited_for:
+                await self._fetch(waited_for)
 
     async def _fetch(self, flights: Sequence[_Flight]) -> None:
         behalf = flights[0].behalf

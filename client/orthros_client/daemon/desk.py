@@ -47,6 +47,7 @@ from orthros_protocol import (
     peek_unverified_header,
     split_caveats,
 )
+from orthros_protocol.derivation import digest
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 
 __all__ = ["Desk"]
@@ -70,6 +71,7 @@ class Desk:
     request_timeout_s: float = 10.0
     workers: WorkerTerms = field(factory=WorkerTerms)
     allowance: Allowance = field(factory=Allowance)
+    evidence_allowance: Allowance = field(factory=lambda: Allowance(per_s=5.0, burst=64.0))
     _started_s: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -140,6 +142,9 @@ class Desk:
         )
         if behalf is not None and not self.agent.knows_answer_to(key):
             check_behalf(behalf, self.agent.session.keytab)
+            shown = behalf.evidence
+            if shown is not None and not self.evidence_allowance.take(digest(shown), self.clock.elapsed_s()):
+                return Failure.unavailable("rate-limited", "too many different questions for one caller", retry_s=1)
         if not self._may_make_us_ask(peer, key):
             return Failure.unavailable("rate-limited", f"too many different questions from {peer}", retry_s=1)
         held = await self.agent.obtain(key, behalf=behalf, timeout_s=self._patience_s(request.timeout_ms))

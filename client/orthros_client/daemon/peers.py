@@ -82,23 +82,24 @@ class Allowance:
     """How often each uid may make the daemon ask the KDC: `burst` times at once, `per_s` in the long run.
 
     The KDC counts for the whole host, and the cache is one for all: a user who asks for something else each
-    time may not use up what the others need.
+    time may not use up what the others need. The same for each ticket that is shown as evidence: whoever calls a
+    service decides what comes with his ticket, and so how many different questions there are.
     """
 
     per_s: float = 20.0
     burst: float = 256.0
-    _left: dict[int, tuple[float, float]] = field(factory=dict, init=False)
+    _left: dict[int | bytes, tuple[float, float]] = field(factory=dict, init=False)
 
-    def take(self, uid: int, now: float) -> bool:
-        """Whether one more is allowed at `now` (monotonic seconds)."""
-        left = self._left_of(uid, now)
+    def take(self, who: int | bytes, now: float) -> bool:
+        """Whether one more is allowed at `now` (monotonic seconds): to a uid, or with the ticket of this digest."""
+        left = self._left_of(who, now)
         if len(self._left) >= _MOST_UIDS:
             self._left = {one: self._left[one] for one in self._left if self._left_of(one, now) < self.burst}
-        self._left[uid] = (left - 1 if left >= 1 else left, now)
+        self._left[who] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 
-    def _left_of(self, uid: int, now: float) -> float:
-        left, at = self._left.get(uid, (self.burst, now))
+    def _left_of(self, who: int | bytes, now: float) -> float:
+        left, at = self._left.get(who, (self.burst, now))
         return min(self.burst, left + (now - at) * self.per_s)
 
 
