@@ -59,6 +59,11 @@ class Exchange:
         return ready
 
     @property
+    def traceparent(self) -> str | None:
+        """What the request says of its trace."""
+        return self._admitted.request.traceparent
+
+    @property
     def proves(self) -> bool:
         """Whether its caller wants a proof of every response."""
         return self.caller is not None and self.caller.scheme == ORTHROS

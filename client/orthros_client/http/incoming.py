@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from attrs import field, frozen
 
+from orthros_client.http.tracing import TRACEPARENT
 from orthros_protocol import (
     Address,
     HttpBinding,
@@ -70,6 +71,12 @@ class IncomingRequest:
     def values_of(self, name: str) -> list[bytes]:
         """Every value of this header, in order, whether it is spelled with `-` or with `_`."""
         return self._by_name.get(name.replace("_", "-"), [])
+
+    @property
+    def traceparent(self) -> str | None:
+        """What it says of its trace, if it says so once (W3C Trace Context, section 3.2): decides nothing."""
+        values = self.values_of(TRACEPARENT)
+        return values[0].decode("latin-1") if len(values) == 1 else None
 
 
 @frozen(kw_only=True)

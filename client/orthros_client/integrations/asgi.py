@@ -120,14 +120,14 @@ class OrthrosMiddleware:
         scope[EXCHANGE] = exchange
         extensions = scope.get("extensions") or {}
         scope["extensions"] = {name: extensions[name] for name in extensions if not name.startswith(_BYPASSES)}
-        with serving(verdict.caller) as request:
+        with serving(verdict.caller, traceparent=exchange.traceparent) as request:
             await _Call(exchange, receive, send, request).run(self._app, scope)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         verdict = self._judge(scope, self.guard.judge_upgrade)
         if isinstance(verdict, Admitted) or self.guard.observing:
             scope[CALLER] = None
-            with serving(None):
+            with serving(None, traceparent=verdict.request.traceparent):
                 await self._app(scope, receive, send)
             return
         await receive()  # websocket.connect

@@ -33,11 +33,12 @@ from orthros_client.http.outgoing import (
     unproven,
 )
 from orthros_client.http.sources import AsyncSource, Question, Source, propagates
-from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
+from orthros_client.http.tracing import TRACEPARENT
 from orthros_client.integrations.httpx_sources import Sources
 from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Once, Spending
 from orthros_client.narrowing import Demanded
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.propagation import traceparent as traceparent_here
 from orthros_protocol import AssertedUser, Discharge
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
 
@@ -81,8 +82,8 @@ class OrthrosAuth(httpx.Auth):
     delegable: the origins whose targets may call others on behalf of this client; where a rule allows it.
     dischargers: where discharges are asked for that tickets demand: `name` or `name@realm` -> origin. They are kept
         while they are good. Demands go to no other origin.
-    traceparent: continue the transaction of the request that is being served (W3C Trace Context) where a request has no
-        such header; None: where `client` propagates.
+    traceparent: carry on the trace of the request that is being served (W3C Trace Context) where a request has no such
+        header; None: where `client` propagates.
 
     Raises, from the call: Misconfigured `origin-unknown` before anything is sent; what `Client.credentials` raises;
     TargetRefusal, MaybeExecuted, PeerMisbehaved `response-unproven`, LocalMisuse; Refused `discharger-unknown`, and
@@ -240,7 +241,7 @@ class OrthrosAuth(httpx.Auth):
 
     def _trace(self, request: httpx.Request) -> None:
         if self._traces and TRACEPARENT not in request.headers:
-            value = traceparent_of_served()
+            value = traceparent_here()
             if value is not None:
                 request.headers[TRACEPARENT] = value
 

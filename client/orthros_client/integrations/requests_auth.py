@@ -38,9 +38,10 @@ from orthros_client.http.outgoing import (
     unproven,
 )
 from orthros_client.http.sources import Question, Source, propagates
-from orthros_client.http.tracing import TRACEPARENT, traceparent_of_served
+from orthros_client.http.tracing import TRACEPARENT
 from orthros_client.integrations.requests_discharges import Dischargers
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.propagation import traceparent as traceparent_here
 from orthros_protocol import AssertedUser
 from orthros_protocol.derivation import RunningDigest
 from orthros_protocol.http_profile import HttpResponse, format_content_digest
@@ -334,7 +335,7 @@ def _is_rewindable(r: requests.PreparedRequest) -> bool:
 
 
 def _trace(r: requests.PreparedRequest) -> None:
-    value = traceparent_of_served()
+    value = traceparent_here()
     if value is not None:
         r.headers[TRACEPARENT] = value
 

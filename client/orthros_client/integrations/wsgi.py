@@ -177,7 +177,7 @@ class _Response:
         self._pieces: Iterator[bytes] = iter(())
         self._ready: list[bytes] = []
         # Active while the application runs, and not while the server does: its threads serve other requests next.
-        self._request = Serving(exchange.caller)
+        self._request = Serving(exchange.caller, traceparent=exchange.traceparent)
         try:
             with self._request.active():
                 self._result = app(environ, self._start)

@@ -5,9 +5,8 @@ A frozen view; knows no keys by name and makes no decisions but `require`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -19,7 +18,6 @@ from orthros_protocol import (
     Discharge,
     Hop,
     HttpResponse,
-    LocalMisuse,
     Principal,
     Refused,
     Subject,
@@ -35,8 +33,6 @@ from orthros_protocol import (
 from orthros_protocol.derivation import digest
 
 __all__ = ["VerifiedCaller"]
-
-_SPAN: Final = re.compile(r"(?!0{16})[0-9a-f]{16}", re.ASCII)
 
 
 @frozen(eq=False)
@@ -107,20 +103,8 @@ class VerifiedCaller:
 
     @property
     def transaction_id(self) -> str:
-        """The id that follows one transaction through every ticket, as hex."""
+        """The id made at the first client's login and carried through every ticket that follows from it, as hex."""
         return self._accepted.ticket.txn.hex()
-
-    def traceparent(self, parent_id: str | None = None, *, sampled: bool = True) -> str:
-        """A `traceparent` header for calls made while serving this one (W3C Trace Context, section 3.2).
-
-        The transaction is the trace, so that one id runs through traces, logs and the KDC's audit log. `parent_id` is
-        16 lower-case hex digits that name the span; by default they name this request. Raises LocalMisuse.
-        """
-        # A digest, because the nonce is the caller's choice, and all zero would be no span.
-        span = digest(self._accepted.request.nonce)[:8].hex() if parent_id is None else parent_id
-        if _SPAN.fullmatch(span) is None:
-            raise LocalMisuse("value-invalid", "a parent id is 16 lower-case hex digits, not all zero")
-        return f"00-{self.transaction_id}-{span}-{int(sampled):02x}"
 
     def behalf(self) -> Behalf:
         """What proves to the KDC that this service serves a call of this client: the evidence for calls on its behalf.

@@ -26,6 +26,7 @@ from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from tests.support.http_target import RealmSource
 
 SCOPES = ("assert-user", "read")
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ROUTES = (wsgi.Route("/desk", accept_user=True),)
 
 
@@ -66,6 +67,7 @@ class Shop:
     origin: str = ""
     callers: list[Any] = field(factory=list)
     traces: list[str | None] = field(factory=list)
+    states: list[str | None] = field(factory=list)
 
 
 @pytest.fixture
@@ -77,6 +79,7 @@ def shop(realm: InMemoryRealm) -> Iterator[Shop]:
     def endpoint(rest: str) -> str:
         shop.callers.append(flask.request.environ["orthros.caller"])
         shop.traces.append(flask.request.headers.get("traceparent"))
+        shop.states.append(flask.request.headers.get("tracestate"))
         return rest
 
     def guarded(environ: Any, start_response: Any) -> Any:
@@ -165,22 +168,23 @@ def test_what_the_client_is_asked(library: tuple[Any, Get], shop: Shop, realm: I
 
 
 def test_the_trace_of_the_served_request_goes_on(library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm) -> None:
-    """L20: with clients that propagate, and where nobody wrote another one."""
+    """L20: with clients that propagate, and where nobody wrote another one; each call with a parent-id of its own."""
     make, get = library
-    caller = served(realm)
     auth = make({shop.origin: "orders"}, client=Source(realm))
     silent = make({shop.origin: "orders"}, client=Source(realm), traceparent=False)
     plain = make({shop.origin: "orders"}, client=Source(realm, propagate=False))
     told = make({shop.origin: "orders"}, client=Source(realm, propagate=False), traceparent=True)
     mine = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00"}
     get(f"{shop.origin}/desk", auth=auth)
-    with serving(caller):
+    with serving(served(realm), traceparent=f"00-{TRACE}-00f067aa0ba902b7-01"):
         for each in (auth, silent, plain, told):
             get(f"{shop.origin}/desk", auth=each)
         get(f"{shop.origin}/desk", auth=auth, headers=mine)
-    trace = caller.traceparent()
-    assert caller.transaction_id in trace
-    assert shop.traces == [None, trace, None, None, trace, mine["traceparent"]]
+    outside, first, *without, second, own = shop.traces
+    assert [outside, *without, own] == [None, None, None, mine["traceparent"]]
+    assert [(each or "").split("-")[:2] for each in (first, second)] == [["00", TRACE]] * 2
+    assert len({first, second, f"00-{TRACE}-00f067aa0ba902b7-01"}) == 3
+    assert shop.states == [None] * 6
 
 
 def test_work_in_the_own_name_may_outlive_its_request(
@@ -201,7 +205,7 @@ def test_work_in_the_own_name_may_outlive_its_request(
 
 
 def test_others_are_told_no_trace(shop: Shop, realm: InMemoryRealm) -> None:
-    """L20: the transaction's id is for targets, not for every site that a service reads."""
+    """L20: which requests belong together is for targets, not for every site that a service reads."""
     auth = OrthrosAuth({shop.origin: "orders"}, client=Source(realm), pass_others=True)
     with serving(served(realm)):
         flow = auth.sync_auth_flow(httpx.Request("GET", "https://else.example/"))

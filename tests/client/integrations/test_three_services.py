@@ -31,6 +31,7 @@ from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import KdcSession
+from orthros_client.propagation import serving
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
@@ -46,10 +47,12 @@ class Ledger:
 
     seen: list[VerifiedCaller] = field(factory=list)
     traces: list[str] = field(factory=list)
+    states: list[str | None] = field(factory=list)
 
     async def __call__(self, request: Request) -> Response:
         self.seen.append(request.scope["orthros"])
         self.traces.append(request.headers.get("traceparent", ""))
+        self.states.append(request.headers.get("tracestate"))
         return JSONResponse({"booked": True})
 
 
@@ -59,9 +62,11 @@ class Orders:
 
     client: httpx.AsyncClient
     seen: list[VerifiedCaller] = field(factory=list)
+    traces: list[str] = field(factory=list)
 
     async def __call__(self, request: Request) -> Response:
         self.seen.append(request.scope["orthros"])
+        self.traces.append(request.headers.get("traceparent", ""))
         booked = await self.client.request(request.method, f"{LEDGER}/entries")
         return JSONResponse(booked.json(), booked.status_code)
 
@@ -96,6 +101,7 @@ class Town:
             {ORDERS: "orders"},
             client=Narrowed(self.clients["gateway"], limits),
             delegable=[ORDERS] if delegable else [],
+            traceparent=True,
         )
         if subject is not None:
             auth = auth.on_behalf_of(subject)
@@ -165,8 +171,44 @@ async def test_the_ledger_sees_for_whom_through_whom_and_in_which_transaction() 
         assert at_ledger.act == ("orders@test.realm", "gateway@test.realm")
         assert at_ledger.path == ("gateway", "orders")
         assert at_ledger.transaction_id == at_orders.transaction_id
-        # What the ledger's tracing sees is the transaction of every log and of the KDC's audit.
-        assert town.ledger.traces[0].split("-")[1] == at_orders.transaction_id
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+async def test_one_trace_from_end_to_end_is_the_one_that_the_request_came_with(flags: str) -> None:
+    """L20: of the request, where the transaction is of the login: two requests are two traces and one transaction."""
+    traces = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"]
+    async with open_town() as town, town.gateway() as gateway:
+        for trace in traces:
+            with serving(None, traceparent=f"00-{trace}-00f067aa0ba902b7-{flags}"):
+                assert (await gateway.get("/orders", headers={"tracestate": "vendor=1"})).status_code == 200
+        told = [each.split("-") for each in (*town.orders.traces, *town.ledger.traces)]
+        assert [(version, trace, sampled) for version, trace, _parent, sampled in told] == [
+            ("00", trace, flags) for trace in (*traces, *traces)
+        ]
+        parents = {parent for _version, _trace, parent, _sampled in told}
+        assert len(parents - {"00f067aa0ba902b7"}) == len(told)
+        assert len({one.transaction_id for one in (*town.orders.seen, *town.ledger.seen)}) == 1
+        assert town.ledger.states == [None, None]  # orders has put nothing into it, and passes nothing on
+
+
+async def test_a_request_without_a_trace_begins_one_that_its_calls_share() -> None:
+    """L20: made once for each request that is served; nothing of it follows from the transaction."""
+    async with open_town() as town, town.gateway() as gateway:
+
+        async def twice(_request: Request) -> Response:
+            for _ in range(2):
+                assert (await town.orders.client.get(f"{LEDGER}/entries")).status_code == 200
+            return JSONResponse({})
+
+        town.transport.apps = dict(town.transport.apps) | {
+            ORDERS: guarded(town.realm, "orders", Endpoint(twice), [Route("/*", accept_user=True)])
+        }
+        for bad in ({}, {"traceparent": "00-junk"}):
+            assert (await gateway.get("/orders", headers=bad)).status_code == 200
+        ids = [trace.split("-")[1] for trace in town.ledger.traces]
+        assert ids[0] == ids[1] != ids[2] == ids[3]
+        assert len({one.transaction_id for one in town.ledger.seen}) == 1
+        assert town.ledger.seen[0].transaction_id not in ids
 
 
 async def test_without_a_subject_the_caller_itself_is_it() -> None:
