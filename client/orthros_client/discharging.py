@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from orthros_client.clocks import Clock, HostClock
 from orthros_client.credentials import Credentials
@@ -36,6 +36,7 @@ _MARGIN_S: Final = 10.0
 _MOST_MARGIN: Final = 0.25
 # Somebody may approve any moment; until then a loop does not ask the discharger each time.
 _REFUSED_FOR_S: Final = 5.0
+_ASK_AGAIN_S: Final = 2.0
 
 
 class DischargeRefused(Refused):
@@ -174,6 +175,10 @@ class Discharges:
                 self._held.pop(name, None)
                 return None
             self._held.move_to_end(name)
+            if now >= held.fresh_until:
+                # Whoever comes first asks. The others go on with what is in hand, also when he learns nothing: an HTTP
+                # library may not say here that nobody was there.
+                self._held[name] = evolve(held, fresh_until=now + _ASK_AGAIN_S)
             return held
 
     def _keep(self, demanded: Demanded, discharge: Discharge, credentials: Credentials) -> None:

@@ -23,6 +23,7 @@ from werkzeug.serving import make_server
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Refused, TargetRefusal
 from orthros_client.conversation import Token
+from orthros_client.discharging import Discharges
 from orthros_client.errors import PeerMisbehaved, Unavailable
 from orthros_client.http.discharges import MEDIA_TYPE, PATH
 from orthros_client.integrations import asgi, wsgi
@@ -34,7 +35,7 @@ from orthros_protocol import PathCaveat
 from tests.support import asgi_server, wsgi_server
 from tests.support.asgi_transport import InProcess
 from tests.support.http_caller import HttpCaller
-from tests.support.parties import PREDICATE, Parties
+from tests.support.parties import PREDICATE, HostClock, Parties
 
 ORDERS, APPROVALS, EVIL = "https://orders.test", "https://approvals.test", "https://evil.test"
 
@@ -250,6 +251,33 @@ async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parti
         with pytest.raises(PeerMisbehaved, match="Content-Encoding"):
             await client.get(f"{ORDERS}/7")
     assert read == []
+
+
+async def test_one_call_pays_for_a_discharger_that_is_away(parties: Parties) -> None:
+    """L8: and the next ones go on with what is in hand, as long as it is good."""
+    dead: list[int] = []
+
+    class Network(InProcess):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if dead and request.url.host == "approvals.test":
+                dead.append(1)
+                raise httpx.ConnectError("nobody listens", request=request)
+            return await super().handle_async_request(request)
+
+    transport = Network(transport_of(parties, Rule()).apps)
+    auth = auth_of(Office(parties))
+    auth._discharges = Discharges(clock=HostClock(parties.realm.clock))
+    async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+        assert (await client.get(f"{ORDERS}/7")).status_code == 200
+        parties.realm.clock.advance(55)
+        dead.append(0)
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{ORDERS}/7")
+        assert (await client.get(f"{ORDERS}/7")).status_code == 200
+        assert dead == [0, 1]
+        parties.realm.clock.advance(5)
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{ORDERS}/7")
 
 
 async def test_a_handler_without_its_discharger_has_failed_itself(parties: Parties) -> None:
