@@ -31,6 +31,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
 from orthros_protocol.names import check_scopes, is_name
+from orthros_protocol.presenters import Presenter
 
 __all__ = ["BearerCaller", "BearerVerifier"]
 
@@ -78,7 +79,11 @@ class BearerCaller:
 
     def refusal(self, code: str, detail: str = "") -> Refused:
         """A Refused for this caller: nothing in it is proven to anybody."""
-        return Refused(code, detail)
+        refusal = Refused(code, detail)
+        refusal.presenter = Presenter(
+            client=self.client, subject=self.subject, act=self.act, transaction_id=self.transaction_id
+        )
+        return refusal
 
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> None:
         """None: a bearer has no key with which anything could be proven."""
@@ -213,10 +218,8 @@ class BearerVerifier:
             subject = _subject_of(claims["sub"], client)
         if (subject is not None and not act) or (act and act[0] != str(client)):
             raise Refused("token-invalid", "it does not say who acts for its subject")
-        if subject is not None and not accept_user:
-            raise Refused("user-not-accepted")
         scope: str = claims["scope"]
-        return BearerCaller(
+        caller = BearerCaller(
             client=client,
             scopes=frozenset(check_scopes(scope.split(" ") if scope else ())),
             subject=subject,
@@ -226,6 +229,9 @@ class BearerVerifier:
             token_id=_id_of(claims["jti"]),
             claims=claims,
         )
+        if subject is not None and not accept_user:
+            raise caller.refusal("user-not-accepted")
+        return caller
 
 
 def _subject_of(text: str, client: Principal) -> Subject:

@@ -204,6 +204,7 @@ from orthros_protocol.notes import (
     NoteField,
     describe_note,
 )
+from orthros_protocol.presenters import Presenter
 from orthros_protocol.reasons import (
     REASONS,
     Reason,
@@ -351,6 +352,7 @@ __all__ = [
     "PendingAs",
     "PendingTgs",
     "Presented",
+    "Presenter",
     "Principal",
     "Reason",
     "Refused",

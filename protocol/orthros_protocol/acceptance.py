@@ -46,6 +46,7 @@ from orthros_protocol.keys import not_exported
 from orthros_protocol.keytab import Keytab
 from orthros_protocol.limits import MAX_CAVEATS
 from orthros_protocol.messages import VERSION
+from orthros_protocol.presenters import Presenter
 from orthros_protocol.reasons import reason_for
 from orthros_protocol.replay import Admission, ReplayCache
 from orthros_protocol.tickets import (
@@ -207,7 +208,7 @@ def accept(
     from the request that it really received, `access` what caveats may look at (None: the time alone); of it,
     method and path count only in use 1, the channel not in use 2, and the time is `now`. `chain` is what the path of
     a call on behalf of others may look like.
-    After the MAC every refusal carries an AP-ERR in `.reply`.
+    After the MAC every refusal carries an AP-ERR in `.reply`, and in `.presenter` whose request it was.
     Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
     """
     if request.use != use:
@@ -223,6 +224,7 @@ def accept(
         )  # fmt: skip
     except Refused as refusal:
         refusal.reply = build_ap_error(request, key, refusal, now=now, epoch=epoch)
+        refusal.presenter = Presenter.of(presented.ticket)
         raise
 
 

@@ -5,9 +5,12 @@ Knows nothing about messages; every code it carries is a row of `reasons.py`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from orthros_protocol.reasons import Reason, reason_for
+
+if TYPE_CHECKING:
+    from orthros_protocol.presenters import Presenter
 
 __all__ = [
     "LocalMisuse",
@@ -78,9 +81,13 @@ class Malformed(PeerMisbehaved):
 
 
 class Refused(OrthrosError):
-    """Well formed, understood, and denied."""
+    """Well formed, understood, and denied.
+
+    `presenter` is whose request a target refused, None as long as nobody has proven possession of a ticket.
+    """
 
     family = "refused"
+    presenter: Presenter | None = None
 
 
 class Unavailable(OrthrosError):

@@ -166,9 +166,12 @@ def test_five_seconds_of_leeway(verifier: BearerVerifier) -> None:
 def test_on_behalf_of_somebody_only_where_that_is_served(verifier: BearerVerifier) -> None:
     act = {"sub": "shop@corp.test", "act": {"sub": "web@corp.test"}}
     text = token(sub="alice", act=act)
-    with pytest.raises(Refused, match="user-not-accepted"):
+    with pytest.raises(Refused, match="user-not-accepted") as refused:
         verifier.accept(text)
     caller = verifier.accept(text, accept_user=True)
+    presenter = refused.value.presenter
+    assert presenter is not None
+    assert (presenter.client, presenter.subject, presenter.act) == (caller.client, caller.subject, caller.act)
     assert str(caller.client) == "shop@corp.test"
     assert caller.act == ("shop@corp.test", "web@corp.test")
     assert caller.subject is not None

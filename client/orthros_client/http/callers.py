@@ -10,10 +10,26 @@ from typing import Protocol
 
 from orthros_protocol import HttpResponse, Principal, Refused, Subject
 
-__all__ = ["Caller", "path_before"]
+__all__ = ["Caller", "Named", "path_before"]
 
 
-class Caller(Protocol):
+class Named(Protocol):
+    """Who called for whom: a `Caller`, or whoever had proven itself when its request was refused (`Presenter`)."""
+
+    @property
+    def client(self) -> Principal: ...
+
+    @property
+    def subject(self) -> Subject | None: ...
+
+    @property
+    def act(self) -> tuple[str, ...]: ...
+
+    @property
+    def transaction_id(self) -> str: ...
+
+
+class Caller(Named, Protocol):
     """A caller that has been verified.
 
     `scheme` is `orthros` or `bearer`. `subject` is on whose behalf it calls, if anybody's, and `act` who acts for
@@ -24,19 +40,7 @@ class Caller(Protocol):
     def scheme(self) -> str: ...
 
     @property
-    def client(self) -> Principal: ...
-
-    @property
     def scopes(self) -> frozenset[str]: ...
-
-    @property
-    def subject(self) -> Subject | None: ...
-
-    @property
-    def act(self) -> tuple[str, ...]: ...
-
-    @property
-    def transaction_id(self) -> str: ...
 
     def require(self, *scopes: str) -> None:
         """Raises Refused `insufficient-scope` unless the caller has all of `scopes`."""
@@ -51,6 +55,6 @@ class Caller(Protocol):
         ...
 
 
-def path_before(caller: Caller) -> tuple[str, ...]:
+def path_before(caller: Named) -> tuple[str, ...]:
     """Through whom the call came before its caller, oldest first; empty for a call without a chain."""
     return tuple(reversed(caller.act[1:]))

@@ -11,12 +11,12 @@ from typing import Final, Protocol
 
 import structlog
 
-from orthros_client.http.callers import Caller, path_before
+from orthros_client.http.callers import Named, path_before
 from orthros_client.http.incoming import IncomingRequest
 from orthros_protocol import OrthrosError
 from orthros_protocol.redaction import redact_text
 
-__all__ = ["HANDSHAKE", "Journal", "Log"]
+__all__ = ["HANDSHAKE", "Journal", "Log", "who"]
 
 HANDSHAKE: Final = frozenset({"epoch-required", "clock-skew"})
 """Refusals that every caller meets now and then, and answers by itself."""
@@ -49,10 +49,10 @@ class Journal:
         request: IncomingRequest,
         *,
         route: str,
-        caller: Caller | None,
+        caller: Named | None,
         ref: str,
     ) -> None:
-        """One refusal of `caller`, None when nobody was verified."""
+        """One refusal of `caller`, or of whom `error` says; nobody is named who has proven nothing."""
         if request.is_probe:
             return
         handshake = error.code in HANDSHAKE
@@ -67,7 +67,7 @@ class Journal:
             reason=error.code,
             detail=redact_text(error.detail),
             ref=ref,
-            **_who(caller),
+            **who(caller or getattr(error, "presenter", None)),
             **_facts(request, route),
         )
 
@@ -85,16 +85,16 @@ class Journal:
             return dict(self._counts)
 
 
-def _who(caller: Caller | None) -> dict[str, object]:
+def who(caller: Named | None) -> dict[str, object]:
     """Who called for whom, through whom, and in which transaction, as the KDC's audit log names them."""
     if caller is None:
         return {"client": None, "transaction": None}
-    who: dict[str, object] = {"client": str(caller.client), "transaction": caller.transaction_id}
+    named: dict[str, object] = {"client": str(caller.client), "transaction": caller.transaction_id}
     if caller.subject is not None:
-        who["subject"] = str(caller.subject.principal)
+        named["subject"] = str(caller.subject.principal)
     if via := path_before(caller):
-        who["chain"] = ", ".join(via)
-    return who
+        named["chain"] = ", ".join(via)
+    return named
 
 
 def _facts(request: IncomingRequest, route: str) -> dict[str, object]:

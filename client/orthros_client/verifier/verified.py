@@ -31,6 +31,7 @@ from orthros_protocol import (
     split_caveats,
 )
 from orthros_protocol.derivation import digest
+from orthros_protocol.presenters import Presenter, actors_of
 
 __all__ = ["VerifiedCaller"]
 
@@ -92,9 +93,7 @@ class VerifiedCaller:
     @property
     def act(self) -> tuple[str, ...]:
         """Who acts for the subject, the present caller first (RFC 8693, section 4.1); empty without a subject."""
-        if self.subject is None:
-            return ()
-        return (str(self.client), *(str(hop.principal) for hop in reversed(self.chain)))
+        return actors_of(self._accepted.ticket)
 
     @property
     def ticket_id(self) -> str:
@@ -144,6 +143,7 @@ class VerifiedCaller:
         refusal = Refused(code, detail)
         accepted = self._accepted
         refusal.reply = build_ap_error(accepted.request, accepted.pop_key, refusal, now=self._now, epoch=accepted.epoch)
+        refusal.presenter = Presenter.of(accepted.ticket)
         return refusal
 
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str:

@@ -199,7 +199,8 @@ class Verifier:
         accept_user: whether this handler serves calls on behalf of others; refused otherwise.
         chain: what the path may look like here, in the place of the verifier's own rule.
         Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused for a proven request that
-        is denied; then `.reply` holds the bytes to send back, so that the caller learns why.
+        is denied; then `.reply` holds the bytes to send back, so that the caller learns why, and `.presenter` says
+        who it is, for the log.
         """
         return self._accept(
             parse_ap_request(request),

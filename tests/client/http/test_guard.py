@@ -15,6 +15,7 @@ from orthros_client.http.guard import Admitted, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest, OwnOrigins, peer_of
 from orthros_client.http.routes import Route, Routes
 from orthros_protocol import (
+    USE_HTTP,
     ChainRule,
     ChannelCaveat,
     Hop,
@@ -24,13 +25,17 @@ from orthros_protocol import (
     Misconfigured,
     PathCaveat,
     PeerCaveat,
+    Principal,
     Subject,
+    ThirdPartyCaveat,
     canonical_network,
     canonical_path,
 )
 from orthros_protocol.derivation import digest
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received
+
+UNDISCHARGED = ThirdPartyCaveat(Principal("test.realm", "approvals"), None, bytes(32), bytes(32))
 
 
 @pytest.fixture
@@ -345,6 +350,62 @@ def test_the_log_says_for_whom_and_through_whom(observing: bool, house: House) -
         "client": "billing@test.realm", "subject": "alice@test.realm",
         "chain": "payroll@test.realm, portal@test.realm", "transaction": "ab" * 16,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "route", "caveats", "changes"),
+    [
+        ("user-not-accepted", {}, (), {}),
+        ("chain-refused", {"accept_user": True, "chain": ChainRule(deny_via=["portal"])}, (), {}),
+        ("caveat-refused", {"accept_user": True}, (MethodsCaveat(("DELETE",)).to_bytes(),), {}),
+        ("discharge-mismatch", {"accept_user": True}, (UNDISCHARGED.to_bytes(),), {}),
+        ("insufficient-scope", {"accept_user": True, "scopes": ["write"]}, (), {}),
+        ("wrong-binding", {"accept_user": True}, (), {"use": USE_HTTP, "bind": bytes(32)}),
+        ("not-covered", {"accept_user": True}, (), {"cover": ()}),
+    ],
+)
+def test_whoever_has_proven_himself_is_named_however_he_is_refused(
+    reason: str, route: dict[str, Any], caveats: tuple[bytes, ...], changes: dict[str, Any], house: House
+) -> None:
+    """L20: by the acceptance itself as by what follows; the operator asks first who it was."""
+    guard = Guard(**house.settings(routes=[Route("/*", **route)]))
+    caller = chained(house, "payroll", "portal", txn=b"\xab" * 16, caveats=caveats)
+    meet(guard, caller)
+    call = caller.call(headers=[("content-type", b"text/plain")], **changes)
+    assert judge(guard, caller, call) == reason
+    _event, facts = house.log.lines[-1]
+    told = {name: facts.get(name) for name in ("reason", "client", "subject", "chain", "transaction")}
+    assert told == {
+        "reason": reason, "client": "billing@test.realm", "subject": "alice@test.realm",
+        "chain": "payroll@test.realm, portal@test.realm", "transaction": "ab" * 16,
+    }  # fmt: skip
+
+
+def test_a_replayed_request_is_logged_with_whose_it_was(house: House) -> None:
+    """L20: whoever sent it again."""
+    guard = Guard(**house.settings())
+    caller = house.caller(txn=b"\xab" * 16)
+    meet(guard, caller)
+    call = caller.call("POST")
+    assert [judge(guard, caller, call), judge(guard, caller, call)] == ["admitted", "replayed"]
+    _event, facts = house.log.lines[-1]
+    assert (facts["client"], facts["transaction"]) == ("billing@test.realm", "ab" * 16)
+    assert "subject" not in facts
+
+
+def test_nobody_is_named_before_the_mac(house: House) -> None:
+    """A ticket that was seen passing says who its holder is: that is no reason to write his name into the log."""
+    guard = Guard(**house.settings())
+    caller = chained(house, "portal")
+    meet(guard, caller)
+    caller.pop_key = bytes(32)
+    verdict = guard.judge(incoming(caller.call()))
+    assert isinstance(verdict, Denied)
+    guard.judge(incoming(house.caller(flags=1 << 9).call()))
+    for _event, facts in house.log.lines:
+        assert (facts["client"], facts["transaction"]) == (None, None)
+        assert not {"subject", "chain"} & facts.keys()
+    assert [facts["reason"] for _event, facts in house.log.lines] == ["wrong-mac", "unsupported-critical"]
 
 
 def test_scopes_of_a_route(house: House) -> None:
