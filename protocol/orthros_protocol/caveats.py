@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from attrs import field, frozen
 
-from orthros_protocol.access import Access, Network, canonical_network, canonical_path
+from orthros_protocol.access import Access, canonical_network, canonical_path, is_network
 from orthros_protocol.canonical import (
     Schema,
     binary,
@@ -89,7 +89,7 @@ _SCHEMAS: Final = {
     _SCOPES: Schema("scopes caveat", const(_SCOPES), text_set(is_scope, MAX_SCOPES), limit=_LIMIT),
     _METHODS: Schema("methods caveat", const(_METHODS), text_set(_is_method, _MOST_ENTRIES), limit=_LIMIT),
     _PATH: Schema("path caveat", const(_PATH), text(_parses(canonical_path), _MOST_PATH_CHARS), limit=_LIMIT),
-    _PEER: Schema("peer caveat", const(_PEER), text_set(_parses(canonical_network), _MOST_ENTRIES), limit=_LIMIT),
+    _PEER: Schema("peer caveat", const(_PEER), text_set(is_network, _MOST_ENTRIES), limit=_LIMIT),
     _TARGETS: Schema(
         "targets caveat", const(_TARGETS), nested_set(nested(text(is_name), text(is_name)), _MOST_ENTRIES), limit=_LIMIT
     ),
@@ -217,16 +217,17 @@ class PeerCaveat(_LeavesScopes):
     """Only from these networks: the peer of the transport, not of a header. Raises LocalMisuse for other spellings."""
 
     networks: tuple[str, ...]
-    _parsed: tuple[Network, ...] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_parsed", tuple(_own(canonical_network, network) for network in self.networks))
+        for network in self.networks:
+            if type(network) is not str or not is_network(network):
+                raise LocalMisuse("value-invalid", f"{network[:60]!a} is no network in canonical CIDR form")
 
     def prohibits(self, access: Access) -> str | None:
         """A verifier that does not know the peer's address refuses."""
         if access.peer is None:
             return "the peer caveat needs the peer's address, and it is unknown here"
-        if any(access.peer in network for network in self._parsed):
+        if any(access.peer in canonical_network(network) for network in self.networks):
             return None
         return f"the peer caveat excludes {access.peer}"
 

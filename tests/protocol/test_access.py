@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import Access, LocalMisuse, Malformed, Timestamp, canonical_network, canonical_path, parse_address
+from orthros_protocol.access import is_network
 from tests.support import second_caveats
 
 PIECES = [
@@ -137,6 +138,26 @@ def test_two_readers_of_the_page_agree_on_every_network(
     if bits is not None and mine is not None:
         inside = parse_address(str(address)) in canonical_network(text)
         assert f"{len(mine)}:{mine}".startswith(bits) == inside
+
+
+words = st.lists(st.sampled_from(["0", "0", "1", "f00", "ffff", "01", ""]), max_size=9).map(":".join)
+octets = st.lists(st.sampled_from(["0", "10", "255", "256", "01"]), min_size=3, max_size=5).map(".".join)
+spellings = (
+    st.tuples(words, st.sampled_from(["", "::", ":"]), words).map("".join) | octets | st.text("01:./f%", max_size=9)
+)
+
+
+@given(spellings, st.sampled_from(["", "/0", "/8", "/16", "/31", "/32", "/64", "/111", "/112", "/128", "/129", "/08"]))
+def test_networks_are_those_of_the_standard_library(address: str, length: str) -> None:
+    """Read by hand, because strangers have them read, and in no other way than others read them."""
+    text = address + length
+    try:
+        known = ip_network(text)
+        mapped = known.version == 6 and known.network_address.ipv4_mapped is not None
+        canonical = str(known) == text and "%" not in text and not mapped
+    except ValueError:
+        canonical = False
+    assert is_network(text) == canonical
 
 
 def test_an_access_names_its_channel_to_nobody() -> None:
