@@ -9,7 +9,7 @@ PYTEST ?=
 LOCK   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static lint fmt types arrows vectors coverage floors bench lock clean
+.PHONY: help demo test campaign check static lint fmt types arrows vectors coverage floors bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ demo: $(READY) ## run a small realm and show what it does
 
 test: $(READY) $(PEERS) ## run the tests
 	$(PYTHON) -m pytest $(PYTEST)
+
+campaign: $(READY) $(PEERS) ## the tests for an hour: many examples of every property, and what `test` leaves out
+	HYPOTHESIS_PROFILE=campaign $(PYTHON) -m pytest -m "" --timeout=1800 $(PYTEST)
 
 check: static coverage ## everything that must hold before a change goes in
 

@@ -37,9 +37,10 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(300)
 def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
     environ = os.environ | {"TMPDIR": str(scratch)}
-    ended = subprocess.run(COMMAND, env=environ, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(COMMAND, env=environ, capture_output=True, text=True, timeout=250, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
     assert "\033" not in ended.stdout, "colours where nobody looks"
@@ -62,7 +63,11 @@ def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
     assert processes_below(scratch) == []
 
 
-@pytest.mark.parametrize(("chapter", "number"), [("1. ", signal.SIGTERM), ("4. ", signal.SIGINT)])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("chapter", "number"),
+    [pytest.param("1. ", signal.SIGTERM, marks=pytest.mark.campaign), ("4. ", signal.SIGINT)],
+)
 def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, number: signal.Signals) -> None:
     environ = os.environ | {"TMPDIR": str(scratch)}
     with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
@@ -79,7 +84,8 @@ def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, num
     assert processes_below(scratch) == []
 
 
-@pytest.mark.parametrize("chapter", ["2. ", "4. "])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("chapter", ["2. ", pytest.param("4. ", marks=pytest.mark.campaign)])
 def test_demo_killed_takes_its_processes_with_it(scratch: Path, chapter: str) -> None:
     """Nobody can remove files after SIGKILL, but no process may live on."""
     environ = os.environ | {"TMPDIR": str(scratch)}

@@ -27,8 +27,9 @@ from attrs import define, frozen
 __all__ = ["INTERRUPTIONS", "Outcome", "Process", "Stage", "StageError"]
 
 INTERRUPTIONS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
-_READY_S: Final = 15.0
-_RUN_S: Final = 20.0
+# For a busy machine: many programs start at once.
+_READY_S: Final = 60.0
+_RUN_S: Final = 60.0
 _STOP_S: Final = 5.0
 _POLL_S: Final = 0.01
 # A Unix socket's path has at most 107 bytes; the longest name on stage needs half of that.
