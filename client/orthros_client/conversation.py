@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials import Credentials, PeerState
-from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Unavailable
+from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefused, Unavailable
 from orthros_client.local_api.messages import MOST_LOGIN_TARGETS
 from orthros_client.local_api.values import (
     AnyRequest,
@@ -33,7 +33,7 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, resolve
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, Spoken, choose, describe, resolve
 from orthros_protocol import (
     WANT_DELEGABLE,
     Malformed,
@@ -143,6 +143,7 @@ class Conversation:
         self._own_lock = (os.getpid(), threading.Lock())
         self._own: OrderedDict[_Question, _Kept] = OrderedDict()
         self._on_behalf: OrderedDict[_Question, _Kept] = OrderedDict()
+        self._client: Principal | None = None
         self._peers: OrderedDict[tuple[Principal, int], PeerState] = OrderedDict()
 
     def credentials(
@@ -154,10 +155,12 @@ class Conversation:
         delegable: bool = False,
         behalf: OnBehalfOf = AS_CONFIGURED,
     ) -> Flow[Credentials]:
-        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured, PeerMisbehaved, and what `resolve`
-        raises."""
+        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured, PeerMisbehaved, and what `choose` and
+        `resolve` raise."""
         flags = WANT_DELEGABLE if delegable else 0
-        answer = yield from self._obtain(self._want(Op.TICKET, target, scopes, ttl_s=ttl_s, flags=flags, behalf=behalf))
+        spoken = choose(behalf, propagate=self.propagate)
+        want = self._want(Op.TICKET, target, scopes, ttl_s=ttl_s, flags=flags, behalf=spoken)
+        answer = yield from self._obtain(want, spoken)
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a ticket")
         return answer
@@ -166,7 +169,9 @@ class Conversation:
         self, target: str, scopes: Iterable[str] | None, ttl_s: int = 0, *, behalf: OnBehalfOf = AS_CONFIGURED
     ) -> Flow[Token]:
         """Raises what `credentials` raises."""
-        answer = yield from self._obtain(self._want(Op.TOKEN, target, scopes, ttl_s=ttl_s, behalf=behalf))
+        spoken = choose(behalf, propagate=self.propagate)
+        want = self._want(Op.TOKEN, target, scopes, ttl_s=ttl_s, behalf=spoken)
+        answer = yield from self._obtain(want, spoken)
         if not isinstance(answer, Token):
             raise Malformed("a ticket came for a token")
         return answer
@@ -222,11 +227,11 @@ class Conversation:
         scopes: Iterable[str] | None,
         *,
         ttl_s: int,
-        behalf: OnBehalfOf,
+        behalf: Spoken,
         flags: int = 0,
     ) -> WantRequest:
         realm, name = parse_target(target)
-        evidence, subject = resolve(behalf, propagate=self.propagate)
+        evidence, subject = resolve(behalf)
         return WantRequest(
             op=op,
             realm=realm,
@@ -239,7 +244,7 @@ class Conversation:
             subject=subject,
         )
 
-    def _obtain(self, want: WantRequest) -> Flow[Credentials | Token]:
+    def _obtain(self, want: WantRequest, behalf: Spoken) -> Flow[Credentials | Token]:
         question = _question_of(want)
         now = self._clock.elapsed_s()
         with self._lock():
@@ -261,7 +266,9 @@ class Conversation:
             with self._lock():
                 self._rest(question, kept, _ASK_AFTER_FAILURE_S)
             return kept.answer
-        except OrthrosError:
+        except OrthrosError as error:
+            if isinstance(error, TicketRefused):
+                error.asked = describe(behalf, want.target, self._client)
             if kept is not None:
                 with self._lock():
                     self._rest(question, kept, 0)  # a refusal is not passed over by the next caller
@@ -287,6 +294,7 @@ class Conversation:
         if (grant.subject is None) != _is_own(question):
             raise Malformed("an answer in another name than asked for")
         answer = self._answer_of(grant, self._peer(grant.target, grant.target_uid))
+        self._client = grant.client
         remaining_s = grant.remaining_ms / 1000
         # Never longer than half of what is left, so that short tickets are renewed in time as well.
         fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)

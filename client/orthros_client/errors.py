@@ -5,11 +5,11 @@ Knows codes and remedies, not how a question was asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
 
+from orthros_client.remedies import Asked, fill_remedy
 from orthros_protocol import (
     KdcRefusal,
     LocalMisuse,
@@ -57,7 +57,12 @@ class MaybeExecuted(Unavailable):
 
 
 class TicketRefused(Refused):
-    """The KDC or the daemon denies the ticket. `retry_s` 0: not worth repeating unless something changes."""
+    """The KDC or the daemon denies the ticket. `retry_s` 0: not worth repeating unless something changes.
+
+    `asked` is what for and on whose behalf; with it, the remedy has names instead of placeholders.
+    """
+
+    asked: Asked | None = None
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason, failure.detail)
@@ -65,6 +70,11 @@ class TicketRefused(Refused):
         self.retry_s = failure.retry_s
         self.remaining_s = failure.remaining_s
         self.ref = failure.ref
+
+    @property
+    def remedy(self) -> str:
+        """One sentence or two: what the reader can do about it, in commands that can be pasted."""
+        return self.reason.remedy if self.asked is None else self.asked.complete(self.reason)
 
 
 class TicketUnavailable(Unavailable):
@@ -118,10 +128,3 @@ class Failure:
         if self.family in _PLAIN:
             return _PLAIN[self.family](self.reason, self.detail)
         return TicketUnavailable(self)
-
-
-def fill_remedy(remedy: str, names: Mapping[str, str]) -> str:
-    """The remedy with `names` in the place of its placeholders (CLIENT, TARGET, PRINCIPAL)."""
-    for placeholder, name in names.items():
-        remedy = remedy.replace(placeholder, name)
-    return remedy

@@ -1,6 +1,7 @@
 """On whose behalf a client asks: what a program may say, and what the daemon is told.
 
-Fails closed: whoever was to be spoken for is spoken for, or nothing is asked. Knows neither daemon nor KDC.
+Fails closed: whoever was to be spoken for is spoken for, or nothing is asked. Knows neither daemon nor KDC. What a
+refusal says of whom it was for is told to this program alone.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 from orthros_client.errors import LocalMisuse, Refused
 from orthros_client.propagation import current
+from orthros_client.remedies import Asked, name_within
 from orthros_protocol import Behalf, Principal, check_name
 
-__all__ = ["AS_CONFIGURED", "Choice", "OnBehalfOf", "SpeaksFor", "resolve"]
+__all__ = ["AS_CONFIGURED", "Choice", "OnBehalfOf", "SpeaksFor", "Spoken", "choose", "describe", "resolve"]
 
 
 class Choice(Enum):
@@ -33,19 +35,50 @@ class SpeaksFor(Protocol):
         ...
 
 
-OnBehalfOf = Behalf | SpeaksFor | Principal | str | None | Literal[Choice.AS_CONFIGURED]
+@runtime_checkable
+class Known(SpeaksFor, Protocol):
+    """One of whom more is known than that: a `VerifiedCaller`."""
+
+    def asking_for(self, target: str) -> Asked:
+        """How a ticket for `target` on behalf of this one is asked for."""
+        ...
+
+
+Spoken = Behalf | SpeaksFor | Principal | str | None
+OnBehalfOf = Spoken | Literal[Choice.AS_CONFIGURED]
 """Evidence; a caller, whose evidence is taken; a name (`name` or `name@realm`) that the client asserts, where the rules
 let it; None: in the own name."""
 
 
-def resolve(behalf: OnBehalfOf, *, propagate: bool) -> tuple[Behalf | None, str | None]:
+def choose(behalf: OnBehalfOf, *, propagate: bool) -> Spoken:
+    """On whose behalf, with what is left to the client settled.
+
+    Raises Refused `evidence-refused` for a caller that can be no evidence, and LocalMisuse `wrong-state` in code that
+    outlived the request it served.
+    """
+    if isinstance(behalf, Choice):
+        return _caller_served() if propagate else None
+    return behalf
+
+
+def describe(behalf: Spoken, target: str, client: Principal | None) -> Asked:
+    """The question for a ticket as it is explained to people. `client` is this program's name, None while unknown."""
+    if isinstance(behalf, Known):
+        return behalf.asking_for(target)
+    known = None if client is None else client.name
+    name = behalf.subject if isinstance(behalf, Behalf) else behalf
+    if isinstance(name, Principal):
+        name = name_within(name, None if client is None else client.realm)
+    if isinstance(name, str):
+        return Asked(target=target, client=known, subject=name, asserted=True, on_behalf=True)
+    return Asked(target=target, client=known, on_behalf=behalf is not None)
+
+
+def resolve(behalf: Spoken) -> tuple[Behalf | None, str | None]:
     """For whom to ask: nobody else, evidence or a named subject, or a bare name of the daemon's own realm.
 
-    Raises Refused `evidence-refused` for a caller that can be no evidence, Misconfigured `name-invalid`, and
-    LocalMisuse `wrong-state` in code that outlived the request it served.
+    Raises Refused `evidence-refused` for a caller that can be no evidence, and Misconfigured `name-invalid`.
     """
-    if behalf is AS_CONFIGURED:
-        behalf = _caller_served() if propagate else None
     if behalf is None or isinstance(behalf, Behalf):
         return behalf, None
     if isinstance(behalf, Principal):

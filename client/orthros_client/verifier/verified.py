@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
+from orthros_client.remedies import Asked, name_within
 from orthros_protocol import (
     DELEGABLE,
     Accepted,
@@ -121,6 +122,18 @@ class VerifiedCaller:
         except Refused as refusal:  # the KDC would say so to this service; it is the caller's to know
             raise self.refusal(refusal.code, refusal.detail) from None
         return Behalf(evidence=request.ticket, caveats=request.caveats, proof=accepted.proof)
+
+    def asking_for(self, target: str) -> Asked:
+        """How this service asks for a ticket to `target` on behalf of this caller: for the remedy of a refusal."""
+        own = self._accepted.ticket.server
+        caller, subject = name_within(self.client, own.realm), self.subject
+        return Asked(
+            target=target,
+            client=own.name,
+            subject=caller if subject is None else name_within(subject.principal, own.realm),
+            path=self.path or (() if subject is None else (caller,)),
+            on_behalf=True,
+        )
 
     def seal_discharge(self, discharge: Discharge, *, entropy: bytes) -> bytes:
         """`discharge` for this caller alone, bound to its request. `entropy` is 24 fresh random bytes."""

@@ -1,0 +1,69 @@
+"""Remedies that can be pasted: names in the place of the placeholders, as far as the asking side knows them.
+
+Knows what was asked for whom; neither the KDC nor its rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from orthros_protocol import Principal, Reason
+
+__all__ = ["Asked", "fill_remedy", "name_within"]
+
+_EXPLAIN: Final = "policy explain CLIENT TARGET"
+_PLACEHOLDERS: Final = " --behalf NAME --via CALLER"
+# What a rule for this subject or path would change.
+_BY_RULE: Final = frozenset({"not-granted", "no-scope-left", "subject-refused", "chain-refused"})
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What a ticket was asked for, in the names of policy; None and empty: not known here.
+
+    `subject` is in whose name; `asserted` says that it is the client's own word for it, `path` through whom the call
+    came that the client serves, oldest first. `on_behalf` is also true of evidence that nothing else is known of.
+    """
+
+    target: str
+    client: str | None = None
+    subject: str | None = None
+    asserted: bool = False
+    path: tuple[str, ...] = ()
+    on_behalf: bool = False
+
+    def complete(self, reason: Reason) -> str:
+        """The remedy of `reason` for this question; on behalf of others it names the command that explains it."""
+        remedy, who = reason.remedy, self._options
+        if who:
+            remedy = remedy.replace(_EXPLAIN + _PLACEHOLDERS, _EXPLAIN).replace(_EXPLAIN, _EXPLAIN + who)
+            if _EXPLAIN not in remedy and reason.name in _BY_RULE:
+                remedy += f" `orthros-admin {_EXPLAIN}{who}` says what is missing."
+        names = {"TARGET": self.target}
+        if self.client is not None:
+            names |= {"CLIENT": self.client, "PRINCIPAL": self.client}
+        if self.subject is not None:
+            names["NAME"] = self.subject
+        return fill_remedy(remedy, names)
+
+    @property
+    def _options(self) -> str:
+        if self.subject is None:
+            return ""
+        how = "subject" if self.asserted else "behalf"
+        return f" --{how} {self.subject}" + "".join(f" --via {name}" for name in self.path)
+
+
+def name_within(principal: Principal, realm: str | None) -> str:
+    """`name` for a principal of `realm`, else `name@realm`."""
+    return principal.name if principal.realm == realm else str(principal)
+
+
+def fill_remedy(remedy: str, names: Mapping[str, str]) -> str:
+    """The remedy with `names` in the place of its placeholders (CLIENT, TARGET, PRINCIPAL, NAME)."""
+    for placeholder, name in names.items():
+        remedy = remedy.replace(placeholder, name)
+    return remedy
