@@ -143,9 +143,10 @@ class Rule:
 
     `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `jwt` allows JWT export;
     `delegable` allows tickets that the target may use as evidence. `subjects` are the patterns of those in whose
-    name the client may ask by its word alone, `behalf` of those whose call it must prove to have received; none by
-    default. The rule holds only for asks from `sources` (CIDR; none: from anywhere) and along a path that `chain`
-    allows, and `caveats` are written into its tickets.
+    name the client may ask by its word alone, `behalf` of those for whom it must prove to have been called, whether
+    the first caller spoke for itself or asserted a name; none by default. The rule holds only for asks from
+    `sources` (CIDR; none: from anywhere) and along a path that `chain` allows, and `caveats` are written into its
+    tickets.
 
     Two rules that differ in `rule_id` alone say the same: every other field has one form. Raises Misconfigured.
     """
