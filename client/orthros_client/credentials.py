@@ -333,6 +333,7 @@ class Credentials:
             target=self.target,
             safe=safe,
             idempotent=idempotent,
+            on_behalf=self.subject is not None or user is not None,
             pending=pending,
             peer=self.peer,
             clock=self._clock,

@@ -71,6 +71,7 @@ class PendingCall:
     target: Principal
     safe: bool
     idempotent: bool = False
+    on_behalf: bool = False
     _pending: PendingAp = field(repr=False)
     _peer: PeerState = field(repr=False)
     _clock: Clock = field(repr=False)
@@ -97,6 +98,7 @@ class PendingCall:
         try:
             confirmed = open_ap_reply(self._pending, reply)
         except TargetRefusal as refusal:
+            refusal.on_behalf = self.on_behalf
             self._learn(refusal.target_time, refusal.epoch)
             if not self.safe and self._may_have_run(refusal):
                 raise MaybeExecuted(refusal) from None

@@ -122,7 +122,12 @@ class ApReply:
 
 
 class TargetRefusal(Refused):
-    """The target refused under MAC. `target_time` may teach its offset, `epoch` serves the retry."""
+    """The target refused under MAC. `target_time` may teach its offset, `epoch` serves the retry.
+
+    `on_behalf` says that the call was made for somebody else, where the caller's side knows.
+    """
+
+    on_behalf = False
 
     def __init__(self, number: int, detail: str, *, target_time: Timestamp, epoch: bytes) -> None:
         super().__init__(reason_by_number(number), detail)

@@ -18,7 +18,7 @@ from orthros_client.http.routes import BEARER, ORTHROS
 from orthros_protocol import HttpResponse, Malformed, OrthrosError, Refused, format_challenge
 from orthros_protocol.derivation import digest
 
-__all__ = ["Answer", "explain", "failed", "refuse", "seal_answer", "unavailable", "upgrade_refused"]
+__all__ = ["Answer", "explain", "failed", "json_answer", "refuse", "seal_answer", "unavailable", "upgrade_refused"]
 
 # 403: the caller is known, and this very call is not for it. 401: other credentials, or better ones, would do.
 _STATUS: Final = {
@@ -40,7 +40,8 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-def _answer(status: int, challenges: Sequence[str], content: dict[str, Any]) -> Answer:
+def json_answer(status: int, challenges: Sequence[str], content: dict[str, Any]) -> Answer:
+    """`content` as JSON that nobody stores, with a WWW-Authenticate header for each of `challenges`."""
     body = json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
     headers = [("content-type", b"application/json"), ("cache-control", b"no-store")]
     headers.append(("content-length", str(len(body)).encode("ascii")))
@@ -79,16 +80,16 @@ def refuse(
     told = {"code": error.code, "remedy": _plain(error.remedy), "reference": ref}
     if error.code == "credentials-missing":
         challenges = [format_challenge(realm) if one == ORTHROS else _bearer_challenge(realm) for one in schemes]
-        return _answer(401, challenges, {"error": "unauthorized", "error_description": explain(error), **told})
+        return json_answer(401, challenges, {"error": "unauthorized", "error_description": explain(error), **told})
     if isinstance(error, Malformed):
         # What is said of the request's own shape is no secret, and shown to whoever sent it.
         challenges = [] if presented != BEARER else [_bearer_challenge(realm, "invalid_request", explain(error))]
-        return _answer(400, challenges, {"error": "invalid_request", "error_description": explain(error), **told})
+        return json_answer(400, challenges, {"error": "invalid_request", "error_description": explain(error), **told})
     proven = isinstance(error, Refused) and (presented == BEARER or error.reply is not None)
     if not proven:
         content = {"error": "invalid_token", "error_description": _UNTOLD, "reference": ref}
         challenge = format_challenge(realm) if presented == ORTHROS else _bearer_challenge(realm, "invalid_token")
-        return _answer(401, [challenge], content)
+        return json_answer(401, [challenge], content)
     status = _STATUS.get(error.code, 401)
     name = {400: "invalid_request", 401: "invalid_token", 403: "access_denied"}[status]
     if error.code == "insufficient-scope":
@@ -100,7 +101,7 @@ def refuse(
         challenge = _bearer_challenge(realm, name, explain(error), scopes if status == 403 else ())
     else:
         challenge = format_challenge(realm, error.code, error.reply)
-    return _answer(status, [challenge], content)
+    return json_answer(status, [challenge], content)
 
 
 def unavailable(ref: str) -> Answer:
@@ -110,7 +111,7 @@ def unavailable(ref: str) -> Answer:
         "error_description": "This service cannot verify its callers at the moment.",
         "reference": ref,
     }
-    return _answer(503, [], content)
+    return json_answer(503, [], content)
 
 
 def upgrade_refused(ref: str) -> Answer:
@@ -120,12 +121,12 @@ def upgrade_refused(ref: str) -> Answer:
         "error_description": "Websockets are served on public routes only.",
         "reference": ref,
     }
-    return _answer(403, [], content)
+    return json_answer(403, [], content)
 
 
 def failed() -> Answer:
     """The answer when the application raised before it answered."""
-    return _answer(500, [], {"error": "server_error", "error_description": "The application failed."})
+    return json_answer(500, [], {"error": "server_error", "error_description": "The application failed."})
 
 
 def seal_answer(answer: Answer, caller: Caller | None, method: str) -> Answer:

@@ -1,4 +1,4 @@
-"""Django: scopes per view, and a middleware of Django's own kind that answers refusals.
+"""Django: scopes per view, and middlewares of Django's own kind that answer refusals and calls that failed.
 
 The credentials are verified by the WSGI or ASGI middleware around Django's handler; this file only asks what that
 left behind. Needs `django`.
@@ -14,12 +14,14 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.utils.decorators import sync_and_async_middleware  # type: ignore[import-untyped]
 
+from orthros_client.http.answers import Answer
 from orthros_client.http.callers import Caller
 from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
+from orthros_client.http.onward import answer_onward
 from orthros_client.integrations import asgi, wsgi
 from orthros_protocol import Refused
 
-__all__ = ["Caller", "CallerMiddleware", "caller_of", "require"]
+__all__ = ["Caller", "CallerMiddleware", "FailedCallsMiddleware", "caller_of", "require"]
 
 View = Callable[..., Any]
 
@@ -87,9 +89,36 @@ def CallerMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     return middleware
 
 
+@sync_and_async_middleware  # type: ignore[untyped-decorator]
+def FailedCallsMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:  # noqa: N802  # MIDDLEWARE names it like a class
+    """Answers when a call that a view made was refused or failed: 403, 502 or 503 (see `onward_answer`)."""
+
+    def process_exception(request: HttpRequest, error: Exception) -> Any:
+        answer = answer_onward(error, caller_of(request))
+        return None if answer is None else _response(answer)
+
+    if inspect.iscoroutinefunction(get_response):
+        respond: Callable[[HttpRequest], Awaitable[Any]] = get_response
+
+        async def middleware_async(request: HttpRequest) -> Any:
+            return await respond(request)
+
+        middleware_async.process_exception = process_exception  # type: ignore[attr-defined]
+        return middleware_async
+
+    def middleware(request: HttpRequest) -> Any:
+        return get_response(request)
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
+    return middleware
+
+
 def answer_refusal(request: HttpRequest, refusal: Refused) -> Any:
     """The response to a refusal."""
-    answer = answer_in(_exchange(request), refusal)
+    return _response(answer_in(_exchange(request), refusal))
+
+
+def _response(answer: Answer) -> Any:
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
         response[name] = value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Flask: one call that protects an application, and scopes per view.
+"""Flask: one call that protects an application, scopes per view, and answers to calls that failed.
 
 The middleware is the one for WSGI; this file wires it in. Needs `flask`.
 """
@@ -11,12 +11,18 @@ from typing import Any, ParamSpec
 
 from flask import Flask, Response, current_app, request
 
+from orthros_client.http.answers import Answer
 from orthros_client.http.callers import Caller
 from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
+from orthros_client.http.observed import Log
+from orthros_client.http.onward import ONWARD, answer_onward
 from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Refused
 
-__all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "current_caller", "protect", "require"]
+__all__ = [
+    "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "current_caller", "protect",
+    "require",
+]  # fmt: skip
 
 P = ParamSpec("P")
 
@@ -58,6 +64,23 @@ def require(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     return decorate
 
 
+def answer_failed_calls(app: Flask, *, log: Log | None = None) -> None:
+    """`app` answers when a call that a view made was refused or failed: 403, 502 or 503 (see `onward_answer`).
+
+    Nothing else changes: refusals of its own caller are the middleware's, other errors stay what they are. `log` is
+    told what the answer leaves out; by default `orthros.http`.
+    """
+
+    def answer_for(error: Exception) -> Response:
+        answer = answer_onward(error, current_caller(), log=log)
+        if answer is None:
+            raise error
+        return _response(answer)
+
+    for kind in ONWARD:
+        app.register_error_handler(kind, answer_for)
+
+
 def _answer_own(refusal: Refused) -> Response:
     if refusal_in(refusal) is None:
         raise refusal
@@ -66,7 +89,10 @@ def _answer_own(refusal: Refused) -> Response:
 
 def answer_refusal(refusal: Refused) -> Response:
     """The response to a refusal, as an error handler returns it."""
-    answer = answer_in(request.environ.get(EXCHANGE), refusal)
+    return _response(answer_in(request.environ.get(EXCHANGE), refusal))
+
+
+def _response(answer: Answer) -> Response:
     response = Response(answer.body, status=answer.status)
     response.headers.clear()
     for name, value in answer.headers:

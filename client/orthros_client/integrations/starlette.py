@@ -1,4 +1,4 @@
-"""Starlette and FastAPI: scopes per endpoint, as a dependency or as a decorator.
+"""Starlette and FastAPI: scopes per endpoint, as a dependency or as a decorator, and answers to calls that failed.
 
 The middleware is the one for ASGI; this file only asks what it left behind. Needs `starlette` or `fastapi`.
 """
@@ -10,15 +10,22 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, overload
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from orthros_client.http.callers import Caller
 from orthros_client.http.exchange import EXCHANGE, Exchange, require_in
+from orthros_client.http.observed import Log
+from orthros_client.http.onward import ONWARD, answer_onward
 from orthros_client.integrations.asgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import LocalMisuse, Refused
 
-__all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "caller_of", "require", "self_test"]
+__all__ = [
+    "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "caller_of", "require",
+    "self_test",
+]  # fmt: skip
 
 Endpoint = Callable[..., Any]
 
@@ -52,6 +59,26 @@ def require(*scopes: str) -> _Requirement:
         return _demand(given, scopes) if isinstance(given, Request) else _guarded(given, scopes)
 
     return requirement  # type: ignore[return-value]
+
+
+def answer_failed_calls(app: Starlette, *, log: Log | None = None) -> None:
+    """`app` answers when a call that an endpoint made was refused or failed: 403, 502 or 503 (see `onward_answer`).
+
+    Nothing else changes: refusals of its own caller are the middleware's, other errors stay what they are. `log` is
+    told what the answer leaves out; by default `orthros.http`.
+    """
+
+    async def answer_for(request: Any, error: Exception) -> Response:
+        if not isinstance(request, Request):  # a websocket, which has no answer
+            raise error
+        answer = answer_onward(error, caller_of(request), log=log)
+        if answer is None:
+            raise error
+        headers = {name: value.decode("latin-1") for name, value in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    for kind in (*ONWARD, ExceptionGroup):
+        app.add_exception_handler(kind, answer_for)
 
 
 def _demand(request: Request, scopes: tuple[str, ...]) -> Caller | None:

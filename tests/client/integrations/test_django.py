@@ -50,6 +50,10 @@ def calls_on(request: HttpRequest) -> HttpResponse:
     raise TicketRefused(Failure.refused("not-granted"))
 
 
+def broken(request: HttpRequest) -> HttpResponse:
+    raise KeyError("a bug")
+
+
 def body(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body)
 
@@ -57,6 +61,7 @@ def body(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("read", read), path("write", write), path("write-async", write_async), path("inside", inside),
     path("body", body), path("calls-on", calls_on),
+    path("broken", broken),
 ]  # fmt: skip
 
 
@@ -87,6 +92,28 @@ def get(app: Any, caller: HttpCaller, target: bytes) -> Received:
     return received
 
 
+def ask_async(app: Any, call: Call) -> Received:
+    seen = Exchanged()
+
+    async def exchange() -> None:
+        gone = asyncio.Event()
+        pending: list[dict[str, Any]] = [{"type": "http.request", "body": call.body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if pending:
+                return pending.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            seen.sent.append(message)
+
+        await app(scope_of(call), receive, send)
+
+    asyncio.run(exchange())
+    return seen.received
+
+
 def test_scopes_of_a_view(application: WSGIHandler) -> None:
     """L19"""
     house = House()
@@ -97,6 +124,30 @@ def test_scopes_of_a_view(application: WSGIHandler) -> None:
         received = get(app, caller, target)
         assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
     assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
+
+
+@pytest.mark.parametrize("first", ["CallerMiddleware", "FailedCallsMiddleware"])
+def test_a_call_that_a_view_made_and_did_not_get(first: str, application: WSGIHandler) -> None:
+    """B2: 502 with the code, under proof; refusals of its own caller stay what they are, in either order."""
+    both = ["CallerMiddleware", "FailedCallsMiddleware"]
+    names = [first, *(name for name in both if name != first)]
+    with override_settings(MIDDLEWARE=[f"orthros_client.integrations.django.{name}" for name in names]):
+        house = House()
+        app = OrthrosMiddleware(WSGIHandler(), **house.settings())
+        caller = met(house, app)
+        refused = get(app, caller, b"/calls-on")
+        assert (refused.status, json.loads(refused.body)["code"]) == (502, "not-granted")
+        assert json.loads(get(app, caller, b"/inside").body)["error"] == "insufficient_scope"
+        assert get(app, caller, b"/broken").status == 500
+        house = House()
+        outer = asgi.OrthrosMiddleware(ASGIHandler(), **house.settings())
+        caller = house.caller()
+        first_call = caller.call("OPTIONS", flags=0)
+        caller.refusal(first_call, ask_async(outer, first_call))
+        call = caller.call("GET", b"/calls-on")
+        received = ask_async(outer, call)
+        caller.open(call, received)
+        assert (received.status, json.loads(received.body)["code"]) == (502, "not-granted")
 
 
 def test_another_body_is_a_refusal(application: WSGIHandler) -> None:
@@ -118,33 +169,11 @@ def test_the_same_views_under_asgi(application: WSGIHandler) -> None:
     """The handler is Django's own; only what stands around it differs."""
     house = House()
     app = asgi.OrthrosMiddleware(ASGIHandler(), **house.settings())
-
-    def ask_async(call: Call) -> Received:
-        seen = Exchanged()
-
-        async def exchange() -> None:
-            gone = asyncio.Event()
-            pending: list[dict[str, Any]] = [{"type": "http.request", "body": call.body, "more_body": False}]
-
-            async def receive() -> dict[str, Any]:
-                if pending:
-                    return pending.pop()
-                await gone.wait()
-                return {"type": "http.disconnect"}
-
-            async def send(message: Any) -> None:
-                seen.sent.append(message)
-
-            await app(scope_of(call), receive, send)
-
-        asyncio.run(exchange())
-        return seen.received
-
     caller = house.caller()
     first = caller.call("OPTIONS", flags=0)
-    caller.refusal(first, ask_async(first))
+    caller.refusal(first, ask_async(app, first))
     for target, expected in ((b"/read", 200), (b"/write", 403), (b"/write-async", 403), (b"/inside", 403)):
         call = caller.call("GET", target)
-        received = ask_async(call)
+        received = ask_async(app, call)
         caller.open(call, received)
         assert received.status == expected

@@ -9,8 +9,9 @@ import pytest
 from flask import Flask, request
 
 from orthros_client.errors import Failure, TicketRefused
-from orthros_client.integrations.flask import Route, current_caller, protect, require
-from orthros_protocol import Misconfigured
+from orthros_client.integrations.flask import Route, answer_failed_calls, current_caller, protect, require
+from orthros_client.propagation import traceparent
+from orthros_protocol import Malformed, Misconfigured, Unavailable
 from tests.client.http.world import House
 from tests.support.http_caller import HttpCaller, Received
 from tests.support.wsgi_server import ask
@@ -79,6 +80,47 @@ def test_scopes_of_a_view(house: House) -> None:
         assert (received.status, json.loads(received.body)["error"]) == (403, "insufficient_scope")
     assert get(app, caller, b"/nowhere").status == 404
     assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
+
+
+def test_a_call_that_a_view_made_and_did_not_get(house: House) -> None:
+    """B2: 502 with the code, under proof; refusals of its own caller and other errors stay what they are."""
+    app = make_app()
+
+    @app.get("/away")
+    def away() -> str:
+        raise Unavailable("kdc-unreachable", "kdc-a:1")
+
+    @app.get("/bug")
+    def bug() -> str:
+        raise Malformed("of a file")
+
+    answer_failed_calls(app, log=house.log)
+    protect(app, **house.settings())
+    caller = met(house, app)
+    refused = get(app, caller, b"/calls-on")
+    assert (refused.status, json.loads(refused.body)["code"]) == (502, "not-granted")
+    waits = get(app, caller, b"/away")
+    assert (waits.status, waits.header("retry-after")) == (503, b"5")
+    assert b"kdc-a" not in waits.body
+    assert get(app, caller, b"/bug").status == 500
+    assert json.loads(get(app, caller, b"/inside").body)["error"] == "insufficient_scope"
+    assert house.log.events == ["onward-refused", "onward-unavailable", "refused"]
+    assert house.log.lines[0][1]["client"] == "billing@test.realm"
+
+
+def test_the_trace_of_a_request_is_that_of_its_calls(house: House) -> None:
+    """L20: under WSGI the header comes by another name."""
+    app = make_app()
+    app.add_url_rule("/trace", view_func=lambda: traceparent() or "none")
+    protect(app, **house.settings())
+    caller = met(house, app)
+    trace = b"4bf92f3577b34da6a3ce929d0e0e4736"
+    call = caller.call("GET", b"/trace").with_header("traceparent", b"00-%s-00f067aa0ba902b7-01" % trace)
+    told = ask(app, call).body
+    assert told.startswith(b"00-" + trace)
+    assert told.endswith(b"-01")
+    assert b"00f067aa0ba902b7" not in told
+    assert traceparent() is None
 
 
 def test_another_body_is_a_refusal(house: House) -> None:

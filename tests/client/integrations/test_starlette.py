@@ -15,8 +15,18 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
-from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, caller_of, require, self_test
-from orthros_protocol import Misconfigured
+from orthros_client.errors import Failure, TicketRefused
+from orthros_client.integrations.starlette import (
+    Caller,
+    OrthrosMiddleware,
+    Route,
+    answer_failed_calls,
+    caller_of,
+    require,
+    self_test,
+)
+from orthros_client.remedies import Asked
+from orthros_protocol import Misconfigured, PeerMisbehaved, Unavailable
 from orthros_protocol.derivation import digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, pieces_of
@@ -118,6 +128,48 @@ async def test_scopes_of_an_endpoint(make: Any, inside: bool, house: House) -> N
         assert "lacks write" in told["error_description"]
         assert (target == b"/inside" and make is fastapi_app) or told["scope"] == "write"
     assert (await get(app, caller, b"/nowhere")).status == 404
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["add_middleware", "around"])
+@pytest.mark.parametrize("make", [FastAPI, Starlette])
+async def test_a_call_that_an_endpoint_made_and_did_not_get(make: Any, inside: bool, house: House) -> None:
+    """B2: alone and in a group of tasks; what is told to its own caller, and what is a bug, stay what they are."""
+    asked = Asked(target="ledger", client="orders", subject="users/ada", on_behalf=True)
+
+    async def refused(request: Request) -> Response:
+        error = TicketRefused(Failure.refused("chain-refused"))
+        error.asked = asked
+        raise error
+
+    async def in_a_group(request: Request) -> Response:
+        raise ExceptionGroup("tasks", [Unavailable("kdc-unreachable")])
+
+    async def own(request: Request) -> Response:
+        caller = caller_of(request)
+        assert caller is not None
+        raise ExceptionGroup("tasks", [caller.refusal("vetoed")])
+
+    async def bug(request: Request) -> Response:
+        raise PeerMisbehaved("malformed")
+
+    app = make()
+    for endpoint in (refused, in_a_group, own, bug):
+        app.add_route(f"/{endpoint.__name__}", endpoint)
+    answer_failed_calls(app, log=house.log)
+    app = wrapped(app, house, inside)
+    caller = await met(house, app)
+    told = {}
+    for path in (b"/refused", b"/in_a_group", b"/own"):
+        received = await get(app, caller, path)
+        told[path] = (received.status, json.loads(received.body)["code"])
+    assert told == {
+        b"/refused": (403, "chain-refused"),
+        b"/in_a_group": (503, "kdc-unreachable"),
+        b"/own": (403, "vetoed"),
+    }
+    assert house.log.events == ["onward-refused", "onward-unavailable", "refused"]
+    with pytest.raises(PeerMisbehaved):
+        await ask(app, caller.call("GET", b"/bug"))
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["add_middleware", "around"])

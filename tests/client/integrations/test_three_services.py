@@ -29,12 +29,14 @@ from orthros_client.daemon.peers import AllowList
 from orthros_client.http.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.integrations.starlette import answer_failed_calls
 from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import KdcSession
 from orthros_client.propagation import serving
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from tests.client.http.world import Lines
 from tests.client.world import DaemonClock, Network, RealmClock
 from tests.support.asgi_transport import InProcess
 
@@ -150,9 +152,13 @@ async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, s
     await nursery.start(door.serve, open_unix_listener(socket, 0o666))
 
 
-def guarded(realm: InMemoryRealm, name: str, endpoint: Any, routes: list[Route]) -> OrthrosMiddleware:
+def guarded(
+    realm: InMemoryRealm, name: str, endpoint: Any, routes: list[Route], *, log: Lines | None = None
+) -> OrthrosMiddleware:
     methods = ["GET", "POST", "DELETE"]
     app = Starlette(routes=[Path_("/{rest:path}", endpoint.__call__, methods=methods)])
+    if log is not None:
+        answer_failed_calls(app, log=log)
     verifier = Verifier(realm.keytab(name).verify_only(), clock=realm.clock.now, entropy=CountingEntropy(name.encode()))
     return OrthrosMiddleware(app, verifier=verifier, origins=[f"https://{name}.test"], routes=routes)
 
@@ -331,6 +337,31 @@ async def test_a_service_without_rules_for_paths_serves_chains_where_it_serves_o
         else:
             assert (await gateway.get("/orders")).status_code == 200
         assert len(town.ledger.seen) == accepts
+
+
+async def test_a_refusal_further_down_is_told_where_the_service_says_so() -> None:
+    """B2, L20: 403 under proof with the code; whom it was for and what would help is in the log of orders."""
+    async with open_town(ledger_route=Route("/*")) as town, town.gateway() as gateway:
+        log, routes = Lines(), [Route("/*", accept_user=True)]
+        town.transport.apps = dict(town.transport.apps) | {
+            ORDERS: guarded(town.realm, "orders", town.orders, routes, log=log)
+        }
+        at_target = await gateway.get("/orders")
+        town.realm.deny("orders", "ledger")
+        town.realm.allow("gateway", "orders", "read", delegable=True, subjects=["bob"])
+        async with town.gateway("bob") as another:
+            at_kdc = await another.get("/orders")
+        told = [(each.status_code, each.json()["error"], each.json()["code"]) for each in (at_target, at_kdc)]
+        assert told == [(403, "onward_refused", "user-not-accepted"), (403, "onward_refused", "not-granted")]
+        assert b"alice" not in at_target.content + at_kdc.content
+        (_event, first), (_event, second) = log.lines
+        assert (first["ref"], first["subject"]) == (at_target.json()["reference"], "alice@test.realm")
+        assert "orthros-admin policy explain orders ledger --behalf bob --via gateway" in str(second["remedy"])
+        # What orders asks for itself and does not get is its own trouble.
+        async with town.gateway(None) as nobody:
+            town.orders.client.auth = OrthrosAuth({LEDGER: "ledger"}, client=town.clients["orders"]).on_behalf_of(None)
+            own = await nobody.get("/orders")
+        assert (own.status_code, own.json()["code"]) == (502, "not-granted")
 
 
 @define

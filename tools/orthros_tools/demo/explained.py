@@ -1,6 +1,6 @@
 """What a service of the demo answers when it was itself refused: who refused it and why, in place of a bare 500.
 
-Knows no route. Whoever serves strangers would log this, and tell them less.
+Knows no route. Whoever serves strangers tells them less and logs the rest: `answer_failed_calls` of the integrations.
 """
 
 from __future__ import annotations
