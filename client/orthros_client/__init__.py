@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TicketUnavailable,
         Unavailable,
     )
+    from orthros_client.narrowing import Limits
     from orthros_client.verifier import ChainRule, VerifiedCaller, Verifier
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "DischargeRefused",
     "Discharger",
     "Discharges",
+    "Limits",
     "LocalMisuse",
     "Malformed",
     "MaybeExecuted",
@@ -68,6 +70,7 @@ _HOMES = {
     "DischargeRefused": "discharging",
     "Discharger": "discharger",
     "Discharges": "discharging",
+    "Limits": "narrowing",
     "PendingCall": "credentials",
     "Question": "discharger",
     "ChainRule": "verifier",

@@ -18,6 +18,7 @@ from orthros_client.local_api.values import (
     Entry,
     Status,
 )
+from orthros_client.narrowing import Limits
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 
 __all__ = ["AsyncClient"]
@@ -47,9 +48,10 @@ class AsyncClient:
         *,
         delegable: bool = False,
         behalf: OnBehalfOf = AS_CONFIGURED,
+        limits: Limits | None = None,
     ) -> Credentials:
         """See `Client.credentials`."""
-        flow = self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf)
+        flow = self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf, limits=limits)
         return await self._run(flow)
 
     async def token(

@@ -18,6 +18,7 @@ from orthros_client.local_api.values import (
     Entry,
     Status,
 )
+from orthros_client.narrowing import Limits
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 
 __all__ = ["Client", "Token"]
@@ -54,15 +55,19 @@ class Client:
         *,
         delegable: bool = False,
         behalf: OnBehalfOf = AS_CONFIGURED,
+        limits: Limits | None = None,
     ) -> Credentials:
         """Credentials for `target` (`name` or `name@realm`), renewed in time: ask before every call.
 
         `scopes` None means all that the rules allow; `ttl_s` 0 means as long as allowed. `delegable` asks for a ticket
         that lets the target act on behalf of this client. `behalf` is for whom to ask: evidence (`Behalf`), a
         `VerifiedCaller`, the name of a subject that the rules let this client assert, or None for the own name; by
-        default the caller that is being served if the client propagates, else the own name.
+        default the caller that is being served if the client propagates, else the own name. `limits` is what the KDC
+        shall write into the ticket: it binds everybody who ever holds it, also one who leaves out what `narrow` adds.
+        Raises also LocalMisuse for limits with targets or larger than 1018 bytes.
         """
-        return self._run(self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf))
+        flow = self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf, limits=limits)
+        return self._run(flow)
 
     def token(self, target: str, scopes: Iterable[str] | None = None, *, behalf: OnBehalfOf = AS_CONFIGURED) -> Token:
         """A JWT for `target`, where the realm exports them; `behalf` as in `credentials`.

@@ -33,6 +33,7 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.narrowing import Limits, limits_field
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, Spoken, choose, describe, resolve
 from orthros_protocol import (
     WANT_DELEGABLE,
@@ -154,12 +155,14 @@ class Conversation:
         *,
         delegable: bool = False,
         behalf: OnBehalfOf = AS_CONFIGURED,
+        limits: Limits | None = None,
     ) -> Flow[Credentials]:
-        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured, PeerMisbehaved, and what `choose` and
-        `resolve` raise."""
+        """Raises TicketRefused, TicketUnavailable, Unavailable, Misconfigured, PeerMisbehaved, and what `choose`,
+        `resolve` and `limits_field` raise."""
         flags = WANT_DELEGABLE if delegable else 0
         spoken = choose(behalf, propagate=self.propagate)
-        want = self._want(Op.TICKET, target, scopes, ttl_s=ttl_s, flags=flags, behalf=spoken)
+        written = limits_field(limits)
+        want = self._want(Op.TICKET, target, scopes, ttl_s=ttl_s, flags=flags, behalf=spoken, limits=written)
         answer = yield from self._obtain(want, spoken)
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a ticket")
@@ -229,6 +232,7 @@ class Conversation:
         ttl_s: int,
         behalf: Spoken,
         flags: int = 0,
+        limits: bytes = b"",
     ) -> WantRequest:
         realm, name = parse_target(target)
         evidence, subject = resolve(behalf)
@@ -242,6 +246,7 @@ class Conversation:
             timeout_ms=self._timeout_ms,
             behalf=evidence,
             subject=subject,
+            limits=limits,
         )
 
     def _obtain(self, want: WantRequest, behalf: Spoken) -> Flow[Credentials | Token]:

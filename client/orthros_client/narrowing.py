@@ -1,4 +1,5 @@
-"""What a holder takes away from a ticket, as caveats; and whom a ticket demands discharges of.
+"""What a holder takes away from a ticket, or lets the KDC take away, as caveats; and whom a ticket demands discharges
+of.
 
 Pure: values in, caveats out. Knows no keys and no clock.
 """
@@ -6,6 +7,7 @@ Pure: values in, caveats out. Knows no keys and no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from attrs import field, frozen
 
@@ -25,14 +27,23 @@ from orthros_protocol import (
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
+    check_limits,
     check_scopes,
+    join_caveats,
     parse_caveat,
     peek_unverified_discharger,
+    split_caveats,
 )
 from orthros_protocol.derivation import digest
-from orthros_protocol.limits import MAX_CAVEATS
+from orthros_protocol.limits import MAX_CAVEATS, MAX_EXTENSION_BYTES
 
-__all__ = ["Demanded", "Limits", "demanded_by", "unbroken", "with_more"]
+__all__ = [
+    "MAX_LIMITS_BYTES", "Demanded", "Limits", "demanded_by", "left_by", "limits_field", "require_writable", "unbroken",
+    "with_more",
+]  # fmt: skip
+
+MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
+"""What the KDC is asked to write, as one field: the rest of the want's extensions is the entry around it."""
 
 
 def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -52,7 +63,8 @@ def _principals(values: Iterable[Principal] | None) -> tuple[Principal, ...] | N
 
 @frozen(kw_only=True)
 class Limits:
-    """What a narrowed ticket is good for; None leaves a matter as it is. Raises LocalMisuse for a value of its own.
+    """What a narrowed ticket is good for; None leaves a matter as it is. Raises LocalMisuse for one string in place of
+    several, and for anything but principals as targets.
 
     scopes: these, as far as the ticket has them; () leaves authentication alone.
     methods: these HTTP methods. path: this path and what lies below it. Both make the ticket good for HTTP only.
@@ -62,13 +74,13 @@ class Limits:
     app: the target's own kinds of caveats, `namespace/name` to at most 360 bytes.
     """
 
-    scopes: tuple[str, ...] | None = None
-    methods: Iterable[str] | None = None
+    scopes: tuple[str, ...] | None = field(default=None, converter=_texts)
+    methods: tuple[str, ...] | None = field(default=None, converter=_texts)
     path: str | None = None
     expires_at: int | None = None
-    peer: Iterable[str] | None = None
+    peer: tuple[str, ...] | None = field(default=None, converter=_texts)
     channel: bytes | None = None
-    targets: Iterable[Principal] | None = None
+    targets: tuple[Principal, ...] | None = field(default=None, converter=_principals)
     app: Mapping[str, bytes] | None = None
 
     def to_caveats(self) -> tuple[bytes, ...]:
@@ -76,18 +88,54 @@ class Limits:
         return tuple([one.to_bytes() for one in self._caveats()])
 
     def _caveats(self) -> list[Caveat]:
-        methods, peer, targets = _texts(self.methods), _texts(self.peer), _principals(self.targets)
         found: list[Caveat | None] = [
             None if self.expires_at is None else ExpiresCaveat(self.expires_at),
             None if self.scopes is None else ScopesCaveat(check_scopes(self.scopes)),
-            None if methods is None else MethodsCaveat(methods),
+            None if self.methods is None else MethodsCaveat(self.methods),
             None if self.path is None else PathCaveat(self.path),
-            None if targets is None else TargetsCaveat(targets),
-            None if peer is None else PeerCaveat(peer),
+            None if self.targets is None else TargetsCaveat(self.targets),
+            None if self.peer is None else PeerCaveat(self.peer),
             None if self.channel is None else ChannelCaveat(self.channel),
             *(AppCaveat(name, payload) for name, payload in (self.app or {}).items()),
         ]
         return [one for one in found if one is not None]
+
+
+def limits_field(limits: Limits | None) -> bytes:
+    """The `caveats` field that the KDC is asked to write into a ticket; empty where nothing is limited.
+
+    Raises LocalMisuse for targets, for a value that no caveat can hold, and beyond 16 caveats or 1018 bytes;
+    Misconfigured for scopes.
+    """
+    if limits is None:
+        return b""
+    if not isinstance(limits, Limits):
+        raise LocalMisuse("value-invalid", f"limits: a {type(limits).__name__} is no Limits")
+    if limits.targets is not None:
+        raise LocalMisuse("value-invalid", "targets limit ticket-granting tickets; this one has its target")
+    written = join_caveats(limits.to_caveats())
+    if len(written) > MAX_LIMITS_BYTES:
+        raise LocalMisuse("value-invalid", f"limits of {len(written)} bytes, at most {MAX_LIMITS_BYTES}")
+    return written
+
+
+def require_writable(limits: bytes) -> None:
+    """Raises Refused `caveat-not-carried` for types that the KDC does not write for clients, unknown ones included."""
+    try:
+        check_limits(split_caveats(limits))
+    except Refused:
+        detail = "a limit of a type that the KDC does not write into tickets"
+        raise Refused("caveat-not-carried", detail) from None
+
+
+def left_by(limits: bytes, scopes: tuple[str, ...]) -> tuple[tuple[str, ...], int | None]:
+    """Which of `scopes` a ticket with these limits is good for, and the Unix second of its end; None: its own."""
+    ends: list[int] = []
+    for caveat in map(parse_caveat, split_caveats(limits)):
+        scopes = caveat.narrow(scopes)
+        if isinstance(caveat, ExpiresCaveat):
+            ends.append(caveat.at)
+    return scopes, min(ends, default=None)
 
 
 def with_more(caveats: Sequence[bytes], more: Sequence[bytes]) -> tuple[bytes, ...]:

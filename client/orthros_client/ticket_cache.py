@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from math import ceil
 from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from orthros_protocol import Note, Principal, Subject, Want, tail_of
+from orthros_client.narrowing import left_by
+from orthros_protocol import Granted, Note, Principal, Subject, Want, tail_of
 
 __all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
 
@@ -33,7 +35,8 @@ class CacheKey:
     """Everything that was asked for: two questions share an answer only when they are the same.
 
     `scopes` None means all that the rules allow, which differs from every list. `behalf` is the lineage of whom the
-    ticket was obtained for (`Behalf.lineage`), empty in the own name.
+    ticket was obtained for (`Behalf.lineage`), empty in the own name. `limits` is the `caveats` field that the KDC
+    writes into it.
     """
 
     kind: int
@@ -42,10 +45,19 @@ class CacheKey:
     ttl_s: int = 0
     flags: int = 0
     behalf: bytes = b""
+    limits: bytes = field(default=b"", repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what has no small bound in it: scopes and limits."""
+        return sum(map(len, self.scopes or ())) + len(self.limits)
 
     def want(self) -> Want:
         """The same, as an item of a TGS request."""
-        return Want(kind=self.kind, target=self.target, scopes=self.scopes, ttl_s=self.ttl_s, flags=self.flags)
+        return Want(
+            kind=self.kind, target=self.target, scopes=self.scopes, ttl_s=self.ttl_s, flags=self.flags,
+            limits=self.limits,
+        )  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -70,6 +82,35 @@ class Held:
     demands: tuple[bytes, ...] = field(default=(), repr=False)
     tail: bytes | None = field(init=False, repr=False)
     """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
+
+    @classmethod
+    def of(cls, key: CacheKey, granted: Granted, asked_at: float, *, ahead_s: float, chance: float) -> Held:
+        """What was granted at `asked_at`, with what the limits of the question leave of it.
+
+        `ahead_s` is how far the realm's Unix time is ahead of the monotonic clock.
+        """
+        scopes, second = left_by(key.limits, granted.scopes)
+        whole = expires = asked_at + granted.ttl_s
+        if second is not None:
+            expires = min(whole, second - ahead_s)
+        life_s = granted.ttl_s if expires == whole else max(0, ceil(expires - asked_at))
+        # A successor needs evidence, which is not kept; and where a limit ends the ticket, it would end no later.
+        ends_for_good = bool(key.behalf) or expires < whole
+        return cls(
+            key=key,
+            target_uid=granted.target_uid,
+            credential=granted.credential,
+            session_key=granted.session_key,
+            ttl_s=life_s,
+            flags=granted.flags,
+            kvno=granted.kvno,
+            scopes=scopes,
+            notes=granted.notes,
+            expires=expires,
+            renew_at=expires if ends_for_good else plan_renewal(asked_at, granted.ttl_s, chance=chance),
+            subject=granted.subject,
+            demands=granted.demands,
+        )
 
     def __attrs_post_init__(self) -> None:
         # Once per ticket, not once per caller.

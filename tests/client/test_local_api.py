@@ -36,8 +36,10 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.narrowing import MAX_LIMITS_BYTES
 from orthros_protocol import (
     REASONS,
+    AppCaveat,
     Behalf,
     ExpiresCaveat,
     LocalMisuse,
@@ -48,12 +50,15 @@ from orthros_protocol import (
     Reason,
     ScopesCaveat,
     Subject,
+    Want,
     encode_base64url,
     frame,
     join_caveats,
     reason_for,
 )
-from orthros_protocol.canonical import encode
+from orthros_protocol.canonical import Schema, encode
+from orthros_protocol.limits import MAX_WANTS
+from orthros_protocol.wants import WANTS, want_of, want_row
 
 ORDERS = Principal("test.realm", "orders")
 WEB = Principal("test.realm", "web")
@@ -76,8 +81,11 @@ whose: st.SearchStrategy[dict[str, Any]] = (
     | st.fixed_dictionaries({"subject": st.sampled_from(["alice", "team/bob"])})
 )
 wants = st.builds(
-    lambda who, **fields: WantRequest(**fields, **who),
+    lambda who, limits, **fields: WantRequest(
+        **fields, **who, limits=join_caveats(limits) if fields["op"] is Op.TICKET else b""
+    ),
     who=whose,
+    limits=caveats,
     op=st.sampled_from([Op.TICKET, Op.TOKEN]),
     target=st.sampled_from(["orders", "team/billing"]),
     realm=st.none() | st.just("other.realm"),
@@ -211,6 +219,8 @@ def test_arbitrary_bytes_are_malformed_or_a_request(data: bytes) -> None:
     assert encode_request(request) == data
 
 
+LIMITS = join_caveats([ScopesCaveat(("read",)).to_bytes()])
+LONGEST_LIMITS = join_caveats([AppCaveat("a/b", bytes(number)).to_bytes() for number in (360, 360, 261)])
 EVIDENCE, PROOF = b"evidence of 32 bytes, not opened", b"the proof that nobody shall see!"
 ON_BEHALF = WantRequest(op=Op.TICKET, target="orders", behalf=Behalf(evidence=EVIDENCE, proof=PROOF))
 
@@ -273,11 +283,62 @@ def test_only_tickets_and_tokens_are_on_behalf_of_somebody() -> None:
         encode_request(evolve(ON_BEHALF, subject="alice"))
 
 
+def test_requests_without_limits_are_written_as_before() -> None:
+    """K4: what an older daemon understands is what it is sent; only limits need one that knows them."""
+    plain = WantRequest(op=Op.TICKET, target="orders", scopes=("read",))
+    body = encode(None, "orders", ["read"], 0, 0, 10_000)
+    assert encode_request(plain) == encode(1, 2, body)
+    named = [None, None, b"", None, "alice"]
+    assert encode_request(evolve(plain, subject="alice")) == encode(1, 2, body, named)
+    assert encode_request(evolve(plain, limits=LIMITS)) == encode(1, 2, body, None, LIMITS)
+    assert encode_request(evolve(plain, subject="alice", limits=LIMITS)) == encode(1, 2, body, named, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [2, None, b""],
+        [2, None, None],
+        [2, None, b"\x90"],
+        [2, None, b"no caveats"],
+        [2, None, encode(encode(2, "read"))],
+        [2, None, LONGEST_LIMITS + b"\0"],
+        [2, [None, None, b"", None, None], LIMITS],
+        [2, None, LIMITS, b""],
+        [3, None, LIMITS],
+        [1, None, LIMITS],
+    ],
+)
+def test_limits_are_caveats_of_a_ticket(items: list[Any]) -> None:
+    """K4, L7: malformed before anybody is asked, also a known kind in a wrong shape, which the KDC would answer in the
+    clear to everybody in the same batch."""
+    op, *more = items
+    with pytest.raises(Malformed):
+        decode_request(encode(1, op, encode(None, "orders", None, 0, 0, 1000), *more))
+
+
+def test_limits_have_the_room_that_the_kdc_gives_them() -> None:
+    """L23: what fits here fits the request to the KDC, and a token has no place for them."""
+    assert len(LONGEST_LIMITS) == MAX_LIMITS_BYTES
+    wants = Schema("wants", WANTS)
+    rows = [want_row(Want(target=ORDERS, limits=LONGEST_LIMITS))] * MAX_WANTS
+    assert [want_of(row).limits for row in wants.decode(wants.encode(rows))[0]] == [LONGEST_LIMITS] * MAX_WANTS
+    with pytest.raises(LocalMisuse):
+        wants.encode([want_row(Want(target=ORDERS, limits=LONGEST_LIMITS + b"\0"))])
+    with pytest.raises(LocalMisuse, match="token"):
+        encode_request(WantRequest(op=Op.TOKEN, target="orders", limits=LIMITS))
+
+
 def test_the_longest_evidence_fits() -> None:
-    """K4: a full ticket with all the caveats that there can be, and every scope."""
+    """K4: a full ticket with all the caveats that there can be, every scope, and the longest limits."""
     largest = join_caveats([b"c" * 512] * 16)
     wanted = tuple(f"{number:02}" + "s" * 62 for number in range(32))
-    request = evolve(ON_BEHALF, scopes=wanted, behalf=Behalf(evidence=bytes(8192), proof=PROOF, caveats=largest))
+    request = evolve(
+        ON_BEHALF,
+        scopes=wanted,
+        behalf=Behalf(evidence=bytes(8192), proof=PROOF, caveats=largest),
+        limits=LONGEST_LIMITS,
+    )
     message = encode_request(request)
     assert list(ServerSession().received(frame(message))) == [request]
     assert len(message) < MAX_REQUEST_BYTES

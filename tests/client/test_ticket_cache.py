@@ -48,6 +48,7 @@ def test_every_part_of_the_question_is_part_of_the_key() -> None:
         {"ttl_s": 60},
         {"flags": 1},
         {"behalf": b"evidence"},
+        {"limits": b"caveats"},
     ]
     cache = TicketCache()
     cache.put(held(), 0.0)

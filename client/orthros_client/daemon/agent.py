@@ -20,7 +20,7 @@ from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
 from orthros_client.kdc_session import KdcSession, Login, Obtained
 from orthros_client.refusal_memory import RefusalMemory
-from orthros_client.ticket_cache import CacheKey, Held, TicketCache, plan_renewal
+from orthros_client.ticket_cache import CacheKey, Held, TicketCache
 from orthros_protocol import Behalf, Granted, KdcRefusal, NotGranted
 
 __all__ = ["Agent"]
@@ -28,8 +28,9 @@ __all__ = ["Agent"]
 log = structlog.get_logger()
 
 MAX_BATCH: Final = 32
-# Scopes travel in the request, in the ticket and in the result: this much leaves every message below 64 KiB.
-_MOST_SCOPE_BYTES: Final = 16 * 1024
+# Scopes travel in the request, in the ticket and in the result, limits in the first two: this much of them leaves every
+# message below 64 KiB.
+_MOST_KEY_BYTES: Final = 16 * 1024
 # Long enough for callers that start together to share a batch, short beside any round trip.
 _LINGER_S: Final = 0.002
 _RENEWAL_LEASE_S: Final = 30.0
@@ -261,23 +262,12 @@ class Agent:
             failure = Failure(family=Refused.family, reason=result.reason, retry_s=result.retry_s, ref=result.ref.hex())
             self._refuse(flight, failure)
             return
-        expires = obtained.asked_at + result.ttl_s
-        planned = plan_renewal(obtained.asked_at, result.ttl_s, chance=fraction(self.entropy))
-        held = Held(
-            key=flight.key,
-            target_uid=result.target_uid,
-            credential=result.credential,
-            session_key=result.session_key,
-            ttl_s=result.ttl_s,
-            flags=result.flags,
-            kvno=result.kvno,
-            scopes=result.scopes,
-            notes=result.notes,
-            expires=expires,
-            renew_at=expires if flight.key.behalf else planned,  # never without the evidence, which is not kept
-            subject=result.subject,
-            demands=result.demands,
-        )
+        ahead_s = self.session.realm_now() / 1000 - now
+        chance = fraction(self.entropy)
+        held = Held.of(flight.key, result, obtained.asked_at, ahead_s=ahead_s, chance=chance)
+        if flight.key.limits and held.expires <= now:
+            self._refuse(flight, Failure.refused("excluded-by-your-caveat", "the limits asked for have ended already"))
+            return
         self._refusals_for(flight.key).forget(flight.key)
         self._cache_for(flight.key).put(held, now, used=flight.asked_by_caller)
         self._settle(flight, held, held.renew_at)
@@ -390,11 +380,10 @@ def _sized(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
     batch: list[_Flight] = []
     size = 0
     for flight in flights:
-        scope_bytes = sum(map(len, flight.key.scopes or ()))
-        if batch and (len(batch) == MAX_BATCH or size + scope_bytes > _MOST_SCOPE_BYTES):
+        if batch and (len(batch) == MAX_BATCH or size + flight.key.size > _MOST_KEY_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(flight)
-        size += scope_bytes
+        size += flight.key.size
     if batch:
         yield batch

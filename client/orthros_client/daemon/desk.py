@@ -34,6 +34,7 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.narrowing import require_writable
 from orthros_client.ticket_cache import CacheKey, Held
 from orthros_protocol import (
     SERVICE_TICKET,
@@ -129,6 +130,7 @@ class Desk:
         target = cached_principal(request.realm or client.realm, request.target)
         if not self.allow.permits(peer, target):
             return Failure.refused("peer-not-allowed", f"{peer} for {target}")
+        require_writable(request.limits)
         behalf = request.behalf
         if request.subject is not None:
             behalf = Behalf(subject=cached_principal(client.realm, request.subject))
@@ -139,6 +141,7 @@ class Desk:
             ttl_s=request.ttl_s,
             flags=request.flags,
             behalf=b"" if behalf is None else behalf.lineage,
+            limits=request.limits,
         )
         if behalf is not None and not self.agent.knows_answer_to(key):
             check_behalf(behalf, self.agent.session.keytab)

@@ -98,7 +98,9 @@ class CacheStore:
         entries: list[CachedTicket] = []
         size = 0
         for held in reversed(list(self.agent.cache.entries(now))):
-            if held.demands:  # the file has no place for these, and without them the ticket is of no use
+            # The file has no place for these. Without its demands a ticket is of no use; without its limits it would be
+            # the answer to another question.
+            if held.demands or held.key.limits:
                 continue
             size += len(held.credential) + 1024
             if size > _FILE_SHARE:

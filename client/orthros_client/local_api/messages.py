@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from orthros_client.errors import FAMILIES, Failure, LocalMisuse
+from orthros_client.errors import FAMILIES, Failure
 from orthros_client.local_api.values import (
     AnyRequest,
     Entry,
@@ -25,8 +25,8 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.local_api.want_messages import VERSION, decode_long_want, decode_want, encode_want, is_long_want
 from orthros_protocol import (
-    Behalf,
     Malformed,
     Note,
     Principal,
@@ -66,7 +66,6 @@ __all__ = [
     "encode_request",
 ]  # fmt: skip
 
-VERSION: Final = 1
 LIST_PAGE: Final = 64
 MOST_LOGIN_TARGETS: Final = 32
 _OK, _ERROR = 0, 1
@@ -81,22 +80,12 @@ _NOTES: Final = array(_NOTE, 64)
 _BODY: Final = binary(0, MAX_FRAME_BYTES)
 
 _REQUEST: Final = Schema("local request", const(VERSION), integer(Op.LOGIN, Op.PING), _BODY, limit=MAX_FRAME_BYTES)
-# Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's) or nil.
-_BEHALF: Final = nested(
-    optional(binary(16, MAX_TICKET_BYTES)), optional(binary(32)), binary(0, MAX_CAVEATS_BLOB_BYTES),
-    optional(_NAME), optional(_NAME),
-)  # fmt: skip
-_REQUEST_ON_BEHALF: Final = Schema(
-    "local request on behalf of somebody",
-    const(VERSION), integer(Op.TOKEN, Op.TICKET), _BODY, _BEHALF, limit=MAX_FRAME_BYTES,
-)  # fmt: skip
 # Requests of this beginning and size hold no secret, and are worth remembering: a process asks the same few over and
 # over. What is asked on behalf of others proves something, and is forgotten.
 _OWN_BEGINNINGS: Final = frozenset(bytes((0x93, VERSION, op)) for op in Op if op <= Op.STATUS)
 _MOST_REMEMBERED_BYTES: Final = 4096
 _REPLY: Final = Schema("local reply", const(VERSION), integer(_ERROR), integer(0xFFFF), _BODY, limit=MAX_FRAME_BYTES)
 
-_WANT: Final = Schema("want", optional(_NAME), _NAME, optional(_SCOPES), _U32, _U32, _U32)
 _LIST: Final = Schema("list", _U32)
 _PROBE: Final = Schema("status request", integer(1))
 _EMPTY: Final = Schema("no arguments")
@@ -134,11 +123,8 @@ _FAILURE: Final = Schema(
 def encode_request(request: AnyRequest) -> bytes:
     """Raises LocalMisuse for values that do not fit."""
     if isinstance(request, WantRequest):
-        scopes = None if request.scopes is None else list(request.scopes)
-        body = _WANT.encode(request.realm, request.target, scopes, request.ttl_s, request.flags, request.timeout_ms)
-        if request.behalf is not None or request.subject is not None:
-            return _REQUEST_ON_BEHALF.encode(VERSION, int(request.op), body, _behalf_items(request))
-    elif isinstance(request, ReceiveRequest):
+        return encode_want(request)
+    if isinstance(request, ReceiveRequest):
         body = _RECEIVE.encode(request.data)
     elif isinstance(request, LoginRequest):
         scopes = None if request.scopes is None else list(request.scopes)
@@ -154,9 +140,8 @@ def decode_request(message: bytes) -> AnyRequest:
     """Raises Malformed."""
     if message[:3] in _OWN_BEGINNINGS and len(message) <= _MOST_REMEMBERED_BYTES:
         return _decode_own(message)
-    if message[:1] == b"\x94":
-        _version, number, body, behalf = _REQUEST_ON_BEHALF.decode(message)
-        return _want_of(Op(number), body, *_behalf_of(*behalf))
+    if is_long_want(message):
+        return decode_long_want(message)
     _version, number, body = _REQUEST.decode(message)
     op = Op(number)
     if op is Op.RECEIVE:
@@ -178,49 +163,12 @@ def _decode_own(message: bytes) -> AnyRequest:
     _version, number, body = _REQUEST.decode(message)
     op = Op(number)
     if op in (Op.TICKET, Op.TOKEN):
-        return _want_of(op, body, None, None)
+        return decode_want(op, body)
     if op is Op.PING:
         _EMPTY.decode(body)
         return Request(op=op)
     (argument,) = (_LIST if op is Op.LIST else _PROBE).decode(body)
     return Request(op=op, argument=argument)
-
-
-def _want_of(op: Op, body: bytes, behalf: Behalf | None, subject: str | None) -> WantRequest:
-    realm, target, scopes, ttl_s, flags, timeout_ms = _WANT.decode(body)
-    return WantRequest(
-        op=op,
-        realm=realm,
-        target=target,
-        scopes=None if scopes is None else tuple(scopes),
-        ttl_s=ttl_s,
-        flags=flags,
-        timeout_ms=timeout_ms,
-        behalf=behalf,
-        subject=subject,
-    )
-
-
-def _behalf_items(request: WantRequest) -> list[Any]:
-    behalf = request.behalf
-    if behalf is None:
-        return [None, None, b"", None, request.subject]
-    if request.subject is not None:
-        raise LocalMisuse("value-invalid", "on behalf of somebody: one of evidence and subject")
-    named = behalf.subject
-    who = [None, None] if named is None else [named.realm, named.name]
-    return [behalf.evidence, behalf.proof, behalf.caveats, *who]
-
-
-def _behalf_of(
-    evidence: bytes | None, proof: bytes | None, caveats: bytes, realm: str | None, name: str | None
-) -> tuple[Behalf | None, str | None]:
-    if evidence is None and proof is None and not caveats and name is not None:
-        return (None, name) if realm is None else (Behalf(subject=cached_principal(realm, name)), None)
-    if evidence is None or proof is None or realm is not None or name is not None:
-        raise Malformed("on behalf of somebody: either evidence with its proof, or a subject")
-    split_caveats(caveats)
-    return Behalf(evidence=evidence, caveats=caveats, proof=proof), None
 
 
 def encode_reply(op: Op, reply: Reply) -> bytes:

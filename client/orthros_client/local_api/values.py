@@ -40,6 +40,7 @@ class WantRequest:
     """Ticket or token wanted. `realm` None is the daemon's own; `timeout_ms` is how long the caller waits.
 
     `behalf` is for whom, None in the daemon's own name; `subject` instead asserts a name of the daemon's own realm.
+    `limits` is the `caveats` field that the KDC shall write into the ticket; a token has none.
     """
 
     op: Op
@@ -51,6 +52,7 @@ class WantRequest:
     timeout_ms: int = 10_000
     behalf: Behalf | None = field(default=None, repr=False, eq=_lineage_of)
     subject: str | None = None
+    limits: bytes = field(default=b"", repr=False)
 
     __getstate__ = not_exported
 
