@@ -177,6 +177,8 @@ async def test_an_end_among_the_limits_is_the_end(autojump_clock: trio.testing.M
         held = await world.agent.obtain(key, timeout_s=10)
         assert second - 1 < world.realm.clock.now() / 1000 + held.remaining_s(trio.current_time()) <= second
         assert held.ttl_s <= 100
+        late = world.key("orders", limits=limits_field(Limits(expires_at=second + 3400)))
+        assert (ending := await world.agent.obtain(late, timeout_s=10)).renew_at == ending.expires
         handled = world.realm.handled
         await elapse(80)
         assert await world.agent.obtain(key, timeout_s=10) is held
@@ -212,17 +214,20 @@ async def test_refusals_are_remembered_for_the_limits_that_they_were_about(
 
 
 async def test_many_long_limits_at_once_fit_their_messages(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: they are shared out over requests; none makes one that cannot be sent."""
+    """K6: with long scopes beside them they are shared out over requests; all answers fit into their frames."""
+    scopes = tuple(f"{number}" + "s" * 59 for number in range(8))
     async with open_world() as world:
+        world.realm.allow("web", "orders", *scopes)
         outcomes: list[str] = []
-        shapes = [Limits(app={f"shop/{part}-{number}": bytes(300) for part in range(3)}) for number in range(40)]
 
-        async def one(limits: Limits) -> None:
-            outcomes.append(await world.outcome(world.key("orders", limits=limits_field(limits))))
+        async def one(number: int) -> None:
+            app = {f"shop/{part}-{number:02}": bytes(320) for part in range(3)}
+            key = world.key("orders", *scopes, limits=limits_field(Limits(app=app)))
+            outcomes.append(await world.outcome(key))
 
         async with trio.open_nursery() as nursery:
-            for limits in shapes:
-                nursery.start_soon(one, limits)
+            for number in range(40):
+                nursery.start_soon(one, number)
         assert outcomes == ["held"] * 40
         assert max(map(len, world.network.sent)) < MAX_FRAME_BYTES // 2
 
