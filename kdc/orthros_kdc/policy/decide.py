@@ -37,7 +37,7 @@ def _preference(rule: Rule) -> tuple[bool, int, int]:
 def _best(rules: Sequence[Rule]) -> dict[str, Rule]:
     """Each scope with the rule that it is to rest on."""
     best: dict[str, Rule] = {}
-    for rule in sorted(rules, key=_preference):
+    for rule in sorted(rules, key=_preference) if len(rules) > 1 else rules:
         for scope in rule.scopes:
             best.setdefault(scope, rule)
     return best
@@ -101,10 +101,10 @@ def _fitting(scopes: tuple[str, ...], usable: Sequence[Rule]) -> tuple[tuple[str
         kept = tuple(scope for scope in scopes if scope in best)
         chosen = {best[scope].rule_id: best[scope] for scope in kept}
         behind = [chosen[number] for number in sorted(chosen)] or [min(usable, key=_preference)]
-        if fits_ticket({rule.caveats for rule in behind if rule.caveats}):
+        writing = [rule for rule in behind if rule.caveats]
+        if not writing or fits_ticket({rule.caveats for rule in writing}):
             return kept, behind
-        newest = [rule for rule in behind if rule.caveats][-1]
-        usable = [rule for rule in usable if rule is not newest]
+        usable = [rule for rule in usable if rule is not writing[-1]]
 
 
 def decide(
@@ -143,7 +143,7 @@ def decide(
     if jwt and (not usable or target.jwt_alg is None):
         return refused(code="jwt-not-enabled")
 
-    for_others = _best([rule for rule in held.for_others if rule.jwt or not jwt])
+    for_others = _best([rule for rule in held.for_others if rule.jwt or not jwt]) if held.for_others else {}
     spared: list[Note] = []
     if ask.scopes is None:
         usable, spared = _unconditional(usable)
@@ -198,7 +198,7 @@ def _unconditional(usable: Sequence[Rule]) -> tuple[Sequence[Rule], list[Note]]:
     """What an ask that names no scopes gets: the rules that write no caveat, if there are any, and a note when others
     would grant more. Else a new rule with a caveat would put that on what clients obtain already."""
     plain = [rule for rule in usable if not rule.caveats]
-    if not plain:
+    if not plain or len(plain) == len(usable):
         return usable, []
     more = _best(usable).keys() > _best(plain).keys()
     return plain, [Note(NoteField.SCOPE, NoteCause.RULE_CAVEAT)] if more else []

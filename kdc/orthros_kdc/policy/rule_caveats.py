@@ -112,7 +112,7 @@ class RuleCaveats:
     discharges: tuple[Demand, ...] = field(default=(), converter=_discharges)
 
     def __bool__(self) -> bool:
-        return self != _NONE
+        return bool(self.methods or self.path is not None or self.peers or self.discharges)
 
     def texts(self) -> tuple[str, ...]:
         """One text for each caveat, as admins write them in expectations."""
@@ -120,9 +120,6 @@ class RuleCaveats:
         said += [f"path {self.path}"] if self.path is not None else []
         said += [f"peers {' '.join(self.peers)}"] if self.peers else []
         return (*said, *(f"discharge {demand}" for demand in self.discharges))
-
-
-_NONE: Final = RuleCaveats()
 
 
 def caveat_texts(together: Iterable[RuleCaveats]) -> tuple[str, ...]:
