@@ -344,13 +344,15 @@ def parse_caveat(encoded: bytes) -> Caveat:
     Raises Malformed for a wrong shape and Refused `caveat-unsupported` for a type that cannot be
     evaluated here: caveat types are always critical.
     """
+    # A known type is one byte behind an array header of one byte, and its schema judges the rest.
+    known = encoded[1] if len(encoded) > 1 and encoded[0] & 0xF0 == 0x90 else None
+    if known in _SCHEMAS:
+        return _KINDS[known](*_SCHEMAS[known].decode(encoded)[1:])
     items = decode(encoded, MAX_CAVEAT_BYTES)
     kind: Any = items[0] if items else None
     if type(kind) is not int:
         raise Malformed("a caveat starts with its type")
-    if kind not in _SCHEMAS:
-        raise Refused("caveat-unsupported", f"type {kind}, unknown")
-    return _KINDS[kind](*_SCHEMAS[kind].decode(encoded)[1:])
+    raise Refused("caveat-unsupported", f"type {kind}, unknown")
 
 
 @frozen(kw_only=True)
