@@ -62,7 +62,7 @@ _CAUSES: Final = {
     NoteCause.TGT_EXPIRY: "nothing outlives the ticket or the evidence that it was obtained with",
     NoteCause.TGT_CAVEAT: "a caveat on the ticket-granting ticket excludes it",
     NoteCause.SUBJECT_RULE: "the rules for this subject do not allow it",
-    NoteCause.RULE_CAVEAT: "its rule writes a caveat into the ticket, so it must be asked for by name",
+    NoteCause.RULE_CAVEAT: "its rule writes a caveat into the ticket, so the scopes must be asked for by name",
 }
 
 

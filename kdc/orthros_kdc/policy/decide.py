@@ -145,6 +145,7 @@ def decide(
 
     for_others = _best([rule for rule in held.for_others if rule.jwt or not jwt]) if held.for_others else {}
     spared: list[Note] = []
+    all_usable = usable
     if ask.scopes is None:
         usable, spared = _unconditional(usable)
     scopes, notes = _choose_scopes(ask, _best(usable), for_others, caveat_scopes)
@@ -154,12 +155,12 @@ def decide(
 
     delegable = False
     if ask.delegable:
-        # Only rules that allow delegation carry what is delegable, also in how long they do so.
-        delegating = [rule for rule in usable if rule.delegable]
-        if delegating and _best(delegating).keys() >= set(scopes):
+        delegating = _delegating(usable, scopes)
+        if delegating:
             delegable, usable = True, delegating
         else:
-            notes.append(Note(NoteField.FLAG, NoteCause.PAIR_RULE))
+            by_name = _delegating(all_usable, scopes)
+            notes.append(Note(NoteField.FLAG, NoteCause.RULE_CAVEAT if by_name else NoteCause.PAIR_RULE))
 
     wanted = scopes
     scopes, behind = _fitting(wanted, usable)
@@ -192,6 +193,12 @@ def decide(
         caveats=tuple(dict.fromkeys(rule.caveats for rule in behind if rule.caveats)),
         objections=held.objections,
     )
+
+
+def _delegating(usable: Sequence[Rule], scopes: Collection[str]) -> list[Rule]:
+    """The rules that `scopes` rest on when they are to be delegable, also in how long they are; empty: they are not."""
+    found = [rule for rule in usable if rule.delegable]
+    return found if _best(found).keys() >= set(scopes) else []
 
 
 def _unconditional(usable: Sequence[Rule]) -> tuple[Sequence[Rule], list[Note]]:

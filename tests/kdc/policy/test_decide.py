@@ -340,6 +340,19 @@ def test_a_new_rule_with_a_caveat_changes_nothing_for_those_who_name_no_scopes()
     assert refused(Ask(target="ledger", exact=True), plain, refunds) == "exact-not-possible"
 
 
+def test_what_only_a_rule_with_a_caveat_makes_delegable_is_asked_for_by_name() -> None:
+    """P6, B3: the note says what would help, which no new rule would."""
+    plain = rule(1, "read")
+    careful = rule(2, "read", delegable=True, caveats=RuleCaveats(methods=("GET",)))
+    everything = granted(Ask(target="ledger", delegable=True), plain, careful)
+    assert (everything.delegable, everything.caveats) == (False, ())
+    assert everything.notes == (Note(NoteField.FLAG, NoteCause.RULE_CAVEAT),)
+    named = granted(Ask(target="ledger", scopes=("read",), delegable=True), plain, careful)
+    assert (named.delegable, named.caveats, named.notes) == (True, (careful.caveats,), ())
+    alone = granted(Ask(target="ledger", delegable=True), plain)
+    assert alone.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
+
+
 def test_a_caveat_for_scopes_that_a_rule_without_one_grants_too_is_no_news() -> None:
     """B3: nothing is lost, so nothing is noted."""
     plain = rule(1, "read", "write")
