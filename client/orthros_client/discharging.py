@@ -40,7 +40,12 @@ _ASK_AGAIN_S: Final = 2.0
 
 
 class DischargeRefused(Refused):
-    """The discharger proved itself and said no. `discharger` is who, `said` the code that it gave."""
+    """The discharger proved itself and said no. `discharger` is who, `said` the code that it gave.
+
+    `on_behalf` says that it was asked for a ticket on behalf of somebody, where that is known.
+    """
+
+    on_behalf = False
 
     def __init__(self, discharger: Principal, said: str, detail: str) -> None:
         super().__init__("discharge-refused", detail)
@@ -126,6 +131,13 @@ class Discharges:
         Raises DischargeRefused, LocalMisuse for an answer to another demand, and Misconfigured `discharger-unknown`
         when nothing in hand says whom to ask.
         """
+        try:
+            return (yield from self._collecting(credentials))
+        except DischargeRefused as refusal:
+            refusal.on_behalf = credentials.subject is not None
+            raise
+
+    def _collecting(self, credentials: Credentials) -> Generator[Demanded, Discharge, Credentials]:
         found: list[Discharge] = []
         for demanded in credentials.demanded:
             held = self._recall(demanded)

@@ -17,6 +17,7 @@ from orthros_protocol import (
     Misconfigured,
     OrthrosError,
     PeerMisbehaved,
+    Subject,
     Unavailable,
 )
 from tests.support.parties import PREDICATE, HostClock, Parties, approve, deliver, refused_as
@@ -119,13 +120,15 @@ def test_while_the_discharger_is_away_what_is_in_hand_serves_until_its_end(scene
 def test_a_refusal_is_remembered_for_a_short_while(scene: Scene) -> None:
     """A loop of callers asks once; whoever approves in the meantime need not wait long."""
     credentials = scene.credentials()
+    for_alice = evolve(credentials, subject=Subject(scene.parties.realm.principal("alice"), 0, 2))
     scene.mood = "no"
     errors = []
-    for _attempt in range(3):
+    for each in (credentials, credentials, for_alice):
         with pytest.raises(DischargeRefused, match="release 7 approved") as refused:
-            scene.collect(credentials)
+            scene.collect(each)
         errors.append(refused.value)
     assert len(scene.asked) == 1
+    assert [error.on_behalf for error in errors] == [False, False, True]
     assert errors[0] is not errors[1]
     assert {error.discharger.name for error in errors} == {"approvals"}
     scene.mood = "up"

@@ -101,11 +101,9 @@ def _kind_of(error: BaseException) -> _Kind | None:
     if isinstance(error, PeerMisbehaved):
         # Others are about bytes that may have come from anywhere, also from the caller.
         return _FAILED if error.code == "response-unproven" else None
-    if isinstance(error, DischargeRefused):
-        return _FORBIDDEN
     if isinstance(error, TicketRefused):
         for_others = error.asked is not None and error.asked.on_behalf
-    elif isinstance(error, TargetRefusal):
+    elif isinstance(error, TargetRefusal | DischargeRefused):
         for_others = error.on_behalf
     else:
         return None

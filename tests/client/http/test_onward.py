@@ -27,6 +27,7 @@ from orthros_protocol import (
 )
 from tests.client.http.world import Lines
 
+APPROVALS = Principal("test.realm", "approvals")
 PRIVATE = "ledger: only group:auditors"
 ALICE = Asked(target="ledger", client="orders", subject="users/ada", path=("gateway",), on_behalf=True)
 OWN = Asked(target="ledger", client="orders")
@@ -44,6 +45,12 @@ def by_target(code: str, *, on_behalf: bool = True) -> TargetRefusal:
     return error
 
 
+def by_discharger(*, on_behalf: bool) -> DischargeRefused:
+    error = DischargeRefused(APPROVALS, "vetoed", PRIVATE)
+    error.on_behalf = on_behalf
+    return error
+
+
 def told(error: BaseException) -> tuple[int, str, str] | None:
     answer = onward_answer(error, "0f")
     if answer is None:
@@ -53,15 +60,12 @@ def told(error: BaseException) -> tuple[int, str, str] | None:
     return answer.status, content["error"], content["code"]
 
 
-APPROVALS = Principal("test.realm", "approvals")
 CASES: dict[str, tuple[BaseException, tuple[int, str, str] | None]] = {
     "no rule for the caller": (by_kdc("not-granted"), (403, "onward_refused", "not-granted")),
     "its path": (by_kdc("chain-refused"), (403, "onward_refused", "chain-refused")),
     "at the target": (by_target("caveat-refused"), (403, "onward_refused", "caveat-refused")),
-    "no approval": (
-        DischargeRefused(APPROVALS, "vetoed", PRIVATE),
-        (403, "onward_refused", "discharge-refused"),
-    ),
+    "no approval": (by_discharger(on_behalf=True), (403, "onward_refused", "discharge-refused")),
+    "no approval for the service": (by_discharger(on_behalf=False), (502, "onward_refused", "discharge-refused")),
     "no rule for the service": (by_kdc("not-granted", OWN), (502, "onward_refused", "not-granted")),
     "nobody knows for whom": (by_kdc("not-granted", None), (502, "onward_refused", "not-granted")),
     "the service at the target": (
