@@ -221,7 +221,7 @@ class PeerCaveat(_LeavesScopes):
     def __attrs_post_init__(self) -> None:
         for network in self.networks:
             if type(network) is not str or not is_network(network):
-                raise LocalMisuse("value-invalid", f"{network[:60]!a} is no network in canonical CIDR form")
+                raise LocalMisuse("value-invalid", f"{str(network)[:60]!a} is no network in canonical CIDR form")
 
     def prohibits(self, access: Access) -> str | None:
         """A verifier that does not know the peer's address refuses."""
