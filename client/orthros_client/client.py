@@ -59,11 +59,12 @@ class Client:
     ) -> Credentials:
         """Credentials for `target` (`name` or `name@realm`), renewed in time: ask before every call.
 
-        `scopes` None means all that the rules allow; `ttl_s` 0 means as long as allowed. `delegable` asks for a ticket
-        that lets the target act on behalf of this client. `behalf` is for whom to ask: evidence (`Behalf`), a
-        `VerifiedCaller`, the name of a subject that the rules let this client assert, or None for the own name; by
-        default the caller that is being served if the client propagates, else the own name. `limits` is what the KDC
-        shall write into the ticket: it binds everybody who ever holds it, also one who leaves out what `narrow` adds.
+        `scopes` None means all that the rules allow without a caveat, or else with one; `ttl_s` 0 means as long as
+        allowed. `delegable` asks for a ticket that lets the target act on behalf of this client. `behalf` is for whom
+        to ask: evidence (`Behalf`), a `VerifiedCaller`, the name of a subject that the rules let this client assert, or
+        None for the own name; by default the caller that is being served if the client propagates, else the own name.
+        `limits` is what the KDC shall write into the ticket: it binds everybody who ever holds it, also one who leaves
+        out what `narrow` adds.
         Raises also LocalMisuse for limits with targets or larger than 1018 bytes.
         """
         flow = self._conversation.credentials(target, scopes, ttl_s, delegable=delegable, behalf=behalf, limits=limits)

@@ -29,7 +29,7 @@ from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
 from orthros_protocol import reason_for
 from orthros_protocol.call_chain import ChainRule
 from orthros_protocol.limits import MAX_SCOPES
-from orthros_protocol.notes import describe_note
+from orthros_protocol.notes import NoteCause, describe_note
 
 __all__ = ["KIND_WORDS", "Explanation", "explain"]
 
@@ -195,6 +195,8 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
     """Commands that lead to a grant. Each is tried with `answer` first: a wrong remedy is worse than none."""
     if rules and target is None:  # it does not exist; without a rule nobody looked
         return ()
+    if any(note.cause is NoteCause.RULE_CAVEAT for note in denial.notes):
+        return ()  # a rule without the caveat would undo it: the note tells the asker to name the scopes
     known = target or TargetFacts()
     enabled = evolve(known, jwt_alg=known.jwt_alg or "HS256")
     enable = [f"orthros-admin jwt enable {ask.target}"] if ask.kind is Kind.JWT and known.jwt_alg is None else []

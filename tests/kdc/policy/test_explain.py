@@ -239,6 +239,16 @@ def test_a_target_that_only_lacks_its_jwt_key_needs_no_new_rule() -> None:
     assert because.remedies == ("orthros-admin jwt enable ledger",)
 
 
+def test_no_rule_is_offered_that_would_undo_the_caveat_of_another() -> None:
+    """B3: the note tells the asker to name the scopes; an admin need not give them away."""
+    careful = rule(2, "read", "pay:refund", delegable=True, caveats=RuleCaveats(methods=("GET",)))
+    for one in (Ask(target="ledger", exact=True), Ask(target="ledger", exact=True, delegable=True)):
+        explanation = explained(one, rule(1, "read"), careful)
+        assert isinstance(explanation.decision, Denial)
+        assert explanation.remedies == ()
+        assert "must be asked for by name" in "\n".join(explanation.lines())
+
+
 def test_more_scopes_than_a_rule_holds_have_no_remedy() -> None:
     """B3: no rule lifts the limit of a ticket."""
     many = [rule(number, *(f"s{number}{at:02}" for at in range(20))) for number in (1, 2)]
