@@ -34,7 +34,7 @@ def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
 class CacheKey:
     """Everything that was asked for: two questions share an answer only when they are the same.
 
-    `scopes` None means all that the rules allow, which differs from every list. `behalf` is the lineage of whom the
+    `scopes` None means what the rules allow unasked, which differs from every list. `behalf` is the lineage of whom the
     ticket was obtained for (`Behalf.lineage`), empty in the own name. `limits` is the `caveats` field that the KDC
     writes into it.
     """

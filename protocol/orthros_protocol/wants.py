@@ -89,10 +89,11 @@ def _scopes_or_none(scopes: object) -> tuple[str, ...] | None:
 
 @frozen(kw_only=True)
 class Want:
-    """One thing asked for. `scopes` None means all that the rule allows, () means authentication only.
+    """One thing asked for. `scopes` None means all that the rules allow without a caveat, or else with one.
 
-    `ttl_s` is the wanted life in seconds, 0 for as long as allowed. `limits` is a `caveats` field: what the KDC shall
-    write into the ticket besides its own, so that it binds everybody. Raises Misconfigured for bad names.
+    `scopes` () means authentication only. `ttl_s` is the wanted life in seconds, 0 for as long as allowed. `limits` is
+    a `caveats` field: what the KDC shall write into the ticket besides its own, so that it binds everybody. Raises
+    Misconfigured for bad names.
     """
 
     target: Principal

@@ -30,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 REALM: Final = "corp.test"
-_DEADLINE_S: Final = 15.0
+_DEADLINE_S: Final = 60.0
 _CLIENTS: Final = ("shop", "spy")
 # spy is known and may call nobody.
 _SCRIPT: Final = """\

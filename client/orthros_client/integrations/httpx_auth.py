@@ -72,7 +72,7 @@ class OrthrosAuth(httpx.Auth):
 
     targets: origin (`https://host[:port]`) -> target (`name` or `name@realm`); exact matches only.
     client: `Client`, `AsyncClient` or anything like them, yours to close; None makes the one that fits.
-    scopes: which to ask for, for all targets or by target name; None means all that the rules allow.
+    scopes: which to ask for, for all targets or by target name; None means what the rules allow unasked.
     cover: headers to bind besides content-type, content-encoding and idempotency-key.
     bearer: the origins among `targets` that take a JWT. Their responses prove nothing but what TLS proves.
     forwarded: those behind a proxy with forward authentication: the target proves that it accepted, TLS the response.

@@ -48,6 +48,9 @@ class Written:
     demands: tuple[bytes, ...] = field(default=(), repr=False)
 
 
+_NOTHING: Final = Written()
+
+
 def require_shapes(caveats: Iterable[bytes]) -> None:
     """Raises Malformed for a caveat of a wrong shape. Types that are unknown or not carried are judged later, so that
     the refusal can be sealed."""
@@ -73,6 +76,8 @@ def write_caveats(
     Raises Refused `discharger-unavailable`, or `caveat-not-carried` for limits that the KDC does not write, and for
     more than fits.
     """
+    if not grant.caveats and not limits and carried is None:
+        return _NOTHING
     asked = split_caveats(limits)
     for caveat in asked:
         _require_writable(caveat)

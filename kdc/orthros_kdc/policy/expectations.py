@@ -5,7 +5,7 @@ Takes text and look-ups; reads no file and no store, and leaves every decision t
     [[expect]]
     client = "billing"
     target = "ledger"
-    scopes = ["read", "admin"]       # optional, all that the rules allow when absent; also kind, ttl_s, delegable,
+    scopes = ["read", "admin"]       # optional, what the rules allow unasked when absent; also kind, ttl_s, delegable,
                                      # exact; subject (in whose name, by the client's word), or behalf (proven by
                                      # evidence) and via (the callers before the client); from (an IP address)
     granted = ["read"]               # exactly these; or refused = "not-granted"; also granted_ttl_s, and caveats
