@@ -34,10 +34,11 @@ def _not_negative(_instance: object, _attribute: object, value: int) -> None:
 class Ask:
     """One want. `scopes` None means all that the rules allow without a caveat, or else with one.
 
-    Empty `scopes` mean authentication only, `ttl_s` 0 as long as allowed; `exact` means refuse rather than clamp. `delegable` asks that the target
-    may act further for whom it is issued. `subject` is the name in which the client asks, None for its own; with
-    `proven` it is the KDC's word, by evidence, and else only the client's. `path` is whom the call came through and
-    then the client (`call_chain.path_of`), empty for a call of its own and for a subject that it merely asserts.
+    Empty `scopes` mean authentication only, `ttl_s` 0 as long as allowed; `exact` means refuse rather than clamp.
+    `delegable` asks that the target may act further for whom it is issued. `subject` is the name in which the client
+    asks, None for its own; with `proven` it is the KDC's word, by evidence, and else only the client's. `path` is whom
+    the call came through and then the client (`call_chain.path_of`), empty for a call of its own and for a subject
+    that it merely asserts.
     """
 
     target: str
