@@ -376,7 +376,7 @@ def test_frames(house: House, trap: str) -> None:
     made, status = FRAMES[trap]
     got = house.ask(made(urlencode(good(house)).encode()), hang_up=status is None)
     if status is None:
-        # Silence, or told that it was cut short, as the end comes before or after the application has begun.
+        # The connection ends, with or without a word that this was cut short; half a form is never answered.
         assert got is None or got.status == 400
     else:
         require(got, status)
