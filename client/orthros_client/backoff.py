@@ -5,6 +5,8 @@ Pure: time and chance are arguments. Knows no sockets and no reasons.
 
 from __future__ import annotations
 
+import math
+
 from attrs import define, field
 
 __all__ = ["Backoff"]
@@ -19,14 +21,15 @@ class Backoff:
     failures: int = field(default=0, init=False)
     ready_at: float = field(default=0.0, init=False)
 
-    def failed(self, now: float, *, chance: float, at_least_s: float = 0.0) -> float:
+    def failed(self, now: float, *, chance: float, at_least_s: float = 0.0, at_most_s: float = math.inf) -> float:
         """Records a failure at `now` (monotonic seconds); returns the moment of the next attempt.
 
-        `chance` is in [0, 1); `at_least_s` is what the peer asked for under seal.
+        `chance` is in [0, 1); `at_least_s` is what the peer asked for under seal; `at_most_s` ends the pause when it is
+        known that another attempt makes sense then.
         """
         whole = min(self.first_s * 2 ** min(self.failures, 30), self.most_s)
         self.failures += 1
-        self.ready_at = now + max(whole * (0.5 + 0.5 * chance), at_least_s)
+        self.ready_at = now + max(min(whole * (0.5 + 0.5 * chance), at_most_s), at_least_s)
         return self.ready_at
 
     def succeeded(self) -> None:

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-import jwt
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_protocol import (
     Hop,
@@ -32,6 +31,10 @@ from orthros_protocol import (
 from orthros_protocol.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
 from orthros_protocol.names import check_scopes, is_name
 from orthros_protocol.presenters import Presenter
+from orthros_runtime.extras import extra
+
+with extra("jwt"):
+    import jwt
 
 __all__ = ["BearerCaller", "BearerVerifier"]
 
@@ -65,6 +68,11 @@ class BearerCaller:
     expires_at: int
     token_id: str
     claims: Mapping[str, Any] = field(repr=False)
+    _told: Callable[[Refused], object] | None = field(default=None, repr=False, eq=False)
+
+    def telling(self, told: Callable[[Refused], object]) -> BearerCaller:
+        """The same caller; `told` learns of each refusal that is made for it. For middlewares."""
+        return evolve(self, told=told)
 
     @property
     def chain(self) -> tuple[Hop, ...]:
@@ -75,18 +83,25 @@ class BearerCaller:
         """Raises Refused `insufficient-scope` unless the token carries all of `scopes`."""
         lacking = [scope for scope in scopes if scope not in self.scopes]
         if lacking:
+            check_scopes(lacking)  # what is no scope, such as "read write", no caller ever has
             raise self.refusal("insufficient-scope", f"{self.client} lacks {' '.join(lacking)}")
 
-    def refusal(self, code: str, detail: str = "") -> Refused:
+    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
         """A Refused for this caller: nothing in it is proven to anybody."""
         refusal = Refused(code, detail)
+        refusal.before_handler = before_handler
         refusal.presenter = Presenter(
             client=self.client, subject=self.subject, act=self.act, transaction_id=self.transaction_id
         )
+        if self._told is not None:
+            self._told(refusal)
         return refusal
 
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> None:
         """None: a bearer has no key with which anything could be proven."""
+
+
+_MOST_SHOWN = 100
 
 
 @frozen
@@ -188,18 +203,33 @@ class BearerVerifier:
             raise PeerMisbehaved("token-invalid", "another kind of token")
         key = self._keys.get(header["kid"]) if type(header["kid"]) is str else None
         if key is None:
-            raise PeerMisbehaved("token-invalid", "of a key that is not held here")
+            error = PeerMisbehaved("token-invalid", "of a key that is not held here")
+            error.log_detail = self._about(token)
+            raise error
         if header["alg"] != key.alg:
             raise PeerMisbehaved("token-invalid", "another algorithm than its key is for")
         return key
+
+    def _about(self, token: str) -> str:
+        """For the log: for whom a token says that it is, which nothing proves, and whom this service expects."""
+        try:
+            claims = json.loads(decode_base64url(token.split(".")[1]))
+            said = f"unverified: for {_plain(claims['aud'])}, by {_plain(claims['iss'])}"
+        except (Malformed, ValueError, RecursionError, LookupError, TypeError):
+            said = "it does not say for whom it is"
+        return f"{said}; expected: for {self.audience}, by {self._issuer}"
 
     def _judge(self, claims: Mapping[str, Any], accept_user: bool) -> BearerCaller:
         if any(name not in claims for name in _REQUIRED):
             raise Refused("token-invalid", "a claim is missing")
         if claims["iss"] != self._issuer:
-            raise Refused("token-invalid", "of another issuer")
+            error = Refused("token-invalid", "of another issuer")
+            error.log_detail = f"received {_plain(claims['iss'])}, expected {self._issuer}"
+            raise error
         if type(claims["aud"]) is not str or claims["aud"] != self.audience:
-            raise Refused("token-invalid", "for another audience")
+            error = Refused("token-invalid", "for another audience")
+            error.log_detail = f"received {_plain(claims['aud'])}, expected {self.audience}"
+            raise error
         now = self._now_s()
         times = [claims[name] for name in ("iat", "nbf", "exp")]
         if not all(type(value) is int and value >= 0 for value in times):
@@ -232,6 +262,10 @@ class BearerVerifier:
         if subject is not None and not accept_user:
             raise caller.refusal("user-not-accepted")
         return caller
+
+
+def _plain(value: Any) -> str:
+    return ascii(value)[:_MOST_SHOWN]
 
 
 def _subject_of(text: str, client: Principal) -> Subject:

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from orthros_client.conversation import Conversation, Flow, Token, socket_path
+from attrs import frozen
+
+from orthros_client.conversation import TELLING_S, Conversation, Flow, Token, socket_path
 from orthros_client.credentials import Credentials
+from orthros_client.driving import in_thread
 from orthros_client.errors import OrthrosError
 from orthros_client.local_api.blocking import BlockingLocal
 from orthros_client.local_api.values import (
     Entry,
+    Forgotten,
+    Renewed,
     Status,
 )
 from orthros_client.narrowing import Limits
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, Propagate
 
 __all__ = ["Client", "Token"]
 
@@ -31,19 +37,22 @@ class Client:
 
     Thread-safe; one per process is enough. `timeout` is in seconds and holds for every question.
     With `propagate`, what is asked while a middleware or `serving` serves a verified caller is asked on its behalf.
+    Where a process that serves requests serves no verified caller, True asks nothing, and `"or-own-name"` asks in the
+    own name.
     Every method raises Unavailable (`daemon-unreachable`, `timeout`), TicketRefused with the code of the
     refusal, TicketUnavailable, Misconfigured for bad names, or PeerMisbehaved; on behalf of others also Refused
-    `evidence-refused`, and LocalMisuse `wrong-state` in code that outlived the request it served.
+    `evidence-refused`, and LocalMisuse `wrong-state` where nobody is served, or not by the code that asks.
     """
 
     def __init__(
-        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: bool = False
+        self, socket: str | os.PathLike[str] | None = None, timeout: float = 10.0, *, propagate: Propagate = False
     ) -> None:
         self._local = BlockingLocal(socket_path(socket))
         self._conversation = Conversation(timeout, propagate=propagate)
+        self._conversation.reports.front = _Telling(self)
 
     @property
-    def propagate(self) -> bool:
+    def propagate(self) -> Propagate:
         """Whether it asks on behalf of the caller that is being served, unless told otherwise."""
         return self._conversation.propagate
 
@@ -96,6 +105,20 @@ class Client:
         """What the daemon holds for the targets that this process may use; no secrets."""
         return self._run(self._conversation.entries())
 
+    def renew(self, target: str) -> Renewed:
+        """Makes the daemon ask the KDC again for everything that it holds for `target` in the own name.
+
+        A ticket without a successor stays. Raises also TicketRefused `not-found` where the daemon holds nothing.
+        """
+        return self._run(self._conversation.renew(target))
+
+    def forget(self, target: str | None = None) -> Forgotten:
+        """Makes the daemon drop what it holds for `target`, or for every target, and drops it in this process.
+
+        What other local users were given stays, unless root or the daemon's own user asks.
+        """
+        return self._run(self._conversation.forget(target))
+
     def status(self, *, probe: bool = False) -> Status:
         """How the daemon does. `probe` makes it ask the KDC if it has not heard from it lately."""
         return self._run(self._conversation.status(probe=probe))
@@ -116,12 +139,13 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, flow: Flow[T]) -> T:
+    def _run(self, flow: Flow[T], timeout_s: float | None = None) -> T:
+        timeout_s = self._conversation.timeout_s if timeout_s is None else timeout_s
         try:
             request = next(flow)
             while True:
                 try:
-                    reply = self._local.ask(request, self._conversation.timeout_s)
+                    reply = self._local.ask(request, timeout_s)
                 except OrthrosError as error:
                     request = flow.throw(error)
                 else:
@@ -129,3 +153,19 @@ class Client:
         except StopIteration as done:
             answer: T = done.value
             return answer
+
+
+@frozen
+class _Telling:
+    """Tells the daemon what targets have refused: what a Pause after a refused call waits for."""
+
+    _client: Client
+
+    def block(self, seconds: float) -> None:
+        """In this thread, for `TELLING_S` at most."""
+        conversation = self._client._conversation
+        self._client._run(conversation.tell(), min(conversation.timeout_s, TELLING_S))
+
+    async def sleep(self, seconds: float) -> None:
+        """In a thread, since an event loop may not wait for the daemon."""
+        await in_thread(partial(self.block, seconds))

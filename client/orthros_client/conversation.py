@@ -7,20 +7,20 @@ the front). Keeps answers for a short while, so that a loop does not ask the dae
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, TypeVar
 
-from attrs import evolve, field, frozen
-
 from orthros_client.clocks import Clock, Entropy, HostClock
-from orthros_client.credentials import Credentials, PeerState
+from orthros_client.credentials import Credentials, Peers
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefused, Unavailable
+from orthros_client.kept import MOST_KEPT, KeptAnswers, Question, Token, is_own, question_of
 from orthros_client.local_api.messages import MOST_LOGIN_TARGETS
 from orthros_client.local_api.values import (
     AnyRequest,
     Entry,
+    ForgetRequest,
+    Forgotten,
     Grant,
     Listing,
     LoginGrant,
@@ -28,25 +28,38 @@ from orthros_client.local_api.values import (
     Op,
     Pong,
     ReceiveRequest,
+    Renewed,
+    RenewRequest,
     Reply,
+    Reported,
     Request,
     Status,
     WantRequest,
 )
 from orthros_client.narrowing import Limits, limits_field
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf, Spoken, choose, describe, resolve
+from orthros_client.on_behalf import (
+    AS_CONFIGURED,
+    OnBehalfOf,
+    Propagate,
+    Spoken,
+    check_propagate,
+    choose,
+    describe,
+    resolve,
+)
+from orthros_client.reports import NO_DAEMON, Reports
 from orthros_protocol import (
     WANT_DELEGABLE,
     Malformed,
     Misconfigured,
     Principal,
     Secret,
-    Subject,
     check_name,
     check_scopes,
 )
+from orthros_protocol.names import check_texts
 
-__all__ = ["Conversation", "Token", "socket_path"]
+__all__ = ["TELLING_S", "Conversation", "Token", "socket_path"]
 
 T = TypeVar("T")
 Flow = Generator[AnyRequest, Reply, T]
@@ -54,14 +67,15 @@ Flow = Generator[AnyRequest, Reply, T]
 DEFAULT_SOCKET: Final = "/run/orthros/daemon.sock"
 # The daemon should notice first that the KDC is late: its answer says why.
 _DAEMON_SHARE: Final = 0.9
+# The daemon answers a report in 2 s at most.
+TELLING_S: Final = 3.0
 _MOST_TIMEOUT_S: Final = 86_400
 _ASK_AGAIN_S: Final = 60.0
 _ASK_SOONEST_S: Final = 1.0
 # The daemon did not help: use what is in hand for a while before anybody waits for it again.
 _ASK_AFTER_FAILURE_S: Final = 30.0
-_MOST_KEPT: Final = 1024
-# Those on behalf of others have a place of their own: callers come and go, what the program needs itself stays.
-_MOST_KEPT_ON_BEHALF: Final = 1024
+# It may have ended, or be dated wrongly, since one clock of this host was moved against the other.
+_ASK_AFTER_STEP_S: Final = 2.0
 
 
 def socket_path(socket: str | os.PathLike[str] | None, environ: Mapping[str, str] = os.environ) -> str:
@@ -82,45 +96,6 @@ def parse_target(text: str) -> tuple[str | None, str]:
     return (check_name(realm, "realm") if at else None), check_name(name, "target")
 
 
-@frozen(kw_only=True)
-class Token:
-    """A JWT for targets that want one. It is bearer: whoever sees `value` can use it.
-
-    `subject` is in whose name it is, if not the client's own.
-    """
-
-    value: str = field(repr=False)
-    target: Principal
-    scopes: tuple[str, ...]
-    subject: Subject | None = None
-    expires: float = field(repr=False)
-    _clock: Clock = field(repr=False)
-
-    @property
-    def expires_in_s(self) -> float:
-        """Seconds of life left, never negative."""
-        return max(0.0, self.expires - self._clock.elapsed_s())
-
-
-@frozen
-class _Kept:
-    answer: Credentials | Token
-    fresh_until: float
-
-
-_Question = tuple[WantRequest, bytes]
-"""What was asked, without the behalf, whose proof is not kept; and its lineage, which nobody can form without that
-proof. Empty in the own name, and for a subject of the daemon's own realm, which is part of the request."""
-
-
-def _question_of(want: WantRequest) -> _Question:
-    return (want, b"") if want.behalf is None else (evolve(want, behalf=None), want.behalf.lineage)
-
-
-def _is_own(question: _Question) -> bool:
-    return not question[1] and question[0].subject is None
-
-
 class Conversation:
     """The questions of one client and the answers it keeps. Thread-safe. `timeout_s` is for each question.
 
@@ -131,21 +106,20 @@ class Conversation:
         self,
         timeout_s: float,
         *,
-        propagate: bool = False,
+        propagate: Propagate = False,
         clock: Clock | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
         if not 0 <= timeout_s <= _MOST_TIMEOUT_S:
             raise LocalMisuse("value-invalid", f"timeout: from 0 to {_MOST_TIMEOUT_S} seconds")
         self.timeout_s = timeout_s
-        self.propagate = propagate
+        self.propagate = check_propagate(propagate)
         self._clock = clock or HostClock()
         self._entropy = entropy
-        self._own_lock = (os.getpid(), threading.Lock())
-        self._own: OrderedDict[_Question, _Kept] = OrderedDict()
-        self._on_behalf: OrderedDict[_Question, _Kept] = OrderedDict()
+        self._kept = KeptAnswers(self._clock)
         self._client: Principal | None = None
-        self._peers: OrderedDict[tuple[Principal, int], PeerState] = OrderedDict()
+        self._peers: OrderedDict[tuple[Principal, int], Peers] = OrderedDict()
+        self.reports = Reports(self._clock, doubt=self._kept.doubt)
 
     def credentials(
         self,
@@ -186,7 +160,7 @@ class Conversation:
         """
         # Whoever handed it over chose what it says, and can answer in its target's place: what such answers teach of
         # epochs and clocks stays with it.
-        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))), PeerState())
+        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))), Peers(), NO_DAEMON)
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a hand-over")
         return answer
@@ -195,7 +169,7 @@ class Conversation:
         """The content of a login file for a worker. Raises what `credentials` raises."""
         request = LoginRequest(
             targets=tuple([parse_target(target) for target in _listed(targets)]),
-            scopes=None if scopes is None else check_scopes(scopes if isinstance(scopes, str) else tuple(scopes)),
+            scopes=None if scopes is None else check_scopes(scopes),
             lifetime_s=lifetime_s,
             timeout_ms=self._timeout_ms,
         )
@@ -219,6 +193,32 @@ class Conversation:
         """Whether the daemon answers."""
         _expect(Pong, (yield Request(op=Op.PING)))
 
+    def tell(self) -> Flow[None]:
+        """Tells the daemon what targets have refused. A daemon that cannot be told changes nothing."""
+        is_there = True
+        while (taken := self.reports.take()) is not None:
+            report, answered = taken
+            try:
+                answered(_expect(Reported, (yield report)) if is_there else None)
+            except OrthrosError:
+                is_there = False  # it is waited for once, not once for each report
+                answered(None)
+
+    def renew(self, target: str) -> Flow[Renewed]:
+        """Raises what `credentials` raises; TicketRefused `not-found` where nothing is held for `target`."""
+        realm, name = parse_target(target)
+        renewed = _expect(Renewed, (yield RenewRequest(realm=realm, target=name, timeout_ms=self._timeout_ms)))
+        for one in renewed.renewals:
+            self._kept.doubt(one.entry.target)
+        return renewed
+
+    def forget(self, target: str | None) -> Flow[Forgotten]:
+        """Raises what `credentials` raises. What this process holds goes as well."""
+        realm, name = (None, None) if target is None else parse_target(target)
+        forgotten = _expect(Forgotten, (yield ForgetRequest(realm=realm, target=name)))
+        self._kept.forget(name)
+        return forgotten
+
     @property
     def _timeout_ms(self) -> int:
         return round(self.timeout_s * 1000 * _DAEMON_SHARE)
@@ -240,7 +240,7 @@ class Conversation:
             op=op,
             realm=realm,
             target=name,
-            scopes=None if scopes is None else check_scopes(scopes if isinstance(scopes, str) else tuple(scopes)),
+            scopes=None if scopes is None else check_scopes(scopes),
             ttl_s=ttl_s,
             flags=flags,
             timeout_ms=self._timeout_ms,
@@ -250,68 +250,42 @@ class Conversation:
         )
 
     def _obtain(self, want: WantRequest, behalf: Spoken) -> Flow[Credentials | Token]:
-        question = _question_of(want)
-        now = self._clock.elapsed_s()
-        with self._lock():
-            shelf = self._shelf(question)
-            kept = shelf.get(question)
-            if kept is not None:
-                shelf.move_to_end(question)
-                if now < kept.fresh_until:
-                    return kept.answer
-                # One caller asks; the others go on with what is in hand.
-                self._rest(question, kept, self.timeout_s)
+        if self.reports.is_noted(want.realm, want.target):
+            yield from self.tell()
+        question = question_of(want)
+        kept, is_fresh = self._kept.look_up(question, self.timeout_s)
+        if kept is not None and is_fresh:
+            return kept
         try:
             reply = yield want
             return self._keep(question, _expect(Grant, reply))
         except Unavailable:
             # The daemon is away or cannot renew; what is in hand stays good until its own end.
-            if kept is None or kept.answer.expires_in_s <= 0:
+            if kept is None or kept.expires_in_s <= 0:
                 raise
-            with self._lock():
-                self._rest(question, kept, _ASK_AFTER_FAILURE_S)
-            return kept.answer
+            has_stepped = isinstance(kept, Credentials) and kept.time.has_stepped(kept.realm_offset_ms)
+            self._kept.rest(question, kept, _ASK_AFTER_STEP_S if has_stepped else _ASK_AFTER_FAILURE_S)
+            return kept
         except OrthrosError as error:
             if isinstance(error, TicketRefused):
                 error.asked = describe(behalf, want.target, self._client)
             if kept is not None:
-                with self._lock():
-                    self._rest(question, kept, 0)  # a refusal is not passed over by the next caller
+                self._kept.rest(question, kept, 0)  # a refusal is not passed over by the next caller
             raise
 
-    def _lock(self) -> threading.Lock:
-        if self._own_lock[0] != os.getpid():  # another thread of the parent may have held it at the fork
-            self._own_lock = (os.getpid(), threading.Lock())
-        return self._own_lock[1]
-
-    def _shelf(self, question: _Question) -> OrderedDict[_Question, _Kept]:
-        return self._own if _is_own(question) else self._on_behalf
-
-    def _rest(self, question: _Question, kept: _Kept, seconds: float) -> None:
-        seconds = min(seconds, kept.answer.expires_in_s / 2)
-        shelf = self._shelf(question)
-        current = shelf.get(question)
-        if current is not None and current.answer is kept.answer:  # else somebody had more luck meanwhile
-            shelf[question] = _Kept(kept.answer, self._clock.elapsed_s() + seconds)
-
-    def _keep(self, question: _Question, grant: Grant) -> Credentials | Token:
+    def _keep(self, question: Question, grant: Grant) -> Credentials | Token:
         # In the own name for others, or in another's for oneself: neither is what was asked for.
-        if (grant.subject is None) != _is_own(question):
+        if (grant.subject is None) != is_own(question):
             raise Malformed("an answer in another name than asked for")
-        answer = self._answer_of(grant, self._peer(grant.target, grant.target_uid))
+        answer = self._answer_of(grant, self._peers_of(grant.target, grant.target_uid), self.reports)
         self._client = grant.client
         remaining_s = grant.remaining_ms / 1000
         # Never longer than half of what is left, so that short tickets are renewed in time as well.
         fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
-        shelf = self._shelf(question)
-        with self._lock():
-            shelf[question] = _Kept(answer, self._clock.elapsed_s() + fresh_s)
-            shelf.move_to_end(question)
-            while len(shelf) > (_MOST_KEPT if _is_own(question) else _MOST_KEPT_ON_BEHALF):
-                shelf.popitem(last=False)
+        self._kept.keep(question, answer, fresh_s)
         return answer
 
-    def _answer_of(self, grant: Grant, peer: PeerState) -> Credentials | Token:
+    def _answer_of(self, grant: Grant, peers: Peers, reports: Reports) -> Credentials | Token:
         expires = self._clock.elapsed_s() + grant.remaining_ms / 1000
         if grant.tail is None:
             return Token(
@@ -338,23 +312,24 @@ class Conversation:
             caveats=grant.caveats,
             demands=grant.demands,
             expires=expires,
-            peer=peer,
+            peers=peers,
+            reports=reports,
             clock=self._clock,
             entropy=self._entropy,
         )
 
-    def _peer(self, target: Principal, uid: int) -> PeerState:
-        with self._lock():
-            peer = self._peers.setdefault((target, uid), PeerState())
+    def _peers_of(self, target: Principal, uid: int) -> Peers:
+        with self._kept.lock():
+            peers = self._peers.setdefault((target, uid), Peers())
             self._peers.move_to_end((target, uid))
-            while len(self._peers) > _MOST_KEPT:
+            while len(self._peers) > MOST_KEPT:
                 self._peers.popitem(last=False)
-            return peer
+            return peers
 
 
 def _listed(names: Iterable[str]) -> list[str]:
-    listed = [names] if isinstance(names, str) else list(names)
-    if isinstance(names, str) or not 1 <= len(listed) <= MOST_LOGIN_TARGETS:
+    listed = list(check_texts(names, "targets"))
+    if not 1 <= len(listed) <= MOST_LOGIN_TARGETS:
         raise LocalMisuse("value-invalid", f"targets: expected a list of 1 to {MOST_LOGIN_TARGETS} names")
     return listed
 

@@ -53,7 +53,8 @@ def save_credentials(credentials: Credentials, path: str | os.PathLike[str], *, 
     Raises Misconfigured `file-exists` unless `replace`, or `file-unreadable`; Refused `ticket-expired`.
     """
     one = credentials.to_handed()
-    ahead, behind = max(credentials.realm_offset_ms, 0), max(-credentials.realm_offset_ms, 0)
+    offset_ms = credentials.time.offset_ms()
+    ahead, behind = max(offset_ms, 0), max(-offset_ms, 0)
     record = _RECORD.encode(
         one.target.realm, one.target.name, one.target_uid, one.client.realm, one.client.name, list(one.scopes),
         one.expires, one.ttl_s, None if one.subject is None else one.subject.to_items(), one.ticket, one.caveats,

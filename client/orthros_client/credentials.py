@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Final, Literal, Self
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
-from orthros_client.clocks import Clock, Entropy, HostClock
-from orthros_client.narrowing import Demanded, Limits, demanded_by, unbroken, with_more
-from orthros_client.pending import REPEATABLE, Confirmed, PeerState, PendingCall, adrive, drive
+from orthros_client.clocks import Clock, Entropy, HostClock, RealmTime
+from orthros_client.driving import HostRest, Pause, Rest, adrive, drive
+from orthros_client.narrowing import Demanded, Limits, demanded_by, those_held, unbroken, with_more
+from orthros_client.peers import Peers, PeerState
+from orthros_client.pending import Confirmed, PendingCall
+from orthros_client.repeating import Course
+from orthros_client.reports import NO_DAEMON, Reports
 from orthros_protocol import (
     DELEGABLE,
     SAFE,
@@ -34,7 +39,6 @@ from orthros_protocol import (
     Timestamp,
     bind_raw,
     build_ap_request,
-    check_scopes,
     demand_of_holder,
     describe_note,
     join_caveats,
@@ -47,7 +51,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
 
-__all__ = ["REPEATABLE", "Confirmed", "Credentials", "PeerState", "PendingCall"]
+__all__ = ["Confirmed", "Credentials", "Pause", "PeerState", "Peers", "PendingCall"]
 
 _NONCE_BYTES: Final = 16
 _BOX_ENTROPY_BYTES: Final = 24
@@ -57,10 +61,11 @@ _BOX_ENTROPY_BYTES: Final = 24
 class Credentials:
     """A ticket for `target` and what proves its possession. Thread-safe; secrets never show in repr.
 
-    `realm_offset_ms` is how far the realm's clock is ahead of this host's, `expires` the end of the ticket's life, or
-    of what caveats leave of it, on the monotonic clock of this host. `subject` is in whose name the ticket is, if not
-    the client's. `caveats` are those that holders added, `tail` is the one behind them; `demands` are shown to
-    dischargers: those of the KDC first, then those of holders, each in the order of their caveats.
+    `realm_offset_ms` is how far the realm's clock was ahead of this host's when this was obtained; from then on `time`
+    counts. `expires` is the end of the ticket's life, or of what caveats leave of it, on the monotonic clock of this
+    host. `subject` is in whose name the ticket is, if not the client's. `caveats` are those that holders added, `tail`
+    is the one behind them; `demands` are shown to dischargers: those of the KDC first, then those of holders, each in
+    the order of their caveats.
     """
 
     target: Principal
@@ -79,9 +84,14 @@ class Credentials:
     demands: tuple[bytes, ...] = field(default=(), repr=False)
     discharges: tuple[Discharge, ...] = ()
     expires: float = field(repr=False)
-    peer: PeerState = field(factory=PeerState, repr=False)
+    peers: Peers = field(factory=Peers, repr=False)
+    reports: Reports = field(default=NO_DAEMON, repr=False)
     _clock: Clock = field(factory=HostClock, repr=False)
+    _rest: Rest = field(factory=HostRest, repr=False)
     _entropy: Entropy = field(default=os.urandom, repr=False)
+    time: RealmTime = field(
+        default=Factory(lambda self: RealmTime.of(self._clock, self.realm_offset_ms), takes_self=True), repr=False
+    )
     _pop_key: bytes = field(init=False, repr=False)
     _shown_caveats: bytes = field(init=False, repr=False)
     _shown_discharges: tuple[bytes, ...] = field(init=False, repr=False)
@@ -93,7 +103,7 @@ class Credentials:
         object.__setattr__(self, "_pop_key", key)
         object.__setattr__(self, "_shown_caveats", join_caveats(self.caveats))
         object.__setattr__(self, "_shown_discharges", tuple([one.caveats for one in ready]))
-        ends = [self._elapsed_at(one.expires) for one in self.discharges]
+        ends = [self.time.elapsed_at(one.expires) for one in self.discharges]
         object.__setattr__(self, "_ends", min(self.expires, *ends) if ends else self.expires)
 
     def __getstate__(self) -> object:
@@ -115,9 +125,9 @@ class Credentials:
         return demanded_by(self.caveats, self.demands) if self.demands else ()
 
     @property
-    def peer_is_plural(self) -> bool:
-        """Whether several processes of the target answered lately."""
-        return self.peer.is_plural(self._clock.elapsed_s())
+    def peer(self) -> PeerState:
+        """What raw calls have taught of the target."""
+        return self.peers.at()
 
     def describe_notes(self, asked: tuple[str, ...] | None = None) -> list[str]:
         """What was granted less than asked for, as sentences; `asked` are the scopes of the question."""
@@ -143,7 +153,7 @@ class Credentials:
         """
         if targets is not None and peek_unverified_header(self.ticket).ticket_type != TGT:
             raise LocalMisuse("value-invalid", "targets narrow ticket-granting tickets; this one has its target")
-        left = None if scopes is None else _those_held(self.scopes, scopes)
+        left = None if scopes is None else those_held(self.scopes, scopes)
         second = None if lifetime is None else self._second_after(lifetime)
         limits = Limits(
             scopes=left, methods=methods, path=path, peer=peer, channel=channel, targets=targets, app=app,
@@ -155,7 +165,7 @@ class Credentials:
             caveats=with_more(self.caveats, more),
             tail=Secret(tail_after(self.tail.material, more)),
             scopes=self.scopes if left is None else left,
-            expires=self.expires if second is None else min(self.expires, self._elapsed_at(second)),
+            expires=self.expires if second is None else min(self.expires, self.time.elapsed_at(second)),
         )
 
     def demand(
@@ -194,7 +204,7 @@ class Credentials:
 
     def life_of(self, discharge: Discharge) -> float:
         """Seconds of life left of a discharge for this ticket, never negative. Raises Refused `discharge-mismatch`."""
-        return max(0.0, self._elapsed_at(discharge.expires) - self._clock.elapsed_s())
+        return max(0.0, self.time.elapsed_at(discharge.expires) - self._clock.elapsed_s())
 
     def hand_over(self, to: Credentials) -> bytes:
         """These credentials in a box for `to.target` alone; `to` is this process's own ticket to it.
@@ -220,7 +230,7 @@ class Credentials:
             target_uid=self.target_uid,
             client=self.client,
             scopes=self.scopes,
-            expires=self._realm_second(self.expires),
+            expires=self.time.second_at(self.expires),
             ttl_s=self.ttl_s,
             subject=self.subject,
             demands=self.demands,
@@ -232,7 +242,7 @@ class Credentials:
         handed: HandedOver,
         *,
         realm_offset_ms: int = 0,
-        peer: PeerState | None = None,
+        peers: Peers | None = None,
         clock: Clock | None = None,
         entropy: Entropy = os.urandom,
     ) -> Self:
@@ -257,27 +267,17 @@ class Credentials:
             caveats=split_caveats(handed.caveats),
             demands=handed.demands,
             expires=clock.elapsed_s() + min(left_s, MAX_TICKET_LIFE_S),
-            peer=peer or PeerState(),
+            peers=peers or Peers(),
             clock=clock,
             entropy=entropy,
         )
 
-    def _realm_ms(self) -> int:
-        return self._clock.wall_ms() + self.realm_offset_ms
-
-    def _realm_second(self, elapsed_s: float) -> int:
-        """The Unix second of the realm at which this host's monotonic clock shows `elapsed_s`; never a later one."""
-        return max(0, int(self._realm_ms() / 1000 + elapsed_s - self._clock.elapsed_s()))
-
-    def _elapsed_at(self, realm_second: int) -> float:
-        return self._clock.elapsed_s() + realm_second - self._realm_ms() / 1000
-
     def _second_after(self, lifetime: float | None) -> int:
         if lifetime is None:
-            return self._realm_second(self.expires)
+            return self.time.second_at(self.expires)
         if not 0 < lifetime <= MAX_TICKET_LIFE_S:
             raise LocalMisuse("value-invalid", f"a lifetime is more than 0 and at most {MAX_TICKET_LIFE_S} seconds")
-        return self._realm_second(min(self.expires, self._clock.elapsed_s() + lifetime))
+        return self.time.second_at(min(self.expires, self._clock.elapsed_s() + lifetime))
 
     def _require_plain(self, purpose: str) -> None:
         if self.caveats or self.demands or self.subject is not None:
@@ -306,24 +306,26 @@ class Credentials:
         use: int = USE_RAW,
         safe: bool = False,
         user: AssertedUser | None = None,
-        idempotent: bool = False,
-        epoch: bytes | Literal["latest"] | None = "latest",
+        place: str = "",
+        epoch: bytes | Literal["newest"] | None = "newest",
     ) -> PendingCall:
         """The same for other profiles: `bind` is the 32-byte digest of what the request is bound to.
 
-        `idempotent` says that the request covers a key by which the target tells a repeat. `epoch` names another one
-        than the latest that was learnt, or None: then the target refuses before anything runs, and tells its own.
+        `place` is where the target is met, such as an origin: epochs and clocks are learnt for each place. `epoch` is
+        another one to name than the newest; None names none: then nobody executes the request unless it may be
+        repeated. By default a request that is not `safe` names none where replay instances take turns.
         """
-        latest, offset_ms = self.peer.read()
-        realm_now = self._clock.wall_ms() + self.realm_offset_ms
+        peer, now_s = self.peers.at(place), self._clock.elapsed_s()
+        realm_now = self.time.now_ms()
+        dated = Timestamp(max(0, realm_now + peer.read()[1]))
         pending = build_ap_request(
             self.ticket,
             self._pop_key,
             use=use,
             bind=bind,
-            now=Timestamp(max(0, realm_now + offset_ms)),
+            now=dated,
             nonce=self._entropy(_NONCE_BYTES),
-            epoch=latest if epoch == "latest" else epoch,
+            epoch=peer.epoch_to_name(now_s, repeatable=safe) if epoch == "newest" else epoch,
             flags=SAFE if safe else 0,
             caveats=self._shown_caveats,
             discharges=self._shown_discharges,
@@ -332,33 +334,38 @@ class Credentials:
         return PendingCall(
             target=self.target,
             safe=safe,
-            idempotent=idempotent,
             on_behalf=self.subject is not None or user is not None,
             pending=pending,
-            peer=self.peer,
+            refused=partial(self.reports.note, self),
+            peer=peer,
             clock=self._clock,
             sent=Timestamp(realm_now),
-            started_s=self._clock.elapsed_s(),
+            dated=dated,
+            started_s=now_s,
         )
+
+    def course(self, method: str, path: str, *, repeatable: bool, place: str = "", once: bool = False) -> Course:
+        """The course of one call to the target at `place`, with its repeats; see `Course`."""
+        return Course(self.peers.at(place), self._clock, self._rest, (method, path), repeatable=repeatable, once=once)
 
     def calls(
         self, endpoint: str, payload: bytes = b"", *, safe: bool = False, channel_binding: bytes | None = None
-    ) -> Generator[bytes, bytes, Confirmed]:
+    ) -> Generator[bytes | Pause, bytes | None, Confirmed]:
         """One call with the repeats that are allowed: yields requests, is sent replies, returns Confirmed.
 
-        First contact with a process of the target costs one repeat, because its epoch must be learnt;
-        `clock-skew` and `busy` are repeated once as well. Raises what `PendingCall.finish` raises.
+        First contact with a replay instance of the target costs one repeat, because its epoch must be learnt. A `safe`
+        call may also yield Pauses, 6 s in all at most, when instances have just begun: wait with `block` or `sleep` of
+        each, and send None. Raises what `PendingCall.finish` raises.
         """
-        repeated: set[str] = set()
+        bind = bind_raw(endpoint, payload, channel_binding=channel_binding)
+        course = self.course("", endpoint, repeatable=safe)
         while True:
-            call = self.authenticate(endpoint, payload, safe=safe, channel_binding=channel_binding)
+            call = self.present(bind, safe=course.repeatable, epoch=course.epoch)
             reply = yield call.request
             try:
-                return call.finish(reply)
+                return call.finish(reply or b"")
             except TargetRefusal as refusal:
-                if refusal.code not in REPEATABLE or refusal.code in repeated:
-                    raise
-                repeated.add(refusal.code)
+                yield from course.after(call, refusal)
 
     def call(
         self,
@@ -370,7 +377,8 @@ class Credentials:
         channel_binding: bytes | None = None,
     ) -> Confirmed:
         """Drives `calls` with `send`, which delivers a request (and `payload`) and returns the reply."""
-        return drive(self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding), send)
+        flow = self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding)
+        return drive(flow, send, self.reports.telling)
 
     async def acall(
         self,
@@ -382,9 +390,5 @@ class Credentials:
         channel_binding: bytes | None = None,
     ) -> Confirmed:
         """`call` for an async `send`, under any event loop."""
-        return await adrive(self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding), send)
-
-
-def _those_held(held: tuple[str, ...], wanted: Iterable[str]) -> tuple[str, ...]:
-    named = check_scopes(wanted)
-    return tuple([scope for scope in held if scope in named])
+        flow = self.calls(endpoint, payload, safe=safe, channel_binding=channel_binding)
+        return await adrive(flow, send, self.reports.telling)

@@ -29,6 +29,8 @@ from orthros_protocol import (
     seconds_of,
 )
 from orthros_protocol.limits import MAX_CAVEATS, MAX_TICKET_LIFE_S
+from orthros_protocol.names import check_list
+from orthros_runtime.log_sieve import LogSieve
 
 __all__ = ["Attested", "Discharger", "Question"]
 
@@ -62,6 +64,7 @@ class Attested:
     def __attrs_post_init__(self) -> None:
         if type(self.lifetime_s) is not int or not 1 <= self.lifetime_s <= MAX_TICKET_LIFE_S:
             raise LocalMisuse("value-invalid", f"lifetime_s is 1 to {MAX_TICKET_LIFE_S}")
+        check_list(self.caveats, "caveats")
         if len(self.caveats) >= MAX_CAVEATS or any(isinstance(one, ThirdPartyCaveat) for one in self.caveats):
             raise LocalMisuse("value-invalid", f"less than {MAX_CAVEATS} caveats, none of which demands a discharge")
         for one in self.caveats:
@@ -78,7 +81,9 @@ class Discharger:
     """Answers demands with `verifier`'s key, where `attest` says that they hold.
 
     A caller may ask about itself alone, in its own name, unless `may_ask` says of a question that this caller may ask
-    it. Whatever a rule breaks, nothing is attested. Thread-safe as far as the rules are.
+    it. `repeatable`: whether a rule may be asked twice for one request, by two replay instances of this service; False
+    for rules that count, or ask a person. Whatever a rule breaks, nothing is attested. Thread-safe as far as the rules
+    are.
     """
 
     def __init__(
@@ -87,12 +92,15 @@ class Discharger:
         attest: AsyncAttest,
         *,
         may_ask: Callable[[Question], bool] | None = None,
+        repeatable: bool = True,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._verifier = verifier
         self._attest = attest
         self._may_ask = may_ask
+        self._repeatable = repeatable
         self._entropy = entropy
+        self._sieve = LogSieve()
 
     def answer(self, caller: VerifiedCaller, cid: bytes) -> bytes:
         """The sealed discharge for `caller`, whose request named the demand `cid`: over HTTP, as its proven body.
@@ -127,7 +135,10 @@ class Discharger:
         """
         verifier = self._verifier
         try:
-            caller = verifier.accept(request, DISCHARGE_ENDPOINT, cid, peer=peer, channel_binding=channel_binding)
+            caller = verifier.accept(
+                request, DISCHARGE_ENDPOINT, cid,
+                peer=peer, channel_binding=channel_binding, repeatable=self._repeatable,
+            )  # fmt: skip
             box = self.answer(caller, cid)
         except Refused as refusal:
             if refusal.reply is None:
@@ -139,6 +150,8 @@ class Discharger:
         """What `caller` asks: the demand is genuine, and `caller` may ask it. Raises Refused as `answer`."""
         if not isinstance(caller, VerifiedCaller):
             raise Refused("discharge-refused", "only who proves a ticket can be given a discharge")
+        if not self._repeatable and not caller.named_this_instance:
+            raise caller.refusal("not-repeatable", "this discharger answers a request once", before_handler=True)
         try:
             demand = self._verifier.open_demand(cid)
         except (PeerMisbehaved, Refused) as error:
@@ -179,5 +192,6 @@ class Discharger:
         # What the rule met itself, at a KDC or at a target that it called, is none of the asker's business.
         if type(error) is Refused and error.reason.number:
             raise caller.refusal(error.code, error.detail) from None
-        _log.error("discharge-rule-failed", error=type(error).__name__, transaction=caller.transaction_id)
+        about = {"error": type(error).__name__}
+        self._sieve.write(_log.error, "discharge-rule-failed", about, transaction=caller.transaction_id)
         raise caller.refusal("discharge-refused", "the service could not judge it") from None

@@ -16,8 +16,8 @@ from attrs import evolve, frozen
 
 from orthros_client.clocks import Clock, HostClock
 from orthros_client.credentials import Credentials
+from orthros_client.driving import Pause, adrive, drive
 from orthros_client.narrowing import Demanded
-from orthros_client.pending import REPEATABLE, adrive, drive
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
     Discharge,
@@ -27,6 +27,7 @@ from orthros_protocol import (
     Refused,
     TargetRefusal,
     Unavailable,
+    bind_raw,
 )
 
 __all__ = ["DischargeRefused", "Discharges", "Exchange", "aask", "ask"]
@@ -61,23 +62,26 @@ class Exchange:
     cid: bytes
 
 
-def asking(to: Credentials, cid: bytes) -> Generator[Exchange, tuple[bytes, bytes], Discharge]:
-    """Asks `to.target` for the discharge of `cid`, with the repeats that are allowed.
+def asking(to: Credentials, cid: bytes) -> Generator[Exchange | Pause, tuple[bytes, bytes] | None, Discharge]:
+    """Asks `to.target` for the discharge of `cid`, with the repeats that are allowed; a Pause is answered with None.
 
     Raises DischargeRefused when it refuses under MAC; PeerMisbehaved or Malformed for anything that is not its answer.
     """
-    repeated: set[str] = set()
+    course = to.course("", DISCHARGE_ENDPOINT, repeatable=True)
+    bind = bind_raw(DISCHARGE_ENDPOINT, cid)
     while True:
-        call = to.authenticate(DISCHARGE_ENDPOINT, cid, safe=True)
-        reply, box = yield Exchange(call.request, cid)
+        call = to.present(bind, safe=course.repeatable, epoch=course.epoch)
+        answer = yield Exchange(call.request, cid)
+        reply, box = answer or (b"", b"")
         try:
             call.finish(reply)
         except TargetRefusal as refusal:
-            if refusal.code in REPEATABLE and refusal.code not in repeated:
-                repeated.add(refusal.code)
-                continue
-            raise DischargeRefused(to.target, refusal.code, _words(to.target, refusal)) from None
-        return call.finish_discharge(cid, box)
+            try:
+                yield from course.after(call, refusal)
+            except TargetRefusal:
+                raise DischargeRefused(to.target, refusal.code, _words(to.target, refusal)) from None
+        else:
+            return call.finish_discharge(cid, box)
 
 
 def ask(to: Credentials, cid: bytes, send: Callable[[Exchange], tuple[bytes, bytes]]) -> Discharge:

@@ -5,6 +5,7 @@ Knows codes and remedies, not how a question was asked.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 from attrs import frozen
@@ -20,11 +21,13 @@ from orthros_protocol import (
     Reason,
     Refused,
     TargetRefusal,
+    Timestamp,
     Unavailable,
     reason_for,
 )
 
 __all__ = [
+    "DAEMON_BUSY",
     "Failure",
     "LocalMisuse",
     "Malformed",
@@ -37,6 +40,7 @@ __all__ = [
     "TicketRefused",
     "TicketUnavailable",
     "Unavailable",
+    "busy",
     "fill_remedy",
 ]
 
@@ -44,16 +48,59 @@ _PLAIN: Final = {kind.family: kind for kind in (LocalMisuse, Misconfigured, Peer
 FAMILIES: Final = (Refused.family, Unavailable.family, *_PLAIN)
 
 
-class MaybeExecuted(Unavailable):
-    """An unsafe call was refused, but a copy of it may have been executed elsewhere.
+DAEMON_BUSY: Final = Reason(
+    0,
+    "busy",
+    "The local daemon has no room for another connection.",
+    "Retry in a second. If it persists, find the program that holds the connections which the detail counts, or raise "
+    "`connections` in the daemon's configuration.",
+    retry=True,
+)
+"""Not the `busy` of a target, whose replay store is full: that one travels with a number."""
 
-    The refused request named an epoch, so another process of the target could have run it before.
-    The library does not repeat it; `refusal` is what the target said.
+
+class MaybeExecuted(Unavailable):
+    """A call that must not run twice was refused, but a copy of it may have been executed, or may be yet.
+
+    The refused request named the replay instance that may execute it, and the answer leaves open whether that has
+    happened or will: it came from another instance, or before the request was burnt. The library does not repeat it.
+    `refusal` is what the target said; a copy can run until `until`, by the target's clock, where that is known.
+    `because` says what is known of the cause, where the refusal alone would not tell.
     """
 
-    def __init__(self, refusal: TargetRefusal) -> None:
-        super().__init__("maybe-executed", f"refused as {refusal.code}")
+    def __init__(self, refusal: TargetRefusal, *, until: Timestamp | None = None, because: str = "") -> None:
+        super().__init__("maybe-executed", because or _open_question(refusal, until))
         self.refusal = refusal
+        self.until = until
+
+
+_COPIED: Final = (
+    "a transport or proxy repeated this request below the authenticator, when its first copy had reached the target; "
+    "less likely, captured traffic is being replayed"
+)
+
+
+_BY_ANOTHER: Final = frozenset({"epoch-required", "not-repeatable"})
+_TURNS: Final = (
+    "another instance of the target answered than the one whose epoch the request names: likelier instances without a "
+    "shared replay store take turns; less likely, the instance was restarted meanwhile"
+)
+
+
+def _open_question(refusal: TargetRefusal, until: Timestamp | None) -> str:
+    """What was refused and why that settles nothing."""
+    said = f"refused as {refusal.code}" + (f", {refusal.clocks}" if refusal.clocks else "")
+    if refusal.code == "replayed" and not refusal.clocks:
+        return f"{said}: {_COPIED}"
+    if refusal.code == "too-far-ahead" and until is not None:
+        return f"{said}: a captured copy can run until {_as_text(until)} by the target's clock"
+    if refusal.code in _BY_ANOTHER:
+        return f"{said}: {_TURNS}"
+    return said
+
+
+def _as_text(moment: Timestamp) -> str:
+    return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 class TicketRefused(Refused):
@@ -74,7 +121,7 @@ class TicketRefused(Refused):
     @property
     def remedy(self) -> str:
         """One sentence or two: what the reader can do about it, in commands that can be pasted."""
-        return self.reason.remedy if self.asked is None else self.asked.complete(self.reason)
+        return super().remedy if self.advice or self.asked is None else self.asked.complete(self.reason)
 
 
 class TicketUnavailable(Unavailable):
@@ -108,7 +155,7 @@ class Failure:
         """The value of an error that was caught."""
         if isinstance(error, TicketRefused | TicketUnavailable):
             return error.failure
-        retry_s = error.retry_s if isinstance(error, KdcRefusal) else 0
+        retry_s = error.retry_s if isinstance(error, KdcRefusal | Unavailable) else 0
         return cls(family=error.family, reason=error.reason, detail=error.detail, retry_s=retry_s)
 
     @classmethod
@@ -128,3 +175,8 @@ class Failure:
         if self.family in _PLAIN:
             return _PLAIN[self.family](self.reason, self.detail)
         return TicketUnavailable(self)
+
+
+def busy(detail: str) -> Failure:
+    """What the daemon answers when it has no room for a connection; `detail` says which limit was met."""
+    return Failure(family=Unavailable.family, reason=DAEMON_BUSY, detail=detail, retry_s=1)

@@ -6,6 +6,7 @@ and reading raises when the answer proves nothing.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # found now: a process that gives up its rights may not be able to later
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 _READ_BYTES: Final = 16 * 1024
 # Faults of one KDC, said under seal: another one may do better.
-_FAULTS: Final = frozenset({"kdc-fault"})
+_FAULTS: Final = frozenset({"kdc-fault", "clock-skew"})
 
 
 @frozen
@@ -62,8 +63,8 @@ class KdcAddress:
 
 
 Connect = Callable[[KdcAddress], Awaitable[trio.abc.Stream]]
-Question = Callable[[], tuple[bytes, Callable[[bytes, int], T]]]
-"""Makes one message and the function that reads its answer (bytes, round trip in milliseconds)."""
+Question = Callable[[KdcAddress], tuple[bytes, Callable[[bytes, int], T]]]
+"""Makes one message for a KDC and the function that reads its answer (bytes, round trip in milliseconds)."""
 
 
 async def open_stream(address: KdcAddress) -> trio.abc.Stream:
@@ -96,11 +97,12 @@ class KdcPool:
     async def ask(self, question: Question[T]) -> T:
         """The first answer that reads, or the first refusal under seal; slower KDCs are dropped.
 
-        Raises KdcRefusal, or Unavailable (`kdc-unreachable`, `unauthenticated-refusal`) when every KDC
-        failed; each attempt makes a question of its own, so nothing is sent twice.
+        Raises KdcRefusal, or Unavailable (`kdc-unreachable`, `unauthenticated-refusal`, `kdc-fault` where each said
+        so) when every KDC failed; each attempt makes a question of its own, so nothing is sent twice.
         """
         answers: list[T] = []
         refusals: list[KdcRefusal] = []
+        faults: list[KdcRefusal] = []
         failures: dict[KdcAddress, str] = {}
         naks: list[str] = []
 
@@ -113,7 +115,8 @@ class KdcPool:
                     self._succeeded(address)
                     race.cancel_scope.cancel()
                     return
-                failures[address] = str(refusal.code)
+                faults.append(refusal)
+                failures[address] = f"{refusal.code} ({refusal.detail})" if refusal.detail else refusal.code
             except PeerMisbehaved as error:
                 # Unauthenticated, hence no reason to believe anything but that this KDC is of no use now.
                 failures[address] = f"{error.code} ({error.detail})" if error.detail else error.code
@@ -140,7 +143,14 @@ class KdcPool:
             return answers[0]
         if refusals:
             raise refusals[0]
+        for refusal in faults:
+            if refusal.code == "clock-skew":
+                raise refusal
         seen = "; ".join(f"{address}: {why}" for address, why in failures.items()) or "no KDC is configured"
+        if faults and len(faults) == len(failures):
+            trouble = Unavailable("kdc-fault", seen)
+            trouble.retry_s = min(refusal.retry_s for refusal in faults)
+            raise trouble
         raise Unavailable("unauthenticated-refusal" if naks else "kdc-unreachable", seen)
 
     def _order(self) -> list[KdcAddress]:
@@ -158,7 +168,7 @@ class KdcPool:
             stream = await self.connect(address)
             async with stream:
                 # Built only now, so that the timestamp and the round trip do not contain the connecting.
-                message, read = question()
+                message, read = question(address)
                 started = self.clock.elapsed_s()
                 await stream.send_all(frame(message))
                 reply = await _receive_frame(stream)

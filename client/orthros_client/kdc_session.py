@@ -14,7 +14,8 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_client.clocks import Clock, Entropy, fraction
-from orthros_client.kdc_pool import KdcPool
+from orthros_client.kdc_pool import KdcAddress, KdcPool, Question
+from orthros_client.realm_clock import RealmClock
 from orthros_client.ticket_cache import plan_renewal
 from orthros_protocol import (
     KDC_TGT,
@@ -32,7 +33,6 @@ from orthros_protocol import (
     Want,
     build_as_request,
     build_tgs_request,
-    measure_offset,
     open_as_reply,
     open_tgs_reply,
     pop_key_of,
@@ -48,11 +48,12 @@ _NONCE_BYTES: Final = 16
 _INSTANCE_BYTES: Final = 16
 # A TGT that ends while the request travels is of no use.
 _LOGIN_MARGIN_S: Final = 5.0
-_STEP_S: Final = 1.0
 STALE_LOGIN: Final = frozenset({"tgt-expired", "revoked"})
 # A refusal without a seal of a request with evidence may be about the evidence: it makes only an old login suspect, or
 # a local process could have the daemon log in over and over.
 _DOUBT_AFTER_S: Final = 60.0
+# Local processes report what targets refuse, and a target whose own clock is wrong refuses everything.
+_DOUBT_INTERVAL_S: Final = 10.0
 
 
 @frozen(eq=False, kw_only=True)
@@ -80,32 +81,37 @@ class Login:
 
 @frozen(eq=False, kw_only=True)
 class Obtained:
-    """The results of one TGS exchange; lives count from `asked_at` on the monotonic clock."""
+    """The results of one TGS exchange; lives count from `asked_at` on the monotonic clock, and from `kdc_time` by the
+    clock of the KDC that issued."""
 
     results: tuple[Granted | NotGranted, ...]
     asked_at: float
+    kdc_time: Timestamp
     policy_seq: int
 
 
 @define(eq=False)
 class KdcSession:
-    """One principal's conversation with its realm. `offset_ms` is how far the KDC's clock is ahead of ours."""
+    """One principal's conversation with its realm. `hint_ms` is how far the realm's clock was ahead of this host's when
+    somebody else measured."""
 
     keytab: Keytab
     pool: KdcPool
     clock: Clock
     entropy: Entropy = field(repr=False)
     tgt_ttl_s: int = 0
-    offset_ms: int = 0
+    hint_ms: int = 0
+    realm: RealmClock = field(init=False)
     login: Login | None = field(default=None, init=False)
     _instance: bytes = field(init=False, repr=False)
     _suspect: bool = field(default=False, init=False)
+    _is_doubted: bool = field(default=False, init=False)
     _login_failure: OrthrosError | None = field(default=None, init=False, repr=False)
-    _wall_ahead_s: float = field(default=0.0, init=False)
     _one_login: trio.Lock = field(factory=trio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._instance = self.entropy(_INSTANCE_BYTES)
+        self.realm = RealmClock(self.clock, self.hint_ms)
 
     @property
     def kvno(self) -> int:
@@ -128,7 +134,24 @@ class KdcSession:
 
     def realm_now(self) -> Timestamp:
         """The KDC's time as far as known, in milliseconds."""
-        return Timestamp(max(0, self.clock.wall_ms() + self.offset_ms))
+        return self.realm.now()
+
+    @property
+    def offset_ms(self) -> int:
+        """How far the realm's clock is ahead of this host's wall clock, in milliseconds, as far as known."""
+        return self.realm.offset_ms
+
+    @property
+    def doubt(self) -> str:
+        """What is not known of the time, for people; empty when nothing is in doubt."""
+        if self.realm.doubt:
+            return self.realm.doubt
+        return "a target refused a ticket because of its times, and no KDC has told the time since" * self._is_doubted
+
+    def doubt_login(self) -> None:
+        """A target has refused what was obtained with the login: the next exchange logs in anew, and so measures."""
+        if self.login is None or self.clock.elapsed_s() - self.login.obtained_at >= _DOUBT_INTERVAL_S:
+            self._suspect = self._is_doubted = True
 
     def replace_keytab(self, keytab: Keytab) -> None:
         """Uses another key file of the same realm; the next exchange logs in with it."""
@@ -136,13 +159,14 @@ class KdcSession:
         self._suspect = True
 
     def login_is_due(self) -> bool:
-        """Whether a new TGT should be obtained now: none yet, renewal planned, another key file, or a stepped clock.
+        """Whether a new TGT should be obtained now: none yet, renewal planned, another key file, or the time in doubt.
 
-        After a step of the wall clock the offset is wrong, and local callers use it: a login measures it anew.
+        After a step of the wall clock one of this host's clocks is wrong: a login asks the realm which one.
         """
-        if self.login is None or self._suspect or self.login.renew_at <= self.clock.elapsed_s():
+        now = self.clock.elapsed_s()
+        if self.login is None or self._suspect or self.login.renew_at <= now or self.realm.has_stepped:
             return True
-        return abs(self._wall_ahead_now() - self._wall_ahead_s) > _STEP_S
+        return self.realm.confirms_at is not None and self.realm.confirms_at <= now
 
     async def ensure_login(self, *, renew: bool = False) -> Login:
         """The TGT, obtained afresh when there is none, when it ends, or on `renew`.
@@ -163,7 +187,7 @@ class KdcSession:
             except OrthrosError as error:
                 self._login_failure = error
                 raise
-            self._suspect, self._login_failure = False, None
+            self._suspect, self._is_doubted, self._login_failure = False, False, None
             return self.login
 
     async def obtain(self, wants: Sequence[Want], behalf: Behalf | None = None) -> Obtained:
@@ -196,9 +220,6 @@ class KdcSession:
                 return await self.ensure_login(renew=True)
         return await self.ensure_login()
 
-    def _wall_ahead_now(self) -> float:
-        return self.clock.wall_ms() / 1000 - self.clock.elapsed_s()
-
     def _is_usable(self, login: Login) -> bool:
         return not self._suspect and self._has_life_left(login)
 
@@ -208,7 +229,7 @@ class KdcSession:
     async def _log_in(self) -> Login:
         key = self.keytab.as_key()
         asked_at = self.clock.elapsed_s()
-        reply = await self._ask_in_time(lambda: self._login_question(key))
+        reply = await self._ask_in_time(lambda kdc: self._login_question(key, kdc))
         return Login(
             tgt=reply.ticket,
             tail=tail_of(reply.session_key, reply.ticket),
@@ -221,21 +242,21 @@ class KdcSession:
 
     async def _ask_for(self, wants: Sequence[Want], behalf: Behalf | None, login: Login) -> Obtained:
         asked_at = self.clock.elapsed_s()
-        reply = await self._ask_in_time(lambda: self._tickets_question(wants, behalf, login))
-        return Obtained(results=reply.results, asked_at=asked_at, policy_seq=reply.policy_seq)
+        reply = await self._ask_in_time(lambda kdc: self._tickets_question(wants, behalf, login, kdc))
+        return Obtained(results=reply.results, asked_at=asked_at, kdc_time=reply.kdc_time, policy_seq=reply.policy_seq)
 
-    async def _ask_in_time(self, question: Callable[[], tuple[bytes, Callable[[bytes, int], T]]]) -> T:
-        known = self.offset_ms
+    async def _ask_in_time(self, question: Question[T]) -> T:
+        known = self.realm.state
         try:
             return await self.pool.ask(question)
         except KdcRefusal as refusal:
-            # The sealed refusal carried the KDC's time; asking again makes sense once we learnt from it.
-            if refusal.code != "clock-skew" or self.offset_ms == known:
+            # The sealed refusal carried the KDC's time; asking again makes sense once that is believed.
+            if refusal.code != "clock-skew" or self.realm.state == known:
                 raise
         return await self.pool.ask(question)
 
-    def _login_question(self, key: AsKey) -> tuple[bytes, Callable[[bytes, int], AsReply]]:
-        sent = self.clock.wall_ms()
+    def _login_question(self, key: AsKey, kdc: KdcAddress) -> tuple[bytes, Callable[[bytes, int], AsReply]]:
+        sent_s = self.clock.elapsed_s()
         pending = build_as_request(
             key,
             service=KDC_TGT,
@@ -246,14 +267,14 @@ class KdcSession:
         )
 
         def read(data: bytes, round_trip_ms: int) -> AsReply:
-            return self._learn_from(lambda: open_as_reply(pending, key, data), sent, round_trip_ms)
+            return self._learn_from(lambda: open_as_reply(pending, key, data), sent_s, round_trip_ms, kdc)
 
         return pending.message, read
 
     def _tickets_question(
-        self, wants: Sequence[Want], behalf: Behalf | None, login: Login
+        self, wants: Sequence[Want], behalf: Behalf | None, login: Login, kdc: KdcAddress
     ) -> tuple[bytes, Callable[[bytes, int], TgsReply]]:
-        sent = self.clock.wall_ms()
+        sent_s = self.clock.elapsed_s()
         pending = build_tgs_request(
             login.tgt,
             login.pop_key,
@@ -265,24 +286,23 @@ class KdcSession:
         )
 
         def read(data: bytes, round_trip_ms: int) -> TgsReply:
-            return self._learn_from(lambda: open_tgs_reply(pending, data), sent, round_trip_ms)
+            return self._learn_from(lambda: open_tgs_reply(pending, data), sent_s, round_trip_ms, kdc)
 
         return pending.message, read
 
-    def _learn_from(self, open_reply: Callable[[], _Timed], sent: Timestamp, round_trip_ms: int) -> _Timed:
+    def _learn_from(
+        self, open_reply: Callable[[], _Timed], sent_s: float, round_trip_ms: int, kdc: KdcAddress
+    ) -> _Timed:
         try:
             reply = open_reply()
         except KdcRefusal as refusal:
-            self._learn(refusal.kdc_time, sent, round_trip_ms)
+            self._learn(refusal.kdc_time, sent_s, round_trip_ms, kdc)
             raise
-        self._learn(reply.kdc_time, sent, round_trip_ms)
+        self._learn(reply.kdc_time, sent_s, round_trip_ms, kdc, reply.kdc_id)
         return reply
 
-    def _learn(self, kdc_time: Timestamp, sent: Timestamp, round_trip_ms: int) -> None:
-        self._wall_ahead_s = self._wall_ahead_now()
-        offset = measure_offset(kdc_time, sent=sent, round_trip_ms=round_trip_ms)
-        if offset is not None:
-            self.offset_ms = offset
+    def _learn(self, kdc_time: Timestamp, sent_s: float, round_trip_ms: int, kdc: KdcAddress, kdc_id: str = "") -> None:
+        self.realm.learn(kdc_time, sent_s=sent_s, round_trip_ms=round_trip_ms, address=str(kdc), kdc_id=kdc_id)
 
 
 _Timed = TypeVar("_Timed", AsReply, TgsReply)

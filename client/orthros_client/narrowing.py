@@ -36,26 +36,31 @@ from orthros_protocol import (
 )
 from orthros_protocol.derivation import digest
 from orthros_protocol.limits import MAX_CAVEATS, MAX_EXTENSION_BYTES
+from orthros_protocol.names import check_list, check_texts
 
 __all__ = [
-    "MAX_LIMITS_BYTES", "Demanded", "Limits", "demanded_by", "left_by", "limits_field", "require_writable", "unbroken",
-    "with_more",
+    "MAX_LIMITS_BYTES", "Demanded", "Limits", "demanded_by", "left_by", "limits_field", "require_writable",
+    "those_held", "unbroken", "with_more",
 ]  # fmt: skip
 
 MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
 """What the KDC is asked to write, as one field: the rest of the want's extensions is the entry around it."""
 
 
-def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
-    if values is None:
-        return None
-    if isinstance(values, (str, bytes)):
-        raise LocalMisuse("value-invalid", "expected a list, got one string")
-    return tuple(values)
+def _scopes(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else check_texts(values, "scopes")
+
+
+def _methods(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else check_texts(values, "methods")
+
+
+def _peer(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else check_texts(values, "peer")
 
 
 def _principals(values: Iterable[Principal] | None) -> tuple[Principal, ...] | None:
-    found = None if values is None else tuple(values)
+    found = None if values is None else tuple(check_list(values, "targets"))
     if found is not None and not all(isinstance(one, Principal) for one in found):
         raise LocalMisuse("value-invalid", "targets are principals")
     return found
@@ -74,11 +79,11 @@ class Limits:
     app: the target's own kinds of caveats, `namespace/name` to at most 360 bytes.
     """
 
-    scopes: tuple[str, ...] | None = field(default=None, converter=_texts)
-    methods: tuple[str, ...] | None = field(default=None, converter=_texts)
+    scopes: tuple[str, ...] | None = field(default=None, converter=_scopes)
+    methods: tuple[str, ...] | None = field(default=None, converter=_methods)
     path: str | None = None
     expires_at: int | None = None
-    peer: tuple[str, ...] | None = field(default=None, converter=_texts)
+    peer: tuple[str, ...] | None = field(default=None, converter=_peer)
     channel: bytes | None = None
     targets: tuple[Principal, ...] | None = field(default=None, converter=_principals)
     app: Mapping[str, bytes] | None = None
@@ -179,6 +184,12 @@ def unbroken(demanded: Iterable[Demanded], discharges: Iterable[Discharge]) -> t
             break
         ready.append(found[each.cid_digest])
     return tuple(ready)
+
+
+def those_held(held: tuple[str, ...], wanted: Iterable[str]) -> tuple[str, ...]:
+    """The scopes of `held` that are wanted. Raises LocalMisuse for names that are none."""
+    named = check_scopes(wanted)
+    return tuple([scope for scope in held if scope in named])
 
 
 def _third_party(caveat: bytes) -> ThirdPartyCaveat | None:

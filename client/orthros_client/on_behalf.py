@@ -10,11 +10,19 @@ from enum import Enum
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from orthros_client.errors import LocalMisuse, Refused
-from orthros_client.propagation import current
+from orthros_client.propagation import current, serves_requests
 from orthros_client.remedies import Asked, name_within
 from orthros_protocol import Behalf, Principal, check_name
 
-__all__ = ["AS_CONFIGURED", "Choice", "OnBehalfOf", "SpeaksFor", "Spoken", "choose", "describe", "resolve"]
+__all__ = [
+    "AS_CONFIGURED", "OR_OWN_NAME", "Choice", "OnBehalfOf", "Propagate", "SpeaksFor", "Spoken", "check_propagate",
+    "choose", "describe", "resolve",
+]  # fmt: skip
+
+_NO_CALLER: Final = (
+    "no verified caller is served here: carry the request over (`propagation.carried`), name whom the call is for, or "
+    "ask in the own name (`behalf=None`, `propagate='or-own-name'`)"
+)
 
 
 class Choice(Enum):
@@ -24,6 +32,10 @@ class Choice(Enum):
 
 
 AS_CONFIGURED: Final = Choice.AS_CONFIGURED
+OR_OWN_NAME: Final = "or-own-name"
+Propagate = bool | Literal["or-own-name"]
+"""On whose behalf a client asks when a call does not say. False: in the own name. True: of the caller that is being
+served; where a process that serves requests serves none, nothing is asked. `or-own-name`: there in the own name."""
 
 
 @runtime_checkable
@@ -50,14 +62,21 @@ OnBehalfOf = Spoken | Literal[Choice.AS_CONFIGURED]
 let it; None: in the own name."""
 
 
-def choose(behalf: OnBehalfOf, *, propagate: bool) -> Spoken:
+def check_propagate(propagate: Propagate) -> Propagate:
+    """Raises LocalMisuse for anything else: a text that is merely true would speak for callers, and never say so."""
+    if propagate is True or propagate is False or propagate == OR_OWN_NAME:
+        return propagate
+    raise LocalMisuse("value-invalid", f"propagate: True, False or {OR_OWN_NAME!r}")
+
+
+def choose(behalf: OnBehalfOf, *, propagate: Propagate) -> Spoken:
     """On whose behalf, with what is left to the client settled.
 
-    Raises Refused `evidence-refused` for a caller that can be no evidence, and LocalMisuse `wrong-state` in code that
-    outlived the request it served.
+    Raises Refused `evidence-refused` for a caller that can be no evidence, and LocalMisuse `wrong-state` where no
+    caller is served although the process serves requests, and in code that outlived its request or is none of it.
     """
     if isinstance(behalf, Choice):
-        return _caller_served() if propagate else None
+        return _caller_served(propagate) if propagate else None
     return behalf
 
 
@@ -92,9 +111,13 @@ def resolve(behalf: Spoken) -> tuple[Behalf | None, str | None]:
     raise LocalMisuse("value-invalid", f"behalf: a {type(behalf).__name__} is neither a caller nor a name")
 
 
-def _caller_served() -> SpeaksFor | None:
+def _caller_served(propagate: Propagate) -> SpeaksFor | None:
     caller = current()
     if caller is None:
+        # Executors and threads lose the request, public routes and observing have no caller: the own rights of a
+        # service are more than those that a caller lent it.
+        if serves_requests() and propagate != OR_OWN_NAME:
+            raise LocalMisuse("wrong-state", _NO_CALLER)
         return None
     if not isinstance(caller, SpeaksFor):
         raise Refused("evidence-refused", f"{caller.client} came with a {caller.scheme} token, which is no evidence")

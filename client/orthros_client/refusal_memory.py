@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from orthros_client.backoff import Backoff
 from orthros_client.errors import Failure
 from orthros_client.ticket_cache import CacheKey
+from orthros_protocol import Principal
 
 __all__ = ["RefusalMemory"]
 
@@ -57,3 +58,8 @@ class RefusalMemory:
     def forget(self, key: CacheKey) -> None:
         """The key was granted."""
         self._entries.pop(key, None)
+
+    def forget_target(self, target: Principal) -> None:
+        """Everything about `target` may be asked again at once."""
+        for key in [key for key in self._entries if key.target == target]:
+            del self._entries[key]

@@ -5,16 +5,17 @@ Knows what was asked for whom; neither the KDC nor its rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from orthros_protocol import Principal, Reason
 
-__all__ = ["Asked", "fill_remedy", "name_within"]
+__all__ = ["Asked", "fill_remedy", "name_within", "scope_remedy"]
 
 _EXPLAIN: Final = "policy explain CLIENT TARGET"
+_ELSE: Final = " Else "
 _PLACEHOLDERS: Final = " --behalf NAME --via CALLER"
 # What a rule for this subject or path would change.
 _BY_RULE: Final = frozenset({"not-granted", "no-scope-left", "subject-refused", "chain-refused"})
@@ -55,6 +56,19 @@ class Asked:
             return ""
         how = "subject" if self.asserted else "behalf"
         return f" --{how} {self.subject}" + "".join(f" --via {name}" for name in self.path)
+
+
+def scope_remedy(reason: Reason, asked: Asked, scopes: Sequence[str], beginning: str = "") -> str:
+    """The remedy of `insufficient-scope` with the names of a call; `scopes` are those that it lacked, empty: not known.
+
+    `beginning` replaces what the table says of the likelier cause, a rule that was changed a moment ago.
+    """
+    usual, _else, commands = reason.remedy.partition(_ELSE)
+    options = "".join(f" --scope {scope}" for scope in scopes or ("SCOPE",))
+    if asked.subject is not None:
+        options += f" --{'subject' if asked.asserted else 'behalf'} NAME"
+    commands = commands.replace(" --scope SCOPE", options)
+    return asked.complete(evolve(reason, remedy=f"{beginning or usual + _ELSE.rstrip()} {commands}"))
 
 
 def name_within(principal: Principal, realm: str | None) -> str:

@@ -5,15 +5,17 @@ Pure: moments are monotonic seconds and chance is an argument. Knows no KDC, no 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from math import ceil
 from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from orthros_client.narrowing import left_by
 from orthros_protocol import Granted, Note, Principal, Subject, Want, tail_of
+from orthros_protocol.derivation import digest
 
 __all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
 
@@ -23,6 +25,8 @@ RENEW_TO: Final = 0.85
 _MARGIN_S: Final = 5.0
 _MARGIN_SHARE: Final = 0.1
 _WARM_LIVES: Final = 2
+# By how much the clocks of two KDCs may differ, each of which is kept in time.
+_AHEAD_S: Final = 5.0
 
 
 def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
@@ -64,7 +68,10 @@ class CacheKey:
 class Held:
     """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life.
 
-    `demands` are the sealed demands for the discharges that the KDC wrote into it.
+    Its end is kept by both clocks: `boot_end` in monotonic seconds, and `realm_end` as the second of the realm that is
+    written in it, by the clock of the KDC that issued it. `expires` is the earlier one, as far as the time is known.
+    `demands` are the sealed demands for the discharges that the KDC wrote into it, `policy_seq` is the number of the
+    policy that it was issued under.
     """
 
     key: CacheKey
@@ -80,19 +87,37 @@ class Held:
     renew_at: float
     subject: Subject | None = None
     demands: tuple[bytes, ...] = field(default=(), repr=False)
+    policy_seq: int = 0
+    boot_end: float = field(default=Factory(lambda self: self.expires, takes_self=True))
+    realm_end: float = math.inf
     tail: bytes | None = field(init=False, repr=False)
     """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
+    name: bytes = field(init=False)
+    """SHA-256 of the ticket or JWT: what a local process calls it by. Its tid is sealed, for its target alone."""
 
     @classmethod
-    def of(cls, key: CacheKey, granted: Granted, asked_at: float, *, ahead_s: float, chance: float) -> Held:
+    def of(
+        cls,
+        key: CacheKey,
+        granted: Granted,
+        asked_at: float,
+        *,
+        ahead_s: float,
+        issued_s: float = math.inf,
+        chance: float,
+        policy_seq: int = 0,
+    ) -> Held:
         """What was granted at `asked_at`, with what the limits of the question leave of it.
 
-        `ahead_s` is how far the realm's Unix time is ahead of the monotonic clock.
+        `ahead_s` is how far the realm's Unix time is ahead of the monotonic clock, `issued_s` the Unix time at the KDC
+        that issued it.
         """
         scopes, second = left_by(key.limits, granted.scopes)
         whole = expires = asked_at + granted.ttl_s
+        realm_end = issued_s + granted.ttl_s
         if second is not None:
             expires = min(whole, second - ahead_s)
+            realm_end = min(realm_end, second)
         life_s = granted.ttl_s if expires == whole else max(0, ceil(expires - asked_at))
         # A successor needs evidence, which is not kept; and where a limit ends the ticket, it would end no later.
         ends_for_good = bool(key.behalf) or expires < whole
@@ -110,12 +135,24 @@ class Held:
             renew_at=expires if ends_for_good else plan_renewal(asked_at, granted.ttl_s, chance=chance),
             subject=granted.subject,
             demands=granted.demands,
-        )
+            policy_seq=policy_seq,
+            realm_end=realm_end,
+        ).seen(ahead_s)
 
     def __attrs_post_init__(self) -> None:
         # Once per ticket, not once per caller.
         tail = None if self.session_key is None else tail_of(self.session_key, self.credential)
         object.__setattr__(self, "tail", tail)
+        object.__setattr__(self, "name", digest(self.credential))
+
+    def seen(self, ahead_s: float) -> Held:
+        """The same when the realm's Unix time is `ahead_s` ahead of the monotonic clock: ends and renewal move."""
+        shift = min(self.boot_end, self.realm_end - ahead_s) - self.expires
+        return evolve(self, expires=self.expires + shift, renew_at=self.renew_at + shift) if shift else self
+
+    def is_from_future(self, realm_s: float) -> bool:
+        """Whether it was issued by a clock that was ahead of the realm's, which shows `realm_s`: targets refuse it."""
+        return self.realm_end - self.ttl_s > realm_s + _AHEAD_S and self.realm_end < math.inf
 
     def remaining_s(self, now: float) -> float:
         """Seconds of life left, never negative."""
@@ -124,6 +161,12 @@ class Held:
     def is_servable(self, now: float) -> bool:
         """Whether enough life is left to reach the target with it."""
         return self.expires - now > min(_MARGIN_S, self.ttl_s * _MARGIN_SHARE)
+
+    def is_no_worse_than(self, other: Held) -> bool:
+        """Whether it allows something that `other` does not, or the same for at least as long."""
+        if set(self.scopes) - set(other.scopes) or self.flags & ~other.flags or self.target_uid != other.target_uid:
+            return True
+        return set(self.scopes) == set(other.scopes) and self.expires >= other.expires
 
 
 @define
@@ -145,10 +188,7 @@ class TicketCache:
     def get(self, key: CacheKey, now: float) -> Held | None:
         """The entry, if it can still be served; marks it as used."""
         slot = self._slots.get(key)
-        if slot is None:
-            return None
-        if not slot.held.is_servable(now):
-            del self._slots[key]
+        if slot is None or not slot.held.is_servable(now):
             return None
         slot.last_used = now
         self._slots.move_to_end(key)
@@ -176,6 +216,17 @@ class TicketCache:
         slot = self._slots.get(key)
         if slot is not None:
             slot.held = evolve(slot.held, renew_at=until)
+
+    def drop(self, key: CacheKey) -> Held | None:
+        """Takes an entry away; returns it."""
+        slot = self._slots.pop(key, None)
+        return None if slot is None else slot.held
+
+    def look(self, ahead_s: float) -> list[Held]:
+        """Looks at all of them when the realm's Unix time is `ahead_s` ahead of the monotonic clock; returns all."""
+        for slot in self._slots.values():
+            slot.held = slot.held.seen(ahead_s)
+        return [slot.held for slot in self._slots.values()]
 
     def purge(self, now: float) -> int:
         """Drops what can no longer be served; returns how many."""

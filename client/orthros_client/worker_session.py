@@ -14,7 +14,7 @@ from typing import Self
 from attrs import define, evolve, field
 
 from orthros_client.clocks import Clock, Entropy
-from orthros_client.kdc_pool import KdcPool
+from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import STALE_LOGIN, KdcSession, Login, Obtained
 from orthros_client.worker_login import MAX_LOGIN_BYTES, WorkerLogin
 from orthros_protocol import (
@@ -48,7 +48,7 @@ class WorkerSession(KdcSession):
         seen = _identity_of(path)
         record = _read(path)
         keytab = Keytab(record.client, record.uid, ())
-        return cls(keytab, pool, clock, entropy, offset_ms=record.offset_ms, path=path, record=record, seen=seen)
+        return cls(keytab, pool, clock, entropy, hint_ms=record.offset_ms, path=path, record=record, seen=seen)
 
     @property
     def login_file(self) -> str:
@@ -116,8 +116,8 @@ class WorkerSession(KdcSession):
             newest_kvno=0,
         )
 
-    def _learn(self, kdc_time: Timestamp, sent: Timestamp, round_trip_ms: int) -> None:
-        super()._learn(kdc_time, sent, round_trip_ms)
+    def _learn(self, kdc_time: Timestamp, sent_s: float, round_trip_ms: int, kdc: KdcAddress, kdc_id: str = "") -> None:
+        super()._learn(kdc_time, sent_s, round_trip_ms, kdc, kdc_id)
         if self.login is not None:
             # Its end is a moment of the realm: this host's clock may just have turned out to be wrong.
             at = self._login_of(self._record).expires

@@ -1,153 +1,28 @@
-"""The command `orthros-kdc`: init, serve, dev, config, version.
+"""The program `orthros-kdc`: holds signals back, and then loads what the command needs.
 
-Parses arguments and prints; `founding.py`, `serving.py` and `dev.py` do the work.
+Small on purpose. What comes before the first line of `main` is time in which SIGHUP ends the program.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import ssl
+import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version as distribution_version
-from typing import Final, NoReturn
 
-import trio
-
-from orthros_kdc.config import Config, effective, load_config
-from orthros_protocol import OrthrosError, Unavailable
+from orthros_runtime.program import hold_signals, keep_standard_streams
 
 __all__ = ["main"]
 
-_CONFIG_VARIABLE: Final = "ORTHROS_CONFIG"
-_EXIT_CODES: Final = """\
-exit codes:
-  0  ok
-  1  wrong usage, or something on this machine cannot be used as it is
-  4  something needed is unavailable"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="orthros-kdc",
-        description="The key distribution centre: authenticates principals and issues tickets.",
-        epilog=f"examples:\n  orthros-kdc init --realm corp.example --data /var/lib/orthros\n"
-        f"  orthros-kdc serve --config /var/lib/orthros/kdc.toml\n  orthros-kdc dev\n\n{_EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    init = commands.add_parser("init", help="found a realm: folder, master key, database, configuration")
-    init.add_argument("--realm", required=True, help="the realm's name, lower case, such as corp.example")
-    init.add_argument("--data", required=True, metavar="DIR", help="the folder to create everything in")
-    init.add_argument("--issuer", help="the URL that JWTs carry as `iss` (default https://REALM)")
-    init.add_argument("--listen", default="127.0.0.1:7788", metavar="HOST:PORT", help="for the configuration file")
-
-    for name, text in (("serve", "answer requests until SIGTERM"), ("config", "show or check the configuration")):
-        command = commands.add_parser(name, help=text)
-        if name == "config":
-            command.add_argument("action", choices=("show", "validate"))
-            command.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
-        command.add_argument("--config", metavar="FILE", help=f"the configuration file (default: ${_CONFIG_VARIABLE})")
-        command.add_argument("--store", metavar="FILE", help="the database")
-        command.add_argument("--master-key-file", metavar="FILE", help="the master key")
-        command.add_argument("--tcp", metavar="HOST:PORT", help="where to listen; an empty text turns TCP off")
-        command.add_argument("--unix", metavar="PATH", help="the Unix socket to listen on")
-        command.add_argument("--http", metavar="HOST:PORT", help="the HTTP port; an empty text turns it off")
-        command.add_argument("--http-unix", metavar="PATH", help="the HTTP port's Unix socket")
-        command.add_argument("--http-tls-cert", metavar="FILE", help="the certificate chain for HTTPS")
-        command.add_argument("--http-tls-key", metavar="FILE", help="its private key")
-
-    dev = commands.add_parser("dev", help="a throw-away realm in memory with two demo principals")
-    dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
-    dev.add_argument("--http", default="127.0.0.1:0", metavar="HOST:PORT", help="the HTTP port (default: a free port)")
-    commands.add_parser("version", help="print versions, both OpenSSLs included")
-    return parser
-
-
-def _config_of(arguments: argparse.Namespace) -> Config:
-    overrides = {
-        "store.path": arguments.store,
-        "store.master_key_file": arguments.master_key_file,
-        "listen.tcp": arguments.tcp,
-        "listen.unix": arguments.unix,
-        "http.tcp": arguments.http,
-        "http.unix": arguments.http_unix,
-        "http.tls_cert": arguments.http_tls_cert,
-        "http.tls_key": arguments.http_tls_key,
-    }
-    return load_config(arguments.config or os.environ.get(_CONFIG_VARIABLE), os.environ, overrides)
-
-
-def _version() -> str:
-    from cryptography.hazmat.backends.openssl import backend  # only this command pays for it
-
-    rows = [
-        ("orthros", distribution_version("orthros")),
-        ("python", sys.version.split()[0]),
-        ("openssl of hashlib", ssl.OPENSSL_VERSION),
-        ("openssl of cryptography", backend.openssl_version_text()),
-    ]
-    return "\n".join(f"{name:24} {value}" for name, value in rows)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    if arguments.command == "version":
-        print(_version())
-    elif arguments.command == "init":
-        from orthros_kdc.founding import found_realm  # each command loads what it needs
-
-        print(trio.run(found_realm, arguments.realm, arguments.data, arguments.issuer, arguments.listen))
-    elif arguments.command == "dev":
-        from orthros_kdc.dev import serve_dev
-
-        trio.run(serve_dev, arguments.tcp, arguments.http)
-    elif arguments.command == "serve":
-        from orthros_kdc.serving import serve
-        from orthros_protocol.hardening import harden_process
-
-        harden_process()
-        trio.run(serve, _config_of(arguments), lambda: _config_of(arguments))
-    else:
-        config = _config_of(arguments)
-        if arguments.action == "validate":
-            print("the configuration is valid")
-        else:
-            shown = [row for row in effective(config) if arguments.effective or row[2] != "default"]
-            print("\n".join(f"{name:42} {value:40} {source}" for name, value, source in shown))
-
-
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What ended the KDC: nurseries wrap the error of any task of theirs in groups."""
-    first = group.exceptions[0]
-    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        try:
-            _run(arguments)
-        except BaseExceptionGroup as group:
-            raise _first_cause(group) from group
-    except OrthrosError as error:
-        seen = f" ({error.detail})" if error.detail else ""
-        print(f"orthros-kdc: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}", file=sys.stderr)
-        return 4 if isinstance(error, Unavailable) else 1
-    except OSError as error:
-        print(f"orthros-kdc: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    """Runs the command and returns its exit code. Without `argv`, this process is the program."""
+    if argv is None:
+        keep_standard_streams()
+        if sys.argv[1:2] == ["serve"]:
+            hold_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    from orthros_kdc.command import run  # signals are held before anything large is loaded
+
+    return run(argv)
 
 
 if __name__ == "__main__":

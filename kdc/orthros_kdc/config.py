@@ -17,6 +17,7 @@ from attrs import field, frozen
 from orthros_kdc.settings import (
     Setting,
     address,
+    addresses,
     file_path,
     name,
     networks,
@@ -69,7 +70,9 @@ class StoreSettings:
 class ListenSettings:
     """Where the KDC listens."""
 
-    tcp: str = setting(address(), "127.0.0.1:7788", "The TCP address; port 0 takes any free port.")
+    tcp: tuple[str, ...] = setting(
+        addresses(), "127.0.0.1:7788", "The TCP addresses; [::] takes IPv4 as well, and port 0 any free port."
+    )
     unix: str = setting(socket_path(), "", "The path of the Unix socket.")
     unix_mode: int = setting(octal_mode(), "0660", "The permission bits of the Unix socket.")
 
@@ -90,6 +93,12 @@ class LimitSettings:
     max_connections: int = setting(whole(1, 1_000_000), 4096, "How many connections may be open at once.", reload=True)
     max_unauthenticated_connections: int = setting(
         whole(1, 1_000_000), 512, "How many of them may not have proven anything yet.", reload=True
+    )
+    max_unauthenticated_per_source: int = setting(
+        whole(1, 1_000_000), 256, "How many of those one source address may have.", reload=True
+    )
+    max_connections_per_principal: int = setting(
+        whole(1, 1_000_000), 64, "How many connections one principal may have that has proven its key.", reload=True
     )
 
 
@@ -121,6 +130,12 @@ class AuditSettings:
         "kdc-1",
         "This KDC's name in its replies and audit log; no two KDCs of a realm share one.",
     )
+    sync: str = setting(
+        one_of("always", "written"),
+        "always",
+        "When a credential may leave: its line is on the disk, or written (a machine that dies then loses 100 ms).",
+    )
+    segment_mib: int = setting(whole(1, 1024), 64, "How large one file of the log becomes, in MiB.")
 
 
 @frozen

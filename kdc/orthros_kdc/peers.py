@@ -5,7 +5,10 @@ Shared by both exchanges; issues nothing and knows no streams.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import Final
 
 import structlog
 from attrs import frozen
@@ -17,6 +20,7 @@ from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol import (
     Admission,
     AsRequest,
+    Entry,
     OrthrosError,
     Refused,
     ReplaySet,
@@ -26,17 +30,20 @@ from orthros_protocol import (
 )
 from orthros_protocol.limits import KDC_SKEW_MS
 
-__all__ = ["Copies", "Peer", "Sealable", "payer_of", "require_source", "sealable"]
+__all__ = ["Copies", "Maker", "Peer", "Sealable", "payer_of", "require_source", "sealable"]
 
+# More keys than can be used first while a copy of a request is young enough to count.
+_FIRST_USES: Final = 65_536
 _log = structlog.get_logger(__name__)
 
 
 @frozen
 class Peer:
-    """Whom to charge, and where it sits."""
+    """Whom to charge, where it sits, and which connection it asks over: a number that no other connection has."""
 
     source: str
     address: str
+    connection: int = 0
 
 
 @frozen
@@ -48,29 +55,66 @@ class Sealable:
     retry_s: int
 
 
+class Maker(Enum):
+    """Who has sent a request: its maker, or somebody who copied it."""
+
+    SELF = "self"
+    COPIER = "copier"
+    UNKNOWN = "unknown"  # what was seen before is not known here, so it may be a copy
+
+
 class Copies:
-    """Tells the maker of a request from those who copied it.
+    """Tells the maker of a request from those who copied it. `now` is the time of the KDC's start.
 
     Replays are harmless here, since a reply opens only for the first asker; they are charged and reported.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, now: Timestamp, monotonic: Callable[[], float]) -> None:
         self._gate = gate
-        self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS)
+        self._started = now
+        self._monotonic = monotonic
+        # By then no copy of a request from before the start is young enough to count.
+        self._knows_all_at = monotonic() + KDC_SKEW_MS / 1000
+        # Forgets by an earlier time than `now` after a jump of the clock, so what is ahead of that may be in time.
+        self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS, ahead_ms=None)
+        # While the clock is behind one that the memory was pruned by, what is dated before that is kept here.
+        self._seen_below = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS, ahead_ms=None)
+        self._first_used: OrderedDict[bytes, int] = OrderedDict()
 
-    def is_makers_own(
+    def maker_of(
         self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
-    ) -> bool:
-        """Whether the sender proved the key himself: what was seen before, or is out of its time, anybody may copy."""
+    ) -> Maker:
+        """Whether the sender proved the key himself: what was seen before, or is out of its time, anybody may copy.
+
+        Nothing can be told of a request for which the memory has no room, nor of one from before the start.
+        """
         # Times that the window refuses take no room either: nothing would ever free it.
         if abs(request.ts - now) > KDC_SKEW_MS:
-            return False
-        if self._seen.admit(request.replay_tag, request.ts, now, client) is not Admission.SEEN:
-            return True
-        self._gate.record(
-            RequestReplayed(at=now, kdc_id=self._gate.kdc_id, source=source, client=client, exchange=exchange)
-        )
-        return False
+            return Maker.COPIER
+        entry, forgotten = Entry(request.replay_tag, request.ts, client), self._gate.for_forgetting(now)
+        admission = self._seen.admit(entry, forgotten)
+        if admission is Admission.STALE:
+            admission = self._seen_below.admit(entry, forgotten)
+        if admission is Admission.SEEN:
+            self._gate.replayed(
+                RequestReplayed(at=now, kdc_id=self._gate.kdc_id, source=source, client=client, exchange=exchange)
+            )
+            return Maker.COPIER
+        is_older = request.ts < self._started and self._monotonic() < self._knows_all_at
+        return Maker.SELF if admission is Admission.FRESH and not is_older else Maker.UNKNOWN
+
+    def is_first_here(self, key: bytes, peer: Peer) -> bool:
+        """Whether the session key with the digest `key` was never used over another connection.
+
+        Only then does a request prove whose connection this is, and only if its maker sent it. A copy of a request can
+        be as good as its original, where the original is late. But nobody can copy the first request under a key
+        before it is sent; and a login proves nothing, for its reply opens for its maker only.
+        """
+        used = self._first_used.setdefault(key, peer.connection)
+        self._first_used.move_to_end(key)
+        if len(self._first_used) > _FIRST_USES:
+            self._first_used.popitem(last=False)
+        return used == peer.connection
 
 
 def require_source(principal: PrincipalRecord, peer: Peer) -> None:
@@ -79,9 +123,10 @@ def require_source(principal: PrincipalRecord, peer: Peer) -> None:
         raise Refused("source-refused")
 
 
-def payer_of(client: str, is_own: bool) -> Hashable:
-    """Copies are answered, for the answer opens for the maker only; but they must not use up the maker's share."""
-    return client if is_own else ("copies", client)
+def payer_of(client: str, maker: Maker) -> Hashable:
+    """Copies are answered, for the answer opens for the maker only; but they must not use up the maker's share. Nor do
+    copies that are known as such pay with what is left for those that may be none."""
+    return client if maker is Maker.SELF else (f"maker-{maker.value}", client)
 
 
 def sealable(error: OrthrosError, ref: bytes) -> Sealable:

@@ -17,12 +17,13 @@ from typing import Final
 
 from orthros_protocol import LocalMisuse
 
-__all__ = ["NOT_GRANTED_COST", "WANT_COST", "RateLimiter", "Sieve", "source_key"]
+__all__ = ["NOT_GRANTED_COST", "WANT_COST", "RateLimiter", "request_cost", "source_key"]
 
 WANT_COST: Final = 1
 NOT_GRANTED_COST: Final = 10
 """Names are not guessed at the speed of work (protocol, section 6)."""
 
+_BYTES_A_TOKEN: Final = 1024
 _MAX_KEYS: Final = 16_384
 # A share of the table goes at once, so that the scan is paid for by as many new keys.
 _EVICTED_SHARE: Final = 16
@@ -46,6 +47,15 @@ def source_key(peer: str | int) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+def request_cost(size: int) -> int:
+    """What a request of `size` bytes costs its source, in tokens: one for each KiB that it begins.
+
+    A frame that is larger takes longer to read, whoever sends it: with requests alone, the largest would be the best
+    value.
+    """
+    return max(1, -(-size // _BYTES_A_TOKEN))
 
 
 class RateLimiter:
@@ -100,19 +110,3 @@ class RateLimiter:
         for key in nsmallest(excess, owing, key=owing.__getitem__):
             del owing[key]
         self._full_at = owing
-
-
-class Sieve:
-    """Lets events that anybody can cause through at a bounded rate, and counts the others."""
-
-    def __init__(self, *, per_s: float, burst: int) -> None:
-        self._limiter = RateLimiter(per_s=per_s, burst=burst, max_keys=1)
-        self._suppressed = 0
-
-    def admit(self, now: float) -> int | None:
-        """None when this one is to be dropped; else how many were dropped since the last one let through."""
-        if self._limiter.charge("", 1, now):
-            self._suppressed += 1
-            return None
-        dropped, self._suppressed = self._suppressed, 0
-        return dropped

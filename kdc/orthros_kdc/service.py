@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import trio
 from attrs import evolve
 
 from orthros_kdc.audit.events import AsIssued, AsRefused, Event
+from orthros_kdc.audit.receipts import Receipt
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.gate import Gate, RateLimited
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
-from orthros_kdc.peers import Copies, Peer, payer_of, require_source, sealable
+from orthros_kdc.peers import Copies, Maker, Peer, payer_of, require_source, sealable
 from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.realm_view import RealmView
+from orthros_kdc.realm.principals import LoginView
+from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.server import Answer
 from orthros_kdc.tgs_service import TgsService
 from orthros_protocol import (
@@ -25,6 +30,7 @@ from orthros_protocol import (
     Malformed,
     OrthrosError,
     PeerMisbehaved,
+    Refused,
     Signed,
     Timestamp,
     build_nak,
@@ -35,6 +41,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.derivation import mac
 from orthros_protocol.sealing import ENTROPY_BYTES
+from orthros_runtime.serving.turns import Turns
 
 __all__ = ["KdcService"]
 
@@ -50,7 +57,7 @@ class KdcService:
     def __init__(
         self,
         view: RealmView,
-        record: Callable[[Event], None],
+        record: Callable[[Event], Receipt],
         *,
         kdc_id: str,
         clock: Callable[[], Timestamp],
@@ -58,6 +65,8 @@ class KdcService:
         entropy: Callable[[int], bytes],
         sources: RateLimiter,
         principals: RateLimiter,
+        turns: Turns | None = None,
+        guard: ClockGuard | None = None,
     ) -> None:
         self._view = view
         self._gate = Gate(
@@ -67,53 +76,95 @@ class KdcService:
             entropy=entropy,
             sources=sources,
             principals=principals,
+            turns=turns,
+            guard=guard,
         )
         self._kdc_id = kdc_id
         self._clock = clock
         self._entropy = entropy
-        self._copies = Copies(self._gate)
+        self._copies = Copies(self._gate, clock(), monotonic)
         self._tgs = TgsService(view, self._gate, self._copies, entropy)
 
-    async def answer(self, message: bytes, source: str, address: str = "") -> Answer:
+    async def answer(self, message: bytes, source: str, address: str = "", connection: int = 0) -> Answer:
         """The answer to one message from `source` (see `server.py`). Never raises for what a peer does.
 
         `address` is the IP address of the peer, empty on a local socket: that lies outside every network.
         """
-        now = self._clock()
+        await self._gate.turn(source)
+        now, read_at = self._clock(), trio.current_time()
         try:
-            self._gate.charge_source(source)
+            self._gate.charge_source(source, len(message))
         except RateLimited as error:
             # Whoever sends too much must not be able to go on with small change: an answer costs more than a frame.
             return evolve(self._nak(error, source, now), last=True)
-        peer = Peer(source, address)
+        peer = Peer(source, address, connection)
         try:
             signed = parse_signed(message)
             if signed.kind == AS_REQ:
-                return await self._answer_as(signed, peer, now)
+                return await self._answer_as(signed, peer, now, read_at)
             if signed.kind == TGS_REQ:
-                return await self._tgs.answer(signed, peer, now)
+                return await self._tgs.answer(signed, peer, now, read_at)
             raise Malformed(f"messages of kind {signed.kind} are not served here")
         except OrthrosError as error:
             return self._nak(error, source, now)
 
-    def _nak(self, error: OrthrosError, source: str, now: Timestamp) -> Answer:
-        return Answer(build_nak(self._gate.reject(error, source, now)), authenticated=False)
+    def turn_away(self, source: str, cause: str) -> bytes:
+        """The message for a connection from `source` that there is no room for."""
+        return self._nak(Refused("no-room", cause), source, self._clock()).message
 
-    async def _answer_as(self, signed: Signed, peer: Peer, now: Timestamp) -> Answer:
-        realm = await self._view.realm()
+    def sum_up(self, at: Timestamp, *, all_of_them: bool = False) -> None:
+        """Writes the summaries of refusals that are due; call it once a second, and with `all_of_them` at the end."""
+        self._gate.sum_up(at, all_of_them=all_of_them)
+
+    def _nak(self, error: OrthrosError, source: str, now: Timestamp) -> Answer:
+        return Answer(build_nak(self._gate.reject(error, source, now)))
+
+    async def _answer_as(self, signed: Signed, peer: Peer, now: Timestamp, read_at: float) -> Answer:
         unverified = parse_as_request(signed)
-        login = await self._view.login(unverified.kid) if unverified.realm == realm.record.realm else None
+
+        def gather(moment: RealmMoment) -> tuple[RealmFacts, LoginView | None]:
+            is_ours = unverified.realm == moment.facts.record.realm
+            return moment.facts, moment.login(unverified.kid) if is_ours else None
+
+        realm, login = await self._view.settled(gather)
         if login is None or not is_known(login, now):
             # The same work as for a known key, so that timing tells nobody which keys exist.
             mac(_DECOY_KEY, "as-req", signed.body)
-            raise PeerMisbehaved("unknown-key", f"realm {unverified.realm} kid {unverified.kid.hex()}")
+            raise PeerMisbehaved("unknown-key", f"kid {unverified.kid.hex()} realm {unverified.realm}")
         request = verify_as_request(unverified, login.key)
         client = login.principal.name
-        is_own = False
+        maker = Maker.UNKNOWN
+
+        def refused(error: OrthrosError) -> bytes:
+            ref = self._gate.refuse(
+                client,
+                lambda ref: AsRefused(
+                    at=now,
+                    kdc_id=self._kdc_id,
+                    source=peer.source,
+                    client=client,
+                    service=unverified.service,
+                    code=error.code,
+                    detail=error.detail,
+                    ref=ref.hex(),
+                ),
+                is_own=maker is Maker.SELF,
+            )
+            refusal = sealable(error, ref)
+            return seal_as_error(
+                request,
+                refusal.code,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+                retry_s=refusal.retry_s,
+                detail=refusal.detail,
+            )
+
         try:
-            is_own = self._copies.is_makers_own(request, now, "as", client, peer.source)
-            self._gate.charge(payer_of(client, is_own))
+            maker = self._copies.maker_of(request, now, "as", client, peer.source)
+            self._gate.charge(payer_of(client, maker))
             require_source(login.principal, peer)
+            self._gate.require_issuing()
             issued = issue_initial_ticket(
                 request,
                 unverified,
@@ -123,7 +174,7 @@ class KdcService:
                 now=now,
                 entropy=self._entropy(AS_ENTROPY),
             )
-            self._gate.record(
+            receipt = self._gate.issue(
                 AsIssued(
                     at=now,
                     kdc_id=self._kdc_id,
@@ -134,30 +185,10 @@ class KdcService:
                     ttl_s=issued.ttl_s,
                     tid=issued.tid.hex(),
                     txn=issued.txn.hex(),
-                )
+                ),
+                payer_of(client, maker),
+                read_at=read_at,
             )
-            return Answer(issued.reply, authenticated=is_own)
         except OrthrosError as error:
-            ref = self._gate.new_ref()
-            refusal = sealable(error, ref)
-            self._gate.record_refusal(
-                AsRefused(
-                    at=now,
-                    kdc_id=self._kdc_id,
-                    source=peer.source,
-                    client=client,
-                    service=unverified.service,
-                    code=error.code,
-                    detail=error.detail,
-                    ref=ref.hex(),
-                )
-            )
-            reply = seal_as_error(
-                request,
-                refusal.code,
-                now=now,
-                entropy=self._entropy(ENTROPY_BYTES),
-                retry_s=refusal.retry_s,
-                detail=refusal.detail,
-            )
-            return Answer(reply, authenticated=is_own)
+            return Answer(refused(error))
+        return Answer(issued.reply, receipt=receipt, instead=refused)

@@ -20,6 +20,7 @@ __all__ = [
     "Form",
     "Setting",
     "address",
+    "addresses",
     "file_path",
     "name",
     "networks",
@@ -40,6 +41,7 @@ _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~-]{1,64}){0,8}", re.ASCII)
 _MOST_NETWORKS: Final = 64
+_MOST_ADDRESSES: Final = 16
 _MOST_PORT: Final = 65535
 _MOST_SOCKET_PATH: Final = 107  # sun_path is 108 bytes with its NUL (unix(7))
 
@@ -195,6 +197,29 @@ def address() -> Form:
     return Form(allowed=allowed, types=frozenset({str}), check=check)
 
 
+def addresses() -> Form:
+    """Some of them, each once, or none."""
+    one = address().check
+
+    def check(value: str | list[object]) -> tuple[str, ...]:
+        words = _words(value)
+        if len(words) > _MOST_ADDRESSES or len(set(words)) < len(words):
+            raise ValueError
+        if not all(isinstance(word, str) and word for word in words):
+            raise ValueError
+        return tuple(one(word) for word in words)
+
+    allowed = (
+        f"up to {_MOST_ADDRESSES} of host:port such as 127.0.0.1:7788 or [::1]:7788, as a list or with commas, or empty"
+    )
+    return Form(allowed=allowed, types=frozenset({str, list}), check=check, show=", ".join)
+
+
+def _words(value: str | list[object]) -> list[object]:
+    words: list[object] = [*value] if isinstance(value, list) else [word.strip() for word in value.split(",")]
+    return [] if words == [""] else words
+
+
 def octal_mode() -> Form:
     """Permission bits. A string, because TOML would read a bare 660 as decimal."""
 
@@ -244,9 +269,7 @@ def networks() -> Form:
         return str(network)
 
     def check(value: str | list[object]) -> tuple[str, ...]:
-        words: list[object] = [*value] if isinstance(value, list) else [word.strip() for word in value.split(",")]
-        if words == [""]:
-            return ()
+        words = _words(value)
         if len(words) > _MOST_NETWORKS:
             raise ValueError
         return tuple(one(word) for word in words)

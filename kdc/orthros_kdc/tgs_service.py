@@ -6,11 +6,15 @@ The async shell around `issuing/`; knows no streams, and raises for what proves 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from math import ceil
 from typing import Any, Final
 
+from attrs import evolve, frozen
+
 from orthros_kdc.audit.events import Event, TgsIssued, TgsRefused
+from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.gate import Gate
 from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
 from orthros_kdc.issuing.tgs_exchange import (
@@ -23,8 +27,10 @@ from orthros_kdc.issuing.tgs_exchange import (
     is_excluded,
 )
 from orthros_kdc.issuing.written_caveats import require_shapes
-from orthros_kdc.peers import Copies, Peer, payer_of, require_source, sealable
-from orthros_kdc.realm_view import ClientView, RealmFacts, RealmView
+from orthros_kdc.peers import Copies, Maker, Peer, payer_of, require_source, sealable
+from orthros_kdc.realm.principals import ClientView
+from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.server import Answer
 from orthros_protocol import (
     DELEGABLE,
@@ -37,6 +43,7 @@ from orthros_protocol import (
     OrthrosError,
     PeerMisbehaved,
     Principal,
+    Refused,
     Signed,
     TgsRequest,
     Timestamp,
@@ -46,6 +53,7 @@ from orthros_protocol import (
     open_tgt,
     parse_tgs_request,
     peek_unverified_evidence,
+    read_wants,
     seal_tgs_error,
     seal_tgs_reply,
     split_caveats,
@@ -58,10 +66,22 @@ from orthros_protocol.sealing import ENTROPY_BYTES
 __all__ = ["TgsService"]
 
 _OPENED_TGTS: Final = 8192
+# A large batch is many turns: otherwise it would hold up the requests of others for as long as it takes.
+_WANTS_A_TURN: Final = 8
 # Names, subject, key, times and notes of one result; and what a reply may hold before its last result, which is
 # itself at most a ticket of 8 KiB with 2 KiB of scopes and 4 KiB of demands.
 _RESULT_BYTES: Final = 960
 _REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
+
+
+@frozen(eq=False, kw_only=True)
+class _Gathered:
+    """What deciding a request takes, all of one moment; `wants` are in the order of the request's."""
+
+    realm: RealmFacts
+    caller: ClientView
+    onward: Onward
+    wants: list[WantFacts]
 
 
 class TgsService:
@@ -74,41 +94,25 @@ class TgsService:
         self._entropy = entropy
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
 
-    async def answer(self, signed: Signed, peer: Peer, now: Timestamp) -> Answer:
-        """The answer to a TGS-REQ. Raises PeerMisbehaved or Refused while nothing is proven, and Malformed."""
-        realm = await self._view.realm()
+    async def answer(self, signed: Signed, peer: Peer, now: Timestamp, read_at: float) -> Answer:
+        """The answer to a TGS-REQ; `now` was read at `read_at` on trio's clock. Raises PeerMisbehaved or Refused while
+        nothing is proven, and Malformed."""
         unverified = parse_tgs_request(signed)
-        tgt = self._open_tgt(unverified, realm)
-        client = await self._view.client(tgt.ticket.client_uid)
+
+        def who_asks(moment: RealmMoment) -> tuple[OpenedTgt, ClientView | None, RealmFacts]:
+            tgt = self._open_tgt(unverified, moment.facts)
+            return tgt, moment.client(tgt.ticket.client_uid), moment.facts
+
+        tgt, client, realm = await self._view.settled(who_asks)
         request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
         facts = _facts_of(request)
-        is_own = False
-        try:
-            caller = check_caller(request, unverified, client, now)
-            is_own = self._copies.is_makers_own(request, now, "tgs", caller.principal.name, peer.source)
-            payer = payer_of(caller.principal.name, is_own)
-            self._gate.charge(payer)
-            # Reading caveats costs more than sending them, so strangers cannot have it done.
-            _require_shapes(unverified)
-            require_source(caller.principal, peer)
-            onward = onward_of(request, await self._parties(request.evidence, realm), now)
-            results = await self._decide_all(request, onward, caller, realm, now, payer, peer, facts)
-            reply = seal_tgs_reply(
-                request,
-                results,
-                kdc_id=self._gate.kdc_id,
-                policy_seq=realm.policy.seq,
-                now=now,
-                entropy=self._entropy(ENTROPY_BYTES),
-            )
-            return Answer(reply, authenticated=is_own)
-        except Malformed:
-            raise  # whoever sends it; there is nothing to say about it under seal
-        except OrthrosError as error:
-            ref = self._gate.new_ref()
-            refusal = sealable(error, ref)
-            self._gate.record_refusal(
-                TgsRefused(
+        proves = ""
+        maker = Maker.UNKNOWN
+
+        def refused(error: OrthrosError) -> bytes:
+            ref = self._gate.refuse(
+                facts["client"],
+                lambda ref: TgsRefused(
                     at=now,
                     kdc_id=self._gate.kdc_id,
                     source=peer.source,
@@ -116,9 +120,11 @@ class TgsService:
                     detail=error.detail,
                     ref=ref.hex(),
                     **facts,
-                )
+                ),
+                is_own=maker is Maker.SELF,
             )
-            reply = seal_tgs_error(
+            refusal = sealable(error, ref)
+            return seal_tgs_error(
                 request,
                 refusal.code,
                 now=now,
@@ -126,13 +132,42 @@ class TgsService:
                 retry_s=refusal.retry_s,
                 detail=refusal.detail,
             )
-            return Answer(reply, authenticated=is_own)
+
+        try:
+            caller = check_caller(request, unverified, client, realm.not_before, now)
+            maker = self._copies.maker_of(request, now, "tgs", caller.principal.name, peer.source)
+            if maker is Maker.SELF and self._copies.is_first_here(
+                digest(unverified.tgt + unverified.tgt_caveats), peer
+            ):
+                proves = caller.principal.name
+            payer = payer_of(caller.principal.name, maker)
+            self._gate.charge(payer)
+            # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
+            wants = read_wants(request.wants)
+            _require_shapes(unverified, wants)
+            # The realm may have changed since: what is issued is of one moment, with all that it rests on.
+            gathered = await self._view.settled(partial(self._gather, unverified, request, wants, peer, now))
+            self._gate.require_issuing()
+            results, receipt = await self._decide_all(wants, gathered, now, read_at, payer, peer, facts)
+            reply = seal_tgs_reply(
+                request,
+                results,
+                kdc_id=self._gate.kdc_id,
+                policy_seq=gathered.realm.policy.seq,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+            )
+        except Malformed:
+            raise  # whoever sends it; there is nothing to say about it under seal
+        except OrthrosError as error:
+            return Answer(refused(error), proves)
+        return Answer(reply, proves, receipt=receipt, instead=refused)
 
     def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
         """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
         if request.tgt_caveats:
             return open_tgt(request.tgt, request.tgt_caveats, realm.keys.tgt_keys, realm.keys.mac_keys)
-        name = (self._view.generation, digest(request.tgt))
+        name = (realm.keys.seq, digest(request.tgt))
         opened = self._opened.get(name)
         if opened is None:
             opened = open_tgt(request.tgt, b"", realm.keys.tgt_keys, realm.keys.mac_keys)
@@ -143,85 +178,131 @@ class TgsService:
             self._opened.move_to_end(name)
         return opened
 
-    async def _parties(self, evidence: OpenedEvidence | None, realm: RealmFacts) -> Parties | None:
-        """Those whom evidence names, which is the KDC's own word, so that looking for them tells nobody anything."""
-        if evidence is None:
-            return None
-        shown, home = evidence.ticket, realm.record.realm
-
-        async def numbered(principal: Principal, uid: int) -> ClientView | None:
-            return await self._view.client(uid) if uid and principal.realm == home else None
-
-        async def named(principal: Principal) -> ClientView | None:
-            record = await self._view.principal(principal.name) if principal.realm == home else None
-            return None if record is None else await self._view.client(record.uid)
-
-        subject = shown.subject
-        hops = [await named(hop.principal) for hop in shown.chain]
-        return Parties(
-            caller=await numbered(shown.client, shown.client_uid),
-            subject=None if subject is None else await numbered(subject.principal, subject.uid),
-            hops=tuple(hops),
+    def _gather(  # noqa: PLR0917  # one caller, in the order in which it has them
+        self,
+        unverified: UnverifiedTgsRequest,
+        request: TgsRequest,
+        wants: tuple[Want, ...],
+        peer: Peer,
+        now: Timestamp,
+        moment: RealmMoment,
+    ) -> _Gathered:
+        """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
+        realm = moment.facts
+        tgt = self._open_tgt(unverified, realm)
+        caller = check_caller(request, unverified, moment.client(tgt.ticket.client_uid), realm.not_before, now)
+        _open_evidence(unverified, caller, realm)
+        require_source(caller.principal, peer)
+        onward = onward_of(request, _parties(request.evidence, moment), now)
+        return _Gathered(
+            realm=realm,
+            caller=caller,
+            onward=onward,
+            wants=[
+                NO_FACTS if is_excluded(want, onward, now) else _want_facts(want, caller.principal.name, moment)
+                for want in wants
+            ],
         )
 
     async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
         self,
-        request: TgsRequest,
-        onward: Onward,
-        caller: ClientView,
-        realm: RealmFacts,
+        wants: tuple[Want, ...],
+        gathered: _Gathered,
         now: Timestamp,
+        read_at: float,
         payer: Hashable,
         peer: Peer,
         facts: dict[str, Any],
-    ) -> list[Granted | NotGranted]:
+    ) -> tuple[list[Granted | NotGranted], Receipt]:
+        """The result of each want, and the receipt of all credentials among them."""
+        receipt = KEPT
+        realm, caller = gathered.realm, gathered.caller
+        client, is_own = caller.principal.name, not isinstance(payer, tuple)
         shared = {"at": now, "kdc_id": self._gate.kdc_id, "source": peer.source, **facts}
         results: list[Granted | NotGranted] = []
         size = 0
-        for position, want in enumerate(request.wants):
+        for position, want in enumerate(wants):
+            if position and not position % _WANTS_A_TURN:
+                await self._gate.turn(peer.source)
+                self._gate.require_issuing()
             # The first want is paid for already; the bucket counts targets.
             wait_s = self._gate.wait_of(payer) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
                 # The rest is asked for again: after a while, or in a smaller batch.
-                decided = Decided.refused(want, "not-attempted", self._gate.new_ref(), retry_s=ceil(wait_s))
-            else:
-                excluded = is_excluded(want, onward, now)
-                decided = decide_want(
-                    want,
-                    NO_FACTS if excluded else await self._gather(want, caller.principal.name, realm),
-                    onward,
-                    caller,
-                    realm,
-                    now=now,
-                    entropy=self._entropy(ENTROPY_PER_WANT),
-                    address=peer.address,
+                rest = wants[position:]
+                ref = self._gate.refuse(
+                    client,
+                    lambda ref: TgsRefused(code="not-attempted", wants=len(rest), ref=ref.hex(), **shared),  # noqa: B023
+                    is_own=is_own,
                 )
+                left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
+                return [*results, *(one.result for one in left)], receipt
+            decided = decide_want(
+                want,
+                gathered.wants[position],
+                gathered.onward,
+                caller,
+                realm,
+                now=now,
+                entropy=self._entropy(ENTROPY_PER_WANT),
+                address=peer.address,
+            )
             if decided.code == "not-granted":
                 self._gate.surcharge_refusal(payer)
-            self._gate.record(_event_of(decided, want, realm.policy.seq, shared))
-            results.append(decided.result)
-            size += _size_of(decided.result)
-        return results
-
-    async def _gather(self, want: Want, client: str, realm: RealmFacts) -> WantFacts:
-        """Policy before existence: without a rule the target's row is never read, nor that of any discharger."""
-        rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
-        if not rules:
-            return NO_FACTS
-        named = {demand.discharger for rule in rules for demand in rule.caveats.discharges}
-        return WantFacts(
-            rules,
-            await self._view.target(want.target.name),
-            {name: await self._view.target(name) for name in named},
-        )
+            result = decided.result
+            if isinstance(result, Granted):
+                issued = _issued(decided, want, result, realm.policy.seq, shared)
+                receipt = self._gate.issue(issued, payer, read_at=read_at).after(receipt)
+            else:
+                ref = self._gate.refuse(client, partial(_refused, decided, want, result, shared), is_own=is_own)
+                result = evolve(result, ref=ref)
+            results.append(result)
+            size += _size_of(result)
+        return results, receipt
 
 
-def _require_shapes(request: UnverifiedTgsRequest) -> None:
-    """Raises Malformed for caveats of a wrong shape, wherever they stand."""
+def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:
+    """Those whom evidence names, which is the KDC's own word, so that looking for them tells nobody anything."""
+    if evidence is None:
+        return None
+    shown, home = evidence.ticket, moment.facts.record.realm
+
+    def numbered(principal: Principal, uid: int) -> ClientView | None:
+        return moment.client(uid) if uid and principal.realm == home else None
+
+    def named(principal: Principal) -> ClientView | None:
+        record = moment.principal(principal.name) if principal.realm == home else None
+        return None if record is None else moment.client(record.uid)
+
+    subject = shown.subject
+    return Parties(
+        caller=numbered(shown.client, shown.client_uid),
+        subject=None if subject is None else numbered(subject.principal, subject.uid),
+        hops=tuple(named(hop.principal) for hop in shown.chain),
+        not_before=moment.facts.not_before,
+    )
+
+
+def _want_facts(want: Want, client: str, moment: RealmMoment) -> WantFacts:
+    """Policy before existence: without a rule the target's row is never read, nor that of any discharger."""
+    realm = moment.facts
+    rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
+    if not rules:
+        return NO_FACTS
+    named = {demand.discharger for rule in rules for demand in rule.caveats.discharges}
+    return WantFacts(rules, moment.target(want.target.name), {name: moment.target(name) for name in named})
+
+
+def _require_shapes(request: UnverifiedTgsRequest, wants: Iterable[Want]) -> None:
+    """For caveats of a wrong shape raises Malformed, and Refused `want-invalid` where they are limits of a want."""
     shown = b"" if request.behalf is None else request.behalf.caveats
-    for blob in (request.tgt_caveats, shown, *(want.limits for want in request.wants)):
-        if blob:
-            require_shapes(split_caveats(blob))
+    for blob in filter(None, (request.tgt_caveats, shown)):
+        require_shapes(split_caveats(blob))
+    for index, want in enumerate(wants):
+        try:
+            require_shapes(split_caveats(want.limits))
+        except Malformed:
+            raise Refused("want-invalid", f"want {index}: limits") from None
 
 
 def _open_evidence(
@@ -250,18 +331,23 @@ def _facts_of(request: TgsRequest) -> dict[str, Any]:
     return facts
 
 
-def _event_of(decided: Decided, want: Want, policy_seq: int, shared: dict[str, Any]) -> Event:
-    facts = {
+def _asked(decided: Decided, want: Want) -> dict[str, Any]:
+    kind = "jwt" if want.kind == WANT_JWT else "ticket"
+    return {"target": str(want.target), "kind": kind, "notes": decided.notes}
+
+
+def _refused(decided: Decided, want: Want, result: NotGranted, shared: dict[str, Any], ref: bytes) -> Event:
+    return TgsRefused(
+        code=result.reason.name,
+        scopes=want.scopes,
+        ref=ref.hex(),
+        detail=decided.detail,
         **shared,
-        "target": str(want.target),
-        "kind": "jwt" if want.kind == WANT_JWT else "ticket",
-        "notes": decided.notes,
-    }
-    result = decided.result
-    if isinstance(result, NotGranted):
-        return TgsRefused(
-            code=result.reason.name, scopes=want.scopes, ref=result.ref.hex(), detail=decided.detail, **facts
-        )
+        **_asked(decided, want),
+    )
+
+
+def _issued(decided: Decided, want: Want, result: Granted, policy_seq: int, shared: dict[str, Any]) -> Event:
     return TgsIssued(
         scopes=result.scopes,
         ttl_s=result.ttl_s,
@@ -270,7 +356,8 @@ def _event_of(decided: Decided, want: Want, policy_seq: int, shared: dict[str, A
         rules=decided.rule_ids,
         policy_seq=policy_seq,
         delegable=int(bool(result.flags & DELEGABLE)),
-        **facts,
+        **shared,
+        **_asked(decided, want),
     )
 
 

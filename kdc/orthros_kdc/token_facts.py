@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from attrs import frozen
+
 from orthros_kdc.issuing.jwt_export import open_own_token, peek_unverified_kid
 from orthros_kdc.issuing.token_claims import OwnToken
 from orthros_kdc.oauth.client_authentication import SingleUse, client_name
@@ -15,34 +17,52 @@ from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.introspection import Standing
 from orthros_kdc.oauth.issuance import Facts
 from orthros_kdc.oauth.requested import TargetWish
-from orthros_kdc.realm_view import OAuthClientView, RealmFacts, RealmView
+from orthros_kdc.realm.principals import OAuthClientView, TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.store.base import REMEMBER_ASSERTION, REMEMBER_REVOKED, Store
 from orthros_protocol import PeerMisbehaved, Timestamp, seconds_of
 from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest
 
-__all__ = ["TokenFacts"]
+__all__ = ["Pair", "TokenFacts"]
 
 T = TypeVar("T")
 
 _NOBODY: Final = ""
 
 
-class TokenFacts:
-    """Reads through the realm's view, and remembers what must not come again."""
+@frozen(eq=False)
+class Pair:
+    """What deciding takes, all of one moment; `client` is None when it is there no more."""
 
-    def __init__(self, view: RealmView, store: Store) -> None:
+    realm: RealmFacts
+    client: OAuthClientView | None
+    facts: Facts
+
+
+class TokenFacts:
+    """Reads through the realm's view, and remembers what must not come again.
+
+    `for_forgetting` turns the KDC's time into the one by which what is remembered has ended.
+    """
+
+    def __init__(self, view: RealmView, store: Store, for_forgetting: Callable[[Timestamp], Timestamp]) -> None:
         self._view = view
         self._store = store
+        self._for_forgetting = for_forgetting
 
     async def realm(self) -> RealmFacts:
-        """Realm record, keys and policy as of now. Comes first in every request."""
-        return await self._view.realm()
+        """Realm record, keys and policy as of now."""
+        return await self._view.settled(lambda moment: moment.facts)
 
     async def client(self, client_id: str, realm: RealmFacts) -> OAuthClientView | None:
         """Whom `client_id` means, enabled or not; None when there is nobody."""
         name = client_name(client_id, realm.record.realm)
-        return None if name is None else await self._view.oauth_client(name)
+        return None if name is None else await self._named(name)
+
+    async def _named(self, name: str) -> OAuthClientView | None:
+        return await self._view.settled(lambda moment: moment.oauth_client(name))
 
     async def judged(
         self, client_id: str, realm: RealmFacts, judge: Callable[[OAuthClientView | None], T]
@@ -53,60 +73,68 @@ class TokenFacts:
         there would be refused faster than those who are not.
         """
         name = client_name(client_id, realm.record.realm)
-        client = None if name is None else self._view.remembered_oauth_client(name)
-        if client is None or name is None:
-            client = None if name is None else await self._view.oauth_client(name)
-            return client, judge(client)
+        was_at_hand = name is not None and self._view.is_at_hand(name)
+        client = None if name is None else await self._named(name)
         try:
             return client, judge(client)
         except OAuthError:
-            await self._view.oauth_client(_NOBODY)
+            if was_at_hand:
+                await self._named(_NOBODY)
             raise
 
-    async def pair(self, wish: TargetWish, client: str, realm: RealmFacts) -> Facts:
+    async def pair(self, wish: TargetWish, client: str) -> Pair:
         """The rules between `client` and the target, and the target only if there are any."""
-        name = wish.name
-        if wish.resource is not None:
-            found = await self._view.target_name(wish.resource) or _NOBODY
-            name = found if name in (None, found) else _NOBODY
-        name = name or _NOBODY
-        rules = realm.policy.rules_for(client, name)
-        return Facts(name=name, rules=rules, target=await self._view.target(name) if rules else None)
 
-    async def opened(self, text: str, realm: RealmFacts, now: Timestamp) -> Standing:
-        """A token that this KDC issued and that has not ended, and what has become of it.
+        def gather(moment: RealmMoment) -> Pair:
+            name = wish.name
+            if wish.resource is not None:
+                found = moment.target_name(wish.resource) or _NOBODY
+                name = found if name in (None, found) else _NOBODY
+            name = name or _NOBODY
+            rules = moment.facts.policy.rules_for(client, name)
+            facts = Facts(name=name, rules=rules, target=moment.target(name) if rules else None)
+            return Pair(moment.facts, moment.oauth_client(client), facts)
+
+        return await self._view.settled(gather)
+
+    async def opened(self, text: str, now: Timestamp) -> tuple[Standing, RealmFacts]:
+        """A token that this KDC issued and that has not ended, what has become of it, and the realm of that moment.
 
         Raises Malformed, PeerMisbehaved and Refused as `open_own_token`.
         """
-        target = await self._view.jwt_holder(peek_unverified_kid(text))
-        if target is None or target.principal.jwt_audience is None:
-            raise PeerMisbehaved("unknown-key")
-        token = open_own_token(
-            text,
-            {key.kid: key for key in target.jwt_keys},
-            realm.keys.mac_keys,
-            issuer=realm.record.issuer,
-            audience=target.principal.jwt_audience,
-            now=now,
-        )
-        revocation, second = _revocation(token), seconds_of(now)
-        return Standing(
-            token=token,
-            target=target,
-            parties={one: await self.client(one, realm) for one in _proven(token)},
-            is_revoked=await self._store.read(lambda tx: tx.recalls(REMEMBER_REVOKED, revocation, now=second)),
-        )
+        kid = peek_unverified_kid(text)
+
+        def gather(moment: RealmMoment) -> tuple[OwnToken, TargetView, dict[str, OAuthClientView | None], RealmFacts]:
+            target, realm = moment.jwt_holder(kid), moment.facts
+            if target is None or target.principal.jwt_audience is None:
+                raise PeerMisbehaved("unknown-key")
+            token = open_own_token(
+                text,
+                {key.kid: key for key in target.jwt_keys},
+                realm.keys.mac_keys,
+                issuer=realm.record.issuer,
+                audience=target.principal.jwt_audience,
+                now=now,
+            )
+            names = {one: client_name(one, realm.record.realm) for one in _proven(token)}
+            parties = {one: None if name is None else moment.oauth_client(name) for one, name in names.items()}
+            return token, target, parties, realm
+
+        token, target, parties, realm = await self._view.settled(gather)
+        revocation, second = _revocation(token), seconds_of(self._for_forgetting(now))
+        is_revoked = await self._store.read(lambda tx: tx.recalls(REMEMBER_REVOKED, revocation, now=second))
+        return Standing(token=token, target=target, parties=parties, is_revoked=is_revoked), realm
 
     async def use_once(self, used: SingleUse, now: Timestamp) -> bool:
         """Whether this assertion is used for the first time. Raises Refused `busy`."""
-        second = seconds_of(now)
+        second = seconds_of(self._for_forgetting(now))
         return await self._store.change(
             lambda tx: tx.remember(REMEMBER_ASSERTION, used.uid, used.digest, until=used.until, now=second)
         )
 
     async def revoke(self, token: OwnToken, uid: int, now: Timestamp) -> None:
         """Remembers that `token` does not count any more, until it would have ended. Raises Refused `busy`."""
-        revocation, second = _revocation(token), seconds_of(now)
+        revocation, second = _revocation(token), seconds_of(self._for_forgetting(now))
         await self._store.change(lambda tx: tx.remember(REMEMBER_REVOKED, uid, revocation, until=token.exp, now=second))
 
 

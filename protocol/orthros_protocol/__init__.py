@@ -5,11 +5,12 @@ Longer than 400 lines because the façade names everything that it offers, one n
 
 from orthros_protocol.acceptance import (
     Accepted,
-    Presented,
+    Possession,
     accept,
     build_ap_error,
     build_ap_reply,
-    open_presented,
+    judge,
+    prove,
 )
 from orthros_protocol.access import (
     Access,
@@ -105,7 +106,9 @@ from orthros_protocol.envelopes import (
 )
 from orthros_protocol.epochs import (
     EPOCH_BYTES,
-    EpochKeeper,
+    Memory,
+    Repetition,
+    derive_epoch,
 )
 from orthros_protocol.errors import (
     LocalMisuse,
@@ -135,6 +138,7 @@ from orthros_protocol.hand_over import (
 )
 from orthros_protocol.http_profile import (
     MAX_COVERED,
+    SAFE_METHODS,
     HttpAuthorization,
     HttpBinding,
     HttpChallenge,
@@ -204,6 +208,7 @@ from orthros_protocol.notes import (
     NoteField,
     describe_note,
 )
+from orthros_protocol.presented import Presented, open_presented
 from orthros_protocol.presenters import Presenter
 from orthros_protocol.reasons import (
     REASONS,
@@ -212,9 +217,12 @@ from orthros_protocol.reasons import (
     reason_for,
 )
 from orthros_protocol.replay import (
+    NO_EPOCH,
     Admission,
-    ReplayCache,
+    Entry,
     ReplaySet,
+    ReplayStore,
+    Standing,
 )
 from orthros_protocol.secret_file import (
     read_secret_file,
@@ -263,6 +271,7 @@ from orthros_protocol.wants import (
     Granted,
     NotGranted,
     Want,
+    read_wants,
 )
 
 __all__ = [
@@ -284,8 +293,10 @@ __all__ = [
     "KEY_FILE_PREFIX",
     "KNOWN_WANT_FLAGS",
     "MAX_COVERED",
+    "NO_EPOCH",
     "REASONS",
     "SAFE",
+    "SAFE_METHODS",
     "SERVICE_TICKET",
     "SYNC_REQ",
     "TGS_REQ",
@@ -317,8 +328,8 @@ __all__ = [
     "Demand",
     "DemandSource",
     "Discharge",
+    "Entry",
     "Envelope",
-    "EpochKeeper",
     "ExpiresCaveat",
     "FrameReader",
     "Granted",
@@ -335,6 +346,7 @@ __all__ = [
     "KeytabEntry",
     "LocalMisuse",
     "Malformed",
+    "Memory",
     "MethodsCaveat",
     "Misconfigured",
     "NewDemand",
@@ -351,18 +363,21 @@ __all__ = [
     "PendingAp",
     "PendingAs",
     "PendingTgs",
+    "Possession",
     "Presented",
     "Presenter",
     "Principal",
     "Reason",
     "Refused",
-    "ReplayCache",
+    "Repetition",
     "ReplaySet",
+    "ReplayStore",
     "RoleKey",
     "RootKey",
     "ScopesCaveat",
     "Secret",
     "Signed",
+    "Standing",
     "Subject",
     "SyncKey",
     "TargetRefusal",
@@ -407,6 +422,7 @@ __all__ = [
     "decode_base64url",
     "demand_of_holder",
     "demand_of_kdc",
+    "derive_epoch",
     "describe_note",
     "encode_base64url",
     "evidence_proof",
@@ -418,6 +434,7 @@ __all__ = [
     "is_name",
     "is_scope",
     "join_caveats",
+    "judge",
     "judge_discharge",
     "key_id",
     "make_discharge",
@@ -450,7 +467,9 @@ __all__ = [
     "peek_unverified_evidence",
     "peek_unverified_header",
     "pop_key_of",
+    "prove",
     "read_secret_file",
+    "read_wants",
     "reason_by_number",
     "reason_for",
     "require_kdc_mark",

@@ -1,12 +1,13 @@
 """The target's half of the AP exchange: open what is presented, judge it offline, answer.
 
-Holds the order of checks: nothing means anything before the MAC, and the request is burnt right after it.
-Knows no clock, no cache policy and no transport.
+Holds the order of checks: nothing means anything before the MAC, and the request is burnt right after it. In two
+halves, because a replay store may have to be waited for: `prove`, then `judge` by the store's answer.
+Knows no clock, no store and no transport.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -25,99 +26,36 @@ from orthros_protocol.ap_exchange import (
     USE_HTTP,
     ApRequest,
     AssertedUser,
-)
-from orthros_protocol.attenuation import (
-    add_caveat,
-    mix_discharges,
-    pop_key_of,
-    split_caveats,
-    tail_after,
-    tail_of,
+    hints_of,
 )
 from orthros_protocol.authenticators import check_window
-from orthros_protocol.call_chain import ChainRule, path_of
-from orthros_protocol.caveats import Caveat, ThirdPartyCaveat, parse_caveat
+from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.caveats import Caveat, ThirdPartyCaveat
 from orthros_protocol.derivation import digest, mac, mac_matches
-from orthros_protocol.discharges import discharge_root, judge_discharge
-from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.discharges import judge_discharge
+from orthros_protocol.epochs import Repetition, check_epoch
+from orthros_protocol.errors import PeerMisbehaved, Refused
 from orthros_protocol.evidence import evidence_proof
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.keys import not_exported
-from orthros_protocol.keytab import Keytab
-from orthros_protocol.limits import MAX_CAVEATS
 from orthros_protocol.messages import VERSION
+from orthros_protocol.presented import Presented
 from orthros_protocol.presenters import Presenter
 from orthros_protocol.reasons import reason_for
-from orthros_protocol.replay import Admission, ReplayCache
+from orthros_protocol.replay import NO_EPOCH, Entry, ReplayStore, Standing, check_admission
 from orthros_protocol.tickets import (
-    SERVICE_TICKET,
     Ticket,
     check_flags,
     check_ticket_times,
-    open_ticket,
-    peek_unverified_header,
 )
+from orthros_protocol.whose_clock import name_clock_at_service
 
-__all__ = ["Accepted", "Presented", "accept", "build_ap_error", "build_ap_reply", "open_presented"]
+__all__ = [
+    "Accepted", "Possession", "accept", "build_ap_error", "build_ap_reply", "judge", "prove",
+]  # fmt: skip
 
 ANY_PATH: Final = ChainRule()
 """What holds without a rule of the target's own: no more hops than a ticket can carry, and nobody twice."""
-
-EpochlessRule = Callable[[ApRequest, Timestamp], bool]
-"""Decides whether a request without epoch may pass: the named opt-outs of the verifier."""
-
-
-@frozen(eq=False, kw_only=True)
-class Presented:
-    """An opened ticket with its caveats parsed and K_pop derived: without caveats of holders, a verifier may keep it.
-
-    `tail` is the one behind all caveats, `roots` are the D0 of the discharges that it demands, in their order.
-    """
-
-    ticket: Ticket
-    client_name: str
-    caveats: tuple[Caveat, ...]
-    path: tuple[str, ...] = ()
-    unsupported: str | None = None  # a caveat that cannot be evaluated here: refused, but only after the MAC
-    tail: bytes = field(repr=False)
-    pop_key: bytes = field(repr=False)
-    roots: tuple[bytes, ...] = field(default=(), repr=False)
-
-    __getstate__ = not_exported
-
-    def behind(self, caveats: bytes) -> Presented:
-        """The same behind the caveats that its holders added, a `caveats` field; structure only. Raises Malformed."""
-        added = split_caveats(caveats)
-        if len(self.ticket.caveats) + len(added) > MAX_CAVEATS:
-            raise Malformed(f"more than {MAX_CAVEATS} caveats")
-        parsed, roots, unsupported, tail = list(self.caveats), list(self.roots), self.unsupported, self.tail
-        for encoded in added:
-            try:
-                caveat = parse_caveat(encoded)
-            except Refused as refusal:
-                unsupported = unsupported or refusal.detail
-            else:
-                parsed.append(caveat)
-                roots += _roots_of(caveat, tail)
-            tail = add_caveat(tail, encoded)
-        return Presented(
-            ticket=self.ticket,
-            client_name=self.client_name,
-            caveats=tuple(parsed),
-            path=self.path,
-            unsupported=unsupported,
-            tail=tail,
-            pop_key=pop_key_of(tail),
-            roots=tuple(roots),
-        )
-
-    def key_with(self, discharges: Sequence[bytes]) -> bytes:
-        """The key that proves possession together with the discharges whose caveats are shown. Raises Malformed.
-
-        One that nobody demanded is not mixed in, so that its presence can be refused under MAC.
-        """
-        tails = [tail_after(root, split_caveats(shown)) for root, shown in zip(self.roots, discharges, strict=False)]
-        return mix_discharges(self.pop_key, tails)
 
 
 @frozen(eq=False, kw_only=True)
@@ -130,6 +68,7 @@ class Accepted:
     request: ApRequest
     pop_key: bytes = field(repr=False)
     epoch: bytes
+    now: Timestamp  # when it was accepted, by the replay store's clock
 
     __getstate__ = not_exported
 
@@ -139,52 +78,86 @@ class Accepted:
         return evidence_proof(self.ticket.session_key, self.request.ticket)
 
 
-def open_presented(ticket: bytes, caveats: bytes, keytab: Keytab) -> Presented:
-    """Opens a service ticket by its kid and walks the caveats down to K_pop; structure only, no verdict.
+@frozen(eq=False, kw_only=True)
+class Possession:
+    """A request whose MAC is right: its sender holds the ticket's key. Nothing else in it has been judged.
 
-    Raises Malformed, PeerMisbehaved (`wrong-ticket-type`, `unknown-key`, `box-unopened`) or Refused
-    `unsupported-critical` for an extension or flag of the ticket itself.
+    `entry` is what to ask the replay store, before anything else and once.
     """
-    header = peek_unverified_header(ticket)
-    if header.ticket_type != SERVICE_TICKET:
-        raise PeerMisbehaved("wrong-ticket-type", f"type {header.ticket_type} shown to a service")
-    key = keytab.ticket_key(header.kid)
-    if key is None:
-        held = ", ".join(map(str, keytab.kvnos))
-        raise PeerMisbehaved("unknown-key", f"ticket kvno {header.kvno}, {keytab.principal} holds kvno {held}")
-    content = open_ticket(ticket, key)
-    parsed: list[Caveat] = []
-    roots: list[bytes] = []
-    unsupported = None
-    for encoded in content.caveats:
-        try:
-            caveat = parse_caveat(encoded)
-        except Refused as refusal:
-            unsupported = unsupported or refusal.detail
-        else:
-            parsed.append(caveat)
-            roots += _roots_of(caveat, None)
-    tail = tail_of(content.session_key, ticket)
-    presented = Presented(
-        ticket=content,
-        client_name=str(content.client),
-        caveats=tuple(parsed),
-        path=path_of(content),
-        unsupported=unsupported,
-        tail=tail,
-        pop_key=pop_key_of(tail),
-        roots=tuple(roots),
-    )
-    return presented.behind(caveats) if caveats else presented
+
+    request: ApRequest
+    presented: Presented
+    key: bytes = field(repr=False)
+
+    __getstate__ = not_exported
+
+    @property
+    def entry(self) -> Entry:
+        """The question for the replay store: from its answer on this request is spent, whatever the verdict."""
+        request, presented = self.request, self.presented
+        return Entry(request.mac[:16], request.ts, presented.client_name, presented.ticket.tid)
+
+    def refused(self, refusal: Refused, *, now: Timestamp, epoch: bytes) -> Refused:
+        """`refusal` with the AP-ERR that proves it to the sender, whose request it was, and whose clock is wrong."""
+        ticket = self.presented.ticket
+        name_clock_at_service(refusal, dated=self.request.ts, iat=ticket.iat, exp=ticket.exp, now=now)
+        refusal.reply = build_ap_error(self.request, self.key, refusal, now=now, epoch=epoch)
+        refusal.presenter = Presenter.of(ticket)
+        return refusal
 
 
-def _roots_of(caveat: Caveat, tail: bytes | None) -> tuple[bytes, ...]:
-    """D0 of a third-party caveat: one behind a tail was added by a holder, the others were written by the KDC."""
-    if not isinstance(caveat, ThirdPartyCaveat):
-        return ()
-    if (tail is None) == (caveat.root is None):
-        raise Malformed("a third-party caveat in a place that is not its own")
-    return (discharge_root(caveat, tail or b""),)
+def prove(
+    request: ApRequest, open_ticket_once: Callable[[bytes, bytes], Presented], *, use: int, now: Timestamp
+) -> Possession:
+    """The checks up to the MAC, in the normative order (docs/protocol/ap_exchange.md). Then ask the store, and `judge`.
+
+    `open_ticket_once` is `open_presented` behind the caller's LRU. `now` is for the answer to a request that is dated
+    after its ticket's end: the one refusal that needs no store.
+    Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused `ticket-expired`.
+    """
+    if request.use != use:
+        raise PeerMisbehaved("wrong-mac", f"an authenticator for use {request.use}, expected {use}")
+    presented = open_ticket_once(request.ticket, request.caveats)
+    key = presented.key_with(request.discharges) if request.discharges else presented.pop_key
+    if not mac_matches(mac(key, REQUEST_LABELS[use], request.body), request.mac):
+        raise PeerMisbehaved("wrong-mac")
+    possession = Possession(request=request, presented=presented, key=key)
+    # A timestamp behind the ticket's end can never become acceptable, so it needs no place in the store.
+    if request.ts > presented.ticket.exp * 1000:
+        left_s = presented.ticket.exp - now / 1000
+        still = f"; by this clock the ticket lives {left_s:.0f} s more" if left_s > 1 else ""
+        refusal = Refused("ticket-expired", f"the authenticator is dated after the ticket's end{still}")
+        raise possession.refused(refusal, now=now, epoch=NO_EPOCH)
+    return possession
+
+
+def judge(
+    possession: Possession,
+    standing: Standing,
+    *,
+    bind: bytes | None,
+    repetition: Repetition = Repetition.UNSAFE,
+    accept_user: bool = False,
+    max_life_s: int,
+    access: Access | None = None,
+    chain: ChainRule = ANY_PATH,
+    mismatch: Callable[[bytes], str] | None = None,
+) -> Accepted:
+    """The checks after the MAC, by what the replay store answered to `possession.entry`.
+
+    `bind` is what the verifier computed from the request that it really received, `repetition` whether such a request
+    may be executed twice, `access` what caveats may look at (None: the time alone); of it, method and path count only
+    in use 1, the channel not in use 2, and the time is the store's. `chain` is what the path of a call on behalf of
+    others may look like. `mismatch` is asked for the detail of a `wrong-binding`, with the binding that was signed.
+    Every Refused carries an AP-ERR in `.reply`, and in `.presenter` whose request it was.
+    """
+    try:
+        return _judge(
+            possession, standing, bind=bind, repetition=repetition, accept_user=accept_user, max_life_s=max_life_s,
+            access=_visible(access, possession.request.use, standing.now), chain=chain, mismatch=mismatch,
+        )  # fmt: skip
+    except Refused as refusal:
+        raise possession.refused(refusal, now=standing.now, epoch=standing.epoch) from None
 
 
 def accept(
@@ -194,38 +167,22 @@ def accept(
     now: Timestamp,
     use: int,
     bind: bytes | None,
-    replay: ReplayCache,
-    epoch: bytes,
-    epochless: EpochlessRule | None = None,
+    replay: ReplayStore,
+    repetition: Repetition = Repetition.UNSAFE,
     accept_user: bool = False,
     max_life_s: int,
     access: Access | None = None,
     chain: ChainRule = ANY_PATH,
 ) -> Accepted:
-    """Every check of an AP-REQ, in the normative order (docs/protocol/ap_exchange.md).
+    """Every check of an AP-REQ: `prove`, the question to `replay`, and `judge`, whose arguments these are.
 
-    `open_ticket_once` is `open_presented` behind the caller's LRU. `bind` is what the verifier computed
-    from the request that it really received, `access` what caveats may look at (None: the time alone); of it,
-    method and path count only in use 1, the channel not in use 2, and the time is `now`. `chain` is what the path of
-    a call on behalf of others may look like.
-    After the MAC every refusal carries an AP-ERR in `.reply`, and in `.presenter` whose request it was.
     Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
     """
-    if request.use != use:
-        raise PeerMisbehaved("wrong-mac", f"an authenticator for use {request.use}, expected {use}")
-    presented = open_ticket_once(request.ticket, request.caveats)
-    key = presented.key_with(request.discharges) if request.discharges else presented.pop_key
-    if not mac_matches(mac(key, REQUEST_LABELS[use], request.body), request.mac):
-        raise PeerMisbehaved("wrong-mac")
-    try:
-        return _judge(
-            request, presented, key, now=now, bind=bind, replay=replay, epoch=epoch, epochless=epochless,
-            accept_user=accept_user, max_life_s=max_life_s, access=_visible(access, use, now), chain=chain,
-        )  # fmt: skip
-    except Refused as refusal:
-        refusal.reply = build_ap_error(request, key, refusal, now=now, epoch=epoch)
-        refusal.presenter = Presenter.of(presented.ticket)
-        raise
+    possession = prove(request, open_ticket_once, use=use, now=now)
+    return judge(
+        possession, replay.admit(possession.entry), bind=bind, repetition=repetition, accept_user=accept_user,
+        max_life_s=max_life_s, access=access, chain=chain,
+    )  # fmt: skip
 
 
 def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
@@ -245,32 +202,27 @@ def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
 
 
 def _judge(
-    request: ApRequest,
-    presented: Presented,
-    key: bytes,
+    possession: Possession,
+    standing: Standing,
     *,
-    now: Timestamp,
     bind: bytes | None,
-    replay: ReplayCache,
-    epoch: bytes,
-    epochless: EpochlessRule | None,
+    repetition: Repetition,
     accept_user: bool,
     max_life_s: int,
     access: Access,
     chain: ChainRule,
+    mismatch: Callable[[bytes], str] | None,
 ) -> Accepted:
+    request, presented, now = possession.request, possession.presented, standing.now
     ticket = presented.ticket
-    # A timestamp behind the ticket's end can never become acceptable, so it needs no place in the set.
-    if request.ts > ticket.exp * 1000:
-        raise Refused("ticket-expired", "the authenticator is dated after the ticket's end")
-    _burn(request, presented, replay, now)
+    check_admission(request.ts, standing)
     check_ticket_times(ticket, now, max_life_s=max_life_s)
     check_window(request.ts, now)
     check_flags(request.flags, KNOWN_AP_FLAGS)
     if request.critical:
         raise Refused("unsupported-critical", f"extension {request.critical[0]}")
-    _check_epoch(request, now, epoch, epochless)
-    _check_bind(request, bind)
+    check_epoch(request, standing, repetition)
+    _check_bind(request, bind, mismatch)
     discharged = _discharged(request, presented)
     if presented.unsupported is not None:
         raise Refused("caveat-unsupported", presented.unsupported)
@@ -295,8 +247,9 @@ def _judge(
         scopes=scopes,
         user=request.user,
         request=request,
-        pop_key=key,
-        epoch=epoch,
+        pop_key=possession.key,
+        epoch=standing.epoch,
+        now=now,
     )
 
 
@@ -309,31 +262,12 @@ def _discharged(request: ApRequest, presented: Presented) -> list[Caveat]:
     return [caveat for shown in request.discharges for caveat in judge_discharge(shown)]
 
 
-def _burn(request: ApRequest, presented: Presented, replay: ReplayCache, now: Timestamp) -> None:
-    # Only a verified MAC may be remembered; from here on this request is spent, whatever the verdict.
-    admission = replay.admit(request.mac[:16], request.ts, now, presented.client_name)
-    if admission is Admission.SEEN:
-        raise Refused("replayed")
-    if admission is Admission.FULL:
-        raise Refused("busy")
-    if admission is Admission.STALE:
-        raise Refused("clock-skew", f"{(now - request.ts) / 1000:.1f} s old")
-
-
-def _check_epoch(request: ApRequest, now: Timestamp, epoch: bytes, epochless: EpochlessRule | None) -> None:
-    if request.epoch is None:
-        if epochless is None or not epochless(request, now):
-            raise Refused("epoch-required", "the request names no epoch")
-    elif not mac_matches(request.epoch, epoch):
-        raise Refused("epoch-required", "the request names another process's epoch")
-
-
-def _check_bind(request: ApRequest, bind: bytes | None) -> None:
+def _check_bind(request: ApRequest, bind: bytes | None, mismatch: Callable[[bytes], str] | None) -> None:
     # A channel is bound by its keys; a binding that is stated all the same must hold.
     if request.use == USE_CHANNEL and request.bind is None and bind is None:
         return
     if request.bind is None or bind is None or not mac_matches(request.bind, bind):
-        raise Refused("wrong-binding")
+        raise Refused("wrong-binding", "" if request.bind is None or mismatch is None else mismatch(request.bind))
 
 
 def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:
@@ -346,5 +280,5 @@ def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:
 def build_ap_error(request: ApRequest, pop_key: bytes, refusal: Refused, *, now: Timestamp, epoch: bytes) -> bytes:
     """AP-ERR for a request whose MAC verified. `refusal` has a code that travels."""
     number = refusal.reason.number or reason_for("kdc-fault").number
-    body = AP_ERROR.encode(VERSION, number, now, epoch, refusal.detail[:200] or None, [])
+    body = AP_ERROR.encode(VERSION, number, now, epoch, refusal.detail[:200] or None, hints_of(refusal))
     return AP_SIGNED.encode(body, mac(pop_key, ERROR_LABELS[request.use], digest(request.whole) + body))

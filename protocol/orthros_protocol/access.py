@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 
@@ -21,14 +20,18 @@ __all__ = [
     "Address",
     "AppRule",
     "Network",
+    "PeerSource",
     "canonical_network",
     "canonical_path",
+    "decoded_path",
     "is_network",
     "parse_address",
 ]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+PeerSource = Address | Callable[[], Address | None] | None
+"""An address, or what finds it: who is behind a proxy stands in a header, which is read for proven callers alone."""
 
 _WORDS = 8
 _MAPPED = 0xFFFF
@@ -38,9 +41,12 @@ _WORD = "(?:0|[1-9a-f][0-9a-f]{0,3})"
 _LIST = f"{_WORD}(?::{_WORD})*"
 _NETWORK_6 = re.compile(rf"(?:{_LIST}|(?:{_LIST})?::(?:{_LIST})?)/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])", re.ASCII)
 _MOST_PATH_CHARS = 8192
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+", re.ASCII)
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
 # Broken ones, and those of controls and of # % . / ; ? \: decoded once more or in another order, they cut or lead.
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|2[35eEfF]|3[bBfF]|5[cC]|7[fF])", re.ASCII)
+# A segment that is empty, or dots and spaces alone, before its parameters: `..;x` leads upwards where parameters are
+# cut off first, `.. ` where a file system drops spaces.
+_BAD_SEGMENT = re.compile(r"/[. ]*(?:[;/]|\Z)")
 
 
 @frozen(kw_only=True)
@@ -48,17 +54,23 @@ class Access:
     """One request. What is None is unknown here, and a caveat that asks for it refuses.
 
     `method` and `path` exist only in HTTP (use 1); `path` is the raw path without the query. `peer` is the
-    address of the transport's other end; `channel` is the 32-byte digest of what names the channel. `app` holds the
+    address of the transport's other end, or a function that finds it, which is called only after the request has proven
+    its key; `channel` is the 32-byte digest of what names the channel. `app` holds the
     service's own caveats by name; `discharged` says that every discharge that the ticket demands was proven.
     """
 
     now: Timestamp
     method: str | None = None
     path: str | None = None
-    peer: Address | None = None
+    _peer: PeerSource = field(default=None, alias="peer")
     channel: bytes | None = field(default=None, repr=False)
     app: Mapping[str, AppRule] = field(factory=dict, repr=False)
     discharged: bool = False
+
+    @property
+    def peer(self) -> Address | None:
+        """The address of the transport's other end."""
+        return self._peer() if callable(self._peer) else self._peer
 
 
 AppRule = Callable[[bytes, Access], str | None]
@@ -123,20 +135,31 @@ def canonical_network(text: str) -> Network:
 def canonical_path(path: str) -> tuple[str, ...]:
     """The segments of a raw path that means the same to everybody who may decode it, however often.
 
+    Raises Malformed as `decoded_path`. Only the last segment may be empty: a slash at the end is part of the name.
+    """
+    decoded_path(path)
+    return tuple(path[1:].split("/"))
+
+
+def decoded_path(path: str) -> str:
+    """What every application makes of a raw path; it has the same number of segments. Takes linear time.
+
     Raises Malformed for characters that no path has (RFC 3986, section 3.3), broken escapes, escapes of controls
     and of `# % . / ; ? \\`, escapes that are not UTF-8, and segments that are empty, or nothing but dots and spaces,
-    before their parameters. Only the last segment may be empty: a slash at the end is part of the name.
+    before their parameters. The last segment may be empty.
     """
     if len(path) > _MOST_PATH_CHARS or _PATH.fullmatch(path) is None or _BAD_ESCAPE.search(path):
         raise Malformed("a path that could be read in two ways")
     try:
-        decoded = unquote_to_bytes(path).decode("utf-8") if "%" in path else path
+        decoded = _unescaped(path) if "%" in path else path
     except UnicodeDecodeError:
         raise Malformed("a path whose escapes are not UTF-8") from None
-    segments = decoded[1:].split("/")
-    if not segments[-1]:
-        segments.pop()
-    # `..;x` leads upwards where parameters are cut off first, `.. ` where a file system drops spaces.
-    if not all(segment.partition(";")[0].strip(". ") for segment in segments):
+    if _BAD_SEGMENT.search(decoded.removesuffix("/")):
         raise Malformed("a path with empty or dot segments")
-    return tuple(path[1:].split("/"))
+    return decoded
+
+
+def _unescaped(path: str) -> str:
+    # No backslash is left at this point, and every escape is whole. So this reads them as those of a Python literal,
+    # in a twentieth of the time of `unquote`: 2,700 escapes of a stranger cost 30 us instead of 500.
+    return path.replace("%", "\\x").encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")

@@ -7,7 +7,7 @@ Knows no clock, no cache policy and no transport.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -41,12 +41,15 @@ from orthros_protocol.tickets import check_flags
 __all__ = [
     "AP_ERROR", "AP_REPLY", "AP_SIGNED", "ASSERT_USER_SCOPE", "ERROR_LABELS", "KNOWN_AP_FLAGS", "REPLY_LABELS",
     "REQUEST_LABELS", "SAFE", "USE_CHANNEL", "USE_HTTP", "USE_KDC", "USE_RAW", "ApReply", "ApRequest",
-    "AssertedUser", "PendingAp", "TargetRefusal", "build_ap_request", "open_ap_reply", "parse_ap_request",
+    "AssertedUser", "PendingAp", "TargetRefusal", "build_ap_request", "hints_of", "open_ap_reply", "parse_ap_request",
 ]  # fmt: skip
 
 USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC = 0, 1, 2, 3
 SAFE: Final = 1
 KNOWN_AP_FLAGS: Final = SAFE
+# Entries of `opt` in AP-ERR.
+_READY_IN: Final = 1  # u32be, milliseconds
+_BEFORE_HANDLER: Final = 2  # empty
 ASSERT_USER_SCOPE: Final = "assert-user"
 REQUEST_LABELS: Final = tuple(f"ap-req.{use}" for use in range(4))
 REPLY_LABELS: Final = tuple(f"ap-rep.{use}" for use in range(4))
@@ -122,12 +125,15 @@ class ApReply:
 
 
 class TargetRefusal(Refused):
-    """The target refused under MAC. `target_time` may teach its offset, `epoch` serves the retry.
+    """The target refused under MAC. `target_time` may teach its offset, `epoch` serves the retry: eight zero bytes when
+    the target answered without a look at its replay store, and teaches no epoch.
 
-    `on_behalf` says that the call was made for somebody else, where the caller's side knows.
+    `on_behalf` says that the call was made for somebody else, where the caller's side knows; `clocks` whose clock is
+    wrong and by how much, empty where that is not the cause.
     """
 
     on_behalf = False
+    clocks = ""
 
     def __init__(self, number: int, detail: str, *, target_time: Timestamp, epoch: bytes) -> None:
         super().__init__(reason_by_number(number), detail)
@@ -209,5 +215,26 @@ def open_ap_reply(pending: PendingAp, data: bytes) -> ApReply:
         check_flags(flags, 0)
         return ApReply(target_time=Timestamp(target_time), epoch=epoch)
     require_mac(pending.pop_key, ERROR_LABELS[pending.use], bound, received_mac)
-    _version, number, target_time, epoch, detail, _opt = AP_ERROR.decode(body)
-    raise TargetRefusal(number, detail or "", target_time=Timestamp(target_time), epoch=epoch)
+    _version, number, target_time, epoch, detail, opt = AP_ERROR.decode(body)
+    refusal = TargetRefusal(number, detail or "", target_time=Timestamp(target_time), epoch=epoch)
+    _read_hints(refusal, opt)
+    raise refusal
+
+
+def hints_of(refusal: Refused) -> list[list[int | bytes]]:
+    """`opt` of the AP-ERR for `refusal`: what it says besides its code."""
+    hints: list[list[int | bytes]] = []
+    if refusal.ready_in_ms is not None:
+        hints.append([_READY_IN, min(refusal.ready_in_ms, MAX_U32).to_bytes(4, "big")])
+    if refusal.before_handler:
+        hints.append([_BEFORE_HANDLER, b""])
+    return hints
+
+
+def _read_hints(refusal: Refused, opt: list[list[Any]]) -> None:
+    # What has another form than this version's is a hint of another version: ignored, as unknown ids are.
+    for number, value in opt:
+        if number == _READY_IN and len(value) == 4:
+            refusal.ready_in_ms = int.from_bytes(value, "big")
+        elif number == _BEFORE_HANDLER and not value:
+            refusal.before_handler = True

@@ -28,7 +28,7 @@ from orthros_protocol.messages import (
 )
 from orthros_protocol.names import KDC_TGT, Principal, is_name
 from orthros_protocol.sealing import seal
-from orthros_protocol.tickets import SERVICE_TICKET, TGT, check_flags, peek_unverified_header
+from orthros_protocol.tickets import KNOWN_FLAGS, SERVICE_TICKET, TGT, check_flags, peek_unverified_header
 
 __all__ = [
     "AsReply", "AsRequest", "PendingAs", "UnverifiedAsRequest", "build_as_request", "check_as_extensions",
@@ -206,7 +206,8 @@ def seal_as_error(
 def open_as_reply(pending: PendingAs, key: AsKey, data: bytes) -> AsReply:
     """The reply to `pending`, checked against everything that was asked.
 
-    Raises KdcRefusal, PeerMisbehaved (`unauthenticated-refusal`, `reply-mismatch`) or Malformed.
+    Raises KdcRefusal, PeerMisbehaved (`unauthenticated-refusal`, `reply-mismatch`), Malformed, or Refused
+    `unsupported-critical` for a flag that this version must not ignore.
     """
     plain = open_reply_box(
         data, reply_key=key.reply_key, reply_label="as-rep", error_key=key.error_key, error_label="as-err",
@@ -220,6 +221,7 @@ def open_as_reply(pending: PendingAs, key: AsKey, data: bytes) -> AsReply:
         raise PeerMisbehaved("reply-mismatch", "it names another request or service")
     if (cname, cuid) != (key.principal.name, key.uid):
         raise PeerMisbehaved("reply-mismatch", "it names another client")
+    check_flags(flags, KNOWN_FLAGS)
     if peek_unverified_header(ticket).ticket_type != expected_type:
         raise Malformed("the ticket is of another type than the reply says")
     return AsReply(

@@ -3,8 +3,8 @@
 Bytes in, bytes out: knows neither files nor clocks. The root's version is in clear, so that the right key
 is selected and never guessed.
 
-Layout: b"ORTHROSC", version byte 1, u32be kvno, SEAL(KD(root, "cache"), "cache", enc(header, realm, name, uid), body).
-Body: u64be saved_ms, u64be ahead_ms, u64be behind_ms, records (u32be length, canonical bytes).
+Layout: b"ORTHROSC", version byte 2, u32be kvno, SEAL(KD(root, "cache"), "cache", enc(header, realm, name, uid), body).
+Body: u64be saved_ms, u64be ahead_ms, u64be behind_ms, u64be policy_seq, records (u32be length, canonical bytes).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from orthros_protocol.sealing import open_box, seal
 __all__ = ["MAX_CACHE_BYTES", "CacheSnapshot", "CachedTicket", "cache_kvno", "open_cache", "seal_cache"]
 
 MAX_CACHE_BYTES: Final = 3 * 1024 * 1024
-_MAGIC: Final = b"ORTHROSC\x01"
+_MAGIC: Final = b"ORTHROSC\x02"
 _HEADER_BYTES: Final = len(_MAGIC) + 4
-_PREAMBLE_BYTES: Final = 24
+_PREAMBLE_BYTES: Final = 32
 
 _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
 _NOTE: Final = nested(integer(MAX_U32), integer(MAX_U32), optional(integer(MAX_U32)))
@@ -37,13 +37,14 @@ _RECORD: Final = Schema(
     "cached ticket",
     integer(1), text(is_name), text(is_name), optional(_SCOPES), integer(MAX_U32), integer(MAX_U32), binary(0, 32),
     integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)), integer(MAX_U32), integer(MAX_U32),
-    integer(MAX_U32), _SCOPES, array(_NOTE, 64), integer(),
+    integer(MAX_U32), _SCOPES, array(_NOTE, 64), integer(), integer(),
 )  # fmt: skip
 
 
 @frozen(kw_only=True)
 class CachedTicket:
-    """One entry: what was asked (`asked_*`, `behalf`) and what was granted. `expires_ms` is the realm's time."""
+    """One entry: what was asked (`asked_*`, `behalf`) and what was granted. `expires_ms` is the realm's time,
+    `policy_seq` the number of the policy that it was issued under."""
 
     kind: int
     target: Principal
@@ -60,24 +61,29 @@ class CachedTicket:
     scopes: tuple[str, ...]
     notes: tuple[Note, ...]
     expires_ms: Timestamp
+    policy_seq: int = 0
 
     __getstate__ = not_exported
 
 
 @frozen(kw_only=True)
 class CacheSnapshot:
-    """What the file held: entries, the offset of the realm's clock, and the realm's time of writing."""
+    """What the file held: entries, the offset of the realm's clock, the realm's time of writing, and the highest number
+    of a policy that its writer had heard of."""
 
     entries: tuple[CachedTicket, ...]
     offset_ms: int
     saved_ms: Timestamp
+    policy_seq: int = 0
 
 
 def seal_cache(snapshot: CacheSnapshot, root: RootKey, *, entropy: bytes) -> bytes:
     """The file. `entropy` is 24 fresh random bytes. Raises LocalMisuse beyond 3 MiB."""
     header = _MAGIC + root.kvno.to_bytes(4, "big")
     offsets = (max(snapshot.offset_ms, 0), max(-snapshot.offset_ms, 0))
-    body = bytearray(b"".join(number.to_bytes(8, "big") for number in (snapshot.saved_ms, *offsets)))
+    body = bytearray(
+        b"".join(number.to_bytes(8, "big") for number in (snapshot.saved_ms, *offsets, snapshot.policy_seq))
+    )
     for record in map(_encode, snapshot.entries):
         body += len(record).to_bytes(4, "big") + record
     if len(body) > MAX_CACHE_BYTES:
@@ -88,7 +94,7 @@ def seal_cache(snapshot: CacheSnapshot, root: RootKey, *, entropy: bytes) -> byt
 def cache_kvno(data: bytes) -> int:
     """The version of the root that the file is sealed under; nothing is verified yet. Raises Malformed."""
     if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
-        raise Malformed("it does not start as a ticket cache of version 1")
+        raise Malformed("it does not start as a ticket cache of version 2")
     return int.from_bytes(data[len(_MAGIC) : _HEADER_BYTES], "big")
 
 
@@ -99,8 +105,13 @@ def open_cache(data: bytes, root: RootKey) -> CacheSnapshot:
     body = open_box(_key(root), "cache", _context(header, root), data[_HEADER_BYTES:], limit=MAX_CACHE_BYTES + 72)
     if len(body) < _PREAMBLE_BYTES:
         raise Malformed("a ticket cache without its times")
-    saved_ms, ahead_ms, behind_ms = (int.from_bytes(body[at : at + 8], "big") for at in (0, 8, 16))
-    return CacheSnapshot(entries=tuple(_records(body)), offset_ms=ahead_ms - behind_ms, saved_ms=Timestamp(saved_ms))
+    saved_ms, ahead_ms, behind_ms, policy_seq = (int.from_bytes(body[at : at + 8], "big") for at in (0, 8, 16, 24))
+    return CacheSnapshot(
+        entries=tuple(_records(body)),
+        offset_ms=ahead_ms - behind_ms,
+        saved_ms=Timestamp(saved_ms),
+        policy_seq=policy_seq,
+    )
 
 
 def _key(root: RootKey) -> bytes:
@@ -127,14 +138,14 @@ def _encode(entry: CachedTicket) -> bytes:
     return _RECORD.encode(
         entry.kind, entry.target.realm, entry.target.name, asked, entry.asked_ttl_s, entry.asked_flags,
         entry.behalf, entry.target_uid, entry.credential, entry.session_key, entry.ttl_s, entry.flags, entry.kvno,
-        list(entry.scopes), [note.to_items() for note in entry.notes], entry.expires_ms,
+        list(entry.scopes), [note.to_items() for note in entry.notes], entry.expires_ms, entry.policy_seq,
     )  # fmt: skip
 
 
 def _decode(record: bytes) -> CachedTicket:
     (
         kind, realm, target, asked, asked_ttl_s, asked_flags, behalf, uid, credential, session_key, ttl_s, flags,
-        kvno, scopes, notes, expires_ms,
+        kvno, scopes, notes, expires_ms, policy_seq,
     ) = _RECORD.decode(record)  # fmt: skip
     return CachedTicket(
         kind=kind,
@@ -152,4 +163,5 @@ def _decode(record: bytes) -> CachedTicket:
         scopes=tuple(scopes),
         notes=tuple(Note(*note) for note in notes),
         expires_ms=Timestamp(expires_ms),
+        policy_seq=policy_seq,
     )

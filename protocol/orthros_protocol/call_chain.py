@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.limits import MAX_CHAIN_HOPS
-from orthros_protocol.names import Principal
+from orthros_protocol.names import Principal, check_texts
 from orthros_protocol.tickets import Ticket
 
 __all__ = ["ChainRule", "path_of"]
@@ -20,14 +20,19 @@ __all__ = ["ChainRule", "path_of"]
 ANY_DEPTH: Final = MAX_CHAIN_HOPS
 
 
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(values, (str, bytes)):
-        raise LocalMisuse("value-invalid", "expected a list of names")
-    names = tuple(dict.fromkeys(values))
-    if not all(type(name) is str and name for name in names):
-        # Anything else would match nobody, and so forbid nothing.
-        raise LocalMisuse("value-invalid", "expected a list of names")
+def _names(values: Iterable[str], what: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(check_texts(values, what)))
+    if not all(names):  # an empty one would match nobody, and so forbid nothing
+        raise LocalMisuse("value-invalid", f"{what} holds an empty name")
     return names
+
+
+def _denied(values: Iterable[str]) -> tuple[str, ...]:
+    return _names(values, "deny_via")
+
+
+def _required(values: Iterable[str]) -> tuple[str, ...]:
+    return _names(values, "require_via")
 
 
 def _depth(_rule: ChainRule, _attribute: object, value: int) -> None:
@@ -47,8 +52,8 @@ class ChainRule:
     Names are `name` for the own realm, else `name@realm`.
     """
 
-    deny_via: tuple[str, ...] = field(default=(), converter=_texts)
-    require_via: tuple[str, ...] = field(default=(), converter=_texts)
+    deny_via: tuple[str, ...] = field(default=(), converter=_denied)
+    require_via: tuple[str, ...] = field(default=(), converter=_required)
     max_depth: int = field(default=ANY_DEPTH, validator=_depth)
     callbacks: bool = False
 

@@ -276,6 +276,26 @@ def decode(data: bytes, limit: int) -> list[Any]:
     return items
 
 
+def encode_rows(rows: list[list[Any]], check: Callable[[list[Any]], None]) -> bytes:
+    """The canonical encoding of an array of rows, which `check` judges. Raises LocalMisuse."""
+    try:
+        check(rows)
+    except Malformed as error:
+        raise LocalMisuse("value-invalid", error.detail) from None
+    return _pack(rows)
+
+
+def decode_rows(data: bytes, check: Callable[[list[Any]], None]) -> list[Any]:
+    """The array in `data`, whose items `check` judges. Raises Malformed, or what `check` raises."""
+    rows = _unpack(data)
+    if type(rows) is not list:
+        raise Malformed("not an array")
+    check(rows)
+    if _pack(rows) != data:
+        raise Malformed("not the canonical encoding")
+    return rows
+
+
 def _check_value(value: Any, depth: int) -> None:
     kind = type(value)
     if kind is int:

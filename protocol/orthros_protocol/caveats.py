@@ -30,7 +30,7 @@ from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.instants import seconds_of
 from orthros_protocol.keys import not_exported
 from orthros_protocol.limits import MAX_CAVEAT_BYTES, MAX_SCOPES
-from orthros_protocol.names import Principal, cached_principal, check_scopes, is_name, is_scope
+from orthros_protocol.names import Principal, cached_principal, check_list, check_scopes, is_name, is_scope, listed
 
 __all__ = [
     "AppCaveat", "Carried", "Caveat", "ChannelCaveat", "ExpiresCaveat", "MethodsCaveat", "PathCaveat", "PeerCaveat",
@@ -151,7 +151,7 @@ class ExpiresCaveat(_LeavesScopes):
 class ScopesCaveat:
     """Only these scopes, as far as the ticket has them."""
 
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...] = field(validator=listed)
 
     def prohibits(self, access: Access) -> str | None:  # nothing about the request matters here
         """It never refuses as a whole; it narrows."""
@@ -170,7 +170,7 @@ class ScopesCaveat:
 class MethodsCaveat(_LeavesScopes):
     """Only these HTTP methods."""
 
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = field(validator=listed)
 
     def prohibits(self, access: Access) -> str | None:
         """Outside HTTP there is no method, so it refuses."""
@@ -219,7 +219,7 @@ class PeerCaveat(_LeavesScopes):
     networks: tuple[str, ...]
 
     def __attrs_post_init__(self) -> None:
-        for network in self.networks:
+        for network in check_list(self.networks, "networks"):
             if type(network) is not str or not is_network(network):
                 raise LocalMisuse("value-invalid", f"{str(network)[:60]!a} is no network in canonical CIDR form")
 

@@ -28,10 +28,15 @@ class OrthrosError(Exception):
 
     `code` is a stable, documented string (the name of a row of `reasons.REASONS`); `detail` says what was
     seen this time and never contains key material or an expected MAC; `reply` holds the bytes
-    of an authenticated refusal to send back to the peer, when there is one.
+    of an authenticated refusal to send back to the peer, when there is one. `log_detail` is for the log of
+    this side alone: what was expected here, which no stranger may learn; `log_remedy` replaces the remedy there.
     """
 
     family: ClassVar[str] = "error"
+    advice: str = ""
+    """A remedy that knows more than the table of reasons does, such as real names; empty: none."""
+    log_detail: str = ""
+    log_remedy: str = ""
 
     def __init__(self, code: str | Reason, detail: str = "", *, reply: bytes | None = None) -> None:
         self.reason = code if isinstance(code, Reason) else reason_for(code)
@@ -47,8 +52,8 @@ class OrthrosError(Exception):
 
     @property
     def remedy(self) -> str:
-        """One sentence: what the reader can do about it."""
-        return self.reason.remedy
+        """One sentence or two: what the reader can do about it."""
+        return self.advice or self.reason.remedy
 
     def __str__(self) -> str:
         seen = f" ({self.detail})" if self.detail else ""
@@ -84,13 +89,19 @@ class Refused(OrthrosError):
     """Well formed, understood, and denied.
 
     `presenter` is whose request a target refused, None as long as nobody has proven possession of a ticket.
+    `ready_in_ms`: the target's replay store takes repeatable requests that are made this many milliseconds later; None
+    when the refusal does not say. `before_handler`: no handler of the target has seen the request.
     """
 
     family = "refused"
     presenter: Presenter | None = None
+    ready_in_ms: int | None = None
+    before_handler: bool = False
 
 
 class Unavailable(OrthrosError):
-    """Nobody could be asked: no KDC, no daemon, no answer in time."""
+    """Nobody could be asked: no KDC, no daemon, no answer in time. `retry_s` is when asking again makes sense, in
+    seconds, where a peer said so under seal; else 0."""
 
     family = "unavailable"
+    retry_s: int = 0

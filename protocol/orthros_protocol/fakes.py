@@ -5,14 +5,18 @@ Never for anything but tests; `testing.py` builds a realm on them.
 
 from __future__ import annotations
 
-from attrs import define
+from collections.abc import Callable
+
+from attrs import define, field
 
 from orthros_protocol.derivation import digest
 from orthros_protocol.instants import Timestamp
+from orthros_protocol.replay import Entry, ReplaySet, Standing
 
-__all__ = ["CountingEntropy", "ManualClock"]
+__all__ = ["CountingEntropy", "ManualClock", "ManualStore"]
 
 _START = Timestamp(1_800_000_000_000)
+_EPOCH = Timestamp(0)
 
 
 @define
@@ -44,3 +48,18 @@ class CountingEntropy:
             self._count += 1
             out += digest(self._seed + self._count.to_bytes(8, "big"))
         return out[:size]
+
+
+@define
+class ManualStore:
+    """A replay store whose time, epoch and birth are set by hand."""
+
+    now: Callable[[], Timestamp]
+    epoch: bytes = b"an epoch"
+    born: Timestamp = _EPOCH
+    burnt: ReplaySet = field(factory=ReplaySet)
+
+    def admit(self, entry: Entry) -> Standing:
+        """See `ReplayStore`."""
+        now = self.now()
+        return Standing(self.burnt.admit(entry, now), self.epoch, self.born, now)

@@ -21,10 +21,10 @@ from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.limits import MAX_AP_REQUEST_BYTES
 from orthros_protocol.messages import VERSION
-from orthros_protocol.names import is_name
+from orthros_protocol.names import check_list, is_name
 
 __all__ = [
-    "MAX_COVERED", "HttpAuthorization", "HttpBinding", "HttpChallenge", "HttpReply", "HttpResponse",
+    "MAX_COVERED", "SAFE_METHODS", "HttpAuthorization", "HttpBinding", "HttpChallenge", "HttpReply", "HttpResponse",
     "canonical_authority", "decode_base64url", "encode_base64url", "format_authorization", "format_challenge",
     "format_content_digest", "open_http_reply", "parse_authorization", "parse_challenge", "parse_content_digest",
     "peek_unverified_reply", "seal_http_reply",
@@ -32,6 +32,9 @@ __all__ = [
 
 MAX_COVERED: Final = 16
 """Headers that one request or response may cover."""
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""RFC 9110, section 9.2.1."""
 
 _MOST_TARGET_BYTES: Final = 8192
 _MOST_VALUE_BYTES: Final = 8192
@@ -172,6 +175,7 @@ def decode_base64url(text: str) -> bytes:
 
 
 def _check_covered(names: Sequence[str]) -> None:
+    check_list(names, "covered")
     if len(names) > MAX_COVERED or len(set(names)) != len(names):
         raise Malformed(f"more than {MAX_COVERED} covered headers, or one of them twice")
     if not all(_HEADER_NAME.fullmatch(name) for name in names):

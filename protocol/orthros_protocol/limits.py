@@ -13,6 +13,8 @@ MAX_AP_REQUEST_BYTES: Final = 24 * 1024
 MAX_NAME_CHARS: Final = 128
 MAX_SCOPES: Final = 32
 MAX_WANTS: Final = 32
+MAX_UNPROVEN_BYTES: Final = 16 * 1024
+"""Of a TGS-REQ, what is read before its sender has proven anything: everything but the wants."""
 MAX_ARRAY_ITEMS: Final = 64
 MAX_DEPTH: Final = 6
 MAX_INT: Final = 2**63 - 1
@@ -30,6 +32,7 @@ MAX_RESULT_EXTENSION_BYTES: Final = 4096
 # One constant serves window, replay set and lease (section 7).
 WINDOW_PAST_MS: Final = 60_000
 WINDOW_FUTURE_MS: Final = 5_000
+TOO_FAR_AHEAD_MS: Final = 365_000
 KDC_SKEW_MS: Final = 300_000
 TICKET_FUTURE_S: Final = 300
 MAX_SYNC_ROUND_TRIP_MS: Final = 5_000

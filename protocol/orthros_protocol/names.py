@@ -6,18 +6,23 @@ Knows no DNS, no case folding, no aliases and no prefixes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any, TypeVar
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 from attrs.validators import instance_of
 
-from orthros_protocol.errors import Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.limits import MAX_NAME_CHARS, MAX_SCOPES
 
 __all__ = [
     "KDC_ADMIN", "KDC_KEYS", "KDC_SERVICES", "KDC_TGT", "Principal",
-    "cached_principal", "check_name", "check_scopes", "is_name", "is_scope", "scope_order",
+    "cached_principal", "check_list", "check_name", "check_scopes", "check_texts", "is_name", "is_scope", "listed",
+    "scope_order",
 ]  # fmt: skip
+
+Listed = TypeVar("Listed", bound=Iterable[Any])
 
 # Separators only between letters or digits: no empty, leading or trailing segment can exist.
 _NAME = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", re.ASCII)
@@ -55,17 +60,47 @@ def scope_order(scope: str) -> tuple[int, str]:
     return (len(scope), scope)
 
 
+def check_list(values: Listed, what: str) -> Listed:
+    """`values`, the option called `what`. Raises LocalMisuse `value-invalid` for one text where a list belongs.
+
+    A text is an iterable of its letters: as a list of headers, names or networks it would name none of those that were
+    meant, and so cover nothing, forbid nothing, or allow what it must not.
+    """
+    if isinstance(values, (str, bytes)):
+        raise LocalMisuse("value-invalid", _not_a_list(what, values))
+    return values
+
+
+def _not_a_list(what: str, text: str | bytes) -> str:
+    return f"{what} is a list, not one text: [{text[:80]!r}]"
+
+
+def listed(_owner: object, attribute: Attribute[Any], values: Iterable[Any]) -> None:
+    """`check_list` as a validator of attrs."""
+    check_list(values, attribute.name)
+
+
+def check_texts(values: Iterable[str], what: str) -> tuple[str, ...]:
+    """`values`, the option called `what`, which is a list of texts. Raises LocalMisuse `value-invalid` otherwise."""
+    found = tuple(check_list(values, what))
+    for one in found:
+        if type(one) is not str:
+            raise LocalMisuse("value-invalid", f"{what} is a list of texts, and holds a {type(one).__name__}")
+    return found
+
+
 def check_scopes(scopes: object) -> tuple[str, ...]:
     """The scopes as a set in canonical order, from any iterable of str.
 
     Raises Misconfigured `scope-invalid` for a bad scope, more than 32, or a bare str.
     """
     if isinstance(scopes, (str, bytes)):
-        raise Misconfigured("scope-invalid", "expected a list of scopes, got one string")
-    unique = set(scopes)  # type: ignore[call-overload]  # a non-iterable raises TypeError: a caller's bug
-    for scope in unique:
+        raise Misconfigured("scope-invalid", _not_a_list("scopes", scopes))
+    unique: set[str] = set()
+    for scope in scopes:  # type: ignore[attr-defined]  # a non-iterable raises TypeError: a caller's bug
         if type(scope) is not str or not is_scope(scope):
             raise Misconfigured("scope-invalid", repr(scope))
+        unique.add(scope)
     if len(unique) > MAX_SCOPES:
         raise Misconfigured("scope-invalid", f"{len(unique)} scopes, at most {MAX_SCOPES}")
     return tuple(sorted(unique, key=scope_order))

@@ -1,6 +1,6 @@
 """Reads and writes files that hold secrets: plain, owned, mode 0600, replaced atomically.
 
-The only module of this package that touches the file system, because every program needs the same
+The only module of this package that reads and writes files, because every program needs the same
 rules; knows nothing about what the files hold.
 """
 
@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from orthros_protocol.disk import unwritable
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.redaction import redact_text
 
@@ -57,7 +58,8 @@ def read_secret_file(path: str | os.PathLike[str], *, most_bytes: int = _MOST_BY
 def write_secret_file(path: str | os.PathLike[str], content: bytes, *, replace: bool = False) -> None:
     """Writes `content` with mode 0600 so that a reader sees the old file or the whole new one.
 
-    Raises Misconfigured `file-exists` unless `replace`, or `file-unreadable` when it cannot be written.
+    Raises Misconfigured `file-exists` unless `replace`, or `file-unreadable` when it cannot be written;
+    Unavailable `disk-full`.
     """
     target = Path(path)
     try:
@@ -83,6 +85,6 @@ def write_secret_file(path: str | os.PathLike[str], content: bytes, *, replace: 
     except FileExistsError:
         raise Misconfigured("file-exists", str(target)) from None
     except OSError as error:
-        raise Misconfigured("file-unreadable", f"{target} cannot be written: {error.strerror}") from None
+        raise unwritable(target, error) from None
     except ValueError:
         raise Misconfigured("file-unreadable", "a path cannot contain a null byte") from None

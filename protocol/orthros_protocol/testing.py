@@ -43,7 +43,7 @@ from orthros_protocol.tgs_exchange import (
     verify_tgs_request,
 )
 from orthros_protocol.tickets import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, seal_ticket
-from orthros_protocol.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
+from orthros_protocol.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, read_wants
 
 __all__ = ["CountingEntropy", "InMemoryRealm", "IssuedTicket", "ManualClock"]
 
@@ -99,15 +99,12 @@ class InMemoryRealm:
     """
 
     def __init__(
-        self,
-        name: str = "test.realm",
-        clock: ManualClock | None = None,
-        entropy: CountingEntropy | None = None,
+        self, name: str = "test.realm", clock: ManualClock | None = None, entropy: CountingEntropy | None = None
     ) -> None:
         self.name = name
         self.clock = clock or ManualClock()
         self.entropy = entropy or CountingEntropy()
-        self.handled = 0
+        self.handled, self.policy_seq = 0, 1
         self.refusals: dict[str, str] = {}
         self.tgt_key = TgtKey(self.entropy(32), principal=Principal(name, KDC_TGT), uid=1, kvno=1)
         self.mac_key = KdcMacKey(self.entropy(32), number=1)
@@ -152,12 +149,14 @@ class InMemoryRealm:
         that it may assert; `caveats`, and a demand for each (discharger, predicate) of `discharges`, are written into
         the ticket.
         """
+        self.policy_seq += 1
         self._pairs[client, target] = _Pair(
             check_scopes(scopes), max_ttl_s, jwt, delegable, behalf, tuple(subjects), tuple(caveats), tuple(discharges)
         )
 
     def deny(self, client: str, target: str) -> None:
         """Takes the permission back."""
+        self.policy_seq += 1
         self._pairs.pop((client, target), None)
 
     def disable(self, name: str) -> None:
@@ -266,10 +265,11 @@ class InMemoryRealm:
             if tgt.ticket.client.name in self._disabled:
                 raise Refused("principal-disabled")
             onward = self._onward(request, caller)
+            wants = read_wants(request.wants)
         except Refused as refusal:
             return seal_tgs_error(request, refusal.code, now=now, entropy=self.entropy(24), detail=refusal.detail)
-        results = [self._decide(onward, want) for want in request.wants]
-        return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=1, now=now, entropy=self.entropy(24))
+        results, seq, chance = [self._decide(onward, one) for one in wants], self.policy_seq, self.entropy(24)
+        return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=seq, now=now, entropy=chance)
 
     def _onward(self, request: TgsRequest, caller: RootKey) -> _Onward:
         tgt, evidence = request.tgt, request.evidence

@@ -23,7 +23,7 @@ from orthros_protocol.canonical import (
     text,
 )
 from orthros_protocol.derivation import derive, digest, mac, require_mac
-from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.evidence import BEHALF, Behalf, OpenedEvidence, UnverifiedBehalf, mixed_with_evidence
 from orthros_protocol.instants import Timestamp
 from orthros_protocol.keys import KdcMacKey, TgtKey, not_exported
@@ -32,7 +32,7 @@ from orthros_protocol.limits import (
     MAX_DISCHARGES,
     MAX_FRAME_BYTES,
     MAX_TICKET_BYTES,
-    MAX_WANTS,
+    MAX_UNPROVEN_BYTES,
 )
 from orthros_protocol.messages import (
     TGS_REQ,
@@ -53,7 +53,7 @@ from orthros_protocol.tickets import (
     peek_unverified_header,
     require_kdc_mark,
 )
-from orthros_protocol.wants import RESULTS, WANTS, Granted, NotGranted, Want, result_of, result_row, want_of, want_row
+from orthros_protocol.wants import RESULTS, Granted, NotGranted, Want, result_of, result_row, wants_field
 
 __all__ = [
     "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest", "build_tgs_request",
@@ -65,7 +65,7 @@ _CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
 _REQUEST: Final = Schema(
     "TGS-REQ",
     const(VERSION), const(TGS_REQ), binary(16, MAX_TICKET_BYTES), _CAVEATS, array(_CAVEATS, MAX_DISCHARGES),
-    integer(), binary(16), WANTS, optional(BEHALF), extensions(), extensions(),
+    integer(), binary(16), binary(1, MAX_FRAME_BYTES), optional(BEHALF), extensions(), extensions(),
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
 _REPLY: Final = Schema(
@@ -95,7 +95,7 @@ class UnverifiedTgsRequest:
     discharges: int
     ts: Timestamp
     nonce: bytes
-    wants: tuple[Want, ...]
+    wants: bytes
     behalf: UnverifiedBehalf | None
     critical: tuple[int, ...]
     signed: Signed = field(repr=False)
@@ -105,7 +105,8 @@ class UnverifiedTgsRequest:
 class TgsRequest:
     """A TGS-REQ whose sender holds the TGT's key, and opened the evidence if there is any.
 
-    Only `verify_tgs_request` builds one. `asserted` is the subject that the client names without evidence.
+    Only `verify_tgs_request` builds one. `asserted` is the subject that the client names without evidence; `wants` is
+    for `read_wants`.
     """
 
     tgt: OpenedTgt
@@ -113,7 +114,7 @@ class TgsRequest:
     asserted: Subject | None
     ts: Timestamp
     nonce: bytes
-    wants: tuple[Want, ...]
+    wants: bytes
     context: bytes = field(repr=False)
     replay_tag: bytes = field(repr=False)
     reply_key: bytes = field(repr=False)
@@ -160,28 +161,31 @@ def build_tgs_request(
 
     `nonce` is 16 fresh random bytes; `behalf` holds for every want. Raises LocalMisuse.
     """
-    if not 1 <= len(wants) <= MAX_WANTS:
-        raise LocalMisuse("value-invalid", f"{len(wants)} wants, 1 to {MAX_WANTS} allowed")
-    rows = [want_row(want) for want in wants]
+    asked = wants_field(wants)
     name = None if behalf is None else behalf.to_items()
-    body = _REQUEST.encode(VERSION, TGS_REQ, tgt, caveats, [], now, nonce, rows, name, [], [])
+    body = _REQUEST.encode(VERSION, TGS_REQ, tgt, caveats, [], now, nonce, asked, name, [], [])
+    if len(body) - len(asked) > MAX_UNPROVEN_BYTES:
+        raise LocalMisuse("value-invalid", f"more than {MAX_UNPROVEN_BYTES} bytes besides the wants")
     key = pop_key if behalf is None else behalf.mixed_into(pop_key)
     message = join_signed(body, mac(key, "tgs-req", body))
     return PendingTgs(message=message, nonce=nonce, wants=tuple(wants), behalf=behalf, context=digest(message), key=key)
 
 
 def parse_tgs_request(signed: Signed | bytes) -> UnverifiedTgsRequest:
-    """The shape of a TGS-REQ, to find the keys with. Raises Malformed."""
+    """The shape of a TGS-REQ, to find the keys with; the wants in it are for `read_wants`. Raises Malformed."""
     if isinstance(signed, bytes):
         signed = parse_signed(signed)
-    _version, _kind, tgt, caveats, dis, ts, nonce, rows, behalf, crit, _opt = _REQUEST.decode(signed.body)
+    _version, _kind, tgt, caveats, dis, ts, nonce, wants, behalf, crit, _opt = _REQUEST.decode(signed.body)
+    # Nobody has proven anything yet: what is read for strangers is little, and more than any real request has.
+    if len(signed.body) - len(wants) > MAX_UNPROVEN_BYTES:
+        raise Malformed(f"TGS-REQ: more than {MAX_UNPROVEN_BYTES} bytes besides the wants")
     return UnverifiedTgsRequest(
         tgt=tgt,
         tgt_caveats=caveats,
         discharges=len(dis),
         ts=Timestamp(ts),
         nonce=nonce,
-        wants=tuple(map(want_of, rows)),
+        wants=wants,
         behalf=None if behalf is None else UnverifiedBehalf.of_items(*behalf),
         critical=tuple(entry[0] for entry in crit),
         signed=signed,

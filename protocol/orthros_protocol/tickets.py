@@ -39,9 +39,9 @@ from orthros_protocol.names import Principal, cached_principal, is_name, is_scop
 from orthros_protocol.sealing import BOX_OVERHEAD, open_box, seal
 
 __all__ = [
-    "BY_ASSERTION", "BY_EVIDENCE", "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "SERVICE_TICKET", "SUBJECT", "TGT", "Hop",
-    "Subject", "Ticket", "UnverifiedHeader", "check_flags", "check_ticket_times", "open_ticket",
-    "peek_unverified_header", "require_kdc_mark", "seal_ticket",
+    "BY_ASSERTION", "BY_EVIDENCE", "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "KNOWN_FLAGS", "SERVICE_TICKET",
+    "SUBJECT", "TGT", "Hop", "Subject", "Ticket", "UnverifiedHeader", "check_flags", "check_ticket_times",
+    "open_ticket", "peek_unverified_header", "require_kdc_mark", "seal_ticket",
 ]  # fmt: skip
 
 VERSION: Final = 1
@@ -54,17 +54,20 @@ TGT, SERVICE_TICKET, CROSS_REALM_TGT = 1, 2, 3
 # Ticket flags: u32, of which the low half is critical.
 INITIAL: Final = 1
 DELEGABLE: Final = 2
-_KNOWN_FLAGS: Final = INITIAL | DELEGABLE
+KNOWN_FLAGS: Final = INITIAL | DELEGABLE
 _CRITICAL_HALF: Final = 0xFFFF
 
 BY_EVIDENCE, BY_ASSERTION = 1, 2
 SUBJECT: Final = nested(text(is_name), text(is_name), integer(), integer(BY_ASSERTION, BY_EVIDENCE))
+# Within a ticket a realm is nil where it is that of the client, and only there: a long path would say it at each hop.
+_NEAR_SUBJECT: Final = nested(optional(text(is_name)), text(is_name), integer(), integer(BY_ASSERTION, BY_EVIDENCE))
+_HOP: Final = nested(optional(text(is_name)), text(is_name), integer())
 
 _FIELDS: Final = (
     const(VERSION), binary(16), text(is_name), text(is_name), integer(), binary(32),
     integer(), integer(), integer(), binary(8), integer(MAX_U32), text_set(is_scope, MAX_SCOPES),
-    binary(0, MAX_CAVEATS_BLOB_BYTES), array(nested(text(is_name), text(is_name), integer()), MAX_CHAIN_HOPS),
-    optional(SUBJECT), binary(16), extensions(), extensions(), integer(MAX_U32, 1),
+    binary(0, MAX_CAVEATS_BLOB_BYTES), array(_HOP, MAX_CHAIN_HOPS),
+    optional(_NEAR_SUBJECT), binary(16), extensions(), extensions(), integer(MAX_U32, 1),
 )  # fmt: skip
 _BODY = Schema("ticket body", *_FIELDS, binary(KMAC_BYTES), limit=MAX_TICKET_BYTES)
 # What is sealed must fit once header, box and mark are around it.
@@ -185,14 +188,26 @@ def seal_ticket(
 
     `caveats` bind everybody who presents it. Raises LocalMisuse when a field does not fit the format.
     """
-    hops = [[hop.principal.realm, hop.principal.name, hop.auth_time] for hop in chain]
+    hops = [_near([hop.principal.realm, hop.principal.name, hop.auth_time], client.realm) for hop in chain]
+    whom = None if subject is None else _near(subject.to_items(), client.realm)
     unmarked = _UNMARKED_BODY.encode(
         VERSION, tid, client.realm, client.name, client_uid, session_key, iat, exp, auth_time, ckid, flags,
-        list(scopes), join_caveats(caveats), hops, None if subject is None else subject.to_items(), txn, [], [],
-        mac_key.number,
+        list(scopes), join_caveats(caveats), hops, whom, txn, [], [], mac_key.number,
     )  # fmt: skip
     body = _ARRAY_OF_20 + unmarked[3:] + _KMAC_PREFIX + _kdc_mark(key, mac_key, unmarked)
     return key.header + seal(key.box_key, "ticket", key.context, body, entropy=entropy)
+
+
+def _near(items: list[Any], home: str) -> list[Any]:
+    """The items as a ticket of a client of the realm `home` has them."""
+    return [None if items[0] == home else items[0], *items[1:]]
+
+
+def _whole(items: list[Any], home: str) -> list[Any]:
+    """The items with their realm. Raises Malformed where a ticket says its own: it would have two forms."""
+    if items[0] == home:
+        raise Malformed("ticket body: the ticket's own realm is said in its chain or subject")
+    return [items[0] or home, *items[1:]]
 
 
 def _open_body(ticket: bytes, key: TicketSealingKey) -> bytes:
@@ -209,9 +224,11 @@ def _ticket_of(body: bytes, key: TicketSealingKey) -> Ticket:
         _version, tid, crealm, cname, cuid, session_key, iat, exp, auth_time, ckid, flags,
         scopes, caveats, chain, subject, txn, crit, _opt, _mac_no, _kmac,
     ) = _BODY.decode(body)  # fmt: skip
+    hops = [_whole(hop, crealm) for hop in chain]
+    whom = None if subject is None else Subject.of_items(_whole(subject, crealm))
     if crit:
         raise Refused("unsupported-critical", f"ticket extension {crit[0][0]}")
-    check_flags(flags, _KNOWN_FLAGS)
+    check_flags(flags, KNOWN_FLAGS)
     return Ticket(
         ticket_type=key.ticket_type,
         server=key.principal,
@@ -228,8 +245,8 @@ def _ticket_of(body: bytes, key: TicketSealingKey) -> Ticket:
         flags=flags,
         scopes=tuple(scopes),
         caveats=split_caveats(caveats),
-        chain=tuple(Hop(cached_principal(realm, name), at) for realm, name, at in chain),
-        subject=Subject.of_items(subject),
+        chain=tuple(Hop(cached_principal(realm, name), at) for realm, name, at in hops),
+        subject=whom,
         txn=txn,
     )
 

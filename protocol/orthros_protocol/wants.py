@@ -5,6 +5,7 @@ Knows how wants and results are written; not the messages that carry them, nor h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -17,7 +18,9 @@ from orthros_protocol.canonical import (
     binary,
     const,
     decode,
+    decode_rows,
     encode,
+    encode_rows,
     extensions,
     integer,
     nested,
@@ -25,10 +28,11 @@ from orthros_protocol.canonical import (
     text,
     text_set,
 )
-from orthros_protocol.errors import Malformed, PeerMisbehaved
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys import not_exported
 from orthros_protocol.limits import (
     MAX_DISCHARGES,
+    MAX_FRAME_BYTES,
     MAX_RESULT_EXTENSION_BYTES,
     MAX_SCOPES,
     MAX_TICKET_BYTES,
@@ -38,11 +42,11 @@ from orthros_protocol.limits import (
 from orthros_protocol.names import Principal, cached_principal, check_scopes, is_name, is_scope
 from orthros_protocol.notes import Note
 from orthros_protocol.reasons import Reason, reason_by_number
-from orthros_protocol.tickets import SUBJECT, Subject
+from orthros_protocol.tickets import KNOWN_FLAGS, SUBJECT, Subject, check_flags
 
 __all__ = [
-    "EXACT", "KNOWN_WANT_FLAGS", "RESULTS", "WANTS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET", "Granted",
-    "NotGranted", "Want", "result_of", "result_row", "want_of", "want_row",
+    "EXACT", "KNOWN_WANT_FLAGS", "RESULTS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET", "Granted", "NotGranted",
+    "Want", "read_wants", "result_of", "result_row", "wants_field",
 ]  # fmt: skip
 
 WANT_TICKET, WANT_JWT = 0, 1
@@ -55,13 +59,13 @@ EXT_LIMITS: Final = 1
 EXT_DEMANDS: Final = 1
 
 _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
-WANTS: Final = array(
-    nested(
-        integer(WANT_JWT), text(is_name), text(is_name), optional(_SCOPES), integer(MAX_U32), integer(MAX_U32),
-        extensions(),
-    ),
-    MAX_WANTS, 1,
-)  # fmt: skip
+_WANT_FIELDS: Final[Mapping[str, Field]] = {
+    "kind": integer(WANT_JWT), "realm": text(is_name), "target": text(is_name), "scopes": optional(_SCOPES),
+    "ttl_s": integer(MAX_U32), "flags": integer(MAX_U32), "ext": extensions(),
+}  # fmt: skip
+_WANT: Final = Schema("want", *_WANT_FIELDS.values())
+# The same one by one, to tell which field is wrong; all at once is faster.
+_WANT_PARTS: Final = {name: Schema(name, field) for name, field in _WANT_FIELDS.items()}
 # Notes inform and never widen, so values of a newer KDC pass and are shown as numbers.
 _NOTE: Final = nested(integer(0xFF, 1), integer(0xFF, 1), optional(integer(MAX_SCOPES - 1)))
 _OK: Final = Schema(
@@ -137,26 +141,78 @@ class NotGranted:
     ref: bytes
 
 
-def want_row(want: Want) -> list[Any]:
-    """The items that travel. Raises LocalMisuse later, when they do not fit."""
+def wants_field(wants: Sequence[Want]) -> bytes:
+    """The bin that travels. Raises LocalMisuse for no want, more than 32, and one that does not fit."""
+    return encode_rows([_want_row(want) for want in wants], _check_wants)
+
+
+def read_wants(field: bytes) -> tuple[Want, ...]:
+    """What a client wants, once it has proven itself.
+
+    Raises Refused `want-invalid`. Its detail travels: `want 3: scopes`, where the first want is 0, `want 3` for one
+    that is no array of seven items, and `wants` where the bin is no canonical array of 1 to 32 items.
+    """
+    try:
+        rows = decode_rows(field, _check_wants)
+    except Malformed:
+        raise Refused("want-invalid", _what_is_wrong(field)) from None
+    return tuple(map(_want_of, rows))
+
+
+def _check_wants(rows: list[Any]) -> None:
+    if not 1 <= len(rows) <= MAX_WANTS:
+        raise Malformed("not 1 to 32 wants")
+    for row in rows:
+        _check_want(row)
+
+
+def _check_want(row: Any) -> None:
+    _WANT.check(row)
+    split_caveats(_entry(row[-1], EXT_LIMITS))
+
+
+def _what_is_wrong(field: bytes) -> str:
+    try:
+        rows = decode(field, MAX_FRAME_BYTES)
+    except Malformed:
+        return "wants"
+    if not 1 <= len(rows) <= MAX_WANTS:
+        return "wants"
+    at = next(index for index, row in enumerate(rows) if not _fits(_check_want, row))
+    return f"want {at}{_wrong_part(rows[at])}"
+
+
+def _wrong_part(row: Any) -> str:
+    if type(row) is not list or len(row) != len(_WANT_PARTS):
+        return ""
+    parts = zip(_WANT_PARTS.items(), row, strict=True)
+    return ": " + next((name for (name, part), item in parts if not _fits(part.check, [item])), "limits")
+
+
+def _fits(check: Callable[[Any], None], value: Any) -> bool:
+    try:
+        check(value)
+    except Malformed:
+        return False
+    return True
+
+
+def _want_row(want: Want) -> list[Any]:
     return [
         want.kind, want.target.realm, want.target.name, None if want.scopes is None else list(want.scopes),
         want.ttl_s, want.flags, [[EXT_LIMITS, want.limits]] if want.limits else [],
     ]  # fmt: skip
 
 
-def want_of(row: list[Any]) -> Want:
-    """From items that fit `WANTS`. Raises Malformed for limits that are no `caveats` field."""
+def _want_of(row: list[Any]) -> Want:
     kind, realm, name, scopes, ttl_s, flags, ext = row
-    limits = _entry(ext, EXT_LIMITS)
-    split_caveats(limits)
     return Want(
         kind=kind,
         target=cached_principal(realm, name),
         scopes=None if scopes is None else tuple(scopes),
         ttl_s=ttl_s,
         flags=flags,
-        limits=limits,
+        limits=_entry(ext, EXT_LIMITS),
     )
 
 
@@ -174,7 +230,10 @@ def result_row(result: Granted | NotGranted) -> list[Any]:
 
 
 def result_of(row: list[Any], want: Want) -> Granted | NotGranted:
-    """From items that fit `RESULTS`, compared with what was asked. Raises PeerMisbehaved or Malformed."""
+    """From items that fit `RESULTS`, compared with what was asked.
+
+    Raises PeerMisbehaved, Malformed, or Refused `unsupported-critical` for a flag that this version must not ignore.
+    """
     if (row[1], row[2]) != (want.target.realm, want.target.name):
         raise PeerMisbehaved("reply-mismatch", "a result names another target")
     if row[0] == 1:
@@ -182,6 +241,7 @@ def result_of(row: list[Any], want: Want) -> Granted | NotGranted:
     _ok, _realm, _name, uid, credential, session_key, ttl_s, flags, kvno, scopes, subject, notes, ext = row
     if (session_key is None) != (want.kind == WANT_JWT):
         raise PeerMisbehaved("reply-mismatch", "a result is of another kind than asked for")
+    check_flags(flags, KNOWN_FLAGS)
     return Granted(
         target=want.target,
         target_uid=uid,
@@ -193,7 +253,7 @@ def result_of(row: list[Any], want: Want) -> Granted | NotGranted:
         scopes=tuple(scopes),
         subject=Subject.of_items(subject),
         notes=tuple(Note(*note) for note in notes),
-        demands=_demands_in(_entry(ext, EXT_DEMANDS)),
+        demands=_demands_in(ext),
     )
 
 
@@ -201,10 +261,10 @@ def _entry(ext: list[Any], number: int) -> bytes:
     return next((value for found, value in ext if found == number), b"")
 
 
-def _demands_in(blob: bytes) -> tuple[bytes, ...]:
-    if not blob:
+def _demands_in(ext: list[Any]) -> tuple[bytes, ...]:
+    if all(found != EXT_DEMANDS for found, _value in ext):
         return ()
-    items = decode(blob, MAX_RESULT_EXTENSION_BYTES)
-    if len(items) > MAX_DISCHARGES or any(type(item) is not bytes for item in items):
+    items = decode(_entry(ext, EXT_DEMANDS), MAX_RESULT_EXTENSION_BYTES)
+    if not 1 <= len(items) <= MAX_DISCHARGES or not all(type(item) is bytes and item for item in items):
         raise Malformed("the demands of a result")
     return tuple(items)

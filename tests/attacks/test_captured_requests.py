@@ -7,6 +7,8 @@ from orthros_protocol import (
     KDC_TGT,
     Granted,
     Principal,
+    ReplaySet,
+    ScopesCaveat,
     Timestamp,
     Want,
     build_as_request,
@@ -68,13 +70,35 @@ async def test_copies_are_bounded_all_the_same(bench: KdcBench) -> None:
 
 
 async def test_a_copy_does_not_authenticate_its_bearer(bench: KdcBench) -> None:
-    """The places for strangers and their short deadline would be no limit if one captured login lifted it."""
+    """The places for strangers and their short deadline would be no limit if one captured request lifted it.
+
+    A login proves nothing, not even the first time: a copy that overtakes it, or that meets a KDC which has just
+    started, is as good. Nor does another request under a key that was first used elsewhere.
+    """
     login = await bench.log_in("billing")
-    captured = [login_request(bench).message, bench.tgs_request(login, Want(target=Principal(REALM, "orders"))).message]
-    assert [(await bench.service.answer(message, "first")).authenticated for message in captured] == [True, True]
-    assert [(await bench.service.answer(message, "copy")).authenticated for message in captured] == [False, False]
+
+    def ask() -> bytes:
+        return bench.tgs_request(login, Want(target=Principal(REALM, "orders"))).message
+
+    async def proven(message: bytes, connection: int) -> str:
+        return (await bench.service.answer(message, "192.0.2.1", "192.0.2.1", connection)).proves
+
+    as_request, first, second, held_back = login_request(bench).message, ask(), ask(), ask()
+    assert [await proven(message, 1) for message in (as_request, first, second)] == ["", "billing", "billing"]
+    assert [await proven(message, 2) for message in (as_request, first, second, held_back)] == [""] * 4
     bench.clock.advance(301)
-    assert [(await bench.service.answer(message, "late")).authenticated for message in captured] == [False, False]
+    assert [await proven(message, 3) for message in (as_request, first, second)] == [""] * 3
+
+
+async def test_who_narrowed_a_login_proves_its_own_connection(bench: KdcBench) -> None:
+    """The key of a narrowed login is another key: it is first used where its holder sits."""
+    login = await bench.log_in("billing")
+    want = Want(target=Principal(REALM, "orders"))
+    whole = bench.tgs_request(login, want)
+    narrowed = bench.tgs_request(login, want, caveats=[ScopesCaveat(("read",)).to_bytes()])
+    assert (await bench.service.answer(whole.message, "here", "", 1)).proves == "billing"
+    assert (await bench.service.answer(narrowed.message, "there", "", 2)).proves == "billing"
+    assert (await bench.service.answer(bench.tgs_request(login, want).message, "there", "", 2)).proves == ""
 
 
 async def test_a_principal_cannot_fill_the_memory_of_replays_for_ever(bench: KdcBench) -> None:
@@ -83,3 +107,59 @@ async def test_a_principal_cannot_fill_the_memory_of_replays_for_ever(bench: Kdc
         far = login_request(bench, at=Timestamp(2**62 + number))
         await bench.send(far.message)
     assert len(bench.service._copies._seen) == 0
+
+
+async def test_a_copy_that_meets_a_new_process_proves_nothing(bench: KdcBench) -> None:
+    """A KDC that has just started knows neither what was seen nor which keys were used before it."""
+    login = await bench.log_in("billing")
+
+    def ask() -> bytes:
+        return bench.tgs_request(login, Want(target=Principal(REALM, "orders"))).message
+
+    async def proven(message: bytes, connection: int) -> str:
+        return (await bench.service.answer(message, "192.0.2.1", "192.0.2.1", connection)).proves
+
+    captured, never_sent = ask(), ask()
+    assert await proven(captured, 1) == "billing"
+    bench.clock.advance(1)
+    bench.restart(burst=BURST)
+    assert [await proven(captured, 2), await proven(never_sent, 2)] == ["", ""]
+    assert await proven(ask(), 3) == "billing"
+
+
+async def test_copies_from_before_the_start_cost_their_maker_nothing(bench: KdcBench) -> None:
+    login = await bench.log_in("billing")
+    captured = [bench.tgs_request(login, Want(target=Principal(REALM, "orders"))) for _ in range(2 * BURST)]
+    bench.clock.advance(1)
+    bench.restart(burst=BURST)
+    for number, copy in enumerate(captured):
+        await bench.send(copy.message, f"198.51.100.{number}")
+    assert isinstance(await bench.ask_one(login, "orders"), Granted)
+
+
+async def test_the_time_of_the_start_counts_for_as_long_as_copies_live(bench: KdcBench) -> None:
+    """A KDC that starts with a clock that is ahead would else take every request for one from before its start."""
+    bench.clock.advance(301)
+    bench.service._copies._started = Timestamp(bench.clock.now() + 3_600_000)
+    login = await bench.log_in("billing")
+    request = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
+    assert (await bench.service.answer(request.message, "here", "", 1)).proves == "billing"
+
+
+async def test_where_nothing_can_be_told_nobody_has_proven_anything_and_the_maker_does_not_pay(
+    bench: KdcBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full share remembers nothing of its client: whatever comes then may be a copy."""
+    login = await bench.log_in("billing")
+    first = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
+    assert (await bench.service.answer(first.message, "here", "", 1)).proves == "billing"
+    full = ReplaySet(capacity=1, per_client=1, past_ms=300_000, ahead_ms=None)
+    monkeypatch.setattr(bench.service._copies, "_seen", full)
+    captured = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
+    assert (await bench.service.answer(captured.message, "here", "", 1)).proves == "billing"
+    more = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
+    for number in range(2 * BURST):
+        answer = await bench.service.answer(more.message, f"198.51.100.{number}", "", 1)
+        assert answer.proves == ""
+    monkeypatch.undo()
+    assert isinstance(await bench.ask_one(login, "orders"), Granted)

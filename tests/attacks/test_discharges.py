@@ -398,8 +398,8 @@ def test_an_answer_reflected_as_a_question(parties: Parties) -> None:
     web = parties.credentials("web", "approvals")
     (cid,) = parties.credentials("web", "orders").demands
     epoch_of(parties.verifier("approvals"), web)
-    flow = asking(web, cid)
-    exchange = next(flow)
+    exchange = next(asking(web, cid))
+    assert isinstance(exchange, Exchange)
     with pytest.raises(Refused, match="epoch-required") as told:
         parties.verifier("approvals").accept(exchange.request, DISCHARGE_ENDPOINT, cid)
     assert told.value.reply is not None

@@ -1,7 +1,6 @@
 """Traffic without any key: it must not cost the KDC more than it costs its sender."""
 
 import trio
-from trio.testing import memory_stream_pair
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.server import Server
@@ -15,6 +14,7 @@ from orthros_protocol import (
     join_caveats,
 )
 from orthros_protocol.canonical import encode
+from tests.support.http_port import stream_pair
 from tests.support.kdc_bench import REALM, open_bench
 
 MISSHAPEN = join_caveats([encode(6, ["10.0.0.0/8", "10.0.0.0/8"])])
@@ -23,10 +23,11 @@ MISSHAPEN = join_caveats([encode(6, ["10.0.0.0/8", "10.0.0.0/8"])])
 async def test_who_sends_too_much_is_answered_once_more_and_cut_off() -> None:
     """Otherwise five bytes buy a whole answer, for ever, and the rate limit saves the KDC nothing."""
     bench = await open_bench(burst=40)
-    here, there = memory_stream_pair()
+    here, there = stream_pair()
     received = FrameReader()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(Server(bench.service.answer, LimitSettings()).serve_stream, there)
+    async with here, trio.open_nursery() as nursery:
+        server = Server(bench.service.answer, bench.service.turn_away, LimitSettings())
+        nursery.start_soon(server.serve_stream, there)
         await here.send_all(frame(b"x") * 1000)
         while data := await here.receive_some():
             received.feed(bytes(data))
@@ -60,4 +61,4 @@ async def test_misshapen_caveats_cost_their_proven_sender_a_want() -> None:
     for number in range(3):
         await bench.send(bench.tgs_request(login, want).message, source=f"192.0.2.{number}")
     codes = [event.to_dict()["code"] for event in bench.ledger.events[1:]]
-    assert codes == ["malformed", "malformed", "rate-limited"]
+    assert codes == ["want-invalid", "want-invalid", "rate-limited"]

@@ -7,7 +7,6 @@ import pytest
 from orthros_kdc.admin import principals, rules
 from orthros_kdc.policy.model import Demand, RuleCaveats
 from orthros_protocol import (
-    EpochKeeper,
     ExpiresCaveat,
     Granted,
     Malformed,
@@ -15,7 +14,6 @@ from orthros_protocol import (
     OrthrosError,
     PeerMisbehaved,
     Refused,
-    ReplaySet,
     ThirdPartyCaveat,
     Timestamp,
     accept,
@@ -33,6 +31,7 @@ from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import derive, digest
 from orthros_protocol.discharges import Demand as Question
 from orthros_protocol.discharges import Discharge
+from orthros_protocol.fakes import ManualStore
 from tests.support.behalf_bench import principal, resealed
 from tests.support.kdc_bench import KdcBench, open_bench
 from tests.support.naive import Sealer
@@ -61,10 +60,7 @@ class Payroll:
 
     def __init__(self, bench: KdcBench) -> None:
         self._bench = bench
-        self._replay = ReplaySet()
-        self._epoch = EpochKeeper(bench.entropy, self._replay.clear).current(
-            now=bench.clock.now(), monotonic_ms=bench.clock.now(), pid=1
-        )
+        self._store = ManualStore(bench.clock.now)
 
     def called(self, granted: Granted, *discharges: Discharge) -> tuple[str, ...]:
         """The scopes of the caller that shows these discharges."""
@@ -73,7 +69,7 @@ class Payroll:
         for one in discharges:
             key = derive(key, "mix", one.tail)
         pending = build_ap_request(
-            granted.credential, key, use=0, now=now, nonce=self._bench.entropy(16), epoch=self._epoch,
+            granted.credential, key, use=0, now=now, nonce=self._bench.entropy(16), epoch=self._store.epoch,
             bind=bind_raw("pay", b""), discharges=tuple(one.caveats for one in discharges),
         )  # fmt: skip
         return accept(
@@ -82,8 +78,7 @@ class Payroll:
             now=now,
             use=0,
             bind=bind_raw("pay", b""),
-            replay=self._replay,
-            epoch=self._epoch,
+            replay=self._store,
             max_life_s=86400,
         ).scopes
 

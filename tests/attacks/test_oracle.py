@@ -12,10 +12,13 @@ from orthros_protocol import (
     ChainRule,
     ExpiresCaveat,
     OrthrosError,
+    Repetition,
+    ReplaySet,
     ScopesCaveat,
     bind_raw,
     parse_address,
 )
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
@@ -148,8 +151,12 @@ def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
     access = Access(now=situation["now"], **facts | {"peer": peer, "app": app})
     if "chain" in situation:
         situation["chain"] = ChainRule(**situation["chain"])
+    epoch, born = situation.pop("epoch"), situation.pop("born", 0)
+    burnt = pair.target.__dict__.setdefault("burnt by the oracle's stories", ReplaySet())
+    store = ManualStore(lambda: pair.now, epoch, born, burnt)
+    situation["repetition"] = Repetition(situation.pop("repetition", "unsafe"))
     try:
-        accepted: Accepted = pair.target.accept(message, **situation, access=access)
+        accepted: Accepted = pair.target.accept(message, **situation, access=access, replay=store)
     except OrthrosError as error:
         return error.code
     return "accepted " + " ".join(accepted.scopes)
@@ -171,6 +178,8 @@ def test_the_library_and_the_oracle_agree(data: st.DataObject) -> None:
         situation = {
             "now": pair.now, "use": use, "bind": BIND, "epoch": EPOCH, "max_life_s": MAX_TICKET_LIFE_S,
             "access": data.draw(st.sampled_from(ACCESSES)), "chain": data.draw(st.sampled_from(CHAINS)),
+            "born": pair.now - data.draw(st.sampled_from([0, 4_000, 5_000, 5_001, 70_000])),
+            "repetition": data.draw(st.sampled_from(["allowed", "unsafe", "declined"])),
         }  # fmt: skip
         serves_others = data.draw(st.booleans())
         expected = oracle.verdict(message, **situation, accept_user=serves_others)
@@ -206,6 +215,7 @@ def test_every_single_difference_is_judged_alike() -> None:
                 words.add(expected.partition(" ")[0])
     assert words >= {
         "accepted", "replayed", "malformed", "wrong-mac", "clock-skew", "ticket-expired", "ticket-times-invalid",
+        "too-far-ahead",
         "unsupported-critical", "epoch-required", "wrong-binding", "discharge-mismatch", "caveat-unsupported",
         "caveat-refused", "user-not-accepted",
     }  # fmt: skip

@@ -35,7 +35,7 @@ def test_cve_2018_16889_nothing_prints_a_key() -> None:
     seen: list[Any] = [
         login, granted, issued, pending, accepted, reply, accepted.ticket, accepted.request, pair.target.keytab,
         pair.realm.tgt_key, pair.realm.mac_key, ask_as(pair), ask_tgs(pair), parse_ap_request(pending.message),
-        parse_tgs_request(ask_tgs(pair).message), pair.target.keytab.entries, pair.target.replay, pair.target.epochs,
+        parse_tgs_request(ask_tgs(pair).message), pair.target.keytab.entries, pair.target.store,
     ]  # fmt: skip
     text = "\n".join(f"{one!r} {one}" for one in seen)
     session_keys = (login.session_key, issued.session_key, issued.pop_key, pending.pop_key, accepted.pop_key)

@@ -1,4 +1,4 @@
-"""An honest client behind each proxy: signs HTTP requests, and asks the daemon as nginx, Traefik and Envoy would."""
+"""An honest client behind each proxy: signs HTTP requests, and asks the daemon as each proxy does."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ from orthros_protocol.testing import InMemoryRealm, ManualClock
 HOST = "orders.example"
 ORIGIN = f"https://{HOST}"
 PEER = "192.0.2.7"
+HOP = ("connection", "upgrade")
+"""What most proxies keep to themselves; Caddy does not."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -144,6 +146,10 @@ def _lower(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
     return tuple((name.lower(), value.encode("latin-1")) for name, value in headers)
 
 
+def _upgrade_of(sent: Sent) -> str:
+    return ", ".join(value for name, value in sent.headers if name.lower() == "upgrade") + ";"
+
+
 def by_nginx(sent: Sent, *, chunked: bool = False, without: str = "") -> Question:
     """proxy_set_header takes the place of what the client sent under the same name."""
     length = "" if chunked or not sent.body else str(len(sent.body))
@@ -153,10 +159,29 @@ def by_nginx(sent: Sent, *, chunked: bool = False, without: str = "") -> Questio
         "x-original-uri": sent.target,
         "x-original-body": f"{length};{'chunked' if chunked else ''}",
         "x-original-peer": PEER,
+        "x-original-upgrade": _upgrade_of(sent),
     }
-    kept = [one for one in sent.headers if one[0].lower() not in written and "_" not in one[0]]
+    kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP} and "_" not in one[0]]
     headers = _lower([*((name, value) for name, value in written.items() if name != without), *kept])
     return Question(method="GET", target=PATH.encode(), headers=headers)
+
+
+def by_caddy(sent: Sent, *, chunked: bool = False, without: str = "") -> Question:
+    """forward_auth writes X-Forwarded-*, the example the rest; an Upgrade goes to the daemon as it came."""
+    length = "" if chunked or not sent.body else str(len(sent.body))
+    written = {
+        "x-forwarded-for": PEER,
+        "x-forwarded-host": sent.host,
+        "x-forwarded-method": sent.method,
+        "x-forwarded-proto": "https",
+        "x-forwarded-uri": sent.target,
+        "x-original-body": f"{length};{'chunked' if chunked else ''}",
+        "x-original-peer": PEER,
+        "x-original-upgrade": _upgrade_of(sent),
+    }
+    kept = [one for one in sent.headers if one[0].lower() not in written and "_" not in one[0]]
+    mine = [("host", sent.host), ("via", "1.1 Caddy"), *(one for one in written.items() if one[0] != without)]
+    return Question(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
 
 
 def by_traefik(sent: Sent, *, without: str = "") -> Question:
@@ -168,18 +193,22 @@ def by_traefik(sent: Sent, *, without: str = "") -> Question:
         "x-forwarded-uri": sent.target,
         "x-forwarded-for": PEER,
     }
-    kept = [one for one in sent.headers if one[0].lower() not in written]
+    kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP}]
     mine = [("host", "127.0.0.1:7790"), *((name, value) for name, value in written.items() if name != without)]
     return Question(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
 
 
-def by_envoy(sent: Sent) -> Question:
-    """The client's own method, Host and, behind a prefix, path."""
-    headers = _lower([("host", sent.host), ("content-length", "0"), *sent.headers])
-    return Question(method=sent.method, target=f"{PATH}{sent.target}".encode(), headers=headers)
+def by_envoy(sent: Sent, *, without: str = "") -> Question:
+    """The client's own method, Host and, behind a prefix, path; headers_to_add writes over what the client sent."""
+    written = {"x-original-peer": PEER, "x-original-upgrade": _upgrade_of(sent)}
+    kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP}]
+    mine = [("host", sent.host), ("content-length", "0"), *(one for one in written.items() if one[0] != without)]
+    return Question(method=sent.method, target=f"{PATH}{sent.target}".encode(), headers=_lower([*mine, *kept]))
 
 
-ASKS: dict[str, Callable[[Sent], Question]] = {"nginx": by_nginx, "traefik": by_traefik, "envoy": by_envoy}
+ASKS: dict[str, Callable[[Sent], Question]] = {
+    "nginx": by_nginx, "caddy": by_caddy, "traefik": by_traefik, "envoy": by_envoy,
+}  # fmt: skip
 
 
 def settings_of(folder: Path, realm: InMemoryRealm, dialect: str, **more: object) -> ForwardAuthSettings:
@@ -189,6 +218,17 @@ def settings_of(folder: Path, realm: InMemoryRealm, dialect: str, **more: object
     row = {"tcp": "127.0.0.1:7790", "dialect": dialect, "keytab": str(path), "origins": [ORIGIN], **more}
     (section,) = read_forward_auth({"forward_auth": [row]}, "daemon.toml")
     return section
+
+
+def judged(endpoint: ForwardAuth, question: Question) -> Verdict:
+    """The verdict of an endpoint whose replay store is in memory: it is there without a pause."""
+    asking = endpoint.judge(question)
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        verdict: Verdict = done.value
+        return verdict
+    raise AssertionError("the verdict is not there at once")
 
 
 @define
@@ -210,7 +250,7 @@ class Gate:
         return gate
 
     def ask(self, sent: Sent) -> Verdict:
-        return self.endpoint.judge(ASKS[self.dialect](sent))
+        return judged(self.endpoint, ASKS[self.dialect](sent))
 
     def status(self, sent: Sent) -> int:
         return self.ask(sent).status

@@ -1,4 +1,4 @@
-"""A daemon with its doors on real Unix sockets, in the test's own process, on the real clock."""
+"""A daemon that listens on real Unix sockets, in the test's own process, on the real clock."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ import trio
 from attrs import define
 
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Door, open_unix_listener
+from orthros_client.daemon.forward_auth import ForwardAuth
 from orthros_client.daemon.http_server import HttpServer
 from orthros_client.daemon.local_server import LocalServer
 from orthros_client.daemon.peers import AllowList, AllowRule
+from orthros_client.daemon.shares import Shares
 from orthros_client.daemon.worker_terms import WorkerTerms
+from orthros_runtime.serving.connections import Deadlines
+from orthros_runtime.serving.listeners import Listener
+from orthros_runtime.serving.sockets import open_unix_listener
 from tests.client.world import World, open_world
 
 T = TypeVar("T")
 NOBODY = 65534
+DEADLINES = Deadlines()
 
 
 @define
@@ -30,8 +35,8 @@ class House:
 
     world: World
     desk: Desk
-    door: Door
-    http_door: Door
+    listener: Listener
+    http_listener: Listener
     socket: str
     http_socket: str
 
@@ -49,6 +54,12 @@ class House:
     async def get(self, path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(headers or ("Orthros-Local: 1",)), "", ""]
         return await self.http("\r\n".join(lines).encode())
+
+
+def listener_for(
+    server: LocalServer | HttpServer | ForwardAuth, shares: Shares, deadlines: Deadlines = DEADLINES
+) -> Listener:
+    return Listener(server.converse, shares.group_of, server.busy_answer, deadlines)
 
 
 async def read_response(stream: trio.abc.ReceiveStream) -> tuple[int, dict[str, str], bytes]:
@@ -85,11 +96,12 @@ async def open_house(
         async with open_world(**world) as inner, trio.open_nursery() as nursery:
             allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
             desk = Desk(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
-            door = Door(LocalServer(desk).converse, idle_s, most)
-            http_door = Door(HttpServer(desk).converse, idle_s, most)
-            await nursery.start(door.serve, open_unix_listener(paths[0], 0o666))
-            await nursery.start(http_door.serve, open_unix_listener(paths[1], 0o666))
-            yield House(inner, desk, door, http_door, *paths)
+            shares, deadlines = Shares(most=most, knows=allow.knows, own_uid=allow.own_uid), Deadlines(idle_s=idle_s)
+            listener = listener_for(LocalServer(desk), shares, deadlines)
+            http_listener = listener_for(HttpServer(desk), shares, deadlines)
+            await nursery.start(listener.serve, open_unix_listener(paths[0], 0o666))
+            await nursery.start(http_listener.serve, open_unix_listener(paths[1], 0o666))
+            yield House(inner, desk, listener, http_listener, *paths)
             nursery.cancel_scope.cancel()
 
 

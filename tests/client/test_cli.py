@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from orthros_client.errors import (
     Unavailable,
 )
 from orthros_client.local_api.values import Status
-from orthros_protocol import Timestamp
+from orthros_client.verifier.stores.clocks import read_clocks
+from orthros_client.verifier.stores.host import HostStore
+from orthros_protocol import Entry, Timestamp
 from tests.client.house import NOBODY, House, as_user, open_house
 
 A = "tcp://kdc-a:1"
@@ -68,7 +71,8 @@ kvno     1
 REFUSED = """\
 error:     not-granted
 cause:     No rule lets this client reach this target.
-remedy:    Ask an admin to run `orthros-admin policy allow web payroll --scope ...`.
+remedy:    Check the spelling of payroll (an unknown name is refused alike), then ask an admin to run \
+`orthros-admin policy allow web payroll --scope ...`.
 reference: REF
 retry:     in LIFE
 """
@@ -352,3 +356,18 @@ async def test_doctor_names_who_is_disabled(run: Run) -> None:
     )  # fmt: skip
     with pytest.raises(Unavailable, match="of-tomorrow"):
         _kdc(newer)
+
+
+def test_renewing_finds_the_stores_of_this_user_or_says_where_it_looked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hook for restored snapshots that renews nothing must not report success."""
+    with tempfile.TemporaryDirectory(prefix="orthros-test-", dir="/dev/shm") as folder:
+        monkeypatch.setenv("ORTHROS_STATE_DIR", folder)
+        assert main(["replay", "renew"]) == 5
+        assert folder in capsys.readouterr().err
+        store = HostStore(f"{folder}/replay-{'0' * 16}.mdb")
+        before = store.admit(Entry(b"a" * 16, read_clocks()[0], "x")).epoch
+        assert main(["replay", "renew"]) == 0
+        assert "renewed" in capsys.readouterr().out
+        assert store.admit(Entry(b"b" * 16, read_clocks()[0], "x")).epoch != before

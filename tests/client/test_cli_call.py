@@ -21,10 +21,11 @@ from orthros_client.cli.__main__ import main
 from orthros_client.cli.call_options import load_targets
 from orthros_client.clocks import HostClock
 from orthros_client.errors import Misconfigured
+from orthros_protocol import Timestamp
 from orthros_protocol.derivation import digest
 from orthros_protocol.http_profile import format_content_digest
 from tests.client.house import House, open_house
-from tests.client.world import RealmClock
+from tests.client.world import KdcClock
 from tests.support.http_target import Heard, HttpTarget, Said, listening
 
 Outcome = tuple[int, str, str]
@@ -62,7 +63,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> Outcome:
 
 @asynccontextmanager
 async def open_counter(capsys: pytest.CaptureFixture[str], **options: Any) -> AsyncIterator[Counter]:
-    ahead = HostClock().wall_ms() - RealmClock().now()
+    ahead = HostClock().wall_ms() - KdcClock().now()
     async with open_house(wrong_ms=ahead) as house:
         target = HttpTarget(house.world.realm, scheme="http", host_is_ahead_ms=ahead)
         with listening(target.hear, **options) as port:
@@ -99,6 +100,8 @@ async def test_a_call(capsys: pytest.CaptureFixture[str]) -> None:
         (("-H", "X-A: 1", "-H", "X-B;", "-H", "Accept:", "-H", "User-Agent: me"), "GET", b"",
          {"x-a": b"1", "x-b": b"", "accept": None, "user-agent": b"me"}),
         (("-H", "X-Tenant: acme", "--cover", "X-Tenant"), "GET", b"", {"x-tenant": b"acme"}),
+        (("-d", "x", "--idempotency-key", "k1"), "POST", b"x", {"idempotency-key": b"k1"}),
+        (("-H", "Accept-Encoding: gzip"), "GET", b"", {"accept-encoding": b"gzip"}),
     ],
 )  # fmt: skip
 async def test_what_curl_would_send(  # noqa: PLR0917  # the columns of the table
@@ -157,7 +160,7 @@ async def test_the_head_and_where_it_goes(capsys: pytest.CaptureFixture[str], tm
         counter.target.between = lambda said: said
         if Path("/dev/full").exists():
             code, _shown, err = await counter.call("-o", "/dev/full")
-            assert (code, "No space left" in err) == (1, True)
+            assert (code, "No space left" in err) == (4, True)
 
 
 async def test_verbose_shows_what_was_bound_and_proven(capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,6 +283,31 @@ async def test_refusals_and_faults_have_exit_codes(capsys: pytest.CaptureFixture
     assert (code, err.splitlines()[0]) == (4, "error:     daemon-unreachable")
 
 
+async def test_what_may_have_been_executed_has_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """K17: 2, with cause and remedy; with a promise the call is repeated instead."""
+    async with open_counter(capsys) as counter:
+        for process in counter.target.processes:
+            process.born = Timestamp(counter.target.now() - 60_000)  # nobody has to wait for it
+
+        def take_turns() -> None:
+            counter.target.heard.clear()
+            counter.target.choose = lambda number: [0, 1, 1][number]
+
+        take_turns()
+        code, out, err = await counter.call("-d", "x")
+        assert (code, out, counter.target.executed) == (2, "", [])
+        assert err.startswith("error:     maybe-executed\ncause:     The target refused the call, but a copy of it may")
+        assert "Find out at the target before you repeat the call." in err
+        for words in (("--harmless",), ("--idempotency-key",), ("--idempotency-key", "k1")):
+            take_turns()
+            counter.target.executed.clear()
+            assert (await counter.call("-d", "x", *words))[0] == 0
+            (sent,) = counter.target.executed
+            keys = {heard.value("idempotency-key") for heard in counter.target.heard}
+            assert keys == {sent.value("idempotency-key")}
+            assert (keys != {None}) == (words != ("--harmless",))
+
+
 async def test_a_refusal_of_the_target_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     """B2, L6: something between rewrote the request; the target's proven reason, cause and remedy."""
     async with open_counter(capsys) as counter:
@@ -293,7 +321,8 @@ async def test_a_refusal_of_the_target_reads_well(capsys: pytest.CaptureFixture[
             code, out, err = await counter.type("call", f"http://127.0.0.1:{port}/v1", "--target", "orders")
     assert (code, out) == (3, "")
     assert err.startswith("error:     wrong-binding\ncause:     The request was made for another endpoint")
-    assert "remedy:    Check that" in err
+    assert "detail:    signed: GET http://127.0.0.1:" in err
+    assert "remedy:    Compare what was signed with what was received: " in err
 
 
 @pytest.mark.parametrize(
@@ -396,6 +425,8 @@ async def test_tokens(capsys: pytest.CaptureFixture[str]) -> None:
         (("-H", "Authorization: Bearer x"), "value-invalid"),
         (("-H", "Host: evil.example"), "value-invalid"),
         (("--cover", "host"), "value-invalid"),
+        (("-H", "Idempotency-Key: a", "--idempotency-key", "b"), "value-invalid"),
+        (("--idempotency-key", "a\nb"), "value-invalid"),
         (("-d", "@/nowhere"), "file-unreadable"),
         (("-T", "/nowhere"), "file-unreadable"),
         (("-T", "/"), "file-unreadable"),
@@ -435,7 +466,7 @@ def test_without_httpx_the_way_to_get_it_is_said() -> None:
     script = textwrap.dedent(
         """
         import sys
-        sys.modules["httpx"] = None
+        sys.modules["httpx"] = sys.modules["httpx2"] = None
         from orthros_client.cli.__main__ import main
         assert main(["version"]) == 0
         sys.exit(main(["call", "https://orders.example/", "--target", "orders"]))
@@ -445,4 +476,6 @@ def test_without_httpx_the_way_to_get_it_is_said() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert done.returncode == 1
-    assert "pip install 'orthros[httpx]'" in done.stderr
+    assert "httpx is in the extra httpx of the wheel that you installed" in done.stderr
+    assert "-m pip install " in done.stderr
+    assert "Traceback" not in done.stderr

@@ -24,16 +24,17 @@ from orthros_client.clocks import HostClock
 from orthros_client.credential_file import read_credentials
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Door, open_unix_listener
 from orthros_client.daemon.local_server import LocalServer
 from orthros_client.daemon.peers import AllowList
+from orthros_client.daemon.shares import Shares
 from orthros_client.integrations.wsgi import OrthrosMiddleware
 from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import KdcSession
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
-from tests.client.house import House, open_house
-from tests.client.world import RealmClock
+from orthros_runtime.serving.sockets import open_unix_listener
+from tests.client.house import House, listener_for, open_house
+from tests.client.world import KdcClock
 from tests.support.leaks import forms_of
 
 Outcome = tuple[int, str, str]
@@ -114,7 +115,7 @@ def orders_listening(realm: InMemoryRealm, ahead_ms: int, heard: list[tuple[str,
 
 @asynccontextmanager
 async def open_bench(capsys: pytest.CaptureFixture[str], folder: Path) -> AsyncIterator[Bench]:
-    ahead_ms = HostClock().wall_ms() - RealmClock().now()
+    ahead_ms = HostClock().wall_ms() - KdcClock().now()
     heard: list[tuple[str, str, str]] = []
     async with open_house(wrong_ms=ahead_ms) as house:
         with orders_listening(house.world.realm, ahead_ms, heard) as origin:
@@ -130,8 +131,8 @@ async def second_daemon(bench: Bench, name: str) -> AsyncIterator[str]:
     agent = Agent(session, world.clock, entropy, backoff=Backoff())
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.run)
-        door = Door(LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))).converse, 300.0, 8)
-        await nursery.start(door.serve, open_unix_listener(socket, 0o600))
+        listener = listener_for(LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))), Shares(most=8))
+        await nursery.start(listener.serve, open_unix_listener(socket, 0o600))
         yield socket
         nursery.cancel_scope.cancel()
 

@@ -198,13 +198,13 @@ async def test_a_restarted_daemon_is_found_again() -> None:
         with Client(house.socket) as client:
             await house.in_thread(client.ping)
             with trio.fail_after(10):
-                while house.door._visitors:
+                while house.listener._connections:
                     await trio.lowlevel.checkpoint()
             await house.in_thread(client.ping)
         async with AsyncClient(house.socket) as other:
             await other.ping()
             with trio.fail_after(10):
-                while house.door._visitors:
+                while house.listener._connections:
                     await trio.lowlevel.checkpoint()
             await other.ping()
 
@@ -341,7 +341,7 @@ async def test_a_fork_while_another_thread_holds_the_locks() -> None:
         "conversation, pool = client._conversation, client._local._pool()\n"
         "held, done = threading.Event(), threading.Event()\n"
         "def hold():\n"
-        "    with conversation._lock(), pool.lock: held.set(); done.wait()\n"
+        "    with conversation._kept.lock(), pool.lock: held.set(); done.wait()\n"
         "thread = threading.Thread(target=hold); thread.start(); held.wait(); pid = os.fork()\n"
         "if pid == 0: signal.alarm(5); client.credentials('orders'); client.ping(); client.close(); os._exit(0)\n"
         "done.set(); thread.join(); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"

@@ -35,6 +35,7 @@ from orthros_protocol import (
     seal_hand_over,
     tail_of,
 )
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import NOBODY, House, as_user, open_house
 from tests.client.test_client import StillClock, grant
@@ -96,7 +97,7 @@ def test_no_proof_is_kept() -> None:
     """B7: the client keeps tickets under a digest; the evidence goes with the request that it came with."""
     conversation = Conversation(10, clock=StillClock())
     ask(conversation, for_shop(1), behalf=evidence_of(new_realm(), "shop"))
-    assert [want.behalf for want, _ in conversation._on_behalf] == [None]
+    assert [want.behalf for want, _ in conversation._kept._on_behalf] == [None]
 
 
 def test_answers_in_another_name_than_asked_for_are_no_answers() -> None:
@@ -105,8 +106,8 @@ def test_answers_in_another_name_than_asked_for_are_no_answers() -> None:
     for behalf, reply in ((None, for_shop(1)), ("alice", grant()), (evidence_of(new_realm(), "shop"), grant())):
         with pytest.raises(Malformed):
             ask(conversation, reply, behalf=behalf)
-    assert not conversation._own
-    assert not conversation._on_behalf
+    assert not conversation._kept._own
+    assert not conversation._kept._on_behalf
 
 
 def test_callers_do_not_push_out_what_the_program_needs_itself() -> None:
@@ -116,7 +117,7 @@ def test_callers_do_not_push_out_what_the_program_needs_itself() -> None:
     for number in range(1100):
         ask(conversation, for_shop(number), behalf=f"user-{number}")
     assert ask(conversation, None)[1] is own
-    assert len(conversation._on_behalf) == 1024
+    assert len(conversation._kept._on_behalf) == 1024
 
 
 def test_delegable_is_part_of_the_question() -> None:
@@ -164,12 +165,30 @@ def test_without_propagation_a_request_changes_nothing() -> None:
     assert request.behalf is None
 
 
-def test_outside_of_requests_and_for_nobody_it_is_the_own_name() -> None:
+def test_outside_of_requests_and_for_nobody_it_is_the_own_name_where_that_is_said() -> None:
     """L23: a background job, and a public route."""
-    conversation = Conversation(10, propagate=True, clock=StillClock())
+    conversation = Conversation(10, propagate="or-own-name", clock=StillClock())
     _, own = ask(conversation, grant())
     with serving(None):
         assert ask(conversation, None)[1] is own
+    assert ask(conversation, None)[1] is own
+
+
+def test_a_process_that_serves_requests_does_not_fall_back_on_its_own_name() -> None:
+    """L23: an executor, a thread, a public route, observe mode: there the caller is missing, and nobody meant none."""
+    conversation = Conversation(10, propagate=True, clock=StillClock())
+    _, own = ask(conversation, grant())  # a program that serves nobody may use the same client
+    with serving(None), pytest.raises(LocalMisuse, match="wrong-state"):
+        ask(conversation, None)
+    with pytest.raises(LocalMisuse, match="or-own-name"):
+        ask(conversation, None)
+    assert ask(conversation, None, behalf=None)[1] is own
+
+
+@pytest.mark.parametrize("unknown", ["own", "True", "", 1, None])
+def test_another_word_for_propagation_is_refused(unknown: Any) -> None:
+    with pytest.raises(LocalMisuse, match="propagate: True, False or 'or-own-name'"):
+        Conversation(10, propagate=unknown)
 
 
 def test_code_that_outlived_its_request_has_nobodys_authority() -> None:
@@ -188,7 +207,7 @@ def test_code_that_outlived_its_request_has_nobodys_authority() -> None:
 def as_served(realm: InMemoryRealm, caller: str, *, flags: int = DELEGABLE) -> Iterator[None]:
     """What runs inside serves a verified call of `caller`."""
     shown = realm.issue(caller, "web", flags=flags)
-    verifier = Verifier(realm.keytab("web").verify_only(), clock=realm.clock.now, at_most_once_per_instance=True)
+    verifier = Verifier(realm.keytab("web").verify_only(), replay=ManualStore(realm.clock.now), clock=realm.clock.now)
     pending = build_ap_request(
         shown.ticket, shown.pop_key, use=USE_RAW, bind=bind_raw(ENDPOINT, b""), now=realm.clock.now(),
         nonce=realm.entropy(16), epoch=None, flags=SAFE,
@@ -208,7 +227,7 @@ async def test_a_client_that_propagates_asks_for_whom_it_serves() -> None:
     """L20, L23: through sockets and daemon to the ticket; the program says nothing but `propagate`."""
     async with open_house() as house:
         realm = house.world.realm
-        with Client(house.socket, propagate=True) as client:
+        with Client(house.socket, propagate="or-own-name") as client:
 
             def seen(**options: Any) -> str | None:
                 return subject_of(realm, client.credentials("ledger", **options))
@@ -227,7 +246,7 @@ async def test_a_client_that_propagates_asks_for_whom_it_serves() -> None:
 
 async def test_requests_served_at_once_by_one_client_stay_apart() -> None:
     """L23: 30 tasks of three callers through one client, answered out of order; nobody's ticket is another's."""
-    async with open_house() as house, AsyncClient(house.socket, propagate=True) as client:
+    async with open_house() as house, AsyncClient(house.socket, propagate="or-own-name") as client:
         realm, seen = house.world.realm, []
 
         async def serve(caller: str | None) -> None:
@@ -300,7 +319,7 @@ def test_whoever_hands_over_teaches_nothing_about_the_target() -> None:
         flow.send(grant(number=2))
     received = done.value.value
     assert (received.target, received.target_uid) == (own.target, own.target_uid)
-    received.peer.learn(b"wrongone", 300_000)
+    received.peer.learn(b"wrongone", 300_000, sent_s=0, now_s=0)
     assert own.peer.read() == (None, 0)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orthros_client.daemon.config import load_config
-from orthros_client.daemon.peers import Peer
 from orthros_client.daemon.settings import SETTINGS
 from orthros_protocol import Misconfigured, Principal
+from orthros_runtime.serving.peers import Peer
 
 MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'
 

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import Credentials, Discharges
-from orthros_client.credentials import PeerState
+from orthros_client.credentials import Peers
 from orthros_protocol import (
     HandedOver,
     LocalMisuse,
@@ -114,9 +114,9 @@ def test_the_receiver_may_bring_what_it_knows_of_the_target(parties: Parties) ->
     verifier, own = parties.verifier(), parties.credentials("worker", "orders")
     call(own, verifier)
     handed = opened(parties, parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker")))
-    got = Credentials.received(handed, peer=own.peer, clock=HostClock(parties.realm.clock))
-    assert got.peer is own.peer
-    assert isinstance(received(parties, handed).peer, PeerState)
+    got = Credentials.received(handed, peers=own.peers, clock=HostClock(parties.realm.clock))
+    assert got.peers is own.peers
+    assert isinstance(received(parties, handed).peers, Peers)
 
 
 def test_what_seals_must_be_plain_and_ones_own(parties: Parties) -> None:

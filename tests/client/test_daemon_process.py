@@ -69,9 +69,11 @@ async def open_kdc(realm: InMemoryRealm) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_daemon(config: Path, **environ: str) -> AsyncIterator[Daemon]:
+async def open_daemon(config: Path, files: int | None = None, /, **environ: str) -> AsyncIterator[Daemon]:
+    """`files` is how many it may have open."""
+    limited = [] if files is None else ["/bin/sh", "-c", f'ulimit -n {files} && exec "$0" "$@"']
     process = await trio.lowlevel.open_process(
-        [*COMMAND, "--config", str(config)],
+        [*limited, *COMMAND, "--config", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **environ},

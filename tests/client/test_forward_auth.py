@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from attrs import evolve
 
 from orthros_client.daemon.forward_auth import Verdict
-from orthros_client.daemon.forward_auth_dialects import PATH
-from orthros_protocol import Hop, Subject
+from orthros_client.daemon.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, Question
+from orthros_protocol import Entry, Hop, ReplayStore, Standing, Subject, Timestamp
 from orthros_protocol.caveats import PeerCaveat
 from orthros_protocol.http_profile import parse_challenge
 from tests.client.forwarding import (
@@ -21,13 +22,15 @@ from tests.client.forwarding import (
     Gate,
     Sender,
     Sent,
+    by_caddy,
     by_envoy,
     by_nginx,
     by_traefik,
+    judged,
 )
 
-DIALECTS = sorted(ASKS)
-ANY = pytest.mark.parametrize("dialect", DIALECTS)
+ANY = pytest.mark.parametrize("dialect", sorted(DIALECTS))
+UPGRADE = (("connection", "upgrade"), ("upgrade", "websocket"))
 
 
 @ANY
@@ -98,7 +101,7 @@ def test_results_that_a_client_brings_along_are_refused(
     signed = gate.sender.sign(Sent())
     question = ASKS[dialect](signed)
     spoofed = evolve(question, headers=(*question.headers, (name.lower(), b"admin@test.realm")))
-    verdict = gate.endpoint.judge(spoofed)
+    verdict = judged(gate.endpoint, spoofed)
     assert verdict.status == 403
     assert not [header for header, _ in verdict.headers if header.startswith("x-orthros")]
     assert "spoofed-header" in daemon_log.getvalue()
@@ -106,37 +109,50 @@ def test_results_that_a_client_brings_along_are_refused(
     assert gate.status(signed) == 200  # it was not judged, hence not spent
 
 
-@pytest.mark.parametrize("missing", ["x-original-method", "x-original-uri", "x-original-body", "x-original-peer"])
-def test_nginx_without_one_of_its_headers_is_misconfigured(
-    tmp_path: Path, missing: str, daemon_log: io.StringIO
+ASKED_WITHOUT: dict[str, Callable[..., Question]] = {
+    "nginx": by_nginx, "caddy": by_caddy, "traefik": by_traefik, "envoy": by_envoy,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dialect", "missing", "line"),
+    [
+        ("nginx", "x-original-method", "proxy_set_header X-Original-Method $request_method;"),
+        ("nginx", "x-original-uri", "proxy_set_header X-Original-URI $request_uri;"),
+        ("nginx", "x-original-body", 'proxy_set_header X-Original-Body "$content_length;$http_transfer_encoding";'),
+        ("nginx", "x-original-peer", "proxy_set_header X-Original-Peer $remote_addr;"),
+        ("nginx", "x-original-upgrade", 'proxy_set_header X-Original-Upgrade "$http_upgrade;";'),
+        ("caddy", "x-forwarded-method", "forward_auth"),
+        ("caddy", "x-forwarded-uri", "forward_auth"),
+        ("caddy", "x-original-body", 'header_up X-Original-Body "{header.Content-Length};{vars.orthros_transfer}"'),
+        ("caddy", "x-original-peer", "header_up X-Original-Peer {remote_host}"),
+        ("caddy", "x-original-upgrade", 'header_up X-Original-Upgrade "{header.Upgrade};"'),
+        ("traefik", "x-forwarded-method", "forwardAuth"),
+        ("traefik", "x-forwarded-host", "forwardAuth"),
+        ("traefik", "x-forwarded-uri", "forwardAuth"),
+        ("envoy", "x-original-peer", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ("envoy", "x-original-upgrade", "%REQ(upgrade)%;"),
+    ],
+)
+def test_a_proxy_that_does_not_write_one_of_its_headers_is_misconfigured(
+    tmp_path: Path, dialect: str, missing: str, line: str, daemon_log: io.StringIO
 ) -> None:
-    """L16: then a client could send it. 403 and a loud line, also when it comes twice."""
-    gate = Gate.open(tmp_path, "nginx")
+    """L16: then a client could send it. 403 and a loud line that names what writes it, also when it comes twice."""
+    gate = Gate.open(tmp_path, dialect)
+    ask = ASKED_WITHOUT[dialect]
     signed = gate.sender.sign(Sent())
-    assert gate.endpoint.judge(by_nginx(signed, without=missing)).status == 403
-    line = daemon_log.getvalue().splitlines()[-1]
-    assert "level=error" in line
-    assert "the proxy is misconfigured" in line
-    assert f"{missing} occurs 0 times" in line
-    whole = by_nginx(signed)
-    twice = evolve(whole, headers=(*whole.headers, (missing, b"/orders/7?full=1")))
-    assert gate.endpoint.judge(twice).status == 403
+    assert judged(gate.endpoint, ask(signed, without=missing)).status == 403
+    said = daemon_log.getvalue().splitlines()[-1]
+    assert "level=error" in said
+    assert "the proxy is misconfigured" in said
+    assert f"{missing} occurs 0 times" in said
+    assert line.replace('"', '\\"') in said or line in said
+    whole = ask(signed)
+    for spelling in (missing, missing.replace("-", "_")):
+        twice = evolve(whole, headers=(*whole.headers, (spelling, b"/orders/7?full=1")))
+        assert judged(gate.endpoint, twice).status == 403
     assert f"{missing} occurs 2 times" in daemon_log.getvalue()
-    assert gate.endpoint.judge(whole).status == 200
-
-
-@pytest.mark.parametrize("missing", ["x-forwarded-method", "x-forwarded-host", "x-forwarded-uri"])
-def test_traefik_without_one_of_its_headers_is_misconfigured(
-    tmp_path: Path, missing: str, daemon_log: io.StringIO
-) -> None:
-    """L16."""
-    gate = Gate.open(tmp_path, "traefik")
-    signed = gate.sender.sign(Sent())
-    assert gate.endpoint.judge(by_traefik(signed, without=missing)).status == 403
-    assert f"{missing} occurs 0 times" in daemon_log.getvalue()
-    whole = by_traefik(signed)
-    assert gate.endpoint.judge(evolve(whole, headers=(*whole.headers, (missing, b"GET")))).status == 403
-    assert gate.endpoint.judge(whole).status == 200
+    assert judged(gate.endpoint, whole).status == 200
 
 
 @pytest.mark.parametrize(
@@ -145,6 +161,9 @@ def test_traefik_without_one_of_its_headers_is_misconfigured(
         ("nginx", "POST", PATH),
         ("nginx", "GET", f"{PATH}/orders/7?full=1"),
         ("nginx", "GET", "/livez"),
+        ("caddy", "POST", PATH),
+        ("caddy", "GET", f"{PATH}?full=1"),
+        ("caddy", "GET", f"{PATH}/orders/7"),
         ("traefik", "PUT", PATH),
         ("traefik", "GET", "/"),
         ("envoy", "GET", "/orders/7?full=1"),
@@ -156,8 +175,39 @@ def test_another_question_than_the_dialects_is_refused(tmp_path: Path, dialect: 
     """L16: one endpoint, asked in one way."""
     gate = Gate.open(tmp_path, dialect)
     question = ASKS[dialect](gate.sender.sign(Sent()))
-    assert gate.endpoint.judge(evolve(question, method=method, target=target.encode())).status == 403
-    assert gate.endpoint.judge(question).status == 200
+    assert judged(gate.endpoint, evolve(question, method=method, target=target.encode())).status == 403
+    assert judged(gate.endpoint, question).status == 200
+
+
+@pytest.mark.parametrize(
+    ("dialect", "target", "told"),
+    [
+        ("caddy", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", f"write `uri {PATH}?`"]),
+        ("nginx", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", "no variable behind proxy_pass"]),
+        ("nginx", f"{PATH}/orders/7?card=4111", [f"{PATH}/orders/7?...,", "only the dialect envoy is asked like that"]),
+        ("traefik", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", "adds the client's query"]),
+        ("traefik", f"{PATH}?", [f"asked GET {PATH}?, expected"]),
+        ("envoy", f"{PATH}?card=4111", [f"asked {PATH}?..., expected"]),
+        ("traefik", "/" + 80 * "x" + "?card=4111", ["xxx...?..., expected"]),
+    ],
+)
+def test_a_query_in_the_question_is_told_and_not_shown(
+    tmp_path: Path, dialect: str, target: str, told: list[str], daemon_log: io.StringIO
+) -> None:
+    """Without a sign of it the message read: asked GET /v1/forward-auth, expected GET /v1/forward-auth."""
+    gate = Gate.open(tmp_path, dialect)
+    question = ASKS[dialect](gate.sender.sign(Sent()))
+    assert judged(gate.endpoint, evolve(question, target=target.encode())).status == 403
+    log = daemon_log.getvalue()
+    assert [words for words in told if words not in log] == []
+    assert "4111" not in log
+
+
+def test_caddy_keeps_a_bare_question_mark(tmp_path: Path) -> None:
+    """Of a client's target that ends with it; `uri` drops queries only."""
+    gate = Gate.open(tmp_path, "caddy")
+    question = by_caddy(gate.sender.sign(Sent(target="/orders/7?")))
+    assert judged(gate.endpoint, evolve(question, target=f"{PATH}?".encode())).status == 200
 
 
 @ANY
@@ -219,9 +269,10 @@ def test_paths_that_could_be_read_in_two_ways_are_refused(tmp_path: Path, dialec
     assert gate.status(gate.sender.sign(Sent(target=target))) == 403
 
 
-def test_a_body_must_be_bound_by_its_digest(tmp_path: Path) -> None:
-    """L6: nginx tells that there is a body, and without Content-Digest it is anybody's."""
-    gate = Gate.open(tmp_path, "nginx")
+@pytest.mark.parametrize("dialect", sorted(TELLS_BODY))
+def test_a_body_must_be_bound_by_its_digest(tmp_path: Path, dialect: str) -> None:
+    """L6: nginx and Caddy tell that there is a body, and without Content-Digest it is anybody's."""
+    gate = Gate.open(tmp_path, dialect)
     sent = Sent(method="POST", body=b"{}")
     assert gate.status(gate.sender.sign(sent)) == 200
     assert gate.status(gate.sender.sign(sent, digested=False)) == 401
@@ -231,17 +282,20 @@ def test_a_body_must_be_bound_by_its_digest(tmp_path: Path) -> None:
     assert gate.status(stripped.without("content-digest")) == 401
 
 
-def test_a_body_of_unknown_length_needs_a_route_that_takes_it(tmp_path: Path) -> None:
-    """L6: Transfer-Encoding, as nginx tells it."""
-    gate = Gate.open(tmp_path, "nginx", route=[{"path": "/stream", "unsized_bodies": True}])
+@pytest.mark.parametrize(("dialect", "ask"), [("nginx", by_nginx), ("caddy", by_caddy)])
+def test_a_body_of_unknown_length_needs_a_route_that_takes_it(
+    tmp_path: Path, dialect: str, ask: Callable[..., Question]
+) -> None:
+    """L6: Transfer-Encoding, as nginx and Caddy tell it."""
+    gate = Gate.open(tmp_path, dialect, route=[{"path": "/stream", "unsized_bodies": True}])
     sent = Sent(method="POST", body=b"{}")
-    refused = gate.endpoint.judge(by_nginx(gate.sender.sign(sent), chunked=True))
+    refused = judged(gate.endpoint, ask(gate.sender.sign(sent), chunked=True))
     assert refused.status == 401
     assert gate.sender.told(refused) == "not-covered"
     passed = gate.sender.sign(evolve(sent, target="/stream"))
-    assert gate.endpoint.judge(by_nginx(passed, chunked=True)).status == 200
+    assert judged(gate.endpoint, ask(passed, chunked=True)).status == 200
     bare = gate.sender.sign(evolve(sent, target="/stream"), digested=False)
-    assert gate.endpoint.judge(by_nginx(bare, chunked=True)).status == 401
+    assert judged(gate.endpoint, ask(bare, chunked=True)).status == 401
 
 
 @pytest.mark.parametrize("dialect", ["traefik", "envoy"])
@@ -260,19 +314,77 @@ def test_a_body_that_nginx_does_not_tell_in_its_form_is_a_misconfiguration(tmp_p
     gate = Gate.open(tmp_path, "nginx")
     question = by_nginx(gate.sender.sign(Sent()), without="x-original-body")
     question = evolve(question, headers=(*question.headers, ("x-original-body", told.encode())))
-    assert gate.endpoint.judge(question).status == 403
+    assert judged(gate.endpoint, question).status == 403
 
 
-def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Path) -> None:
-    """L15: $remote_addr of nginx; X-Forwarded-For never; unknown refuses."""
+@ANY
+def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Path, dialect: str) -> None:
+    """L15: the address of the connection to the proxy; X-Forwarded-For never; unknown refuses."""
     near, far = PeerCaveat((f"{PEER}/32",)).to_bytes(), PeerCaveat(("198.51.100.0/24",)).to_bytes()
-    gate = Gate.open(tmp_path, "nginx")
-    assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 200
-    forwarded = Sent(headers=(("x-forwarded-for", "198.51.100.1"),))
+    gate = Gate.open(tmp_path, dialect)
+    assert gate.status(gate.sender.sign(Sent(), caveat=near)) == (403 if dialect == "traefik" else 200)
+    forwarded = Sent(headers=(("x-forwarded-for", "198.51.100.1"), ("x-original-peer", "198.51.100.1")))
     assert gate.status(gate.sender.sign(forwarded, caveat=far)) == 403
-    for dialect in ("traefik", "envoy"):
-        gate = Gate.open(tmp_path, dialect)
-        assert gate.status(gate.sender.sign(Sent(), caveat=near)) == 403
+
+
+@pytest.mark.parametrize("address", [b"unix:", b"", b"-", b"@", b"localhost", b"198.51.100.1, 192.0.2.7"])
+def test_what_is_no_address_lies_outside_every_network(tmp_path: Path, address: bytes) -> None:
+    """L15: the other end of a Unix socket, and whatever else a proxy writes there."""
+    gate = Gate.open(tmp_path, "nginx")
+    signed = gate.sender.sign(Sent(), caveat=PeerCaveat(("0.0.0.0/0",)).to_bytes())
+    question = by_nginx(signed, without="x-original-peer")
+    question = evolve(question, headers=(*question.headers, ("x-original-peer", address)))
+    assert judged(gate.endpoint, question).status == 403
+
+
+@ANY
+def test_an_upgrade_is_told_where_the_proxy_can(tmp_path: Path, dialect: str) -> None:
+    """Two replicas may execute a request that may be repeated, and never one that opens another protocol."""
+    sent = Sent(headers=UPGRADE)
+    plain, asking = DIALECTS[dialect](ASKS[dialect](Sent())), DIALECTS[dialect](ASKS[dialect](sent))
+    assert (plain.upgrade, asking.upgrade) == ((None, None) if dialect == "traefik" else (False, True))
+    told = [value for name, value in asking.headers if name == "upgrade"]
+    assert told == ([] if dialect == "traefik" else [b"websocket"])
+    odd = DIALECTS[dialect](ASKS[dialect](Sent(headers=(("upgrade", ";"),))))  # whatever it is, it is not nothing
+    assert odd.upgrade is (None if dialect == "traefik" else True)
+    assert not [name for name, _ in plain.headers if name in ("upgrade", "connection")]
+
+
+class LongThere:
+    """The endpoint's replay store, as it would be had it been there for ever."""
+
+    def __init__(self, store: ReplayStore) -> None:
+        self._store = store
+
+    def admit(self, entry: Entry) -> Standing:
+        return evolve(self._store.admit(entry), born=Timestamp(0))
+
+
+@ANY
+def test_a_request_may_be_repeated_only_where_the_proxy_tells_that_it_is_no_upgrade(
+    tmp_path: Path, dialect: str
+) -> None:
+    """An instance that the client does not name executes what is safe, and known to ask for no other protocol."""
+    gate = Gate.open(tmp_path, dialect, met=False)
+    guard = gate.endpoint._terms.guard
+    guard.store = LongThere(guard.store)
+    plain, asking = gate.ask(gate.sender.sign(Sent())), gate.ask(gate.sender.sign(Sent(headers=UPGRADE)))
+    if dialect == "traefik":
+        assert (plain.status, gate.sender.told(asking)) == (401, "epoch-required")
+    else:
+        assert (plain.status, gate.sender.told(asking)) == (200, "epoch-required")
+
+
+@pytest.mark.parametrize("told", ["", "websocket", "websocket;x"])
+def test_an_upgrade_that_is_not_told_in_its_form_is_a_misconfiguration(
+    tmp_path: Path, told: str, daemon_log: io.StringIO
+) -> None:
+    """nginx without the quotes and the semicolon sends no header, or a bare value."""
+    gate = Gate.open(tmp_path, "nginx")
+    question = by_nginx(gate.sender.sign(Sent()), without="x-original-upgrade")
+    question = evolve(question, headers=(*question.headers, ("x-original-upgrade", told.encode())))
+    assert judged(gate.endpoint, question).status == 403
+    assert "x-original-upgrade is not the client's Upgrade" in daemon_log.getvalue()
 
 
 def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
@@ -345,8 +457,8 @@ def test_nothing_secret_is_logged(tmp_path: Path, daemon_log: io.StringIO) -> No
     signed = gate.sender.sign(Sent(target="/orders/7?card=4111"))
     for sent in (signed, signed, signed.with_header(("X-Orthros-Client", "x")), evolve(signed, method="PUT")):
         gate.ask(sent)
-    gate.endpoint.judge(by_nginx(signed, without="x-original-uri"))
-    gate.endpoint.judge(evolve(by_nginx(signed), target=b"/orders/7?card=4111"))
+    judged(gate.endpoint, by_nginx(signed, without="x-original-uri"))
+    judged(gate.endpoint, evolve(by_nginx(signed), target=b"/orders/7?card=4111"))
     log = daemon_log.getvalue()
     assert len(log.splitlines()) >= 5
     assert dict(signed.headers)["authorization"][-200:] not in log

@@ -34,7 +34,7 @@ def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
     """P16: what is not said has the strictest value."""
     more = ROUTE + 'scopes = ["write", "read"]\ncovers = ["x-tenant"]\n'
     unix = SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "/run/orthros/forward.sock"')
-    config = load_config(written(tmp_path, SECTION + more + unix), {})
+    config = load_config(written(tmp_path, SECTION + more + unix + "proxy_uid = 33\n"), {})
     first, second = config.forward_auth
     assert (first.tcp, first.place, first.dialect) == (("127.0.0.1", 7790), "127.0.0.1:7790", "nginx")
     (orders, rest) = first.rows
@@ -43,6 +43,7 @@ def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (rest.path, rest.schemes, rest.public, rest.accept_user) == ("/*", ("orthros",), False, False)
     assert (second.place, second.socket_mode) == ("/run/orthros/forward.sock", 0o660)
+    assert (first.proxy_uid, second.proxy_uid) == (None, 33)
     shown = [row for row in config.describe() if row[0].startswith("forward_auth")]
     assert shown[0] == ("forward_auth 127.0.0.1:7790", "nginx, https://orders.example", "file")
 
@@ -86,9 +87,14 @@ def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
         (SECTION + 'socket = "/run/x"\n', "expected one of socket and tcp"),
         (SECTION + 'socket_mode = "0660"\n', "socket_mode: a port has none"),
         (SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "x"'), "socket: expected an absolute path"),
-        (SECTION.replace("nginx", "haproxy"), "dialect: expected one of nginx, traefik, envoy"),
+        (SECTION + 'proxy_uid = "www-data"\n', "proxy_uid: expected the number of a user"),
+        (SECTION + "proxy_uid = -1\n", "proxy_uid: expected the number of a user"),
+        (SECTION.replace("nginx", "haproxy"), "dialect: expected one of nginx, caddy, traefik, envoy"),
         (SECTION.replace('dialect = "nginx"', ""), "dialect is missing"),
-        (SECTION.replace("keytab", "key_file"), "known are socket, tcp, socket_mode, dialect, keytab, origins"),
+        (
+            SECTION.replace("keytab", "key_file"),
+            "known are socket, tcp, socket_mode, proxy_uid, dialect, keytab",
+        ),
         (SECTION + 'sockett = "/x"\n', "sockett: there is no such setting; known are socket,"),
         (SECTION.replace("https://orders.example", "orders.example"), "is not an origin"),
         (SECTION.replace('"https://orders.example"', ""), "name the origins"),

@@ -165,7 +165,7 @@ async def test_draining_ends_connections() -> None:
         async with stream:
             await stream.send_all(f"GET /livez HTTP/1.1\r\nHost: x\r\n{HEADER}\r\n\r\n".encode())
             await read_response(stream)
-            house.http_door.drain()
+            house.http_listener.drain()
             with trio.fail_after(10):
                 assert await stream.receive_some(10) == b""
 

@@ -10,9 +10,9 @@ import trio.testing
 from attrs import define, evolve
 
 from orthros_client import AsyncClient, Client, Credentials, Limits, Verifier
+from orthros_client.clocks import RealmTime
 from orthros_client.conversation import Conversation
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.peers import Peer
 from orthros_client.errors import Failure, LocalMisuse, TicketRefused
 from orthros_client.kdc_pool import KdcAddress, KdcPool
 from orthros_client.kdc_session import KdcSession
@@ -40,6 +40,7 @@ from orthros_protocol import (
 from orthros_protocol.canonical import encode
 from orthros_protocol.limits import MAX_FRAME_BYTES
 from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.serving.peers import Peer
 from tests.client.house import open_house
 from tests.client.test_client import StillClock, grant
 from tests.client.test_persistence import store_of
@@ -127,7 +128,7 @@ async def test_limits_are_in_the_ticket_and_bind_its_holder() -> None:
         assert (limited.scopes, plain.scopes) == (("read",), ("read", "write"))
         assert sorted(entry.scopes for entry in listed) == [("read",), ("read", "write")]
         verifier = Verifier(realm.keytab("orders").verify_only(), clock=realm.clock.now, monotonic_ms=realm.clock.now)
-        held = evolve(limited, clock=clock, expires=clock.elapsed_s() + 60)
+        held = evolve(limited, clock=clock, time=RealmTime.of(clock, 0), expires=clock.elapsed_s() + 60)
         assert call(held, verifier, method="GET", path="/orders/7").scopes == {"read"}
         wider = evolve(held, scopes=("read", "write"), caveats=())
         for options in ({"method": "PUT", "path": "/orders/7"}, {"method": "GET", "path": "/users"}, {}):

@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from orthros_client import Client, TicketRefused, Unavailable
-from orthros_client.daemon.doors import Door, Visitor, open_unix_listener
-from orthros_client.daemon.peers import Allowance, AllowList, AllowRule, Peer
+from orthros_client.daemon.peers import Allowance, AllowList, AllowRule
 from orthros_client.errors import Failure
 from orthros_client.local_api.messages import (
     decode_reply,
@@ -24,6 +23,11 @@ from orthros_client.local_api.values import (
     WantRequest,
 )
 from orthros_protocol import FrameReader, Misconfigured, Principal, frame
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.limits import Group
+from orthros_runtime.serving.listeners import Listener
+from orthros_runtime.serving.peers import Peer
+from orthros_runtime.serving.sockets import open_unix_listener
 from tests.client.house import NOBODY, as_user, open_house
 
 ORDERS = Principal("test.realm", "orders")
@@ -170,19 +174,6 @@ async def test_silent_connections_are_closed() -> None:
                 assert await stream.receive_some(10) == b""
 
 
-async def test_connections_are_capped() -> None:
-    """K4: a process that opens many takes no memory from the others."""
-    async with open_house(most=2) as house:
-        streams = [await trio.open_unix_socket(house.socket) for _ in range(2)]
-        for stream in streams:
-            assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
-        third = await trio.open_unix_socket(house.socket)
-        with trio.fail_after(10):
-            assert await third.receive_some(10) == b""
-        for stream in (*streams, third):
-            await stream.aclose()
-
-
 async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
     """K4: SIGTERM costs no caller its answer."""
     async with open_house(moods={"tcp://kdc-a:1": "hanging"}) as house:
@@ -190,7 +181,7 @@ async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
         idle = await trio.open_unix_socket(house.socket)
         await busy.send_all(frame(encode_request(WantRequest(op=Op.TICKET, target="orders", timeout_ms=300))))
         assert await ask(idle, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
-        house.door.drain()
+        house.listener.drain()
         with trio.fail_after(10):
             assert await idle.receive_some(10) == b""
             assert b"timeout" in await busy.receive_some(4096)
@@ -238,50 +229,25 @@ async def test_no_daemon_is_said_as_such(tmp_path: Path) -> None:
             Client(tmp_path / "deaf.sock", timeout=0.05).ping()
 
 
-async def test_a_fault_met_by_one_visitor_does_not_end_the_others() -> None:
+async def test_a_fault_met_by_one_connection_does_not_end_the_others() -> None:
     """K4: the last line of defence; the daemon goes on."""
 
-    async def converse(visitor: Visitor) -> None:
-        if await visitor.receive() == b"bad":
+    async def converse(connection: Connection) -> None:
+        if await connection.receive() == b"bad":
             raise ZeroDivisionError
-        await visitor.send(b"fine")
+        await connection.send(b"fine")
 
     async with open_house() as house, trio.open_nursery() as nursery:
         path = house.socket + ".2"
-        await nursery.start(Door(converse).serve, open_unix_listener(path, 0o600))
+        group = Group("all", 8, "all users together")
+        listener = Listener(converse, lambda _connection: group, lambda cause, _peer: cause.encode())
+        await nursery.start(listener.serve, open_unix_listener(path, 0o600))
         async with await trio.open_unix_socket(path) as victim, await trio.open_unix_socket(path) as other:
             await victim.send_all(b"bad")
             assert await victim.receive_some() == b""
             await other.send_all(b"good")
             assert await other.receive_some() == b"fine"
         nursery.cancel_scope.cancel()
-
-
-@needs_root
-async def test_strangers_cannot_keep_the_others_out() -> None:
-    """K4: silent connections of whoever may merely connect use up their own share."""
-    async with open_house(most=16) as house:
-        house.door.knows = house.desk.allow.knows
-        strangers = []
-        for number in range(40):
-            with as_user(NOBODY - number):
-                strangers.append(await trio.open_unix_socket(house.socket))
-        with Client(house.socket, timeout=5) as client:
-            await house.in_thread(client.ping)
-        assert len(house.door._visitors) <= 2 + 1
-        for stream in strangers:
-            await stream.aclose()
-
-
-def test_a_known_uid_may_hold_half_of_the_connections() -> None:
-    """K4: one service of many cannot take them all; the daemon's own uid and root can."""
-
-    async def converse(visitor: Visitor) -> None:
-        raise NotImplementedError
-
-    door = Door(converse, most=16, knows=lambda peer: peer.uid < 70_000)
-    shares = [door._share_of(Peer(uid, frozenset())) for uid in (0, os.geteuid(), 66_000, 70_000, 70_001)]
-    assert shares == [(0, 16), (0, 16), (66_000, 8), (None, 2), (None, 2)]
 
 
 async def test_one_uid_cannot_use_up_what_the_kdc_gives_to_all() -> None:

@@ -109,7 +109,7 @@ def test_what_was_learnt_of_the_target_is_shared(parties: Parties) -> None:
     call(narrowed, verifier)
     epoch, _offset = credentials.peer.read()
     assert epoch is not None
-    assert narrowed.peer is credentials.peer
+    assert narrowed.peers is credentials.peers
 
 
 def test_nothing_secret_shows_or_leaves(parties: Parties) -> None:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from orthros_client.daemon.peers import AllowRule, Peer
+from orthros_client.daemon.peers import AllowRule
 from orthros_client.daemon.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local_api.values import Grant, Listing, Op, Reply, Request, WantRequest
@@ -30,6 +30,7 @@ from orthros_protocol import (
     seconds_of,
 )
 from orthros_protocol.testing import CountingEntropy
+from orthros_runtime.serving.peers import Peer
 from tests.client.house import NOBODY, House, open_house
 from tests.client.world import World, elapse, evidence_of, open_world
 

@@ -52,6 +52,47 @@ async def test_a_restart_serves_from_disk_without_a_kdc(autojump_clock: trio.tes
         assert agent.session.login is None
 
 
+@pytest.mark.parametrize("changed", [False, True])
+async def test_a_restart_asks_again_for_what_is_older_than_the_policy(
+    changed: bool, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """O3: one question tells whether policy has changed; then the others follow. Meanwhile the old tickets serve."""
+    async with open_world() as world:
+        keys = [world.key("orders", ttl_s=3000 + number) for number in range(40)]
+        for key in keys:
+            await world.agent.obtain(key, timeout_s=10)
+        store_of(world, tmp_path / "cache").save()
+        if changed:
+            world.realm.allow("web", "billing", "charge", "refund")
+        agent = restarted(world)
+        assert store_of(world, tmp_path / "cache", agent).load() == 40
+        before = {key: await agent.obtain(key, timeout_s=0) for key in keys}
+        async with trio.open_nursery() as nursery:
+            await nursery.start(agent.run)
+            await elapse(30)
+            after = {key: await agent.obtain(key, timeout_s=0) for key in keys}
+            nursery.cancel_scope.cancel()
+        renewed = [key for key in keys if after[key].credential != before[key].credential]
+        assert renewed == (keys if changed else [keys[-1]])
+
+
+async def test_what_the_file_knows_to_be_older_is_asked_for_without_a_hint(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """O3: issued before the last policy that the daemon had heard of when it wrote the file."""
+    path = tmp_path / "cache"
+    async with open_world() as world:
+        await world.agent.obtain(world.key("orders"), timeout_s=10)
+        world.realm.allow("web", "billing", "charge", "refund")
+        await world.agent.obtain(world.key("billing"), timeout_s=10)
+        store_of(world, path).save()
+        snapshot = open_cache(path.read_bytes(), world.realm.root("web"))
+        assert [snapshot.policy_seq - one.policy_seq for one in snapshot.entries] == [1, 0]
+        agent = restarted(world)
+        store_of(world, path, agent).load()
+        assert {key.target.name for key, _plan in agent.renewals.take_due(trio.current_time())} == {"orders", "billing"}
+
+
 async def test_the_file_holds_no_secret_in_clear(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
     """B7: sealed, mode 0600, and without the TGT."""
     path = tmp_path / "cache"
@@ -204,6 +245,6 @@ def test_the_root_of_another_host_does_not_open_it() -> None:
 
 def test_other_files_are_not_taken_for_a_cache() -> None:
     """B7."""
-    for data in (b"", b"ORTHROSK\x01" + bytes(100), b"ORTHROSC\x02" + bytes(100)):
+    for data in (b"", b"ORTHROSK\x01" + bytes(100), b"ORTHROSC\x01" + bytes(100)):
         with pytest.raises(Malformed):
             cache_kvno(data)

@@ -9,26 +9,9 @@ import pytest
 import trio
 
 from orthros_client.http.callers import Caller
-from orthros_client.propagation import Serving, current, serving
-from orthros_client.verifier import VerifiedCaller, Verifier
+from orthros_client.propagation import Serving, carried, current, serving
+from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import LocalMisuse
-from orthros_protocol.testing import CountingEntropy, InMemoryRealm
-from tests.support.http_target import RealmSource
-
-
-@pytest.fixture
-def callers() -> tuple[VerifiedCaller, ...]:
-    realm = InMemoryRealm()
-    for name in ("alice", "bob", "orders"):
-        realm.add(name)
-    verifier = Verifier(
-        realm.keytab("orders"), clock=realm.clock.now, monotonic_ms=realm.clock.now, entropy=CountingEntropy(b"orders"),
-        at_most_once_per_instance=True,
-    )  # fmt: skip
-    return tuple(
-        verifier.accept(RealmSource(realm, name).credentials("orders").authenticate("x", safe=True).request, "x")
-        for name in ("alice", "bob")
-    )
 
 
 def test_a_block_serves_its_caller_and_ends(callers: tuple[VerifiedCaller, ...]) -> None:
@@ -101,16 +84,33 @@ async def test_tasks_inherit_it_and_threads_that_copy_their_context(callers: tup
     assert seen == [callers[0], callers[0]]
 
 
-def test_a_thread_started_by_hand_serves_nobody(callers: tuple[VerifiedCaller, ...]) -> None:
-    seen: list[Caller | None] = []
+def test_a_thread_started_by_hand_serves_nobody_unless_it_carries_the_request(
+    callers: tuple[VerifiedCaller, ...],
+) -> None:
+    """A context that was merely copied says nothing of what waits for the thread."""
+    seen: list[Caller | str | None] = []
 
     def look() -> None:
-        seen.append(current())
+        try:
+            seen.append(current())
+        except LocalMisuse as error:
+            seen.append(error.code)
 
     with serving(callers[0]):
         inside = contextvars.copy_context()
-        for target in (look, lambda: inside.run(look)):
+        carrying = carried(look)
+        for target in (look, lambda: inside.run(look), carrying, carrying):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()
-    assert seen == [None, callers[0]]
+    carrying()
+    assert seen == [None, "wrong-state", callers[0], callers[0], "wrong-state"]
+
+
+def test_only_a_request_can_be_carried(callers: tuple[VerifiedCaller, ...]) -> None:
+    with pytest.raises(LocalMisuse, match="no request"):
+        carried(print)
+    with serving(callers[0]):
+        inside = contextvars.copy_context()
+    with pytest.raises(LocalMisuse, match="ended"):
+        inside.run(carried, print)

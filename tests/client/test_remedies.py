@@ -12,6 +12,7 @@ from orthros_client.errors import Failure
 from orthros_client.propagation import serving
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol import DELEGABLE, SAFE, USE_RAW, Behalf, Hop, Principal, Subject, bind_raw, build_ap_request
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.reasons import REASONS
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import open_house
@@ -26,7 +27,7 @@ def served(realm: InMemoryRealm, *via: str, subject: Subject | None = ALICE) -> 
     """A call of `shop` at `web`, which came through `via`."""
     chain = tuple(Hop(Principal.parse(f"{name}@test.realm"), 1) for name in via)
     shown = realm.issue("shop", "web", flags=DELEGABLE, subject=subject, chain=chain)
-    verifier = Verifier(realm.keytab("web"), clock=realm.clock.now, at_most_once_per_instance=True)
+    verifier = Verifier(realm.keytab("web"), replay=ManualStore(realm.clock.now), clock=realm.clock.now)
     pending = build_ap_request(
         shown.ticket, shown.pop_key, use=USE_RAW, bind=bind_raw("x", b""), now=realm.clock.now(),
         nonce=realm.entropy(16), epoch=None, flags=SAFE,
@@ -71,7 +72,8 @@ def test_what_a_rule_decides_on_behalf_of_others_names_the_explanation(code: str
 def test_this_program_is_named_once_it_knows_its_name() -> None:
     """B2: a subject that it asserts says nothing about it; any ticket does."""
     conversation = Conversation(10, clock=StillClock())
-    rule = "Ask an admin to run `orthros-admin policy allow {} ledger --scope ...`."
+    rule = "Check the spelling of ledger (an unknown name is refused alike), then ask an admin to run "
+    rule += "`orthros-admin policy allow {} ledger --scope ...`."
     assert remedy("not-granted", conversation=conversation) == rule.format("CLIENT")
     ask(conversation, grant())
     name = grant().client.name
@@ -98,7 +100,7 @@ def test_evidence_that_nothing_is_known_of_leaves_its_placeholders() -> None:
 def test_every_remedy_stays_a_remedy(behalf: str | None) -> None:
     for reason in REASONS:
         told = remedy(reason.name, behalf)
-        assert told.startswith(reason.remedy.partition("`")[0])
+        assert told.startswith(reason.remedy.partition("`")[0].replace("TARGET", "ledger"))
         assert "TARGET" not in told
         assert told.count("`") % 2 == 0
 
@@ -117,6 +119,7 @@ async def test_a_refusal_that_the_daemon_remembers_is_each_askers_own() -> None:
 
             with serving(served(realm, subject=None)):
                 assert "policy explain web payroll --behalf shop`" in await house.in_thread(refused)
+        with Client(house.socket, propagate="or-own-name") as client:
             told = await house.in_thread(refused)
             assert "shop" not in told
             assert "--behalf" not in told

@@ -16,7 +16,7 @@ from attrs import evolve
 from orthros_client import Client, TicketRefused
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.peers import AllowList, AllowRule, Peer
+from orthros_client.daemon.peers import AllowList, AllowRule
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local_api.values import LoginGrant, LoginRequest, Op, ReceiveRequest, Reply, WantRequest
@@ -38,6 +38,7 @@ from orthros_protocol import (
     write_secret_file,
 )
 from orthros_protocol.testing import CountingEntropy
+from orthros_runtime.serving.peers import Peer
 from tests.client.house import NOBODY, House, open_house
 from tests.client.world import World, elapse, evidence_of, open_world
 

@@ -34,28 +34,33 @@ from orthros_protocol import (
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 
 START = Timestamp(1_800_000_000_000)
+FAST_MS = 600_000
 SHORTEST_TGS_REQUEST = 250  # it carries a TGT, the other one does not
 NAK = build_nak(b"\xab" * 8)
 
 
-class RealmClock(ManualClock):
-    """The KDC's clock: right, and moved by trio's."""
+class KdcClock(ManualClock):
+    """The KDC's clock: moved by trio's, and `wrong_ms` ahead of the time."""
+
+    wrong_ms = 0
 
     def now(self) -> Timestamp:
-        return Timestamp(START + round(trio.current_time() * 1000))
+        return Timestamp(START + round(trio.current_time() * 1000) + self.wrong_ms)
 
 
 @define
 class DaemonClock:
-    """The daemon's clock: `wrong_ms` ahead of the KDC's."""
+    """The clocks of the daemon's host: the wall clock is `wrong_ms` ahead of the time, the boot clock stood still for
+    `lost_s` seconds while a virtual machine was paused."""
 
     wrong_ms: int = 0
+    lost_s: float = 0.0
 
     def wall_ms(self) -> Timestamp:
         return Timestamp(START + round(trio.current_time() * 1000) + self.wrong_ms)
 
     def elapsed_s(self) -> float:
-        return trio.current_time()
+        return trio.current_time() - self.lost_s
 
 
 @define
@@ -63,7 +68,7 @@ class Network:
     """Delivers messages to the realm as each KDC's mood allows.
 
     Moods: up, down (refuses connections), hanging (never answers), nak, garbage, closing, cut (half a frame),
-    late (answers after 6 s), nak-tgs (logs in and refuses every ticket).
+    late (answers after 6 s), nak-tgs (logs in and refuses every ticket), fast (its clock is 600 s ahead).
     """
 
     realm: InMemoryRealm
@@ -99,7 +104,11 @@ class Network:
             await elapse(6)
         if mood == "nak-tgs" and len(message) > SHORTEST_TGS_REQUEST:
             mood = "nak"
+        clock = self.realm.clock
+        assert isinstance(clock, KdcClock)
+        clock.wrong_ms += FAST_MS * (mood == "fast")
         reply = {"nak": NAK, "garbage": b"\x00" * 40}.get(mood) or self.realm.handle(message)
+        clock.wrong_ms -= FAST_MS * (mood == "fast")
         if mood == "cut":
             await stream.send_all(frame(reply)[:-5])
             await stream.aclose()
@@ -115,6 +124,7 @@ class World:
     network: Network
     clock: DaemonClock
     agent: Agent
+    kdc_clock: KdcClock
 
     def key(self, target: str, *scopes: str, kind: int = 0, **changes: Any) -> CacheKey:
         return CacheKey(kind=kind, target=self.realm.principal(target), scopes=scopes or None, **changes)
@@ -171,12 +181,13 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """A running agent; use with trio's autojump clock."""
     async with trio.open_nursery() as nursery:
-        realm = new_realm(RealmClock())
+        kdc_clock = KdcClock()
+        realm = new_realm(kdc_clock)
         network = Network(realm, nursery, dict(moods or {}))
         clock = DaemonClock(wrong_ms)
         entropy = CountingEntropy(b"daemon")
         pool = KdcPool(tuple(map(KdcAddress.parse, kdcs)), clock, network.connect)
         agent = Agent(KdcSession(realm.keytab("web"), pool, clock, entropy), clock, entropy, backoff=Backoff())
         await nursery.start(agent.run)
-        yield World(realm, network, clock, agent)
+        yield World(realm, network, clock, agent, kdc_clock)
         nursery.cancel_scope.cancel()

@@ -1,7 +1,8 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
-It also writes the two tables of codes into docs/protocol/errors.md. Knows the markers `<!-- table: NAME -->` and
-`<!-- end -->`, and nothing about the text around them.
+It also writes the table of answers into docs/protocol/http.md, that of mistakes into docs/refusals.md, and the two
+tables of codes into errors.md. Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing of the text
+around them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from orthros_client.daemon.settings import SETTINGS
+from orthros_client.http.answers import ROWS
 from orthros_kdc.config import settings_table
 from orthros_protocol import REASONS
+from tests.mistakes.rows import ROWS as MISTAKES
 
-__all__ = ["PAGE", "RELOADED", "ROOT", "TABLES", "blocks_of"]
+__all__ = ["PAGE", "PLACES", "RELOADED", "ROOT", "TABLES", "blocks_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "operations.md"
+HTTP: Final = ROOT / "docs" / "protocol" / "http.md"
+REFUSALS: Final = ROOT / "docs" / "refusals.md"
 ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
 # What `Service.reload` hands on to a running part; nothing in the code lists it.
 RELOADED: Final = frozenset({"keytab", "kdcs", "request_timeout_s", "kdc_timeout_s", "kdc_stagger_s", "drain_s"})
@@ -73,11 +78,37 @@ def reasons() -> str:
     )
 
 
+def answers() -> str:
+    """Every answer that a service gives instead of its application, in the order of the code's own table."""
+    names = {row.reason: row.reason if " " in row.reason else f"`{row.reason}`" for row in ROWS}
+    return _table(
+        ("reason", "status", "`error`", "challenge", "proven"),
+        ((names[row.reason], str(row.status), f"`{row.error}`", str(row.challenge), str(row.proof)) for row in ROWS),
+    )
+
+
+def mistakes() -> str:
+    """The usual mistakes of `make mistakes`, in its order."""
+
+    def quoted(words: Sequence[str]) -> str:
+        # Two of the words that are tested; their spaces are those of a message.
+        return ", ".join(f"`{word.strip()}`" for word in words[:2])
+
+    return _table(
+        ("cause", "at fault", "the caller reads, among others", "the service logs", "what mends it"),
+        ((row.name, row.at, quoted(row.caller), quoted(row.service) or "-", row.mend) for row in MISTAKES),
+    )
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "kdc-settings": kdc_settings,
     "daemon-settings": daemon_settings,
     "reasons": reasons,
+    "answers": answers,
+    "mistakes": mistakes,
 }
+PLACES: Final = {name: {"answers": HTTP, "mistakes": REFUSALS}.get(name, PAGE) for name in TABLES}
+"""Which page has which table."""
 
 
 def blocks_of(text: str) -> dict[str, str]:
@@ -102,8 +133,11 @@ def errors_page(text: str) -> str:
 def main() -> None:
     """Writes every table into its page."""
     ERRORS.write_text(errors_page(ERRORS.read_text("utf-8")), "utf-8")
-    text = PAGE.read_text("utf-8")
-    PAGE.write_text(_BLOCK.sub(lambda one: f"<!-- table: {one[1]} -->\n{TABLES[one[1]]()}<!-- end -->", text), "utf-8")
+    for page in {*PLACES.values()}:
+        text = page.read_text("utf-8")
+        page.write_text(
+            _BLOCK.sub(lambda one: f"<!-- table: {one[1]} -->\n{TABLES[one[1]]()}<!-- end -->", text), "utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from orthros_client import Client, Discharges, Refused, TargetRefusal, TicketRef
 from orthros_client.discharging import DischargeRefused, Exchange, ask
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import ROOT, blocks
-from tests.support.processes import Estate, found_realm, open_estate
+from tests.support.processes import REALM, Estate, found_realm, open_estate
 
 PAGE = ROOT / "docs" / "delegation.md"
 GATEWAY, NARROW, HAND_OVER, WORKER, DEMAND, APPROVALS, ORDERS, LEDGER = range(8)
@@ -52,8 +52,8 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """The realm of the page, applied as its file; running."""
     with open_estate(found_realm(tmp_path_factory.mktemp("realm"))) as estate:
         file = estate.folder / "realm.toml"
-        file.write_text(blocks(PAGE, "toml")[0], encoding="utf-8")
-        lines = [f"realm apply {file} --yes"]
+        file.write_text(blocks(PAGE, "toml")[0].replace("corp.example", REALM), encoding="utf-8")
+        lines = [f"realm apply {file} --yes --max-removals 9"]
         lines += [f"key export {name} --out {again(estate, name)}" for name in (*HOSTS, "ledger", "approvals")]
         for line in lines:
             assert orthros_admin(["--config", str(estate.config), "--quiet", *shlex.split(line)]) == 0

@@ -23,7 +23,7 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_protocol import limits
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import PAGES, README, ROOT, anchors_of, commands_of, links_of
-from tests.docs.tables import PAGE, RELOADED, TABLES, blocks_of
+from tests.docs.tables import PAGE, PLACES, RELOADED, TABLES, blocks_of
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "orthros": orthros, "orthros-kdc": orthros_kdc, "orthros-daemon": orthros_daemon, "orthros-admin": orthros_admin,
@@ -86,7 +86,7 @@ def test_readme_is_short() -> None:
 
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_tables_are_those_of_the_code(name: str) -> None:
-    shown = blocks_of(PAGE.read_text("utf-8"))
+    shown = blocks_of(PLACES[name].read_text("utf-8"))
     assert shown[name] == TABLES[name](), "write them anew: python -m tests.docs.tables"
 
 

@@ -16,6 +16,8 @@ from orthros_protocol import Behalf
 from orthros_tools.demo.stage import Process
 from tests.support.processes import Estate, Founded, eventually, open_estate
 
+pytestmark = pytest.mark.stories
+
 SERVE = "orders/serve"
 POST = "ledger/post"
 

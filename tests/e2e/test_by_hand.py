@@ -53,7 +53,7 @@ def test_token_by_hand(hand: Estate) -> None:
     assert re.fullmatch(r"(?:[\w-]+\.){2}[\w-]+\n", token.out, re.ASCII)
     listed = json.loads(hand.orthros("--output json list").require().out)
     assert (f"orders@{REALM}", "token") in {(row["target"], row["kind"]) for row in listed}
-    hand.admin("jwt disable orders").require()
+    hand.admin("jwt disable orders --yes").require()
 
 
 def test_doctor_by_hand(hand: Estate) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.processes import eventually
 
+pytestmark = pytest.mark.stories
+
 COMMAND = [sys.executable, "-m", "orthros_tools.demo"]
 
 
@@ -66,7 +68,11 @@ def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("chapter", "number"),
-    [pytest.param("1. ", signal.SIGTERM, marks=pytest.mark.campaign), ("4. ", signal.SIGINT)],
+    [
+        ("2. ", signal.SIGINT),
+        pytest.param("1. ", signal.SIGTERM, marks=pytest.mark.campaign),
+        pytest.param("4. ", signal.SIGINT, marks=pytest.mark.campaign),
+    ],
 )
 def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, number: signal.Signals) -> None:
     environ = os.environ | {"TMPDIR": str(scratch)}

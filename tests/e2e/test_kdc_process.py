@@ -11,16 +11,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.store.master_key import MasterKey
 from orthros_protocol import (
     KDC_TGT,
     AsReply,
     FrameReader,
+    KdcRefusal,
     Keytab,
     PendingAs,
     Timestamp,
@@ -119,6 +122,26 @@ def test_kdc_killed_in_the_middle_of_traffic_comes_back_whole(estate: Estate) ->
     check_store(estate)
 
 
+def test_a_kdc_whose_database_was_replaced_does_not_go_on(estate: Estate) -> None:
+    """What admins change is in the new file: a KDC that went on with the old one would still serve who is disabled."""
+    kdc = estate.start_kdc()
+    database = estate.folder / "kdc" / "kdc.db"
+    copy = database.with_name("copy.db")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    copy.chmod(0o600)
+    for suffix in ("-wal", "-shm"):
+        database.with_name(f"kdc.db{suffix}").unlink()
+    copy.replace(database)
+    estate.admin("principal disable shop").require()
+    assert kdc.ends(DEADLINE_S)
+    assert kdc.popen.returncode == 1
+    assert "code: database-replaced" in kdc.errors()
+    estate.start_kdc()
+    with Caller(estate) as caller, pytest.raises(KdcRefusal, match="principal-disabled"):
+        caller.log_in()
+
+
 def _without_master_key(folder: Path) -> None:
     (folder / "master.key").unlink()
 
@@ -149,8 +172,8 @@ def _with_a_damaged_database(folder: Path) -> None:
 
 
 def _with_a_shortened_audit_log(folder: Path) -> None:
-    lines = (folder / "audit" / "admin.jsonl").read_bytes().splitlines(keepends=True)
-    (folder / "audit" / "kdc-1.jsonl").write_bytes(lines[1])
+    head = append(genesis("kdc-1"), {"event": "as-issued", "at": 1})[1]
+    (folder / "audit" / "kdc-1.000001.jsonl").write_bytes(append(head, {"event": "as-issued", "at": 2})[0])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.processes import Estate
+
+pytestmark = pytest.mark.stories
 
 
 def obtain(estate: Estate) -> None:

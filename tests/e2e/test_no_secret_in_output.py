@@ -40,6 +40,8 @@ from tests.support.leaks import find_leaks, forms_of
 from tests.support.processes import REALM, Estate, eventually
 from tests.support.tap import Tap
 
+pytestmark = pytest.mark.stories
+
 PRINCIPALS = ("shop", "spy", "orders", "ledger")
 
 
@@ -131,10 +133,20 @@ def start_orders(estate: Estate, wire: Wire) -> Process:
     return estate.stage.start("orders", sys.executable, *words, environ=settings)
 
 
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def use_everything(estate: Estate, orders: Process, wire: Wire) -> None:
     """Calls, refusals, commands and nonsense: whatever makes a program say something."""
     shop = estate.client()
     orders.await_line('"event": "ready"')
+    eventually(lambda: _listens(wire.upstream), "orders listens, which it does a moment after it said so")
     ticket = shop.credentials("orders")
     caller = Caller({f"http://{wire.address}": "orders"}, shop)
     try:
@@ -227,7 +239,7 @@ def test_no_key_shows_in_anything_that_is_written(estate: Estate, tapped: Tap) -
     kept = {estate.folder / "keys", estate.folder / "kdc" / "master.key"}
     written = [file for file in sorted(estate.folder.rglob("*")) if file.is_file() and not kept & {file, *file.parents}]
     names = {file.name for file in written}
-    assert {"kdc.db", "admin.jsonl", "kdc-1.jsonl", "shop.cache"} <= names
+    assert {"kdc.db", "kdc-1.000001.jsonl", "shop.cache"} <= names
     assert '"event": "connection dropped"' in estate.kdc.errors()
     assert '"event": "refused"' in orders.text()
     assert find_leaks(secrets, written) == []

@@ -32,11 +32,12 @@ __all__ = ["FORM", "ROOT", "House", "open_house", "open_second_door", "seen"]
 ROOT: Final = Path(__file__).parents[2]
 FORM: Final = ("content-type", "application/x-www-form-urlencoded")
 _PATIENCE_S: Final = 15.0
-_CLIENTS: Final = ("shop", "shop/web", "spy", "barred", "faraway", "relay", "orders", "archive")
+_CLIENTS: Final = ("shop", "shop/web", "renewer", "spy", "barred", "faraway", "relay", "orders", "archive")
 # spy may ask nobody; the rules say more about shop than it is asked for: what is granted is what the replies say.
 _SCRIPT: Final = """\
 principal add shop --out {keys}/shop.key
 principal add shop/web --out {keys}/shop.web.key
+principal add renewer --out {keys}/renewer.key
 principal add spy --out {keys}/spy.key
 principal add barred --out {keys}/barred.key
 principal add faraway --out {keys}/faraway.key
@@ -51,6 +52,8 @@ policy allow shop archive --scope read --jwt
 policy allow shop relay --scope call --jwt --delegable
 policy allow relay orders --scope read --jwt --subject shop
 policy allow shop/web orders --scope read --max-ttl 2m --jwt
+policy allow renewer orders --scope read --scope write --jwt
+policy allow renewer ledger --scope post --jwt
 policy allow barred orders --scope read --jwt
 policy allow faraway orders --scope read --jwt
 principal limit faraway --from 192.0.2.0/24
@@ -222,7 +225,8 @@ def _found(house: House, stage: Stage) -> None:
     ).require()  # fmt: skip
     house.keys.mkdir(mode=0o700)
     secrets = (f"oauth enable {name} --out {house.secret_file(name)}" for name in _CLIENTS)
-    for line in (*_SCRIPT.format(keys=house.keys).splitlines(), *secrets, "principal disable barred"):
+    last = ("oauth audience renewer orders", "principal disable barred")
+    for line in (*_SCRIPT.format(keys=house.keys).splitlines(), *secrets, *last):
         assert orthros_admin(["--config", str(house.estate.config), "--quiet", *shlex.split(line)]) == 0, line
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(house.ca))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 import warnings
 from typing import Any
@@ -9,13 +11,13 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]
+from authlib.integrations.base_client import InvalidTokenError, OAuthError  # type: ignore[import-untyped]
 from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7523 import ClientSecretJWT, JWTBearerGrant  # type: ignore[import-untyped]
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_url  # type: ignore[import-untyped]
 from joserfc.jwk import OctKey
 
-from tests.interop.house import House
+from tests.interop.house import ROOT, House
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that httpx has a successor
@@ -80,6 +82,70 @@ async def test_credentials_grant_over_httpx(house: House, method: str) -> None:
     ) as waiting:
         token = await waiting.fetch_token(f"{house.issuer}/token", grant_type="client_credentials", audience="orders")
         assert checked(house, token)["scope"] == "read write"
+
+
+ALWAYS_RENEWED = 10**6
+"""As `leeway` of Authlib, in seconds: each token is about to end, so each request fetches another one before."""
+
+
+@pytest.mark.parametrize("client", ["shop", "renewer"])
+def test_renewal_over_requests(house: House, client: str) -> None:
+    """Authlib fetches the next token with the grant type and the session's scope, and without `audience`.
+
+    For shop, which has no default target, that is the end after five minutes; renewer goes on.
+    """
+    with session_of(
+        house, client=client, grant_type="client_credentials", scope="read", leeway=ALWAYS_RENEWED
+    ) as session:
+        first = session.fetch_token(audience="orders")
+        if client == "shop":
+            with pytest.raises(OAuthError, match="invalid_target: Name the target as audience or resource"):
+                session.get(f"{house.issuer}/livez")
+            return
+        for _ in range(2):
+            assert session.get(f"{house.issuer}/livez").status_code == 200
+        assert session.token["access_token"] != first["access_token"]
+        assert checked(house, session.token)["scope"] == "read"
+        # What is named goes first, and is forgotten at the next renewal.
+        assert session.fetch_token(audience="ledger", scope="post")["scope"] == "post"
+        with pytest.raises(jwt.InvalidTokenError):
+            checked(house, session.token)
+        assert session.get(f"{house.issuer}/livez").status_code == 200
+        assert checked(house, session.token)["aud"] == "orders@corp.test"
+
+
+async def test_renewal_over_httpx(house: House) -> None:
+    common: dict[str, Any] = {
+        "grant_type": "client_credentials", "token_endpoint": f"{house.issuer}/token", "verify": house.trust(),
+        "trust_env": False, "leeway": ALWAYS_RENEWED,
+    }  # fmt: skip
+    with OAuth2Client("renewer", house.secret("renewer"), **common) as client:
+        first = client.fetch_token(audience="orders")
+        assert client.get(f"{house.issuer}/livez").status_code == 200
+        assert client.token["access_token"] != first["access_token"]
+        assert checked(house, client.token)["scope"] == "read write"
+    async with AsyncOAuth2Client("renewer", house.secret("renewer"), **common) as waiting:
+        first = await waiting.fetch_token(audience="orders")
+        assert (await waiting.get(f"{house.issuer}/livez")).status_code == 200
+        assert waiting.token["access_token"] != first["access_token"]
+        assert checked(house, waiting.token)["scope"] == "read write"
+
+
+def test_renewing_sample(house: House) -> None:
+    """P17: docs/examples/jwt/renewing_client.py as it is; it names no target, and is none the worse for it."""
+    sample = ROOT / "docs" / "examples" / "jwt" / "renewing_client.py"
+    words = (sys.executable, sample, house.issuer, "renewer", house.secret_file("renewer"), f"{house.issuer}/livez")
+    ended = house.run(*words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout)["status"] == "ok"
+
+
+def test_renewal_takes_a_session_that_knows_its_grant(house: House) -> None:
+    """Given to `fetch_token` alone, the grant type is forgotten as well, and Authlib does not even ask."""
+    with session_of(house, client="renewer", leeway=ALWAYS_RENEWED) as session:
+        session.fetch_token(grant_type="client_credentials", audience="orders")
+        with pytest.raises(InvalidTokenError):
+            session.get(f"{house.issuer}/livez")
 
 
 def test_signed_for_the_issuer(house: House) -> None:

@@ -13,10 +13,11 @@ from attrs import frozen
 
 from tests.docs.pages import blocks, matches, transcript
 from tests.interop.house import ROOT, House
+from tests.support.peers import NODE_FOLDER, locate, require
 
 PAGE = ROOT / "docs" / "oauth.md"
 SAMPLES = ROOT / "docs" / "examples" / "jwt"
-MODULES = Path(__file__).with_name("node") / "node_modules"
+MODULES = NODE_FOLDER / "node_modules"
 PROGRAMS = ("curl", "python", "(umask", "node")
 
 
@@ -43,10 +44,7 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(house: House, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    if shutil.which("curl") is None:
-        reason = "curl is not installed: NOTHING HERE TESTS THE PAGE'S CURL LINES (tools/peers.sh installs it)"
-        print(reason)
-        pytest.skip(reason)
+    require("curl")
     folder = tmp_path_factory.mktemp("oauth")
     for file in (*SAMPLES.iterdir(), *(house.keys / name for name in ("orders.jwk", "shop.oauth-secret"))):
         shutil.copy(file, folder)
@@ -61,7 +59,7 @@ def test_the_page_word_for_word(shell: Shell) -> None:
     typed = [line for block in blocks(PAGE, "console") for line in transcript(block) if line[0].startswith(PROGRAMS)]
     assert len(typed) == 13
     for command, shown in typed:
-        if command.startswith("node") and not ((MODULES / "jose").is_dir() and shutil.which("node")):
+        if command.startswith("node") and not ((MODULES / "jose").is_dir() and locate("node")):
             continue  # test_node.py is loud about that
         found = shell.type(command)
         # Where nothing is shown, what comes out goes into a file, or there is nothing.
@@ -72,7 +70,7 @@ def test_the_page_word_for_word(shell: Shell) -> None:
 def test_the_page_shows_the_samples_as_they_are() -> None:
     """P17: each sample is short, and the page has it to the letter."""
     shown = [*blocks(PAGE, "python"), *blocks(PAGE, "javascript")]
-    files = [SAMPLES / name for name in ("token_client.py", "verify_pyjwt.py", "verify_jose.mjs")]
+    files = [SAMPLES / name for name in ("token_client.py", "renewing_client.py", "verify_pyjwt.py", "verify_jose.mjs")]
     assert sorted(shown) == sorted(file.read_text("utf-8") for file in files)
     for sample in shown:
         code = [line for line in sample.splitlines() if line and not line.startswith(('"""', "//", "import", "from"))]

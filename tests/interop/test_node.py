@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,15 @@ import pytest
 
 from tests.interop.forgery import altered
 from tests.interop.house import ROOT, House
+from tests.support.peers import NODE_FOLDER, require_node
 
-FOLDER = Path(__file__).with_name("node")
-MODULES = FOLDER / "node_modules"
 SAMPLE = ROOT / "docs" / "examples" / "jwt" / "verify_jose.mjs"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    found = shutil.which("node")
-    if found is None or not all((MODULES / name).is_dir() for name in ("jose", "oauth4webapi", "openid-client")):
-        reason = "node or its packages are not installed: NOTHING HERE TESTS NODE.JS (tools/peers.sh installs them)"
-        print(reason)
-        pytest.skip(reason)
-    return found
+    return require_node()
 
 
 def story_of(house: House, node: str, script: str) -> dict[str, Any]:
@@ -34,7 +29,7 @@ def story_of(house: House, node: str, script: str) -> dict[str, Any]:
         "issuer": house.issuer,
         "secrets": {name: house.secret(name) for name in ("shop", "shop/web", "relay", "orders")},
     }
-    ended = house.run(node, FOLDER / script, given=json.dumps(given))
+    ended = house.run(node, NODE_FOLDER / script, given=json.dumps(given))
     assert ended.returncode == 0, ended.stderr
     told: dict[str, Any] = json.loads(ended.stdout)
     return told
@@ -116,7 +111,7 @@ def test_openid_client(house: House, by_openid_client: dict[str, Any]) -> None:
 def jose(node: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample as it is, beside the package that it imports."""
     folder = tmp_path_factory.mktemp("jose")
-    (folder / "node_modules").symlink_to(MODULES)
+    (folder / "node_modules").symlink_to(NODE_FOLDER / "node_modules")
     return Path(shutil.copy(SAMPLE, folder))
 
 
@@ -130,6 +125,16 @@ def test_sample_target_accepts(house: House, node: str, jose: Path) -> None:
         assert ended.returncode == 0, ended.stderr
         claims = json.loads(ended.stdout)
         assert (claims["sub"], claims["scope"]) == ("shop@corp.test", scope)
+
+
+def test_sample_target_allows_for_a_clock_that_is_behind(house: House, node: str, jose: Path) -> None:
+    """Of a KDC whose clock is 9 s ahead: `nbf`, which jose checks, is set back by 5 s, and 5 s are allowed."""
+    ahead = int(time.time()) + 9
+    words = (node, jose, house.keys / "orders.jwk", "orders@corp.test", house.issuer)
+    ended = house.run(*words, given=altered(house, {"iat": ahead, "nbf": ahead - 5}))
+    assert ended.returncode == 0, ended.stderr
+    ended = house.run(*words, given=altered(house, {"iat": ahead, "nbf": ahead + 600}))
+    assert "ERR_JWT_CLAIM_VALIDATION_FAILED" in ended.stderr
 
 
 @pytest.mark.parametrize(

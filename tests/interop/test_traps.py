@@ -55,7 +55,7 @@ def require(got: Got | None, status: int, error: str = "") -> Got:
         assert got.json["error"] == error
         assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", got.json["error_description"])
         assert b"ort1s_" not in got.body
-        assert ("www-authenticate" in got.headers) <= (status == 401)
+        assert ("www-authenticate" in got.headers) == (status == 401)
     return got
 
 
@@ -110,8 +110,8 @@ def test_bodies(house: House, trap: str) -> None:
     ("content_type", "status"),
     [
         (f"{TYPE};charset=UTF-8", 200), (f'{TYPE}; charset="utf-8"', 200), (TYPE.upper(), 200),
-        (f"{TYPE}; charset=iso-8859-1", 400), (f"{TYPE}; boundary=x", 400), (f"{TYPE}, text/plain", 415),
-        ("text/plain", 415), ("multipart/form-data; boundary=x", 415), ("", 415),
+        (f"{TYPE}; charset=iso-8859-1", 400), (f"{TYPE}; boundary=x", 400), (f"{TYPE}, text/plain", 400),
+        ("text/plain", 400), ("multipart/form-data; boundary=x", 400), ("", 400),
     ],
 )  # fmt: skip
 def test_content_types(house: House, content_type: str, status: int) -> None:
@@ -122,7 +122,8 @@ def test_content_types(house: House, content_type: str, status: int) -> None:
 def test_json_is_another_endpoint(house: House) -> None:
     """Switched off, JSON is no form, whatever it says."""
     got = house.ask_form("/token", b'{"sub":"shop","aud":"orders"}', ("content-type", "application/json"))
-    require(got, 415, "invalid_request")
+    require(got, 400, "invalid_request")
+    assert f"send {TYPE}" in got.json["error_description"]
     require(house.ask_form("/authorize", b"{}", ("content-type", "application/json")), 404, "not_found")
 
 
@@ -252,7 +253,10 @@ def test_an_assertion_is_good_once(house: House) -> None:
 
 
 def test_who_is_not_let_in_looks_the_same(house: House) -> None:
-    """Unknown, wrong, disabled, elsewhere, without OAuth: equal bytes but for date and reference."""
+    """Unknown, wrong, disabled, elsewhere, without OAuth: equal bytes but for date and reference.
+
+    When the bytes of a source are used up, many share an entry of the audit log and its reference.
+    """
     pairs = (
         ("nobody", "wrong"), ("shop", "wrong"), ("shop", house.secret("spy")), ("barred", "wrong"),
         ("barred", house.secret("barred")), ("faraway", house.secret("faraway")), ("plain", "wrong"),
@@ -265,7 +269,7 @@ def test_who_is_not_let_in_looks_the_same(house: House) -> None:
             plea = urlencode({**PLEA, "token": "x", **proof}).encode()
             answers.append(house.ask_form(path, plea, *([basic(quote(name), secret)] if in_header else [])))
         assert len({str(seen(require(got, 401, "invalid_client"))) for got in answers}) == 1
-        assert len({got.json["ref"] for got in answers}) == len(pairs)
+        assert all(re.fullmatch("[0-9a-f]{16}", got.json["ref"]) for got in answers)
 
 
 def test_targets_that_are_not_for_you_look_the_same(house: House) -> None:

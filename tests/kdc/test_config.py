@@ -28,7 +28,7 @@ def test_defaults_are_safe_and_documented() -> None:
     """H3, P16: everything has a default, listed in one table; nothing listens beyond the host."""
     config = load_config(None, {})
     assert config == Config()
-    assert config.listen.tcp == "127.0.0.1:7788"
+    assert config.listen.tcp == ("127.0.0.1:7788",)
     assert config.listen.unix_mode == 0o660
     assert not config.http.is_on
     assert config.http.unix_mode == 0o660
@@ -156,11 +156,11 @@ def test_every_setting_can_be_written_in_each_layer(written) -> None:
         ("version = 1\n[listn]", "'listn' is none of the sections [store], [listen], "),
         ("version = 1\nlisten = 5", "'listen' is none of the sections"),
         ("version = 1\n[listen]\ntpc = ''", "[listen] has no key 'tpc'; known: tcp, unix, unix_mode"),
-        ("version = 1\n[listen]\ntcp = 7788", "[listen] tcp: 7788 is not host:port such as 127.0.0.1:7788"),
-        ("version = 1\n[listen]\ntcp = 'localhost'", "is not host:port"),
-        ("version = 1\n[listen]\ntcp = '::1:7788'", "is not host:port"),
-        ("version = 1\n[listen]\ntcp = '[::g]:7788'", "is not host:port"),
-        ("version = 1\n[listen]\ntcp = 'localhost:70000'", "is not host:port"),
+        ("version = 1\n[listen]\ntcp = 7788", "[listen] tcp: 7788 is not up to 16 of host:port such as 127.0.0.1:7788"),
+        ("version = 1\n[listen]\ntcp = 'localhost'", "is not up to 16 of host:port"),
+        ("version = 1\n[listen]\ntcp = '::1:7788'", "is not up to 16 of host:port"),
+        ("version = 1\n[listen]\ntcp = '[::g]:7788'", "is not up to 16 of host:port"),
+        ("version = 1\n[listen]\ntcp = 'localhost:70000'", "is not up to 16 of host:port"),
         ("version = 1\n[listen]\nunix_mode = 660", "an octal mode in quotes"),
         ("version = 1\n[listen]\nunix_mode = '0999'", "an octal mode in quotes"),
         (f"version = 1\n[listen]\nunix = '/{'x' * 107}'", "a value of 110 characters is not a path of at most 107"),
@@ -229,8 +229,8 @@ def test_variables_of_other_programs_are_left_alone() -> None:
 
 def test_empty_switches_a_listener_off() -> None:
     config = load_config(None, {"ORTHROS_LISTEN_TCP": "", "ORTHROS_LISTEN_UNIX": "/run/orthros/kdc.sock"})
-    assert (config.listen.tcp, config.listen.unix) == ("", "/run/orthros/kdc.sock")
-    assert load_config(None, {"ORTHROS_LISTEN_TCP": "[::1]:0"}).listen.tcp == "[::1]:0"
+    assert (config.listen.tcp, config.listen.unix) == ((), "/run/orthros/kdc.sock")
+    assert load_config(None, {"ORTHROS_LISTEN_TCP": "[::1]:0"}).listen.tcp == ("[::1]:0",)
 
 
 def test_an_unknown_flag_is_a_mistake() -> None:

@@ -44,6 +44,19 @@ def test_init_founds_a_realm_that_only_its_owner_can_read(tmp_path: Path, capsys
         assert stat.S_IMODE((folder / secret).stat().st_mode) == 0o600
 
 
+def test_init_says_what_the_issuer_is_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A realm whose issuer was never thought of is found out when it is founded, not by an OAuth client."""
+    founded(tmp_path / "realm")
+    shown = capsys.readouterr().out
+    assert "  issuer       https://corp.test   by default: OAuth clients reach the HTTP port at this URL\n" in shown
+    assert f"orthros-admin --config {tmp_path}/realm/kdc.toml realm issuer URL" in shown
+    chosen = ["--issuer", "https://kdc.corp.test"]
+    assert main(["init", "--realm", "corp.test", "--data", str(tmp_path / "other"), *chosen]) == 0
+    shown = capsys.readouterr().out
+    assert "  issuer       https://kdc.corp.test   OAuth clients reach the HTTP port at this URL\n" in shown
+    assert "realm issuer URL" not in shown
+
+
 def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lesson 12: founding is a separate, explicit act."""
     folder = tmp_path / "realm"
@@ -80,7 +93,7 @@ def test_init_fills_an_empty_folder_and_leaves_it_empty_on_failure(tmp_path: Pat
 def test_init_reports_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("x")
     assert main(["init", "--realm", "corp.test", "--data", str(tmp_path / "file" / "realm")]) == 1
-    assert "cannot be created" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def _without_master_key(folder: Path) -> None:

@@ -8,7 +8,6 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, keys, principals, realm, rules
-from orthros_kdc.policy.model import RealmLimits
 from orthros_protocol import (
     DELEGABLE,
     EXACT,
@@ -260,7 +259,7 @@ async def test_life_is_clamped_by_what_is_left_of_the_login(bench: KdcBench) -> 
 
 
 async def test_realm_limits_hold_from_the_next_request_on(bench: KdcBench) -> None:
-    await realm.change(bench.admin, limits=RealmLimits(max_ticket_s=60, max_tgt_s=120, max_jwt_s=30))
+    await realm.change(bench.admin, limits={"max_ticket_s": 60, "max_tgt_s": 120, "max_jwt_s": 30})
     login = await bench.log_in("billing", ttl_s=9999)
     granted = await bench.ask_one(login, "orders")
     assert isinstance(granted, Granted)
@@ -297,7 +296,7 @@ async def test_whoever_proves_nothing_gets_one_shape_and_a_reference(bench: KdcB
     wrong_mac = known[:-1] + bytes([known[-1] ^ 1])
     answers = [await bench.service.answer(message, "192.0.2.1") for message in (unknown, wrong_mac, b"garbage", b"")]
     assert {answer.message[:-8] for answer in answers} == {b"\x93\x01\x02\xc4\x08"}
-    assert not any(answer.authenticated for answer in answers)
+    assert not any(answer.proves for answer in answers)
     rejected = [event.to_dict() for event in bench.ledger.named("request-rejected")]
     assert [event["code"] for event in rejected] == ["unknown-key", "wrong-mac", "malformed", "malformed"]
     assert [event["ref"] for event in rejected] == [answer.message[-8:].hex() for answer in answers]
@@ -381,3 +380,20 @@ async def test_a_principal_is_refused_outside_its_networks(bench: KdcBench) -> N
         assert isinstance(await bench.log_in("orders"), Login)  # nobody else is concerned
     codes = [event.to_dict()["code"] for name in ("as-refused", "tgs-refused") for event in bench.ledger.named(name)]
     assert codes == ["source-refused"] * 12
+
+
+async def test_no_login_from_before_a_restore_counts() -> None:
+    """Section 15: a restored database has lost what was revoked since. The next login is as good as ever."""
+    bench = await open_bench()
+    await bench.add("shop", "orders")
+    await rules.allow(bench.admin, "shop", "orders", scopes=("read",))
+    login = await bench.log_in("shop")
+    assert isinstance(await bench.ask_one(login, "orders"), Granted)
+    await bench.store.change(lambda tx: tx.raise_not_before(bench.admin.now() + 1))
+    with pytest.raises(KdcRefusal, match=r"revoked.*restored"):
+        await bench.ask_one(login, "orders")
+    bench.clock.advance(1)
+    assert isinstance(await bench.ask_one(await bench.log_in("shop"), "orders"), Granted)
+    await bench.store.change(lambda tx: tx.raise_not_before(0))
+    with pytest.raises(KdcRefusal, match="revoked"):
+        await bench.ask_one(login, "orders")

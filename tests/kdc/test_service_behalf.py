@@ -326,6 +326,17 @@ async def test_a_reply_with_long_chains_never_overflows() -> None:
     assert {one.reason.name for one in results if isinstance(one, NotGranted)} == {"not-attempted"}
 
 
+async def test_the_rule_about_the_service_decides_and_not_the_rights_of_its_caller(journey: Journey) -> None:
+    """As README and the threat model say: neither the scopes of the call nor what the caller may do elsewhere bound it;
+    what the caller took away does."""
+    assert await journey.refusal("web", "ledger") == "not-granted"
+    first = await journey.obtain("web", "orders", scopes=("read",))
+    assert first.scopes == ("read",)
+    assert (await journey.obtain("orders", "ledger", behalf=journey.evidence(first))).scopes == ("read", "write")
+    less = journey.evidence(first, [ScopesCaveat(("read",)).to_bytes()])
+    assert (await journey.obtain("orders", "ledger", behalf=less)).scopes == ("read",)
+
+
 async def test_on_behalf_is_never_wider_than_the_own_call(journey: Journey) -> None:
     """L23: the same rules, and the caller's own."""
     own = await journey.obtain("orders", "ledger")

@@ -15,8 +15,9 @@ from orthros_kdc.admin import jwt_keys, oauth_secrets, rules
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import KdcStarted
 from orthros_kdc.audit.reader import tail
+from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, LimitSettings, load_config
-from orthros_kdc.serving import _reloaded, open_kdc, wall_clock
+from orthros_kdc.serving import _reloaded, open_kdc
 from orthros_protocol import Misconfigured, Unavailable
 from tests.support.kdc_bench import KdcBench, open_bench
 
@@ -55,7 +56,12 @@ async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(tmp_path: P
     bench, config = await open_bench(), config_in(tmp_path)
     async with open_kdc(config, bench.store, bench.admin.vault):
         (tmp_path / "kdc.sock").unlink()
-    assert [entry.event for entry in tail(tmp_path / "audit", 9)] == ["kdc-started", "kdc-stopped"]
+    assert [entry.event for entry in tail(tmp_path / "audit", 9)] == [
+        "segment-opened",
+        "realm-applied",
+        "kdc-started",
+        "kdc-stopped",
+    ]
 
 
 FORM = {"grant_type": "client_credentials", "audience": "orders"}
@@ -76,11 +82,11 @@ async def test_tokens_over_http_and_tickets_share_one_kdc(tmp_path: Path) -> Non
             assert metadata["issuer"] == "https://corp.test"
             ready = (await client.get("/readyz")).json()
             assert {name: state["status"] for name, state in ready["components"].items()} == {
-                "store": "ok", "audit": "ok", "keys": "ok",
+                "store": "ok", "audit": "ok", "keys": "ok", "clock": "ok",
             }  # fmt: skip
     assert not (tmp_path / "http.sock").exists()
     events = [entry.event for entry in tail(tmp_path / "audit", 9)]
-    assert events == ["kdc-started", "token-issued", "kdc-stopped"]
+    assert events == ["segment-opened", "realm-applied", "kdc-started", "token-issued", "kdc-stopped"]
 
 
 async def test_http_callers_have_the_rates_of_their_source(tmp_path: Path) -> None:
@@ -144,4 +150,6 @@ async def test_without_its_extra_the_http_port_says_what_to_install(
             pass
     (error,) = caught.value.exceptions
     assert isinstance(error, Misconfigured)
-    assert "pip install 'orthros[http]'" in error.detail
+    assert error.detail == "hypercorn is in the extra http of the wheel that you installed"
+    assert "-m pip install " in error.remedy
+    assert "[http]" in error.remedy

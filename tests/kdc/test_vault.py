@@ -12,10 +12,10 @@ from attrs import evolve
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.store.base import KDC_UIDS, KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord
 from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.store.memory import MemoryStore
 from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault, open_vault
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, AsKey, LocalMisuse, Misconfigured, TgtKey, TicketKey
 from orthros_protocol.redaction import redact
+from tests.support.stores import scratch_store
 
 NOW = 1_800_000_000
 BILLING = PrincipalRecord(uid=16, name="billing", created=NOW)
@@ -243,7 +243,7 @@ async def create_realm(store, vault):
 
 
 async def test_a_vault_opens_with_the_master_key_of_its_database(vault):
-    store = MemoryStore()
+    store = scratch_store()
     await create_realm(store, vault)
     opened = await open_vault(store, vault.master)
     assert opened.realm == "example.org"
@@ -251,14 +251,14 @@ async def test_a_vault_opens_with_the_master_key_of_its_database(vault):
 
 async def test_a_wrong_master_key_is_refused_and_changes_nothing(vault):
     """K13: wrong master key: refuses, nothing changed."""
-    store = MemoryStore()
+    store = scratch_store()
     await create_realm(store, vault)
-    before = store.peek_generation()
+    before = store.peek_head()
     with pytest.raises(Misconfigured, match="master-key-wrong"):
         await open_vault(store, MasterKey(bytes(32), number=1))
-    assert store.peek_generation() == before
+    assert store.peek_head() == before
 
 
 async def test_a_store_without_a_realm_has_no_vault(vault):
     with pytest.raises(Misconfigured, match="database-invalid"):
-        await open_vault(MemoryStore(), vault.master)
+        await open_vault(scratch_store(), vault.master)

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from orthros_protocol import (
-    SAFE,
+    NO_EPOCH,
     USE_CHANNEL,
     USE_HTTP,
     USE_KDC,
@@ -15,11 +15,11 @@ from orthros_protocol import (
     Access,
     Admission,
     AppCaveat,
-    ApRequest,
     AssertedUser,
     Caveat,
     ChainRule,
     ChannelCaveat,
+    Entry,
     ExpiresCaveat,
     Hop,
     LocalMisuse,
@@ -29,8 +29,9 @@ from orthros_protocol import (
     PeerCaveat,
     PeerMisbehaved,
     Refused,
-    ReplaySet,
+    Repetition,
     ScopesCaveat,
+    Standing,
     Subject,
     TargetRefusal,
     TargetsCaveat,
@@ -102,21 +103,42 @@ def test_a_first_contact_learns_the_epoch_from_the_refusal() -> None:
     pair.call(pair.request(issued, epoch=learnt.value.epoch))
 
 
-def test_an_opt_out_decides_about_requests_without_epoch_only() -> None:
+@pytest.mark.parametrize("epoch", [None, b"anothers"])
+def test_what_may_be_repeated_passes_at_an_instance_that_was_there_before_it(epoch: bytes | None) -> None:
     pair = ExchangePair()
-    issued = pair.issue()
-    asked: list[ApRequest] = []
+    issued, store = pair.issue(), pair.store(born=Timestamp(pair.now - 5_001))
+    pair.call(pair.request(issued, epoch=epoch), replay=store, repetition=Repetition.ALLOWED)
+    for repetition, code in ((Repetition.UNSAFE, "epoch-required"), (Repetition.DECLINED, "not-repeatable")):
+        with pytest.raises(Refused, match=code) as refused:
+            pair.call(pair.request(issued, epoch=epoch), replay=store, repetition=repetition)
+        assert refused.value.ready_in_ms == 0
 
-    def safe_ones(request: ApRequest, now: Timestamp) -> bool:
-        asked.append(request)
-        return bool(request.flags & SAFE) and now == pair.now
 
-    pair.call(pair.request(issued, epoch=None, flags=SAFE), epochless=safe_ones)
+def test_what_may_be_repeated_names_the_epoch_at_an_instance_that_is_newborn() -> None:
+    """Had a copy been accepted before the memory began, nothing here would know: five seconds are the window ahead."""
+    pair = ExchangePair()
+    issued, store = pair.issue(), pair.store(born=Timestamp(pair.now - 4_000))
+    request = pair.request(issued, epoch=None)
+    with pytest.raises(Refused, match="epoch-required") as refused:
+        pair.call(request, replay=store, repetition=Repetition.ALLOWED)
+    with pytest.raises(TargetRefusal) as learnt:
+        open_ap_reply(request, refused.value.reply or b"")
+    assert (learnt.value.ready_in_ms, learnt.value.epoch) == (1_000, store.epoch)
     with pytest.raises(Refused, match="epoch-required"):
-        pair.call(pair.request(issued, epoch=None), epochless=safe_ones)
+        pair.call(pair.request(issued, epoch=None, now=Timestamp(store.born + 5_000)), replay=store,
+                  repetition=Repetition.ALLOWED)  # fmt: skip
+    pair.call(pair.request(issued, epoch=None, now=Timestamp(store.born + 5_001)), replay=store,
+              repetition=Repetition.ALLOWED)  # fmt: skip
+    pair.call(pair.request(issued, epoch=store.epoch), replay=store)
+
+
+def test_no_request_of_use_3_may_be_repeated_and_none_of_use_2_needs_an_epoch() -> None:
+    pair = ExchangePair()
+    issued, store = pair.issue(), pair.store(born=Timestamp(0))
+    for_kdc = pair.request(issued, epoch=None, use=USE_KDC)
     with pytest.raises(Refused, match="epoch-required"):
-        pair.call(pair.request(issued, epoch=b"anothers", flags=SAFE), epochless=safe_ones)
-    assert len(asked) == 2
+        pair.target.accept(for_kdc.message, use=USE_KDC, replay=store, repetition=Repetition.ALLOWED)
+    pair.target.accept(pair.request(issued, epoch=None, use=USE_CHANNEL).message, use=USE_CHANNEL, replay=store)
 
 
 def test_offline_caveats_narrow_the_scopes() -> None:
@@ -198,7 +220,7 @@ def test_a_ticket_with_a_subject_needs_a_handler_that_serves_others() -> None:
     pair = ExchangePair()
     sealer = pair.sealer()
     body = sealer.open(pair.issue().ticket)
-    body[14] = ["test.realm", "alice", 0, 1]
+    body[14] = [None, "alice", 0, 1]
     ticket = sealer.seal(body)
     issued = IssuedTicket(
         ticket=ticket, session_key=body[5], client=principal("billing"), target=principal("payroll"), scopes=(), exp=0
@@ -235,40 +257,66 @@ def test_what_is_optional_is_ignored(changes: dict[str, Any]) -> None:
 def test_an_authenticator_dated_after_the_tickets_end_takes_no_room() -> None:
     pair = ExchangePair()
     issued = pair.issue(lifetime_s=2)
-    replay = ReplaySet()
+    store = pair.store()
+    message = pair.request(issued, now=Timestamp(pair.now + 4_000)).message
     with pytest.raises(Refused, match="ticket-expired"):
-        pair.target.accept(pair.request(issued, now=Timestamp(pair.now + 4_000)).message, replay=replay)
-    assert len(replay) == 0
+        pair.target.accept(message, replay=store)
+    assert len(store.burnt) == 0
 
 
-@pytest.mark.parametrize(("admission", "code"), [("full", "busy"), ("stale", "clock-skew"), ("seen", "replayed")])
-def test_each_answer_of_a_replay_cache_has_its_refusal(admission: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("admission", "code"),
+    [
+        (Admission.FULL, "busy"), (Admission.STALE, "replayed"), (Admission.SEEN, "replayed"),
+        (Admission.AHEAD, "too-far-ahead"), (Admission.QUOTA, "quota"),
+    ],
+)  # fmt: skip
+def test_each_answer_of_a_replay_store_has_its_refusal(admission: Admission, code: str) -> None:
     class Always:
-        def admit(self, tag: bytes, ts: Timestamp, now: Timestamp, client: str) -> Admission:
-            assert (len(tag), client) == (16, "billing@test.realm")
-            return Admission(admission)
+        def admit(self, entry: Entry) -> Standing:
+            assert (len(entry.tag), entry.client, entry.ticket) == (16, "billing@test.realm", tid)
+            return Standing(admission, b"the same", pair.now, pair.now)
 
     pair = ExchangePair()
+    tid = b"the ticket's id."
+    pending = pair.request(pair.issue(tid=tid))
     with pytest.raises(Refused, match=code) as caught:
-        pair.target.accept(pair.request(pair.issue()).message, replay=Always())
-    assert caught.value.reply
+        pair.target.accept(pending.message, replay=Always())
+    with pytest.raises(TargetRefusal, match=code) as told:
+        open_ap_reply(pending, caught.value.reply or b"")
+    assert told.value.epoch == b"the same"
+
+
+def test_a_store_that_could_not_be_asked_teaches_no_epoch() -> None:
+    class Away:
+        def admit(self, _entry: Entry) -> Standing:
+            return Standing.unavailable(pair.now)
+
+    pair = ExchangePair()
+    for epoch in (None, NO_EPOCH):
+        pending = pair.request(pair.issue(), epoch=epoch)
+        with pytest.raises(Refused, match="busy") as caught:
+            pair.target.accept(pending.message, replay=Away())
+        with pytest.raises(TargetRefusal) as told:
+            open_ap_reply(pending, caught.value.reply or b"")
+        assert told.value.epoch == NO_EPOCH
 
 
 def test_nothing_is_burnt_before_the_mac_is_right() -> None:
     """Section 18: replay insert before verification."""
     pair = ExchangePair()
-    pending, replay = pair.request(pair.issue()), ReplaySet()
+    pending, replay = pair.request(pair.issue()), pair.store()
     for forgery in (pending.message[:-1] + b"\0", pending.message[:60] + b"\0" + pending.message[61:]):
         with pytest.raises(PeerMisbehaved):
             pair.target.accept(forgery, replay=replay)
-    assert len(replay) == 0
+    assert len(replay.burnt) == 0
     pair.target.accept(pending.message, replay=replay)
 
 
 def test_every_refusal_after_the_mac_burns_and_answers() -> None:
     """Section 7: burn on sight, before any verdict that could change later."""
     pair = ExchangePair()
-    issued, replay = pair.issue(), ReplaySet()
+    issued, replay = pair.issue(), pair.store()
     late = Timestamp(pair.now + 6_000)
     for count, message in enumerate(
         (pair.request(issued, now=late).message, pair.request(issued, epoch=None).message), 1
@@ -276,7 +324,7 @@ def test_every_refusal_after_the_mac_burns_and_answers() -> None:
         with pytest.raises(Refused) as caught:
             pair.target.accept(message, replay=replay)
         assert caught.value.reply
-        assert len(replay) == count
+        assert len(replay.burnt) == count
 
 
 def test_an_answer_of_a_reason_that_never_travels_says_fault() -> None:

@@ -17,18 +17,18 @@ def entry(**changes: Any) -> CachedTicket:
     given: dict[str, Any] = {
         "kind": 0, "target": principal("payroll"), "asked_scopes": ("read",), "asked_ttl_s": 0, "asked_flags": 0,
         "behalf": b"", "target_uid": 17, "credential": b"t" * 90, "session_key": b"k" * 32, "ttl_s": 60, "flags": 0,
-        "kvno": 1, "scopes": ("read",), "notes": (Note(1, 2, 3),), "expires_ms": NOW,
+        "kvno": 1, "scopes": ("read",), "notes": (Note(1, 2, 3),), "expires_ms": NOW, "policy_seq": 1_800_000_000_123,
     } | changes  # fmt: skip
     return CachedTicket(**given)
 
 
 def snapshot(*entries: CachedTicket, offset_ms: int = 0) -> CacheSnapshot:
-    return CacheSnapshot(entries=entries, offset_ms=offset_ms, saved_ms=NOW)
+    return CacheSnapshot(entries=entries, offset_ms=offset_ms, saved_ms=NOW, policy_seq=2**60)
 
 
 def by_hand(body: bytes) -> bytes:
     """A cache of any content under the host's root."""
-    header = b"ORTHROSC\x01" + (7).to_bytes(4, "big")
+    header = b"ORTHROSC\x02" + (7).to_bytes(4, "big")
     context = enc(header, "test.realm", "host", 5)
     return header + seal(kd(HOST.material, "cache"), "cache", context, body, bytes(24))
 
@@ -43,7 +43,7 @@ def test_what_was_saved_is_read(offset_ms: int) -> None:
 
 
 def test_it_is_the_layout_of_the_page() -> None:
-    empty = NOW.to_bytes(8, "big") + bytes(16)
+    empty = NOW.to_bytes(8, "big") + bytes(16) + (2**60).to_bytes(8, "big")
     assert seal_cache(snapshot(), HOST, entropy=bytes(24)) == by_hand(empty)
 
 
@@ -69,7 +69,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
                 open_cache(damaged, HOST)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(23), bytes(24) + b"\0\0\0\t\x90", bytes(24) + b"\0\0\0\1\x90", bytes(25)])
+@pytest.mark.parametrize("body", [b"", bytes(31), bytes(32) + b"\0\0\0\t\x90", bytes(32) + b"\0\0\0\1\x90", bytes(33)])
 def test_a_content_of_another_shape_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         open_cache(by_hand(body), HOST)

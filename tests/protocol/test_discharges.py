@@ -149,7 +149,7 @@ def test_a_demand_ends() -> None:
 def test_a_demand_is_sealed_under_a_ticket_that_says_who_seals() -> None:
     """A ticket with caveats or in another's name would lend the adder's name to somebody who may not use it."""
     pair = ThirdParties()
-    subject = ["test.realm", "alice", 0, 1]
+    subject = [None, "alice", 0, 1]
     sealer = pair.sealer("approvals")
     body = sealer.open(pair.source().ticket)
     body[14] = subject

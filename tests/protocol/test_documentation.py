@@ -35,9 +35,10 @@ def test_codes_named_on_the_pages_exist() -> None:
     fields = {"content-type", "content-encoding", "idempotency-key", "x-http-method-override", "x-http-method"}
     fields |= {"x-method-override", "x-original-url", "x-rewrite-url", "script-name", "path-info"}
     grants = {"jwt-bearer", "token-exchange"}
+    lines = {"segment-opened", "segment-closed", "chain-restarted", "kdc-stopped", "failed-sync", "failed-write"}
     for page in EVERY_PAGE:
         for name in refusals.findall(page.read_text(encoding="utf-8")):
-            assert name in names | labels | others | fields | grants, f"{page.name}: {name}"
+            assert name in names | labels | others | fields | grants | lines, f"{page.name}: {name}"
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
@@ -52,7 +53,7 @@ def test_limits_are_those_of_the_code() -> None:
         f"frame | {limits.MAX_FRAME_BYTES // 1024} KiB", f"AP-REQ | {limits.MAX_AP_REQUEST_BYTES // 1024} KiB",
         f"ticket | {limits.MAX_TICKET_BYTES // 1024} KiB", f"name | {limits.MAX_NAME_CHARS} characters",
         f"scopes | {limits.MAX_SCOPES} of 64", f"wants | {limits.MAX_WANTS} |",
-        f"discharges | {limits.MAX_DISCHARGES} |",
+        f"discharges | {limits.MAX_DISCHARGES} |", f"besides its wants | {limits.MAX_UNPROVEN_BYTES // 1024} KiB",
         f"| {limits.MAX_CAVEATS} of {limits.MAX_CAVEAT_BYTES} bytes", f"hops of a chain | {limits.MAX_CHAIN_HOPS} |",
         f"items of any array | {limits.MAX_ARRAY_ITEMS} |", f"nesting | {limits.MAX_DEPTH} |",
         f"{limits.WINDOW_PAST_MS // 1000} s past, {limits.WINDOW_FUTURE_MS // 1000} s future",

@@ -35,7 +35,7 @@ def test_only_its_target_opens_it() -> None:
     ("field", "value", "code"),
     [
         (12, enc(ExpiresCaveat(2_000_000_000).to_bytes()), "caveat-refused"),
-        (14, ["test.realm", "alice", 0, 2], "user-not-accepted"),
+        (14, [None, "alice", 0, 2], "user-not-accepted"),
         (7, 1_800_000_000, "ticket-expired"),
         (6, 1_800_000_301, "ticket-times-invalid"),
         (16, [[1, b""]], "unsupported-critical"),

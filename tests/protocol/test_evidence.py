@@ -61,7 +61,7 @@ def test_the_kdc_opens_its_own_ticket_with_the_askers_key() -> None:
 
 EDITS: dict[int, Any] = {
     1: bytes(16), 2: "other.realm", 3: "root", 4: 99, 5: bytes(32), 6: 1, 7: 1_900_000_000, 8: 1, 9: bytes(8),
-    10: DELEGABLE, 11: ["admin"], 12: b"", 13: [["test.realm", "gateway", 1]], 14: ["test.realm", "alice", 0, 1],
+    10: DELEGABLE, 11: ["admin"], 12: b"", 13: [[None, "gateway", 1]], 14: [None, "alice", 0, 1],
     15: bytes(16), 17: [[1, b""]], 18: 2,
 }  # fmt: skip
 

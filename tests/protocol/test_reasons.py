@@ -12,7 +12,8 @@ PUBLISHED = {
     24: "exact-not-possible", 25: "revoked", 26: "unknown-service", 27: "kdc-fault", 28: "ticket-altered",
     40: "epoch-required", 41: "busy", 42: "replayed", 43: "ticket-expired", 44: "ticket-times-invalid",
     45: "wrong-binding", 46: "caveat-refused", 47: "caveat-unsupported", 48: "user-not-accepted",
-    49: "insufficient-scope", 50: "discharge-mismatch", 51: "clock-unsafe",
+    49: "insufficient-scope", 50: "discharge-mismatch", 51: "clock-unsafe", 52: "body-mismatch", 53: "not-covered",
+    54: "vetoed", 55: "not-repeatable", 56: "too-far-ahead", 57: "quota",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from orthros_protocol import (
     NotGranted,
     PeerMisbehaved,
     Principal,
+    Refused,
     ScopesCaveat,
     Subject,
     Want,
@@ -27,12 +28,11 @@ from orthros_protocol import (
     reason_for,
 )
 from orthros_protocol.canonical import Schema
-from orthros_protocol.wants import RESULTS, WANTS, result_of, result_row, want_of, want_row
+from orthros_protocol.wants import RESULTS, read_wants, result_of, result_row, wants_field
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties
 
-ASKED = Schema("wants", WANTS)
 GIVEN = Schema("results", RESULTS)
 PAYROLL = principal("payroll")
 words = st.text("abcdef", min_size=1, max_size=8)
@@ -62,26 +62,36 @@ def test_any_want_comes_back(kind: int, scopes: set[str] | None, ttl_s: int, fla
     )  # fmt: skip
     if len(asked.limits) > 1016:
         with pytest.raises(LocalMisuse):
-            ASKED.encode([want_row(asked)])
+            wants_field([asked])
         return
-    assert want_of(ASKED.decode(ASKED.encode([want_row(asked)]))[0][0]) == asked
+    assert read_wants(wants_field([asked])) == (asked,)
 
 
 def test_limits_travel_as_extension_1_of_a_want() -> None:
     limits = join_caveats([MethodsCaveat(("GET",)).to_bytes()])
-    row = want_row(Want(target=PAYROLL, flags=EXACT | WANT_DELEGABLE, limits=limits))
-    assert row == [0, "test.realm", "payroll", None, 0, 3, [[1, limits]]]
-    assert want_row(Want(target=PAYROLL, kind=WANT_JWT))[6] == []
-    assert want_of([*row[:6], [[2, b"new"]]]).limits == b""
-    assert want_of([*row[:6], [[1, b""]]]).limits == b""
+    limited, plain = (
+        Want(target=PAYROLL, flags=EXACT | WANT_DELEGABLE, limits=limits),
+        Want(target=PAYROLL, kind=WANT_JWT),
+    )
+    row = [0, "test.realm", "payroll", None, 0, 3, [[1, limits]]]
+    assert wants_field([limited, plain]) == enc(row, [1, "test.realm", "payroll", None, 0, 0, []])
+    for ext in ([[2, b"new"]], [[1, b""]]):
+        assert read_wants(enc([*row[:6], ext]))[0].limits == b""
 
 
 @pytest.mark.parametrize("limits", [b"x", enc(), enc(b""), enc(*[b"x"] * 17), enc(b"x" * 513), enc(1)])
-def test_limits_that_are_no_caveats_are_malformed(limits: bytes) -> None:
+def test_limits_that_are_no_caveats_are_told_as_what_is_wrong(limits: bytes) -> None:
     """They are found before anything is decided, so that one want of a stranger's shape is not a fault of the KDC."""
     row = [0, "test.realm", "payroll", None, 0, 0, [[1, limits]]]
-    with pytest.raises(Malformed):
-        want_of(row)
+    with pytest.raises(Refused, match="want-invalid") as caught:
+        read_wants(enc([*row[:6], []], row))
+    assert caught.value.detail == "want 1: limits"
+
+
+@pytest.mark.parametrize("count", [0, 33])
+def test_no_wants_and_too_many_are_not_written(count: int) -> None:
+    with pytest.raises(LocalMisuse):
+        wants_field([Want(target=PAYROLL)] * count)
 
 
 @given(
@@ -151,5 +161,5 @@ def test_a_result_keeps_its_secrets() -> None:
 def test_what_does_not_fit_a_row_is_not_sent() -> None:
     for changes in ({"flags": 2**32}, {"ttl_s": -1}, {"kind": 2}, {"limits": bytes(1100)}):
         with pytest.raises(LocalMisuse):
-            ASKED.encode([want_row(Want(target=PAYROLL, **changes))])
+            wants_field([Want(target=PAYROLL, **changes)])
     assert Want(target=PAYROLL, limits=join_caveats([ScopesCaveat(()).to_bytes()])).limits

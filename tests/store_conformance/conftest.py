@@ -1,14 +1,12 @@
 """Every implementation of the store's interface, opened empty; each test of this folder runs on all of them."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.store.base import KEY_ACTIVE, KeyRecord, RealmRecord, Store
-from orthros_kdc.store.memory import MemoryStore
-from orthros_kdc.store.sqlite import SqliteStore
+from tests.support.stores import scratch_store
 
 NOW_MS = 1_800_000_000_000
 
@@ -28,11 +26,11 @@ def clock() -> WallClock:
     return WallClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path, clock: WallClock) -> Callable[[], Store]:
-    if request.param == "memory":
-        return lambda: MemoryStore(now_ms=clock)
-    return lambda: SqliteStore.create(tmp_path / "realm.sqlite3", now_ms=clock)
+@pytest.fixture(params=["sqlite"])
+def new_store(request: pytest.FixtureRequest, clock: WallClock) -> Callable[[], Store]:
+    """A further implementation is a further entry of this table."""
+    makers: dict[str, Callable[[], Store]] = {"sqlite": lambda: scratch_store(now_ms=clock)}
+    return makers[request.param]
 
 
 @pytest.fixture

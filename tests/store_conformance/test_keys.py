@@ -129,9 +129,9 @@ async def test_erasing_tombstones_twice_finds_nothing_the_second_time(store, bil
     record = key_of(billing.uid, 1, 1, state=KEY_RETIRED, retired=1, sealed=b"", sealed_as=b"as")
     await store.change(lambda tx: tx.add_key(record))
     assert await store.change(lambda tx: tx.delete_tombstones(retired_before=2)) == 1
-    before = store.peek_generation()
+    before = store.peek_head()
     assert await store.change(lambda tx: tx.delete_tombstones(retired_before=2)) == 0
-    assert store.peek_generation() == before
+    assert store.peek_head() == before
 
 
 async def test_realm_keys_come_in_order_and_can_be_erased(store):
@@ -214,7 +214,7 @@ async def test_the_key_check_can_be_replaced_and_nothing_else_with_it(store, rea
     with pytest.raises(Misconfigured, match="database-invalid"):
         await store.change(lambda tx: tx.set_key_check(b"d" * 32))
     await store.change(lambda tx: tx.create_realm(realm_record))
-    before = store.peek_generation()
+    before = store.peek_head()
     await store.change(lambda tx: tx.set_key_check(b"d" * 32))
-    assert store.peek_generation() != before
+    assert store.peek_head() != before
     assert await store.read(lambda tx: tx.realm()) == evolve(realm_record, key_check=b"d" * 32)

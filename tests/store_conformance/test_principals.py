@@ -64,9 +64,24 @@ async def test_what_is_not_there_is_none_or_empty(store):
 
 async def test_a_principal_keeps_what_was_set(store):
     added = await store.change(lambda tx: tx.add_principal(name="billing", created=7))
-    wanted = evolve(added, disabled=True, max_ticket_s=60, max_jwt_s=30, jwt_alg="HS256", jwt_audience="https://b")
+    wanted = evolve(
+        added, disabled=True, max_ticket_s=60, max_jwt_s=30, jwt_alg="HS256", jwt_audience="https://b",
+        sources=("10.0.0.0/8", "2001:db8::/32"), oauth=True, token_claims=("region", "tenant"), default_audience="b/c",
+    )  # fmt: skip
     await store.change(lambda tx: tx.set_principal(wanted))
     assert await store.read(lambda tx: tx.principal_by_uid(added.uid)) == wanted
+    await store.change(lambda tx: tx.set_principal(added))
+    assert await store.read(lambda tx: tx.principal_by_uid(added.uid)) == added
+
+
+async def test_a_default_audience_is_a_name_that_outlives_its_principal(store):
+    """What is meant by default does not silently become nothing; who comes later under that name is no part of it."""
+    shop, orders = [
+        await store.change(lambda tx, name=name: tx.add_principal(name=name, created=7)) for name in ("shop", "orders")
+    ]
+    await store.change(lambda tx: tx.set_principal(evolve(shop, default_audience="orders")))
+    await store.change(lambda tx: tx.delete_principal(orders.uid))
+    assert (await store.read(lambda tx: tx.principal_by_name("shop"))).default_audience == "orders"
 
 
 @pytest.mark.parametrize("changes", [{"name": "other"}, {"created": 8}])

@@ -1,11 +1,11 @@
-"""Whole or not at all, seen or not seen, and the generation that tells of changes: on every store."""
+"""Whole or not at all, seen or not seen, and the head that tells of changes: on every store."""
 
 import pytest
 import trio
 import trio.testing
 
 from orthros_kdc.policy.model import Rule, Selector
-from orthros_kdc.store.base import AuditAnchor
+from orthros_kdc.store.base import AdminLine, AuditAnchor
 from orthros_protocol import LocalMisuse, Misconfigured
 
 
@@ -29,7 +29,7 @@ async def test_a_change_that_raises_changes_nothing(store, realm_record, key_of)
 
     uid = await store.change(fill)
     before = await store.read(everything)
-    generation = store.peek_generation()
+    generation = store.peek_head()
 
     def fail(tx):
         tx.set_anchor(AuditAnchor(writer="kdc-1", seq=2, head="bb"))
@@ -42,7 +42,7 @@ async def test_a_change_that_raises_changes_nothing(store, realm_record, key_of)
     with pytest.raises(ValueError, match="the last step fails"):
         await store.change(fail)
     assert await store.read(everything) == before
-    assert store.peek_generation() == generation
+    assert store.peek_head() == generation
 
 
 async def test_a_change_sees_itself(store):
@@ -118,12 +118,12 @@ async def test_a_change_that_is_cancelled_before_it_begins_does_not_happen(store
 
 
 async def test_the_generation_moves_with_changes_only(store, clock):
-    first = store.peek_generation()
+    first = store.peek_head()
     await store.read(names)
     await store.change(names)
-    assert store.peek_generation() == first
+    assert store.peek_head() == first
     await store.change(lambda tx: tx.add_principal(name="billing", created=1))
-    assert store.peek_generation() != first
+    assert store.peek_head() != first
 
 
 async def test_the_sequence_follows_the_clock_and_never_goes_back(store, clock):
@@ -136,7 +136,7 @@ async def test_the_sequence_follows_the_clock_and_never_goes_back(store, clock):
     assert (await store.read(lambda tx: tx.policy())).seq == first + 1
     clock.ms += 120_000
     await store.change(lambda tx: tx.add_group("c"))
-    assert (await store.read(lambda tx: tx.policy())).seq == clock.ms == store.peek_generation()
+    assert (await store.read(lambda tx: tx.policy())).seq == clock.ms
 
 
 async def test_one_change_counts_once_and_its_policy_carries_the_new_number(store, clock):
@@ -152,14 +152,14 @@ async def test_one_change_counts_once_and_its_policy_carries_the_new_number(stor
 async def test_an_anchor_is_kept_but_does_not_count_as_a_change(store):
     """Every audit line moves an anchor; no cache of policy may be dropped for it."""
     await store.change(lambda tx: tx.add_group("a"))
-    before = store.peek_generation()
+    before = store.peek_head()
     for seq, head in ((1, "aa"), (2, "bb")):
         anchor = AuditAnchor(writer="kdc-1", seq=seq, head=head)
         await store.change(lambda tx, anchor=anchor: tx.set_anchor(anchor))
         assert await store.read(lambda tx: tx.anchor("kdc-1")) == anchor
     await store.change(lambda tx: tx.set_anchor(AuditAnchor(writer="admin", seq=1, head="cc")))
     assert [anchor.writer for anchor in await store.read(lambda tx: tx.anchors())] == ["admin", "kdc-1"]
-    assert store.peek_generation() == before == (await store.read(lambda tx: tx.policy())).seq
+    assert store.peek_head() == before
 
 
 @pytest.mark.parametrize("anchor_first", [True, False])
@@ -169,9 +169,9 @@ async def test_an_anchor_beside_a_change_does_not_hide_it(store, anchor_first):
         for step in steps if anchor_first else reversed(steps):
             step()
 
-    before = store.peek_generation()
+    before = store.peek_head()
     await store.change(work)
-    assert store.peek_generation() != before
+    assert store.peek_head() != before
 
 
 async def test_a_refused_write_does_not_count_as_a_change(store):
@@ -181,9 +181,9 @@ async def test_a_refused_write_does_not_count_as_a_change(store):
         with pytest.raises(Misconfigured):
             tx.add_principal(name="kdc/tgt", created=1)
 
-    before = store.peek_generation()
+    before = store.peek_head()
     await store.change(work)
-    assert store.peek_generation() == before
+    assert store.peek_head() == before
 
 
 async def test_a_closed_store_says_so_and_closes_twice(store):
@@ -194,7 +194,7 @@ async def test_a_closed_store_says_so_and_closes_twice(store):
     with pytest.raises(LocalMisuse, match="wrong-state"):
         await store.change(names)
     with pytest.raises(LocalMisuse, match="wrong-state"):
-        store.peek_generation()
+        store.peek_head()
 
 
 async def test_closing_waits_for_the_change_that_runs(store):
@@ -210,3 +210,24 @@ async def test_closing_waits_for_the_change_that_runs(store):
         await store.aclose()
         finished.append("close")
     assert finished == ["change", "close"]
+
+
+async def test_entries_of_administration_are_only_added_and_count_as_no_change(store):
+    """K16: the record is in the transaction of the change, which alone counts."""
+    lines = [AdminLine(seq=seq, hash=f"{seq:02x}", at=seq, line=b"{}\n") for seq in range(5, 12)]
+    before = store.peek_head()
+
+    def add(tx):
+        assert tx.admin_head() is None
+        for line in lines:
+            tx.add_admin_line(line)
+
+    await store.change(add)
+    assert store.peek_head() == before
+    assert await store.read(lambda tx: tx.admin_head()) == lines[-1]
+    assert await store.read(lambda tx: tx.admin_lines()) == tuple(lines)
+    assert await store.read(lambda tx: tx.admin_lines(after=6, most=2)) == tuple(lines[2:4])
+    with pytest.raises(Misconfigured, match="conflict"):
+        await store.change(lambda tx: tx.add_admin_line(lines[-1]))
+    with pytest.raises(LocalMisuse, match="wrong-state"):
+        await store.read(lambda tx: tx.add_admin_line(lines[-1]))

@@ -5,16 +5,18 @@ Delivers the body in the pieces that a test asks for, and can go away in the mid
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
-import trio
+import anyio
+import anyio.lowlevel
 
-from orthros_client.integrations.asgi import App
+from orthros_client.integrations.asgi_call import App
 from tests.support.http_caller import Call, Received
 
-__all__ = ["Exchanged", "ask", "collect", "pieces_of", "scope_of"]
+__all__ = ["Exchanged", "ask", "collect", "pieces_of", "scope_of", "started"]
 
 
 class Exchanged:
@@ -62,10 +64,10 @@ async def ask(
     seen = Exchanged()
     waiting = iter(pieces_of(call.body) if pieces is None else pieces)
     ahead: list[bytes | None] = [next(waiting, None)]
-    ended = trio.Event()
+    ended = anyio.Event()
 
     async def receive() -> dict[str, Any]:
-        await trio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
         data = ahead.pop() if ahead else None
         if data is None:
             if cut or ended.is_set():
@@ -83,13 +85,45 @@ async def ask(
         return {"type": "http.request", "body": data, "more_body": more}
 
     async def send(message: Any) -> None:
-        await trio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
         seen.sent.append(dict(message))
         if message["type"] == "http.response.body" and not message.get("more_body"):
             ended.set()
 
     await app(scope or scope_of(call, **changes), receive, send)
     return seen
+
+
+@asynccontextmanager
+async def started(app: App) -> AsyncIterator[None]:
+    """`app` between its start and its end, as a server tells them. Raises what it reports as a failure."""
+    begin, end = anyio.Event(), anyio.Event()
+    events = ["lifespan.shutdown", "lifespan.startup"]
+    failures: list[str] = []
+
+    async def receive() -> Any:
+        if len(events) == 1:
+            await end.wait()
+        return {"type": events.pop()}
+
+    async def send(message: Any) -> None:
+        if message["type"].endswith("failed"):
+            failures.append(message.get("message", ""))
+        begin.set()
+
+    async def run() -> None:
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        begin.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await begin.wait()
+        if failures:
+            raise AssertionError(failures)
+        try:
+            yield
+        finally:
+            end.set()
 
 
 async def collect(receive: Callable[[], Awaitable[Any]]) -> bytes:

@@ -11,21 +11,22 @@ from urllib.parse import unquote
 
 import anyio
 import httpx
+import httpx2
 from attrs import define, field
 
-from orthros_client.integrations.asgi import App
+from orthros_client.integrations.asgi_call import App
 
 __all__ = ["InProcess"]
 
 
 @define
-class InProcess(httpx.AsyncBaseTransport):
+class InProcess(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
     """Origin -> application. `seen` are the requests that were sent, in order."""
 
     apps: Mapping[str, App]
-    seen: list[httpx.Request] = field(factory=list)
+    seen: list[Any] = field(factory=list)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         self.seen.append(request)
         app = self.apps[f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"]
         body = await request.aread()
@@ -54,10 +55,11 @@ class InProcess(httpx.AsyncBaseTransport):
             if not answered.is_set():  # what comes behind an answer, servers log
                 raise
         (only,) = status
-        return httpx.Response(only, headers=headers, stream=httpx.ByteStream(b"".join(pieces)))
+        library = httpx if isinstance(request, httpx.Request) else httpx2
+        return library.Response(only, headers=headers, stream=library.ByteStream(b"".join(pieces)))
 
 
-def _scope_of(request: httpx.Request) -> dict[str, Any]:
+def _scope_of(request: Any) -> dict[str, Any]:
     path, _, query = request.url.raw_path.partition(b"?")
     return {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",

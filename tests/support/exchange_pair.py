@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_protocol import (
     SERVICE_TICKET,
     TGT,
@@ -14,11 +16,9 @@ from orthros_protocol import (
     Accepted,
     ApReply,
     AsReply,
-    EpochKeeper,
+    Entry,
     PendingAp,
     Principal,
-    ReplayCache,
-    ReplaySet,
     TgsReply,
     Timestamp,
     Want,
@@ -39,6 +39,7 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.as_exchange import PendingAs
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from orthros_protocol.tgs_exchange import PendingTgs
@@ -48,7 +49,7 @@ ENDPOINT = "payroll/run"
 
 
 class Instance:
-    """One process of a target. `clock` is its wall clock, `elapsed` the monotonic one."""
+    """One replay instance of a target. `clock` is its wall clock, `elapsed` the monotonic one."""
 
     def __init__(
         self, realm: InMemoryRealm, name: str, *, clock: ManualClock | None = None, elapsed: ManualClock | None = None
@@ -56,31 +57,22 @@ class Instance:
         self.keytab = realm.keytab(name)
         self.clock = clock or realm.clock
         self.elapsed = elapsed or self.clock
-        self.pid = 1
-        self.replay: ReplayCache = ReplaySet()
-        self._set = self.replay
-        self.epochs = EpochKeeper(realm.entropy, self._forget)
-
-    def _forget(self) -> None:
-        if isinstance(self._set, ReplaySet):
-            self._set.clear()
+        self.store = MemoryStore(clocks=lambda: (self.clock.now(), self.elapsed.now()), entropy=realm.entropy)
 
     @property
     def epoch(self) -> bytes:
-        """The epoch that this process demands now."""
-        return self.epochs.current(now=self.clock.now(), monotonic_ms=self.elapsed.now(), pid=self.pid)
+        """The epoch that this instance demands now."""
+        return self.store.admit(Entry(os.urandom(16), self.clock.now(), "the test")).epoch
 
     def accept(
         self, message: bytes, *, endpoint: str = ENDPOINT, payload: bytes = b"", use: int = USE_RAW, **options: Any
     ) -> Accepted:
         """`orthros_protocol.accept` with everything that this process knows."""
-        epoch = self.epoch
         given: dict[str, Any] = {
             "now": self.clock.now(),
             "use": use,
             "bind": bind_raw(endpoint, payload),
-            "replay": self.replay,
-            "epoch": epoch,
+            "replay": self.store,
             "max_life_s": MAX_TICKET_LIFE_S,
         } | options
         request = parse_ap_request(message)
@@ -108,6 +100,11 @@ class ExchangePair:
     def another_instance(self, **clocks: ManualClock) -> Instance:
         """A second process of the same target: another worker, another replica, or the same after a restart."""
         return Instance(self.realm, "payroll", **clocks)
+
+    def store(self, **changes: Any) -> ManualStore:
+        """A replay store with the target's present epoch, whose birth and memory are the test's."""
+        given: dict[str, Any] = {"now": lambda: self.now, "epoch": self.target.epoch} | changes
+        return ManualStore(**given)
 
     def login(self, client: str = "billing", *, ttl_s: int = 0) -> AsReply:
         """The initial exchange."""

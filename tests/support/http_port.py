@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import h11
 import trio
 from attrs import define, field, frozen
-from trio.testing import memory_stream_pair
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import App
@@ -35,6 +35,12 @@ class Repeater:
     fault: Exception | None = None
     gate: trio.Event | None = None
     asked: list[Ask] = field(factory=list)
+    admitted: list[Ask] = field(factory=list)
+    too_much: Answer | None = None
+
+    async def admit(self, ask: Ask) -> Answer | None:
+        self.admitted.append(ask)
+        return self.too_much
 
     async def token(self, ask: Ask) -> Answer:
         self.asked.append(ask)
@@ -44,7 +50,10 @@ class Repeater:
             raise self.fault
         said = {"path": ask.path, "method": ask.method, "body": ask.body.decode("latin-1"),
                 "source": ask.source, "address": ask.address}  # fmt: skip
-        return Answer(status=self.status, body=json.dumps(said).encode("ascii"), headers=(("X-Told", "yes"),))
+        return Answer(
+            status=self.status, body=json.dumps(said).encode("ascii"), headers=(("X-Told", "yes"),),
+            proves="shop" if self.status == 200 else "",
+        )  # fmt: skip
 
     introspect = revoke = paladin = simple_token = token
 
@@ -60,7 +69,7 @@ def app_of(
         return issuer
 
     find = routes(tokens, Health({}, ManualClock().now), OAuthOptions(**options), now)  # type: ignore[arg-type]
-    return App(find, limits, max_body=max_body, proxies=TrustedProxies(trusted))
+    return App(find, limits, max_body=max_body, proxies=TrustedProxies(trusted), admit=tokens.admit)
 
 
 @frozen
@@ -122,10 +131,16 @@ class Wire:
                 return None
 
 
+def stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Two ends of one connection within this process."""
+    here, there = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair())
+    return here, there
+
+
 @asynccontextmanager
 async def connected(server: HttpServer) -> AsyncIterator[Wire]:
-    """A connection to the server through memory."""
-    ours, theirs = memory_stream_pair()
+    """A connection to the server through a pair of sockets."""
+    ours, theirs = stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve_stream, theirs)
         yield Wire(ours)

@@ -15,25 +15,30 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import httpx2
 from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
 from orthros_client.clocks import HostClock
-from orthros_client.credentials import PeerState
+from orthros_client.credentials import Peers
 from orthros_protocol import (
+    SAFE_METHODS,
     USE_HTTP,
     OrthrosError,
     PeerMisbehaved,
     Refused,
+    Repetition,
     ReplaySet,
     Secret,
     Timestamp,
     accept,
+    build_ap_error,
     open_presented,
     parse_ap_request,
     tail_of,
 )
 from orthros_protocol.derivation import digest, mac_matches
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.http_profile import (
     HttpBinding,
     HttpResponse,
@@ -45,7 +50,7 @@ from orthros_protocol.http_profile import (
 )
 from orthros_protocol.testing import InMemoryRealm
 
-__all__ = ["Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]
+__all__ = ["CallerRest", "Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]
 
 COVERED = ("content-type", "content-encoding", "location")
 
@@ -82,10 +87,15 @@ class Said:
 
 @define
 class Process:
-    """One process of a target: its epoch and what it has burnt."""
+    """One replay instance of a target: its epoch, since when it is there, and what it has burnt."""
 
     epoch: bytes = field(factory=lambda: os.urandom(8))
-    replay: ReplaySet = field(factory=ReplaySet)
+    burnt: ReplaySet = field(factory=ReplaySet)
+    born: Timestamp | None = None
+
+    def store(self, now: Callable[[], Timestamp]) -> ManualStore:
+        """What it judges by. By default it came into being just now, so it wants its epoch named."""
+        return ManualStore(now, self.epoch, now() if self.born is None else self.born, self.burnt)
 
 
 def greet(heard: Heard) -> Said:
@@ -97,7 +107,8 @@ def greet(heard: Heard) -> Said:
 class HttpTarget:
     """`orders` at `origin`. `heard` is every request, `executed` those that reached the application.
 
-    `between` changes responses on their way; `choose` says which process gets the request of this number.
+    `between` changes responses on their way; `choose` says which process gets the request of this number. `requires` is
+    a scope; a caller without it gets a 403 with the AP-ERR, and with `proves_refusals` a proof of the whole response.
     """
 
     realm: InMemoryRealm
@@ -108,6 +119,8 @@ class HttpTarget:
     choose: Callable[[int], int] = lambda _number: 0
     reads_bodies: bool = True
     sealed_bodies: bool = True
+    requires: str | None = None
+    proves_refusals: bool = False
     wrong_ms: int = 0
     host_is_ahead_ms: int | None = None
     processes: list[Process] = field(factory=lambda: [Process(), Process()])
@@ -139,9 +152,17 @@ class HttpTarget:
         except OrthrosError as error:
             self.verdicts.append(error.code)
             return self._challenge(error.code, error.reply)
-        self.verdicts.append("accepted")
-        self.executed.append(heard)
-        said = self.application(heard)
+        if self.requires is None or self.requires in accepted.scopes:
+            self.verdicts.append("accepted")
+            self.executed.append(heard)
+            said = self.application(heard)
+        else:
+            refusal = Refused("insufficient-scope", f"{accepted.ticket.client} lacks {self.requires}")
+            self.verdicts.append(refusal.code)
+            told = build_ap_error(accepted.request, accepted.pop_key, refusal, now=self.now(), epoch=accepted.epoch)
+            said = evolve(self._challenge(refusal.code, told), status=403)
+            if not self.proves_refusals:
+                return said
         headers = tuple((name.lower(), text.encode("latin-1")) for name, text in said.headers)
         proof = seal_http_reply(
             accepted.pop_key,
@@ -179,8 +200,8 @@ class HttpTarget:
             now=self.now(),
             use=USE_HTTP,
             bind=binding.bind(),
-            replay=process.replay,
-            epoch=process.epoch,
+            replay=process.store(self.now),
+            repetition=Repetition.ALLOWED if heard.method in SAFE_METHODS else Repetition.UNSAFE,
             max_life_s=86_400,
         )
         for name, _value in heard.headers:
@@ -211,14 +232,32 @@ class CallerClock:
 
 
 @define
+class CallerRest:
+    """Waits by turning the realm's clock on; `waits` are the seconds of each time."""
+
+    realm: InMemoryRealm
+    waits: list[float]
+
+    def block(self, seconds: float) -> None:
+        """In a thread."""
+        self.waits.append(seconds)
+        self.realm.clock.advance(seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """In a task."""
+        self.block(seconds)
+
+
+@define
 class RealmSource:
     """What `Client` is, without a daemon: credentials of `client` from the realm itself. `asked` are the questions."""
 
     realm: InMemoryRealm
     client: str = "web"
     asked: list[tuple[str, str, tuple[str, ...] | None]] = field(factory=list)
-    peers: dict[str, PeerState] = field(factory=dict)
+    peers: dict[str, Peers] = field(factory=dict)
     issued: list[Credentials] = field(factory=list)
+    waits: list[float] = field(factory=list)
 
     def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
         """Credentials for `target`, fresh each time."""
@@ -232,8 +271,9 @@ class RealmSource:
             ticket=issued.ticket,
             tail=Secret(tail_of(issued.session_key, issued.ticket)),
             expires=self.realm.clock.now() / 1000 + 3600,
-            peer=self.peers.setdefault(target, PeerState()),
+            peers=self.peers.setdefault(target, Peers()),
             clock=CallerClock(self.realm),
+            rest=CallerRest(self.realm, self.waits),
         )
         self.issued.append(credentials)
         return credentials
@@ -250,8 +290,8 @@ class RealmSource:
         )
 
 
-class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A response body that comes in pieces, from the network as far as httpx knows."""
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A response body that comes in pieces, from the network as far as httpx and httpx2 know."""
 
     def __init__(self, body: bytes, size: int = 7) -> None:
         self._pieces = [body[at : at + size] for at in range(0, len(body), size)]
@@ -264,29 +304,30 @@ class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield piece
 
 
-class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    def __init__(self, hear: Callable[[Heard], Said], others: Callable[[httpx.Request], httpx.Response] | None) -> None:
+class _InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    def __init__(self, hear: Callable[[Heard], Said], others: Callable[[Any], Any] | None) -> None:
         self._hear = hear
         self._others = others
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: Any) -> Any:
         request.read()
         return self._respond(request)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         await request.aread()
         return self._respond(request)
 
-    def _respond(self, request: httpx.Request) -> httpx.Response:
+    def _respond(self, request: Any) -> Any:
         if self._others is not None and request.url.host != "orders.example":
             return self._others(request)
         headers = tuple((name.decode().lower(), value) for name, value in request.headers.raw)
         said = self._hear(Heard(request.method, request.url.raw_path, headers, request.content))
-        return httpx.Response(said.status, headers=list(said.headers), stream=Pieces(said.body))
+        library = httpx if isinstance(request, httpx.Request) else httpx2
+        return library.Response(said.status, headers=list(said.headers), stream=Pieces(said.body))
 
 
-def in_process(target: HttpTarget, others: Callable[[httpx.Request], httpx.Response] | None = None) -> Any:
-    """A transport for both kinds of httpx clients; `others` answers for other hosts."""
+def in_process(target: HttpTarget, others: Callable[[Any], Any] | None = None) -> Any:
+    """A transport for all kinds of clients of httpx and httpx2; `others` answers for other hosts."""
     return _InProcess(target.hear, others)
 
 

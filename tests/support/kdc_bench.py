@@ -9,12 +9,14 @@ from attrs import define, field
 
 from orthros_kdc.admin import Admin, Fact, principals, realm
 from orthros_kdc.audit.events import Event
+from orthros_kdc.audit.receipts import KEPT, Receipt
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.realm_view import RealmView
+from orthros_kdc.realm.view import RealmView
 from orthros_kdc.service import KdcService
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.store.memory import MemoryStore
+from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault
 from orthros_protocol import (
     KDC_TGT,
@@ -39,6 +41,8 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.testing import CountingEntropy, ManualClock
+from tests.support.realm_views import PromptView
+from tests.support.stores import scratch_store
 
 REALM = "corp.test"
 
@@ -51,10 +55,11 @@ class Ledger:
     changes: list[str] = field(factory=list)
     full: bool = False
 
-    def keep(self, event: Event) -> None:
+    def keep(self, event: Event) -> Receipt:
         if self.full:
             raise Unavailable("kdc-fault", "the audit queue is full")
         self.events.append(event)
+        return KEPT
 
     def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
         self.changes.append(event)
@@ -82,7 +87,7 @@ class KdcBench:
     """Use `await open_bench()`."""
 
     admin: Admin
-    store: MemoryStore
+    store: SqliteStore
     service: KdcService
     ledger: Ledger
     clock: ManualClock
@@ -93,6 +98,11 @@ class KdcBench:
     async def add(self, *names: str) -> None:
         for name in names:
             self.keytabs[name] = await principals.add(self.admin, name)
+
+    def restart(self, *, burst: int = 10_000) -> None:
+        """Another process of the same KDC: what was kept in memory alone is gone."""
+        view = PromptView(self.store, self.admin.vault)
+        self.service = service_over(view, self.ledger, self.clock, self.entropy, burst=burst)
 
     def as_key(self, name: str) -> AsKey:
         return self.keytabs[name].as_key()
@@ -139,20 +149,34 @@ class KdcBench:
         return (await self.ask(login, wanted, behalf=behalf, caveats=caveats)).results[0]
 
 
-async def open_bench(*, burst: int = 10_000) -> KdcBench:
-    """A founded realm `corp.test` without principals."""
-    clock, entropy, ledger, store = ManualClock(), CountingEntropy(), Ledger(), MemoryStore()
-    vault = Vault(realm=REALM, master=MasterKey(entropy(32), number=1), entropy=entropy)
-    admin = Admin(store=store, vault=vault, audit=ledger, now_ms=clock.now, actor="tester")
-    await realm.init(admin)
-    service = KdcService(
-        RealmView(store, vault),
+def service_over(
+    view: RealmView,
+    ledger: Ledger,
+    clock: ManualClock,
+    entropy: CountingEntropy,
+    *,
+    burst: int = 10_000,
+    guard: ClockGuard | None = None,
+) -> KdcService:
+    """A service that sees the realm through `view`."""
+    return KdcService(
+        view,
         ledger.keep,
         kdc_id="kdc-1",
-        clock=clock.now,
-        monotonic=lambda: clock.now() / 1000,
+        clock=clock.now if guard is None else guard.now,
+        monotonic=lambda: (clock.now() if guard is None else guard.boot_ms()) / 1000,
         entropy=entropy,
         sources=RateLimiter(per_s=1000, burst=burst),
         principals=RateLimiter(per_s=10, burst=burst),
+        guard=guard,
     )
+
+
+async def open_bench(*, burst: int = 10_000, guard: ClockGuard | None = None) -> KdcBench:
+    """A founded realm `corp.test` without principals. With `guard`, the KDC's time and its rates are that guard's."""
+    clock, entropy, ledger, store = ManualClock(), CountingEntropy(), Ledger(), scratch_store()
+    vault = Vault(realm=REALM, master=MasterKey(entropy(32), number=1), entropy=entropy)
+    admin = Admin(store=store, vault=vault, audit=ledger, now_ms=clock.now, actor="tester")
+    await realm.init(admin)
+    service = service_over(PromptView(store, vault), ledger, clock, entropy, burst=burst, guard=guard)
     return KdcBench(admin=admin, store=store, service=service, ledger=ledger, clock=clock, entropy=entropy)

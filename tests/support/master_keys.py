@@ -28,8 +28,8 @@ class Between:
     store: Store
     then: Callable[[], Awaitable[None]]
 
-    def peek_generation(self) -> int:
-        return self.store.peek_generation()
+    def peek_head(self) -> int:
+        return self.store.peek_head()
 
     async def read(self, work: Callable[[Transaction], Any]) -> Any:
         return await self.store.read(work)

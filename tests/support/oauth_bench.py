@@ -12,12 +12,13 @@ import jwt as pyjwt
 from attrs import define, field
 
 from orthros_kdc.admin import jwt_keys, oauth_secrets
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
 from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.realm_view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_kdc.token_service import TokenService
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
+from tests.support.realm_views import PromptView
 
 ISSUER = f"https://{REALM}"
 FORM = "application/x-www-form-urlencoded"
@@ -123,22 +124,25 @@ def without_ref(answer: Answer) -> tuple[int, dict[str, Any], tuple[tuple[str, s
     return answer.status, body, answer.headers
 
 
-def service_over(bench: KdcBench, store: Store, *, burst: int = 10_000, **options: Any) -> TokenService:
+def service_over(
+    bench: KdcBench, store: Store, *, burst: int = 10_000, guard: ClockGuard | None = None, **options: Any
+) -> TokenService:
     return TokenService(
-        RealmView(store, bench.admin.vault),
+        PromptView(store, bench.admin.vault),
         store,
         bench.ledger.keep,
         kdc_id="kdc-1",
-        clock=bench.clock.now,
-        monotonic=lambda: bench.clock.now() / 1000,
+        clock=bench.clock.now if guard is None else guard.now,
+        monotonic=lambda: (bench.clock.now() if guard is None else guard.boot_ms()) / 1000,
         entropy=bench.entropy,
         sources=RateLimiter(per_s=1000, burst=burst),
         principals=RateLimiter(per_s=10, burst=burst),
         options=OAuthOptions(**options),
+        guard=guard,
     )
 
 
-async def open_tokens(*, burst: int = 10_000, **options: Any) -> Tokens:
+async def open_tokens(*, burst: int = 10_000, guard: ClockGuard | None = None, **options: Any) -> Tokens:
     """A founded realm `corp.test` whose issuer is `https://corp.test`, without principals."""
-    bench = await open_bench(burst=burst)
-    return Tokens(bench, service_over(bench, bench.store, burst=burst, **options))
+    bench = await open_bench(burst=burst, guard=guard)
+    return Tokens(bench, service_over(bench, bench.store, burst=burst, guard=guard, **options))

@@ -6,7 +6,7 @@ Forgets nothing, hurries nowhere and shares no code with the library; its answer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field
@@ -49,14 +49,14 @@ def scopes(value: Any) -> bool:
     )
 
 
-def extensions(value: Any) -> bool:
+def extensions(value: Any, most: int = 1024) -> bool:
     if type(value) is not list or len(value) > 8:
         return False
     shaped = all(
-        type(one) is list and len(one) == 2 and number(one[0], 0xFFFF) and blob(one[1], 0, 1024) for one in value
+        type(one) is list and len(one) == 2 and number(one[0], 0xFFFF) and blob(one[1], 0, most) for one in value
     )
     ids = [one[0] for one in value] if shaped else []
-    return shaped and ids == sorted(set(ids)) and (not value or len(naive.enc(*value)) <= 1024)
+    return shaped and ids == sorted(set(ids)) and (not value or len(naive.enc(*value)) <= most)
 
 
 def caveat_list(value: bytes) -> list[bytes]:
@@ -99,9 +99,14 @@ def path_allowed(path: list[str], target: str, rule: Mapping[str, Any]) -> bool:
     )
 
 
+def elsewhere(realm: Any, home: Any) -> bool:
+    """Whether a ticket of the realm `home` may say this realm in its chain or subject: nil stands for its own."""
+    return realm is None or (name(realm) and realm != home)
+
+
 @define
 class Oracle:
-    """One process of a target: its ticket keys by kid, and everything that it has ever burnt."""
+    """One replay instance of a target: its ticket keys by kid, and everything that it has ever burnt."""
 
     keys: Mapping[bytes, Sealer]
     burnt: set[tuple[str, bytes, int]] = field(factory=set)
@@ -120,12 +125,13 @@ class Oracle:
         *,
         now: int,
         use: int,
-        bind: bytes,
+        bind: bytes | None,
         epoch: bytes,
         max_life_s: int,
         accept_user: bool = False,
         access: Mapping[str, Any] | None = None,
-        epochless: Callable[[], bool] = lambda: False,
+        born: int = 0,
+        repetition: str = "unsafe",
         chain: Mapping[str, Any] | None = None,
     ) -> list[str]:
         # 1, 2: size and canonical form of the envelope and the body
@@ -157,9 +163,10 @@ class Oracle:
         # 9: burn
         need(ts <= content["exp"] * 1000, "ticket-expired")
         self.floor = max(self.floor, (now - 60_000) // 1000)
-        need(ts // 1000 >= self.floor, "clock-skew")
+        need(ts // 1000 >= self.floor, "replayed")
         tag = (content["client"], mac[:16], ts // 1000)
         need(tag not in self.burnt, "replayed")
+        need(ts <= now + 365_000, "too-far-ahead")
         self.burnt.add(tag)
         # 10 to 13: times, window, flags and extensions, epoch, bind
         second = now // 1000
@@ -168,8 +175,10 @@ class Oracle:
         need(content["iat"] <= second + 300, "ticket-times-invalid")
         need(now - 60_000 <= ts <= now + 5_000, "clock-skew")
         need(not flags & 0xFFFE and not crit, "unsupported-critical")
-        need(asked_epoch == epoch or (asked_epoch is None and epochless()), "epoch-required")
-        need(asked_bind == bind, "wrong-binding")
+        may_be_repeated = repetition == "allowed" and use in (0, 1) and ts > born + 5_000
+        word = "not-repeatable" if repetition == "declined" else "epoch-required"
+        need(use == 2 or asked_epoch == epoch or may_be_repeated, word)
+        need(asked_bind == bind and (bind is not None or use == 2), "wrong-binding")
         need(len(dis) == demanded, "discharge-mismatch")
         conditions += [one for shown in dis for one in self._discharge(shown)]
         # 14: caveats, then who may speak for whom
@@ -198,10 +207,11 @@ class Oracle:
             txn, crit, opt, mac_no, kmac,
         ) = items  # fmt: skip
         hops = type(chain) is list and len(chain) <= 8 and all(
-            type(hop) is list and len(hop) == 3 and name(hop[0]) and name(hop[1]) and number(hop[2]) for hop in chain
+            type(hop) is list and len(hop) == 3 and elsewhere(hop[0], crealm) and name(hop[1]) and number(hop[2])
+            for hop in chain
         )  # fmt: skip
         spoken_for = subject is None or (
-            type(subject) is list and len(subject) == 4 and name(subject[0]) and name(subject[1])
+            type(subject) is list and len(subject) == 4 and elsewhere(subject[0], crealm) and name(subject[1])
             and number(subject[2]) and number(subject[3], 2, 1)
         )  # fmt: skip
         need(
@@ -216,8 +226,8 @@ class Oracle:
         return {
             "client": f"{cname}@{crealm}", "key": key, "iat": iat, "exp": exp, "scopes": held, "caveats": caveats,
             "subject": subject,
-            "path": [one if home == sealer.realm else f"{one}@{home}" for home, one, *_ in [*chain, [crealm, cname]]]
-            if chain else [],
+            "path": [one if (home or crealm) == sealer.realm else f"{one}@{home or crealm}" for home, one, *_ in
+                     [*chain, [crealm, cname]]] if chain else [],
         }  # fmt: skip
 
     @classmethod

@@ -35,6 +35,7 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from tests.support.http_target import CallerRest
 
 ENDPOINT = "orders/submit"
 PREDICATE = "release 7 approved"
@@ -99,7 +100,7 @@ class Parties:
             flags=got.flags, kvno=got.kvno, target_uid=got.target_uid, subject=got.subject, demands=got.demands,
             realm_offset_ms=-wrong_ms, ticket=got.credential, tail=Secret(tail_of(got.session_key, got.credential)),
             expires=self.realm.clock.now() / 1000 + got.ttl_s, clock=HostClock(self.realm.clock, wrong_ms),
-            entropy=self.realm.entropy,
+            entropy=self.realm.entropy, rest=CallerRest(self.realm, []),
         )  # fmt: skip
 
     def verifier(self, service: str = "orders", **options: Any) -> Verifier:

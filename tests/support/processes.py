@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -116,12 +116,15 @@ class Estate:
     def kdc_port(self) -> int:
         return int(self.kdc_addresses[0].rpartition(":")[2])
 
-    def start_daemon(self, client: str = "shop", *, kdc: str | None = None) -> Process:
+    def start_daemon(
+        self, client: str = "shop", *, kdc: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> Process:
         """The daemon of one host; it finds the KDC by the Unix socket unless told otherwise."""
         config = self.folder / f"{client}.toml"
         address = kdc or f"unix://{self.folder}/kdc.sock"
         config.write_text(_DAEMON.format(folder=self.folder, client=client, kdc=address), encoding="utf-8")
-        self.daemons[client] = self.stage.start(f"{client}-daemon", "orthros-daemon", "--config", str(config))
+        words = ("orthros-daemon", "--config", str(config))
+        self.daemons[client] = self.stage.start(f"{client}-daemon", *words, environ=environ)
         self.daemons[client].await_line("^orthros-daemon ready: ")
         return self.daemons[client]
 
@@ -140,9 +143,13 @@ class Estate:
 class Dialogue:
     """A program that answers each line on its standard input with a line: JSON objects, both ways."""
 
-    def __init__(self, *words: str | Path) -> None:
+    def __init__(self, *words: str | Path, environ: Mapping[str, str] | None = None) -> None:
         self._popen = subprocess.Popen(
-            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [str(word) for word in words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(environ or {})},
         )
 
     def ask(self, question: dict[str, Any], within_s: float = _DEADLINE_S) -> dict[str, Any]:

@@ -79,11 +79,11 @@ def named_as_asked(subject: list[Any] | None, behalf: Inputs | None) -> bool:
     return subject is not None and subject[:2] == split(behalf["subject"]) and subject[3] == 2
 
 
-def demands_in(field: bytes) -> list[str]:
-    if not field:
+def demands_in(field: bytes | None) -> list[str]:
+    if field is None:
         return []
     items = array(field, 4096)
-    need(len(items) <= 4 and all(type(one) is bytes for one in items), "malformed")
+    need(1 <= len(items) <= 4 and all(blob(one, 1, 4096) for one in items), "malformed")
     return [one.hex() for one in items]
 
 
@@ -138,7 +138,12 @@ def demanded(given: Inputs, discharger: list[str], root: bytes, salt: bytes | No
     return {"caveat": enc(*items).hex(), "cid": cid.hex(), "d0": kd(root, "dis", sha256(cid)).hex()}
 
 
+def predicate(value: Any) -> bool:
+    return type(value) is str and 1 <= len(value) <= 200 and all(" " <= one <= "~" for one in value)
+
+
 def content_of(given: Inputs, root: bytes) -> bytes:
+    need(len(root) == 32 and predicate(given["predicate"]) and number(given["expires"]), "value-invalid")
     return enc(root, split(given["about"]), given["predicate"], given["expires"])
 
 
@@ -149,7 +154,9 @@ def demand_of_holder(given: Inputs) -> Inputs:
     key = kd(naive.pop_key(unhex(given["session_key"]), ticket), "3p")
     context = enc("3p", realm, adder, discharger[1])
     box = naive.seal(key, "3p", context, content_of(given, root), unhex(given["entropy"]))
-    return demanded(given, discharger, root, salt, enc(ticket, box))
+    cid = enc(ticket, box)
+    need(len(salt) == 16 and len(cid) <= 4096, "value-invalid")
+    return demanded(given, discharger, root, salt, cid)
 
 
 def sealer_for(party: Inputs) -> Sealer:
@@ -196,17 +203,17 @@ def demand_read(given: Inputs) -> tuple[list[Any], list[str] | None]:
         need((realm, place, kvno, kid) == (sealer.realm, sealer.name, sealer.kvno, sealer.header[7:15]), "unknown-key")
         key, context = sealer.material, enc("3p", realm, "kdc", place, kvno)
     content = array(opened(kd(key, "3p"), "3p", context, box, 1024), 1024, 4)
-    root, about, predicate, expires = content
+    root, about, words, expires = content
     need(blob(root, 32) and type(about) is list and len(about) == 2 and all(map(name, about)), "malformed")
-    need(type(predicate) is str and len(predicate) <= 200 and predicate.isprintable() and number(expires), "malformed")
+    need(predicate(words) and number(expires), "malformed")
     need(expires > given["now"] // 1000, "discharge-refused")
     return content, adder
 
 
 def open_demand(given: Inputs) -> Inputs:
-    (root, about, predicate, expires), adder = demand_read(given)
+    (root, about, words, expires), adder = demand_read(given)
     return {
-        "root": root.hex(), "about": f"{about[1]}@{about[0]}", "predicate": predicate, "expires": expires,
+        "root": root.hex(), "about": f"{about[1]}@{about[0]}", "predicate": words, "expires": expires,
         "adder": None if adder is None else f"{adder[1]}@{adder[0]}",
     }  # fmt: skip
 
@@ -215,6 +222,7 @@ def discharge(given: Inputs) -> Inputs:
     (root, _about, _predicate, expires), _adder = demand_read(given)
     cid_digest = sha256(unhex(given["cid"]))
     rows = [enc(1, min(given["expires"], expires)), *map(unhex, given["caveats"])]
+    need(len(rows) <= 16 and all(read_caveat(row.hex())[0] != 8 for row in rows), "value-invalid")
     tail = kd(root, "dis", cid_digest)
     for row in rows:
         tail = kd(tail, "cav", row)
@@ -243,10 +251,13 @@ def open_discharge(given: Inputs) -> Inputs:
 def hand_over(given: Inputs) -> Inputs:
     row, around = given["handed"], unhex(given["ticket"])
     shown = list(map(unhex, row["caveats"]))
+    cids = list(map(unhex, row["demands"]))
+    need(len(shown) <= 16 and scopes(row["scopes"]) and len(row["tail"]) == 64, "value-invalid")
+    need(len(cids) <= 4 and all(1 <= len(cid) <= 4096 for cid in cids), "value-invalid")
     content = enc(
         unhex(row["ticket"]), enc(*shown) if shown else b"", unhex(row["tail"]), *split(row["target"]),
         row["target_uid"], *split(row["client"]), row["scopes"], row["expires"], row["ttl_s"],
-        subject_items(row["subject"]), list(map(unhex, row["demands"])),
+        subject_items(row["subject"]), cids,
     )  # fmt: skip
     named = sha256(unhex(row["ticket"]))
     realm, sender = split(given["sender"])
@@ -271,6 +282,7 @@ def open_hand_over(given: Inputs) -> Inputs:
     need(type(demands) is list and len(demands) <= 4 and all(blob(one, 1, 4096) for one in demands), "malformed")
     need(sha256(ticket) == named, "box-unopened")
     need(ticket[:2] == b"\1\1", "malformed")
+    need(ticket[2] in (1, 2, 3), "wrong-ticket-type")
     return {
         "ticket": ticket.hex(), "caveats": [one.hex() for one in caveat_list(caveats)], "tail": tail.hex(),
         "target": f"{target}@{realm}", "target_uid": uid, "client": f"{client}@{crealm}", "scopes": held,

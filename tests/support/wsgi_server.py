@@ -9,7 +9,7 @@ import io
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from orthros_client.integrations.wsgi import App
+from orthros_client.integrations.wsgi_call import App
 from tests.support.http_caller import Call, Received
 
 __all__ = ["Input", "ask", "environ_of"]

@@ -16,7 +16,8 @@ FILES = sorted(path.name for path in FOLDER.glob("*.json"))
 STAGES = [
     "size", "encoding", "header", "kid", "box", "body", "caveats", "mac", "replay", "ticket-times", "window",
     "critical", "epoch", "bind", "discharges", "caveat", "user", "kdc-mark", "answer", "nak", "refused-by-peer",
-    "key-file", "name", "carry", "demand", "chain",
+    "key-file", "name", "carry", "demand", "chain", "build",
+    "frame", "claim", "subject", "token", "covered", "wants",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The program `orthros`: ticket, token, call, narrow, receive, inspect, list, status, worker-login, doctor, version.
+"""The program `orthros` with its commands, from `ticket` to `version`.
 
 Parses arguments and calls one function per command; errors become exit codes here and nowhere else.
 """
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from orthros_client.cli import call_options, commands, inspect, narrow, worker_login
+from orthros_client.cli import call_options, commands, held, inspect, narrow, replay, worker_login
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
 from orthros_client.conversation import parse_target
-from orthros_client.errors import Misconfigured, OrthrosError, TicketRefused
+from orthros_client.errors import OrthrosError, TicketRefused
 
 __all__ = ["main"]
 
@@ -29,6 +29,7 @@ EXAMPLES
   orthros narrow orders --scope read --path /v1/orders --lifetime 10m --out job.credentials
   orthros inspect job.credentials
   orthros --output json list
+  orthros renew orders
   orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login
   orthros doctor --keytab /etc/orthros/web.keytab --target orders
 
@@ -37,7 +38,7 @@ EXIT CODES
   1  wrong usage, or something on this machine cannot be used as it is
   2  the other side misbehaved or failed
   3  refused by policy
-  4  unavailable: no daemon, no KDC, no answer in time
+  4  unavailable: no daemon, no KDC, no answer in time, a full disk
   5  not found
 
 ENVIRONMENT
@@ -89,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
          narrow.NARROW_EPILOG, narrow.add_narrow_options),
         ("receive", "open what somebody handed over to this host", narrow.RECEIVE_EPILOG, narrow.add_receive_options),
         ("inspect", "say what a file or text is, and what in it is unverified", inspect.EPILOG, inspect.add_options),
+        ("renew", "ask the KDC again for what the daemon holds", held.RENEW_EPILOG, held.add_options),
+        ("forget", "drop what the daemon holds", held.FORGET_EPILOG, held.add_options),
     ):  # fmt: skip
         add_options(
             names.add_parser(
@@ -103,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     names.add_parser("status", parents=[shared], help="show how the daemon does")
     login = names.add_parser("worker-login", parents=[shared], help="write a narrowed login for a worker's daemon")
     worker_login.add_options(login)
+    replay.add_options(names.add_parser("replay", help="the replay stores of services on this host"), shared)
     check = names.add_parser("doctor", parents=[shared], help="check each link of the chain, with remedies")
     check.add_argument("--keytab", metavar="FILE", help="check this key file as well")
     check.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
@@ -122,13 +126,9 @@ def _add_globals(parser: argparse.ArgumentParser, *, absent: bool) -> None:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    """`orthros call`, which alone needs httpx. Raises Misconfigured `config-invalid` without it."""
-    try:
-        from orthros_client.cli.call import call
-    except ImportError as error:
-        if error.name not in ("httpx", "anyio"):
-            raise
-        raise Misconfigured("config-invalid", "this needs httpx: pip install 'orthros[httpx]'") from None
+    """`orthros call`, which alone needs httpx. Raises Misconfigured `extra-missing` without it."""
+    from orthros_client.cli.call import call
+
     return call(arguments)
 
 
@@ -139,9 +139,12 @@ _COMMANDS: Final = {
     "narrow": narrow.narrow,
     "receive": narrow.receive,
     "inspect": inspect.inspect,
+    "renew": held.renew,
+    "forget": held.forget,
     "list": commands.list_entries,
     "status": commands.status,
     "worker-login": worker_login.worker_login,
+    "replay": replay.replay,
     "doctor": doctor,
     "version": commands.version,
 }

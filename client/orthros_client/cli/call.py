@@ -1,6 +1,6 @@
 """`orthros call`: one HTTP request with a ticket, and a response that is shown only as far as it is proven.
 
-Needs the extra `httpx`. Turns what httpx reports into the explained errors of the other commands.
+Needs the extra `httpx` or `httpx2`. Turns what httpx reports into the explained errors of the other commands.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import IO, Any, Final
-
-import httpx
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from orthros_client.cli.call_options import Plan, Targets, load_targets, planned
 from orthros_client.cli.call_source import dischargers_in, source_of
@@ -26,7 +24,13 @@ from orthros_client.http.file_body import FileBody
 from orthros_client.http.origins import Origin
 from orthros_client.http.outgoing import EMPTY, Body, OutgoingRequest
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
-from orthros_protocol.http_profile import format_content_digest
+from orthros_client.integrations.httpx_messages import escape
+from orthros_protocol.disk import unwritable
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    from orthros_client.integrations.httpx_libraries import installed as httpx
 
 __all__ = ["call"]
 
@@ -51,6 +55,7 @@ def call(arguments: argparse.Namespace) -> int:
             "pass_others": False,
             "delegable": _origin_of(request.url) if arguments.delegable else (),
             "dischargers": dischargers_in(arguments),
+            "idempotency": None if arguments.idempotency_key is None else "header",
         }
         place = Attachment.of(targets.origins, **options).place(request.url.scheme, _netloc(request.url))
         if place is None:
@@ -67,6 +72,7 @@ def call(arguments: argparse.Namespace) -> int:
         # An empty name, as of a variable that is not set, is an error: never this program's own authority instead.
         auth = auth if arguments.user is None else auth.for_user(arguments.user)
         auth = auth if arguments.behalf is None else auth.on_behalf_of(arguments.behalf)
+        auth = auth.harmless() if arguments.harmless else auth
         response = _send(client, request, auth, arguments)
         try:
             return _take(arguments, response)
@@ -122,6 +128,7 @@ def _build(client: httpx.Client, plan: Plan) -> httpx.Request:
     for name, value in plan.headers:
         if value is None:
             request.headers.pop(name, None)
+    escape(request)
     return request
 
 
@@ -142,6 +149,11 @@ def _send(
 def _take(arguments: argparse.Namespace, response: httpx.Response) -> int:
     if arguments.verbose:
         _show_proof(response)
+    if arguments.bearer and response.status_code == 401:
+        _say(
+            f"orthros: the target did not accept the token for {arguments.target}: likelier this is another service's "
+            "origin (--target), else its JWT key is older; its log says which, under the reference of the answer"
+        )
     if arguments.fail and response.status_code >= 400:
         _say(f"orthros: the target answered {response.status_code} {response.reason_phrase}".rstrip())
         return _BY_STATUS.get(response.status_code, _REMOTE)
@@ -200,7 +212,7 @@ def _destination(path: str | None) -> Iterator[IO[bytes]]:
             with suppress(OSError):
                 os.unlink(part)
         if isinstance(error, OSError):
-            raise Misconfigured("file-unreadable", f"{path}: it cannot be written: {error.strerror}") from None
+            raise unwritable(path, error) from None
         raise
 
 
@@ -217,7 +229,7 @@ def _explain(request: httpx.Request, plan: Plan, place: Place, cover: list[str])
         measure = plan.body.measure()
         request.headers.pop("Transfer-Encoding", None)
         request.headers["Content-Length"] = str(measure.size)
-        body = Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
+        body = Body.measured(measure.size, measure.sha256)
     elif plan.body:
         body = Body.of(plan.body)
     headers = tuple((name.decode("latin-1").lower(), value) for name, value in request.headers.raw)

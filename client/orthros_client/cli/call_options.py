@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, Final
@@ -88,6 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         what.add_argument(*names, action=_Datum, dest="data", metavar=metavar, help=words)
     what.add_argument("-T", "--upload-file", metavar="FILE", help="send a file of any size; - is standard input")
+    what.add_argument(
+        "--idempotency-key", nargs="?", const="", metavar="VALUE",
+        help="send this Idempotency-Key, or a random one, and repeat as a read: the target must honour it",
+    )  # fmt: skip
+    what.add_argument("--harmless", action="store_true", help="repeat as a read: running it twice does no harm")
     what.add_argument("--cover", action="append", default=[], metavar="HEADER", help="bind this header too")
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("-o", "--out", metavar="FILE", help="write the body there, once all of it is proven")
@@ -112,6 +118,10 @@ def planned(arguments: argparse.Namespace) -> Iterator[Plan]:
             headers.append(("Content-Type", content_type))
         if content_type == _JSON and "accept" not in given:
             headers.append(("Accept", _JSON))
+        if arguments.idempotency_key is not None:
+            if "idempotency-key" in given:
+                raise LocalMisuse("value-invalid", "the Idempotency-Key is named twice: by -H and by --idempotency-key")
+            headers.append(_parse_header(f"Idempotency-Key: {arguments.idempotency_key or uuid.uuid4()}"))
         yield Plan(_method(arguments), arguments.url, tuple(headers), body)
 
 

@@ -22,6 +22,12 @@ from orthros_protocol import Keytab, Reason, reason_for
 __all__ = ["doctor"]
 
 _WARN_OFFSET_MS: Final = 5_000
+_MIXED: Final = Reason(
+    0,
+    "conflict",
+    "The key file is of another principal than the daemon's.",
+    "Name the daemon's own key file (its setting `keytab`), or give the daemon this one and restart it.",
+)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -87,7 +93,11 @@ def _daemon(client: Client, seen: list[Status], keytab: str | None) -> str:
     if keytab:
         named = Keytab.load(keytab).principal
         if named != now.client:
-            raise Failure.refused("conflict", f"the daemon runs as {now.client}, the key file is of {named}").to_error()
+            raise Failure(
+                family=Refused.family,
+                reason=_MIXED,
+                detail=f"the daemon runs as {now.client}, the key file is of {named}",
+            ).to_error()
     return f"version {now.version}, runs as {now.client}, up {life(now.uptime_s)}, {now.cached} held"
 
 

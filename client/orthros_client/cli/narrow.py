@@ -44,7 +44,7 @@ EXIT CODES
   0  the file was written
   1  wrong usage: nothing is taken away, the file exists or lies in an unsafe place, a value that is none
   3  refused by policy; or it would be wider than the ticket or the file it comes from
-  4  unavailable: no daemon, no KDC, no answer in time"""
+  4  unavailable: no daemon, no KDC, no answer in time, a full disk"""
 
 RECEIVE_EPILOG: Final = """\
 The daemon opens it with this host's key, if you may use the target. The service will see the name of whoever

@@ -6,6 +6,7 @@ Knows no daemon; gets values and shows them. Never given a key.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -30,6 +31,7 @@ _REFUSED: Final = 3
 _UNAVAILABLE: Final = 4
 _NOT_FOUND: Final = 5
 
+_REFERENCE: Final = re.compile(r"\breference ([0-9a-f]{16})\b")
 _BY_CODE: Final = {
     "not-found": _NOT_FOUND,
     "kdc-fault": _REMOTE,
@@ -52,7 +54,8 @@ def exit_code_of(error: OrthrosError) -> int:
 
 def remedy_for(error: OrthrosError, names: Mapping[str, str]) -> str:
     """The remedy with `names` in the place of its placeholders, so that it can be pasted."""
-    return fill_remedy(error.remedy, names)
+    found = _REFERENCE.search(error.detail)
+    return fill_remedy(error.remedy, names if found is None else {**names, "REF": found[1]})
 
 
 def report(error: OrthrosError, form: str, names: Mapping[str, str] | None = None) -> int:

@@ -7,7 +7,7 @@ itself: flights, batches, answers and refusals are per lineage, in a cache of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import Final
 
@@ -17,44 +17,30 @@ from attrs import define, evolve, field
 
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, fraction
+from orthros_client.daemon.clock_watch import ClockWatch
+from orthros_client.daemon.flights import Flight, batches, is_about
+from orthros_client.daemon.renewals import Planned, Renewals
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
 from orthros_client.kdc_session import KdcSession, Login, Obtained
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import CacheKey, Held, TicketCache
-from orthros_protocol import Behalf, Granted, KdcRefusal, NotGranted
+from orthros_protocol import Behalf, Granted, NotGranted
 
-__all__ = ["Agent"]
+__all__ = ["MOST_DOUBT_S", "Agent"]
 
 log = structlog.get_logger()
 
-MAX_BATCH: Final = 32
-# Scopes travel in the request, in the ticket and in the result, limits in the first two: this much of them leaves every
-# message below 64 KiB.
-_MOST_KEY_BYTES: Final = 16 * 1024
 # Long enough for callers that start together to share a batch, short beside any round trip.
 _LINGER_S: Final = 0.002
 _RENEWAL_LEASE_S: Final = 30.0
-# Short enough to notice soon that the machine slept or that its clock was set.
 _IDLE_NAP_S: Final = 30.0
 _PROBE_AFTER_S: Final = 30.0
+# How long a question waits for the successor of a ticket that still serves.
+MOST_DOUBT_S: Final = 2.0
+_PLAIN: Final = Planned(0.0)
 MOST_ON_BEHALF: Final = 1024
 # Each lineage asks on a connection of its own.
 _AT_ONCE_ON_BEHALF: Final = 32
-# Whole refusals of a request on behalf of somebody that are about this client or its KDC all the same. Every other one
-# is of this caller's evidence: whoever shows bad evidence shall not make the others wait.
-_NOT_ABOUT_BEHALF: Final = frozenset(
-    {"key-retired", "principal-disabled", "clock-skew", "tgt-expired", "rate-limited", "kdc-fault", "source-refused"}
-)
-
-
-@define(eq=False)
-class _Flight:
-    key: CacheKey
-    asked_by_caller: bool
-    behalf: Behalf | None = field(default=None, repr=False)  # only until the flight has landed: it holds a proof
-    waiting: int = 0
-    done: trio.Event = field(factory=trio.Event, init=False)
-    outcome: Held | Failure | None = field(default=None, init=False)
 
 
 @define(eq=False)
@@ -69,6 +55,9 @@ class Agent:
     refusals: RefusalMemory = field(factory=RefusalMemory)
     backoff: Backoff = field(factory=Backoff)
     idle_after_s: float = 7200.0
+    renewals: Renewals = field(factory=Renewals)
+    revived: frozenset[CacheKey] = frozenset()  # what a cache file held
+    watch: ClockWatch = field(init=False, repr=False)
     changed: trio.Event = field(factory=trio.Event, init=False)
     last_failure: Failure | None = field(default=None, init=False)
     last_success: float | None = field(default=None, init=False)
@@ -77,8 +66,8 @@ class Agent:
     _refused_on_behalf: RefusalMemory = field(init=False, repr=False)
     _login_failed: bool = field(default=False, init=False, repr=False)
     _told_of: OrthrosError | None = field(default=None, init=False, repr=False)
-    _flights: dict[CacheKey, _Flight] = field(factory=dict, init=False, repr=False)
-    _queue: list[_Flight] = field(factory=list, init=False, repr=False)
+    _flights: dict[CacheKey, Flight] = field(factory=dict, init=False, repr=False)
+    _queue: list[Flight] = field(factory=list, init=False, repr=False)
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _no_pause: trio.Event = field(factory=trio.Event, init=False, repr=False)
@@ -87,6 +76,7 @@ class Agent:
     )
 
     def __attrs_post_init__(self) -> None:
+        self.watch = ClockWatch(self)
         self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
         self._refused_on_behalf = RefusalMemory(self.refusals.first_s, self.refusals.most_s, MOST_ON_BEHALF)
 
@@ -98,15 +88,25 @@ class Agent:
         """
         if key.behalf != (b"" if behalf is None else behalf.lineage):
             raise LocalMisuse("wrong-state", "a question of another lineage than its behalf")
+        await self.watch.know(timeout_s)
         now = self.clock.elapsed_s()
-        held = self._cache_for(key).get(key, now)
-        if held is not None:
-            return held
-        self._notice_news()
-        standing = self._refusals_for(key).recall(key, now) or self._standing_failure(now, timeout_s)
+        held = self.cache_for(key).get(key, now)
+        if held is None:
+            return await self._ask(key, timeout_s=timeout_s, behalf=behalf)
+        if behalf is not None and self.renewals.take(key, now):
+            try:
+                return await self._ask(key, timeout_s=min(timeout_s, MOST_DOUBT_S), behalf=behalf)
+            except OrthrosError as error:
+                log.info("no other ticket", target=str(key.target), code=error.code, on_behalf=True)
+        return held
+
+    async def _ask(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None) -> Held:
+        now = self.clock.elapsed_s()
+        self.notice_news()
+        standing = self.refusals_for(key).recall(key, now) or self._standing_failure(now, timeout_s)
         if standing is not None:
             raise self._with_remaining(key, standing).to_error()
-        flight = self._join(key, asked_by_caller=True, behalf=behalf)
+        flight = self.join(key, asked_by_caller=True, behalf=behalf)
         flight.waiting += 1
         try:
             with trio.move_on_after(timeout_s):
@@ -123,12 +123,14 @@ class Agent:
         if key in self._flights:
             return True
         now = self.clock.elapsed_s()
-        held = self._cache_for(key).peek(key)
-        return (held is not None and held.is_servable(now)) or self._refusals_for(key).recall(key, now) is not None
+        held = self.cache_for(key).peek(key)
+        if key.behalf and self.renewals.is_due(key, now):
+            return False
+        return (held is not None and held.is_servable(now)) or self.refusals_for(key).recall(key, now) is not None
 
     async def login(self, *, timeout_s: float) -> Login:
         """The daemon's own login, with life left. Raises as `obtain` does."""
-        self._notice_news()
+        self.notice_news()
         standing = self._standing_failure(self.clock.elapsed_s(), timeout_s)
         if standing is not None:
             raise standing.to_error()
@@ -145,15 +147,26 @@ class Agent:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._fetch_what_is_wanted)
             nursery.start_soon(self._renew_ahead)
+            nursery.start_soon(self.watch.run)
             task_status.started()
+
+    def early_moment_of(self, key: CacheKey) -> float | None:
+        """When the successor of a held ticket is asked for before its planned renewal; None: it is not.
+
+        A moment that is past means that the question is on its way.
+        """
+        flight = self._flights.get(key)
+        return 0.0 if flight is not None and flight.early else self.renewals.moment_of(key)
+
+    def replan(self) -> None:
+        """Looks at once at what is to be renewed."""
+        self._replan.set()
 
     def reconsider(self) -> None:
         """Forgets back-off and refusals: something was changed on purpose, so the next attempt may succeed."""
         self.refusals.clear()
         self._refused_on_behalf.clear()
-        self.backoff.succeeded()
-        self._ticket_backoff.succeeded()
-        self._end_pause()
+        self.end_backoff()
         self._replan.set()
 
     async def not_ready_because(self, *, timeout_s: float) -> Failure | None:
@@ -164,31 +177,30 @@ class Agent:
         if self.backoff.wait_s(now) <= 0:
             with trio.move_on_after(timeout_s):
                 await self._log_in()
-        if self._can_obtain(self.clock.elapsed_s()):
-            return None
-        return self.last_failure or Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+        return None if self._can_obtain(self.clock.elapsed_s()) else self.watch.trouble()
 
-    def _notice_news(self) -> None:
+    def notice_news(self) -> None:
         # While nothing fails, a new login is taken in passing.
         if self.backoff.failures and self.session.has_news():
             self.reconsider()
 
-    def _cache_for(self, key: CacheKey) -> TicketCache:
+    def cache_for(self, key: CacheKey) -> TicketCache:
         return self.on_behalf if key.behalf else self.cache
 
-    def _refusals_for(self, key: CacheKey) -> RefusalMemory:
+    def refusals_for(self, key: CacheKey) -> RefusalMemory:
         return self._refused_on_behalf if key.behalf else self.refusals
 
     def _can_obtain(self, now: float) -> bool:
         login = self.session.login
-        return self.backoff.failures == 0 and self._pause_s(now) <= 0 and login is not None and login.expires > now
+        is_out = bool(self.session.doubt or self.backoff.failures) or self.pause_s(now) > 0
+        return not is_out and login is not None and login.expires > now
 
-    def _pause_s(self, now: float) -> float:
+    def pause_s(self, now: float) -> float:
         return max(self.backoff.wait_s(now), self._ticket_backoff.wait_s(now))
 
     def _standing_failure(self, now: float, timeout_s: float) -> Failure | None:
         # A refusal under seal stands until its back-off has passed; an outage is waited for, if the caller can.
-        wait_s = self._pause_s(now)
+        wait_s = self.pause_s(now)
         if wait_s <= 0 or self.last_failure is None:
             return None
         if self.last_failure.family == Unavailable.family and wait_s < timeout_s:
@@ -200,13 +212,20 @@ class Agent:
             return failure
         return evolve(failure, remaining_s=int(self.cache.remaining_for(key.target, self.clock.elapsed_s())))
 
-    def _join(self, key: CacheKey, *, asked_by_caller: bool, behalf: Behalf | None = None) -> _Flight:
+    def join(
+        self, key: CacheKey, *, asked_by_caller: bool, behalf: Behalf | None = None, plan: Planned | None = None
+    ) -> Flight:
+        """The question about `key` that is on its way, or a new one. `plan` is why, where no caller waits for it."""
+        plan = plan or _PLAIN
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(key, asked_by_caller, behalf)
+            flight = Flight(key, asked_by_caller, behalf, early=plan.early, unless_worse=plan.unless_worse)
+            self._flights[key] = flight
             self._queue.append(flight)
             self._wake.set()
         flight.asked_by_caller |= asked_by_caller
+        flight.early &= plan.early
+        flight.unless_worse &= plan.unless_worse
         return flight
 
     async def _fetch_what_is_wanted(self) -> None:
@@ -214,15 +233,15 @@ class Agent:
             while True:
                 await self._wake.wait()
                 await trio.sleep(_LINGER_S)
-                while (wait_s := self._pause_s(self.clock.elapsed_s())) > 0:
+                while (wait_s := self.pause_s(self.clock.elapsed_s())) > 0:
                     with trio.move_on_after(wait_s):
                         await self._no_pause.wait()
                 self._wake = trio.Event()
                 wanted, self._queue = self._queue, []
-                for batch in _batches(wanted):
+                for batch in batches(wanted):
                     nursery.start_soon(self._fetch_on_behalf if batch[0].key.behalf else self._fetch, batch)
 
-    async def _fetch_on_behalf(self, flights: Sequence[_Flight]) -> None:
+    async def _fetch_on_behalf(self, flights: Sequence[Flight]) -> None:
         """In turn, because there may be any number of callers; and not for those who have stopped waiting meanwhile."""
         async with self._turns:
             waited_for = [flight for flight in flights if flight.waiting]
@@ -232,49 +251,51 @@ class Agent:
             if waited_for:
                 await self._fetch(waited_for)
 
-    async def _fetch(self, flights: Sequence[_Flight]) -> None:
+    async def _fetch(self, flights: Sequence[Flight]) -> None:
         behalf = flights[0].behalf
         try:
             obtained = await self.session.obtain([flight.key.want() for flight in flights], behalf)
         except OrthrosError as error:
-            if behalf is not None and _is_about(behalf, error):
+            if behalf is not None and is_about(behalf, error):
                 for flight in flights:
                     self._refuse(flight, Failure.of(error))
                 return
             self._exchange_failed(error)
             now = self.clock.elapsed_s()
-            if self._ticket_backoff.wait_s(now) <= 0:
-                self._ticket_backoff.failed(now, chance=fraction(self.entropy))
-            retry_at = now + self._pause_s(now)
+            self._back_off(self._ticket_backoff, error, now)
+            retry_at = now + self.pause_s(now)
             for flight in flights:
                 self._settle(flight, Failure.of(error), retry_at)
         else:
             self._ticket_backoff.succeeded()
             self._exchange_succeeded()
+            self.renewals.learn(obtained.policy_seq, self.clock.elapsed_s())
             for flight, result in zip(flights, obtained.results, strict=True):
                 self._take(flight, result, obtained)
             self.changed.set()
         self._replan.set()
 
-    def _take(self, flight: _Flight, result: Granted | NotGranted, obtained: Obtained) -> None:
+    def _take(self, flight: Flight, result: Granted | NotGranted, obtained: Obtained) -> None:
         now = self.clock.elapsed_s()
         if isinstance(result, NotGranted):
             failure = Failure(family=Refused.family, reason=result.reason, retry_s=result.retry_s, ref=result.ref.hex())
             self._refuse(flight, failure)
             return
-        ahead_s = self.session.realm_now() / 1000 - now
-        chance = fraction(self.entropy)
-        held = Held.of(flight.key, result, obtained.asked_at, ahead_s=ahead_s, chance=chance)
+        held = self.watch.held(flight.key, result, obtained, chance=fraction(self.entropy))
         if flight.key.limits and held.expires <= now:
             self._refuse(flight, Failure.refused("excluded-by-your-caveat", "the limits asked for have ended already"))
             return
-        self._refusals_for(flight.key).forget(flight.key)
-        self._cache_for(flight.key).put(held, now, used=flight.asked_by_caller)
+        self.refusals_for(flight.key).forget(flight.key)
+        before = self.cache_for(flight.key).peek(flight.key)
+        if flight.unless_worse and before is not None and before.is_servable(now) and not held.is_no_worse_than(before):
+            self._settle(flight, before, before.renew_at)
+            return
+        self.cache_for(flight.key).put(held, now, used=flight.asked_by_caller)
         self._settle(flight, held, held.renew_at)
 
-    def _refuse(self, flight: _Flight, failure: Failure) -> None:
+    def _refuse(self, flight: Flight, failure: Failure) -> None:
         now = self.clock.elapsed_s()
-        memory = self._refusals_for(flight.key)
+        memory = self.refusals_for(flight.key)
         retry_at = memory.remember(flight.key, failure, now, chance=fraction(self.entropy))
         log.info(
             "ticket refused",
@@ -285,23 +306,28 @@ class Agent:
         )
         self._settle(flight, evolve(failure, retry_s=ceil(retry_at - now)), retry_at)
 
-    def _settle(self, flight: _Flight, outcome: Held | Failure, retry_at: float) -> None:
-        if isinstance(outcome, Failure):
+    def _settle(self, flight: Flight, outcome: Held | Failure, retry_at: float) -> None:
+        self.renewals.landed(flight, outcome, retry_at)
+        if isinstance(outcome, Failure) and not flight.early:
             # The held ticket, if any, stays: only its own end takes it away.
-            self._cache_for(flight.key).postpone(flight.key, retry_at)
+            self.cache_for(flight.key).postpone(flight.key, retry_at)
         flight.outcome, flight.behalf = outcome, None
         del self._flights[flight.key]
         flight.done.set()
 
     def _exchange_failed(self, error: OrthrosError) -> None:
-        failure = Failure.of(error)
-        now = self.clock.elapsed_s()
-        if self.backoff.wait_s(now) <= 0:  # several batches that fail together are one failure
-            self.backoff.failed(now, chance=fraction(self.entropy), at_least_s=failure.retry_s)
-        self.last_failure = failure
+        self._back_off(self.backoff, error, self.clock.elapsed_s())
+        self.last_failure = Failure.of(error)
+        self.watch.look()
         log.warning("kdc exchange failed", code=error.code, detail=error.detail, failures=self.backoff.failures)
 
+    def _back_off(self, backoff: Backoff, error: OrthrosError, now: float) -> None:
+        if backoff.wait_s(now) <= 0:  # several batches that fail together are one failure
+            at_least_s, at_most_s = self.watch.pause_bounds_s(error, now)
+            backoff.failed(now, chance=fraction(self.entropy), at_least_s=at_least_s, at_most_s=at_most_s)
+
     def _exchange_succeeded(self) -> None:
+        self.watch.look()
         self.backoff.succeeded()
         trouble = self.session.trouble
         if trouble is not None and trouble is not self._told_of:
@@ -315,6 +341,11 @@ class Agent:
             self.last_failure = None
         self.last_success = self.clock.elapsed_s()
 
+    def end_backoff(self) -> None:
+        self.backoff.succeeded()
+        self._ticket_backoff.succeeded()
+        self._end_pause()
+
     def _end_pause(self) -> None:
         self._no_pause.set()
         self._no_pause = trio.Event()
@@ -327,8 +358,7 @@ class Agent:
             self._exchange_failed(error)
         else:
             self._exchange_succeeded()
-            held = self.session.kvno
-            if login.newest_kvno > held:
+            if login.newest_kvno > (held := self.session.kvno):
                 log.warning("the key file is outdated", newest_kvno=login.newest_kvno, held_kvno=held)
 
     async def _renew_ahead(self) -> None:
@@ -338,11 +368,16 @@ class Agent:
                 # While exchanges fail, the login is also how the end of the outage is noticed.
                 if self.session.login_is_due() or self.backoff.failures:
                     await self._log_in()
+                for key, plan in self.renewals.take_due(now):
+                    if self.cache.peek(key) is not None:
+                        self.join(key, asked_by_caller=False, plan=plan)
                 for key in self.cache.due(now, idle_after_s=self.idle_after_s):
                     self.cache.postpone(key, now + _RENEWAL_LEASE_S)
-                    self._join(key, asked_by_caller=False)
-            self.cache.purge(now)
-            self.on_behalf.purge(now)
+                    self.join(key, asked_by_caller=False)
+            if not self.session.realm.has_stepped:  # else what seems to have ended may be good
+                self.cache.purge(now)
+                self.on_behalf.purge(now)
+            self.renewals.keep_only(self.cache, self.on_behalf)
             with trio.move_on_after(self._nap_s()):
                 await self._replan.wait()
             self._replan = trio.Event()
@@ -355,35 +390,6 @@ class Agent:
         if self.session.login is not None:
             moments.append(self.session.login.renew_at)
         next_ticket = self.cache.next_due(now, idle_after_s=self.idle_after_s)
-        if next_ticket is not None:
-            moments.append(next_ticket)
+        others = (next_ticket, self.renewals.next_moment(), self.watch.next_moment(now))
+        moments += [moment for moment in others if moment is not None]
         return max(_LINGER_S, min(moments) - now)
-
-
-def _is_about(behalf: Behalf, error: OrthrosError) -> bool:
-    """Also a refusal without a seal: the KDC speaks so of evidence that it cannot open."""
-    if isinstance(error, KdcRefusal):
-        return error.code not in _NOT_ABOUT_BEHALF
-    return behalf.evidence is not None and error.code == "unauthenticated-refusal"
-
-
-def _batches(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
-    """What may travel together: a request is on one behalf as a whole."""
-    by_behalf: dict[bytes, list[_Flight]] = {}
-    for flight in flights:
-        by_behalf.setdefault(flight.key.behalf, []).append(flight)
-    for group in by_behalf.values():
-        yield from _sized(group)
-
-
-def _sized(flights: Sequence[_Flight]) -> Iterator[list[_Flight]]:
-    batch: list[_Flight] = []
-    size = 0
-    for flight in flights:
-        if batch and (len(batch) == MAX_BATCH or size + flight.key.size > _MOST_KEY_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(flight)
-        size += flight.key.size
-    if batch:
-        yield batch

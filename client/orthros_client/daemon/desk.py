@@ -15,13 +15,15 @@ from attrs import define, field
 from orthros_client.clocks import Clock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.evidence_check import check_behalf
-from orthros_client.daemon.peers import Allowance, AllowList, Peer
+from orthros_client.daemon.held_desk import HeldDesk, entry_of
+from orthros_client.daemon.peers import Allowance, AllowList
 from orthros_client.daemon.worker_terms import WorkerTerms, give_login
 from orthros_client.errors import Failure, Misconfigured, OrthrosError, PeerMisbehaved
 from orthros_client.local_api.messages import LIST_PAGE
 from orthros_client.local_api.values import (
     AnyRequest,
     Entry,
+    ForgetRequest,
     Grant,
     KdcLine,
     Listing,
@@ -30,7 +32,9 @@ from orthros_client.local_api.values import (
     Op,
     Pong,
     ReceiveRequest,
+    RenewRequest,
     Reply,
+    ReportRequest,
     Status,
     WantRequest,
 )
@@ -50,6 +54,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.derivation import digest
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_runtime.serving.peers import Peer
 
 __all__ = ["Desk"]
 
@@ -73,9 +78,11 @@ class Desk:
     workers: WorkerTerms = field(factory=WorkerTerms)
     allowance: Allowance = field(factory=Allowance)
     evidence_allowance: Allowance = field(factory=lambda: Allowance(per_s=5.0, burst=64.0))
+    held: HeldDesk = field(init=False)
     _started_s: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.held = HeldDesk(self.agent, self.allowance)
         self._started_s = self.clock.elapsed_s()
 
     async def answer(self, peer: Peer, request: AnyRequest) -> Reply:
@@ -89,6 +96,13 @@ class Desk:
                 return await self._login(peer, request)
             if isinstance(request, ReceiveRequest):
                 return self._receive(peer, request.data)
+            if isinstance(request, ReportRequest):
+                return await self.held.report(peer, request, self.allow)
+            if isinstance(request, RenewRequest):
+                patience_s = self._patience_s(request.timeout_ms)
+                return await self.held.renew(peer, request, self.allow, patience_s)
+            if isinstance(request, ForgetRequest):
+                return self.held.forget(peer, request, self.allow)
         except OrthrosError as error:
             return Failure.of(error)
         if request.op is Op.LIST:
@@ -102,9 +116,7 @@ class Desk:
         if probe:
             failure = await self.agent.not_ready_because(timeout_s=_PROBE_S)
         else:
-            failure = self.agent.last_failure
-            if failure is None and self.agent.session.login is None:
-                failure = Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+            failure = self.agent.watch.trouble()
         now = self.clock.elapsed_s()
         session = self.agent.session
         login = session.login
@@ -151,6 +163,8 @@ class Desk:
         if not self._may_make_us_ask(peer, key):
             return Failure.unavailable("rate-limited", f"too many different questions from {peer}", retry_s=1)
         held = await self.agent.obtain(key, behalf=behalf, timeout_s=self._patience_s(request.timeout_ms))
+        if held.tail is not None:  # of what a token does at its target, nothing is proven
+            self.held.given.note(held, peer.uid)
         return self._grant_of(held, client)
 
     async def _login(self, peer: Peer, request: LoginRequest) -> Reply:
@@ -210,6 +224,8 @@ class Desk:
 
     def _grant_of(self, held: Held, client: Principal) -> Grant:
         now = self.clock.elapsed_s()
+        planned = self.agent.early_moment_of(held.key)
+        renewed_at = held.renew_at if planned is None else min(held.renew_at, planned)
         return Grant(
             target=held.key.target,
             target_uid=held.target_uid,
@@ -222,7 +238,7 @@ class Desk:
             kvno=held.kvno,
             scopes=held.scopes,
             notes=held.notes,
-            fresh_ms=max(0, int((held.renew_at - now) * 1000)),
+            fresh_ms=max(0, int((renewed_at - now) * 1000)),
             offset_ms=self.agent.session.offset_ms,
             subject=held.subject,
             demands=held.demands,
@@ -237,7 +253,7 @@ class Desk:
             size += sum(map(len, (*held.scopes, *(held.key.scopes or ()))))
             if page and size > _MOST_SCOPE_BYTES:
                 break
-            page.append(_entry_of(held, now))
+            page.append(entry_of(held, now))
         following = first + len(page)
         return Listing(entries=tuple(page), following=following if following < len(permitted) else None)
 
@@ -253,17 +269,3 @@ class Desk:
                 )
             )
         return lines
-
-
-def _entry_of(held: Held, now: float) -> Entry:
-    return Entry(
-        kind=held.key.kind,
-        target=held.key.target,
-        asked=held.key.scopes,
-        scopes=held.scopes,
-        remaining_ms=int(held.remaining_s(now) * 1000),
-        ttl_s=held.ttl_s,
-        flags=held.flags,
-        kvno=held.kvno,
-        renew_ms=max(0, int((held.renew_at - now) * 1000)),
-    )

@@ -6,23 +6,35 @@ question, the guard judges it, and what is true of the caller goes back in heade
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-import h11
 import structlog
+import trio
 from attrs import define, evolve, field, frozen
 
-from orthros_client.daemon.doors import Visitor
 from orthros_client.daemon.forward_auth_dialects import DIALECTS, TELLS_BODY, Misdirected, Question, spoofed
 from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings
-from orthros_client.daemon.http_io import HttpConversation, Unreadable
+from orthros_client.daemon.http_answers import answer_failure
+from orthros_client.daemon.http_io import HttpConversation, Unreadable, answer_unasked
+from orthros_client.driving import adrive
+from orthros_client.errors import busy
 from orthros_client.http.callers import Caller, path_before
 from orthros_client.http.guard import Admitted, Bearers, Denied, Guard
 from orthros_client.http.incoming import IncomingRequest
 from orthros_client.verifier import VerifiedCaller, Verifier
-from orthros_protocol import Keytab, Misconfigured, encode_base64url
+from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
+from orthros_protocol import Entry, Keytab, Misconfigured, ReplayStore, Standing, encode_base64url
+from orthros_runtime.extras import extra
+from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.peers import Peer
+
+with extra("daemon"):
+    import h11
 
 __all__ = ["ForwardAuth", "Verdict"]
 
@@ -75,9 +87,10 @@ class _Terms:
 
 @define(eq=False)
 class ForwardAuth:
-    """One section of the configuration, open. `converse` is what a Door runs."""
+    """One section of the configuration, open. `converse` is what a listener runs for each connection."""
 
     _terms: _Terms
+    _sieve: LogSieve = field(factory=LogSieve, init=False)
 
     @classmethod
     def open(cls, settings: ForwardAuthSettings) -> ForwardAuth:
@@ -104,30 +117,54 @@ class ForwardAuth:
 
         return commit
 
-    async def converse(self, visitor: Visitor) -> None:
+    async def converse(self, connection: Connection) -> None:
         """Answers one question after the other until the proxy leaves, is silent too long, or misbehaves."""
-        conversation = HttpConversation(visitor, _MOST_HEAD_BYTES)
+        conversation = HttpConversation(connection, _MOST_HEAD_BYTES)
         goes_on = True
         while goes_on:
             try:
                 request = await conversation.next_request()
             except Unreadable as error:
-                log.error("forward-auth question not understood", at=self.place, detail=error.detail)
+                about = {"at": self.place, "detail": error.detail}
+                self._sieve.write(log.error, "forward-auth question not understood", about)
                 await conversation.answer(_NO.status, _NO.headers, _NO.body, close=True)
                 return
             if request is None:
                 return
-            verdict = self.judge(_question_of(request))
+            question = _question_of(request)
+            if not connection.proven and self._is_asked_by_its_proxy(question):
+                connection.prove()
+            verdict = await self.judge(question)
             head = request.method == b"HEAD"
             goes_on = await conversation.answer(verdict.status, verdict.headers, verdict.body, head=head)
 
-    def judge(self, question: Question) -> Verdict:
+    @staticmethod
+    def busy_answer(cause: str, _peer: Peer) -> bytes:
+        """The last bytes for a connection that there is no room for.
+
+        403, because a 503 is a permission for a proxy that lets requests pass when it takes the daemon to be down, such
+        as Envoy with `failure_mode_allow`.
+        """
+        answer = answer_failure(busy(cause))
+        headers = (_JSON, ("retry-after", str(answer.retry_after_s)))
+        return answer_unasked(403, headers, json.dumps(answer.body).encode("ascii") + b"\n")
+
+    def _is_asked_by_its_proxy(self, question: Question) -> bool:
+        """Whether the question has the form of the section's dialect; then the connection is closed after others."""
+        try:
+            DIALECTS[self._terms.settings.dialect](question)
+        except Misdirected:
+            return False
+        return True
+
+    async def judge(self, question: Question) -> Verdict:
         """What to tell the proxy. Raises nothing."""
         terms = self._terms
         try:
             name = spoofed(question.headers)
             if name is not None:
-                log.warning("refused", reason="spoofed-header", header=name[:64], at=self.place)
+                about = {"reason": "spoofed-header", "at": self.place}
+                self._sieve.write(log.warning, "refused", about, header=name[:64])
                 return _NO
             original = DIALECTS[terms.settings.dialect](question)
             request = IncomingRequest(
@@ -135,21 +172,32 @@ class ForwardAuth:
                 target=original.target,
                 headers=original.headers,
                 transport_peer=original.peer,
+                tells_upgrade=original.upgrade is not None,
             )
-            found = terms.guard.judge(request)
+            found = await adrive(terms.guard.judging(request), partial(_admit, terms.guard.store))
             return _refusal(found) if isinstance(found, Denied) else _permission(found)
         except Misdirected as error:
-            log.error("the proxy is misconfigured", at=self.place, dialect=terms.settings.dialect, detail=error.detail)
+            about = {"at": self.place, "dialect": terms.settings.dialect}
+            self._sieve.write(log.error, "the proxy is misconfigured", about, detail=error.detail)
         except Exception as error:  # noqa: BLE001  # whatever fails here refuses; the proxy must not take it for an outage
-            log.error("forward-auth failed", at=self.place, error=type(error).__name__)
+            about = {"at": self.place, "error": type(error).__name__}
+            self._sieve.write(log.error, "forward-auth failed", about)
         return _NO
 
 
+async def _admit(store: ReplayStore, entry: Entry) -> Standing:
+    return await admit_async(store, entry, sleep=trio.sleep, in_thread=_in_thread)
+
+
+async def _in_thread(admit: Callable[[Entry], Standing], entry: Entry) -> Standing | None:
+    with trio.move_on_after(THREAD_WITHIN_S):  # what a thread has begun is waited for: it may burn the request
+        return await trio.to_thread.run_sync(admit, entry)
+    return None
+
+
 def _bearer_of(settings: ForwardAuthSettings) -> Bearers:
-    try:
-        from orthros_client.bearer import BearerVerifier  # PyJWT is needed only here
-    except ModuleNotFoundError:
-        raise Misconfigured("config-invalid", "the scheme bearer needs the extra jwt: orthros[jwt]") from None
+    from orthros_client.bearer import BearerVerifier  # PyJWT is needed only here
+
     return BearerVerifier.from_file(settings.jwk, audience=settings.audience, issuer=settings.issuer)
 
 

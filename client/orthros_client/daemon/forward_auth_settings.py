@@ -14,7 +14,7 @@ from attrs import frozen
 
 from orthros_client.daemon.forward_auth_dialects import DIALECTS
 from orthros_client.http.incoming import OwnOrigins
-from orthros_client.http.routes import BEARER, ORTHROS, Route, Routes
+from orthros_client.http.routes import BEARER, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
 from orthros_protocol import ChainRule, Misconfigured, OrthrosError
 
 __all__ = ["ForwardAuthSettings", "read_forward_auth"]
@@ -33,6 +33,7 @@ class ForwardAuthSettings:
     socket: str = ""
     tcp: tuple[str, int] | None = None
     socket_mode: int = 0o660
+    proxy_uid: int | None = None
     dialect: str
     keytab: str
     origins: tuple[str, ...]
@@ -51,7 +52,7 @@ class ForwardAuthSettings:
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     @property
-    def door(self) -> tuple[str, int]:
+    def listening(self) -> tuple[str, int]:
         """What takes a restart to change."""
         return self.place, self.socket_mode
 
@@ -86,6 +87,12 @@ def _mode(value: Any) -> int:
     return int(value, 8)
 
 
+def _uid(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**32:
+        raise ValueError("expected the number of a user")
+    return value
+
+
 def _dialect(value: Any) -> str:
     if value not in DIALECTS:
         raise ValueError(f"expected one of {', '.join(DIALECTS)}")
@@ -110,6 +117,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _repeatable(value: Any) -> bool | str:
+    if not isinstance(value, bool) and value != IDEMPOTENCY_KEY:
+        raise ValueError(f'expected true, false or "{IDEMPOTENCY_KEY}"')
+    return value if isinstance(value, bool) else IDEMPOTENCY_KEY
+
+
 def _depth(value: Any) -> int:
     if type(value) is not int:
         raise ValueError("expected a number")
@@ -118,13 +131,13 @@ def _depth(value: Any) -> int:
 
 _Parsers = Mapping[str, Callable[[Any], Any]]
 _SECTION: Final[_Parsers] = {
-    "socket": _path, "tcp": _tcp, "socket_mode": _mode, "dialect": _dialect, "keytab": _path, "origins": _texts,
-    "schemes": _texts, "jwk": _path, "audience": _text, "issuer": _text,
+    "socket": _path, "tcp": _tcp, "socket_mode": _mode, "proxy_uid": _uid, "dialect": _dialect,
+    "keytab": _path, "origins": _texts, "schemes": _texts, "jwk": _path, "audience": _text, "issuer": _text,
 }  # fmt: skip
 _ROUTE: Final[_Parsers] = {
     "path": _text, "schemes": _texts, "scopes": _texts, "covers": _texts, "unsized_bodies": _flag,
     "accept_user": _flag, "public": _flag, "deny_via": _texts, "require_via": _texts, "max_depth": _depth,
-    "callbacks": _flag,
+    "callbacks": _flag, "repeatable": _repeatable,
 }  # fmt: skip
 _CHAIN: Final = ("deny_via", "require_via", "max_depth", "callbacks")
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a visitor's connection, for every door that speaks it: one request without body, one answer, again.
+"""HTTP/1.1 over one connection, for every socket that speaks it: one request without body, one answer, again.
 
 Knows h11 and deadlines; neither what may be asked nor how a refusal is worded.
 """
@@ -6,21 +6,25 @@ Knows h11 and deadlines; neither what may be asked nor how a refusal is worded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import Any, Final
 
-import h11
 import structlog
 import trio
 from attrs import define, field
 
-from orthros_client.daemon.doors import Visitor
+from orthros_runtime.extras import extra
+from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.serving.connections import Connection
 
-__all__ = ["HttpConversation", "Unreadable"]
+with extra("daemon"):
+    import h11
+
+__all__ = ["HttpConversation", "Unreadable", "answer_unasked"]
 
 log = structlog.get_logger()
 
-_REQUEST_S: Final = 10.0
+_MOST_SHOWN_CHARS: Final = 120
+_sieve: Final = LogSieve()
 
 
 class Unreadable(Exception):
@@ -36,7 +40,7 @@ class Unreadable(Exception):
 class HttpConversation:
     """The requests of one connection, in order. `most_head_bytes` is how much of a head may be kept unfinished."""
 
-    visitor: Visitor
+    connection: Connection
     most_head_bytes: int = 8192
     _h11: h11.Connection = field(init=False)
 
@@ -49,22 +53,24 @@ class HttpConversation:
         `check_head` sees it as soon as the head is there, and may raise. Raises Unreadable.
         """
         request: h11.Request | None = None
-        deadline: float | None = None
+        begun = bool(self._h11.trailing_data[0])  # what came behind the request before
         while True:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                log.info("http request not understood", peer=str(self.visitor.peer), error=str(error))
+                # The words of h11 quote what it read.
+                shown = {"peer": str(self.connection.peer), "error": str(error)[:_MOST_SHOWN_CHARS]}
+                _sieve.write(log.info, "http request not understood", {}, **shown)
                 status = error.error_status_hint if error.error_status_hint in (400, 413, 431, 501, 505) else 400
                 raise Unreadable(status, "not HTTP/1.1") from None
             if event is h11.NEED_DATA:
-                with trio.CancelScope(deadline=deadline or inf) as timer:
-                    data = await self.visitor.receive()
-                if timer.cancelled_caught:
-                    raise Unreadable(408, "the request did not arrive")
-                if not data and deadline is None:
+                try:
+                    data = await self.connection.receive(begun=begun)
+                except trio.TooSlowError:
+                    raise Unreadable(408, "the request did not arrive") from None
+                if not data and (self.connection.leaving or not begun):
                     return None
-                deadline = deadline or trio.current_time() + _REQUEST_S
+                begun = True
                 self._h11.receive_data(data)
             elif isinstance(event, h11.Request):
                 request = event
@@ -89,20 +95,31 @@ class HttpConversation:
         """Sends it; whether another request may follow. `head`: the answer to a HEAD, whose body stays here."""
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return False
-        close = close or self.visitor.draining
-        fields: list[Any] = [*headers, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-        if close:
-            fields.append(("Connection", "close"))
-        parts: list[h11.Event] = [
-            h11.Response(status_code=status, headers=fields),
-            *(() if head else (h11.Data(data=body),)),
-            h11.EndOfMessage(),
-        ]
-        await self.visitor.send(b"".join(self._h11.send(part) or b"" for part in parts))
+        close = close or self.connection.leaving
+        await self.connection.send(_bytes_of(self._h11, status, headers, body, close=close, head=head))
         return not close and self._begin_next()
 
     def _begin_next(self) -> bool:
-        if self._h11.our_state is h11.MUST_CLOSE or self.visitor.draining:
+        if self._h11.our_state is h11.MUST_CLOSE or self.connection.leaving:
             return False
         self._h11.start_next_cycle()
         return True
+
+
+def answer_unasked(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    """The bytes of an answer to a connection whose request is not read. The connection closes behind it."""
+    return _bytes_of(h11.Connection(h11.SERVER), status, headers, body, close=True, head=False)
+
+
+def _bytes_of(
+    end: h11.Connection, status: int, headers: Sequence[tuple[str, str]], body: bytes, *, close: bool, head: bool
+) -> bytes:
+    fields: list[Any] = [*headers, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+    if close:
+        fields.append(("Connection", "close"))
+    parts: list[h11.Event] = [
+        h11.Response(status_code=status, headers=fields),
+        *(() if head else (h11.Data(data=body),)),
+        h11.EndOfMessage(),
+    ]
+    return b"".join(end.send(part) or b"" for part in parts)

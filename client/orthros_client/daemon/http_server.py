@@ -1,4 +1,4 @@
-"""The door for everyone else: HTTP/1.1 on a Unix socket, for `curl` and programs in any language.
+"""The socket for everything else: HTTP/1.1 over a Unix socket, for `curl` and programs in any language.
 
 Thin: `http_io` reads and writes, the desk decides, `http_answers` words. Nothing is said to a request without
 the static header, whatever it asks: a web page or a tricked URL fetcher cannot add it.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 
-import h11
 from attrs import frozen
 
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Visitor
 from orthros_client.daemon.http_answers import Answer, answer_failure, answer_reply, parse_question
-from orthros_client.daemon.http_io import HttpConversation, Unreadable
-from orthros_client.daemon.peers import Peer
-from orthros_client.errors import Failure
+from orthros_client.daemon.http_io import HttpConversation, Unreadable, answer_unasked
+from orthros_client.errors import Failure, busy
 from orthros_protocol import OrthrosError
+from orthros_runtime.extras import extra
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.peers import Peer
+
+with extra("daemon"):
+    import h11
 
 __all__ = ["HttpServer"]
 
@@ -33,20 +36,21 @@ class _Rejected(Exception):
 
 @frozen(eq=False)
 class HttpServer:
-    """`converse` is what a Door runs."""
+    """`converse` is what a listener runs for each connection."""
 
     desk: Desk
 
-    async def converse(self, visitor: Visitor) -> None:
+    async def converse(self, connection: Connection) -> None:
         """Answers requests one after the other until the peer leaves, is silent too long, or misbehaves."""
-        conversation = HttpConversation(visitor)
+        conversation = HttpConversation(connection)
         goes_on = True
         while goes_on:
             try:
                 request = await conversation.next_request(_require_local)
                 if request is None:
                     return
-                answer = await self._answer(visitor.peer, request)
+                connection.prove()
+                answer = await self._answer(connection.peer, request)
             except Unreadable as error:
                 await _send(conversation, _unreadable(error), close=True)
                 return
@@ -54,6 +58,12 @@ class HttpServer:
                 await _send(conversation, rejected.answer, close=True, head=rejected.head)
                 return
             goes_on = await _send(conversation, answer)
+
+    @staticmethod
+    def busy_answer(cause: str, _peer: Peer) -> bytes:
+        """The last bytes for a connection that there is no room for. They say nothing but that, unasked."""
+        answer = answer_failure(busy(cause))
+        return answer_unasked(answer.status, _headers(answer), _body(answer))
 
     async def _answer(self, peer: Peer, request: h11.Request) -> Answer:
         try:
@@ -83,8 +93,15 @@ def _unreadable(error: Unreadable) -> Answer:
 
 async def _send(conversation: HttpConversation, answer: Answer, *, close: bool = False, head: bool = False) -> bool:
     """`head`: the answer to a HEAD, which has no body (RFC 9110, 9.3.2)."""
-    body = json.dumps(answer.body).encode("ascii") + b"\n"
+    return await conversation.answer(answer.status, _headers(answer), _body(answer), close=close, head=head)
+
+
+def _headers(answer: Answer) -> list[tuple[str, str]]:
     headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
     if answer.retry_after_s:
         headers.append(("Retry-After", str(answer.retry_after_s)))
-    return await conversation.answer(answer.status, headers, body, close=close, head=head)
+    return headers
+
+
+def _body(answer: Answer) -> bytes:
+    return json.dumps(answer.body).encode("ascii") + b"\n"

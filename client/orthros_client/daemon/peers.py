@@ -1,41 +1,21 @@
 """Which local user may have credentials for which target: kernel facts in, a verdict out.
 
-Pure, apart from reading the peer's credentials off a socket. Knows no messages.
+Pure. Knows no sockets and no messages.
 """
 
 from __future__ import annotations
 
-import array
-import socket
-import struct
 from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field, frozen
 
 from orthros_protocol import Principal
+from orthros_runtime.serving.peers import Peer
 
-__all__ = ["SOMEBODY", "AllowList", "AllowRule", "Allowance", "Peer", "peer_of"]
+__all__ = ["AllowList", "AllowRule", "Allowance"]
 
-_UCRED: Final = struct.Struct("3i")
 _MOST_UIDS: Final = 1024
-_SO_PEERGROUPS: Final = 59  # Linux 4.13; the socket module has no name for it
-
-
-@frozen
-class Peer:
-    """The process at the other end, as the kernel saw it when it connected."""
-
-    uid: int
-    gids: frozenset[int]
-    pid: int = 0
-
-    def __str__(self) -> str:
-        return f"uid {self.uid} pid {self.pid}" if self.uid >= 0 else "somebody on this host"
-
-
-SOMEBODY: Final = Peer(-1, frozenset())
-"""Whoever comes over TCP: the kernel does not say. No rule covers it."""
 
 
 @frozen(kw_only=True)
@@ -101,14 +81,3 @@ class Allowance:
     def _left_of(self, who: int | bytes, now: float) -> float:
         left, at = self._left.get(who, (self.burst, now))
         return min(self.burst, left + (now - at) * self.per_s)
-
-
-def peer_of(connection: socket.socket) -> Peer:
-    """The credentials of the process that connected. Raises OSError where the system cannot tell."""
-    pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    groups = array.array("I")
-    try:
-        groups.frombytes(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024 * groups.itemsize))
-    except OSError:
-        groups = array.array("I")  # without supplementary groups less is allowed, never more
-    return Peer(uid, frozenset([gid, *groups]), pid)

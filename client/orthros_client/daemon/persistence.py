@@ -1,6 +1,7 @@
 """Keeps the ticket cache over a restart: sealed under the host's root, written soon after each change.
 
-Anything unreadable is discarded with a line in the log: the file is a convenience, never an authority.
+Anything unreadable is discarded with a line in the log: the file is a convenience, never an authority. What it holds
+serves after a restart, and is asked for again where policy has changed since it was issued.
 Neither the TGT nor any key of the host is in it.
 """
 
@@ -15,6 +16,7 @@ from attrs import define, field
 
 from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.refreshing import Refreshing
 from orthros_client.ticket_cache import CacheKey, Held, plan_renewal
 from orthros_protocol import (
     Misconfigured,
@@ -65,16 +67,13 @@ class CacheStore:
             log.warning("ticket cache discarded", path=self.path, code=error.code, detail=error.detail)
             return 0
         session = self.agent.session
-        if session.login is None:
-            session.offset_ms = snapshot.offset_ms
+        session.realm.hint_ms = snapshot.offset_ms
         now = self.clock.elapsed_s()
         realm_now = session.realm_now()
         # A clock that stands before the moment of writing cannot say how much life is left.
         entries = snapshot.entries if realm_now >= snapshot.saved_ms else ()
-        for entry in entries:
-            held = _held_of(entry, now, realm_now, fraction(self.entropy))
-            if held.is_servable(now):
-                self.agent.cache.put(held, now)
+        held = [_held_of(entry, now, realm_now, fraction(self.entropy)) for entry in entries]
+        Refreshing(self.agent).revive([one for one in held if one.is_servable(now)], snapshot.policy_seq)
         log.info("ticket cache loaded", path=self.path, entries=len(self.agent.cache))
         return len(self.agent.cache)
 
@@ -105,9 +104,12 @@ class CacheStore:
             size += len(held.credential) + 1024
             if size > _FILE_SHARE:
                 break
-            entries.append(_entry_of(held, now, realm_now))
+            entries.append(_entry_of(held))
         return CacheSnapshot(
-            entries=tuple(reversed(entries)), offset_ms=self.agent.session.offset_ms, saved_ms=realm_now
+            entries=tuple(reversed(entries)),
+            offset_ms=self.agent.session.offset_ms,
+            saved_ms=realm_now,
+            policy_seq=self.agent.renewals.policy_seq,
         )
 
     def _write(self, snapshot: CacheSnapshot) -> None:
@@ -115,7 +117,7 @@ class CacheStore:
             root = self.agent.session.keytab.root_key()
             data = seal_cache(snapshot, root, entropy=self.entropy(_ENTROPY_BYTES))
             write_secret_file(self.path, data, replace=True)
-        except Misconfigured as error:
+        except OrthrosError as error:
             log.warning("ticket cache not saved", path=self.path, code=error.code, detail=error.detail)
 
     def _root(self, kvno: int) -> RootKey:
@@ -125,7 +127,7 @@ class CacheStore:
         raise Misconfigured("key-missing", f"sealed under kvno {kvno}, which the key file does not hold")
 
 
-def _entry_of(held: Held, now: float, realm_now: Timestamp) -> CachedTicket:
+def _entry_of(held: Held) -> CachedTicket:
     return CachedTicket(
         kind=held.key.kind,
         target=held.key.target,
@@ -141,7 +143,8 @@ def _entry_of(held: Held, now: float, realm_now: Timestamp) -> CachedTicket:
         kvno=held.kvno,
         scopes=held.scopes,
         notes=held.notes,
-        expires_ms=Timestamp(realm_now + int(held.remaining_s(now) * 1000)),
+        expires_ms=Timestamp(int(held.realm_end * 1000)),
+        policy_seq=held.policy_seq,
     )
 
 
@@ -165,6 +168,8 @@ def _held_of(entry: CachedTicket, now: float, realm_now: Timestamp, chance: floa
         kvno=entry.kvno,
         scopes=entry.scopes,
         notes=entry.notes,
+        policy_seq=entry.policy_seq,
         expires=expires,
+        realm_end=entry.expires_ms / 1000,
         renew_at=plan_renewal(expires - entry.ttl_s, entry.ttl_s, chance=chance),
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -20,24 +20,34 @@ from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.config import DaemonConfig
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Door, Visitor, open_loopback_listener, open_unix_listener
 from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList, Peer
+from orthros_client.daemon.peers import AllowList
 from orthros_client.daemon.persistence import CacheStore
+from orthros_client.daemon.refreshing import Refreshing
+from orthros_client.daemon.shares import Shares
 from orthros_client.kdc_pool import Connect, KdcAddress, KdcPool, open_stream
 from orthros_client.kdc_session import KdcSession
 from orthros_client.refusal_memory import RefusalMemory
 from orthros_client.ticket_cache import TicketCache
 from orthros_client.worker_session import WorkerSession
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
+from orthros_runtime.program import holding_signals
+from orthros_runtime.serving.connections import Deadlines
+from orthros_runtime.serving.descriptors import room_for
+from orthros_runtime.serving.listeners import Listener
+from orthros_runtime.serving.peers import Peer
+from orthros_runtime.serving.sockets import open_tcp_listener, open_unix_listener
 
 if TYPE_CHECKING:
     from orthros_client.daemon.forward_auth import ForwardAuth
+    from orthros_client.daemon.http_server import HttpServer
 
 __all__ = ["Service"]
 
 log = structlog.get_logger()
 
+# Sockets to KDCs, the cache and key files, logs, the event loop: what the daemon opens besides local connections.
+_OTHER_FILES: Final = 96
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Changing these takes a restart: the sockets are open and the cache file is in use.
 _FIXED: Final = (
@@ -90,26 +100,27 @@ class Service:
         """Until SIGTERM or SIGINT; then drains and saves. Raises Misconfigured when a socket cannot be opened."""
         self.store.load()
         with ExitStack() as afterwards, ExitStack() as cleanup:
-            doors = [self._door(cleanup, LocalServer(self.desk).converse, self.config.socket)]
+            most = self._connections_each()
+            listeners = [self._listener(cleanup, LocalServer(self.desk), self.config.socket, most)]
             if self.config.http_socket:
                 from orthros_client.daemon.http_server import HttpServer  # as above
 
-                doors.append(self._door(cleanup, HttpServer(self.desk).converse, self.config.http_socket))
-            doors += [self._forward_door(cleanup, forward) for forward in self.forward]
-            afterwards.enter_context(_ignored(*_SIGNALS))
+                listeners.append(self._listener(cleanup, HttpServer(self.desk), self.config.http_socket, most))
+            listeners += [self._forward_listener(cleanup, forward, most) for forward in self.forward]
+            afterwards.enter_context(holding_signals(*_SIGNALS))
             with trio.open_signal_receiver(*_SIGNALS) as signals:
                 async with trio.open_nursery() as background:
                     await background.start(self.agent.run)
                     background.start_soon(self.store.save_after_changes)
                     async with trio.open_nursery() as serving:
-                        for door, listener in doors:
-                            await serving.start(door.serve, listener)
+                        for listener, sock in listeners:
+                            await serving.start(listener.serve, sock)
                         announce(self._ready_line())
                         await self._obey(signals)
                         cleanup.close()  # while we still listen nobody else can have taken the paths
                         serving.cancel_scope.deadline = trio.current_time() + self.config.drain_s
-                        for door, _ in doors:
-                            door.drain()
+                        for listener, _ in listeners:
+                            listener.drain()
                     background.cancel_scope.cancel()
             self.store.save()
 
@@ -132,7 +143,9 @@ class Service:
             log.error("reload refused", code=error.code, detail=error.detail)
             return
         ignored = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
-        if [section.door for section in config.forward_auth] != [section.door for section in self.config.forward_auth]:
+        if [section.listening for section in config.forward_auth] != [
+            section.listening for section in self.config.forward_auth
+        ]:
             ignored.append("forward_auth")
         if ignored:
             log.warning("a restart is needed for some settings", settings=ignored)
@@ -147,6 +160,7 @@ class Service:
         self.desk.workers = config.worker_terms(session.keytab.principal.realm)
         self.desk.request_timeout_s = config.request_timeout_s
         self.agent.reconsider()
+        Refreshing(self.agent).all_in_background()
         log.info("reloaded", kvnos=list(session.keytab.kvnos), kdcs=list(config.kdcs))
 
     def _prepare_forward(self, config: DaemonConfig) -> list[Callable[[], None]]:
@@ -186,23 +200,41 @@ class Service:
     def _knows(self, peer: Peer) -> bool:
         return self.desk.allow.knows(peer)  # asked each time: a reload exchanges the list
 
-    def _door(
-        self, cleanup: ExitStack, converse: Callable[[Visitor], Awaitable[None]], path: str
-    ) -> tuple[Door, trio.SocketListener]:
-        listener = open_unix_listener(path, self.config.mode)
+    def _listener(
+        self, cleanup: ExitStack, server: LocalServer | HttpServer, path: str, most: int
+    ) -> tuple[Listener, trio.SocketListener]:
+        sock = open_unix_listener(path, self.config.mode)
         cleanup.callback(_remove, path)
-        idle_s, most = self.config.idle_connection_s, self.config.connections
-        return Door(converse, idle_s, most, knows=self._knows), listener
+        return self._serving(server, Shares(most=most, knows=self._knows), path), sock
 
-    def _forward_door(self, cleanup: ExitStack, forward: ForwardAuth) -> tuple[Door, trio.SocketListener]:
+    def _forward_listener(
+        self, cleanup: ExitStack, forward: ForwardAuth, most: int
+    ) -> tuple[Listener, trio.SocketListener]:
         settings = forward.settings
         if settings.tcp is not None:
-            listener = open_loopback_listener(*settings.tcp)
+            sock = open_tcp_listener(*settings.tcp)
         else:
-            listener = open_unix_listener(settings.socket, settings.socket_mode)
+            sock = open_unix_listener(settings.socket, settings.socket_mode)
             cleanup.callback(_remove, settings.socket)
-        # Whoever may connect is a proxy, also one that has no business with the other sockets.
-        return Door(forward.converse, self.config.idle_connection_s, self.config.connections), listener
+        # Every user who may connect has a share here, also one without a rule for the other sockets.
+        shares = Shares(most=most, proxy_uid=lambda: forward.settings.proxy_uid)
+        return self._serving(forward, shares, forward.place), sock
+
+    def _serving(self, server: LocalServer | HttpServer | ForwardAuth, shares: Shares, name: str) -> Listener:
+        deadlines = Deadlines(idle_s=self.config.idle_connection_s)
+        return Listener(server.converse, shares.group_of, server.busy_answer, deadlines, name)
+
+    def _connections_each(self) -> int:
+        """How many connections each socket may have: those of the configuration, as far as this process may open files.
+
+        The rest of the limit stays free, so that the KDC can be asked and files be written whatever local programs do.
+        """
+        sockets = 1 + bool(self.config.http_socket) + len(self.forward)
+        room = room_for(self.config.connections, sockets, reserved=_OTHER_FILES)
+        if room.most < self.config.connections:
+            shown = {"connections": room.most, "open_files": room.open_files}
+            log.warning("the limit of open files allows fewer connections", **shown)
+        return room.most
 
 
 def _successor(before: Keytab, config: DaemonConfig) -> Keytab:
@@ -215,20 +247,6 @@ def _successor(before: Keytab, config: DaemonConfig) -> Keytab:
         raise Misconfigured("conflict", f"{keytab.principal} was re-created as uid {keytab.uid}: restart")
     keytab.as_key()
     return keytab
-
-
-@contextmanager
-def _ignored(*numbers: signal.Signals) -> Iterator[None]:
-    """Around a signal receiver: a second signal does not cut short what the first one began.
-
-    Trio raises what its receiver did not hand out once more when it closes; by default that would kill.
-    """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _remove(path: str) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from orthros_client.daemon.peers import AllowRule, Peer
+from orthros_client.daemon.peers import AllowRule
 from orthros_client.kdc_session import KdcSession, Login
 from orthros_client.worker_login import WorkerLogin
 from orthros_protocol import Principal, Unavailable, seconds_of
+from orthros_runtime.serving.peers import Peer
 
 __all__ = ["WorkerTerms", "give_login"]
 

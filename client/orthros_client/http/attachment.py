@@ -5,20 +5,28 @@ Knows no HTTP library and asks nobody; says what to obtain for a URL.
 
 from __future__ import annotations
 
+import os
+import re
+import uuid
 from collections.abc import Iterable, Mapping
+from typing import Literal
 from urllib.request import getproxies, proxy_bypass
 
 from attrs import field, frozen
 
 from orthros_client.conversation import parse_target
 from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved, Refused
+from orthros_client.http.covering import check_cover
 from orthros_client.http.origins import Origin, OriginMap
-from orthros_client.http.outgoing import check_cover, unproven
-from orthros_protocol import AssertedUser, Principal
-from orthros_protocol.names import is_name
+from orthros_client.http.unproven import unproven
+from orthros_protocol import SAFE_METHODS, AssertedUser, Principal
+from orthros_protocol.names import check_texts, is_name
 from orthros_protocol.tickets import BY_ASSERTION, BY_EVIDENCE
 
-__all__ = ["Attachment", "Place", "asserted", "redirected"]
+__all__ = ["Attachment", "Place", "asserted", "redirected", "wants_compression"]
+
+# What httpx and requests send where nobody asked for it, as far as their extras are installed.
+_BY_DEFAULT = re.compile(r"gzip, deflate(?:, br)?(?:, zstd)?")
 
 
 @frozen
@@ -49,6 +57,7 @@ class Attachment:
     accept_unproven_bodies: bool = False
     allow_unbound_bodies: bool = False
     pass_others: bool = field(default=False)
+    idempotency: Literal["header"] | None = None
 
     @classmethod
     def of(
@@ -64,12 +73,16 @@ class Attachment:
         pass_others: bool,
         delegable: Iterable[str] = (),
         dischargers: Mapping[str, str] | None = None,
+        idempotency: Literal["header"] | None = None,
     ) -> Attachment:
         """Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered."""
-        if any(isinstance(one, str) for one in (scopes, bearer, forwarded, cover, delegable)):
-            raise LocalMisuse("value-invalid", "scopes, bearer, forwarded, cover and delegable are lists, not one text")
+        if idempotency not in (None, "header"):
+            raise LocalMisuse("value-invalid", "idempotency is 'header' or None")
         origins = OriginMap(targets)
-        tokens, proxied = frozenset(map(Origin.parse, bearer)), frozenset(map(Origin.parse, forwarded))
+        tokens, proxied, passed_on = (
+            frozenset(map(Origin.parse, check_texts(chosen, what)))
+            for what, chosen in (("bearer", bearer), ("forwarded", forwarded), ("delegable", delegable))
+        )
         for chosen, what, without in (
             (tokens, "get tokens", "which everybody on the way could use"),
             (proxied, "be forwarded to", "and everybody on the way could change its responses"),
@@ -81,16 +94,15 @@ class Attachment:
                     raise Misconfigured("config-invalid", f"{origin} is to {what}, {without}")
         if tokens & proxied:
             raise Misconfigured("config-invalid", "an origin gets tokens or tickets, not both")
-        passed_on = frozenset(map(Origin.parse, delegable))
         if not passed_on <= origins.keys() - tokens:
             raise Misconfigured("config-invalid", "delegable: an origin that names no target, or gets tokens")
         for discharger in dischargers or {}:
             parse_target(discharger)
         asked: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
         if isinstance(scopes, Mapping):
-            asked = {target: tuple(names) for target, names in scopes.items()}
+            asked = {target: check_texts(names, f"scopes of {target}") for target, names in scopes.items()}
         elif scopes is not None:
-            asked = tuple(scopes)
+            asked = check_texts(scopes, "scopes")
         return cls(
             origins=origins,
             scopes=asked,
@@ -102,6 +114,7 @@ class Attachment:
             accept_unproven_bodies=accept_unproven_bodies,
             allow_unbound_bodies=allow_unbound_bodies,
             pass_others=pass_others,
+            idempotency=idempotency,
         )
 
     def place(self, scheme: str, netloc: str) -> Place | None:
@@ -122,6 +135,17 @@ class Attachment:
         return Place(
             origin, target, scopes, origin in self.bearer, origin in self.forwarded, origin in self.delegable
         )  # fmt: skip
+
+    @property
+    def keyed(self) -> bool:
+        """Whether targets execute requests with the same Idempotency-Key once, as the caller promises."""
+        return self.idempotency == "header"
+
+    def new_key(self, method: str, given: str | bytes | None) -> str | None:
+        """The Idempotency-Key to add to a request that has `given`; None where it needs none."""
+        if not self.keyed or given is not None or method.upper() in SAFE_METHODS:
+            return None
+        return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
     def place_of_discharger(self, discharger: Principal | None, home: str) -> Place:
         """Where its discharges are asked for; `home` is the realm of names without one.
@@ -153,4 +177,17 @@ def asserted(user: str | AssertedUser) -> AssertedUser:
 
 def redirected(where: str) -> PeerMisbehaved:
     """The error for a redirect that the HTTP library has followed by itself: what came back is nobody's answer."""
-    return unproven(f"a redirect was followed to {where}; do not follow redirects, make a new request instead")
+    return unproven(
+        f"a redirect was followed to {where} by the HTTP library: what came back answers another request",
+        "Turn that off (httpx: `follow_redirects=False`, requests: `allow_redirects=False`), and make a new request "
+        "for the place that a proven redirect names.",
+    )
+
+
+def wants_compression(accept_encoding: str | bytes | None) -> bool:
+    """Whether the caller chose this Accept-Encoding, and did not leave it to the HTTP library.
+
+    Otherwise `identity` is asked for: what a proxy on the way compresses is not what the target proved.
+    """
+    text = accept_encoding.decode("latin-1") if isinstance(accept_encoding, bytes) else accept_encoding
+    return text is not None and _BY_DEFAULT.fullmatch(text) is None

@@ -63,9 +63,9 @@ class BodyCheck:
         if not self.settled:
             self.settled = True
             if self._size is not None and self._got < self._size:
-                return self._fail("it ends early")
+                return self._fail(f"it ends early, with {self._got} of {self._size} bytes")
             if not mac_matches(self._expected, self._running.digest()):
-                return self._fail("its SHA-256 is another" if self._got else "it is empty")
+                return self._fail(f"the SHA-256 of its {self._got} bytes is another" if self._got else "it is empty")
         data, self._withheld = self._withheld + data, b""
         return data
 

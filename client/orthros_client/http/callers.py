@@ -5,8 +5,8 @@ An interface and what follows from it: `VerifiedCaller` has proven a ticket, `Be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
 
 from orthros_protocol import HttpResponse, Principal, Refused, Subject
 
@@ -46,8 +46,12 @@ class Caller(Named, Protocol):
         """Raises Refused `insufficient-scope` unless the caller has all of `scopes`."""
         ...
 
-    def refusal(self, code: str, detail: str = "") -> Refused:
-        """A Refused that this caller may be told."""
+    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
+        """A Refused that this caller may be told. `before_handler`: no handler has seen the request."""
+        ...
+
+    def telling(self, told: Callable[[Refused], object]) -> Self:
+        """The same caller; `told` learns of each refusal that is made for it, whatever becomes of the exception."""
         ...
 
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str | None:

@@ -9,28 +9,35 @@ import json
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from orthros_client.credentials import Credentials
+from orthros_client.credentials import Credentials, Pause
 from orthros_client.discharging import DischargeRefused
 from orthros_client.errors import PeerMisbehaved, Refused, TargetRefusal
 from orthros_client.http.answers import Answer
 from orthros_client.http.origins import Origin
 from orthros_client.http.outgoing import Attempt, Body, OutgoingRequest, Proven, exchange
+from orthros_client.http.routes import DISCHARGE_PATH
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import Discharge, HttpResponse, reason_for
 from orthros_protocol.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.http_fields import stated_length
 
-__all__ = ["MEDIA_TYPE", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given"]
+__all__ = [
+    "MEDIA_TYPE", "MOST_ANSWER_BYTES", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given",
+    "too_long",
+]  # fmt: skip
 
-PATH: Final = "/.well-known/orthros/discharge"
+PATH: Final = DISCHARGE_PATH
 MEDIA_TYPE: Final = "application/vnd.orthros.discharge"
-_MOST_ANSWER_BYTES: Final = 64 * 1024
+MOST_ANSWER_BYTES: Final = 64 * 1024
+"""The longest answer of a discharger that is read."""
+
 _HEADERS: Final = (("content-type", MEDIA_TYPE.encode("ascii")),)
 _DOUBTS: Final = ("discharge-mismatch", "caveat-refused")
 _MOST_TOLD_CHARS: Final = 500
 _CAUSE: Final = reason_for("discharge-refused").cause
 
 
-def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt, HttpResponse, Proven]:
+def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt | Pause, HttpResponse | None, Proven]:
     """The exchange that shows the demand `cid` to the discharger at `origin`; see `exchange`. `given` reads its answer.
 
     Raises DischargeRefused when the discharger refuses the caller itself, or demands a discharge in its turn.
@@ -47,8 +54,8 @@ def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt, Ht
 
 
 def doubting(
-    steps: Generator[Attempt, HttpResponse, Proven], forget: Callable[[], None]
-) -> Generator[Attempt, HttpResponse, Proven]:
+    steps: Generator[Attempt | Pause, HttpResponse | None, Proven], forget: Callable[[], None]
+) -> Generator[Attempt | Pause, HttpResponse | None, Proven]:
     """`steps`; calls `forget` when the target refuses for a reason that may lie in a discharge that is kept."""
     try:
         return (yield from steps)
@@ -60,12 +67,17 @@ def doubting(
 
 def check_size(response: HttpResponse, proven: Proven) -> None:
     """Raises PeerMisbehaved for an answer that does not say how long it is, is too long to be one, or may grow."""
-    lengths = response.values_of("content-length")
-    if len(lengths) != 1 or not lengths[0].isdigit() or int(lengths[0][:9]) > _MOST_ANSWER_BYTES:
-        raise PeerMisbehaved("malformed", f"{proven.target}: the answer of a discharger has a length, up to 64 KiB")
+    length = stated_length(response.values_of("content-length"))
+    if length is None or length > MOST_ANSWER_BYTES:
+        raise too_long(proven.target)
     # HTTP libraries decode as they read: a few bytes of it can be any amount of memory.
     if response.values_of("content-encoding"):
         raise PeerMisbehaved("malformed", f"{proven.target}: the answer of a discharger has no Content-Encoding")
+
+
+def too_long(target: object) -> PeerMisbehaved:
+    """The error about an answer that is longer than one may be, or does not say how long it is."""
+    return PeerMisbehaved("malformed", f"{target}: the answer of a discharger has a length, up to 64 KiB")
 
 
 def given(proven: Proven, cid: bytes, body: bytes) -> Discharge:
@@ -105,7 +117,7 @@ def asker_of(caller: object, method: str, kind: str, length: str) -> VerifiedCal
         raise Refused("credentials-missing", "discharges are for callers that prove a ticket")
     if method != "POST" or kind.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise caller.refusal("discharge-refused", f"a demand comes by POST, as {MEDIA_TYPE}")
-    if not length.isdecimal() or not 0 < int(length[:9]) <= MAX_DEMAND_BYTES:
+    if not 0 < (stated_length([length]) or 0) <= MAX_DEMAND_BYTES:
         raise caller.refusal("discharge-refused", f"a demand has 1 to {MAX_DEMAND_BYTES} bytes")
     return caller
 

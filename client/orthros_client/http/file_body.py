@@ -6,7 +6,7 @@ Knows no HTTP library; each of them takes an iterable with a length.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -25,6 +25,15 @@ class Measure:
 
     size: int
     sha256: bytes
+
+    @classmethod
+    def of(cls, chunks: Iterable[bytes]) -> Measure:
+        """Reads them all, one at a time."""
+        size, running = 0, RunningDigest()
+        for chunk in chunks:
+            running.update(chunk)
+            size += len(chunk)
+        return cls(size, running.digest())
 
 
 class FileBody:
@@ -55,12 +64,7 @@ class FileBody:
 
     def measure(self) -> Measure:
         """Reads the whole file once. Blocks; async callers use a thread."""
-        size = 0
-        running = RunningDigest()
-        for chunk in self:
-            running.update(chunk)
-            size += len(chunk)
-        return Measure(size, running.digest())
+        return Measure.of(self)
 
     def _unreadable(self, error: OSError) -> Misconfigured:
         return Misconfigured("file-unreadable", f"{self.path}: {error.strerror}")

@@ -7,39 +7,48 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from attrs import frozen
 
+from orthros_client.driving import drive
 from orthros_client.http.answers import Answer, refuse, seal_answer, unavailable, upgrade_refused
 from orthros_client.http.callers import Caller, path_before
 from orthros_client.http.incoming import (
     IncomingRequest,
     OwnOrigins,
     Sent,
+    bind32_of,
     binding_of,
-    check_networks,
-    one_value,
-    peer_of,
+    read_mount,
     read_path,
     read_sent,
 )
+from orthros_client.http.mismatch import describe_mismatch
 from orthros_client.http.observed import HANDSHAKE, Journal, Log
-from orthros_client.http.routes import BEARER, ORTHROS, Route, Routes
+from orthros_client.http.peers import check_networks, peer_of
+from orthros_client.http.routes import BEARER, DISCHARGE_PATH, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
+    SAFE_METHODS,
     ChainRule,
+    Entry,
+    HttpBinding,
     LocalMisuse,
     Malformed,
     Misconfigured,
     OrthrosError,
     PeerMisbehaved,
     Refused,
+    Repetition,
+    ReplayStore,
+    Standing,
     parse_authorization,
 )
 
-__all__ = ["Admitted", "Bearers", "Denied", "Guard", "Hook"]
+__all__ = ["Admitted", "Bearers", "Denied", "Guard", "Hook", "Judging"]
 
 Hook = Callable[[Caller, IncomingRequest], object]
 """Returns None, or raises Refused (see `Caller.refusal`, code `vetoed`) to veto a request that passed every check."""
@@ -49,6 +58,22 @@ DEFAULT_HOLD_BYTES: Final = 1024 * 1024
 _FLOOR: Final = ("content-type", "content-encoding", "idempotency-key")
 _REF_BYTES: Final = 8
 _NO_ROUTE: Final = "-"
+_SCHEMES: Final = frozenset({ORTHROS, BEARER, "basic", "digest", "negotiate", "dpop", "signature"})
+_LACKING: Final = "no Authorization came: likelier the caller sent none, else a proxy removed it"
+_SEND: Final = (
+    "Call with `orthros call` or an OrthrosAuth, and let proxies pass Authorization on; or make the route public."
+)
+_REBUILT: Final = "this server does not tell the raw request-target: escape as RFC 3986 does, or use another server"
+
+
+class _NoStore:
+    """That of a guard which accepts no tickets: nothing is ever burnt."""
+
+    def admit(self, _entry: Entry) -> Standing:
+        raise LocalMisuse("wrong-state", "a guard without verifier burns nothing")
+
+
+_NO_STORE: Final = _NoStore()
 
 
 class Bearers(Protocol):
@@ -91,6 +116,10 @@ class Denied:
     def is_handshake(self) -> bool:
         """Whether this only tells a proven caller what its next request needs: sent in observe mode as well."""
         return self.code in HANDSHAKE
+
+
+Judging = Generator[Entry, Standing, Admitted | Denied]
+"""One judgement: yields the question for the replay store, if there is one, and is to be sent the store's answer."""
 
 
 class _Stopped(Exception):
@@ -152,7 +181,7 @@ class Guard:
         self.hold_bytes = DEFAULT_HOLD_BYTES if hold_bytes is None else hold_bytes
         self.origins = OwnOrigins(origins)
         self.routes = Routes(routes, default=default)
-        self.journal = Journal(observing=self.observing, log=log)
+        self.store: ReplayStore = _NO_STORE if verifier is None else verifier.store
         self._verifier = verifier
         self._bearer = bearer
         self._proxies = check_networks(trusted_proxies)
@@ -160,6 +189,7 @@ class Guard:
         self._realm = verifier.principal.realm if verifier is not None else getattr(bearer, "audience", "")
         self._home = "" if verifier is None else f"@{self._realm}"
         self._target = self._realm if verifier is None else verifier.principal.name
+        self.journal = Journal(observing=self.observing, log=log, target=self._target)
         missing = {ORTHROS: verifier is None, BEARER: bearer is None}
         for route in self.routes.rows:
             for scheme in route.schemes:
@@ -173,29 +203,36 @@ class Guard:
     def judge(self, request: IncomingRequest) -> Admitted | Denied:
         """Whether this request may go on to the application. Raises nothing: whatever fails denies.
 
-        In observe mode the verdict is the same; acting on it is the asker's part.
+        In observe mode the verdict is the same; acting on it is the asker's part. A replay store that processes share
+        may be waited for, up to 250 ms: `judging` is for callers that must not block.
         """
+        return drive(self.judging(request), self.store.admit)
+
+    def judging(self, request: IncomingRequest, *, upgrade: bool = False) -> Judging:
+        """`judge` without asking the replay store: yields the question, if there is one, and is to be sent the answer.
+
+        upgrade: a websocket is to be opened: on public routes only, since nothing proves its messages.
+        """
+        verdict = yield from self._judging(request, upgrade=upgrade)
+        if not upgrade or isinstance(verdict, Denied) or verdict.route.public:
+            return verdict
+        ref = os.urandom(_REF_BYTES).hex()
+        error = Refused("not-covered", "a websocket")
+        self.journal.refused(error, request, route=verdict.route.path, caller=verdict.caller, ref=ref)
+        return Denied(request=request, route=verdict.route, code=error.code, answer=upgrade_refused(ref), ref=ref)
+
+    def _judging(self, request: IncomingRequest, *, upgrade: bool) -> Judging:
         route = None
         try:
             path, segments = read_path(request)
-            route = self.routes.find(segments)
-            return self._admit(request, route, path)
+            route = self.routes.find(segments, mounted=read_mount(request, segments))
+            return (yield from self._admit(request, route, path, upgrade=upgrade))
         except _Stopped as stopped:
             return self._denied(request, route, stopped)
         except (PeerMisbehaved, Refused) as error:
             return self._denied(request, route, _Stopped(error))
         except Exception as error:  # noqa: BLE001  # whatever breaks in a verifier or a hook closes the service
             return self.broken(request, route, error)
-
-    def judge_upgrade(self, request: IncomingRequest) -> Admitted | Denied:
-        """Whether a websocket may be opened: on public routes only, since nothing proves its messages."""
-        verdict = self.judge(request)
-        if isinstance(verdict, Denied) or verdict.route.public:
-            return verdict
-        ref = os.urandom(_REF_BYTES).hex()
-        error = Refused("not-covered", "a websocket")
-        self.journal.refused(error, request, route=verdict.route.path, caller=verdict.caller, ref=ref)
-        return Denied(request=request, route=verdict.route, code=error.code, answer=upgrade_refused(ref), ref=ref)
 
     def deny(self, admitted: Admitted, error: Refused, scopes: tuple[str, ...] = ()) -> Denied:
         """A refusal after the request was admitted: a scope that the handler demands, a body that is another one."""
@@ -207,16 +244,18 @@ class Guard:
         self.journal.broken(error, request, route=_NO_ROUTE if route is None else route.path, ref=ref)
         return Denied(request=request, route=route, code="verifier-failed", answer=unavailable(ref), ref=ref)
 
-    def _admit(self, request: IncomingRequest, route: Route, path: str) -> Admitted:
+    def _admit(
+        self, request: IncomingRequest, route: Route, path: str, *, upgrade: bool
+    ) -> Generator[Entry, Standing, Admitted]:
         presented, credentials = _credentials(request)
         if presented not in route.schemes:
             if route.public:
                 return Admitted(request=request, route=route)
-            raise Refused("credentials-missing", f"this route accepts {' or '.join(route.schemes)}")
+            raise _missing(route, presented, upgrade=upgrade)
         sent = read_sent(request)
         origin = self.origins.find(request)
         if presented == ORTHROS:
-            caller = self._accept_ticket(request, route, path, sent, origin=origin, credentials=credentials)
+            caller = yield from self._accept_ticket(request, route, path, sent, origin=origin, credentials=credentials)
         else:
             caller = self._accept_bearer(route, credentials)
         try:
@@ -245,22 +284,25 @@ class Guard:
         *,
         origin: tuple[str, str],
         credentials: str,
-    ) -> Caller:
+    ) -> Generator[Entry, Standing, Caller]:
         verifier = self._verifier
         if verifier is None:
             raise LocalMisuse("wrong-state", "no verifier")
         parsed = parse_authorization(credentials)
-        bind = binding_of(request, origin, parsed.covered, sent.content_digest)
+        binding = binding_of(request, origin, parsed.covered, sent.content_digest)
+        bind = bind32_of(binding)
         try:
-            caller = verifier.accept_http(
+            caller = yield from verifier.accepting_http(
                 parsed.message,
                 bind,
                 method=request.method,
                 path=path,
-                peer=peer_of(request, self._proxies),
+                peer=partial(peer_of, request, self._proxies),
                 channel=request.channel,
                 accept_user=route.accept_user,
                 chain=route.chain,
+                repetition=_repetition(request, route, path, parsed.covered),
+                mismatch=partial(self._mismatch, request, binding),
             )
         except Malformed as error:
             # Unlike the shape of the HTTP request, that of a sealed ticket is nobody's business.
@@ -269,8 +311,11 @@ class Guard:
             raise _Stopped(error, presented=ORTHROS) from None
         lacking = _not_covered(request, route, sent, parsed.covered)
         if lacking is not None:
-            raise _Stopped(caller.refusal("not-covered", lacking), caller=caller)
+            raise _Stopped(caller.refusal("not-covered", lacking, before_handler=True), caller=caller)
         return caller
+
+    def _mismatch(self, request: IncomingRequest, received: HttpBinding, signed: bytes) -> str:
+        return _REBUILT if request.is_rebuilt else describe_mismatch(received, signed, self.origins.bound)
 
     def _accept_bearer(self, route: Route, credentials: str) -> Caller:
         if self._bearer is None:
@@ -309,20 +354,44 @@ class Guard:
         return Denied(request=request, route=route, code=error.code, answer=answer, ref=ref)
 
 
+def _missing(route: Route, presented: str | None, *, upgrade: bool) -> Refused:
+    if upgrade:
+        error = Refused("credentials-missing", "websockets are served on public routes only")
+        error.log_remedy = f"Say `Route({route.path!r}, public=True)` and let the handler verify, or use HTTP requests."
+        return error
+    error = Refused("credentials-missing", f"this route accepts {' or '.join(route.schemes)}")
+    scheme = presented if presented in _SCHEMES else "another one, or missing"  # a secret may stand in its place
+    error.log_detail = _LACKING if presented is None else f"the scheme of Authorization is {scheme}"
+    error.log_remedy = _SEND
+    return error
+
+
 def _credentials(request: IncomingRequest) -> tuple[str | None, str]:
     """The scheme of the Authorization header, None without one, and the whole value."""
-    value = one_value(request, "authorization")
+    value = request.fields.one("authorization")
     if value is None:
         return None, ""
     text = value.decode("latin-1")
     return text.partition(" ")[0].lower(), text
 
 
+def _repetition(request: IncomingRequest, route: Route, path: str, covered: Collection[str]) -> Repetition:
+    """Whether two replay instances of this service may execute the request (docs/protocol/ap_exchange.md)."""
+    # Whether an upgrade is asked for, forward authentication cannot always tell.
+    safe = request.method in SAFE_METHODS and request.tells_upgrade and not request.values_of("upgrade")
+    if route.repeatable is False:
+        return Repetition.DECLINED if safe else Repetition.UNSAFE
+    # Attesting something twice changes nothing; a discharger that counts refuses by itself.
+    promised = route.repeatable is True or (route.repeatable is None and path == DISCHARGE_PATH)
+    keyed = route.repeatable == IDEMPOTENCY_KEY and IDEMPOTENCY_KEY in covered
+    return Repetition.ALLOWED if safe or promised or keyed else Repetition.UNSAFE
+
+
 def _not_covered(request: IncomingRequest, route: Route, sent: Sent, covered: tuple[str, ...]) -> str | None:
     """What matters to this request and could have been changed on its way, or None."""
-    for name in (*_FLOOR, *route.covers):
-        if name not in covered and request.values_of(name):
-            return f"the header {name}"
+    lacking = request.fields.uncovered((*_FLOOR, *route.covers), covered)
+    if lacking:
+        return f"the header {lacking[0]}"
     if sent.has_body and sent.sha256 is None:
         return "the body: send its Content-Digest"
     if sent.length is None and (sent.chunked or sent.sha256 is not None) and not route.unsized_bodies:

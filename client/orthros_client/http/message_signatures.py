@@ -16,17 +16,22 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol import (
-    Admission,
+    SAFE_METHODS,
+    Entry,
     LocalMisuse,
     Malformed,
     PeerMisbehaved,
     Refused,
-    ReplayCache,
+    ReplayStore,
     Timestamp,
     check_window,
 )
 from orthros_protocol.derivation import derive, digest, mac_matches
+from orthros_protocol.epochs import check_birth
+from orthros_protocol.http_fields import folded
 from orthros_protocol.instants import seconds_of
+from orthros_protocol.names import check_list
+from orthros_protocol.replay import check_admission
 
 __all__ = [
     "LABEL", "REQUIRED", "TAG", "Signable", "SignatureKey", "Signed", "SigningParameters", "key_id_of", "sign",
@@ -68,10 +73,12 @@ class Signable:
     def component(self, name: str) -> str:
         """The value of a component (RFC 9421, sections 2.1 and 2.2). Raises Malformed unless there is exactly one."""
         derived = {"@method": self.method, "@target-uri": self.target_uri, "@authority": self._authority()}
-        found = [value.decode("latin-1").strip(" \t") for known, value in self.headers if known == name]
-        values = [derived[name]] if name in derived else found
+        # Another spelling would be joined with this one, or taken for it, by readers of the CGI family.
+        found = [one for one in self.headers if folded(one[0]) == name]
+        here = [value.decode("latin-1").strip(" \t") for _known, value in found]
+        values = [derived[name]] if name in derived else here
         # A line break in a value would begin another line of the base.
-        if len(values) != 1 or _VALUE.fullmatch(values[0]) is None:
+        if len(values) != 1 or any(known != name for known, _value in found) or _VALUE.fullmatch(values[0]) is None:
             raise Malformed(f"the component {name} is not there exactly once, in visible characters")
         return values[0]
 
@@ -91,6 +98,7 @@ class SigningParameters:
         given = {
             "created": self.created, "expires": self.expires, "nonce": self.nonce, "keyid": self.keyid, "tag": self.tag
         }  # fmt: skip
+        check_list(components, "components")
         named = " ".join(f'"{name}"' for name in components)
         shown = [(name, value) for name, value in given.items() if value is not None]
         text = f"({named})" + "".join(
@@ -131,7 +139,7 @@ def key_id_of(ticket: bytes) -> str:
 
 def signature_base(request: Signable, components: Sequence[str], parameters: str) -> bytes:
     """The signature base (RFC 9421, section 2.5): a line per component, then the parameters as they are written."""
-    lines = [f'"{name}": {request.component(name)}' for name in components]
+    lines = [f'"{name}": {request.component(name)}' for name in check_list(components, "components")]
     return "\n".join([*lines, f'"@signature-params": {parameters}']).encode("ascii")
 
 
@@ -150,15 +158,19 @@ def verify(
     signature: str,
     key_of: Callable[[str], SignatureKey | None],
     *,
-    now: Timestamp,
-    replay: ReplayCache,
+    replay: ReplayStore,
     required: Sequence[str] = REQUIRED,
+    repeatable: bool = False,
 ) -> Signed:
     """Checks one signature and burns it. `Content-Digest` is covered as text: the body is the caller's to compare.
 
+    A signature names no epoch, so only what may be executed by two replay instances passes: a GET, HEAD, OPTIONS or
+    TRACE, or what `repeatable` says that it may.
     Raises Malformed, PeerMisbehaved (`unknown-key`, `wrong-mac`), or Refused: `not-covered` when a component of
-    `required` is missing, `replayed`, `busy`, `clock-skew`, `ticket-expired`.
+    `required` is missing, `replayed`, `too-far-ahead`, `quota`, `busy`, `clock-skew`, `ticket-expired`, and
+    `epoch-required` for what may not be repeated, or was made less than five seconds after the store's memory began.
     """
+    check_list(required, "required")
     text = signature_input.removeprefix(f"{LABEL}=")
     found = _PARAMETERS.fullmatch(text) if len(text) <= _MOST_CHARS and text != signature_input else None
     proof = _SIGNATURE.fullmatch(signature)
@@ -182,25 +194,28 @@ def verify(
     expected = hmac.digest(key.secret, signature_base(request, components, text), "sha256")
     if not mac_matches(expected, b64decode(proof[1])):
         raise PeerMisbehaved("wrong-mac")
-    _judge(numbers["created"], numbers["expires"], key, expected, now=now, replay=replay)
+    upgrades = any(folded(name) == "upgrade" for name, _value in request.headers)
+    allowed = repeatable or (request.method in SAFE_METHODS and not upgrades)
+    ts = Timestamp(numbers["created"] * 1000)
+    entry = Entry(expected[:16], ts, key.client, digest(strings["keyid"].encode("ascii"))[:16])
+    _judge(entry, numbers["expires"], key, replay=replay, repeatable=allowed)
     lacking = [name for name in required if name not in components]
     if lacking:
         raise Refused("not-covered", lacking[0])
     return Signed(keyid=strings["keyid"], nonce=strings["nonce"], components=components)
 
 
-def _judge(created: int, expires: int, key: SignatureKey, mac: bytes, *, now: Timestamp, replay: ReplayCache) -> None:
+def _judge(entry: Entry, expires: int, key: SignatureKey, *, replay: ReplayStore, repeatable: bool) -> None:
     # As for an AP-REQ: what can never become acceptable takes no room, then it is burnt, then judged.
+    ts, created = entry.ts, seconds_of(entry.ts)
     if created > key.end:
         raise Refused("ticket-expired", "the signature is dated after the ticket's end")
-    ts = Timestamp(created * 1000)
-    admission = replay.admit(mac[:16], ts, now, key.client)
-    if admission is Admission.SEEN:
-        raise Refused("replayed")
-    if admission is Admission.FULL:
-        raise Refused("busy")
+    standing = replay.admit(entry)
+    check_admission(ts, standing)
+    now = standing.now
     check_window(ts, now)
-    if admission is Admission.STALE or not created <= expires <= created + _MOST_LIFE_S or expires <= seconds_of(now):
+    if not created <= expires <= created + _MOST_LIFE_S or expires <= seconds_of(now):
         raise Refused("clock-skew", "the signature has expired, or lives longer than it may")
     if key.end <= seconds_of(now):
         raise Refused("ticket-expired")
+    check_birth(ts, standing, repeatable=repeatable)

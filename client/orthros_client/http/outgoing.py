@@ -7,47 +7,52 @@ library, and believes nothing in a response before `Orthros-Reply` or the MAC of
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Final, Literal, NoReturn
+from contextlib import suppress
+from typing import Final
 
 from attrs import field, frozen
 
-from orthros_client.credentials import REPEATABLE, Credentials, PendingCall
-from orthros_client.errors import LocalMisuse, Malformed, PeerMisbehaved, TargetRefusal
+from orthros_client.credentials import Credentials, Pause, PendingCall
+from orthros_client.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, TargetRefusal
+from orthros_client.http.covering import REQUEST_FLOOR
 from orthros_client.http.origins import Origin
+from orthros_client.http.targets import check_path
+from orthros_client.http.unproven import Addressed, raise_refusal, unproven
+from orthros_client.peers import NO_EPOCH
 from orthros_protocol import USE_HTTP, AssertedUser, Discharge, Principal
 from orthros_protocol.derivation import RunningDigest, digest, mac_matches
 from orthros_protocol.http_profile import (
+    SAFE_METHODS,
     HttpBinding,
     HttpResponse,
     canonical_authority,
     decode_base64url,
     format_authorization,
     format_content_digest,
-    parse_challenge,
     parse_content_digest,
 )
 
 __all__ = [
-    "EMPTY", "NOT_IN_A_PROBE", "REQUEST_FLOOR", "RESPONSE_FLOOR", "SAFE_METHODS", "Attempt", "Body", "BodyProof",
-    "OutgoingRequest", "Proven", "check_cover", "exchange", "unproven",
+    "EMPTY", "NOT_IN_A_PROBE", "REQUEST_FLOOR", "RESPONSE_FLOOR", "Attempt", "Body", "BodyProof",
+    "OutgoingRequest", "Proven", "exchange",
 ]  # fmt: skip
 
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-REQUEST_FLOOR: Final = ("content-type", "content-encoding", "idempotency-key")
 RESPONSE_FLOOR: Final = ("content-type", "content-encoding", "location")
 NOT_IN_A_PROBE: Final = frozenset({
     "content-length", "content-type", "content-encoding", "content-digest", "content-range", "transfer-encoding",
     "trailer", "expect", "idempotency-key",
 })  # fmt: skip
-# Bound by other means, or rewritten on the way by right.
-_NEVER_COVERED: Final = frozenset({
-    "authorization", "host", "content-digest", "content-length", "connection", "transfer-encoding", "te", "trailer",
-    "upgrade", "keep-alive", "proxy-authorization", "proxy-connection",
-})  # fmt: skip
+_HINTS: Final = {
+    "content-encoding": "; a proxy on the way compressed it: turn that off there for responses with Orthros-Reply",
+}
 _ACCEPTED: Final = "orthros-accepted"
-# How often one call is repeated after each refusal. A target of several processes may show another one each time.
-_REPEATS: Final = 1
-_EPOCH_REPEATS: Final = 3
+# What is larger waits until an epoch is known: a refusal would cost the connection, or a second upload.
+_MOST_UNASKED_BYTES: Final = 64 * 1024
+# What a refused probe says of itself, and not of the request that follows; each tells the epoch.
+_OF_THE_PROBE: Final = frozenset({
+    "epoch-required", "not-repeatable", "clock-skew", "too-far-ahead", "replayed", "caveat-refused",
+    "insufficient-scope", "not-covered",
+})  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -55,32 +60,49 @@ class Body:
     """The body of a request: what binds it, and whether it can be sent twice.
 
     `content_digest` is the value of that header; None for an empty body, and for one that the caller leaves unbound.
+    `size` is its length in bytes, None when it is not known.
     """
 
     content_digest: bytes | None = None
     replayable: bool = True
+    size: int | None = 0
 
     @classmethod
     def of(cls, content: bytes, stated: bytes | None = None) -> Body:
-        """A body in memory. `stated` is a Content-Digest that the caller set; raises LocalMisuse if it is wrong."""
-        own = format_content_digest(digest(content)) if content else None
-        if stated is not None and not mac_matches(stated, format_content_digest(digest(content))):
+        """A body in memory; see `measured`."""
+        return cls.measured(len(content), digest(content), stated)
+
+    @classmethod
+    def measured(cls, size: int, sha256: bytes, stated: bytes | None = None) -> Body:
+        """A body of `size` bytes that was read, and can be read again.
+
+        `stated` is a Content-Digest that the caller set; raises LocalMisuse if it is wrong.
+        """
+        own = format_content_digest(sha256)
+        if stated is not None and not mac_matches(stated, own):
             raise LocalMisuse("body-mismatch", "the Content-Digest that the caller set is not that of the body")
-        return cls(content_digest=stated if own is None else own)
+        return cls(content_digest=own if size else stated, size=size)
 
     @classmethod
     def of_stream(cls, stated: bytes | None, *, unbound: bool) -> Body:
         """A body that can be read once. Raises LocalMisuse when nothing binds it and `unbound` does not allow that."""
         if stated is None and not unbound:
             raise LocalMisuse(
-                "not-covered", "the body is a stream: send a FileBody or bytes, set Content-Digest, or allow it unbound"
+                "not-covered",
+                "the body is a stream that can be read once: send bytes, a file that can be rewound or a FileBody, set "
+                "Content-Digest, or allow it unbound",
             )
         if stated is not None:
             try:
                 parse_content_digest(stated)
             except Malformed as error:
                 raise LocalMisuse("value-invalid", error.detail) from None
-        return cls(content_digest=stated, replayable=False)
+        return cls(content_digest=stated, replayable=False, size=None)
+
+    @property
+    def waits_for_epoch(self) -> bool:
+        """Whether it is not sent to an instance that may refuse it for its epoch."""
+        return not self.replayable or self.size is None or self.size > _MOST_UNASKED_BYTES
 
 
 EMPTY: Final = Body()
@@ -106,8 +128,18 @@ class OutgoingRequest:
             found += [(name, value) for value in values]
         return tuple(found)
 
+    @property
+    def path(self) -> str:
+        """The raw path without the query."""
+        return self.target.partition(b"?")[0].decode("latin-1")
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether its method is safe (RFC 9110 section 9.2.1) and it does not turn into another protocol."""
+        return self.method in SAFE_METHODS and not any(name == "upgrade" for name, _value in self.headers)
+
     def check(self) -> None:
-        """Raises LocalMisuse for a request that cannot be bound: another Host, no path, two schemes."""
+        """Raises LocalMisuse for a request that no target takes: another Host, no plain path, two schemes."""
         for name, value in self.headers:
             if name == "host":
                 self._check_host(value)
@@ -115,6 +147,7 @@ class OutgoingRequest:
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
         if not self.target.startswith(b"/"):
             raise LocalMisuse("value-invalid", "the request target does not begin with a slash")
+        check_path(self.path)
 
     def _check_host(self, value: bytes) -> None:
         try:
@@ -151,7 +184,12 @@ class BodyProof:
     def finish(self) -> None:
         """The end of the body. Raises PeerMisbehaved `response-unproven` unless every byte was the target's."""
         if not mac_matches(self._running.digest(), self._expected):
-            raise unproven(f"{self._where}: {self._size} bytes came, and they are not the body that the target sent")
+            raise unproven(
+                f"{self._where}: {self._size} bytes came, and they are not the body that the target sent: its head is "
+                "proven, so likelier something between changed the body; else the connection ended early",
+                "Let the proxies between leave responses with Orthros-Reply as they are (nginx: no `sub_filter`, no "
+                "`gzip`; no minifying, no scripts put into pages).",
+            )
 
 
 @frozen(kw_only=True)
@@ -174,24 +212,6 @@ class Proven:
         return self._call.finish_discharge(cid, box)
 
 
-def check_cover(names: Iterable[str]) -> tuple[str, ...]:
-    """Header names to cover, in lower case. Raises LocalMisuse for those that cannot be."""
-    lowered = tuple(name.lower() for name in names)
-    for name in lowered:
-        if name in _NEVER_COVERED:
-            raise LocalMisuse("value-invalid", f"the header {name} cannot be covered")
-    try:
-        format_authorization(b"\0", tuple(dict.fromkeys((*REQUEST_FLOOR, *lowered))))
-    except LocalMisuse as error:
-        raise LocalMisuse("value-invalid", f"headers to cover: {error.detail}") from None
-    return lowered
-
-
-def unproven(detail: str) -> PeerMisbehaved:
-    """The error for everything that is not this target's answer to this request."""
-    return PeerMisbehaved("response-unproven", detail)
-
-
 def exchange(
     request: OutgoingRequest,
     credentials: Credentials,
@@ -201,71 +221,79 @@ def exchange(
     forwarded: bool = False,
     user: AssertedUser | None = None,
     harmless: bool = False,
-) -> Generator[Attempt, HttpResponse, Proven]:
+    keyed: bool = False,
+) -> Generator[Attempt | Pause, HttpResponse | None, Proven]:
     """One call with the repeats that are allowed: yields attempts, is sent response heads, returns what is proven.
 
+    A Pause is to be waited for and answered with None; the first thing is never one.
     forwarded: a proxy asks the target's daemon about each request, so `Orthros-Accepted` is as good as a proof: the
     target let this request through. Status, headers and body of the response are then only what TLS makes them.
     user: for whom the caller says that it calls. harmless: running it twice does no harm, whatever its method.
+    keyed: the target executes requests with the same Idempotency-Key once; that is the caller's promise.
 
-    Raises TargetRefusal when the target refused under MAC; MaybeExecuted when it did and an unsafe request may have
-    been executed all the same; PeerMisbehaved `response-unproven` for every response that proves nothing; LocalMisuse
-    for a request that cannot be bound.
+    Raises TargetRefusal when the target refused under MAC; MaybeExecuted when it did and a request that must not run
+    twice may have been executed all the same; PeerMisbehaved `response-unproven` for every response that proves
+    nothing; LocalMisuse for a request that cannot be bound.
     """
     request.check()
     covered = request.covered(cover)
-    safe = harmless or request.method in SAFE_METHODS
-    idempotent = any(name == "idempotency-key" and value for name, value in covered)
+    has_key = keyed and any(name == "idempotency-key" and value for name, value in covered)
     bind = _bind(request, request.method, covered, request.body.content_digest)
-    where = f"{request.method} {request.origin}"
-    epoch: bytes | Literal["latest"] | None = "latest"
-    if not request.body.replayable:
-        yield from _probe(request, credentials, cover, forwarded=forwarded, user=user)
-    elif not (safe or idempotent) and credentials.peer_is_plural:
-        epoch = None  # a refusal of a request that no process can run may be repeated
-    repeats: dict[str, int] = {}
+    to, place = _addressed(request, credentials), str(request.origin)
+    course = credentials.course(
+        request.method,
+        request.path,
+        repeatable=harmless or has_key or request.is_safe,
+        place=place,
+        once=not request.body.replayable,
+    )
+    if request.body.waits_for_epoch and course.is_blind:
+        is_answered = yield from _ask_first(request, credentials, cover, forwarded=forwarded, user=user)
+        course.epoch = credentials.peers.at(place).read()[0] if is_answered else course.epoch
     while True:
-        call = credentials.present(bind, use=USE_HTTP, safe=safe, user=user, idempotent=idempotent, epoch=epoch)
+        call = credentials.present(
+            bind, use=USE_HTTP, safe=course.repeatable, user=user, place=place, epoch=course.epoch
+        )
         authorization = format_authorization(call.request, [name for name, _value in covered])
         response = yield Attempt(authorization=authorization, content_digest=request.body.content_digest)
         try:
-            if forwarded and response.values_of(_ACCEPTED):
-                return _judge_forwarded(call, response, where)
-            return _judge(call, request.method, response, where, accept_unproven_bodies)
+            return _judge(call, response, to, accept_unproven_bodies, forwarded=forwarded)
         except TargetRefusal as refusal:
-            done = repeats[refusal.code] = repeats.get(refusal.code, 0) + 1
-            most = _EPOCH_REPEATS if refusal.code == "epoch-required" and credentials.peer_is_plural else _REPEATS
-            if refusal.code not in REPEATABLE or done > most or not request.body.replayable:
-                raise
-            epoch = refusal.epoch
+            _complete(refusal, f"{to}{request.path}")
+            yield from course.after(call, refusal)
 
 
-def _probe(
+def _ask_first(
     request: OutgoingRequest,
     credentials: Credentials,
     cover: tuple[str, ...],
     *,
     forwarded: bool,
     user: AssertedUser | None,
-) -> Generator[Attempt, HttpResponse, None]:
-    """Learns the epoch before a body that cannot be sent twice is consumed; the guard refuses before any handler."""
-    if credentials.peer.read()[0] is not None and not credentials.peer_is_plural:
-        return
+) -> Generator[Attempt, HttpResponse | None, bool]:
+    """Learns an epoch, by an OPTIONS request, before a large body is sent or one that can be read once.
+
+    False when something on the way answered instead, so that nothing was learnt.
+    """
     kept = tuple((name, value) for name, value in request.headers if name not in NOT_IN_A_PROBE)
     probe = OutgoingRequest(method="OPTIONS", origin=request.origin, target=request.target, headers=kept)
     covered = probe.covered(cover)
-    call = credentials.present(_bind(probe, "OPTIONS", covered, None), use=USE_HTTP, user=user, epoch=None)
+    bind = _bind(probe, "OPTIONS", covered, None)
+    call = credentials.present(bind, use=USE_HTTP, safe=True, user=user, place=str(request.origin), epoch=None)
     authorization = format_authorization(call.request, [name for name, _value in covered])
     response = yield Attempt(authorization=authorization, probe=True)
     try:
-        # A target that does without epochs may serve the OPTIONS request: its answer proves and teaches as well.
-        if forwarded and response.values_of(_ACCEPTED):
-            _judge_forwarded(call, response, f"OPTIONS {request.origin}")
-            return
-        _judge(call, "OPTIONS", response, f"OPTIONS {request.origin}", accept_unproven_bodies=True)
+        # An instance that has run for a while may let its application answer: that proves and teaches as well.
+        _judge(call, response, _addressed(probe, credentials), True, forwarded=forwarded)
     except TargetRefusal as refusal:
-        if refusal.code not in REPEATABLE or refusal.code == "busy":
+        if refusal.code not in _OF_THE_PROBE or refusal.epoch == NO_EPOCH:
             raise
+    except PeerMisbehaved:
+        # Something on the way may answer OPTIONS by itself. What can be sent again meets the target without an epoch.
+        if not request.body.replayable:
+            raise
+        return False
+    return True
 
 
 def _bind(
@@ -284,11 +312,32 @@ def _bind(
         raise LocalMisuse("value-invalid", f"the request cannot be bound: {error.detail}") from None
 
 
-def _judge(call: PendingCall, method: str, response: HttpResponse, where: str, accept_unproven_bodies: bool) -> Proven:
-    where = f"{where}: status {response.status}"
+def _complete(refusal: TargetRefusal, signed: str) -> None:
+    """Adds to the target's word what only this side knows."""
+    if refusal.code == "wrong-binding":
+        refusal.detail = "; ".join(filter(None, (f"signed: {signed}", refusal.detail)))
+
+
+def _addressed(request: OutgoingRequest, credentials: Credentials) -> Addressed:
+    return Addressed(method=request.method, origin=request.origin, target=credentials.target, ticket=credentials.ticket)
+
+
+def _judge(
+    call: PendingCall,
+    response: HttpResponse | None,
+    to: Addressed,
+    accept_unproven_bodies: bool,
+    *,
+    forwarded: bool,
+) -> Proven:
+    if response is None:
+        raise LocalMisuse("wrong-state", "an attempt is answered with the head of its response")
+    where = f"{to}: status {response.status}"
+    if forwarded and response.values_of(_ACCEPTED):
+        return _judge_forwarded(call, response, where)
     replies = response.values_of("orthros-reply")
     if not replies:
-        _raise_refusal(call, response, where)
+        raise_refusal(call, response, to)
     if len(replies) > 1:
         raise unproven(f"{where} with more than one Orthros-Reply")
     try:
@@ -297,12 +346,15 @@ def _judge(call: PendingCall, method: str, response: HttpResponse, where: str, a
         raise unproven(f"{where}: {error.detail or error.cause}") from error
     for name in RESPONSE_FLOOR:
         if name not in reply.covered and response.values_of(name):
-            raise unproven(f"{where}: its {name} is not covered")
-    has_body = method != "HEAD" and response.status not in (204, 304)
+            raise unproven(f"{where}: its {name} is not covered{_HINTS.get(name, '')}")
+    has_body = to.method != "HEAD" and response.status not in (204, 304)
     if has_body and reply.body_digest is None and not accept_unproven_bodies:
         raise unproven(f"{where}: its body is not covered; streams are accepted with accept_unproven_bodies")
+    if response.status in (401, 403):  # a refusal of the caller: its own proof says why
+        with suppress(OrthrosError):
+            raise_refusal(call, response, to)
     check = None
-    if method != "HEAD" and reply.body_digest is not None:
+    if to.method != "HEAD" and reply.body_digest is not None:
         check = BodyProof(reply.body_digest, where)
     proven = not has_body or reply.body_digest is not None
     return Proven(
@@ -312,7 +364,6 @@ def _judge(call: PendingCall, method: str, response: HttpResponse, where: str, a
 
 def _judge_forwarded(call: PendingCall, response: HttpResponse, where: str) -> Proven:
     """The target accepted this very request; what came back, nobody has proven."""
-    where = f"{where}: status {response.status}"
     replies = response.values_of(_ACCEPTED)
     if len(replies) > 1:
         raise unproven(f"{where} with more than one Orthros-Accepted")
@@ -323,22 +374,3 @@ def _judge_forwarded(call: PendingCall, response: HttpResponse, where: str) -> P
     except TargetRefusal:
         raise unproven(f"{where}: a refusal in the place of an acceptance") from None
     return Proven(target=call.target, status=response.status, covered=(), body_is_proven=False, call=call)
-
-
-def _raise_refusal(call: PendingCall, response: HttpResponse, where: str) -> NoReturn:
-    """Raises the refusal that the response proves, else `response-unproven`."""
-    challenges = [value for value in response.values_of("www-authenticate") if value.lower().startswith(b"orthros ")]
-    if response.status < 400 or len(challenges) != 1:
-        raise unproven(f"{where} without Orthros-Reply")
-    try:
-        challenge = parse_challenge(challenges[0].decode("latin-1"))
-    except Malformed as error:
-        raise unproven(f"{where}: {error.detail}") from None
-    if challenge.reply is None:
-        word = f", which says {challenge.code}" if challenge.code else ""
-        raise unproven(f"{where}{word}; the refusal carries no proof")
-    try:
-        call.finish(challenge.reply)
-    except PeerMisbehaved as error:
-        raise unproven(f"{where}: {error.detail or error.cause}") from error
-    raise unproven(f"{where}: an acceptance in the place of a refusal")

@@ -13,6 +13,7 @@ from attrs import frozen
 from orthros_client.http.incoming import decode_path
 from orthros_client.http.routes import Route
 from orthros_protocol import Misconfigured
+from orthros_protocol.names import check_list, check_texts
 
 __all__ = ["Probe", "judge_probe", "probes_of"]
 
@@ -45,18 +46,21 @@ class Probe:
 
 
 def probes_of(routes: Iterable[Route], host: str, paths: Iterable[str] = (), mount: str = "") -> Iterator[Probe]:
-    """A request for each of `paths`, for each route that is not public, and for a path that nobody has.
+    """A request for each of `paths`, for each route that is not public, and for a path that the application has not.
 
-    Raises Misconfigured `config-invalid` for a route that is not below `mount`, the prefix of the whole application.
+    Routes are below `mount`, where the application is mounted; `paths` are whole. Raises Misconfigured `config-invalid`
+    for a route that is written with `mount`: it would never match.
     """
-    rows, mount = list(routes), mount.rstrip("/")
+    rows, mount = list(check_list(routes, "routes")), mount.rstrip("/")
     for row in rows:
-        if not (row.path + "/").startswith(mount + "/") and row.path != "/*":
+        if mount and (row.path + "/").startswith(mount + "/"):
+            below = row.path.removeprefix(mount) or "/"
             raise Misconfigured(
-                "config-invalid", f"route {row.path}: not below {mount}, where the application is mounted"
+                "config-invalid", f"route {row.path}: the application is mounted at {mount}, so write {below}"
             )
-    wanted = [*paths, *(row.path.removesuffix("/*") or mount or "/" for row in rows if not row.public)]
-    if not any(row.public and row.path in ("/*", mount + "/*") for row in rows):
+    wanted = [*check_texts(paths, "paths")]
+    wanted += [mount + row.path.removesuffix("/*") or "/" for row in rows if not row.public]
+    if not any(row.public and row.path == "/*" for row in rows):
         wanted.append(mount + _UNKNOWN)
     for path in dict.fromkeys(wanted):
         for authorization in _CREDENTIALS:

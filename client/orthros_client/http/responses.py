@@ -13,6 +13,7 @@ from orthros_client.http.callers import Caller
 from orthros_client.http.routes import ORTHROS
 from orthros_protocol import HttpResponse, LocalMisuse, Malformed, parse_content_digest
 from orthros_protocol.derivation import RunningDigest, digest, mac_matches
+from orthros_protocol.http_fields import stated_length
 
 __all__ = ["REPLY_FLOOR", "Leaving", "ReplyWriter"]
 
@@ -97,7 +98,7 @@ class ReplyWriter:
             return self._leave(self._sealed(head, digest(b"")), b"", more=more)
         self._held.append(data)
         self._size += len(data)
-        length = _length_of(head)
+        length = stated_length(head.values_of("content-length"))
         if more and not self._flows(head, length):
             return None
         # WSGI tells the end apart from the last piece; the length that the application names tells it before.
@@ -144,12 +145,6 @@ class ReplyWriter:
         self.has_left = True
         self._held.clear()
         return Leaving(head=head, data=data, more=more)
-
-
-def _length_of(head: HttpResponse) -> int | None:
-    """The length of the body that the application names itself, if it names just that."""
-    values = head.values_of("content-length")
-    return int(values[0]) if len(values) == 1 and values[0].isdigit() else None
 
 
 def _own_digest(head: HttpResponse) -> bytes | None:

@@ -15,6 +15,7 @@ from orthros_client.inspection.findings import Eye, Fact, Finding
 from orthros_client.inspection.words import plain
 from orthros_protocol import Malformed, OrthrosError, decode_base64url
 from orthros_protocol.redaction import redact_text
+from orthros_runtime.extras import ExtraMissing
 
 __all__ = ["look_at_jwk", "look_at_token", "parse_json"]
 
@@ -115,8 +116,8 @@ def _layers(text: str) -> tuple[tuple[Finding, ...], str | None]:
     """The tokens inside the outermost, or why they are not shown."""
     try:
         from orthros_client.matryoshka import peek_unverified
-    except ImportError:
-        return (), "what is inside needs an extra to be shown: pip install 'orthros[matryoshka]'"
+    except ExtraMissing as error:
+        return (), f"what is inside is not shown: {error.detail}. {error.remedy}"
     try:
         layers = peek_unverified(text).layers
     except OrthrosError as error:

@@ -6,44 +6,61 @@ For FastAPI, Starlette, Django and any other ASGI 3 application, on any server a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-from anyio import Lock
+import structlog
 from attrs import evolve
 
-from orthros_client.http.answers import Answer
+from orthros_client.driving import adrive
 from orthros_client.http.bodies import RequestBodyMismatch
 from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, Exchange, refusal_in
+from orthros_client.http.exchange import EXCHANGE, Exchange
 from orthros_client.http.guard import Admitted, Bearers, Denied, Guard, Hook
-from orthros_client.http.incoming import IncomingRequest
+from orthros_client.http.incoming import IncomingRequest, rebuild_target
 from orthros_client.http.observed import Log
 from orthros_client.http.probes import Probe, judge_probe, probes_of
-from orthros_client.http.responses import Leaving
 from orthros_client.http.routes import Route
-from orthros_client.propagation import Serving, serving
+from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receive, Scope, Send, send_answer
+from orthros_client.integrations.asgi_servers import mount_is_unsure
+from orthros_client.integrations.asgi_unread import AnswersLast, discard
+from orthros_client.integrations.registered import StartCheck
+from orthros_client.propagation import serves_requests, serving
 from orthros_client.verifier import Verifier
-from orthros_protocol import LocalMisuse, Misconfigured, Refused
+from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
+from orthros_protocol import Entry, LocalMisuse, Misconfigured, Standing
+from orthros_runtime.extras import extra
+
+with extra("asgi"):
+    import anyio
+    import anyio.to_thread
+    from anyio.lowlevel import RunVar
 
 __all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "self_test"]
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Channel = Callable[[Scope], bytes | None]
 """Names the connection of a scope in 32 bytes, such as the SHA-256 of the client's certificate; None without one."""
 
 CALLER: Final = "orthros"
 PROBE: Final = "orthros.probe"
+# Threads for replay stores on a network, apart from the application's: those may all wait for this service.
+_MOST_THREADS: Final = 64
+_LIMITER: Final[RunVar[anyio.CapacityLimiter]] = RunVar("orthros replay store")
 # Ways for an application to answer past `http.response.body`, where nothing could be proven.
 _BYPASSES: Final = "http.response."
 _DENIAL: Final = "websocket.http.response"
 _POLICY_VIOLATION: Final = 1008
-_MOST_DISCARDED: Final = 64 * 1024
+
+
+async def _in_thread(admit: Callable[[Entry], Standing], entry: Entry) -> Standing | None:
+    limiter = _LIMITER.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(_MOST_THREADS)
+        _LIMITER.set(limiter)
+    with anyio.move_on_after(THREAD_WITHIN_S):  # what a thread has begun is waited for: it may burn the request
+        return await anyio.to_thread.run_sync(admit, entry, limiter=limiter)
+    return None
 
 
 class OrthrosMiddleware:
@@ -72,6 +89,7 @@ class OrthrosMiddleware:
         channel: Channel | None = None,
         log: Log | None = None,
     ) -> None:
+        serves_requests(from_now_on=True)
         self._app = app
         self._channel = channel
         self.guard = Guard(
@@ -85,11 +103,12 @@ class OrthrosMiddleware:
             hold_bytes=hold_bytes,
             log=log,
         )
+        self.start = StartCheck(app, self.guard.routes.rows, log or structlog.get_logger("orthros.http"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await self._app(scope, receive, self._tested(scope, send))
+            await self._lifespan(scope, receive, send)
         elif kind == "http":
             await self._serve(scope, receive, send)
         elif kind == "websocket":
@@ -97,34 +116,49 @@ class OrthrosMiddleware:
         else:
             raise LocalMisuse("value-invalid", f"the ASGI scope {str(kind)[:40]!r} is not guarded, so it is not served")
 
-    def _judge(self, scope: Scope, ask: Callable[[IncomingRequest], Admitted | Denied]) -> Admitted | Denied:
-        request = _incoming(scope)
+    async def _judge(self, scope: Scope, *, upgrade: bool = False) -> Admitted | Denied:
+        request = _incoming(scope, self.start.own_mount)
         if self._channel is not None:
             try:
                 request = evolve(request, channel=self._channel(scope))
             except Exception as error:  # noqa: BLE001  # the service's own function: what it breaks stays closed
                 return self.guard.broken(request, None, error)
-        return ask(request)
+        verdict = await adrive(self.guard.judging(request, upgrade=upgrade), self._admit)
+        if isinstance(verdict, Admitted) and not request.is_probe:
+            try:
+                self.start.at_request()
+            except Misconfigured as error:
+                return self.guard.broken(request, verdict.route, error)
+        return verdict
+
+    async def _admit(self, entry: Entry) -> Standing:
+        return await admit_async(self.guard.store, entry, sleep=anyio.sleep, in_thread=_in_thread)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        verdict = self._judge(scope, self.guard.judge)
+        verdict = await self._judge(scope)
+        is_public = isinstance(verdict, Admitted) and verdict.route.public
+        if not is_public and not scope.get("http_version", "1.1").startswith("1"):
+            channels = AnswersLast(receive, send)
+            receive, send = channels.receive, channels.send
         if isinstance(verdict, Denied):
             if not self.guard.observing or verdict.is_handshake:
-                await _discard(verdict.request, receive)
+                await discard(verdict, receive)
                 await send_answer(verdict.answer, send)
                 return
             verdict = Admitted(request=verdict.request, route=verdict.route or Route("/*"))
         exchange = Exchange(self.guard, verdict)
         # The server's own dictionary, so that what an application leaves there still reaches what stands outside.
-        scope[CALLER] = verdict.caller
+        # The list of headers is a copy: uvicorn with httptools appends trailers to its own, after the MAC was checked.
+        scope["headers"] = [(name.encode("latin-1"), value) for name, value in verdict.request.headers]
+        scope[CALLER] = exchange.caller
         scope[EXCHANGE] = exchange
         extensions = scope.get("extensions") or {}
         scope["extensions"] = {name: extensions[name] for name in extensions if not name.startswith(_BYPASSES)}
-        with serving(verdict.caller, traceparent=exchange.traceparent) as request:
-            await _Call(exchange, receive, send, request).run(self._app, scope)
+        with serving(exchange.caller, traceparent=exchange.traceparent) as request:
+            await AsgiCall(exchange, receive, send, request).run(self._app, scope)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        verdict = self._judge(scope, self.guard.judge_upgrade)
+        verdict = await self._judge(scope, upgrade=True)
         if isinstance(verdict, Admitted) or self.guard.observing:
             scope[CALLER] = None
             with serving(None, traceparent=verdict.request.traceparent):
@@ -137,193 +171,69 @@ class OrthrosMiddleware:
             reason = "websockets are served on public routes only"
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 
-    def _tested(self, scope: Scope, send: Send) -> Send:
-        """`send` for lifespan events, with the self-test before the start-up is reported as complete."""
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's lifespan, with the self-test before its start is reported as complete."""
+        # Frameworks leave their outermost application here: what stands around this middleware counts, not inside.
+        outermost, root_path = scope.get("app"), scope.get("root_path", "")
+        reported: list[str] = []
 
         async def report(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete" and not self.guard.observing:
-                try:
-                    # Frameworks leave their outermost application here: what stands around this middleware counts.
-                    await self_test(
-                        scope.get("app") or self,
-                        self.guard.routes.rows,
-                        host=self.guard.origins.hosts[0],
-                        root_path=scope.get("root_path", ""),
-                    )
-                except Misconfigured as error:
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
-            await send(message)
+            reported.append(message["type"])
+            failed = None
+            if message["type"] == "lifespan.startup.complete":
+                failed = await self._failure(outermost, root_path)
+            await send(failed or message)
 
-        return report
-
-
-class _Call:
-    """The two channels of one verified request, checked both ways. `request` ends with the answer to it."""
-
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send, request: Serving) -> None:
-        self._exchange = exchange
-        self._request = request
-        self._receive = receive
-        self._send = send
-        self._reading = Lock(fast_acquire=True)
-        self._last: Leaving | None = None
-        self._told_end = False  # of the request's body
-        self._begun = False  # something of an answer has left
-
-    async def run(self, app: App, scope: Scope) -> None:
         try:
-            await app(scope, self.receive, self.send)
-        except Exception as error:
-            refusal, begun = refusal_in(error), self._begun
-            if not begun:
-                await self._settle(refusal)
-            if refusal is None or begun:
+            await self._app(scope, receive, report)
+        except Exception:
+            # Django's handler knows no start, and servers go on without one. What is wrong is told all the same.
+            failed = None if reported else await self._failure(outermost, root_path)
+            if failed is None:
                 raise
-            return
-        if self._begun:
-            return
-        if self._exchange.is_spoilt and self._exchange.refusal is not None:
-            await self._answer(self._exchange.refusal.answer)
-        elif self._last is not None:
-            await self._pass_on(self._last)
+            await send(failed)
 
-    async def _settle(self, refusal: Refused | None) -> None:
-        """Answers for an application that raised before anything of its answer had left."""
-        exchange = self._exchange
-        if refusal is not None:
-            await self._answer(exchange.answer_to(refusal))
-        elif exchange.refusal is not None:
-            await self._answer(exchange.refusal.answer)
-        elif self._last is not None:
-            await self._pass_on(self._last)
-        elif exchange.proves:
-            await self._answer(exchange.failure())
-
-    async def receive(self) -> Message:
-        """What the application reads: pieces of the body that may be handed on, then whatever the server says."""
-        exchange = self._exchange
-        if not exchange.body.settled:
-            async with self._reading:
-                while not exchange.body.settled:
-                    message = await self._pass_in(await self._receive())
-                    if message["type"] != "http.request" or message["body"] or exchange.body.settled:
-                        return message
-        exchange.require_whole()
-        ended = self._told_end
-        while True:
-            message = await self._pass_in(await self._receive())
-            # Servers may tell the end on its own, behind the piece with which the application was told of it here.
-            if not ended or message["type"] != "http.request":
-                return message
-
-    async def _pass_in(self, message: Message) -> Message:
-        exchange = self._exchange
-        if message["type"] == "http.disconnect":
-            exchange.cut()
-        if message["type"] != "http.request":
-            return message
-        more = bool(message.get("more_body", False))
-        data = exchange.received(message.get("body", b""), more=more)
-        more = more and not exchange.body.settled
-        self._told_end = self._told_end or not more
-        return {"type": "http.request", "body": data, "more_body": more}
-
-    async def _drain(self) -> None:
-        """Reads what the application left unread: nothing that succeeds leaves before the body is known to be right."""
-        exchange = self._exchange
+    async def _failure(self, outermost: App | None, root_path: str) -> Message | None:
+        if self.guard.observing:
+            return None
         try:
-            async with self._reading:
-                while not exchange.body.settled:
-                    await self._pass_in(await self._receive())
-        except RequestBodyMismatch:
-            pass  # the exchange keeps it as its refusal
-
-    async def send(self, message: Message) -> None:
-        """What the application answers: held, proven and let go.
-
-        Raises RequestBodyMismatch instead of letting anything go, so that work that follows a response never begins.
-        """
-        reply = self._exchange.reply
-        if not self._begun:
-            self._exchange.require_whole()
-        if message["type"] == "http.response.start":
-            headers = tuple(
-                (name.lower().decode("latin-1"), bytes(value)) for name, value in message.get("headers", ())
+            self.start.at_start(outermost)
+            await self_test(
+                outermost or self,
+                self.guard.routes.rows,
+                host=self.guard.origins.hosts[0],
+                root_path=self.start.own_mount or root_path,
             )
-            reply.start(message["status"], headers)
-        elif message["type"] == "http.response.body":
-            leaving = reply.write(bytes(message.get("body", b"")), more=bool(message.get("more_body", False)))
-            if leaving is None:
-                return
-            if leaving.head is not None and leaving.head.status >= 500 and not leaving.more:
-                # A framework that answers 500 may raise next: what it raises can be a refusal.
-                self._last = leaving
-            else:
-                await self._pass_on(leaving)
-        else:
-            raise LocalMisuse("value-invalid", f"{message['type']} cannot be proven to an Orthros caller")
-
-    async def _pass_on(self, leaving: Leaving) -> None:
-        exchange = self._exchange
-        head = leaving.head
-        if head is not None:
-            if head.status < 400 and not exchange.body.settled:
-                await self._drain()
-            exchange.require_whole()
-            headers = [(name.encode("latin-1"), value) for name, value in head.headers]
-            self._begun = True
-            await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": leaving.data, "more_body": leaving.more})
-        if not leaving.more:
-            self._request.end()  # what the application still does, it does in its own name or not at all
-
-    async def _answer(self, answer: Answer) -> None:
-        self._begun = True
-        with suppress(OSError):  # the client may be gone; one that has merely stopped sending is told
-            await send_answer(answer, self._send)
+        except Misconfigured as error:
+            return {"type": "lifespan.startup.failed", "message": str(error)}
+        return None
 
 
-def _incoming(scope: Scope) -> IncomingRequest:
-    target: bytes | None = scope.get("raw_path")
-    query: bytes = scope.get("query_string", b"")
-    if target is not None and query:
-        target = target + b"?" + query
+def _incoming(scope: Scope, own_mount: str = "") -> IncomingRequest:
     client = scope.get("client")
     path: str = scope["path"]
     root = scope.get("root_path", "").rstrip("/")
-    # Frameworks serve a path that does not begin with their mount point as if it did: by a second name, that is.
-    is_below = not root or path == root or path.startswith(root + "/")
+    mount = own_mount or (None if mount_is_unsure(scope) else root)
+    # The path includes the mount point (uvicorn, Starlette), or begins behind it (older ones).
+    if root and path != root and not path.startswith(root + "/"):
+        path = root + path
+    raw: bytes | None = scope.get("raw_path")
+    query: bytes = scope.get("query_string", b"")
+    if raw is None:
+        target = rebuild_target(path.encode("utf-8", "replace"), query)
+    else:
+        target = raw + b"?" + query if query else raw
     return IncomingRequest(
         method=scope.get("method", "GET"),
         target=target,
+        is_rebuilt=raw is None,
         headers=tuple((name.lower().decode("latin-1"), bytes(value)) for name, value in scope["headers"]),
-        decoded_path=path if is_below else root + path,
+        decoded_path=path,
+        mount=mount,
         # A port of 0 is what servers write that took the address from a header.
         transport_peer=client[0] if client and client[1] else "",
         is_probe=PROBE in scope,
     )
-
-
-async def _discard(request: IncomingRequest, receive: Receive) -> None:
-    """Reads a small body that nobody wants.
-
-    Servers hang up on whoever is answered before all of his request has come. His repeat, which every first contact
-    takes, would meet another worker then, and be refused once more.
-    """
-    stated = request.values_of("content-length")
-    if len(stated) != 1 or not stated[0].isdigit() or request.values_of("expect"):
-        return
-    if len(stated[0]) > len(str(_MOST_DISCARDED)) or int(stated[0]) > _MOST_DISCARDED:
-        return
-    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-        pass
-
-
-async def send_answer(answer: Answer, send: Send, *, prefix: str = "http.response") -> None:
-    headers = [(name.encode("latin-1"), value) for name, value in answer.headers]
-    await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": answer.body, "more_body": False})
 
 
 async def self_test(
@@ -336,9 +246,9 @@ async def self_test(
 ) -> None:
     """Asks `app` without credentials, as a server would, at every route and at a path that it does not have.
 
-    `app` is the outermost application, the one that the server runs; `root_path` is where it says that it is mounted.
-    Raises Misconfigured `unprotected` when it answers anything but 401 or 403 (row L12), and `config-invalid` for a
-    route that is not below its mount point.
+    `app` is the outermost application, the one that the server runs; `root_path` is where it says that it is mounted,
+    below which `routes` are written. Raises Misconfigured `unprotected` when it answers anything but 401 or 403
+    (row L12), and `config-invalid` for a route that is written with the mount point.
     """
     for probe in probes_of(routes, host, paths, root_path):
         judge_probe(probe, await _status_of(app, probe))

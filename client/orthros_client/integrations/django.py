@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
-from django.utils.decorators import sync_and_async_middleware  # type: ignore[import-untyped]
-
 from orthros_client.http.answers import Answer
 from orthros_client.http.callers import Caller
 from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.http.onward import answer_onward
 from orthros_client.integrations import asgi, wsgi
-from orthros_protocol import Refused
+from orthros_client.integrations.registered import mark
+from orthros_protocol import Refused, check_scopes
+from orthros_runtime.extras import framework
+
+with framework("Django"):
+    from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+    from django.utils.decorators import sync_and_async_middleware  # type: ignore[import-untyped]
 
 __all__ = ["Caller", "CallerMiddleware", "FailedCallsMiddleware", "caller_of", "require"]
 
@@ -33,7 +36,11 @@ def caller_of(request: HttpRequest) -> Caller | None:
 
 
 def require(*scopes: str) -> Callable[[View], View]:
-    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise."""
+    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise.
+
+    Raises Misconfigured for what is no scope, such as "read write".
+    """
+    check_scopes(scopes)
 
     def decorate(view: View) -> View:
         if inspect.iscoroutinefunction(view):
@@ -43,6 +50,7 @@ def require(*scopes: str) -> Callable[[View], View]:
                 refused = _refused(request, scopes)
                 return refused if refused is not None else await view(request, *args, **kwargs)
 
+            mark(guarded_async, view)
             return guarded_async
 
         @wraps(view)
@@ -50,6 +58,7 @@ def require(*scopes: str) -> Callable[[View], View]:
             refused = _refused(request, scopes)
             return refused if refused is not None else view(request, *args, **kwargs)
 
+        mark(guarded, view)
         return guarded
 
     return decorate
@@ -121,7 +130,9 @@ def answer_refusal(request: HttpRequest, refusal: Refused) -> Any:
 def _response(answer: Answer) -> Any:
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
-        response[name] = value.decode("latin-1")
+        # Django has one line for a name: the challenges of several schemes become a list (RFC 9110, section 5.2).
+        said = value.decode("latin-1")
+        response[name] = f"{response[name]}, {said}" if name == "www-authenticate" and name in response else said
     return response
 
 

@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
 
-from flask import Flask, Response, current_app, request
-
 from orthros_client.http.answers import Answer
 from orthros_client.http.callers import Caller
 from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.http.observed import Log
 from orthros_client.http.onward import ONWARD, answer_onward
+from orthros_client.integrations.registered import mark
 from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
-from orthros_protocol import Refused
+from orthros_protocol import Refused, check_scopes
+from orthros_runtime.extras import framework
+
+with framework("Flask"):
+    from flask import Flask, Response, current_app, request
 
 __all__ = [
     "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "current_caller", "protect",
@@ -37,6 +40,7 @@ def protect(app: Flask, *, paths: Iterable[str] = (), **options: Any) -> Orthros
     app.wsgi_app = middleware  # type: ignore[method-assign]
     app.register_error_handler(Refused, _answer_own)
     if not middleware.guard.observing:
+        middleware.start.at_start(app)
         self_test(app, middleware.guard.routes.rows, host=middleware.guard.origins.hosts[0], paths=paths)
     return middleware
 
@@ -48,7 +52,11 @@ def current_caller() -> Caller | None:
 
 
 def require(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
-    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise."""
+    """Demands a caller with all of `scopes` before the view runs: 403 `insufficient_scope` otherwise.
+
+    Raises Misconfigured for what is no scope, such as "read write".
+    """
+    check_scopes(scopes)
 
     def decorate(view: Callable[P, Any]) -> Callable[P, Any]:
         @wraps(view)
@@ -59,6 +67,7 @@ def require(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
                 return answer_refusal(refusal)
             return current_app.ensure_sync(view)(*args, **kwargs)
 
+        mark(guarded, view)
         return guarded
 
     return decorate

@@ -9,38 +9,56 @@ import copy
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
-import anyio.to_thread
-import httpx
 from attrs import frozen
 
 from orthros_client.conversation import Token
-from orthros_client.credentials import Credentials
+from orthros_client.credentials import Credentials, Pause
 from orthros_client.discharging import Discharges
 from orthros_client.errors import LocalMisuse, OrthrosError
-from orthros_client.http.attachment import Attachment, Place, asserted, redirected
-from orthros_client.http.discharges import MEDIA_TYPE, PATH, asking, check_size, doubting, given
+from orthros_client.http.attachment import Attachment, asserted, wants_compression
+from orthros_client.http.discharges import asking, check_size, doubting, given
 from orthros_client.http.file_body import FileBody, Measure
 from orthros_client.http.outgoing import (
-    EMPTY,
-    NOT_IN_A_PROBE,
     Attempt,
     Body,
     OutgoingRequest,
     Proven,
     exchange,
-    unproven,
 )
 from orthros_client.http.sources import AsyncSource, Question, Source, propagates
 from orthros_client.http.tracing import TRACEPARENT
+from orthros_client.http.unproven import ResponseUnproven, unproven
+from orthros_client.integrations.httpx_libraries import (
+    Auth,
+    Request,
+    Response,
+    is_request,
+    not_read,
+)
+from orthros_client.integrations.httpx_messages import (
+    asking_for,
+    authorize,
+    dressed,
+    escape,
+    lowered,
+    netloc_of,
+    refuse_redirect,
+    target_of,
+)
 from orthros_client.integrations.httpx_sources import Sources
-from orthros_client.integrations.httpx_streams import Checked, Drained, FileStream, Once, Spending
+from orthros_client.integrations.httpx_streams import Checked, Drained, Short, readable_again
 from orthros_client.narrowing import Demanded
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_client.propagation import traceparent as traceparent_here
 from orthros_protocol import AssertedUser, Discharge
-from orthros_protocol.http_profile import HttpResponse, format_content_digest
+from orthros_protocol.http_fields import stated_length
+from orthros_protocol.http_profile import HttpResponse
+from orthros_runtime.extras import extra
+
+with extra("httpx"):
+    import anyio.to_thread
 
 __all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
 
@@ -53,21 +71,29 @@ _MOST_IN_MEMORY: Final = 1 << 20
 class _Read:
     """Effect: read a body into memory."""
 
-    message: httpx.Request | httpx.Response
+    message: Request | Response
+
+
+@frozen
+class _Hear:
+    """Effect: read a short body that may say why its response proves nothing; empty when it cannot be read."""
+
+    message: Response
 
 
 @frozen
 class _Hash:
-    """Effect: hash a file."""
+    """Effect: read and hash something that can be read again."""
 
-    file: FileBody
+    measure: Callable[[], Measure]
 
 
-_Effect = httpx.Request | Question | _Read | _Hash
+_Effect = Any  # a request to send, or Question, _Read, _Hear, _Hash, Pause
 _Flow = Generator[_Effect, Any, None]
+_Steps = Generator[Attempt | Pause, HttpResponse | None, Proven]
 
 
-class OrthrosAuth(httpx.Auth):
+class OrthrosAuth(Auth):
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
     targets: origin (`https://host[:port]`) -> target (`name` or `name@realm`); exact matches only.
@@ -84,6 +110,8 @@ class OrthrosAuth(httpx.Auth):
         while they are good. Demands go to no other origin.
     traceparent: carry on the trace of the request that is being served (W3C Trace Context) where a request has no such
         header; None: where `client` propagates.
+    idempotency: "header" promises that the targets execute requests with the same Idempotency-Key once. Such requests
+        are repeated as reads are; those that need a key and have none get a random one.
 
     Raises, from the call: Misconfigured `origin-unknown` before anything is sent; what `Client.credentials` raises;
     TargetRefusal, MaybeExecuted, PeerMisbehaved `response-unproven`, LocalMisuse; Refused `discharger-unknown`, and
@@ -106,6 +134,7 @@ class OrthrosAuth(httpx.Auth):
         delegable: Iterable[str] = (),
         dischargers: Mapping[str, str] | None = None,
         traceparent: bool | None = None,
+        idempotency: Literal["header"] | None = None,
     ) -> None:
         self._attachment = Attachment.of(
             targets,
@@ -118,12 +147,14 @@ class OrthrosAuth(httpx.Auth):
             pass_others=pass_others,
             delegable=delegable,
             dischargers=dischargers,
+            idempotency=idempotency,
         )
         self._sources = Sources(client)
         self._discharges = Discharges()
         self._traces = propagates(client) if traceparent is None else traceparent
         self._user: AssertedUser | None = None
         self._behalf: OnBehalfOf = AS_CONFIGURED
+        self._harmless = False
 
     def __repr__(self) -> str:
         return f"<OrthrosAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
@@ -146,6 +177,15 @@ class OrthrosAuth(httpx.Auth):
         other._behalf = behalf
         return other
 
+    def harmless(self) -> Self:
+        """The same, for requests that may run twice whatever their method: `client.put(url, auth=auth.harmless())`.
+
+        They are repeated as reads are. It is the caller's word: the target may know better, and say so.
+        """
+        other = copy.copy(self)
+        other._harmless = True
+        return other
+
     def close(self) -> None:
         """Closes idle connections of a blocking client made here; the object can still be used."""
         self._sources.close()
@@ -154,7 +194,7 @@ class OrthrosAuth(httpx.Auth):
         """The same for the client of this event loop."""
         await self._sources.aclose()
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
         """Drives the flow for `httpx.Client`."""
         flow = self._flow(request)
         answer: Any = None
@@ -163,16 +203,23 @@ class OrthrosAuth(httpx.Auth):
                 effect = flow.send(answer)
             except StopIteration:
                 return
-            if isinstance(effect, httpx.Request):
+            if is_request(effect):
                 answer = yield effect
             elif isinstance(effect, Question):
                 answer = self._sources.ask(effect)
+            elif isinstance(effect, Pause):
+                effect.block()
+                answer = None
             elif isinstance(effect, _Read):
                 answer = effect.message.read()
+            elif isinstance(effect, _Hear):
+                answer = b""
+                with suppress(Exception):  # the error at hand says more than a body that does not come
+                    answer = effect.message.read()
             else:
-                answer = effect.file.measure()
+                answer = effect.measure()
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
         """Drives the same flow for `httpx.AsyncClient`, under asyncio and trio."""
         flow = self._flow(request)
         answer: Any = None
@@ -181,17 +228,24 @@ class OrthrosAuth(httpx.Auth):
                 effect = flow.send(answer)
             except StopIteration:
                 return
-            if isinstance(effect, httpx.Request):
+            if is_request(effect):
                 answer = yield effect
             elif isinstance(effect, Question):
                 answer = await self._sources.aask(effect)
+            elif isinstance(effect, Pause):
+                await effect.sleep()
+                answer = None
             elif isinstance(effect, _Read):
                 answer = await effect.message.aread()
+            elif isinstance(effect, _Hear):
+                answer = b""
+                with suppress(Exception):
+                    answer = await effect.message.aread()
             else:
-                answer = await anyio.to_thread.run_sync(effect.file.measure)
+                answer = await anyio.to_thread.run_sync(effect.measure)
 
-    def _flow(self, request: httpx.Request) -> _Flow:
-        place = self._attachment.place(request.url.scheme, _netloc(request.url))
+    def _flow(self, request: Request) -> _Flow:
+        place = self._attachment.place(request.url.scheme, netloc_of(request.url))
         if place is None:
             yield request
             return
@@ -202,15 +256,16 @@ class OrthrosAuth(httpx.Auth):
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
             token: Token = yield Question(place, self._behalf)
-            _authorize(request, f"{_BEARER}{token.value}")
-            _refuse_redirect(request, (yield request))
+            authorize(request, f"{_BEARER}{token.value}")
+            refuse_redirect(request, (yield request))
             return
+        self._complete(request)
         body = yield from self._bind_body(request)
         outgoing = OutgoingRequest(
             method=request.method,
             origin=place.origin,
-            target=_target(request),
-            headers=_lowered(request.headers),
+            target=target_of(request),
+            headers=lowered(request.headers),
             body=body,
         )
         outgoing.check()
@@ -224,28 +279,34 @@ class OrthrosAuth(httpx.Auth):
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
             forwarded=place.forwarded,
             user=self._user,
+            harmless=self._harmless,
+            keyed=self._attachment.keyed,
         )
         steps = doubting(steps, partial(self._discharges.forget, credentials))
-        attempt = next(steps)
-        while True:
-            sent = _dressed(request, attempt)
-            response: httpx.Response = yield sent
-            _refuse_redirect(sent, response)
-            head = HttpResponse(status=response.status_code, headers=_lowered(response.headers))
-            try:
-                attempt = steps.send(head)
-            except StopIteration as done:
-                _install(response, done.value)
-                return
-            response.stream = Drained(response)  # httpx reads it before the next attempt
+        try:
+            proven, response, _head = yield from _converse(steps, partial(dressed, request))
+        except OrthrosError:
+            yield from credentials.reports.telling()
+            raise
+        yield from credentials.reports.telling()
+        _install(response, proven)
 
-    def _trace(self, request: httpx.Request) -> None:
+    def _complete(self, request: Request) -> None:
+        """Makes of the request what is bound: nothing of it changes on the way."""
+        key = self._attachment.new_key(request.method, request.headers.get("Idempotency-Key"))
+        if key is not None:
+            request.headers["Idempotency-Key"] = key
+        if not wants_compression(request.headers.get("Accept-Encoding")):
+            request.headers["Accept-Encoding"] = "identity"
+        escape(request)
+
+    def _trace(self, request: Request) -> None:
         if self._traces and TRACEPARENT not in request.headers:
             value = traceparent_here()
             if value is not None:
                 request.headers[TRACEPARENT] = value
 
-    def _collect(self, credentials: Credentials, request: httpx.Request) -> Generator[_Effect, Any, Credentials]:
+    def _collect(self, credentials: Credentials, request: Request) -> Generator[_Effect, Any, Credentials]:
         """The credentials with what they demand, from memory or from the dischargers."""
         steps = self._discharges.collecting(credentials)
         step: Callable[[], Demanded] = partial(next, steps)
@@ -262,101 +323,69 @@ class OrthrosAuth(httpx.Auth):
             else:
                 step = partial(steps.send, discharge)
 
-    def _ask_for(self, demanded: Demanded, home: str, request: httpx.Request) -> Generator[_Effect, Any, Discharge]:
+    def _ask_for(self, demanded: Demanded, home: str, request: Request) -> Generator[_Effect, Any, Discharge]:
         """One discharge, asked for in the own name over the client that sends `request`."""
         place = self._attachment.place_of_discharger(demanded.discharger, home)
         to: Credentials = yield Question(place, None)
         steps = asking(to, place.origin, demanded.cid)
-        attempt = next(steps)
-        while True:
-            sent = _demand(place, demanded.cid, attempt, request)
-            response: httpx.Response = yield sent
-            _refuse_redirect(sent, response)
-            head = HttpResponse(status=response.status_code, headers=_lowered(response.headers))
-            try:
-                attempt = steps.send(head)
-            except StopIteration as done:
-                proven: Proven = done.value
-                check_size(head, proven)
-                _install(response, proven)
-                return given(proven, demanded.cid, (yield _Read(response)))
-            response.stream = Drained(response)
+        proven, response, head = yield from _converse(steps, partial(asking_for, place, demanded.cid, request))
+        check_size(head, proven)
+        response.stream = Short(response.stream, proven.target)
+        _install(response, proven)
+        return given(proven, demanded.cid, (yield _Read(response)))
 
-    def _bind_body(self, request: httpx.Request) -> Generator[_Effect, Any, Body]:
+    def _bind_body(self, request: Request) -> Generator[_Effect, Any, Body]:
         digests = request.headers.get_list("content-digest")
         stated = digests[0].encode("latin-1") if digests else None
         if len(digests) > 1:
             raise LocalMisuse("value-invalid", "Content-Digest is set twice")
-        file = getattr(request.stream, "_stream", None)
-        if isinstance(file, FileBody):
-            measure: Measure = yield _Hash(file)
-            request.headers.pop("Transfer-Encoding", None)
-            request.headers["Content-Length"] = str(measure.size)
-            request.stream = FileStream(file)
-            return Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
-        try:
+        with suppress(*not_read):
             return Body.of(request.content, stated)
-        except httpx.RequestNotRead:
-            pass
-        size = request.headers.get("Content-Length", "")
-        if stated is None and size.isdecimal() and int(size) <= _MOST_IN_MEMORY:
-            return Body.of((yield _Read(request)))
-        return Body.of_stream(stated, unbound=self._attachment.allow_unbound_bodies)
+        again = readable_again(request.stream)
+        size = stated_length(request.headers.get_list("content-length"))
+        if again is None:
+            if stated is None and size is not None and size <= _MOST_IN_MEMORY:
+                return Body.of((yield _Read(request)))
+            return Body.of_stream(stated, unbound=self._attachment.allow_unbound_bodies)
+        measure: Measure = yield _Hash(again.measure)
+        request.headers.pop("Transfer-Encoding", None)
+        request.headers["Content-Length"] = str(measure.size)
+        request.stream = again
+        return Body.measured(measure.size, measure.sha256, stated)
 
 
-def proven_of(response: httpx.Response) -> Proven | None:
+def proven_of(response: Response) -> Proven | None:
     """What the target proved of this response; None for responses of bearer and other origins."""
     found: Proven | None = response.extensions.get(PROVEN)
     return found
 
 
-def _netloc(url: httpx.URL) -> str:
-    return ("@" if url.userinfo else "") + url.netloc.decode("ascii")
+def _converse(
+    steps: _Steps, dress: Callable[[Attempt], Request]
+) -> Generator[_Effect, Any, tuple[Proven, Response, HttpResponse]]:
+    """Sends what `steps` wants, as `dress` makes it; the last response is proven, its body is not yet."""
+    step = next(steps)
+    while True:
+        if isinstance(step, Pause):
+            step = steps.send((yield step))
+            continue
+        sent = dress(step)
+        response: Response = yield sent
+        refuse_redirect(sent, response)
+        head = HttpResponse(status=response.status_code, headers=lowered(response.headers))
+        try:
+            step = steps.send(head)
+        except StopIteration as done:
+            return done.value, response, head
+        except ResponseUnproven as error:
+            if error.wants_body:
+                error.hear((yield _Hear(response)))
+            raise
+        response.stream = Drained(response)
+        yield _Read(response)  # so that its connection is free
 
 
-def _target(request: httpx.Request) -> bytes:
-    # The extension replaces the URL's target on the wire.
-    target: bytes = request.extensions.get("target", request.url.raw_path)
-    return target
-
-
-def _lowered(headers: httpx.Headers) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name.decode("latin-1").lower(), value) for name, value in headers.raw)
-
-
-def _dressed(request: httpx.Request, attempt: Attempt) -> httpx.Request:
-    if attempt.probe:
-        kept = [
-            (name, value) for name, value in request.headers.raw if name.decode("latin-1").lower() not in NOT_IN_A_PROBE
-        ]
-        request = httpx.Request("OPTIONS", request.url, headers=kept, extensions=request.extensions)
-    if attempt.content_digest is not None:
-        request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
-    _authorize(request, attempt.authorization)
-    return request
-
-
-def _demand(place: Place, cid: bytes, attempt: Attempt, request: httpx.Request) -> httpx.Request:
-    """A request to a discharger, which has nothing of `request` but its patience."""
-    patience = {name: value for name, value in request.extensions.items() if name == "timeout"}
-    headers = {"Content-Type": MEDIA_TYPE, "Accept-Encoding": "identity"}
-    made = httpx.Request("POST", f"{place.origin}{PATH}", headers=headers, content=cid)
-    body = Once(cid, str(place.origin))
-    return _dressed(httpx.Request("POST", made.url, headers=made.headers, stream=body, extensions=patience), attempt)
-
-
-def _authorize(request: httpx.Request, value: str) -> None:
-    request.headers["Authorization"] = value
-    with suppress(httpx.RequestNotRead):  # what is streamed, some transports read before the head
-        request.stream = Spending(request)
-
-
-def _refuse_redirect(sent: httpx.Request, response: httpx.Response) -> None:
-    if response.request is not sent:
-        raise redirected(f"{response.request.url.scheme}://{response.request.url.netloc.decode('ascii')}")
-
-
-def _install(response: httpx.Response, proven: Proven) -> None:
+def _install(response: Response, proven: Proven) -> None:
     response.extensions[PROVEN] = proven
     if proven.body is None:
         return

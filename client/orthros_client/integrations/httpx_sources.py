@@ -8,15 +8,17 @@ from __future__ import annotations
 import inspect
 from typing import cast
 
-import anyio.to_thread
-from anyio.lowlevel import RunVar
-
 from orthros_client.aio import AsyncClient
 from orthros_client.client import Client
 from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
 from orthros_client.errors import LocalMisuse
 from orthros_client.http.sources import AsyncSource, Question, Source
+from orthros_runtime.extras import extra
+
+with extra("httpx"):
+    import anyio.to_thread
+    from anyio.lowlevel import RunVar
 
 __all__ = ["Sources"]
 

@@ -6,31 +6,46 @@ Each is sync and async, as httpx asks. Knows neither targets nor credentials.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any, Final
 
-import anyio
-import httpx
-
+from orthros_client.errors import LocalMisuse
 from orthros_client.http.attachment import redirected
-from orthros_client.http.file_body import CHUNK_BYTES, FileBody
+from orthros_client.http.discharges import MOST_ANSWER_BYTES, too_long
+from orthros_client.http.file_body import CHUNK_BYTES, FileBody, Measure
 from orthros_client.http.outgoing import BodyProof
+from orthros_client.integrations.httpx_libraries import AsyncByteStream, ByteStream, SyncByteStream
+from orthros_protocol.http_fields import stated_length
+from orthros_runtime.extras import extra
 
-__all__ = ["Checked", "Drained", "FileStream", "Once", "Spending"]
+with extra("httpx"):
+    import anyio.to_thread
+
+__all__ = ["Again", "Checked", "Drained", "Once", "Short", "Spending", "readable_again"]
 
 _MOST_DRAINED: Final = 64 * 1024
 
 
-class _Around(httpx.SyncByteStream, httpx.AsyncByteStream):
+class _Around(SyncByteStream, AsyncByteStream):
     """A response stream around another one, of the kind that the client has."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+
+    @property
+    def elapsed(self) -> Any:
+        """Where httpx2 keeps how long the call took."""
+        return getattr(self._inner, "elapsed", None)
 
     def close(self) -> None:
         self._inner.close()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+    def _chunks(self) -> Any:
+        # httpx's streams are generators, and one that is left in the middle must be closed by who left it.
+        return aclosing(aiter(self._inner))
 
 
 class Checked(_Around):
@@ -47,20 +62,45 @@ class Checked(_Around):
         self._check.finish()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            self._check.feed(chunk)
-            yield chunk
+        async with self._chunks() as chunks:
+            async for chunk in chunks:
+                self._check.feed(chunk)
+                yield chunk
         self._check.finish()
+
+
+class Short(_Around):
+    """A discharger's answer: raises as soon as it is longer than one may be, whatever its head said."""
+
+    def __init__(self, inner: Any, target: object) -> None:
+        super().__init__(inner)
+        self._target = target
+        self._left = MOST_ANSWER_BYTES
+
+    def _passed(self, chunk: bytes) -> bytes:
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise too_long(self._target)
+        return chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._inner:
+            yield self._passed(chunk)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with self._chunks() as chunks:
+            async for chunk in chunks:
+                yield self._passed(chunk)
 
 
 class Drained(_Around):
     """Nothing: a short body of a refusal is read, unseen, so that the connection can be used again."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: Any) -> None:
         super().__init__(response.stream)
-        size = response.headers.get("Content-Length", "")
+        size = stated_length(response.headers.get_list("content-length"))
         # All or nothing: whoever stops halfway leaves httpx's own generators hanging.
-        self._is_short = size.isdecimal() and int(size) <= _MOST_DRAINED
+        self._is_short = size is not None and size <= _MOST_DRAINED
 
     def __iter__(self) -> Iterator[bytes]:
         if self._is_short:
@@ -77,13 +117,13 @@ class Drained(_Around):
             yield chunk
 
 
-class Spending(httpx.ByteStream):
+class Spending(ByteStream):
     """A body in memory that takes the credentials out of its request's head, which has left by then.
 
     httpx follows redirects before the flow sees a response, and copies the head for the same origin and for https.
     """
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: Any) -> None:
         super().__init__(request.content)
         self._headers = request.headers
 
@@ -97,7 +137,7 @@ class Spending(httpx.ByteStream):
             yield chunk
 
 
-class Once(httpx.ByteStream):
+class Once(ByteStream):
     """A body in memory that goes to one place: to read it again, as for a redirect that httpx follows, raises."""
 
     def __init__(self, content: bytes, where: str) -> None:
@@ -120,16 +160,71 @@ class Once(httpx.ByteStream):
             yield chunk
 
 
-class FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A request stream that reads a file anew for each attempt."""
+class Again(SyncByteStream, AsyncByteStream):
+    """A request stream that is read anew for each attempt, in pieces; and before them, to be hashed."""
 
-    def __init__(self, file: FileBody) -> None:
-        self._stream = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
+    def measure(self) -> Measure:
+        """Reads the whole once. Blocks; async callers use a thread. Raises Misconfigured for a file that is gone."""
+        return Measure.of(self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with await anyio.open_file(self._stream.path, "rb") as file:
-            while chunk := await file.read(CHUNK_BYTES):
-                yield chunk
+        pieces = iter(self)
+        while (chunk := await anyio.to_thread.run_sync(next, pieces, None)) is not None:
+            yield chunk
+
+
+class _Path(Again):
+    """The file at a path."""
+
+    def __init__(self, file: FileBody) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._file)
+
+
+class _Open(Again):
+    """What is left of an open file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._start = file.tell()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self._start)
+        while chunk := self._file.read(CHUNK_BYTES):
+            if not isinstance(chunk, bytes):
+                raise LocalMisuse("value-invalid", "the file is open as text; open it in binary mode")
+            yield chunk
+
+
+class _Form(Again):
+    """A multipart form, which begins its files anew by itself."""
+
+    def __init__(self, form: Any) -> None:
+        self._form = form
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._form)
+
+
+def readable_again(stream: Any) -> Again | None:
+    """The stream of a request as one that can be read as often as needed; None for one that can be read once."""
+    if isinstance(stream, Again):
+        return stream
+    source = getattr(stream, "_stream", None)  # what httpx was given as `content`
+    if isinstance(source, FileBody):
+        return _Path(source)
+    if _is_rewindable(source):
+        return _Open(source)
+    # The stream of `files` has no public name in either library.
+    fields = getattr(stream, "fields", None) if hasattr(stream, "boundary") else None
+    if fields is None:
+        return None
+    contents = [getattr(one, "file", b"") for one in fields]
+    return _Form(stream) if all(isinstance(one, (str, bytes)) or _is_rewindable(one) for one in contents) else None
+
+
+def _is_rewindable(file: Any) -> bool:
+    seekable = getattr(file, "seekable", None)
+    return hasattr(file, "read") and seekable is not None and bool(seekable())

@@ -8,48 +8,49 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import IO, Any, Final, Self, cast
+from typing import IO, Any, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
-import requests
-import requests.auth
-import requests.utils
-import urllib3
 from attrs import define, field
-from requests.structures import CaseInsensitiveDict
 
 from orthros_client.client import Client
-from orthros_client.credentials import Credentials
-from orthros_client.errors import LocalMisuse, OrthrosError
-from orthros_client.http.attachment import Attachment, Place, asserted, redirected
+from orthros_client.credentials import Credentials, Pause
+from orthros_client.errors import LocalMisuse, MaybeExecuted, OrthrosError
+from orthros_client.http.attachment import Attachment, Place, asserted, redirected, wants_compression
 from orthros_client.http.discharges import doubting
-from orthros_client.http.file_body import CHUNK_BYTES, FileBody
+from orthros_client.http.file_body import FileBody
 from orthros_client.http.outgoing import (
-    EMPTY,
     NOT_IN_A_PROBE,
     Attempt,
     Body,
-    BodyProof,
     OutgoingRequest,
     Proven,
     exchange,
-    unproven,
 )
 from orthros_client.http.sources import Question, Source, propagates
 from orthros_client.http.tracing import TRACEPARENT
+from orthros_client.http.unproven import ResponseUnproven, unproven
+from orthros_client.integrations.requests_bodies import Again, Checked, drain, readable_again, times_sent
 from orthros_client.integrations.requests_discharges import Dischargers
 from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_client.propagation import traceparent as traceparent_here
+from orthros_client.reports import Reports
 from orthros_protocol import AssertedUser
-from orthros_protocol.derivation import RunningDigest
-from orthros_protocol.http_profile import HttpResponse, format_content_digest
+from orthros_protocol.http_profile import HttpResponse
+from orthros_runtime.extras import extra
+
+with extra("requests"):
+    import requests
+    import requests.auth
+    import requests.utils
+    import urllib3
+    from requests.structures import CaseInsensitiveDict
 
 __all__ = ["FileBody", "OrthrosRequestsAuth", "Source", "proven_of"]
 
 PROVEN: Final = "orthros"
-_MOST_DRAINED: Final = 64 * 1024
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
 # What urllib3 puts on the wire as it is.
 _TARGET = re.compile(
@@ -84,6 +85,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         dischargers: Mapping[str, str] | None = None,
         discharge_session: requests.Session | None = None,
         traceparent: bool | None = None,
+        idempotency: Literal["header"] | None = None,
     ) -> None:
         self._attachment = Attachment.of(
             targets,
@@ -96,6 +98,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             pass_others=pass_others,
             delegable=delegable,
             dischargers=dischargers,
+            idempotency=idempotency,
         )
         self._own: Client | None = None
         if client is None:
@@ -105,6 +108,7 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         self._traces = propagates(client) if traceparent is None else traceparent
         self._user: AssertedUser | None = None
         self._behalf: OnBehalfOf = AS_CONFIGURED
+        self._harmless = False
 
     def __repr__(self) -> str:
         return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
@@ -124,6 +128,15 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
         """
         other = copy.copy(self)
         other._behalf = behalf
+        return other
+
+    def harmless(self) -> Self:
+        """The same, for requests that may run twice whatever their method.
+
+        See `httpx_auth.OrthrosAuth.harmless`.
+        """
+        other = copy.copy(self)
+        other._harmless = True
         return other
 
     def close(self) -> None:
@@ -147,6 +160,11 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             r.headers["Authorization"] = f"Bearer {token.value}"
             _hook(r, _Bearer(r))
             return r
+        key = self._attachment.new_key(r.method or "", r.headers.get("Idempotency-Key"))
+        if key is not None:
+            r.headers["Idempotency-Key"] = key
+        if not wants_compression(r.headers.get("Accept-Encoding")):
+            r.headers["Accept-Encoding"] = "identity"
         body = self._bind_body(r)
         outgoing = OutgoingRequest(
             method=r.method or "",
@@ -164,10 +182,12 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             accept_unproven_bodies=self._attachment.accept_unproven_bodies,
             forwarded=place.forwarded,
             user=self._user,
+            harmless=self._harmless,
+            keyed=self._attachment.keyed,
         )
         steps = doubting(steps, lambda: self._dischargers.forget(credentials))
-        conversation = _Conversation(r, steps)
-        conversation.dress(next(steps))
+        conversation = _Conversation(r, steps, credentials.reports)
+        conversation.begin()
         _hook(r, conversation)
         return r
 
@@ -183,13 +203,15 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             r.body = body = body.encode("utf-8")  # as urllib3 would, but here it can be hashed
         if body is None or isinstance(body, bytes):
             return Body.of(body or b"", stated)
-        if isinstance(body, FileBody):
-            measure = body.measure()
-            r.headers["Content-Length"] = str(measure.size)
-            return Body(content_digest=format_content_digest(measure.sha256)) if measure.size else EMPTY
-        if _is_rewindable(r) and stated is None and "Content-Length" in r.headers:
-            return Body(content_digest=_hash_file(r))
-        return Body.of_stream(stated, unbound=self._attachment.allow_unbound_bodies)
+        again = readable_again(r)
+        if again is None:
+            return Body.of_stream(stated, unbound=self._attachment.allow_unbound_bodies)
+        prepared: Any = r
+        prepared.body, prepared._body_position = again, 0
+        measure = again.measure()
+        r.headers.pop("Transfer-Encoding", None)
+        r.headers["Content-Length"] = str(measure.size)
+        return Body.measured(measure.size, measure.sha256, stated)
 
 
 def proven_of(response: requests.Response) -> Proven | None:
@@ -216,7 +238,8 @@ class _Conversation:
     """The hook of one request: feeds responses to the exchange, and sends the attempts that it asks for."""
 
     _request: requests.PreparedRequest = field(repr=False)
-    _steps: Generator[Attempt, HttpResponse, Proven] = field(repr=False)
+    _steps: Generator[Attempt | Pause, HttpResponse | None, Proven] = field(repr=False)
+    _reports: Reports = field(repr=False)
     _put_aside: tuple[str | None, Any, CaseInsensitiveDict[Any]] | None = field(default=None, repr=False)
     _is_done: bool = False
 
@@ -228,16 +251,36 @@ class _Conversation:
         while True:
             head = HttpResponse(status=response.status_code, headers=_lowered_raw(response))
             try:
-                attempt = self._steps.send(head)
+                step = self._steps.send(head)
             except StopIteration as done:
-                self._is_done = True
+                self._end()
                 return self._prove(response, done.value)
             except OrthrosError as error:
-                self._is_done = True
-                raise _closing(response, error) from None
-            response = self._repeat(response, attempt, kwargs)
+                self._end()
+                if isinstance(error, ResponseUnproven) and error.wants_body:
+                    with suppress(Exception):  # the error at hand says more than a body that does not come
+                        error.hear(response.content)
+                raise _closing(response, _with_cause(error, response)) from None
+            drain(response)
+            self._take(step)
+            response = self._repeat(response, kwargs)
 
-    def dress(self, attempt: Attempt) -> None:
+    def begin(self) -> None:
+        """Makes the prepared request the first attempt."""
+        self._take(next(self._steps))
+
+    def _end(self) -> None:
+        self._is_done = True
+        for pause in self._reports.telling():
+            pause.block()
+
+    def _take(self, step: Attempt | Pause) -> None:
+        while isinstance(step, Pause):
+            step.block()
+            step = self._steps.send(None)
+        self._dress(step)
+
+    def _dress(self, attempt: Attempt) -> None:
         """Makes the prepared request this attempt: itself, or for once the probe before it."""
         request = self._request
         if attempt.probe:
@@ -253,14 +296,10 @@ class _Conversation:
         if attempt.content_digest is not None:
             request.headers["Content-Digest"] = attempt.content_digest.decode("ascii")
 
-    def _repeat(self, earlier: requests.Response, attempt: Attempt, kwargs: Mapping[str, Any]) -> requests.Response:
-        with suppress(urllib3.exceptions.HTTPError):
-            if len(earlier.raw.read(_MOST_DRAINED, decode_content=False)) < _MOST_DRAINED:
-                earlier.raw.read(1, decode_content=False)  # to the end, so that the connection can be used again
-        earlier.close()
-        self.dress(attempt)
-        if _is_rewindable(self._request):
-            requests.utils.rewind_body(self._request)
+    def _repeat(self, earlier: requests.Response, kwargs: Mapping[str, Any]) -> requests.Response:
+        body: Any = self._request.body
+        if isinstance(body, Again):
+            body.seek(0)
         adapter: requests.adapters.BaseAdapter = earlier.connection  # type: ignore[attr-defined,unused-ignore]
         response = adapter.send(self._request, **kwargs)
         response.history = [*earlier.history, earlier]
@@ -282,7 +321,7 @@ class _Conversation:
             return response
         raw = response.raw
         response.raw = urllib3.HTTPResponse(
-            body=cast("IO[bytes]", _Checked(raw, check)),
+            body=cast("IO[bytes]", Checked(raw, check)),
             headers=raw.headers,
             status=raw.status,
             version=raw.version,
@@ -295,29 +334,13 @@ class _Conversation:
         return response
 
 
-class _Checked:
-    """A file of the undecoded body, which raises at its end unless it is the target's."""
-
-    def __init__(self, raw: Any, check: BodyProof) -> None:
-        self._raw = raw
-        self._check = check
-        self.closed = False
-
-    def read(self, amt: int | None = None) -> bytes:
-        """At most `amt` bytes, or all; nothing more means that the end was reached and is proven."""
-        data: bytes = self._raw.read(amt, decode_content=False)
-        if data:
-            self._check.feed(data)
-        if not data or amt is None:
-            self._check.finish()
-            self.close()
-        return data
-
-    def close(self) -> None:
-        """Closes the response, and gives its connection back."""
-        self.closed = True
-        self._raw.close()
-        self._raw.release_conn()
+def _with_cause(error: OrthrosError, response: requests.Response) -> OrthrosError:
+    """The error, with what urllib3 tells of its own repeats."""
+    times = times_sent(response)
+    if isinstance(error, MaybeExecuted) and error.refusal.code == "replayed" and times > 1:
+        words = f"the Retry of urllib3 sent this request {times} times, and an earlier copy had reached the target"
+        return MaybeExecuted(error.refusal, until=error.until, because=words)
+    return error
 
 
 def _closing(response: requests.Response, error: OrthrosError) -> OrthrosError:
@@ -328,10 +351,6 @@ def _closing(response: requests.Response, error: OrthrosError) -> OrthrosError:
 def _hook(r: requests.PreparedRequest, hook: _Bearer | _Conversation) -> None:
     register: Any = r.register_hook  # not annotated in requests
     register("response", hook)
-
-
-def _is_rewindable(r: requests.PreparedRequest) -> bool:
-    return isinstance(getattr(r, "_body_position", None), int)
 
 
 def _trace(r: requests.PreparedRequest) -> None:
@@ -368,19 +387,3 @@ def _lowered(headers: Mapping[str, str | bytes]) -> tuple[tuple[str, bytes], ...
 def _lowered_raw(response: requests.Response) -> tuple[tuple[str, bytes], ...]:
     # Not response.headers: there, what came several times is one value.
     return tuple((name.lower(), value.encode("latin-1")) for name, value in response.raw.headers.items())
-
-
-def _hash_file(r: requests.PreparedRequest) -> bytes:
-    """The digest of what is left of a file that can be rewound."""
-    running = RunningDigest()
-    for chunk in _chunks(r.body):
-        running.update(chunk)
-    requests.utils.rewind_body(r)
-    return format_content_digest(running.digest())
-
-
-def _chunks(file: Any) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        if not isinstance(chunk, bytes):
-            raise LocalMisuse("value-invalid", "the file is open as text; open it in binary mode")
-        yield chunk

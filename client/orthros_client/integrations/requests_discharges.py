@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import requests
-import requests.auth
-import urllib3
-
-from orthros_client.credentials import Credentials
+from orthros_client.credentials import Credentials, Pause
 from orthros_client.discharging import Discharges
 from orthros_client.errors import PeerMisbehaved, Unavailable
 from orthros_client.http.attachment import Attachment, Place
-from orthros_client.http.discharges import MEDIA_TYPE, PATH, asking, check_size, given
+from orthros_client.http.discharges import MEDIA_TYPE, MOST_ANSWER_BYTES, PATH, asking, check_size, given, too_long
 from orthros_client.http.outgoing import Attempt, Proven
 from orthros_client.http.sources import Question, Source
 from orthros_client.narrowing import Demanded
 from orthros_protocol import Discharge
 from orthros_protocol.http_profile import HttpResponse
+from orthros_runtime.extras import extra
+
+with extra("requests"):
+    import requests
+    import requests.auth
+    import urllib3
 
 __all__ = ["Dischargers"]
 
@@ -58,14 +60,17 @@ class Dischargers:
 
 
 def _run(session: requests.Session, steps: Any, place: Place, cid: bytes) -> Discharge:
-    attempt = next(steps)
+    step = next(steps)
     while True:
+        while isinstance(step, Pause):
+            step.block()
+            step = steps.send(None)
         try:
-            response = _send(session, place, cid, attempt)
+            response = _send(session, place, cid, step)
             with response:
                 head = HttpResponse(status=response.status_code, headers=_lowered(response))
                 try:
-                    attempt = steps.send(head)
+                    step = steps.send(head)
                 except StopIteration as done:
                     return given(done.value, cid, _body(head, done.value, response))
         except requests.Timeout:
@@ -99,7 +104,9 @@ class _Stated(requests.auth.AuthBase):
 
 def _body(head: HttpResponse, proven: Proven, response: requests.Response) -> bytes:
     check_size(head, proven)
-    body: bytes = response.raw.read(decode_content=False)
+    body: bytes = response.raw.read(MOST_ANSWER_BYTES + 1, decode_content=False)
+    if len(body) > MOST_ANSWER_BYTES:
+        raise too_long(proven.target)
     if proven.body is not None:
         proven.body.feed(body)
         proven.body.finish()

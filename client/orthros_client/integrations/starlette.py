@@ -10,17 +10,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, overload
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-
 from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, Exchange, require_in
+from orthros_client.http.exchange import EXCHANGE, Exchange, answer_in, require_in
 from orthros_client.http.observed import Log
 from orthros_client.http.onward import ONWARD, answer_onward
 from orthros_client.integrations.asgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
-from orthros_protocol import LocalMisuse, Refused
+from orthros_client.integrations.registered import mark
+from orthros_protocol import LocalMisuse, Refused, check_scopes
+from orthros_runtime.extras import framework
+
+with framework("starlette"):
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 __all__ = [
     "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "caller_of", "require",
@@ -50,8 +53,10 @@ def caller_of(request: Request) -> Caller | None:
 def require(*scopes: str) -> _Requirement:
     """Demands a caller with all of `scopes`: 403 `insufficient_scope` otherwise.
 
-    `caller: Caller = Depends(require("read"))` in FastAPI, `@require("read")` on an endpoint of Starlette.
+    `caller: Caller = Depends(require("read"))` in FastAPI, `@require("read")` on an endpoint of Starlette. Raises
+    Misconfigured for what is no scope, such as "read write".
     """
+    check_scopes(scopes)
 
     # FastAPI reads the annotation, and passes a request; a decorator gets the endpoint in its place.
     def requirement(request: Request) -> Any:
@@ -88,7 +93,9 @@ def _demand(request: Request, scopes: tuple[str, ...]) -> Caller | None:
     except Refused as refusal:
         if isinstance(exchange, Exchange):
             raise  # the middleware answers it
-        raise HTTPException(401, refusal.detail) from None
+        answer = answer_in(exchange, refusal)
+        headers = {name: value.decode("ascii") for name, value in answer.headers if name == "www-authenticate"}
+        raise HTTPException(answer.status, refusal.detail, headers) from None
 
 
 def _guarded(endpoint: Endpoint, scopes: tuple[str, ...]) -> Endpoint:
@@ -99,6 +106,7 @@ def _guarded(endpoint: Endpoint, scopes: tuple[str, ...]) -> Endpoint:
             _demand(_request_in(args, kwargs), scopes)
             return await endpoint(*args, **kwargs)
 
+        mark(guarded_async, endpoint)
         return guarded_async
 
     @wraps(endpoint)
@@ -106,6 +114,7 @@ def _guarded(endpoint: Endpoint, scopes: tuple[str, ...]) -> Endpoint:
         _demand(_request_in(args, kwargs), scopes)
         return endpoint(*args, **kwargs)
 
+    mark(guarded, endpoint)
     return guarded
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from orthros_client.discharger import Discharger
 from orthros_client.http.discharges import PATH, answered, asker_of
 from orthros_client.http.exchange import EXCHANGE, answer_in
-from orthros_client.integrations.wsgi import CALLER, App, Environ, StartResponse, start_answer
+from orthros_client.integrations.wsgi import CALLER
+from orthros_client.integrations.wsgi_call import App, Environ, StartResponse, start_answer
 from orthros_protocol import Refused
+from orthros_protocol.http_fields import parse_length
 
 __all__ = ["DischargeEndpoint"]
 
@@ -33,7 +35,7 @@ class DischargeEndpoint:
         try:
             kind, length = environ.get("CONTENT_TYPE", ""), environ.get("CONTENT_LENGTH", "")
             caller = asker_of(environ.get(CALLER), environ["REQUEST_METHOD"], kind, length)
-            answer = answered(self._discharger.answer(caller, environ["wsgi.input"].read(int(length))))
+            answer = answered(self._discharger.answer(caller, environ["wsgi.input"].read(parse_length(length))))
         except Refused as refusal:
             answer = answer_in(environ.get(EXCHANGE), refusal)
         start_answer(answer, start_response)

@@ -5,15 +5,19 @@ The only module that imports anyio (extra `async`). What the bytes mean is the s
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from typing import Final
 
-import anyio
-import anyio.abc
-
-from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.local_api.session import exchange
+from orthros_client.errors import OrthrosError, PeerMisbehaved
+from orthros_client.local_api.session import Attempts, exchange, is_turned_away
 from orthros_client.local_api.values import AnyRequest, Reply
+from orthros_runtime.extras import extra
+
+with extra("async"):
+    import anyio
+    import anyio.abc
 
 __all__ = ["AsyncLocal"]
 
@@ -30,21 +34,30 @@ class AsyncLocal:
         self._pid = os.getpid()
 
     async def ask(self, request: AnyRequest, timeout_s: float) -> Reply:
-        """One question, one answer. Raises Unavailable (`daemon-unreachable`, `timeout`) or PeerMisbehaved."""
-        try:
-            with anyio.fail_after(timeout_s):
-                connection = self._take()
-                if connection is not None:
-                    try:
-                        return await self._converse(connection, request)
-                    except (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError, PeerMisbehaved):
-                        pass  # the daemon closed it while it lay idle; asking again is safe
-                return await self._converse(await anyio.connect_unix(self._path), request)
-        except TimeoutError:
-            raise Unavailable("timeout", f"no answer within {timeout_s:g} s") from None
-        except (OSError, anyio.BrokenResourceError) as error:
-            why = getattr(error, "strerror", None) or "the connection broke"
-            raise Unavailable("daemon-unreachable", f"{self._path}: {why}") from None
+        """One question, one answer. Raises Unavailable (`daemon-unreachable`, `timeout`, `busy`) or PeerMisbehaved.
+
+        Asks again when the blocking front does.
+        """
+        deadline = anyio.current_time() + timeout_s
+        attempts = Attempts(self._path)
+        idle = self._take()
+        while True:
+            error: OSError | OrthrosError
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    reply = await self._converse(idle or await self._connect(), request)
+                if not is_turned_away(reply):
+                    return reply
+                error = reply.to_error()
+            except TimeoutError:
+                raise attempts.timed_out(timeout_s) from None
+            except (OSError, PeerMisbehaved) as caught:
+                error = caught
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as caught:
+                error = _system_error_of(caught)
+            if idle is None:
+                await anyio.sleep(attempts.pause_s(error, deadline - anyio.current_time()))
+            idle = None
 
     async def aclose(self) -> None:
         """Closes the idle connections."""
@@ -59,7 +72,12 @@ class AsyncLocal:
             outgoing = next(talk)
             while True:
                 if outgoing:
-                    await connection.send(outgoing)
+                    try:
+                        await connection.send(outgoing)
+                    except anyio.BrokenResourceError as error:
+                        # A daemon without room says so and closes. Its words are here when ours do not leave any more.
+                        if _system_error_of(error).errno != errno.EPIPE:
+                            raise
                 try:
                     received = await connection.receive(_READ_BYTES)
                 except anyio.EndOfStream:
@@ -68,7 +86,7 @@ class AsyncLocal:
                     outgoing = talk.send(received)
                 except StopIteration as done:
                     reply: Reply = done.value
-                    kept = True
+                    kept = not is_turned_away(reply)
                     return reply
         finally:
             if kept and self._pid == os.getpid() and len(self._idle) < _MOST_IDLE:
@@ -76,7 +94,25 @@ class AsyncLocal:
             else:
                 await anyio.aclose_forcefully(connection)
 
+    async def _connect(self) -> anyio.abc.SocketStream:
+        # Connecting to a Unix socket does not wait. While the daemon's queue is full it fails at once with EAGAIN,
+        # which anyio takes for progress: trio then uses a socket that is not connected, asyncio spins.
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(self._path)
+            return await anyio.abc.UNIXSocketStream.from_socket(sock)
+        except BaseException:
+            sock.close()
+            raise
+
     def _take(self) -> anyio.abc.SocketStream | None:
         if self._pid != os.getpid():
             self._idle, self._pid = [], os.getpid()
         return self._idle.pop() if self._idle else None
+
+
+def _system_error_of(error: Exception) -> OSError:
+    """What anyio wraps."""
+    cause = error.__cause__
+    return cause if isinstance(cause, OSError) else OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

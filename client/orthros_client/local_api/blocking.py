@@ -9,10 +9,11 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
-from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.local_api.session import exchange
+from orthros_client.errors import OrthrosError, PeerMisbehaved
+from orthros_client.local_api.session import Attempts, exchange, is_turned_away
 from orthros_client.local_api.values import AnyRequest, Reply
 
 __all__ = ["BlockingLocal"]
@@ -57,24 +58,28 @@ class BlockingLocal:
     def ask(self, request: AnyRequest, timeout_s: float) -> Reply:
         """One question, one answer.
 
-        Raises Unavailable (`daemon-unreachable`, `timeout`) or PeerMisbehaved. A connection that the daemon
-        closed while it lay idle is replaced once: questions to the daemon are safe to repeat.
+        Raises Unavailable (`daemon-unreachable`, `timeout`, `busy`) or PeerMisbehaved. A connection that the daemon
+        closed while it was idle is replaced, and a daemon without room is asked again until `timeout_s` is over:
+        questions to the daemon are safe to repeat.
         """
         deadline = time.monotonic() + timeout_s
         pool = self._pool()
-        connection = pool.take()
-        if connection is not None:
+        attempts = Attempts(self._path)
+        idle = pool.take()
+        while True:
+            error: OSError | OrthrosError
             try:
-                return self._converse(pool, connection, request, deadline)
-            except (OSError, PeerMisbehaved) as error:
-                if isinstance(error, TimeoutError):
-                    raise Unavailable("timeout", f"no answer within {timeout_s:g} s") from None
-        try:
-            return self._converse(pool, self._connect(deadline), request, deadline)
-        except TimeoutError:
-            raise Unavailable("timeout", f"no answer within {timeout_s:g} s") from None
-        except OSError as error:
-            raise Unavailable("daemon-unreachable", f"{self._path}: {error.strerror or error}") from None
+                reply = self._converse(pool, idle or self._connect(deadline), request, deadline)
+                if not is_turned_away(reply):
+                    return reply
+                error = reply.to_error()
+            except TimeoutError:
+                raise attempts.timed_out(timeout_s) from None
+            except (OSError, PeerMisbehaved) as caught:
+                error = caught
+            if idle is None:
+                time.sleep(attempts.pause_s(error, deadline - time.monotonic()))
+            idle = None
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -99,12 +104,14 @@ class BlockingLocal:
                 # Set once for both: nearly every request fits the socket's buffer, and then only receiving waits.
                 connection.settimeout(_left(deadline))
                 if outgoing:
-                    connection.sendall(outgoing)
+                    # A daemon without room says so and closes. Its words are here when ours do not leave any more.
+                    with suppress(BrokenPipeError):
+                        connection.sendall(outgoing)
                 try:
                     outgoing = talk.send(connection.recv(_READ_BYTES))
                 except StopIteration as done:
                     reply: Reply = done.value
-                    kept = True
+                    kept = not is_turned_away(reply)
                     return reply
         finally:
             pool.give_back(connection) if kept else connection.close()

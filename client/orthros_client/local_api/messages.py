@@ -6,12 +6,29 @@ Encodes and decodes. Knows no socket and no daemon; the daemon and both fronts o
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-from orthros_client.errors import FAMILIES, Failure
+from orthros_client.errors import Failure
+from orthros_client.local_api.entries import (
+    ENTRY,
+    FAILURE_ITEMS,
+    WORDS,
+    entry_items,
+    entry_of,
+    failure_items,
+    failure_of,
+    plain_words,
+)
+from orthros_client.local_api.renewal_messages import (
+    decode_about_held,
+    decode_outcome,
+    encode_about_held,
+    encode_outcome,
+)
 from orthros_client.local_api.values import (
     AnyRequest,
-    Entry,
+    ForgetRequest,
+    Forgotten,
     Grant,
     KdcLine,
     Listing,
@@ -20,7 +37,11 @@ from orthros_client.local_api.values import (
     Op,
     Pong,
     ReceiveRequest,
+    Renewed,
+    RenewRequest,
     Reply,
+    Reported,
+    ReportRequest,
     Request,
     Status,
     WantRequest,
@@ -30,13 +51,11 @@ from orthros_protocol import (
     Malformed,
     Note,
     Principal,
-    Reason,
     Subject,
     cached_principal,
     is_name,
     is_scope,
     join_caveats,
-    reason_for,
     split_caveats,
 )
 from orthros_protocol.canonical import (
@@ -69,17 +88,15 @@ __all__ = [
 LIST_PAGE: Final = 64
 MOST_LOGIN_TARGETS: Final = 32
 _OK, _ERROR = 0, 1
-_MOST_TEXT: Final = 1000
 
 _NAME: Final = text(is_name)
 _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
-_WORDS: Final = text(str.isprintable, _MOST_TEXT)
 _U32: Final = integer(MAX_U32)
 _NOTE: Final = nested(_U32, _U32, optional(_U32))
 _NOTES: Final = array(_NOTE, 64)
 _BODY: Final = binary(0, MAX_FRAME_BYTES)
 
-_REQUEST: Final = Schema("local request", const(VERSION), integer(Op.LOGIN, Op.PING), _BODY, limit=MAX_FRAME_BYTES)
+_REQUEST: Final = Schema("local request", const(VERSION), integer(Op.FORGET, Op.PING), _BODY, limit=MAX_FRAME_BYTES)
 # Requests of this beginning and size hold no secret, and are worth remembering: a process asks the same few over and
 # over. What is asked on behalf of others proves something, and is forgotten.
 _OWN_BEGINNINGS: Final = frozenset(bytes((0x93, VERSION, op)) for op in Op if op <= Op.STATUS)
@@ -104,20 +121,15 @@ _GRANT: Final = Schema(
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
 _LOGIN_GRANT: Final = Schema("login granted", _BODY, limit=MAX_FRAME_BYTES)
-_ENTRY: Final = nested(integer(1), _NAME, _NAME, optional(_SCOPES), _SCOPES, integer(), _U32, _U32, _U32, integer())
-_LISTING: Final = Schema("listing", array(_ENTRY, LIST_PAGE), optional(_U32), limit=MAX_FRAME_BYTES)
-_KDC: Final = nested(_WORDS, optional(integer()), optional(_WORDS))
+_LISTING: Final = Schema("listing", array(ENTRY, LIST_PAGE), optional(_U32), limit=MAX_FRAME_BYTES)
+_KDC: Final = nested(WORDS, optional(integer()), optional(WORDS))
 _STATUS: Final = Schema(
     "status",
-    _NAME, _NAME, integer(), _U32, _U32, optional(_WORDS), optional(_WORDS), integer(), integer(),
-    integer(), integer(), array(_KDC, 64), integer(), _WORDS, optional(_WORDS),
+    _NAME, _NAME, integer(), _U32, _U32, optional(WORDS), optional(WORDS), integer(), integer(),
+    integer(), integer(), array(_KDC, 64), integer(), WORDS, optional(WORDS),
     limit=MAX_FRAME_BYTES,
 )  # fmt: skip
-_FAILURE: Final = Schema(
-    "failure",
-    text(lambda family: family in FAMILIES), integer(0xFFFF), text(str.isprintable, 64), optional(_WORDS),
-    _U32, _U32, optional(text(str.isprintable, 32)),
-)  # fmt: skip
+_FAILURE: Final = Schema("failure", *FAILURE_ITEMS)
 
 
 def encode_request(request: AnyRequest) -> bytes:
@@ -129,6 +141,8 @@ def encode_request(request: AnyRequest) -> bytes:
     elif isinstance(request, LoginRequest):
         scopes = None if request.scopes is None else list(request.scopes)
         body = _LOGIN.encode(list(map(list, request.targets)), scopes, request.lifetime_s, request.timeout_ms)
+    elif isinstance(request, ReportRequest | RenewRequest | ForgetRequest):
+        body = encode_about_held(request)
     elif request.op in (Op.LIST, Op.STATUS):
         body = (_LIST if request.op is Op.LIST else _PROBE).encode(request.argument)
     else:
@@ -155,6 +169,8 @@ def decode_request(message: bytes) -> AnyRequest:
             lifetime_s=lifetime_s,
             timeout_ms=timeout_ms,
         )
+    if op > Op.LOGIN:
+        return decode_about_held(op, body)
     raise Malformed("a local request that is too long")
 
 
@@ -180,7 +196,9 @@ def encode_reply(op: Op, reply: Reply) -> bytes:
     elif isinstance(reply, LoginGrant):
         body = _LOGIN_GRANT.encode(reply.content)
     elif isinstance(reply, Listing):
-        body = _LISTING.encode([_entry_items(entry) for entry in reply.entries], reply.following)
+        body = _LISTING.encode([entry_items(entry) for entry in reply.entries], reply.following)
+    elif isinstance(reply, Reported | Renewed | Forgotten):
+        body = encode_outcome(reply)
     else:
         body = _encode_status(reply) if isinstance(reply, Status) else _EMPTY.encode()
     return _REPLY.encode(VERSION, _OK, int(op), body)
@@ -188,15 +206,7 @@ def encode_reply(op: Op, reply: Reply) -> bytes:
 
 def encode_failure(op: int, failure: Failure) -> bytes:
     """The answer when there is no other; `op` 0 when the request was not understood."""
-    body = _FAILURE.encode(
-        failure.family,
-        failure.reason.number,
-        failure.reason.name,
-        _words(failure.detail),
-        min(failure.retry_s, MAX_U32),
-        min(failure.remaining_s, MAX_U32),
-        failure.ref or None,
-    )
+    body = _FAILURE.encode(*failure_items(failure))
     return _REPLY.encode(VERSION, _ERROR, int(op), body)
 
 
@@ -204,7 +214,7 @@ def decode_reply(op: Op, message: bytes) -> Reply:
     """The answer to a request of `op`. Raises Malformed, also for an answer to another operation."""
     _version, status, answered, body = _REPLY.decode(message)
     if status == _ERROR:
-        return _decode_failure(body)
+        return failure_of(_FAILURE.decode(body))
     if answered != op:
         raise Malformed("a local reply to another operation")
     if op in (Op.TICKET, Op.TOKEN, Op.RECEIVE):
@@ -214,17 +224,13 @@ def decode_reply(op: Op, message: bytes) -> Reply:
         return LoginGrant(content=content)
     if op is Op.LIST:
         rows, following = _LISTING.decode(body)
-        return Listing(entries=tuple(_entry_of(row) for row in rows), following=following)
+        return Listing(entries=tuple(entry_of(row) for row in rows), following=following)
     if op is Op.STATUS:
         return _decode_status(body)
+    if op > Op.LOGIN:
+        return decode_outcome(op, body)
     _EMPTY.decode(body)
     return Pong()
-
-
-def _words(words: str) -> str | None:
-    """Text that the encoding allows: errors of the operating system may speak any language."""
-    plain = words.encode("ascii", "replace").decode("ascii")
-    return "".join(char if char.isprintable() else "?" for char in plain)[:_MOST_TEXT] or None
 
 
 def _split(offset_ms: int) -> tuple[int, int]:
@@ -268,36 +274,13 @@ def _decode_grant(body: bytes) -> Grant:
     )
 
 
-def _entry_items(entry: Entry) -> list[Any]:
-    asked = None if entry.asked is None else list(entry.asked)
-    return [
-        entry.kind, entry.target.realm, entry.target.name, asked, list(entry.scopes), entry.remaining_ms,
-        entry.ttl_s, entry.flags, entry.kvno, entry.renew_ms,
-    ]  # fmt: skip
-
-
-def _entry_of(row: list[Any]) -> Entry:
-    kind, realm, target, asked, scopes, remaining_ms, ttl_s, flags, kvno, renew_ms = row
-    return Entry(
-        kind=kind,
-        target=Principal(realm, target),
-        asked=None if asked is None else tuple(asked),
-        scopes=tuple(scopes),
-        remaining_ms=remaining_ms,
-        ttl_s=ttl_s,
-        flags=flags,
-        kvno=kvno,
-        renew_ms=renew_ms,
-    )
-
-
 def _encode_status(status: Status) -> bytes:
-    kdcs = [[line.address, line.good_age_s, _words(line.failure or "")] for line in status.kdcs]
+    kdcs = [[line.address, line.good_age_s, plain_words(line.failure or "")] for line in status.kdcs]
     return _STATUS.encode(
         status.client.realm, status.client.name, status.uid, status.kvno, status.newest_kvno,
-        _words(status.code or ""), _words(status.detail or ""), status.tgt_remaining_s, status.cached,
+        plain_words(status.code or ""), plain_words(status.detail or ""), status.tgt_remaining_s, status.cached,
         *_split(status.offset_ms), kdcs, status.uptime_s, status.version,
-        None if status.login_file is None else _words(status.login_file),
+        None if status.login_file is None else plain_words(status.login_file),
     )  # fmt: skip
 
 
@@ -320,16 +303,4 @@ def _decode_status(body: bytes) -> Status:
         uptime_s=uptime_s,
         version=version,
         login_file=login_file,
-    )
-
-
-def _decode_failure(body: bytes) -> Failure:
-    family, number, name, detail, retry_s, remaining_s, ref = _FAILURE.decode(body)
-    try:
-        reason = reason_for(name)
-    except KeyError:
-        reason = Reason(number, name, "The daemon answered with a code that this version does not know.",
-                        "Upgrade this side, or look the code up in the daemon's documentation.")  # fmt: skip
-    return Failure(
-        family=family, reason=reason, detail=detail or "", retry_s=retry_s, remaining_s=remaining_s, ref=ref or ""
     )

@@ -6,6 +6,7 @@ Knows neither encoding nor sockets; `messages.py` turns these into bytes and bac
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 from attrs import field, frozen
 
@@ -14,8 +15,29 @@ from orthros_protocol import Behalf, Note, Principal, Subject
 from orthros_protocol.keys import not_exported
 
 __all__ = [
-    "AnyRequest", "Entry", "Grant", "KdcLine", "Listing", "LoginGrant", "LoginRequest", "Op", "Pong", "ReceiveRequest",
-    "Reply", "Request", "Status", "WantRequest",
+    "REPORTED",
+    "AnyRequest",
+    "Entry",
+    "ForgetRequest",
+    "Forgotten",
+    "Grant",
+    "KdcLine",
+    "Listing",
+    "LoginGrant",
+    "LoginRequest",
+    "Op",
+    "Pong",
+    "ReceiveRequest",
+    "RenewRequest",
+    "Renewal",
+    "Renewed",
+    "Reply",
+    "ReportOutcome",
+    "ReportRequest",
+    "Reported",
+    "Request",
+    "Status",
+    "WantRequest",
 ]  # fmt: skip
 
 
@@ -29,6 +51,28 @@ class Op(IntEnum):
     STATUS = 5
     RECEIVE = 6
     LOGIN = 7
+    REPORT = 8
+    RENEW = 9
+    FORGET = 10
+
+
+REPORTED: Final = frozenset({"insufficient-scope", "clock-skew", "ticket-times-invalid", "ticket-expired", "revoked"})
+"""The codes of refusals that another ticket may mend."""
+
+
+class ReportOutcome(IntEnum):
+    """What the daemon made of a report."""
+
+    IGNORED = 0
+    """It never gave this ticket to this user, or holds it no more."""
+    RENEWED = 1
+    """It holds another ticket, which is worth a try."""
+    UNCHANGED = 2
+    """The KDC has been asked, and grants the same scopes or fewer."""
+    LATER = 3
+    """It will ask the KDC, or is asking."""
+    FAILED = 4
+    """The KDC gave no other ticket, or did not answer."""
 
 
 def _lineage_of(behalf: Behalf | None) -> bytes | None:
@@ -77,6 +121,39 @@ class LoginRequest:
     scopes: tuple[str, ...] | None = None
     lifetime_s: int = 0
     timeout_ms: int = 10_000
+
+
+@frozen(kw_only=True)
+class ReportRequest:
+    """A target refused a ticket under MAC.
+
+    `ticket` is the ticket's SHA-256, `code` one of REPORTED, `time` the target's Unix time in milliseconds.
+    """
+
+    op: Op = field(default=Op.REPORT, init=False)
+    target: Principal
+    ticket: bytes
+    code: str
+    time: int
+
+
+@frozen(kw_only=True)
+class RenewRequest:
+    """Ask the KDC again for everything that is held for a target in the own name. `realm` None is the daemon's own."""
+
+    op: Op = field(default=Op.RENEW, init=False)
+    target: str
+    realm: str | None = None
+    timeout_ms: int = 10_000
+
+
+@frozen(kw_only=True)
+class ForgetRequest:
+    """Drop what is held for a target; `target` None: for every target, also on behalf of others."""
+
+    op: Op = field(default=Op.FORGET, init=False)
+    target: str | None
+    realm: str | None = None
 
 
 @frozen(kw_only=True)
@@ -155,6 +232,38 @@ class Listing:
     following: int | None
 
 
+@frozen(kw_only=True)
+class Reported:
+    """What became of a report. `retry_s`: the KDC is asked in so many seconds; a report before that changes nothing."""
+
+    outcome: ReportOutcome
+    retry_s: int = 0
+
+
+@frozen
+class Renewal:
+    """What is held now for one question, and why it was not replaced; `failure` None: it was."""
+
+    entry: Entry
+    failure: Failure | None = None
+
+
+@frozen(kw_only=True)
+class Renewed:
+    """What became of the tickets and tokens for one target; `others` were asked for as well and are not listed."""
+
+    renewals: tuple[Renewal, ...]
+    others: int = 0
+
+
+@frozen(kw_only=True)
+class Forgotten:
+    """How many tickets and tokens were dropped, and how many stay because other local users have them as well."""
+
+    dropped: int
+    kept: int
+
+
 @frozen
 class KdcLine:
     """One KDC as the daemon sees it; `good_age_s` is how long ago it answered, None for never."""
@@ -191,5 +300,5 @@ class Status:
         return self.code is None
 
 
-AnyRequest = Request | WantRequest | ReceiveRequest | LoginRequest
-Reply = Pong | Grant | LoginGrant | Listing | Status | Failure
+AnyRequest = Request | WantRequest | ReceiveRequest | LoginRequest | ReportRequest | RenewRequest | ForgetRequest
+Reply = Pong | Grant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten | Failure

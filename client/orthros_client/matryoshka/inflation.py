@@ -11,10 +11,12 @@ import zlib
 from base64 import b64decode, b64encode
 from typing import Final, Literal
 
-import brotli  # type: ignore[import-untyped]
-
 from orthros_client.matryoshka.values import StackLimits
 from orthros_protocol import Malformed
+from orthros_runtime.extras import extra
+
+with extra("matryoshka"):
+    import brotli  # type: ignore[import-untyped]
 
 __all__ = ["Compression", "Inflation", "deflate"]
 

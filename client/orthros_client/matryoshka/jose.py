@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import frozen
-from joserfc import jwe, jws
-from joserfc.errors import JoseError
-from joserfc.jwa import HMACAlgorithm
-from joserfc.jwk import OctKey
 
 from orthros_client.matryoshka.claims import parse_object
 from orthros_client.matryoshka.values import ReaderKey, SigningKey, is_label
 from orthros_protocol import Malformed, PeerMisbehaved, decode_base64url
 from orthros_protocol.derivation import mac_matches
+from orthros_runtime.extras import extra
+
+with extra("matryoshka"):
+    from joserfc import jwe, jws
+    from joserfc.errors import JoseError
+    from joserfc.jwa import HMACAlgorithm
+    from joserfc.jwk import OctKey
 
 __all__ = [
     "JWT_TYPE", "Sealed", "Signed", "container_hash", "hash_matches", "open_sealed", "parse_sealed", "parse_signed",

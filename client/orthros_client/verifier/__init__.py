@@ -1,8 +1,7 @@
 """Verifies callers offline with the service's own key: no network, no daemon, any concurrency style."""
 
-from orthros_client.verifier.lease import ReplayLease
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_client.verifier.verifier import Verifier
 from orthros_protocol import ChainRule
 
-__all__ = ["ChainRule", "ReplayLease", "VerifiedCaller", "Verifier"]
+__all__ = ["ChainRule", "VerifiedCaller", "Verifier"]

@@ -5,12 +5,12 @@ A frozen view; knows no keys by name and makes no decisions but `require`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from orthros_client.remedies import Asked, name_within
+from orthros_client.remedies import Asked, name_within, scope_remedy
 from orthros_protocol import (
     DELEGABLE,
     Accepted,
@@ -32,7 +32,9 @@ from orthros_protocol import (
     split_caveats,
 )
 from orthros_protocol.derivation import digest
+from orthros_protocol.names import check_scopes
 from orthros_protocol.presenters import Presenter, actors_of
+from orthros_protocol.tickets import BY_ASSERTION
 
 __all__ = ["VerifiedCaller"]
 
@@ -48,13 +50,17 @@ class VerifiedCaller:
     scheme: ClassVar[str] = "orthros"
 
     _accepted: Accepted = field(repr=False)
-    _now: Timestamp = field(repr=False)
+    _told: Callable[[Refused], object] | None = field(default=None, repr=False, kw_only=True)
     client: Principal = field(init=False)
     scopes: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "client", self._accepted.ticket.client)
         object.__setattr__(self, "scopes", frozenset(self._accepted.scopes))
+
+    def telling(self, told: Callable[[Refused], object]) -> VerifiedCaller:
+        """The same caller; `told` learns of each refusal that is made for it. For middlewares."""
+        return evolve(self, told=told)
 
     @property
     def client_uid(self) -> int:
@@ -69,7 +75,7 @@ class VerifiedCaller:
     @property
     def accepted_at(self) -> Timestamp:
         """When the request was verified, in Unix milliseconds of the service's clock."""
-        return self._now
+        return self._accepted.now
 
     @property
     def subject(self) -> Subject | None:
@@ -141,22 +147,46 @@ class VerifiedCaller:
         return seal_discharge(accepted.pop_key, digest(accepted.request.whole), discharge, entropy=entropy)
 
     @property
+    def named_this_instance(self) -> bool:
+        """Whether the request can have been executed here alone: it names this replay instance's epoch. Otherwise it
+        was one that may be repeated, and another instance may have executed a copy."""
+        return self._accepted.request.epoch == self._accepted.epoch
+
+    @property
     def reply(self) -> bytes:
         """AP-REP: this target's proof for the caller."""
-        return build_ap_reply(self._accepted, now=self._now)
+        return build_ap_reply(self._accepted, now=self.accepted_at)
 
     def require(self, *scopes: str) -> None:
         """Raises Refused `insufficient-scope` unless the caller has all of `scopes`; its `.reply` tells the caller."""
         lacking = [scope for scope in scopes if scope not in self.scopes]
         if lacking:
-            raise self.refusal("insufficient-scope", f"{self.client} lacks {' '.join(lacking)}")
+            check_scopes(lacking)  # what is no scope, such as "read write", no caller ever has
+            refusal = self.refusal("insufficient-scope", f"{self.client} lacks {' '.join(lacking)}")
+            own, subject = self._accepted.ticket.server, self._accepted.ticket.subject
+            asked = Asked(
+                target=own.name,
+                client=name_within(self.client, own.realm),
+                subject=None if subject is None else name_within(subject.principal, own.realm),
+                asserted=subject is not None and subject.how == BY_ASSERTION,
+            )
+            refusal.advice = scope_remedy(refusal.reason, asked, lacking)
+            raise refusal
 
-    def refusal(self, code: str, detail: str = "") -> Refused:
-        """A Refused for this caller whose `.reply` proves to it why. `code` is one that travels."""
+    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
+        """A Refused for this caller whose `.reply` proves to it why. `code` is one that travels.
+
+        before_handler: no handler has seen the request, so nothing of it can have been executed here.
+        """
         refusal = Refused(code, detail)
+        refusal.before_handler = before_handler
         accepted = self._accepted
-        refusal.reply = build_ap_error(accepted.request, accepted.pop_key, refusal, now=self._now, epoch=accepted.epoch)
+        refusal.reply = build_ap_error(
+            accepted.request, accepted.pop_key, refusal, now=self.accepted_at, epoch=accepted.epoch
+        )
         refusal.presenter = Presenter.of(accepted.ticket)
+        if self._told is not None:
+            self._told(refusal)
         return refusal
 
     def seal_http(self, response: HttpResponse, *, covered: Sequence[str], body_digest: bytes | None) -> str:
@@ -168,5 +198,5 @@ class VerifiedCaller:
         accepted = self._accepted
         return seal_http_reply(
             accepted.pop_key, accepted.request.whole, response,
-            covered=covered, body_digest=body_digest, now=self._now, epoch=accepted.epoch,
+            covered=covered, body_digest=body_digest, now=self.accepted_at, epoch=accepted.epoch,
         )  # fmt: skip

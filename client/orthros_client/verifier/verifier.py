@@ -1,50 +1,53 @@
 """The verifier that a service embeds: bytes in, a verified caller out, or an exception.
 
-No I/O but an optional lease file, no event loop, safe to share between threads. Knows neither the
-daemon nor the KDC: the service's own key is enough.
+No event loop, safe to share between threads. Knows neither the daemon nor the KDC: the service's own key is enough.
+What it burnt, it shares with the other processes of the service through its replay store.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Final, Self
+from collections.abc import Callable, Generator, Mapping
+from typing import Final, Required, Self, TypedDict, Unpack
 
-from attrs import field, frozen
-
+from orthros_client.clocks import Entropy
+from orthros_client.driving import drive
 from orthros_client.verifier.app_rules import guarded
-from orthros_client.verifier.lease import ReplayLease
+from orthros_client.verifier.stores.choice import open_store
+from orthros_client.verifier.stores.clocks import Clocks, read_clocks
+from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_protocol import (
     SAFE,
     USE_HTTP,
     USE_RAW,
     Access,
-    Address,
     AppRule,
     ApRequest,
     ChainRule,
     Demand,
-    EpochKeeper,
+    Entry,
     Keytab,
     LocalMisuse,
     Misconfigured,
     Presented,
     Principal,
-    ReplayCache,
-    ReplaySet,
+    Repetition,
+    ReplayStore,
+    Standing,
     Timestamp,
-    accept,
     bind_raw,
+    judge,
     open_demand,
     open_presented,
     parse_ap_request,
+    prove,
 )
+from orthros_protocol.access import PeerSource
 from orthros_protocol.derivation import digest
-from orthros_protocol.limits import MAX_TICKET_LIFE_S, WINDOW_FUTURE_MS
+from orthros_protocol.limits import MAX_TICKET_LIFE_S
 
 __all__ = ["Verifier"]
 
@@ -52,28 +55,48 @@ KEY_VARIABLE: Final = "ORTHROS_KEY"
 KEY_FILE_VARIABLE: Final = "ORTHROS_KEY_FILE"
 
 
-def _wall_clock() -> Timestamp:
-    return Timestamp(time.time_ns() // 1_000_000)
+Accepting = Generator[Entry, Standing, VerifiedCaller]
+"""One acceptance: yields the question for the replay store, once, and is to be sent the store's answer."""
 
 
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+class CommonFacts(TypedDict, total=False):
+    """What holds for a request of any profile.
+
+    peer: the address of the transport's other end, for caveats that ask for it.
+    accept_user: whether this handler serves calls on behalf of others; refused otherwise.
+    chain: what the path may look like here, in the place of the verifier's own rule.
+    """
+
+    peer: PeerSource
+    accept_user: bool
+    chain: ChainRule | None
 
 
-@frozen(eq=False)
-class _Process:
-    """What belongs to one process and is made anew after a fork."""
+class RawFacts(CommonFacts, total=False):
+    """Those of profile raw/1.
 
-    pid: int
-    replay: ReplayCache
-    epochs: EpochKeeper
-    lock: threading.Lock = field(factory=threading.Lock)
-    heirs: dict[int, _Process] = field(factory=dict)
+    channel_binding: what names the channel; a channel caveat wants it to be a 32-byte digest.
+    repeatable: whether this call may be executed by a second replay instance; None: if its client says that it is safe.
+    """
 
-    def heir(self, pid: int, candidate: _Process) -> _Process:
-        """The successor in the forked child `pid`: `candidate`, unless another thread was first."""
-        # No lock, since one that was held at the fork stays held; setdefault is one step.
-        return self.heirs.setdefault(pid, candidate)
+    channel_binding: bytes | None
+    repeatable: bool | None
+
+
+class HttpFacts(CommonFacts, total=False):
+    """Those of profile http/1.
+
+    method, path: of the request, the path raw and without the query, for caveats that ask for them.
+    channel: 32 bytes that name the connection, None when unknown.
+    repetition: whether such a request may be executed by a second replay instance.
+    mismatch: says what may be the matter when the caller signed another binding, which it is given.
+    """
+
+    method: Required[str]
+    path: Required[str]
+    channel: bytes | None
+    repetition: Repetition
+    mismatch: Callable[[bytes], str]
 
 
 class Verifier:
@@ -81,24 +104,22 @@ class Verifier:
 
     keytab: the service's key file, full or verify-only.
     max_ticket_life_s: refuse tickets issued for longer, in seconds.
-    replay_capacity, replay_per_client: entries of the replay set, in all and for one client.
+    replay: where requests are burnt. All processes that share a store are one replay instance, with one epoch: a
+        captured request is dead at every other instance, unless it may be repeated. None: what `ORTHROS_REPLAY_STORE`
+        names (`memory`, `redis://...`, `rediss://...`, `unix://...`); else a file on tmpfs that all processes of this
+        service on this host share; else this process's memory. Those texts or a ReplayStore choose one.
+    replay_capacity, replay_per_client, replay_per_ticket: how many requests the store remembers, in all, of one client
+        (by default a quarter of them) and of one ticket (an eighth).
+    repeat_safe_calls: whether a request of the raw profile may be executed by a second instance when its client says
+        that this does no harm.
     opened_capacity: how many opened tickets are kept.
     app_caveats: the service's own kinds of caveats, `namespace/name` to a function of payload and access that returns
         why it refuses, or None; without one of them, or when it fails, the request is refused. They run one at a time,
         so they decide quickly and without I/O.
     chain: what the path of a call on behalf of others may look like; by default as long as tickets allow, nobody twice.
 
-    By default every request must name this process's epoch, so a captured one is dead on every other
-    worker, replica and restart. Three opt-outs save the first round trip, each at a price:
-
-    single_process_lease: path of a lease file. Price: exactly one process on one host may use this key
-        file's service; a second process cannot take the lease.
-    shared_replay_cache: a replay cache that all processes of the service share. Price: it must be up.
-    at_most_once_per_instance: requests marked safe pass without an epoch. Price: such a request may run
-        once on every worker and replica.
-
-    `clock` (wall, milliseconds), `monotonic_ms` and `entropy` exist for tests.
-    Raises Misconfigured for a lease that cannot be held, LocalMisuse for contradicting options.
+    `clock` (wall, milliseconds), `monotonic_ms` and `entropy` exist for tests, and choose a store in memory.
+    Raises Misconfigured for a store that cannot be used, LocalMisuse for other values.
     """
 
     def __init__(
@@ -106,38 +127,44 @@ class Verifier:
         keytab: Keytab,
         *,
         max_ticket_life_s: int = MAX_TICKET_LIFE_S,
+        replay: ReplayStore | str | None = None,
         replay_capacity: int = 1_000_000,
-        replay_per_client: int = 250_000,
+        replay_per_client: int | None = None,
+        replay_per_ticket: int | None = None,
+        repeat_safe_calls: bool = True,
         opened_capacity: int = 4096,
         app_caveats: Mapping[str, AppRule] | None = None,
         chain: ChainRule | None = None,
-        single_process_lease: str | os.PathLike[str] | None = None,
-        shared_replay_cache: ReplayCache | None = None,
-        at_most_once_per_instance: bool = False,
-        clock: Callable[[], Timestamp] = _wall_clock,
-        monotonic_ms: Callable[[], int] = _monotonic_ms,
-        entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], Timestamp] | None = None,
+        monotonic_ms: Callable[[], int] | None = None,
+        entropy: Entropy = os.urandom,
     ) -> None:
-        if single_process_lease is not None and shared_replay_cache is not None:
-            raise LocalMisuse("value-invalid", "a lease is for one process, a shared replay cache for several")
         if not 1 <= max_ticket_life_s <= MAX_TICKET_LIFE_S:
             raise LocalMisuse("value-invalid", f"max_ticket_life_s is 1 to {MAX_TICKET_LIFE_S}")
-        if min(replay_capacity, replay_per_client, opened_capacity) < 1:
-            raise LocalMisuse("value-invalid", "capacities are at least 1")
+        if opened_capacity < 1:
+            raise LocalMisuse("value-invalid", "opened_capacity is at least 1")
+        shares = {"capacity": replay_capacity, "per_client": replay_per_client, "per_ticket": replay_per_ticket}
         self._keytab = keytab
         self._app_caveats = guarded(app_caveats)
         self._chain = chain or ChainRule()
         self._max_life_s = max_ticket_life_s
-        self._capacities = (replay_capacity, replay_per_client)
-        self._shared = shared_replay_cache
-        self._safe_without_epoch = at_most_once_per_instance
-        self._clock = clock
-        self._monotonic_ms = monotonic_ms
-        self._entropy = entropy
-        self._lease = None if single_process_lease is None else ReplayLease(single_process_lease, clock())
+        self._repeat_safe_calls = repeat_safe_calls
         self._opened_capacity = opened_capacity
         self._opened: OrderedDict[bytes, Presented] = OrderedDict()
-        self._process = self._begin_process()
+        self._locks = {os.getpid(): threading.Lock()}
+        if clock is None:
+            self._clocks: Clocks = read_clocks
+        else:
+            wall, boot = clock, monotonic_ms or clock
+            self._clocks = lambda: (wall(), boot())
+            replay = "memory" if replay is None else replay
+        self.store = open_store(
+            replay,
+            keytab,
+            Shares(**{name: value for name, value in shares.items() if value is not None}),
+            clocks=self._clocks,
+            entropy=entropy,
+        )
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: object) -> Self:
@@ -177,133 +204,95 @@ class Verifier:
         held = self._keytab
         if (keytab.principal, keytab.uid) != (held.principal, held.uid):
             raise Misconfigured("conflict", f"keys of {keytab.principal} uid {keytab.uid}, not of {held.principal}")
-        with self._process_of(os.getpid()).lock:
+        with self._lock:
             self._keytab = keytab
             self._opened.clear()  # a key that is no longer held opens nothing
 
-    def accept(
-        self,
-        request: bytes,
-        endpoint: str,
-        payload: bytes = b"",
-        *,
-        channel_binding: bytes | None = None,
-        peer: Address | None = None,
-        accept_user: bool = False,
-        chain: ChainRule | None = None,
-    ) -> VerifiedCaller:
-        """Verifies an AP-REQ made for `endpoint` and `payload` (profile raw/1).
+    def accept(self, request: bytes, endpoint: str, payload: bytes = b"", **facts: Unpack[RawFacts]) -> VerifiedCaller:
+        """Verifies an AP-REQ made for `endpoint` and `payload` (profile raw/1); `facts` are those of `RawFacts`.
 
-        channel_binding: what names the channel; a channel caveat wants it to be a 32-byte digest.
-        peer: the address of the transport's other end, for caveats that ask for it.
-        accept_user: whether this handler serves calls on behalf of others; refused otherwise.
-        chain: what the path may look like here, in the place of the verifier's own rule.
         Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused for a proven request that
         is denied; then `.reply` holds the bytes to send back, so that the caller learns why, and `.presenter` says
-        who it is, for the log.
+        who it is, for the log. A store that processes share may be waited for, up to 250 ms: `accepting` is for
+        callers that must not block.
         """
-        return self._accept(
-            parse_ap_request(request),
+        return drive(self.accepting(request, endpoint, payload, **facts), self.store.admit)
+
+    def accepting(self, request: bytes, endpoint: str, payload: bytes = b"", **facts: Unpack[RawFacts]) -> Accepting:
+        """`accept` without asking the store: yields the question, and is to be sent the answer. Raises as `accept`."""
+        parsed = parse_ap_request(request)
+        safe, channel = bool(parsed.flags & SAFE), facts.get("channel_binding")
+        repeatable = facts.get("repeatable")
+        if repeatable is None:
+            repeatable = safe and self._repeat_safe_calls
+        denied = Repetition.DECLINED if safe else Repetition.UNSAFE
+        return self._accepting(
+            parsed,
             USE_RAW,
-            bind_raw(endpoint, payload, channel_binding=channel_binding),
-            accept_user,
-            chain,
-            peer=peer,
-            channel=channel_binding,
+            bind_raw(endpoint, payload, channel_binding=channel),
+            Repetition.ALLOWED if repeatable else denied,
+            facts,
+            Access(now=parsed.ts, peer=facts.get("peer"), channel=channel, app=self._app_caveats),
         )
 
-    def accept_http(
-        self,
-        message: bytes,
-        bind: bytes,
-        *,
-        method: str,
-        path: str,
-        peer: Address | None = None,
-        channel: bytes | None = None,
-        accept_user: bool = False,
-        chain: ChainRule | None = None,
-    ) -> VerifiedCaller:
-        """Verifies the AP-REQ of an HTTP request (profile http/1).
+    def accept_http(self, message: bytes, bind: bytes, **facts: Unpack[HttpFacts]) -> VerifiedCaller:
+        """Verifies the AP-REQ of an HTTP request (profile http/1); `facts` are those of `HttpFacts`.
 
         bind: `HttpBinding.bind()` of the request that was really received, 32 bytes.
-        method, path: of that request, the path raw and without the query, for caveats that ask for them.
-        peer: the address of the transport's other end, channel: 32 bytes that name it; None when unknown.
-        accept_user: whether this route serves calls on behalf of others; refused otherwise.
-        chain: what the path may look like here, in the place of the verifier's own rule.
         Raises as `accept`; `.reply` of a Refused goes into the challenge.
         """
-        return self._accept(
-            parse_ap_request(message), USE_HTTP, bind, accept_user, chain,
-            method=method, path=path, peer=peer, channel=channel,
-        )  # fmt: skip
+        return drive(self.accepting_http(message, bind, **facts), self.store.admit)
+
+    def accepting_http(self, message: bytes, bind: bytes, **facts: Unpack[HttpFacts]) -> Accepting:
+        """`accept_http` without asking the store: yields the question, and is to be sent the answer."""
+        parsed = parse_ap_request(message)
+        access = Access(
+            now=parsed.ts,
+            method=facts["method"],
+            path=facts["path"],
+            peer=facts.get("peer"),
+            channel=facts.get("channel"),
+            app=self._app_caveats,
+        )
+        return self._accepting(parsed, USE_HTTP, bind, facts.get("repetition", Repetition.UNSAFE), facts, access)
 
     def open_demand(self, cid: bytes) -> Demand:
         """What somebody demands of this service as a discharger, sealed for it in `cid`.
 
         Raises Malformed, PeerMisbehaved or Refused as `orthros_protocol.open_demand`: nobody has proven anything yet.
         """
-        return open_demand(cid, self._keytab, now=self._clock())
+        return open_demand(cid, self._keytab, now=self._clocks()[0])
 
-    def _accept(
+    @property
+    def _lock(self) -> threading.Lock:
+        """This process's own: another thread may have held the parent's when a server forked."""
+        return self._locks.get(os.getpid()) or self._locks.setdefault(os.getpid(), threading.Lock())
+
+    def _accepting(  # noqa: PLR0917  # two callers, in this file
         self,
         request: ApRequest,
         use: int,
         bind: bytes | None,
-        accept_user: bool,
-        chain: ChainRule | None,
-        *,
-        peer: Address | None,
-        channel: bytes | None,
-        method: str | None = None,
-        path: str | None = None,
-    ) -> VerifiedCaller:
-        process = self._process_of(pid := os.getpid())
-        # One thread at a time: a renewal of the epoch empties the replay set, and no request that was measured
-        # against the old epoch or the old time may enter it afterwards.
-        with process.lock:
-            # One reading of the clock serves the replay set, the window and the ticket's times.
-            now = self._clock()
-            epoch = process.epochs.current(now=now, monotonic_ms=self._monotonic_ms(), pid=pid)
-            accepted = accept(
-                request,
-                self._open,
-                now=now,
-                use=use,
+        repetition: Repetition,
+        facts: RawFacts | HttpFacts,
+        access: Access,
+    ) -> Accepting:
+        with self._lock:
+            possession = prove(request, self._open, use=use, now=self._clocks()[0])
+        standing = yield possession.entry
+        with self._lock:
+            accepted = judge(
+                possession,
+                standing,
                 bind=bind,
-                replay=process.replay,
-                epoch=epoch,
-                epochless=self._passes_without_epoch,
-                accept_user=accept_user,
+                repetition=repetition,
+                accept_user=facts.get("accept_user", False),
                 max_life_s=self._max_life_s,
-                access=Access(now=now, method=method, path=path, peer=peer, channel=channel, app=self._app_caveats),
-                chain=chain or self._chain,
+                access=access,
+                chain=facts.get("chain") or self._chain,
+                mismatch=facts.get("mismatch"),  # type: ignore[arg-type]  # only HttpFacts have it
             )
-        return VerifiedCaller(accepted, now)
-
-    def _process_of(self, pid: int) -> _Process:
-        process = self._process
-        if pid != process.pid:
-            # The parent's locks may have been held at the fork: start over instead of touching them.
-            process = self._process = process.heir(pid, self._begin_process())
-        return process
-
-    def _begin_process(self) -> _Process:
-        if self._shared is not None:
-            return _Process(os.getpid(), self._shared, EpochKeeper(self._entropy, lambda: None))
-        capacity, per_client = self._capacities
-        replay = ReplaySet(capacity=capacity, per_client=per_client)
-        return _Process(os.getpid(), replay, EpochKeeper(self._entropy, replay.clear))
-
-    def _passes_without_epoch(self, request: ApRequest, now: Timestamp) -> bool:
-        # After a backward step, what was accepted before it lies in the future: epochs only, until past it.
-        if request.ts <= self._process.epochs.reached_before_step + WINDOW_FUTURE_MS:
-            return False
-        if self._shared is not None:
-            return True
-        if self._lease is not None:
-            return self._lease.covers(request.ts)
-        return self._safe_without_epoch and bool(request.flags & SAFE)
+        return VerifiedCaller(accepted)
 
     def _open(self, ticket: bytes, caveats: bytes) -> Presented:
         name = digest(ticket)

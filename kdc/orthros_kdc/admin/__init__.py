@@ -18,7 +18,7 @@ from orthros_kdc.admin import (
     realm_file,
     rules,
 )
-from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact
+from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact, login_name
 
 __all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "audit_logs", "decisions", "groups", "jwt_keys", "keys",
-           "master_keys", "oauth_secrets", "principals", "realm", "realm_file", "rules"]  # fmt: skip
+           "login_name", "master_keys", "oauth_secrets", "principals", "realm", "realm_file", "rules"]  # fmt: skip

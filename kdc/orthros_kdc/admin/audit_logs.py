@@ -1,23 +1,104 @@
-"""The use case on audit logs: prove that nothing was changed, cut or lost since it was written.
+"""Use cases on audit logs: prove, archive old segments, begin a new chain behind a damaged one, hand out the record.
 
-Changes nothing and records nothing. Knows no form of a line; `orthros_kdc.audit` does.
+Knows no form of a line; `orthros_kdc.audit` does. No file is touched inside a transaction.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
+from typing import Final
 
 import trio
 
 from orthros_kdc.admin.context import Admin
+from orthros_kdc.audit.admin_lines import ADMIN_WRITER, base_of, lines_of
 from orthros_kdc.audit.chain import VerifyReport
-from orthros_kdc.audit.reader import verify_all
+from orthros_kdc.audit.keeping import Archived, Restarted, copy_away, find_archivable, leave_stub, restart_chain
+from orthros_kdc.audit.verifying import Changes, verify_all
+from orthros_kdc.store.base import AuditAnchor, Transaction
+from orthros_protocol import Misconfigured
 
-__all__ = ["verify"]
+__all__ = ["archive", "record", "restart", "verify"]
+
+_WRITER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_MOST_REASON_CHARS: Final = 400
 
 
-async def verify(admin: Admin, directory: str | os.PathLike[str]) -> list[VerifyReport]:
-    """Every chain in `directory` against its anchor in the store. Raises Misconfigured `file-unreadable`."""
-    # The anchors first: what is written from here on merely lies behind them.
-    anchors = await admin.store.read(lambda tx: tx.anchors())
-    return await trio.to_thread.run_sync(verify_all, directory, anchors)
+async def verify(admin: Admin, *directories: str | os.PathLike[str]) -> list[VerifyReport]:
+    """Every chain in the folders against its anchor in the store, and administration's record against what the KDCs
+    took into force. Raises Misconfigured `file-unreadable`."""
+
+    def look(tx: Transaction) -> tuple[tuple[AuditAnchor, ...], Changes]:
+        return tx.anchors(), Changes(base=base_of(tx), lines=tuple(row.line for row in lines_of(tx)))
+
+    # The anchors first: what is written from here on merely lies behind them. The record is read before the logs, so
+    # a change that a KDC took into force meanwhile looks like one that the database has lost: then look once more.
+    anchors, changes = await admin.store.read(look)
+    reports = await trio.to_thread.run_sync(verify_all, list(directories), anchors, changes)
+    if any(report.broken for report in reports):
+        _, changes = await admin.store.read(look)
+        reports = await trio.to_thread.run_sync(verify_all, list(directories), anchors, changes)
+    return reports
+
+
+async def record(admin: Admin, *, after: int = 0) -> tuple[bytes, ...]:
+    """The lines of administration's record behind number `after`."""
+    return await admin.store.read(lambda tx: tuple(row.line for row in lines_of(tx, after)))
+
+
+async def archive(admin: Admin, directory: str | os.PathLike[str], to: str | os.PathLike[str]) -> list[Archived]:
+    """Moves every closed and anchored segment to another folder and leaves a stub with its hashes.
+
+    Raises Misconfigured `file-unreadable`, `file-exists` or `audit-broken`, Unavailable `disk-full`; what was moved
+    before stays moved.
+    """
+    source, target = Path(directory), Path(to)
+    if not target.is_dir() or target.resolve() == source.resolve():
+        raise Misconfigured("value-invalid", f"{target} is not an existing folder apart from that of the audit log")
+    anchors = {anchor.writer: anchor for anchor in await admin.store.read(lambda tx: tx.anchors())}
+    moved = []
+    for segment in await trio.to_thread.run_sync(lambda: list(find_archivable(source, anchors))):
+        archived = await trio.to_thread.run_sync(copy_away, segment, target)
+        await admin.store.change(lambda tx, archived=archived: _record_archived(tx, admin, archived))  # type: ignore[misc]
+        await trio.to_thread.run_sync(leave_stub, archived)
+        moved.append(archived)
+    return moved
+
+
+def _record_archived(tx: Transaction, admin: Admin, archived: Archived) -> None:
+    segment, stub = archived.segment, archived.stub
+    admin.record(
+        tx, "audit.archived", writer=segment.writer, segment=segment.number, line=stub.last, hash=stub.hash,
+        sha256=stub.sha256, to=str(archived.copy.parent),
+    )  # fmt: skip
+
+
+async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, reason: str) -> Restarted:
+    """Begins a new chain for a writer whose log is damaged or lost; its KDC can start again.
+
+    Raises Misconfigured `value-invalid`, or `wrong-state` for a log that is whole or that a KDC writes now.
+    """
+    if writer == ADMIN_WRITER or _WRITER.fullmatch(writer) is None:
+        raise Misconfigured("value-invalid", f"{writer!r} is not the name of a KDC's log")
+    if not (reason.isprintable() and reason.isascii() and 0 < len(reason) <= _MOST_REASON_CHARS):
+        raise Misconfigured("value-invalid", f"a reason is 1 to {_MOST_REASON_CHARS} printable ASCII characters")
+    anchor = await admin.store.read(lambda tx: tx.anchor(writer))
+    made = await trio.to_thread.run_sync(
+        lambda: restart_chain(Path(directory), writer, anchor, at=admin.now_ms(), reason=reason, actor=admin.actor)
+    )
+
+    def anchored(tx: Transaction) -> None:
+        if tx.anchor(writer) != anchor:
+            raise Misconfigured("conflict", f"a running KDC writes the log of {writer}: stop the KDC first")
+        tx.set_anchor(AuditAnchor(writer=writer, seq=made.head.seq, head=made.head.hash))
+        admin.record(tx, "audit.restarted", writer=writer, line=made.head.seq, hash=made.head.hash, reason=reason)
+
+    try:
+        await admin.store.change(anchored)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: made.path.unlink(missing_ok=True))
+        raise
+    return made

@@ -5,6 +5,8 @@ Knows no use case; each noun's module holds its own.
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
@@ -14,19 +16,20 @@ from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
 from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured, Timestamp, seconds_of
 
-__all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "require_principal"]
+__all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "login_name", "require_principal", "require_seen"]
 
 Fact = str | int | None
 
 EVENTS: Final = (
     "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
-    "realm.rewrap-started", "realm.master-key-changed",
+    "realm.rewrap-started", "realm.master-key-changed", "realm.restored", "kdc.clock-accepted",
     "principal.added", "principal.disabled", "principal.enabled", "principal.capped", "principal.deleted",
     "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
     "group.added", "group.deleted", "group.member-added", "group.member-removed",
     "rule.added", "rule.removed",
     "jwt.enabled", "jwt.disabled", "jwt.rotated", "jwt.exported", "jwt.claims-changed",
-    "oauth.enabled", "oauth.disabled", "oauth.secret-added", "oauth.secret-retired",
+    "oauth.enabled", "oauth.disabled", "oauth.secret-added", "oauth.secret-retired", "oauth.audience-changed",
+    "audit.archived", "audit.restarted",
 )  # fmt: skip
 """Every event that a use case can record; each change records exactly one."""
 
@@ -77,9 +80,31 @@ class Admin:
         self.audit.record(tx, event, actor=self.actor, **facts)
 
 
+def login_name(environ: Mapping[str, str]) -> str:
+    """Who is at the keyboard, for the audit trail; behind sudo, the person and not root.
+
+    Read from the password database, since anybody can set USER. `uid-NUMBER` for a uid without an entry there, as
+    containers have it.
+    """
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid-{uid}"
+    person = environ.get("SUDO_USER", "") if uid == 0 else ""
+    return person or name
+
+
 def require_principal(tx: Transaction, name: str) -> PrincipalRecord:
     """The principal called `name`, or Misconfigured `not-found`."""
     record = tx.principal_by_name(name)
     if record is None:
         raise Misconfigured("not-found", f"principal {name}")
     return record
+
+
+def require_seen(found: object, seen: object | None) -> None:
+    """Raises Misconfigured `conflict` when what somebody has agreed to, `seen`, is not what would be done now; None:
+    nothing was asked."""
+    if seen is not None and seen != found:
+        raise Misconfigured("conflict", "the realm was changed meanwhile: repeat the command and read what it will do")

@@ -33,7 +33,7 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
     def work(tx: Transaction) -> Explanation:
         caller, called = require_principal(tx, client), require_principal(tx, ask.target)
         _require_callers(tx, ask.path)
-        policy = PolicySnapshot(tx.policy())
+        policy = PolicySnapshot.read(tx)
         rules = policy.rules_for(client, ask.target)
         caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
         facts = _facts_of(tx, called)
@@ -53,7 +53,7 @@ async def check(admin: Admin, text: str, *, source: str = "expectations") -> Rep
     def work(tx: Transaction) -> Report:
         limits = tx.realm().limits
         return run_expectations(
-            text, PolicySnapshot(tx.policy()), facts_of=_facts_by_name(tx), limits=limits, source=source
+            text, PolicySnapshot.read(tx), facts_of=_facts_by_name(tx), limits=limits, source=source
         )
 
     return await admin.store.read(work)

@@ -5,14 +5,16 @@ Knows no rules, except that a deleted group takes those that name it along.
 
 from __future__ import annotations
 
-from orthros_kdc.admin.context import Admin
-from orthros_kdc.admin.rules import require_unmentioned
-from orthros_kdc.policy.model import Selector
+from attrs import frozen
+
+from orthros_kdc.admin.context import Admin, require_seen
+from orthros_kdc.admin.rules import numbers, require_unmentioned
+from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
-__all__ = ["add", "add_in", "add_member", "add_member_in", "delete", "delete_in", "listed", "remove_member",
-           "remove_member_in", "show"]  # fmt: skip
+__all__ = ["GroupDeletion", "add", "add_in", "add_member", "add_member_in", "delete", "delete_in", "foresee_deletion",
+           "listed", "remove_member", "remove_member_in", "show"]  # fmt: skip
 
 
 async def add(admin: Admin, group: str) -> None:
@@ -26,23 +28,55 @@ def add_in(tx: Transaction, admin: Admin, group: str) -> None:
     admin.record(tx, "group.added", group=group)
 
 
-async def delete(admin: Admin, group: str) -> None:
-    """Removes a group and the rules from it or to it. Raises Misconfigured `not-found`, or `conflict` while the
-    conditions of another rule name it."""
+@frozen(kw_only=True)
+class GroupDeletion:
+    """What goes when a group is deleted: its members' places, and the rules from it and to it."""
 
-    def work(tx: Transaction) -> None:
+    members: frozenset[str]
+    rules: tuple[Rule, ...]
+
+
+async def foresee_deletion(admin: Admin, group: str) -> GroupDeletion:
+    """What `delete` would take along. Raises as `delete`."""
+
+    def work(tx: Transaction) -> GroupDeletion:
+        along = _taken_along(tx, group)
         require_unmentioned(tx, Selector(group, is_group=True))
-        delete_in(tx, admin, group)
+        return along
 
-    await admin.store.change(work)
+    return await admin.store.read(work)
 
 
-def delete_in(tx: Transaction, admin: Admin, group: str) -> None:
-    """`delete` within a transaction, of a group that no rule's conditions name."""
-    before = tx.policy()
+async def delete(admin: Admin, group: str, *, seen: GroupDeletion | None = None) -> GroupDeletion:
+    """Removes a group and the rules from it or to it, and returns what went along. Raises Misconfigured `not-found`,
+    or `conflict` while the conditions of another rule name it, and with `seen` when something else would go along by
+    now."""
+
+    def work(tx: Transaction) -> GroupDeletion:
+        require_seen(_taken_along(tx, group), seen)
+        require_unmentioned(tx, Selector(group, is_group=True))
+        return delete_in(tx, admin, group)
+
+    return await admin.store.change(work)
+
+
+def delete_in(tx: Transaction, admin: Admin, group: str) -> GroupDeletion:
+    """`delete` within a transaction, of a group that the conditions of no remaining rule name."""
+    along = _taken_along(tx, group)
     tx.delete_group(group)
-    lost = len(before.rules) - len(tx.policy().rules)
-    admin.record(tx, "group.deleted", group=group, members=len(before.groups[group]), rules=lost)
+    admin.record(tx, "group.deleted", group=group, members=len(along.members), rules=numbers(along.rules))
+    return along
+
+
+def _taken_along(tx: Transaction, group: str) -> GroupDeletion:
+    return GroupDeletion(members=_members(tx, group), rules=tx.rules_naming(Selector(group, is_group=True)))
+
+
+def _members(tx: Transaction, group: str) -> frozenset[str]:
+    members = tx.members_of(group)
+    if members is None:
+        raise Misconfigured("not-found", f"group {group}")
+    return members
 
 
 async def add_member(admin: Admin, group: str, principal: str) -> None:
@@ -75,7 +109,4 @@ async def listed(admin: Admin) -> dict[str, frozenset[str]]:
 
 async def show(admin: Admin, group: str) -> frozenset[str]:
     """The members of one group. Raises Misconfigured `not-found`."""
-    groups = await listed(admin)
-    if group not in groups:
-        raise Misconfigured("not-found", f"group {group}")
-    return groups[group]
+    return await admin.store.read(lambda tx: _members(tx, group))

@@ -31,7 +31,7 @@ async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str
     `alg` opaque makes them sealed handles, to be introspected. `audience` is the one exact `aud`, by default
     `target@realm`; `claims` name what clients may have put under `ext`. Raises Misconfigured `already-exists` when
     it is enabled, `value-invalid` for another algorithm, an audience that is not printable ASCII, or a claim that
-    has a meaning of its own.
+    has a meaning of its own, and `conflict` for an audience that another target has, or would have by default.
     """
     extra = check_token_claims(claims)
     exact = check_audience(f"{target}@{admin.vault.realm}" if audience is None else audience)
@@ -44,12 +44,22 @@ def enable_in(tx: Transaction, admin: Admin, target: str, *, alg: str, audience:
     principal = require_principal(tx, target)
     if principal.jwt_alg is not None:
         raise Misconfigured("already-exists", f"{target} has JWTs with {principal.jwt_alg}: disable them first")
+    _require_free(tx, admin, target, audience)
     record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
     tx.add_jwt_key(record)
     tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=audience, token_claims=claims))
     admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=audience, kid=record.kid,
                  claims=" ".join(claims))  # fmt: skip
     return record
+
+
+def _require_free(tx: Transaction, admin: Admin, target: str, audience: str) -> None:
+    """A token names its target by `aud` alone, so that two targets with one audience could not be told apart."""
+    name, at, realm = audience.partition("@")
+    if at and realm == admin.vault.realm and name != target:
+        raise Misconfigured("conflict", f"audience {audience} is that of {name}: choose another audience for {target}")
+    if tx.has_jwt_audience(audience):
+        raise Misconfigured("conflict", f"another target has audience {audience}: choose another for {target}")
 
 
 def check_audience(audience: str) -> str:

@@ -1,4 +1,4 @@
-"""Use cases on OAuth clients: let a principal ask as one, give it client secrets, take them away.
+"""Use cases on OAuth clients: let a principal ask as one, give it client secrets and a default target, take them away.
 
 Knows no grant and no HTTP. Secrets are generated here only; nobody can bring one along (rows L2 and L3).
 """
@@ -12,8 +12,8 @@ from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transacti
 from orthros_kdc.vault import OAuthSecret
 from orthros_protocol import Misconfigured
 
-__all__ = ["OAuthClientShown", "disable", "disable_in", "enable", "enable_without_secret_in", "listed", "retire",
-           "rotate"]  # fmt: skip
+__all__ = ["OAuthClientShown", "disable", "disable_in", "enable", "enable_without_secret_in",
+           "listed", "retire", "rotate", "set_default_audience", "set_default_audience_in"]  # fmt: skip
 
 _LIVE = 2
 _PAGE = 1000
@@ -21,25 +21,34 @@ _PAGE = 1000
 
 @frozen(kw_only=True)
 class OAuthClientShown:
-    """A principal that may ask as an OAuth client, with its secrets, newest first and still sealed."""
+    """A principal that may ask as an OAuth client, with its secrets, newest first and still sealed.
+
+    `default_is_gone`: it has a default target, and there is no principal of that name; so an older program left it.
+    """
 
     record: PrincipalRecord
     secrets: tuple[OAuthSecretRecord, ...]
+    default_is_gone: bool = False
 
 
-async def enable(admin: Admin, name: str) -> OAuthSecret:
-    """Lets `name` ask as an OAuth client. The returned secret is the only copy handed out.
+async def enable(admin: Admin, name: str, *, default_audience: str | None = None) -> OAuthSecret:
+    """Lets `name` ask as an OAuth client, for tokens to `default_audience` where a request names no target. The
+    returned secret is the only copy handed out.
 
-    Raises Misconfigured `not-found`, or `already-exists` when it is enabled.
+    Raises Misconfigured `not-found` for either, or `already-exists` when it is enabled.
     """
 
     def work(tx: Transaction) -> OAuthSecret:
         principal = require_principal(tx, name)
         if principal.oauth:
-            raise Misconfigured("already-exists", f"{name} is an OAuth client: `oauth secret` makes another secret")
-        tx.set_principal(evolve(principal, oauth=True))
+            raise Misconfigured("already-exists", f"{name} is an OAuth client: `oauth secret` makes another secret, "
+                                "`oauth audience` changes its default target")  # fmt: skip
+        if default_audience is not None:
+            require_principal(tx, default_audience)
+        tx.set_principal(evolve(principal, oauth=True, default_audience=default_audience))
         secret = _add(admin, tx, principal)
-        admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=secret.secret_id)
+        admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=secret.secret_id,
+                     target=default_audience)  # fmt: skip
         return secret
 
     return await admin.store.change(work)
@@ -55,7 +64,7 @@ def disable_in(tx: Transaction, admin: Admin, name: str) -> None:
     principal = _require_enabled(tx, name)
     for held in tx.oauth_secrets_of(principal.uid):
         tx.delete_oauth_secret(principal.uid, held.secret_id)
-    tx.set_principal(evolve(principal, oauth=False))
+    tx.set_principal(evolve(principal, oauth=False, default_audience=None))
     admin.record(tx, "oauth.disabled", principal=name, uid=principal.uid)
 
 
@@ -64,7 +73,28 @@ def enable_without_secret_in(tx: Transaction, admin: Admin, name: str) -> None:
     one, and until then the client cannot ask."""
     principal = require_principal(tx, name)
     tx.set_principal(evolve(principal, oauth=True))
-    admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=None)
+    admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=None, target=None)
+
+
+async def set_default_audience(admin: Admin, name: str, target: str | None) -> None:
+    """Names the target of the client's requests that name none; None takes it away, and these are refused.
+
+    It gives no right: policy decides as for a target that the request names. Raises Misconfigured `not-found`.
+    """
+
+    def work(tx: Transaction) -> None:
+        if target is not None:
+            require_principal(tx, target)
+        set_default_audience_in(tx, admin, name, target)
+
+    await admin.store.change(work)
+
+
+def set_default_audience_in(tx: Transaction, admin: Admin, name: str, target: str | None) -> None:
+    """`set_default_audience` within a transaction, with a target that is there, or will be when it ends."""
+    principal = _require_enabled(tx, name)
+    tx.set_principal(evolve(principal, default_audience=target))
+    admin.record(tx, "oauth.audience-changed", principal=name, uid=principal.uid, target=target)
 
 
 async def rotate(admin: Admin, name: str) -> OAuthSecret:
@@ -124,7 +154,12 @@ def _add(admin: Admin, tx: Transaction, principal: PrincipalRecord) -> OAuthSecr
 
 
 def _shown(tx: Transaction, record: PrincipalRecord) -> OAuthClientShown:
-    return OAuthClientShown(record=record, secrets=tx.oauth_secrets_of(record.uid))
+    default = record.default_audience
+    return OAuthClientShown(
+        record=record,
+        secrets=tx.oauth_secrets_of(record.uid),
+        default_is_gone=default is not None and tx.principal_by_name(default) is None,
+    )
 
 
 def _require_enabled(tx: Transaction, name: str) -> PrincipalRecord:

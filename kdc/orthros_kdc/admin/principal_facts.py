@@ -13,6 +13,7 @@ from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_kdc.policy.sources import check_sources
 from orthros_protocol import Misconfigured
 from orthros_protocol.limits import MAX_INT
+from orthros_protocol.names import check_texts
 
 __all__ = ["check_caps", "check_sources", "check_token_claims"]
 
@@ -20,9 +21,8 @@ _MOST_CLAIMS: Final = 16
 _CLAIM = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
-def check_caps(max_ticket_s: int | None, max_jwt_s: int | None) -> dict[str, Any]:
-    """Both caps by name. Raises Misconfigured `value-invalid` outside 1 to 2^63-1 seconds."""
-    caps = {"max_ticket_s": max_ticket_s, "max_jwt_s": max_jwt_s}
+def check_caps(**caps: int | None) -> dict[str, Any]:
+    """The caps that are given, by name. Raises Misconfigured `value-invalid` outside 1 to 2^63-1 seconds."""
     for what, cap in caps.items():
         if cap is not None and not 1 <= cap <= MAX_INT:
             raise Misconfigured("value-invalid", f"{what} is 1 to 2^63-1 seconds")
@@ -35,7 +35,7 @@ def check_token_claims(names: Sequence[str]) -> tuple[str, ...]:
     Raises Misconfigured `value-invalid` for a reserved name, one that is not a-z, 0-9 and _ (a letter first, at most
     32 characters), or for more than 16.
     """
-    unique = sorted(set(names))
+    unique = sorted(set(check_texts(names, "claims")))
     for name in unique:
         if _CLAIM.fullmatch(name) is None:
             detail = f"claim {name!r}: use a-z, 0-9 and _, a letter first, at most 32 characters"

@@ -6,13 +6,14 @@ Knows nothing of later key versions, which are `keys.py`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import EllipsisType
 from typing import Any
 
 from attrs import evolve, frozen
 
-from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.admin.context import Admin, require_principal, require_seen
 from orthros_kdc.admin.principal_facts import check_caps, check_sources
-from orthros_kdc.admin.rules import require_unmentioned
+from orthros_kdc.admin.rules import numbers, require_unmentioned
 from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
@@ -24,8 +25,22 @@ from orthros_kdc.store.base import (
 )
 from orthros_protocol import Keytab
 
-__all__ = ["PrincipalShown", "add", "add_in", "delete", "delete_in", "disable", "enable", "page", "set_caps",
-           "set_caps_in", "set_disabled_in", "show"]  # fmt: skip
+__all__ = [
+    "PrincipalDeletion",
+    "PrincipalShown",
+    "add",
+    "add_in",
+    "delete",
+    "delete_in",
+    "disable",
+    "enable",
+    "foresee_deletion",
+    "page",
+    "set_caps",
+    "set_caps_in",
+    "set_disabled_in",
+    "show",
+]  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -46,7 +61,7 @@ async def add(admin: Admin, name: str, *, max_ticket_s: int | None = None, max_j
     The caps are those of `set_caps`. Raises Misconfigured `already-exists`, `name-invalid`, `value-invalid`,
     or `conflict` for a name under kdc/.
     """
-    caps = check_caps(max_ticket_s, max_jwt_s)
+    caps = check_caps(max_ticket_s=max_ticket_s, max_jwt_s=max_jwt_s)
     return await admin.store.change(lambda tx: add_in(tx, admin, name, caps))
 
 
@@ -72,16 +87,16 @@ async def show(admin: Admin, name: str) -> PrincipalShown:
 
     def work(tx: Transaction) -> PrincipalShown:
         record = require_principal(tx, name)
-        policy = tx.policy()
-        groups = sorted(group for group, members in policy.groups.items() if name in members)
-        names = {Selector(name), *(Selector(group, is_group=True) for group in groups)}
+        groups = tx.groups_with(name)
+        names = (Selector(name), *(Selector(group, is_group=True) for group in groups))
+        rules = {rule.rule_id: rule for one in names for rule in tx.rules_naming(one)}
         return PrincipalShown(
             record=record,
             keys=tx.keys_of(record.uid),
             jwt_keys=tx.jwt_keys_of(record.uid),
             oauth_secrets=tx.oauth_secrets_of(record.uid),
-            groups=tuple(groups),
-            rules=tuple(rule for rule in policy.rules if rule.client in names or rule.target in names),
+            groups=groups,
+            rules=tuple(rules[number] for number in sorted(rules)),
         )
 
     return await admin.store.read(work)
@@ -108,14 +123,17 @@ def set_disabled_in(tx: Transaction, admin: Admin, name: str, *, disabled: bool)
     return True
 
 
-async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | None, max_jwt_s: int | None,
+async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | EllipsisType | None = ...,
+                   max_jwt_s: int | EllipsisType | None = ...,
                    sources: Sequence[str] | None = None) -> PrincipalRecord:  # fmt: skip
-    """Limits the life of tickets and JWTs for this principal; None leaves the limit to realm and rules.
+    """Limits the life of tickets and JWTs for this principal in seconds, and the networks that it may ask from.
 
-    `sources` are the networks that it may ask from, in CIDR form; an empty sequence lets it ask from anywhere, and
-    None leaves them as they are. Raises Misconfigured `not-found` or `value-invalid`.
+    None leaves the limit to realm and rules; `...` leaves it as it is when the change is made. `sources` are in CIDR
+    form; an empty sequence lets the principal ask from anywhere, and None leaves them as they are. Raises Misconfigured
+    `not-found` or `value-invalid`.
     """
-    caps = check_caps(max_ticket_s, max_jwt_s)
+    named = {"max_ticket_s": max_ticket_s, "max_jwt_s": max_jwt_s}
+    caps = check_caps(**{what: cap for what, cap in named.items() if not isinstance(cap, EllipsisType)})
     networks = None if sources is None else check_sources(sources)
     return await admin.store.change(lambda tx: set_caps_in(tx, admin, name, caps, networks))
 
@@ -127,26 +145,60 @@ def set_caps_in(tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any
     after = evolve(before, **caps, sources=before.sources if networks is None else networks)
     tx.set_principal(after)
     told = " ".join(after.sources)
-    admin.record(tx, "principal.capped", principal=name, uid=after.uid, **caps, sources=told)
+    admin.record(tx, "principal.capped", principal=name, uid=after.uid, max_ticket_s=after.max_ticket_s,
+                 max_jwt_s=after.max_jwt_s, sources=told)  # fmt: skip
     return after
 
 
-async def delete(admin: Admin, name: str) -> None:
-    """Removes it with its keys, secrets, memberships and rules. A later principal of this name is somebody else.
+@frozen(kw_only=True)
+class PrincipalDeletion:
+    """What goes when a principal is deleted: the rules from it and to it, its memberships, and the default target of
+    the OAuth clients called `clients`."""
 
-    Raises Misconfigured `not-found`, or `conflict` while the conditions of another's rule name it.
+    rules: tuple[Rule, ...]
+    groups: tuple[str, ...]
+    clients: tuple[str, ...]
+
+
+async def foresee_deletion(admin: Admin, name: str) -> PrincipalDeletion:
+    """What `delete` would take along. Raises as `delete`."""
+
+    def work(tx: Transaction) -> PrincipalDeletion:
+        along = _taken_along(tx, name)
+        require_unmentioned(tx, Selector(name))
+        return along
+
+    return await admin.store.read(work)
+
+
+async def delete(admin: Admin, name: str, *, seen: PrincipalDeletion | None = None) -> PrincipalDeletion:
+    """Removes it with its keys, secrets, memberships and rules, and returns what went along. A later principal of
+    this name is another one, which inherits nothing.
+
+    Raises Misconfigured `not-found`, or `conflict` while the conditions of another's rule name it, and with `seen`
+    when something else would go along by now.
     """
 
-    def work(tx: Transaction) -> None:
-        require_principal(tx, name)
+    def work(tx: Transaction) -> PrincipalDeletion:
+        require_seen(_taken_along(tx, name), seen)
         require_unmentioned(tx, Selector(name))
-        delete_in(tx, admin, name)
+        return delete_in(tx, admin, name)
 
-    await admin.store.change(work)
+    return await admin.store.change(work)
 
 
-def delete_in(tx: Transaction, admin: Admin, name: str) -> None:
-    """`delete` within a transaction, of somebody whom no rule's conditions name."""
-    record = require_principal(tx, name)
+def delete_in(tx: Transaction, admin: Admin, name: str) -> PrincipalDeletion:
+    """`delete` within a transaction, of a principal that the conditions of no remaining rule name."""
+    record, along = require_principal(tx, name), _taken_along(tx, name)
+    for client in tx.principals_with_default(name):
+        tx.set_principal(evolve(client, default_audience=None))
     tx.delete_principal(record.uid)
-    admin.record(tx, "principal.deleted", principal=name, uid=record.uid)
+    admin.record(tx, "principal.deleted", principal=name, uid=record.uid, rules=numbers(along.rules),
+                 groups=" ".join(along.groups), default_audience_of=" ".join(along.clients))  # fmt: skip
+    return along
+
+
+def _taken_along(tx: Transaction, name: str) -> PrincipalDeletion:
+    require_principal(tx, name)
+    clients = (client.name for client in tx.principals_with_default(name) if client.name != name)
+    return PrincipalDeletion(rules=tx.rules_naming(Selector(name)), groups=tx.groups_with(name), clients=tuple(clients))

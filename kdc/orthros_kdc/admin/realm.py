@@ -6,22 +6,25 @@ Knows no principals; the master key is made before and elsewhere.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, field, fields, frozen
 
-from orthros_kdc.admin.context import Admin
+from orthros_kdc.admin.context import Admin, require_seen
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.store.base import RealmKeyRecord, RealmRecord, Transaction
+from orthros_kdc.store.base import RealmKeyRecord, RealmRecord, Transaction, default_issuer
 from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
 from orthros_protocol.limits import KDC_SKEW_MS
 
-__all__ = ["MAC_NAME", "RealmShown", "change", "change_in", "check_issuer", "erase_old_keys", "init", "rotate_keys",
-           "show"]  # fmt: skip
+__all__ = ["LIMITS", "MAC_NAME", "RealmChange", "RealmShown", "change", "change_in", "check_issuer", "erase_old_keys",
+           "foresee_change", "init", "rotate_keys", "show"]  # fmt: skip
 
 MAC_NAME: Final = "kdc"
 """The name under which the numbered kdcmac keys are stored."""
+LIMITS: Final = tuple(one.name for one in fields(RealmLimits))
+"""The names of the limits that `change` takes."""
 _OWN_KEYS: Final = (
     (ROLE_TGT, KDC_TGT), (ROLE_TICKET, KDC_KEYS), (ROLE_TICKET, KDC_ADMIN), (ROLE_KDCMAC, MAC_NAME),
 )  # fmt: skip
@@ -44,7 +47,7 @@ async def init(admin: Admin, *, issuer: str | None = None, limits: RealmLimits |
     vault, now = admin.vault, admin.now()
     record = RealmRecord(
         realm=check_name(vault.realm, "realm"),
-        issuer=check_issuer(f"https://{vault.realm}" if issuer is None else issuer),
+        issuer=check_issuer(default_issuer(vault.realm) if issuer is None else issuer),
         limits=RealmLimits() if limits is None else limits,
         created=now,
         key_check=vault.master.key_check(vault.realm),
@@ -65,21 +68,66 @@ async def show(admin: Admin) -> RealmShown:
     return await admin.store.read(lambda tx: RealmShown(record=tx.realm(), keys=tx.realm_keys()))
 
 
-async def change(admin: Admin, *, issuer: str | None = None, limits: RealmLimits | None = None) -> RealmRecord:
-    """Replaces the issuer or the limits, whichever is given."""
-    return await admin.store.change(lambda tx: change_in(tx, admin, issuer=issuer, limits=limits))
+@frozen(kw_only=True)
+class RealmChange:
+    """The realm's record before a change and after it. `cut_rules` are the numbers of the rules that allow a longer
+    life than a limit that gets shorter."""
+
+    before: RealmRecord
+    after: RealmRecord
+    cut_rules: tuple[int, ...] = field(default=(), eq=False)
+
+    @property
+    def shortened(self) -> dict[str, tuple[int, int]]:
+        """The limits that get shorter, by name: seconds before and after."""
+        pairs = {one: (getattr(self.before.limits, one), getattr(self.after.limits, one)) for one in LIMITS}
+        return {one: pair for one, pair in pairs.items() if pair[1] < pair[0]}
 
 
-def change_in(tx: Transaction, admin: Admin, *, issuer: str | None, limits: RealmLimits | None) -> RealmRecord:
+async def foresee_change(admin: Admin, *, issuer: str | None = None,
+                         limits: Mapping[str, int] | None = None) -> RealmChange:  # fmt: skip
+    """What `change` would do. Raises as `change`."""
+
+    def work(tx: Transaction) -> RealmChange:
+        before = tx.realm()
+        wanted = RealmChange(before=before, after=_changed(before, issuer, limits or {}))
+        most = max((seconds for _, seconds in wanted.shortened.values()), default=None)
+        rules = tx.policy().rules if most is not None else ()
+        return evolve(wanted, cut_rules=tuple(
+            rule.rule_id for rule in rules if rule.max_ttl_s is not None and rule.max_ttl_s > (most or 0)
+        ))  # fmt: skip
+
+    return await admin.store.read(work)
+
+
+async def change(admin: Admin, *, issuer: str | None = None, limits: Mapping[str, int] | None = None,
+                 seen: RealmChange | None = None) -> RealmRecord:  # fmt: skip
+    """Replaces the issuer, and the limits that are named (`LIMITS`, in seconds); what is not given stays as it is
+    when the change is made. Raises Misconfigured `value-invalid`, and with `seen` `conflict` when the realm was changed
+    meanwhile."""
+
+    def work(tx: Transaction) -> RealmRecord:
+        before = tx.realm()
+        require_seen(RealmChange(before=before, after=_changed(before, issuer, limits or {})), seen)
+        return change_in(tx, admin, issuer=issuer, limits=limits or {})
+
+    return await admin.store.change(work)
+
+
+def change_in(tx: Transaction, admin: Admin, *, issuer: str | None, limits: Mapping[str, int]) -> RealmRecord:
     """`change` within a transaction."""
-    before = tx.realm()
-    tx.set_realm(
-        issuer=before.issuer if issuer is None else check_issuer(issuer),
-        limits=before.limits if limits is None else limits,
-    )
-    after = tx.realm()
+    after = _changed(tx.realm(), issuer, limits)
+    tx.set_realm(issuer=after.issuer, limits=after.limits)
     admin.record(tx, "realm.changed", issuer=after.issuer, **_caps(after.limits))
     return after
+
+
+def _changed(before: RealmRecord, issuer: str | None, limits: Mapping[str, int]) -> RealmRecord:
+    unknown = sorted(set(limits) - set(LIMITS))
+    if unknown:
+        raise Misconfigured("value-invalid", f"{unknown[0]} is no limit of a realm")
+    return evolve(before, issuer=before.issuer if issuer is None else check_issuer(issuer),
+                  limits=evolve(before.limits, **limits))  # fmt: skip
 
 
 async def rotate_keys(admin: Admin) -> int:

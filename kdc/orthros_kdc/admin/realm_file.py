@@ -11,17 +11,17 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, realm
-from orthros_kdc.admin.context import Admin, AdminAudit, BatchAudit, Fact
+from orthros_kdc.admin.context import Admin, AdminAudit, BatchAudit, Fact, require_seen
 from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.admin.rules import rule_facts
-from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes
+from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes, require_few_removals
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import FactChecks, parse_realm
 from orthros_kdc.store.base import PrincipalRecord, Transaction
 from orthros_kdc.vault import JWT_ALGORITHMS
 from orthros_protocol import Misconfigured
 
-__all__ = ["apply", "diff", "read", "state"]
+__all__ = ["apply", "diff", "foresee", "read", "state"]
 
 _PAGE: Final = 1000
 
@@ -41,18 +41,24 @@ async def diff(admin: Admin, document: RealmDocument, *, prune: bool = False) ->
     return await admin.store.read(lambda tx: plan_changes(document, _state(tx), prune=prune))
 
 
-async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, seen: Plan | None = None) -> Plan:
+async def foresee(admin: Admin, document: RealmDocument, *, prune: bool = False,
+                  most_removals: int | None = None) -> Plan:  # fmt: skip
+    """What `apply` would do. Raises as `apply`."""
+    return await admin.store.read(lambda tx: _allowed(tx, document, prune, most_removals))
+
+
+async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, most_removals: int | None = None,
+                seen: Plan | None = None) -> Plan:  # fmt: skip
     """Makes the realm as `document` says, and returns what had to change for that.
 
     All of it happens, with one audit event for each change, or nothing. New principals get key version 1, which
     `keys.export` hands over. With `seen`, exactly these changes are made: Misconfigured `conflict` when the realm has
-    changed meanwhile. Raises as `plan_changes`, too.
+    changed meanwhile. Raises as `plan_changes` and `require_few_removals`, too.
     """
 
     def work(tx: Transaction) -> Plan:
-        plan = plan_changes(document, _state(tx), prune=prune)
-        if seen is not None and seen != plan:
-            raise Misconfigured("conflict", "the realm was changed meanwhile: look at the difference again")
+        plan = _allowed(tx, document, prune, most_removals)
+        require_seen(plan, seen)
         events = _Events()
         for change in plan.changes:
             _STEPS[change.event](tx, evolve(admin, audit=events), change)
@@ -61,6 +67,13 @@ async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, s
         return plan
 
     return await admin.store.change(work)
+
+
+def _allowed(tx: Transaction, document: RealmDocument, prune: bool, most_removals: int | None) -> Plan:
+    before = _state(tx)
+    plan = plan_changes(document, before, prune=prune)
+    require_few_removals(plan, before, most=most_removals)
+    return plan
 
 
 @frozen
@@ -111,6 +124,7 @@ def _facts(record: PrincipalRecord) -> PrincipalFacts:
         oauth=record.oauth,
         jwt=None if record.jwt_alg is None else JwtFacts(alg=record.jwt_alg, audience=record.jwt_audience),
         token_claims=record.token_claims,
+        default_audience=record.default_audience,
     )
 
 
@@ -119,7 +133,7 @@ def _facts(record: PrincipalRecord) -> PrincipalFacts:
 
 def _change_realm(tx: Transaction, admin: Admin, change: Change) -> None:
     caps = {name: seconds for name, seconds in change.value.items() if name != "issuer"}
-    realm.change_in(tx, admin, issuer=change.value.get("issuer"), limits=evolve(tx.realm().limits, **caps))
+    realm.change_in(tx, admin, issuer=change.value.get("issuer"), limits=caps)
 
 
 def _cap(tx: Transaction, admin: Admin, change: Change) -> None:
@@ -153,6 +167,9 @@ _STEPS: Final[Mapping[str, Callable[[Transaction, Admin, Change], object]]] = {
     "jwt.claims-changed": lambda tx, admin, one: jwt_keys.set_claims_in(tx, admin, one.name, one.value),
     "oauth.enabled": lambda tx, admin, one: oauth_secrets.enable_without_secret_in(tx, admin, one.name),
     "oauth.disabled": lambda tx, admin, one: oauth_secrets.disable_in(tx, admin, one.name),
+    "oauth.audience-changed": lambda tx, admin, one: oauth_secrets.set_default_audience_in(
+        tx, admin, one.name, one.value
+    ),
     "group.added": lambda tx, admin, one: groups.add_in(tx, admin, one.name),
     "group.deleted": lambda tx, admin, one: groups.delete_in(tx, admin, one.name),
     "group.member-added": lambda tx, admin, one: groups.add_member_in(tx, admin, one.name, one.value),

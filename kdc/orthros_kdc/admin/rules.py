@@ -5,15 +5,19 @@ Knows how rules are kept, not how they decide; what no rule allows is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve
 
-from orthros_kdc.admin.context import Admin, Fact
-from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts
+from orthros_kdc.admin.context import Admin, Fact, require_seen
+from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts, named_subjects
 from orthros_kdc.store.base import Transaction
+from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
 from orthros_protocol.call_chain import ChainRule
 
-__all__ = ["add", "allow", "deny", "listed", "mentioned", "remove", "require_unmentioned", "rule_facts"]
+__all__ = ["add", "allow", "deny", "foresee_denial", "listed", "mentioned", "numbers", "remove", "require_unmentioned",
+           "rule_facts"]  # fmt: skip
 
 
 async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), max_ttl_s: int | None = None,
@@ -63,10 +67,20 @@ def mentioned(rule: Rule) -> frozenset[str]:
 
 def require_unmentioned(tx: Transaction, gone: Selector) -> None:
     """Raises Misconfigured `conflict` when a rule would go on naming `gone` after its deletion: a later one of this
-    name would stand in its place, and until then a condition would hold for nobody."""
-    for rule in tx.policy().rules:
-        if str(gone) in mentioned(rule) and gone not in (rule.client, rule.target):
+    name would stand in its place, and until then a condition would hold for nobody.
+
+    That goes for `subjects` and `behalf` as well, where a name need not be a principal: a pattern such as `users/*`
+    names no principal and stays.
+    """
+    for rule in tx.rules_mentioning(gone.name):
+        named = mentioned(rule) | named_subjects(rule)
+        if str(gone) in named and gone not in (rule.client, rule.target):
             raise Misconfigured("conflict", f"{rule}; remove it before {gone}")
+
+
+def numbers(rules: Iterable[Rule]) -> str:
+    """The numbers of `rules` as one fact of an event."""
+    return " ".join(str(rule.rule_id) for rule in rules)
 
 
 def rule_facts(rule: Rule) -> dict[str, Fact]:
@@ -89,34 +103,46 @@ def rule_facts(rule: Rule) -> dict[str, Fact]:
 
 def _exists(tx: Transaction, selector: Selector) -> bool:
     if selector.is_group:
-        return selector.name in tx.policy().groups
+        return tx.members_of(selector.name) is not None
     return tx.principal_by_name(selector.name) is not None
 
 
-async def deny(admin: Admin, client: str, target: str) -> tuple[Rule, ...]:
-    """Removes every rule that names exactly this pair, and returns them. Raises Misconfigured `not-found`.
+async def foresee_denial(admin: Admin, client: str, target: str) -> tuple[Rule, ...]:
+    """The rules that `deny` would remove. Raises Misconfigured `not-found`."""
+    return await admin.store.read(lambda tx: _between(tx, client, target))
+
+
+async def deny(admin: Admin, client: str, target: str, *, seen: tuple[Rule, ...] | None = None) -> tuple[Rule, ...]:
+    """Removes every rule that names exactly this pair, and returns them. Raises Misconfigured `not-found`, and with
+    `seen` `conflict` when these are other rules by now.
 
     A rule by way of a group stays: `orthros-admin policy explain` shows it.
     """
-    from_, to = Selector.parse(client), Selector.parse(target)
 
     def work(tx: Transaction) -> tuple[Rule, ...]:
-        found = tx.rules_between(from_, to)
-        if not found:
-            raise Misconfigured("not-found", f"no rule names {client} and {target}")
+        found = _between(tx, client, target)
+        require_seen(found, seen)
         _remove(admin, tx, found)
         return found
 
     return await admin.store.change(work)
 
 
+def _between(tx: Transaction, client: str, target: str) -> tuple[Rule, ...]:
+    found = tx.rules_between(Selector.parse(client), Selector.parse(target))
+    if not found:
+        raise Misconfigured("not-found", f"no rule names {client} and {target}")
+    return found
+
+
 async def remove(admin: Admin, rule_id: int) -> Rule:
     """Removes one rule by its number, and returns it. Raises Misconfigured `not-found`."""
 
     def work(tx: Transaction) -> Rule:
-        found = next((rule for rule in tx.policy().rules if rule.rule_id == rule_id), None)
-        if found is None:
+        row = tx.rule_row(rule_id)
+        if row is None:
             raise Misconfigured("not-found", f"rule {rule_id}")
+        found = opened(row)
         _remove(admin, tx, (found,))
         return found
 
@@ -125,16 +151,19 @@ async def remove(admin: Admin, rule_id: int) -> Rule:
 
 async def listed(admin: Admin, *, client: str | None = None, target: str | None = None) -> tuple[Rule, ...]:
     """The rules, oldest first; only those that name `client` or `target` exactly where they are given."""
-    from_ = None if client is None else Selector.parse(client)
-    to = None if target is None else Selector.parse(target)
-    rules = await admin.store.read(lambda tx: tx.policy().rules)
-    return tuple(
-        rule for rule in rules if from_ in (None, rule.client) and to in (None, rule.target)
-    )  # fmt: skip
+    for name in (client, target):
+        if name is not None:
+            Selector.parse(name)
+
+    def work(tx: Transaction) -> tuple[Rule, ...]:
+        rows = (row for row in tx.rule_rows() if client in (None, row.client) and target in (None, row.target))
+        return tuple(map(opened, rows))
+
+    return await admin.store.read(work)
 
 
 def _remove(admin: Admin, tx: Transaction, rules: tuple[Rule, ...]) -> None:
     for rule in rules:
         tx.delete_rule(rule.rule_id)
-    admin.record(tx, "rule.removed", rules=" ".join(str(rule.rule_id) for rule in rules),
+    admin.record(tx, "rule.removed", rules=numbers(rules),
                  client=str(rules[0].client), target=str(rules[0].target))  # fmt: skip

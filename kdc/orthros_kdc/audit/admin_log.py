@@ -1,28 +1,26 @@
-"""The audit log of admin changes: one line, written and synced inside the transaction of the change.
+"""The record of administration: rows of the database, chained like every audit log, each in its change's transaction.
 
-Called synchronously, from any process that may change the store. Knows no use case.
+So a change and its entry happen together or not at all, no file can stop a change, and no lock but the database's is
+ever held. Who writes to the database could make the whole chain anew; therefore each KDC writes number and hash of the
+newest entry into its own log whenever it takes a change into force, and `audit verify` compares.
 
-The line comes first and the commit after it, so a change without a line cannot happen; a line without a change
-can, when the transaction fails afterwards. Line and anchor agree exactly for what was committed, hence the next
-writer finds such lines behind the anchor and says, in an entry of its own, that they came to nothing.
+Before, the record was a file, `admin.jsonl`, with its anchor in the database. The chain goes on behind that anchor.
+Knows no use case.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from orthros_kdc.audit.chain_file import ChainFile
-from orthros_kdc.audit.events import AdminChanged, AdminUndone, Event
-from orthros_kdc.store.base import AuditAnchor, Transaction
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_kdc.audit.admin_lines import ADMIN_WRITER, head_of
+from orthros_kdc.audit.chain import append
+from orthros_kdc.audit.events import AdminChanged
+from orthros_kdc.clock_guard import wall_clock
+from orthros_kdc.store.base import AdminLine, Transaction
+from orthros_protocol import Timestamp
 
-__all__ = ["ADMIN_WRITER", "AdminAudit", "AdminAuditLog"]
-
-ADMIN_WRITER: Final = "admin"
+__all__ = ["AdminAudit", "AdminAuditLog"]
 
 
 class AdminAudit(Protocol):
@@ -33,33 +31,25 @@ class AdminAudit(Protocol):
         ...
 
 
-def _wall_clock() -> Timestamp:
-    return Timestamp(time.time_ns() // 1_000_000)
-
-
 class AdminAuditLog:
-    """`<directory>/admin.jsonl`, shared by every admin process; a file lock orders them."""
+    """The record in the database that a transaction belongs to."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, now_ms: Callable[[], Timestamp] = _wall_clock) -> None:
-        self._directory = Path(directory)
+    def __init__(self, *, now_ms: Callable[[], Timestamp] = wall_clock) -> None:
         self._now_ms = now_ms
 
     def record(self, tx: Transaction, event: str, **facts: str | int | None) -> None:
-        """Writes one line and moves the anchor in `tx`. Raises Misconfigured (`audit-broken`, `file-unreadable`)."""
+        """Adds one entry."""
         self.record_all(tx, [(event, facts)])
 
     def record_all(self, tx: Transaction, changes: Iterable[tuple[str, Mapping[str, str | int | None]]]) -> None:
-        """As `record` for each change in turn, but with one look at the file and one sync for all of them."""
-        at = self._now_ms()
-        anchor = tx.anchor(ADMIN_WRITER)
-        with ChainFile.open(self._directory, ADMIN_WRITER, anchor, wait=True) as chain:
-            events: list[Event] = []
-            if chain.unanchored:
-                first = chain.head.seq - chain.unanchored + 1
-                events.append(AdminUndone(at=at, kdc_id=ADMIN_WRITER, first=first, last=chain.head.seq))
-            events += [AdminChanged(at=at, kdc_id=ADMIN_WRITER, change=event, facts=facts) for event, facts in changes]
-            try:
-                chain.append(one.to_dict() for one in events)
-            except OSError as error:
-                raise Misconfigured("file-unreadable", f"{chain.path} cannot be written: {error.strerror}") from None
-            tx.set_anchor(AuditAnchor(writer=ADMIN_WRITER, seq=chain.head.seq, head=chain.head.hash))
+        """As `record` for each change in turn."""
+        newest = tx.admin_head()
+        head, at = head_of(tx), 0 if newest is None else newest.at
+        clock = self._now_ms()
+        for event, facts in changes:
+            told = AdminChanged(at=clock, kdc_id=ADMIN_WRITER, change=event, facts=facts).to_dict()
+            if clock < at:
+                told |= {"at": at, "clock": clock}
+            at = max(at, clock)
+            line, head = append(head, told)
+            tx.add_admin_line(AdminLine(seq=head.seq, hash=head.hash, at=at, line=line))

@@ -6,6 +6,9 @@ A line is compact JSON with sorted keys, among them `seq`, from 1 without gaps, 
 before; it ends with `,"hash":"..."}`, the SHA-256 over the line as it was before `hash` went in. The first `prev`
 names the writer, so that one writer's file cannot stand in for another's. An anchor is the seq and hash of a
 line, kept elsewhere: a chain alone shows edits, only an anchor shows that its end was cut or all of it remade.
+
+A chain stands in segments. In a segment, times never go back and nothing follows a closing line. Behind an anchored
+`kdc-stopped` nothing was being written, so only the lines that open the next segment may stand there unanchored.
 """
 
 from __future__ import annotations
@@ -15,13 +18,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import LocalMisuse
 from orthros_protocol.derivation import checksum
 
-__all__ = ["Head", "Problem", "VerifyReport", "append", "genesis", "peek", "verify"]
+__all__ = [
+    "CLOSED", "OPENED", "RESTARTED", "STOPPED",
+    "Head", "Problem", "VerifyReport", "Walk", "append", "genesis", "peek", "verify",
+]  # fmt: skip
+
+OPENED: Final = "segment-opened"
+CLOSED: Final = "segment-closed"
+STOPPED: Final = "kdc-stopped"
+RESTARTED: Final = "chain-restarted"
+"""Events that the chain itself knows."""
 
 _RESERVED: Final = frozenset({"seq", "prev", "hash"})
 _JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -46,6 +58,9 @@ class Problem(StrEnum):
     REORDERED = "reordered"
     REMADE = "remade"
     TRUNCATED = "truncated"
+    APPENDED = "appended"
+    BACKDATED = "backdated"
+    UNKNOWN = "unknown-writer"
     MISSING = "missing"
     HALF_WRITTEN = "half-written"
 
@@ -53,7 +68,8 @@ class Problem(StrEnum):
 @frozen(kw_only=True)
 class VerifyReport:
     """What was found. `line` is the first bad line, `head` the last good one; `unanchored` good lines lie behind
-    the anchor: a running writer's last second, or what a crash left."""
+    the anchor: a running writer's last second, or what a crash left. `restarted` says who began a new chain behind
+    this one and why: what is wrong with it is on record then."""
 
     writer: str
     head: Head
@@ -61,11 +77,13 @@ class VerifyReport:
     problem: Problem | None = None
     line: int | None = None
     detail: str = ""
+    restarted: str = ""
 
     @property
     def broken(self) -> bool:
-        """Whether this is more than a crash can do: a half-written last line loses no entry that was complete."""
-        return self.problem not in (None, Problem.HALF_WRITTEN)
+        """Whether this is more than a crash can do, and not on record: a half-written last line loses no entry that
+        was complete."""
+        return self.problem not in (None, Problem.HALF_WRITTEN) and not self.restarted
 
     def __str__(self) -> str:
         tail = f", {self.unanchored} behind the anchor" if self.unanchored else ""
@@ -109,34 +127,100 @@ def peek(line: bytes) -> tuple[Head, dict[str, Any]] | None:
     return Head(fields["seq"], line_hash), fields
 
 
+@define
+class Walk:
+    """A walk along one writer's chain, segment by segment, until something is wrong."""
+
+    writer: str
+    anchor: AuditAnchor | None
+    head: Head
+    at: int = 0
+    found: tuple[Problem, int, str] | None = None
+    _closed: str = field(default="", init=False)
+    _is_over: bool = field(default=False, init=False)
+
+    @property
+    def closed(self) -> str:
+        """The closing event that the segment ends with so far, or nothing."""
+        return self._closed
+
+    def take(
+        self, lines: Iterable[bytes], *, is_segment: bool = True, until: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Walks the lines of one file, each with its newline, and yields the fields of every good one.
+
+        `is_segment` is false for the one file of a log that was written before there were segments: its times may go
+        back, and it goes on behind closing lines. `until` is the number of the last line that counts in this file.
+        """
+        self._closed = ""
+        rest = iter(lines)
+        for line in rest:
+            if until is not None and self.head.seq >= until:
+                return
+            seen = peek(line)
+            found = _judge(line, seen, self.head, rest) or (self._out_of_place(seen) if is_segment else None)
+            if found is None and seen is not None:
+                found = self._behind_the_end(seen)
+            if found is not None or seen is None:
+                self.found = found
+                return
+            self.head, fields = seen
+            self.at = max(self.at, _time_of(fields))
+            self._closed = fields["event"] if fields.get("event") in (CLOSED, STOPPED) else ""
+            if self.anchor is not None and self.head.seq == self.anchor.seq:
+                if self.head.hash != self.anchor.head:
+                    detail = "the line agrees with itself, but not with the anchor in the database"
+                    self.found = (Problem.REMADE, self.head.seq, detail)
+                    return
+                self._is_over = self._closed == STOPPED
+            yield fields
+
+    def _out_of_place(self, seen: tuple[Head, dict[str, Any]] | None) -> tuple[Problem, int, str] | None:
+        if seen is None:
+            return None
+        head, fields = seen
+        if self._closed:
+            return Problem.APPENDED, head.seq, f"it stands behind the closing line {self.head.seq}"
+        if _time_of(fields) < self.at:
+            return Problem.BACKDATED, head.seq, f"its time is {self.at - _time_of(fields)} ms before the line above"
+        return None
+
+    def _behind_the_end(self, seen: tuple[Head, dict[str, Any]]) -> tuple[Problem, int, str] | None:
+        if not self._is_over or seen[1].get("event") == OPENED:
+            return None
+        stopped = 0 if self.anchor is None else self.anchor.seq
+        return Problem.APPENDED, seen[0].seq, f"the writer had stopped with line {stopped}, as the database knows"
+
+    def report(self) -> VerifyReport:
+        """What was found so far, the end being here."""
+        anchored = 0 if self.anchor is None else self.anchor.seq
+        found = self.found
+        if self.head.seq < anchored and (found is None or found[0] is Problem.HALF_WRITTEN):
+            found = (Problem.TRUNCATED, self.head.seq + 1, f"the database has seen {anchored} lines")
+        problem, line, detail = found or (None, None, "")
+        return VerifyReport(
+            writer=self.writer,
+            head=self.head,
+            unanchored=max(0, self.head.seq - anchored),
+            problem=problem,
+            line=line,
+            detail=detail,
+        )
+
+
 def verify(
-    lines: Iterable[bytes], *, writer: str, anchor: AuditAnchor | None, start: Head | None = None
+    lines: Iterable[bytes], *, writer: str, anchor: AuditAnchor | None, start: Head | None = None, timed: bool = False
 ) -> VerifyReport:
     """Walks `lines`, each with its newline, from `start` (the beginning of the chain by default) to their end."""
-    head = start or genesis(writer)
-    anchored = 0 if anchor is None else anchor.seq
-    found: tuple[Problem, int, str] | None = None
-    rest = iter(lines)
-    for line in rest:
-        seen = peek(line)
-        found = _judge(line, seen, head, rest)
-        if found is not None or seen is None:
-            break
-        head = seen[0]
-        if anchor is not None and head.seq == anchor.seq and head.hash != anchor.head:
-            found = (Problem.REMADE, head.seq, "the line agrees with itself, but not with the anchor in the database")
-            break
-    if head.seq < anchored and (found is None or found[0] is Problem.HALF_WRITTEN):
-        found = (Problem.TRUNCATED, head.seq + 1, f"the database has seen {anchored} lines")
-    problem, bad_line, detail = found or (None, None, "")
-    return VerifyReport(
-        writer=writer,
-        head=head,
-        unanchored=max(0, head.seq - anchored),
-        problem=problem,
-        line=bad_line,
-        detail=detail,
-    )
+    walk = Walk(writer, anchor, start or genesis(writer))
+    for _ in walk.take(lines, is_segment=timed):
+        pass
+    return walk.report()
+
+
+def _time_of(fields: Mapping[str, Any]) -> int:
+    at = fields.get("at")
+    return at if type(at) is int else 0
 
 
 def _judge(

@@ -5,81 +5,22 @@ Values only; knows no file, and has no field that could hold a key. Ids and refe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, ClassVar, Final
+from typing import Final
 
-import attrs
-from attrs import field, frozen
+from attrs import frozen
 
-from orthros_protocol import LocalMisuse, Timestamp
+from orthros_kdc.audit.event import Event, bounded, hex_id
 from orthros_protocol.notes import Note
-from orthros_protocol.redaction import redact_text
 
 __all__ = [
-    "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "ConfigReloaded", "Event", "KdcStarted",
-    "KdcStopped", "RequestRejected", "RequestReplayed", "Suppressed", "TgsIssued", "TgsRefused", "TokenIntrospected",
-    "TokenIssued", "TokenRefused", "TokenRevoked",
+    "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "AuditResumed", "ClockJumped", "ConfigReloaded",
+    "Event", "KdcStarted", "KdcStopped", "RealmApplied", "RequestRejected", "RequestReplayed", "Suppressed",
+    "TgsIssued", "TgsRefused", "TokenIntrospected", "TokenIssued", "TokenRefused", "TokenRevoked",
 ]  # fmt: skip
 
-_ID = re.compile(r"(?:[0-9a-f]{2}){0,16}", re.ASCII)
-_MOST_DETAIL_CHARS: Final = 500
-
-
-def _check_id(_instance: object, attribute: Any, value: str) -> None:
-    # Ids and references have 8 or 16 bytes, keys 32: no mix-up can write a key into the log.
-    if _ID.fullmatch(value) is None:
-        raise LocalMisuse("value-invalid", f"{attribute.name} is the hex of at most 16 bytes")
-
-
-def _id(default: Any = "") -> Any:
-    return field(default=default, validator=_check_id)
-
-
-def _detail() -> Any:
-    return field(default="", converter=lambda text: redact_text(text)[:_MOST_DETAIL_CHARS])
-
-
-def _plain(value: Any) -> Any:
-    if type(value) is str or type(value) is int:
-        return value
-    if isinstance(value, Note):
-        return value.to_items()
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: redact_text(item) if isinstance(item, str) else item for key, item in value.items()}
-    return value
-
-
-@frozen(kw_only=True)
-class Event:
-    """What every event says: when, in milliseconds, and who wrote it down."""
-
-    name: ClassVar[str] = ""
-
-    at: Timestamp
-    kdc_id: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The event as JSON values. What has its default is left out."""
-        plain: dict[str, Any] = {"event": self.name}
-        required, optional = _fields_of(self.name)
-        for name in required:
-            plain[name] = _plain(getattr(self, name))
-        for name, default in optional:
-            value = getattr(self, name)
-            if value != default:
-                plain[name] = _plain(value)
-        return plain
-
-
-@cache  # one entry for each kind of event
-def _fields_of(event: str) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
-    rows = attrs.fields(EVENTS[event])
-    required = tuple(row.name for row in rows if row.default is attrs.NOTHING)
-    return required, tuple((row.name, row.default) for row in rows if row.default is not attrs.NOTHING)
+_MOST_STRANGER_BYTES: Final = 64
+_MOST_SUBJECT_BYTES: Final = 300
 
 
 @frozen(kw_only=True)
@@ -87,13 +28,14 @@ class AsIssued(Event):
     """An initial ticket was issued: `service` is kdc/tgt, kdc/keys or kdc/admin, `kvno` of the key that logged in."""
 
     name = "as-issued"
+    gives = True
 
     client: str
     service: str
     ttl_s: int
     kvno: int = 0
-    tid: str = _id()
-    txn: str = _id()
+    tid: str = hex_id()
+    txn: str = hex_id()
     source: str = ""
 
 
@@ -106,8 +48,8 @@ class AsRefused(Event):
     client: str
     service: str
     code: str
-    detail: str = _detail()
-    ref: str = _id()
+    detail: str = bounded()
+    ref: str = hex_id()
     source: str = ""
 
 
@@ -121,6 +63,7 @@ class TgsIssued(Event):
     """
 
     name = "tgs-issued"
+    gives = True
 
     client: str
     target: str
@@ -131,21 +74,21 @@ class TgsIssued(Event):
     subject: str = ""
     how: int = 0
     chain: tuple[str, ...] = ()
-    evidence: str = _id()
+    evidence: str = hex_id()
     kvno: int = 0
     notes: tuple[Note | Sequence[int | None], ...] = ()
     delegable: int = 0
     policy_seq: int = 0
-    tid: str = _id()
-    txn: str = _id()
-    request: str = _id()
+    tid: str = hex_id()
+    txn: str = hex_id()
+    request: str = hex_id()
     source: str = ""
 
 
 @frozen(kw_only=True)
 class TgsRefused(Event):
-    """One want was refused, or, without a `target`, the request as a whole. `subject` to `evidence` as in
-    `TgsIssued`; of refused evidence they say what it says."""
+    """One want was refused, or, without a `target`, the request as a whole, or the `wants` at its end that were not
+    attempted. `subject` to `evidence` as in `TgsIssued`; of refused evidence they say what it says."""
 
     name = "tgs-refused"
 
@@ -156,13 +99,14 @@ class TgsRefused(Event):
     subject: str = ""
     how: int = 0
     chain: tuple[str, ...] = ()
-    evidence: str = _id()
+    evidence: str = hex_id()
     scopes: tuple[str, ...] | None = None
-    detail: str = _detail()
+    wants: int = 0
+    detail: str = bounded()
     notes: tuple[Note | Sequence[int | None], ...] = ()
-    ref: str = _id()
-    txn: str = _id()
-    request: str = _id()
+    ref: str = hex_id()
+    txn: str = hex_id()
+    request: str = hex_id()
     source: str = ""
 
 
@@ -173,6 +117,7 @@ class TokenIssued(Event):
     transaction, which an exchange carries on; `dropped` counts the scopes that were asked for in vain."""
 
     name = "token-issued"
+    gives = True
 
     client: str
     target: str
@@ -186,8 +131,8 @@ class TokenIssued(Event):
     notes: tuple[Note | Sequence[int | None], ...] = ()
     delegable: int = 0
     policy_seq: int = 0
-    tid: str = _id()
-    txn: str = _id()
+    tid: str = hex_id()
+    txn: str = hex_id()
     source: str = ""
 
 
@@ -202,10 +147,10 @@ class TokenRefused(Event):
     grant: str = ""
     target: str = ""
     kind: str = ""
-    subject: str = ""
+    subject: str = bounded(_MOST_SUBJECT_BYTES)
     scopes: tuple[str, ...] | None = None
-    detail: str = _detail()
-    ref: str = _id()
+    detail: str = bounded()
+    ref: str = hex_id()
     source: str = ""
 
 
@@ -219,8 +164,8 @@ class TokenIntrospected(Event):
     client: str
     active: int
     code: str = ""
-    detail: str = _detail()
-    tid: str = _id()
+    detail: str = bounded()
+    tid: str = hex_id()
     source: str = ""
 
 
@@ -229,11 +174,12 @@ class TokenRevoked(Event):
     """A client gave a token back. With a `code`, nothing was revoked; the client was not told."""
 
     name = "token-revoked"
+    gives = True
 
     client: str
     code: str = ""
-    detail: str = _detail()
-    tid: str = _id()
+    detail: str = bounded()
+    tid: str = hex_id()
     source: str = ""
 
 
@@ -244,9 +190,9 @@ class RequestRejected(Event):
     name = "request-rejected"
 
     code: str
-    ref: str = _id()
-    detail: str = _detail()
-    claimed: str = _detail()
+    ref: str = hex_id()
+    detail: str = bounded(_MOST_STRANGER_BYTES)
+    claimed: str = bounded(_MOST_STRANGER_BYTES)
     source: str = ""
 
 
@@ -263,12 +209,19 @@ class RequestReplayed(Event):
 
 @frozen(kw_only=True)
 class Suppressed(Event):
-    """So many events of the kind `of` were not written one by one since the last one that was."""
+    """So many events were not written one by one since `since`, in milliseconds: of the kind `of` and about one client
+    or source, or of many. `codes` says how often each reason was among them, as `not-granted:17`. Each caller was given
+    this `ref`."""
 
     name = "suppressed"
 
     count: int
-    of: str = field(default=RequestRejected.name)
+    of: str = ""
+    since: int = 0
+    codes: tuple[str, ...] = ()
+    client: str = ""
+    ref: str = hex_id()
+    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -292,6 +245,30 @@ class AdminUndone(Event):
 
 
 @frozen(kw_only=True)
+class ClockJumped(Event):
+    """The KDC's wall clock moved by `moved_ms` against its boot clock, for the `count`-th time since its start, and
+    nothing is issued. With `settled` it counts again: returned, accepted (by the operator) or waited (a minute)."""
+
+    name = "clock-jumped"
+
+    moved_ms: int
+    count: int
+    settled: str = ""
+
+
+@frozen(kw_only=True)
+class RealmApplied(Event):
+    """A KDC began to decide by the realm as entry `admin_seq` of administration's record left it; `admin_hash` is that
+    entry's, so that the two records check each other."""
+
+    name = "realm-applied"
+
+    admin_seq: int
+    admin_hash: str
+    policy_seq: int = 0
+
+
+@frozen(kw_only=True)
 class KdcStarted(Event):
     """A KDC began to serve. `unanchored` entries and `torn` bytes are what a crash left behind."""
 
@@ -310,6 +287,18 @@ class KdcStopped(Event):
 
 
 @frozen(kw_only=True)
+class AuditResumed(Event):
+    """The log could be written again. Since `since`, in milliseconds, it could not, as `why` says; `refused` answers
+    that would have given a credential away were refused meanwhile."""
+
+    name = "audit-resumed"
+
+    since: int
+    refused: int
+    why: str = bounded()
+
+
+@frozen(kw_only=True)
 class ConfigReloaded(Event):
     """A running KDC took new settings; those in `waiting` need a restart."""
 
@@ -324,7 +313,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for kind in (
         AsIssued, AsRefused, TgsIssued, TgsRefused, TokenIssued, TokenRefused, TokenIntrospected, TokenRevoked,
         RequestRejected, RequestReplayed, Suppressed,
-        AdminChanged, AdminUndone, KdcStarted, KdcStopped, ConfigReloaded,
+        AdminChanged, AdminUndone, AuditResumed, RealmApplied, KdcStarted, KdcStopped, ConfigReloaded, ClockJumped,
     )
 }  # fmt: skip
 """Every event that a log can hold, by its name there."""

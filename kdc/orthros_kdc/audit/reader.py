@@ -1,25 +1,26 @@
-"""Reads audit logs: the newest entries of all writers, new ones as they come, one reference, the whole proof.
+"""Reads audit logs: the newest entries of all writers, new ones as they come, one reference.
 
-Never writes, locks or waits; a line that is still being written is left for the next look.
+Never writes, locks or waits; a line that is still being written is left for the next look. Entries of administration
+come from the database: whoever has them hands them in.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
+import mmap
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from orthros_kdc.audit.chain import Problem, VerifyReport, genesis, peek, verify
-from orthros_kdc.audit.chain_file import SUFFIX, end_of_last_line, lines_from
-from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import Misconfigured
+from orthros_kdc.audit.chain import peek
+from orthros_kdc.audit.segments import Segment, end_of_last_line, lines_from, opened, segments_in
 
-__all__ = ["UNREADABLE", "Entry", "Follower", "find_ref", "tail", "verify_all"]
+__all__ = ["UNREADABLE", "Entry", "Follower", "entry_of", "find_ref", "tail"]
 
 UNREADABLE: Final = "unreadable"
 _WINDOW_BYTES: Final = 64 * 1024
@@ -36,13 +37,32 @@ class Entry:
     fields: dict[str, Any] = field(order=False)
 
 
-def tail(directory: str | os.PathLike[str], most: int) -> list[Entry]:
-    """The newest `most` entries of all writers together, oldest first."""
-    found: list[Entry] = []
-    for path in _files(directory):
-        with _opened(path) as descriptor:
-            found += [_entry(path, line) for line in _last_lines(descriptor, most)]
-    return sorted(found)[-most:] if most > 0 else []
+def entry_of(writer: str, line: bytes) -> Entry:
+    """The entry that `line` is."""
+    seen = peek(line)
+    if seen is None:
+        return Entry(0, writer, 0, UNREADABLE, {"line": line[:200].decode("ascii", "backslashreplace")})
+    head, fields = seen
+    at, event = fields.get("at"), fields.get("event")
+    return Entry(at if type(at) is int else 0, writer, head.seq, event if type(event) is str else UNREADABLE, fields)
+
+
+def tail(
+    directory: str | os.PathLike[str],
+    most: int,
+    *,
+    matching: Callable[[Entry], bool] = lambda _: True,
+    changes: Iterable[Entry] = (),
+) -> list[Entry]:
+    """The newest `most` entries of all writers that match, oldest first. `changes` are those of administration,
+    newest first; they and the logs are read only as far back as need be."""
+    writers: dict[str, list[Segment]] = {}
+    for segment in _files(directory):
+        writers.setdefault(segment.writer, []).append(segment)
+    streams = [_backwards(segments) for segments in writers.values()]
+    merged = heapq.merge(changes, *streams, reverse=True)
+    found = list(islice((entry for entry in merged if matching(entry)), max(most, 0)))
+    return found[::-1]
 
 
 class Follower:
@@ -51,24 +71,27 @@ class Follower:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = directory
         self._offsets: dict[Path, int] = {}
-        for path in _files(directory):
-            with _opened(path) as descriptor:
-                self._offsets[path] = end_of_last_line(descriptor)
+        for segment in _files(directory):
+            with opened(segment.path) as descriptor:
+                self._offsets[segment.path] = end_of_last_line(descriptor)
 
     def poll(self) -> list[Entry]:
         """The new entries of all writers, oldest first."""
         found: list[Entry] = []
-        for path in _files(self._directory):
-            offset = self._offsets.get(path, 0)
-            with _opened(path) as descriptor:
-                if os.fstat(descriptor).st_size < offset:
+        for segment in _files(self._directory):
+            offset = self._offsets.get(segment.path, 0)
+            with opened(segment.path) as descriptor:
+                size = os.fstat(descriptor).st_size
+                if size == offset:
+                    continue
+                if size < offset:
                     offset = 0
                 for line in lines_from(descriptor, offset):
                     if not line.endswith(b"\n"):
                         break
                     offset += len(line)
-                    found.append(_entry(path, line))
-            self._offsets[path] = offset
+                    found.append(entry_of(segment.writer, line))
+            self._offsets[segment.path] = offset
         return sorted(found)
 
 
@@ -76,72 +99,54 @@ def find_ref(directory: str | os.PathLike[str], ref: str) -> Entry | None:
     """The newest entry with this reference in hex, as a caller was given it."""
     wanted = ref.strip().lower()
     needle = json.dumps(wanted).encode("ascii")
-    found = []
-    for path in _files(directory):
-        with _opened(path) as descriptor:
-            candidates = (line for line in lines_from(descriptor, 0) if needle in line)
-            found += [one for one in (_entry(path, line) for line in candidates) if one.fields.get("ref") == wanted]
-    return max(found, default=None)
+    found = [entry for segment in _files(directory) for entry in _with(segment, needle)]
+    return max((entry for entry in found if entry.fields.get("ref") == wanted), default=None)
 
 
-def verify_all(directory: str | os.PathLike[str], anchors: Iterable[AuditAnchor]) -> list[VerifyReport]:
-    """Every chain in the directory checked from its first line, and every anchor accounted for, by writer.
-
-    Read the anchors from the store first: entries that come later are merely behind the anchor.
-    """
-    expected = {anchor.writer: anchor for anchor in anchors}
-    reports = []
-    present = {path.stem: path for path in _files(directory)}
-    for writer in sorted(present.keys() | expected.keys()):
-        anchor = expected.get(writer)
-        if writer in present:
-            with _opened(present[writer]) as descriptor:
-                reports.append(verify(lines_from(descriptor, 0), writer=writer, anchor=anchor))
-        elif anchor is not None:
-            detail = f"there is no {writer}{SUFFIX}; the database has seen {anchor.seq} lines"
-            reports.append(
-                VerifyReport(
-                    writer=writer, head=genesis(writer), unanchored=0, problem=Problem.MISSING, line=1, detail=detail
-                )
-            )
-    return reports
+def _files(directory: str | os.PathLike[str]) -> list[Segment]:
+    return [segment for segment in segments_in(directory) if not segment.is_stub]
 
 
-def _files(directory: str | os.PathLike[str]) -> list[Path]:
-    try:
-        return sorted(path for path in Path(directory).iterdir() if path.suffix == SUFFIX)
-    except OSError as error:
-        raise Misconfigured("file-unreadable", f"{os.fspath(directory)}: {error.strerror}") from None
+def _with(segment: Segment, needle: bytes) -> Iterator[Entry]:
+    """The entries of a file whose line holds `needle`."""
+    with opened(segment.path) as descriptor:
+        if os.fstat(descriptor).st_size == 0:
+            return
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+            at = content.find(needle)
+            while at >= 0:
+                begin, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at) + 1
+                if not end:
+                    return
+                yield entry_of(segment.writer, content[begin:end])
+                at = content.find(needle, end)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _backwards(segments: list[Segment]) -> Iterator[Entry]:
+    """The entries of one writer, newest first. What cannot be read has the time of the entry before it."""
+    unread: list[Entry] = []
+    for segment in reversed(segments):
+        with opened(segment.path) as descriptor:
+            for line in _lines_backwards(descriptor):
+                entry = entry_of(segment.writer, line)
+                if entry.event == UNREADABLE:
+                    unread.append(entry)
+                    continue
+                yield from (evolve(one, at=entry.at) for one in unread)
+                unread.clear()
+                yield entry
+    yield from unread
 
 
-def _last_lines(descriptor: int, most: int) -> list[bytes]:
-    """The last `most` complete lines, read from the end."""
-    at = os.fstat(descriptor).st_size
-    content = b""
-    while at and content.count(b"\n") <= most:
+def _lines_backwards(descriptor: int) -> Iterator[bytes]:
+    """The complete lines of a file, the last one first, read from its end."""
+    end = at = end_of_last_line(descriptor)
+    begun = b""
+    while at:
         before = max(0, at - _WINDOW_BYTES)
-        content = os.pread(descriptor, at - before, before) + content
+        block = os.pread(descriptor, at - before, before)
+        begun, *whole = ((block[:-1] if at == end else block) + begun).split(b"\n")
+        yield from (line + b"\n" for line in reversed(whole))
         at = before
-    complete = [line + b"\n" for line in content.split(b"\n")[:-1]]
-    return complete[-most:] if most > 0 else []
-
-
-def _entry(path: Path, line: bytes) -> Entry:
-    seen = peek(line)
-    if seen is None:
-        return Entry(0, path.stem, 0, UNREADABLE, {"line": line[:200].decode("ascii", "backslashreplace")})
-    head, fields = seen
-    at, event = fields.get("at"), fields.get("event")
-    return Entry(at if type(at) is int else 0, path.stem, head.seq, event if type(event) is str else UNREADABLE, fields)
+    if end:
+        yield begun + b"\n"

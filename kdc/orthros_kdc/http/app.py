@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.callers import Caller, TrustedProxies
 from orthros_kdc.oauth.values import Answer, Ask
 from orthros_protocol import OrthrosError
+from orthros_protocol.http_fields import stated_length
 
-__all__ = ["CONNECTION", "App", "Endpoint", "Find", "Handler", "Receive", "Scope", "Send", "failure"]
+__all__ = ["CONNECTION", "Admit", "App", "Endpoint", "Find", "Handler", "Receive", "Scope", "Send", "failure"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handler = Callable[[Ask], Awaitable[Answer]]
 Find = Callable[[str], Awaitable["Endpoint | None"]]
+Admit = Callable[[Ask], Awaitable[Answer | None]]
 
 CONNECTION: Final = "orthros.connection"
-"""In the ASGI state: the connection, with `caller` and `prove()`. Without it the peer is `scope["client"]`."""
+"""In the ASGI state: the connection, with `caller` and `prove(name)`. Without it the peer is `scope["client"]`."""
 
 _MOST_HEADERS: Final = 64
 _MOST_HEADER_BYTES: Final = 16 * 1024
@@ -46,14 +47,10 @@ _log = structlog.get_logger(__name__)
 
 @frozen(kw_only=True)
 class Endpoint:
-    """What one path does: a handler for GET and HEAD, or one for each content type of a POST.
-
-    `proves`: who gets a 2xx has proven a credential, so his connection is no stranger's any more.
-    """
+    """What one path does: a handler for GET and HEAD, or one for each content type of a POST."""
 
     get: Handler | None = None
     post: Mapping[str, Handler] = field(factory=dict)
-    proves: bool = False
 
     @property
     def allow(self) -> str:
@@ -81,11 +78,16 @@ def failure(status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> 
 class App:
     """An ASGI 3 application for trio. `find` leads from a path to its endpoint.
 
-    `limits` may be replaced while it serves.
+    `admit` is asked about each request that no endpoint sees: it waits for the turn of the source, charges the source,
+    and returns the refusal of one that has sent too much. Endpoints do that themselves. `limits` may be replaced while
+    it serves.
     """
 
-    def __init__(self, find: Find, limits: LimitSettings, *, max_body: int, proxies: TrustedProxies) -> None:
+    def __init__(
+        self, find: Find, limits: LimitSettings, *, max_body: int, proxies: TrustedProxies, admit: Admit
+    ) -> None:
         self._find = find
+        self._admit = admit
         self._max_body = max_body
         self.proxies = proxies
         self.limits = limits
@@ -100,22 +102,22 @@ class App:
             await _live(receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_body_left, where = True, ""
+        has_body_left, where, body = True, "", bytearray()
         try:
-            headers = _headers_of(scope)
-            endpoint, handler = await self._route(scope)
-            where = scope["path"]  # from here on it is one of ours, and not whatever somebody wrote
-            body = b""
-            if scope["method"] not in _READABLE:
-                body = await self._body(headers, receive)
-                has_body_left = False
-            answer = await handler(self._ask(scope, headers, body))
-            if endpoint.proves and answer.status < HTTPStatus.MULTIPLE_CHOICES:
-                connection = _state(scope)
-                if connection is not None:
-                    connection.prove()
-        except _Stop as stop:
-            answer = stop.answer
+            ask = self._ask(scope)
+            try:
+                _check_headers(scope)
+                handler = await self._route(scope)
+                where = ask.path  # from here on it is one of ours, and not whatever somebody wrote
+                if ask.method not in _READABLE:
+                    await self._read(body, ask.headers, receive)
+                    has_body_left = False
+                answer = await handler(evolve(ask, body=bytes(body)))
+            except _Stop as stop:
+                answer = await self._admit(evolve(ask, body=bytes(body))) or stop.answer
+            connection = _state(scope)
+            if answer.proves and connection is not None:
+                connection.prove(answer.proves)
         except _Gone:
             return
         except OrthrosError as error:
@@ -129,7 +131,7 @@ class App:
         else:
             await _send(answer, scope, send)
 
-    async def _route(self, scope: Scope) -> tuple[Endpoint, Handler]:
+    async def _route(self, scope: Scope) -> Handler:
         # The path as it came: no second spelling of an endpoint slips past a proxy that filters by path.
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         endpoint = await self._find(path)
@@ -137,24 +139,25 @@ class App:
             raise _Stop(404, "there is nothing at this path")
         method = scope["method"]
         if endpoint.get is not None and method in _READABLE:
-            return endpoint, endpoint.get
+            return endpoint.get
         if not endpoint.post or method != "POST":
             raise _Stop(405, f"this path takes {endpoint.allow}", (("allow", endpoint.allow),))
         kinds = [value for name, value in scope["headers"] if name == b"content-type"]
         kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
         if kind not in endpoint.post:
-            raise _Stop(415, f"send the body as {' or '.join(endpoint.post)}")
-        return endpoint, endpoint.post[kind]
+            # RFC 6749, section 5.2 knows 400 alone, and so do libraries: not 415.
+            raise _Stop(400, f"send {' or '.join(endpoint.post)}, and say so in one Content-Type header")
+        return endpoint.post[kind]
 
-    async def _body(self, headers: tuple[tuple[str, str], ...], receive: Receive) -> bytes:
+    async def _read(self, body: bytearray, headers: tuple[tuple[str, str], ...], receive: Receive) -> None:
         lengths = [value for name, value in headers if name == "content-length"]
         if len(lengths) > 1 or (lengths and any(name == "transfer-encoding" for name, _ in headers)):
             raise _Stop(400, "the length of the body is stated twice")
-        if lengths and not (lengths[0].isascii() and lengths[0].isdigit()):
-            raise _Stop(400, "the content length is not a number")
-        if lengths and (len(lengths[0]) > len(str(self._max_body)) or int(lengths[0]) > self._max_body):
+        length = stated_length(lengths)
+        if lengths and length is None:
+            raise _Stop(400, "the content length is not a number in its one form")
+        if length is not None and length > self._max_body:
             raise self._too_large()
-        body = bytearray()
         with trio.move_on_after(self.limits.read_deadline_s):
             while True:
                 message = await receive()
@@ -164,13 +167,14 @@ class App:
                 if len(body) > self._max_body:
                     raise self._too_large()
                 if not message.get("more_body", False):
-                    return bytes(body)
+                    return
         raise _Stop(408, f"the body did not arrive within {self.limits.read_deadline_s:g} s")
 
     def _too_large(self) -> _Stop:
         return _Stop(413, f"a body has at most {self._max_body} bytes")
 
-    def _ask(self, scope: Scope, headers: tuple[tuple[str, str], ...], body: bytes) -> Ask:
+    def _ask(self, scope: Scope) -> Ask:
+        headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
         forwarded = [value for name, value in headers if name == "x-forwarded-for"]
         caller = self.proxies.caller(_peer(scope), forwarded)
         return Ask(
@@ -178,17 +182,15 @@ class App:
             method=scope["method"],
             headers=headers,
             query=scope.get("query_string", b""),
-            body=body,
             source=caller.source,
             address=caller.address,
         )
 
 
-def _headers_of(scope: Scope) -> tuple[tuple[str, str], ...]:
+def _check_headers(scope: Scope) -> None:
     raw = scope["headers"]
     if len(raw) > _MOST_HEADERS or sum(len(name) + len(value) for name, value in raw) > _MOST_HEADER_BYTES:
         raise _Stop(431, f"a request has at most {_MOST_HEADERS} headers and {_MOST_HEADER_BYTES} bytes of them")
-    return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
 
 
 def _is_bodyless(scope: Scope) -> bool:

@@ -6,16 +6,16 @@ A header counts only as far as trusted hops vouch for it; what a caller writes i
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import trio
 from attrs import frozen
 
 from orthros_kdc.ratelimit import source_key
-from orthros_kdc.server import source_of
+from orthros_kdc.shares import source_of
+from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Caller", "TrustedProxies", "peer_of"]
+__all__ = ["Caller", "TrustedProxies"]
 
 _MOST_HOPS: Final = 32
 
@@ -39,19 +39,10 @@ class Caller:
             parsed = parsed.ipv4_mapped
         return cls(source=source_key(str(parsed)), address=str(parsed))
 
-
-def peer_of(stream: trio.abc.Stream) -> Caller:
-    """The peer of a connection, before anybody vouches for anybody."""
-    sock = getattr(stream, "socket", None)
-    source = source_of(stream)
-    if sock is None or source == "gone":
-        return Caller(source=source, address="")
-    if source.startswith("uid:"):
-        return Caller(source=source, address="", is_local=True)
-    try:
-        return Caller.at(sock.getpeername()[0]) or Caller(source=source, address="")
-    except OSError:
-        return Caller(source="gone", address="")
+    @classmethod
+    def of(cls, peer: Peer) -> Caller:
+        """The peer of a connection, before anybody vouches for anybody."""
+        return cls(source=source_of(peer), address=peer.address, is_local=peer.uid >= 0)
 
 
 class TrustedProxies:
@@ -70,19 +61,21 @@ class TrustedProxies:
         address = ipaddress.ip_address(peer.address)
         return any(address in network for network in self._networks)
 
-    def caller(self, peer: Caller, forwarded: Iterable[str]) -> Caller:
-        """The right-most hop that is not trusted, from the values of every X-Forwarded-For in their order.
+    def caller(self, peer: Caller, forwarded: Sequence[str]) -> Caller:
+        """The right-most hop that is not trusted, from the lines of X-Forwarded-For of a request.
 
-        Where none is left, it is the last hop that somebody vouched for. Where an entry is no address, that hop pays,
-        but lends nobody its own address: who is unknown lies outside every network.
+        Where none is left, it is the last hop that somebody vouched for. A trusted peer sends exactly one line: a proxy
+        that adds a line where others add an entry leaves it to the caller which one is the last, and some proxies drop
+        the header when the caller asks for that. Of such a request, of one with an entry that is no address, and of one
+        with more than 32, the last hop that is known pays, and the address is unknown: that lies outside every network.
         """
-        values = list(forwarded)
-        if not values or not self.trusts(peer):
+        if not self.trusts(peer):
             return peer
-        hops = ",".join(values).split(",")
+        if len(forwarded) != 1:
+            return Caller(source=peer.source, address="")
         found = peer
-        for hop in hops[: -_MOST_HOPS - 1 : -1]:
-            named = Caller.at(hop.strip())
+        for number, hop in enumerate(reversed(forwarded[0].rsplit(",", _MOST_HOPS))):
+            named = Caller.at(hop.strip(" \t")) if number < _MOST_HOPS else None
             if named is None:
                 return Caller(source=found.source, address="")
             found = named

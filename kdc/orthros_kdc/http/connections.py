@@ -1,7 +1,8 @@
-"""Connections of the HTTP port: hypercorn speaks HTTP/1.1 on them; caps, deadlines, TLS and the drain are here.
+"""Connections of the HTTP port: hypercorn speaks HTTP/1.1 on them; TLS and the deadlines of HTTP are here.
 
-Knows when a request begins and ends, and not what it says. Hypercorn's own handling of connections has no caps,
-writes without a deadline, and changes to HTTP/2 or WebSockets for whoever asks; that part of it is not used.
+Knows when a request begins and ends, and not what it says. Room and the drain are the listener's. Hypercorn's own
+handling of connections has no caps, writes without a deadline, and changes to HTTP/2 or WebSockets on demand; that part
+of it is not used.
 """
 
 from __future__ import annotations
@@ -12,33 +13,38 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Final, cast
 
-import h11
 import structlog
 import trio
-from attrs import define, field
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config as HypercornConfig
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.logging import Logger
-from hypercorn.protocol.events import Body, Response
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
+from attrs import define
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import CONNECTION, App, failure
-from orthros_kdc.http.callers import Caller, peer_of
-from orthros_kdc.places import Places
+from orthros_kdc.http.callers import Caller
+from orthros_kdc.oauth.values import Answer
+from orthros_kdc.shares import PortShares, deadlines_of
+from orthros_runtime.extras import extra
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.listeners import Listener
+from orthros_runtime.serving.peers import Peer
+
+with extra("http"):
+    import h11
+    from hypercorn.app_wrappers import ASGIWrapper
+    from hypercorn.config import Config as HypercornConfig
+    from hypercorn.events import Closed, Event, RawData, Updated
+    from hypercorn.logging import Logger
+    from hypercorn.protocol.events import Body, Response
+    from hypercorn.protocol.events import Event as StreamEvent
+    from hypercorn.protocol.h11 import H11Protocol
+    from hypercorn.trio.task_group import TaskGroup
+    from hypercorn.trio.worker_context import WorkerContext
+    from hypercorn.typing import ASGIFramework, ConnectionState
 
 __all__ = ["HttpServer"]
 
 _CHUNK_BYTES: Final = 16 * 1024
 _MOST_HEAD_BYTES: Final = 16 * 1024
 _MOST_REQUESTS: Final = 10_000
-# Requests that wait in a socket's buffer when the drain begins are read within this time.
-_DRAIN_READS_S: Final = 0.2
 # Who is told early that his request is too large may still be sending it: a reset would destroy the answer.
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 1024 * 1024
@@ -65,11 +71,6 @@ class _Settings(HypercornConfig):
     include_server_header = False
     h11_max_incomplete_size = _MOST_HEAD_BYTES
     keep_alive_max_requests = _MOST_REQUESTS
-    ends = False
-
-    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """During a drain every answer is its connection's last."""
-        return super().response_headers(protocol) + ([(b"connection", b"close")] if self.ends else [])
 
 
 class _Http1(H11Protocol):
@@ -81,6 +82,10 @@ class _Http1(H11Protocol):
 
     is_answering = False
     is_last: Callable[[], bool] = staticmethod(lambda: False)
+
+    def lacks_body(self) -> bool:
+        """Whether a part of the body of the request that is here has yet to come."""
+        return self.connection.their_state is h11.SEND_BODY
 
     async def stream_send(self, event: StreamEvent) -> None:
         self.is_answering = isinstance(event, (Response, Body))
@@ -107,7 +112,7 @@ class _Http1(H11Protocol):
             (b"content-length", str(len(body)).encode("ascii")),
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
-            *HypercornConfig.response_headers(self.config, "h11"),
+            *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
@@ -115,43 +120,82 @@ class _Http1(H11Protocol):
 
 
 @define(eq=False)
-class _Connection:
-    """One connection. A deadline holds whenever it is the peer's turn, and none while the KDC works."""
+class _Visit:
+    """What the application sees of a connection. A deadline holds whenever it is the peer's turn, and none else."""
 
     caller: Caller
-    places: Places
-    opened_at: float
-    is_proven: bool = False
-    is_busy: bool = False
+    connection: Connection
     ended: bool = False
     answered_at: float | None = None
     begun_at: float | None = None
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
 
-    def prove(self) -> None:
-        """Its peer has shown a valid credential."""
-        if not self.is_proven:
-            self.is_proven = True
-            self.places.prove(self.caller.source)
+    def prove(self, client: str) -> None:
+        """Its peer has shown the valid credential of `client`."""
+        self.connection.prove(client)
 
-    def heard(self, now: float) -> None:
+    def heard(self) -> None:
         """Bytes came: the request that they begin must be whole in time, however small the pieces."""
-        if not self.is_busy and self.begun_at is None:
-            self.begun_at = now
+        if not self.connection.working and self.begun_at is None:
+            self.begun_at = trio.current_time()
 
     def overstays(self) -> bool:
-        """Whether a stranger has had his time: else a few could hold every place for strangers, just by talking."""
-        return not self.is_proven and trio.current_time() >= self.opened_at + self.places.limits.read_deadline_s
+        """Whether the next answer is its last: in a drain, and when a stranger has had their time.
 
-    def deadline(self) -> float:
-        """Until when the next request's headers must be here."""
-        limits = self.places.limits
-        if self.answered_at is None:
-            return self.opened_at + limits.read_deadline_s
+        Otherwise a few could hold every place for strangers, just by talking.
+        """
+        return self.connection.leaving or trio.current_time() >= self.connection.stranger_until
+
+    def turn(self, *, peers_turn: bool) -> None:
+        """An answer is complete, or a request has begun to be worked on."""
+        self.begun_at = None
+        self.connection.scope.deadline = inf
+        if peers_turn:
+            self.connection.working = False
+        else:
+            self.connection.work()
+        if peers_turn and not self.ended:
+            self.answered_at = trio.current_time()
+            self.connection.answered()
+            self.wait()
+            if self.connection.leaving:
+                self.connection.drain()
+
+    def wait(self) -> None:
+        """Until its deadline for the headers of the next request."""
+        deadlines = self.connection.deadlines
         if self.begun_at is not None:
-            return self.begun_at + limits.read_deadline_s
-        idle_s = limits.idle_deadline_s if self.is_proven else min(limits.idle_deadline_s, limits.read_deadline_s)
-        return self.answered_at + idle_s
+            until = self.begun_at + deadlines.request_s
+        elif self.connection.proven and self.answered_at is not None:
+            until = self.answered_at + deadlines.idle_s
+        else:
+            until = (self.answered_at or self.connection.opened_at) + min(deadlines.idle_s, deadlines.request_s)
+        if self.answered_at is None:
+            until = min(until, self.connection.stranger_until)
+        self.connection.scope.deadline = until
+
+
+class _Plain(trio.abc.Stream):
+    """A connection as TLS wants it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Bytes as they come; TLS takes as many as there are."""
+        del max_bytes
+        return await self._connection.read()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """All of `data`."""
+        await self._connection.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """When `send_all` may go on."""
+        await self._connection.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """The listener closes the connection."""
+        await trio.lowlevel.checkpoint()
 
 
 class HttpServer:
@@ -163,60 +207,58 @@ class HttpServer:
     def __init__(self, app: App, limits: LimitSettings, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
         self._app = app
-        self._places = Places(limits)
+        self._shares = PortShares(limits, self._stands_for_many)
         self._settings = _Settings()
-        self._connections: set[_Connection] = set()
-        self._accepting = trio.CancelScope()
-        self._read_until = inf
+        self._listener = Listener(
+            self._serve, self._shares.group_of, self._busy_answer, deadlines_of(limits), "the HTTP port"
+        )
 
     @property
     def limits(self) -> LimitSettings:
         """What connections and requests may take."""
-        return self._places.limits
+        return self._shares.limits
 
     @limits.setter
     def limits(self, limits: LimitSettings) -> None:
-        self._places.limits = limits
+        self._shares.limits = limits
+        self._listener.deadlines = deadlines_of(limits)
         self._app.limits = limits
 
     @property
     def connection_count(self) -> int:
         """How many connections are open."""
-        return len(self._connections)
+        return self._listener.connection_count
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Serves until cancelled; after `drain`, returns when the last connection has got its answers."""
-        async with trio.open_nursery() as nursery:
-            with self._accepting:
-                await trio.serve_listeners(self.serve_stream, list(listeners), handler_nursery=nursery)
+        await self._listener.serve(*listeners)
 
     def drain(self) -> None:
         """Accepts nobody and reads only what has been sent already: it is answered, then the connection ends."""
-        self._settings.ends = True
-        self._read_until = trio.current_time() + _DRAIN_READS_S
-        self._accepting.cancel()
-        for connection in self._connections:
-            if not connection.is_busy:
-                connection.scope.deadline = min(connection.scope.deadline, self._read_until)
+        self._listener.drain()
 
-    async def serve_stream(self, stream: trio.abc.HalfCloseableStream) -> None:
+    async def serve_stream(self, stream: trio.SocketStream) -> None:
         """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
-        async with stream:
-            caller = peer_of(stream)
-            is_proxy = self._app.proxies.trusts(caller)
-            if self._settings.ends or not self._places.take(caller.source, for_many=is_proxy):
-                return
-            connection = _Connection(caller, self._places, trio.current_time())
-            self._connections.add(connection)
-            try:
-                with connection.scope:
-                    connection.scope.deadline = connection.deadline()
-                    await self._converse(stream, connection)
-            except Exception as error:  # noqa: BLE001  # logged by its kind
-                self._log_end(error, caller)
-            finally:
-                self._connections.discard(connection)
-                self._places.leave(caller.source, proven=connection.is_proven)
+        await self._listener.serve_stream(stream)
+
+    def _stands_for_many(self, peer: Peer) -> bool:
+        return self._app.proxies.trusts(Caller.of(peer))
+
+    def _busy_answer(self, cause: str, peer: Peer) -> bytes:
+        """The last bytes for a connection that there is no room for. Where TLS should begin, there are none."""
+        if self.tls is not None and peer.uid < 0:
+            return b""
+        return _unasked(failure(503, f"the KDC has no room for another connection ({cause})", (("retry-after", "1"),)))
+
+    async def _serve(self, connection: Connection) -> None:
+        visit = _Visit(Caller.of(connection.peer), connection)
+        visit.wait()
+        try:
+            await self._converse(visit)
+        except trio.Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001  # logged by its kind
+            self._log_end(error, visit.caller)
 
     def _log_end(self, error: Exception, caller: Caller) -> None:
         """One connection's trouble must not end the others'; what it was about stays out of the log."""
@@ -226,12 +268,18 @@ class HttpServer:
         else:
             _log.error("http connection failed", source=caller.source, kind=type(left or error).__name__)
 
-    async def _converse(self, raw: trio.abc.HalfCloseableStream, connection: _Connection) -> None:
-        stream: trio.abc.Stream = raw
-        is_secure = self.tls is not None and not connection.caller.is_local
-        if is_secure and self.tls is not None:
-            stream = trio.SSLStream(raw, self.tls, server_side=True, https_compatible=True)
-            await stream.do_handshake()
+    async def _secured(self, visit: _Visit) -> trio.abc.Stream:
+        plain = _Plain(visit.connection)
+        if self.tls is None or visit.caller.is_local:
+            return plain
+        secure = trio.SSLStream(plain, self.tls, server_side=True, https_compatible=True)
+        await secure.do_handshake()
+        return secure
+
+    async def _converse(self, visit: _Visit) -> None:
+        connection = visit.connection
+        raw, scope = connection.stream, connection.scope
+        stream = await self._secured(visit)
         sending = trio.Lock()
         unsent = bytearray()
 
@@ -242,27 +290,27 @@ class HttpServer:
                     async with sending:
                         await write()
             elif isinstance(event, Updated):
-                self._turn(connection, peers_turn=event.idle)
-            elif isinstance(event, Closed) and not connection.ended:
-                connection.ended = True
-                connection.scope.deadline = trio.current_time() + _LINGER_S
+                visit.turn(peers_turn=event.idle)
+            elif isinstance(event, Closed) and not visit.ended:
+                visit.ended = True
+                scope.deadline = trio.current_time() + _LINGER_S
                 await protocol.handle(Closed())
                 async with sending:
                     try:
                         await raw.send_eof()
                     except _LOST:
-                        connection.scope.cancel()
+                        scope.cancel()
 
         async def write() -> None:
             data = bytes(unsent)
             unsent.clear()
-            with trio.move_on_after(self.limits.read_deadline_s) as patience:
+            with trio.move_on_after(connection.deadlines.write_s) as patience:
                 try:
                     await stream.send_all(data)
                 except _LOST:
                     patience.cancel()
             if patience.cancel_called:
-                connection.scope.cancel()
+                scope.cancel()
 
         async with TaskGroup() as tasks:
             protocol = _Http1(
@@ -270,20 +318,21 @@ class HttpServer:
                 self._settings,
                 WorkerContext(None),
                 tasks,
-                ConnectionState({CONNECTION: connection}),
-                is_secure,
+                ConnectionState({CONNECTION: visit}),
+                isinstance(stream, trio.SSLStream),
                 None,
                 None,
                 send,
             )
-            protocol.is_last = connection.overstays
+            protocol.is_last = visit.overstays
+            connection.is_partial = protocol.lacks_body
             left = _LINGER_BYTES
             while data := bytes(await stream.receive_some(_CHUNK_BYTES)):
-                if not connection.ended:
-                    connection.heard(trio.current_time())
+                if not visit.ended:
+                    visit.heard()
                     await protocol.handle(RawData(data))
-                    if not connection.is_busy and not connection.ended:
-                        connection.scope.deadline = min(connection.deadline(), self._read_until)
+                    if not connection.working and not visit.ended:
+                        visit.wait()
                     continue
                 left -= len(data)
                 if left < 0:
@@ -291,10 +340,11 @@ class HttpServer:
             await protocol.handle(RawData(b""))
             await protocol.handle(Closed())
 
-    def _turn(self, connection: _Connection, *, peers_turn: bool) -> None:
-        connection.is_busy = not peers_turn
-        connection.begun_at = None
-        connection.scope.deadline = inf
-        if peers_turn and not connection.ended:
-            connection.answered_at = trio.current_time()
-            connection.scope.deadline = min(connection.deadline(), self._read_until)
+
+def _unasked(answer: Answer) -> bytes:
+    """The bytes of an answer to a request that is not read. The connection closes behind it."""
+    end = h11.Connection(h11.SERVER)
+    length = ("content-length", str(len(answer.body)))
+    headers = [*answer.headers, length, ("content-type", "application/json"), ("cache-control", "no-store")]
+    head = h11.Response(status_code=answer.status, headers=[*headers, ("connection", "close")])
+    return b"".join(end.send(part) or b"" for part in (head, h11.Data(data=answer.body), h11.EndOfMessage()))

@@ -16,9 +16,10 @@ import trio
 from attrs import define, field
 
 from orthros_kdc.audit import AuditLog
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import Answer, Ask
-from orthros_kdc.realm_view import RealmView
+from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol import OrthrosError, Timestamp, Unavailable
 
@@ -100,12 +101,18 @@ class Health:
         return Answer(status=200 if found["status"] == "ok" else 503, body=json.dumps(body).encode("ascii"))
 
 
-def checks_of(store: Store, audit: AuditLog, view: RealmView, clock: Callable[[], Timestamp]) -> dict[str, Check]:
+def checks_of(
+    store: Store,
+    audit: AuditLog,
+    view: RealmView,
+    clock: Callable[[], Timestamp],
+    guard: ClockGuard | None = None,
+) -> dict[str, Check]:
     """What must work before a KDC can issue anything: the store takes a write, the audit log an event, and the
-    realm's keys open."""
+    realm's keys open; its clock has not jumped, if `guard` watches it."""
 
     async def store_writes() -> None:
-        now = clock() // 1000
+        now = (clock() if guard is None else guard.for_forgetting()) // 1000
         # Nothing that anybody's view of the realm depends on, and gone again after a moment.
         digest = os.urandom(_PROBE_BYTES)
         await store.change(lambda tx: tx.remember(_PROBE, 0, digest, until=now + _PROBE_S, now=now))
@@ -114,6 +121,11 @@ def checks_of(store: Store, audit: AuditLog, view: RealmView, clock: Callable[[]
         audit.check()
 
     async def keys_open() -> None:
-        await view.realm()
+        view.loader.check()
+        await view.settled(lambda moment: moment.facts)
 
-    return {"store": store_writes, "audit": audit_takes, "keys": keys_open}
+    async def clock_counts() -> None:
+        if guard is not None:
+            guard.require_issuing()
+
+    return {"store": store_writes, "audit": audit_takes, "keys": keys_open, "clock": clock_counts}

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from orthros_kdc.http.app import Endpoint, Find
+from orthros_kdc.http.app import Endpoint, Find, Handler
 from orthros_kdc.http.health import Health
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
 
@@ -21,8 +21,13 @@ _JSON: Final = "application/json"
 
 
 class Tokens(Protocol):
-    """The token service, as far as the HTTP port needs it. Nothing here raises for what a request says."""
+    """The token service, as far as the HTTP port needs it. Nothing here raises for what a request says.
 
+    `admit` waits for the turn of the source of a request, charges the source, and returns the refusal of one that has
+    sent too much. The endpoints that take an `ask` do that themselves.
+    """
+
+    async def admit(self, ask: Ask) -> Answer | None: ...
     async def token(self, ask: Ask) -> Answer: ...
     async def introspect(self, ask: Ask) -> Answer: ...
     async def revoke(self, ask: Ask) -> Answer: ...
@@ -40,19 +45,23 @@ def routes(tokens: Tokens, health: Health, options: OAuthOptions, issuer: Callab
     async def metadata(_ask: Ask) -> Answer:
         return await tokens.metadata()
 
+    def admitted(handler: Handler) -> Handler:
+        async def answer(ask: Ask) -> Answer:
+            return await tokens.admit(ask) or await handler(ask)
+
+        return answer
+
     fixed = {
-        "/token": Endpoint(
-            post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {}), proves=True
-        ),
-        "/introspect": Endpoint(post={_FORM: tokens.introspect}, proves=True),
-        "/revoke": Endpoint(post={_FORM: tokens.revoke}, proves=True),
-        "/livez": Endpoint(get=health.live),
-        "/readyz": Endpoint(get=health.ready),
-        **{f"/readyz/{name}": Endpoint(get=health.component) for name in health.components},
+        "/token": Endpoint(post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {})),
+        "/introspect": Endpoint(post={_FORM: tokens.introspect}),
+        "/revoke": Endpoint(post={_FORM: tokens.revoke}),
+        "/livez": Endpoint(get=admitted(health.live)),
+        "/readyz": Endpoint(get=admitted(health.ready)),
+        **{f"/readyz/{name}": Endpoint(get=admitted(health.component)) for name in health.components},
     }
     if options.paladin:
-        fixed["/authorize"] = Endpoint(post={_JSON: tokens.paladin}, proves=True)
-    described = Endpoint(get=metadata)
+        fixed["/authorize"] = Endpoint(post={_JSON: tokens.paladin})
+    described = Endpoint(get=admitted(metadata))
 
     async def find(path: str) -> Endpoint | None:
         if path.startswith(METADATA_PATH):

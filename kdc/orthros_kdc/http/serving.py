@@ -13,7 +13,9 @@ from contextlib import suppress
 import trio
 from attrs import frozen
 
+from orthros_kdc.addresses import open_addresses
 from orthros_kdc.audit import AuditLog
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.config import Config, HttpSettings, is_loopback
 from orthros_kdc.http.app import App
 from orthros_kdc.http.callers import TrustedProxies
@@ -22,8 +24,7 @@ from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.http.routes import Tokens, routes
 from orthros_kdc.http.tls import load_tls
 from orthros_kdc.oauth.values import OAuthOptions
-from orthros_kdc.realm_view import RealmView
-from orthros_kdc.server import open_tcp_listeners, open_unix_listener
+from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Timestamp
 
@@ -81,50 +82,40 @@ def options_of(http: HttpSettings) -> OAuthOptions:
 
 
 async def open_http_port(
-    config: Config, tokens: Tokens, *, store: Store, view: RealmView, audit: AuditLog, clock: Callable[[], Timestamp]
+    config: Config,
+    tokens: Tokens,
+    *,
+    store: Store,
+    view: RealmView,
+    audit: AuditLog,
+    clock: Callable[[], Timestamp],
+    guard: ClockGuard | None = None,
 ) -> HttpPort:
     """Opens what `[http]` names. Raises Misconfigured, and then leaves nothing open."""
 
     async def issuer() -> str:
-        return (await view.realm()).record.issuer
+        return await view.settled(lambda moment: moment.facts.record.issuer)
 
     http = config.http
-    health = Health(checks_of(store, audit, view, clock), clock)
+    health = Health(checks_of(store, audit, view, clock, guard), clock)
     find = routes(tokens, health, options_of(http), issuer)
-    app = App(find, config.limits, max_body=http.max_body, proxies=TrustedProxies(http.trusted_proxies))
+    proxies = TrustedProxies(http.trusted_proxies)
+    app = App(find, config.limits, max_body=http.max_body, proxies=proxies, admit=tokens.admit)
     server = HttpServer(app, config.limits, _tls_of(http, clock()))
-    listeners, addresses = await _listen(http, is_secure=server.tls is not None)
-    return HttpPort(server, tuple(listeners), tuple(addresses), http.unix)
-
-
-async def _listen(http: HttpSettings, *, is_secure: bool) -> tuple[list[trio.SocketListener], list[str]]:
-    listeners: list[trio.SocketListener] = []
+    opened = await open_addresses((http.tcp,) if http.tcp else (), http.unix, http.unix_mode, "http")
     try:
-        if http.tcp:
-            host, _, port = http.tcp.rpartition(":")
-            listeners += await open_tcp_listeners(host.strip("[]"), int(port), section="http")
-            if not is_secure and not http.plain:
-                _check_loopback(listeners)
-        addresses = [_address_of(listener, "https" if is_secure else "http") for listener in listeners]
-        if http.unix:
-            listeners.append(open_unix_listener(http.unix, http.unix_mode, section="http"))
-            addresses.append(f"unix://{http.unix}")
+        if server.tls is None and not http.plain:
+            _check_loopback(opened.tcp)
     except BaseException:
-        for listener in listeners:
-            listener.socket.close()
+        opened.close()
         raise
-    return listeners, addresses
+    addresses = opened.addresses("http" if server.tls is None else "https")
+    return HttpPort(server, opened.listeners, addresses, http.unix)
 
 
-def _check_loopback(listeners: list[trio.SocketListener]) -> None:
+def _check_loopback(listeners: tuple[trio.SocketListener, ...]) -> None:
     """A name was allowed because of what it is called; what counts is where it leads."""
     for listener in listeners:
         host = listener.socket.getsockname()[0]
         if not is_loopback(host):
             raise Misconfigured("config-invalid", f"http.tcp leads to {host}, which is no loopback address: use TLS")
-
-
-def _address_of(listener: trio.SocketListener, scheme: str) -> str:
-    name = listener.socket.getsockname()
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{scheme}://{host}:{name[1]}"

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from attrs import field, frozen
 
-from orthros_kdc.realm_view import LoginView, RealmFacts
+from orthros_kdc.realm.principals import LoginView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.store.base import TOMBSTONE_S
 from orthros_protocol import (
     INITIAL,

@@ -11,7 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final
 
-import jwt
 from attrs import field, frozen
 
 from orthros_kdc.issuing.opaque_handle import (
@@ -32,7 +31,8 @@ from orthros_kdc.issuing.token_claims import (
     subject_name,
 )
 from orthros_kdc.policy.decide import Grant
-from orthros_kdc.realm_view import RealmFacts, TargetView
+from orthros_kdc.realm.principals import TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.vault import OPAQUE, JwtKey
 from orthros_protocol import (
     KdcMacKey,
@@ -46,6 +46,10 @@ from orthros_protocol import (
     seconds_of,
 )
 from orthros_protocol.limits import TICKET_FUTURE_S
+from orthros_runtime.extras import extra
+
+with extra("kdc"):
+    import jwt
 
 __all__ = [
     "JWT_TYPE", "Extra", "Issued", "Lineage", "OwnToken", "TokenContent", "check_extra_claims", "issue_token",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import evolve, field, frozen
 
 from orthros_kdc.issuing.token_claims import Lineage
-from orthros_kdc.realm_view import ClientView
+from orthros_kdc.realm.principals import ClientView
 from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol import (
     DELEGABLE,
@@ -35,11 +35,13 @@ __all__ = ["Onward", "Parties", "acting_for", "named_at", "onward_of", "path_bef
 @frozen(eq=False, kw_only=True)
 class Parties:
     """Those whom evidence names, as the realm knows them now, each None when there is nobody: the `caller` who made
-    the call, the `subject` if it is a principal, and the `hops` of the chain in their order."""
+    the call, the `subject` if it is a principal, and the `hops` of the chain in their order. No login counts that was
+    before the Unix second `not_before`."""
 
     caller: ClientView | None
     subject: ClientView | None
     hops: tuple[ClientView | None, ...]
+    not_before: int
 
 
 @frozen(eq=False, kw_only=True)
@@ -167,6 +169,8 @@ def _with_evidence(own: Onward, evidence: OpenedEvidence, parties: Parties, now:
 
 def _require_parties(shown: Ticket, parties: Parties) -> None:
     """Everybody whom evidence names must be there, be the one of then, and be enabled; and the caller's login count."""
+    if min((shown.auth_time, *(hop.auth_time for hop in shown.chain))) < parties.not_before:
+        raise Refused("evidence-refused", "the realm takes no login from before it was restored")
     caller, subject = parties.caller, shown.subject
     _require_standing(shown.client, None if caller is None else caller.principal, shown.auth_time)
     if caller is None or shown.ckid not in caller.live_login_kids:

@@ -15,7 +15,8 @@ from orthros_kdc.issuing.onward import Onward
 from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
 from orthros_kdc.policy.model import Rule
-from orthros_kdc.realm_view import ClientView, RealmFacts, TargetView
+from orthros_kdc.realm.principals import ClientView, TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_protocol import (
     DELEGABLE,
     EXACT,
@@ -37,7 +38,7 @@ from orthros_protocol import (
     seal_ticket,
     seconds_of,
 )
-from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S
+from orthros_protocol.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S, TICKET_FUTURE_S
 from orthros_protocol.notes import Note
 from orthros_protocol.sealing import ENTROPY_BYTES
 
@@ -94,14 +95,22 @@ class Decided:
 
 
 def check_caller(
-    request: TgsRequest, unverified: UnverifiedTgsRequest, client: ClientView | None, now: Timestamp
+    request: TgsRequest, unverified: UnverifiedTgsRequest, client: ClientView | None, not_before: int, now: Timestamp
 ) -> ClientView:
-    """The client, or Refused with the code to seal into a TGS-ERR for the request as a whole."""
+    """The client, or Refused with the code to seal into a TGS-ERR for the request as a whole.
+
+    `not_before`: the Unix second before which no login counts in this realm.
+    """
     tgt = request.tgt.ticket
     if abs(request.ts - now) > KDC_SKEW_MS:
         raise Refused("clock-skew")
     if tgt.exp <= seconds_of(now) or tgt.exp - tgt.iat > MAX_TICKET_LIFE_S:
         raise Refused("tgt-expired")
+    if tgt.iat > seconds_of(now) + TICKET_FUTURE_S:
+        # A clock that was ahead issued it. It would outlive revocations that are made before its date.
+        raise Refused("tgt-expired", f"issued {tgt.iat - seconds_of(now)} s from now: log in again")
+    if tgt.auth_time < not_before:
+        raise Refused("revoked", "the realm takes no login from before it was restored: log in again")
     # A re-created name is somebody else: uid and name must both still be this client's.
     if client is None or client.principal.name != tgt.client.name:
         raise Refused("revoked", "the principal no longer exists")

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from orthros_kdc.policy.decide import Grant
 from orthros_kdc.policy.rule_caveats import RuleCaveats, demands_of
-from orthros_kdc.realm_view import TargetView
+from orthros_kdc.realm.principals import TargetView
 from orthros_protocol import Principal, Refused, split_caveats
 from orthros_protocol.canonical import encode
 from orthros_protocol.caveats import (

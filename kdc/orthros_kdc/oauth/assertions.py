@@ -11,10 +11,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-import jwt
 from attrs import field, frozen
 
 from orthros_kdc.oauth.forms import no_constant, unique_pairs
+from orthros_runtime.extras import extra
+
+with extra("kdc"):
+    import jwt
 
 __all__ = [
     "ASSERTION_ALGORITHMS", "MAX_ASSERTION_CHARS", "Assertion", "BadAssertion", "check_audience", "check_single_use",

@@ -23,11 +23,13 @@ __all__ = ["Case", "Looked"]
 
 @define(eq=False, kw_only=True)
 class Looked:
-    """A token that somebody showed. With a `code`, a row of `reasons.REASONS`, it counts for nothing."""
+    """A token that was shown, and those of its `scopes` that still count. With a `code`, a row of `reasons.REASONS`,
+    it counts for nothing."""
 
     token: OwnToken | None
     code: str = ""
     detail: str = ""
+    scopes: tuple[str, ...] = ()
 
     @property
     def tid(self) -> str:
@@ -52,11 +54,6 @@ class Case:
 
     def __attrs_post_init__(self) -> None:
         self.now_s = seconds_of(self.now)
-
-    @property
-    def by_header(self) -> bool:
-        """Whether the client used the Authorization header."""
-        return any(name == "authorization" for name, _ in self.ask.headers)
 
     def wishes(self, wish: Wish, target: str) -> None:
         """Notes what is asked for. `target` is `name@realm`, empty when the request names nobody."""

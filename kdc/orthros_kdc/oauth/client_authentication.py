@@ -26,7 +26,7 @@ from orthros_kdc.oauth.errors import ErrorCode, OAuthError, client_refused, inva
 from orthros_kdc.oauth.forms import Form, form_decode
 from orthros_kdc.oauth.values import Ask
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.realm_view import OAuthClientView
+from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.vault import OAuthSecret
 from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest, mac_matches

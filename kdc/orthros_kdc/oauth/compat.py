@@ -33,6 +33,9 @@ __all__ = [
 
 SAM12_BEARER: Final = "urn:ietf:params:oauth:grant-type:sam12-bearer"
 _ANYBODY: Final = "anon"
+_UNAUTHORIZED: Final = 401
+# A 401 must name a scheme (RFC 9110 section 15.5.2). The assertion in the body is a bearer's, and Basic is not taken.
+_CHALLENGE: Final = ("www-authenticate", 'Bearer realm="orthros"')
 _TYPED_SUBJECT = re.compile(r"([A-Za-z][A-Za-z0-9]*):([a-z0-9][a-z0-9._-]*)", re.ASCII)
 _SIMPLE_MEMBERS: Final = {"sub": "client_id", "aud": "audience", "client_secret": "client_secret", "scope": "scope",
                           "expires_in": "expires_in", "rexp": "rexp"}  # fmt: skip
@@ -93,14 +96,14 @@ def bare_token_answer(minted: Minted) -> Answer:
 def paladin_error_answer(error: OAuthError, ref: str) -> Answer:
     """Paladin's codes. Its 404 for an unknown target is a 401 here: that would tell who exists."""
     status, code = {
-        ErrorCode.INVALID_CLIENT: (401, "invalid_token"),
-        ErrorCode.INVALID_GRANT: (401, "invalid_token"),
-        ErrorCode.INVALID_TARGET: (401, "unauthorized"),
-        ErrorCode.INVALID_SCOPE: (401, "unauthorized"),
+        ErrorCode.INVALID_CLIENT: (_UNAUTHORIZED, "invalid_token"),
+        ErrorCode.INVALID_GRANT: (_UNAUTHORIZED, "invalid_token"),
+        ErrorCode.INVALID_TARGET: (_UNAUTHORIZED, "unauthorized"),
+        ErrorCode.INVALID_SCOPE: (_UNAUTHORIZED, "unauthorized"),
         ErrorCode.TEMPORARILY_UNAVAILABLE: (error.status, "temporarily_unavailable"),
     }.get(error.error, (400, "bad_request"))
     body = {"error": code, "error_description": error.text, "ref": ref}
-    return json_answer(status, body, *retry_headers(error))
+    return json_answer(status, body, *retry_headers(error), *((_CHALLENGE,) if status == _UNAUTHORIZED else ()))
 
 
 def simple_form(body: Mapping[str, Any]) -> Form:

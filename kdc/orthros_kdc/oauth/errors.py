@@ -83,6 +83,9 @@ def oauth_error_of(error: OrthrosError) -> OAuthError:
     if isinstance(error, Refused) and error.code in ("rate-limited", "busy"):
         retry_s = ceil(getattr(error, "retry_s", 0)) or _RETRY_S
         return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.code, error.detail, retry_s=retry_s)
+    if isinstance(error, Refused) and error.code == "kdc-fault":  # said on purpose, with when to come back
+        retry_s = ceil(getattr(error, "retry_s", 0)) or _RETRY_S
+        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.code, error.detail, retry_s=retry_s)
     code = error.code if isinstance(error, Unavailable) else "kdc-fault"
     detail = f"{error.code}: {error.detail}" if code != error.code else error.detail
     return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, code, detail, retry_s=_RETRY_S)
@@ -94,10 +97,14 @@ def json_answer(status: int, body: Mapping[str, Any], *headers: tuple[str, str])
     return Answer(status=status, body=encoded, headers=(JSON_TYPE, *headers))
 
 
-def error_answer(error: OAuthError, ref: str, *, by_header: bool) -> Answer:
-    """The refusal as the caller reads it. `by_header` tells whether he used Authorization (RFC 6749 section 5.2)."""
+def error_answer(error: OAuthError, ref: str) -> Answer:
+    """The refusal as the caller reads it.
+
+    A 401 has a challenge however the client tried to prove itself (RFC 9110 section 15.5.2): Basic is the one scheme
+    of the Authorization header that these endpoints take (RFC 6749 section 5.2).
+    """
     headers = retry_headers(error)
-    if error.error is ErrorCode.INVALID_CLIENT and by_header:
+    if error.error is ErrorCode.INVALID_CLIENT:
         headers += (_CHALLENGE,)
     body = {"error": str(error.error), "error_description": _allowed(error.text), "ref": ref}
     return json_answer(error.status, body, *headers)

@@ -87,11 +87,13 @@ def grant_refused(detail: str, *, code: str = "assertion-invalid") -> OAuthError
     return OAuthError(ErrorCode.INVALID_GRANT, code, detail)
 
 
-def credentials_wish(form: Form, *, realm: str, now_s: int, grant: str = "client_credentials") -> Wish:
-    """Of the client for itself. Raises OAuthError."""
+def credentials_wish(
+    form: Form, *, realm: str, now_s: int, grant: str = "client_credentials", default: str | None = None
+) -> Wish:
+    """Of the client for itself, to its `default` target when the form names none. Raises OAuthError."""
     return Wish(
         grant=grant,
-        target=read_target(form.all("audience"), form.all("resource"), realm),
+        target=read_target(form.all("audience"), form.all("resource"), realm, default=default),
         scopes=read_scopes(form.get("scope")),
         ttl_s=read_lifetime(form.get("expires_in"), form.get("rexp"), now_s),
     )

@@ -15,9 +15,10 @@ from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.values import Answer
 from orthros_kdc.policy.conditions import holding
 from orthros_kdc.policy.terms import Ask, Kind
-from orthros_kdc.realm_view import OAuthClientView, RealmFacts, TargetView
+from orthros_kdc.realm.principals import OAuthClientView, TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
 
-__all__ = ["INACTIVE", "Standing", "active_answer", "may_know", "why_ended"]
+__all__ = ["INACTIVE", "Judgement", "Standing", "active_answer", "judge_token", "may_know"]
 
 INACTIVE = json_answer(200, {"active": False})
 """Forged, expired, revoked, somebody else's, garbage: all the same."""
@@ -39,24 +40,34 @@ def may_know(token: OwnToken, target: TargetView, caller: str, realm: str) -> bo
     return caller == target.principal.name or caller == subject_name(str(token.client), realm)
 
 
-def why_ended(standing: Standing, realm: RealmFacts) -> str:
-    """Why the token no longer counts, as a row of `reasons.REASONS`; empty while it does.
+@frozen(kw_only=True)
+class Judgement:
+    """What a token is still good for: `scopes`, of those that it carries. With a `code`, a row of `reasons.REASONS`,
+    it counts for nothing."""
 
-    Its parties must still be there, and be those of then: a re-created name is somebody else. A rule must still let
-    its client have tokens for the target, in this name if it is another's, and along the path that it came. Where the
-    client asked from is not judged again.
+    code: str = ""
+    scopes: tuple[str, ...] = ()
+
+
+def judge_token(standing: Standing, realm: RealmFacts) -> Judgement:
+    """Whether the token still counts, and for which scopes.
+
+    Its parties must still be there, and be those of then: a re-created name is another principal. Rules must still
+    let its client have tokens for the target, in this name if it is another's, and along the path that it came. A
+    scope counts while one of these rules grants it; a token that had scopes and has none left counts no more. Where
+    the client asked from is not judged again.
     """
     token, target = standing.token, standing.target.principal
-    if standing.is_revoked:
-        return "revoked"
+    if standing.is_revoked or token.auth_time < realm.not_before:
+        return Judgement(code="revoked")
     records = [None if one is None else one.principal for one in standing.parties.values()]
     if any(one is None or one.created > token.iat for one in records):
-        return "client-unknown"
+        return Judgement(code="client-unknown")
     if target.disabled or any(one is not None and one.disabled for one in records):
-        return "principal-disabled"
+        return Judgement(code="principal-disabled")
     rules = [rule for rule in realm.policy.rules_for(token.client.name, target.name) if rule.jwt]
     if not rules:
-        return "not-granted"
+        return Judgement(code="not-granted")
     home = realm.record.realm
     subject, callers = subject_name(token.subject, home) if token.act else None, callers_of(token, home)
     # Who asserts a subject is the first caller; only evidence, or a token that was exchanged, brings others before.
@@ -68,13 +79,20 @@ def why_ended(standing: Standing, realm: RealmFacts) -> str:
         proven=proven and subject is not None,
         path=callers if proven else (),
     )
-    return holding(ask, rules, address=None, groups_of=realm.policy.groups_of).code
+    held = holding(ask, rules, address=None, groups_of=realm.policy.groups_of)
+    if held.code:
+        return Judgement(code=held.code)
+    granted = {scope for rule in held.rules for scope in rule.scopes}
+    scopes = tuple(scope for scope in token.scopes if scope in granted)
+    return Judgement(code="" if scopes or not token.scopes else "no-scope-left", scopes=scopes)
 
 
-def active_answer(token: OwnToken) -> Answer:
-    """RFC 7662 section 2.2: the claims as they are, `act` among them; `username` is the subject that a client
-    speaks for."""
+def active_answer(token: OwnToken, scopes: tuple[str, ...]) -> Answer:
+    """RFC 7662 section 2.2: the claims as they are, `act` among them, but `scope` holds only those that still count;
+    `username` is the subject that a client speaks for."""
     body: dict[str, Any] = {**token.claims, "active": True, "token_type": "Bearer"}
+    if "scope" in body:
+        body["scope"] = " ".join(scopes)
     if token.act:
         body["username"] = token.subject
     return json_answer(200, body)

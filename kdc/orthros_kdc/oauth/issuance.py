@@ -17,7 +17,8 @@ from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
 from orthros_kdc.oauth.values import Answer
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide, dropped_scopes
 from orthros_kdc.policy.model import Rule
-from orthros_kdc.realm_view import OAuthClientView, RealmFacts, TargetView
+from orthros_kdc.realm.principals import OAuthClientView, TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.vault import OPAQUE
 from orthros_protocol import Principal, Refused, Timestamp, reason_for, seconds_of
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
@@ -26,6 +27,10 @@ __all__ = ["TOKEN_ENTROPY", "Facts", "Minted", "decide_wish", "expiry_header", "
 
 TOKEN_ENTROPY: Final = 16 + 16 + 24
 """Bytes: token id, transaction id, box."""
+_NOT_GRANTED: Final = {
+    False: "",
+    True: "No token can be issued for the default target of this client. Name the target as audience or resource.",
+}
 
 
 @frozen(eq=False, kw_only=True)
@@ -150,6 +155,8 @@ def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:
         "claim-refused": ErrorCode.INVALID_GRANT,
         "tgt-expired": ErrorCode.INVALID_REQUEST,
     }
-    # Only where a rule exists may the answer say more.
-    text = "" if code == "not-granted" else reason_for(code).cause
+    # Only where a rule exists may the answer say more. That the default is meant tells nothing of the target.
+    text = _NOT_GRANTED[wish.target.by_default] if code == "not-granted" else reason_for(code).cause
+    if wish.target.by_default:
+        detail = " ".join(filter(None, (detail, "the request names no target, this is the client's default")))
     return OAuthError(by_code.get(code, ErrorCode.INVALID_TARGET), code, detail, text=text)

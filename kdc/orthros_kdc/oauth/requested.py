@@ -32,15 +32,20 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?@!$&'()*+,;=\[\]-
 class TargetWish:
     """The target as the request names it: by `name`, by `resource`, or by both, which must then mean the same.
 
-    `name` is None when no name is given, and empty when the one that is given can be nobody's.
+    `name` is None when no name is given, and empty when the one that is given can be nobody's. `by_default`: the
+    request names no target, and `name` is the client's default.
     """
 
     name: str | None = None
     resource: str | None = None
+    by_default: bool = False
 
 
-def read_target(audiences: Iterable[str], resources: Iterable[str], realm: str) -> TargetWish:
-    """One target from any number of `audience` (RFC 8693) and `resource` parameters (RFC 8707).
+def read_target(
+    audiences: Iterable[str], resources: Iterable[str], realm: str, *, default: str | None = None
+) -> TargetWish:
+    """One target from any number of `audience` (RFC 8693) and `resource` parameters (RFC 8707); `default` is the name
+    of the one that is meant when there is neither.
 
     Raises OAuthError `invalid_target` for none, for two that differ, and for a resource that is no absolute URI.
     """
@@ -53,6 +58,8 @@ def read_target(audiences: Iterable[str], resources: Iterable[str], realm: str) 
             names.add(client_name(uri.removeprefix(_RESOURCE_SCHEME), realm) or "")
         else:
             uris.add(uri)
+    if not names and not uris and default is not None:
+        return TargetWish(name=default, by_default=True)
     if not names and not uris:
         raise _bad_target("Name the target as audience or resource.")
     if len(names) > 1 or len(uris) > 1:

@@ -42,14 +42,23 @@ class Ask:
     source: str
     address: str
 
+    @property
+    def size(self) -> int:
+        """How many bytes were read for it, about."""
+        return len(self.body) + len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
+
 
 @frozen(kw_only=True)
 class Answer:
-    """What to send back. The shell adds content-length, date, and the headers that keep answers out of caches."""
+    """What to send back. The shell adds content-length, date, and the headers that keep answers out of caches.
+
+    `proves` is the client that has authenticated, where the answer gives it what it asked for.
+    """
 
     status: int
     body: bytes = field(default=b"", repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    proves: str = ""
 
 
 @frozen(kw_only=True)

@@ -26,7 +26,7 @@ from orthros_protocol.names import is_name
 
 __all__ = [
     "ANY_SUBJECT", "GROUP_PREFIX", "Demand", "RealmLimits", "Rule", "RuleCaveats", "Selector",
-    "chain_texts", "check_chain", "check_subject_patterns", "subject_matches",
+    "chain_texts", "check_chain", "check_subject_patterns", "named_subjects", "subject_matches",
 ]  # fmt: skip
 
 GROUP_PREFIX: Final = "group:"
@@ -179,6 +179,11 @@ class Rule:
         extras += [f"with {text}" for text in self.caveats.texts()]
         tail = f" ({', '.join(extras)})" if extras else ""
         return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
+
+
+def named_subjects(rule: Rule) -> frozenset[str]:
+    """The names that stand in `subjects` and `behalf` of `rule` themselves; patterns for many names are none."""
+    return frozenset(pattern for pattern in (*rule.subjects, *rule.behalf) if _is_subject(pattern))
 
 
 def chain_texts(chain: ChainRule) -> list[str]:

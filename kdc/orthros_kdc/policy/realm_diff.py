@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, fields, frozen
 
-from orthros_kdc.policy.model import Rule
+from orthros_kdc.policy.model import Rule, named_subjects
 from orthros_kdc.policy.realm_document import (
     JwtFacts,
     Mention,
@@ -20,11 +20,22 @@ from orthros_kdc.policy.realm_document import (
     RealmState,
     mentions,
 )
+from orthros_kdc.policy.realm_file_lines import Path
+from orthros_protocol import Misconfigured, reason_for
 
-__all__ = ["Change", "Plan", "plan_changes"]
+__all__ = ["MOST_REMOVALS", "Change", "Plan", "plan_changes", "require_few_removals"]
+
+MOST_REMOVALS: Final = 10
+"""How many removals a plan may hold, and no more than a tenth of what there is of each kind, unless told otherwise."""
+_KINDS: Final = {
+    "rule.removed": "rules", "group.deleted": "groups", "group.member-removed": "groups",
+    "principal.deleted": "principals", "jwt.disabled": "principals", "oauth.disabled": "principals",
+}  # fmt: skip
+"""What each removal takes a part of."""
 
 _USUAL: Final = PrincipalFacts()
 _USUAL_ALG: Final = "HS256"
+_REMOVED: Final = "-"
 _LIMITS: Final = ("max_ticket_s", "max_jwt_s", "sources")
 
 
@@ -52,6 +63,38 @@ class Plan:
 
     changes: tuple[Change, ...] = ()
     left: tuple[str, ...] = field(default=(), eq=False)
+
+    @property
+    def removals(self) -> tuple[Change, ...]:
+        """The changes that take something away for good."""
+        return tuple(change for change in self.changes if change.sign == _REMOVED)
+
+
+def require_few_removals(plan: Plan, state: RealmState, *, most: int | None = None) -> None:
+    """Raises Misconfigured `conflict` when `plan` removes more than `most`; without it, more than `MOST_REMOVALS` or
+    more than a tenth of the rules, of the groups with their members' places, or of the principals. One of each is never
+    too many: a tenth of few is none."""
+    removed = len(plan.removals)
+    if most is not None:
+        if removed > most:
+            raise _too_many(plan, f"{removed} removals, and --max-removals is {most}")
+        return
+    if removed > MOST_REMOVALS:
+        raise _too_many(plan, f"{removed} removals, at most {MOST_REMOVALS} unless more are announced")
+    there = {
+        "rules": len(state.rules),
+        "groups": len(state.groups) + sum(map(len, state.groups.values())),
+        "principals": len(state.principals),
+    }
+    for kind, count in there.items():
+        gone = sum(1 for change in plan.removals if _KINDS[change.event] == kind)
+        if gone > max(1, count // 10):
+            raise _too_many(plan, f"{gone} of {count} {kind} go, at most a tenth unless more are announced")
+
+
+def _too_many(plan: Plan, seen: str) -> Misconfigured:
+    remedy = f"Read the changes; if they are meant, run the command with `--max-removals {len(plan.removals)}`."
+    return Misconfigured(evolve(reason_for("conflict"), remedy=remedy), seen)
 
 
 def plan_changes(document: RealmDocument, state: RealmState, *, prune: bool = False) -> Plan:
@@ -83,11 +126,23 @@ class _Check:
     prune: bool
 
     def run(self) -> None:
+        self._require_this_realm()
         for one in mentions(self.document):
             if not one.is_group and one.name not in self.document.principals:
                 self._require(one)
         for number, rule in enumerate(self.document.rules):
             self._require_bare(rule, number)
+            self._require_kept(rule, number)
+
+    def _require_this_realm(self) -> None:
+        source, realm, said = self.document.source, self.state.realm, self.document.name
+        if said is None:
+            seen = "the file does not say which realm it is of"
+            raise source.refusal(("realm",), "value-invalid", seen, f'Add `name = "{realm}"` to the table [realm].')
+        if said != realm:
+            seen = f"the file is of realm {said}, and this realm is {realm}"
+            remedy = f"Name the configuration of {said} with --config, or correct the name."
+            raise source.refusal(("realm", "name"), "conflict", seen, remedy)
 
     def _require(self, one: Mention) -> None:
         source = self.document.source
@@ -97,9 +152,21 @@ class _Check:
             remedy += f' it to the file: `[principals."{one.name}"]`.'
             raise source.refusal(one.path, "not-found", f"no principal is called {one.name}", remedy)
         if self.prune:
-            seen = f"{one.name} would be deleted, for the file does not define it"
-            remedy = f'Add `[principals."{one.name}"]` to the file, or leave --prune-principals out.'
-            raise source.refusal(one.path, "conflict", seen, remedy)
+            raise self._pruned(one.path, one.name)
+
+    def _pruned(self, path: Path, name: str) -> Misconfigured:
+        seen = f"{name} would be deleted, for the file does not define it"
+        remedy = f'Add `[principals."{name}"]` to the file, or leave --prune-principals out.'
+        return self.document.source.refusal(path, "conflict", seen, remedy)
+
+    def _require_kept(self, rule: Rule, number: int) -> None:
+        """A name in `subjects` or `behalf` need be no principal; one that is must not be deleted under the rule."""
+        if not self.prune:
+            return
+        for key in ("subjects", "behalf"):
+            for name in sorted(named_subjects(rule) & set(getattr(rule, key))):
+                if name in self.state.principals and name not in self.document.principals:
+                    raise self._pruned(("rules", number, key, name), name)
 
     def _require_bare(self, rule: Rule, number: int) -> None:
         for key, names in (("deny_via", rule.chain.deny_via), ("require_via", rule.chain.require_via)):
@@ -142,6 +209,7 @@ def _principal(document: RealmDocument, state: RealmState, name: str) -> Iterato
     yield from _jwt(document, state, name, before)
     if before.oauth != after.oauth:
         yield _switched(name, on=after.oauth, event="oauth", words="oauth", lost="its client secrets are erased")
+    yield from _default_audience(document, name, before, after)
     if before.disabled != after.disabled:
         word = "disabled" if after.disabled else "enabled"
         yield Change(sign="~", event=f"principal.{word}", name=name, words=f"principal {name}: {word}")
@@ -182,23 +250,40 @@ def _jwt(document: RealmDocument, state: RealmState, name: str, before: Principa
         yield Change(sign="~", event="jwt.claims-changed", name=name, words=words, value=claims)
 
 
+def _default_audience(
+    document: RealmDocument, name: str, before: PrincipalFacts, after: PrincipalFacts
+) -> Iterator[Change]:
+    said = document.principals[name].get("default_audience")
+    if not after.oauth:  # it goes with the secrets
+        if said is not None:
+            seen = f"{name} is no OAuth client, so that it asks for no tokens"
+            path = ("principals", name, "default_audience")
+            raise document.source.refusal(path, "conflict", seen, "Add `oauth = true`.")
+        return
+    if before.default_audience != after.default_audience:
+        old, new = ({"default_audience": one.default_audience} for one in (before, after))
+        words = f"principal {name}: {_steps(old, new)}"
+        yield Change(sign="~", event="oauth.audience-changed", name=name, words=words, value=after.default_audience)
+
+
 def _switched(name: str, *, on: bool, event: str, words: str, lost: str = "", value: object = None) -> Change:
     if on:
         return Change(sign="+", event=f"{event}.enabled", name=name, words=f"principal {name}: {words}", value=value)
-    return Change(sign="-", event=f"{event}.disabled", name=name, words=f"principal {name}: {words}; {lost}")
+    return Change(sign=_REMOVED, event=f"{event}.disabled", name=name, words=f"principal {name}: {words}; {lost}")
 
 
 def _deleted(name: str) -> Change:
     words = f"principal {name}: DELETED with its keys; its key files are worth nothing from then on"
-    return Change(sign="-", event="principal.deleted", name=name, words=words)
+    return Change(sign=_REMOVED, event="principal.deleted", name=name, words=words)
 
 
 def _unsaid(name: str, said: Mapping[str, Any], state: RealmState) -> Iterator[str]:
     facts = state.principals.get(name, _USUAL)
     for fact in (one.name for one in fields(PrincipalFacts)):
         value = getattr(facts, fact)
-        # Without JWTs there are no claims, whatever the file leaves out.
-        if fact not in said and value != getattr(_USUAL, fact) and not (fact == "token_claims" and "jwt" in said):
+        # Without JWTs there are no claims, and without OAuth no default, whatever the file leaves out.
+        gone = (fact == "token_claims" and "jwt" in said) or (fact == "default_audience" and said.get("oauth") is False)
+        if fact not in said and value != getattr(_USUAL, fact) and not gone:
             yield f"principal {name}: {fact} {_word(fact, value)}"
 
 
@@ -218,14 +303,14 @@ def _groups_and_rules(document: RealmDocument, state: RealmState) -> Iterator[Ch
             yield Change(sign="+", event="rule.added", name=_pair(rule), words=words, value=rule)
     for rule in state.rules:
         if _content(rule) not in wanted:
-            yield Change(sign="-", event="rule.removed", name=_pair(rule), words=str(rule), value=rule)
+            yield Change(sign=_REMOVED, event="rule.removed", name=_pair(rule), words=str(rule), value=rule)
     for group, held in sorted(state.groups.items()):
         if group in document.groups:
             for member in sorted(held - set(document.groups[group])):
-                yield _membership("-", "group.member-removed", group, member)
+                yield _membership(_REMOVED, "group.member-removed", group, member)
         else:
             words = f"group {group}, members: {' '.join(sorted(held)) or 'none'}"
-            yield Change(sign="-", event="group.deleted", name=group, words=words)
+            yield Change(sign=_REMOVED, event="group.deleted", name=group, words=words)
 
 
 def _membership(sign: str, event: str, group: str, member: str) -> Change:

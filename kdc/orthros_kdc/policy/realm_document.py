@@ -36,6 +36,7 @@ class PrincipalFacts:
     oauth: bool = False
     jwt: JwtFacts | None = None
     token_claims: tuple[str, ...] = ()
+    default_audience: str | None = None
 
 
 @frozen(kw_only=True)
@@ -84,11 +85,13 @@ def _sets(groups: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
 class RealmDocument:
     """What a file says; two are equal when they say the same, wherever it stands.
 
-    `realm` holds the facts of the realm that the file names (issuer, max_ticket_s, max_tgt_s, max_jwt_s), and each
+    `name` is the realm that the file is of, None when it says nothing. `realm` holds the facts of the realm that the
+    file names (issuer, max_ticket_s, max_tgt_s, max_jwt_s), and each
     entry of `principals` those of the principal, by the names of `PrincipalFacts`; what is not named stays as it is.
     `groups` and `rules` (with number 0, in the order of the file) are the whole truth.
     """
 
+    name: str | None = None
     realm: Mapping[str, Any] = field(factory=dict)
     principals: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(factory=dict, eq=_sets)
@@ -109,7 +112,10 @@ class Mention:
 
 
 def mentions(document: RealmDocument) -> Iterator[Mention]:
-    """Everybody of this realm whom groups and rules name, in the order of the file."""
+    """Everybody of this realm whom principals, groups and rules name, in the order of the file."""
+    for name, facts in document.principals.items():
+        if facts.get("default_audience") is not None:
+            yield Mention(("principals", name, "default_audience"), facts["default_audience"])
     for group, members in document.groups.items():
         for member in members:
             yield Mention(("groups", group, member), member)

@@ -98,6 +98,12 @@ def _principal_name(name: str) -> str:
     return name
 
 
+def _name_or_false(value: str | bool) -> str | None:
+    if value is True:
+        raise Misconfigured("value-invalid", "true names no principal")
+    return None if value is False else _principal_name(value)
+
+
 def _selector(text: str) -> Selector:
     selector = Selector.parse(text)
     return selector if selector.is_group else Selector(_principal_name(text))
@@ -154,9 +160,11 @@ def parse_realm(text: str, checks: FactChecks, *, source: str = "realm file") ->
 
 
 def warnings_of(document: RealmDocument) -> tuple[str, ...]:
-    """What only a realm can tell whether it is right: principals that the file names and does not define."""
+    """What only a realm can tell whether it is right: principals that the file names and does not define. Also that it
+    does not name its realm, without which no realm takes it."""
     source = document.source
-    return tuple(
+    nameless = f"{source.name}, line {source.line('realm')}: [realm] has no name, so that no realm takes the file"
+    return (() if document.name is not None else (nameless,)) + tuple(
         f"{source.name}, line {source.line(*one.path)}: {one} is not defined here, so the realm must have it already"
         for one in mentions(document)
         if not one.is_group and one.name not in document.principals
@@ -190,8 +198,10 @@ class _Reader:
         known = ("version", "realm", "principals", "groups", "rules")
         for key in top:
             self._known((key,), key, known)
+        facts = self._facts(("realm",), self._table(("realm",), top.get("realm", {})), self._realm_keys())
         document = RealmDocument(
-            realm=self._facts(("realm",), self._table(("realm",), top.get("realm", {})), self._realm_keys()),
+            name=facts.pop("name", None),
+            realm=facts,
             principals=self._principals(top.get("principals", {})),
             groups=self._groups(top.get("groups", {})),
             rules=self._rules(top.get("rules", [])),
@@ -264,7 +274,8 @@ class _Reader:
 
     def _realm_keys(self) -> dict[str, _Key]:
         keys = {name: _whole(f"{name} = 3600", _limit_of(name)) for name in ("max_ticket_s", "max_tgt_s", "max_jwt_s")}
-        return {"issuer": _text('issuer = "https://kdc.example"', self.checks.issuer), **keys}
+        name = _text('name = "corp.example"', lambda text: check_name(text, "realm"))
+        return {"name": name, "issuer": _text('issuer = "https://kdc.example"', self.checks.issuer), **keys}
 
     def _principals(self, value: object) -> dict[str, dict[str, Any]]:
         cap = f'a whole number of seconds, or "{NO_LIMIT}"'
@@ -276,6 +287,9 @@ class _Reader:
             "oauth": _switch("oauth = true"),
             "jwt": _Key('jwt = { alg = "HS256" }', "a table, or false", (dict, bool), _as_is),
             "token_claims": _texts('token_claims = ["tenant"]', self.checks.token_claims),
+            "default_audience": _Key(
+                'default_audience = "orders"', "the name of a principal, or false", (str, bool), _name_or_false
+            ),
         }
         found = {}
         for name, table in self._table(("principals",), value).items():

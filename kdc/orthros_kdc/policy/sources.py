@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Final
 
 from orthros_protocol import Misconfigured
+from orthros_protocol.names import check_texts
 
 __all__ = ["LOCAL", "check_address", "check_sources", "source_allowed"]
 
@@ -33,7 +34,7 @@ def check_sources(networks: Sequence[str]) -> tuple[str, ...]:
     An IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`) becomes IPv4, which is how peers of it are seen. Raises
     Misconfigured `value-invalid` for what is no network, has bits behind its prefix, or for more than 64.
     """
-    found = {_written(text) for text in networks}
+    found = {_written(text) for text in check_texts(networks, "sources")}
     if len(found) > _MOST_SOURCES:
         raise Misconfigured("value-invalid", f"{len(found)} networks, at most {_MOST_SOURCES}")
     return tuple(str(one) for one in sorted(found, key=lambda one: (one.version, one.network_address, one.prefixlen)))

@@ -1,18 +1,20 @@
 """The store's interface and its rows. Secrets pass through as sealed bytes; nothing here can open them.
 
 `read` and `change` run a function over a `Transaction` off the event loop; the function either happens
-whole or not at all. `peek_generation` tells cheaply whether anything may have changed.
+whole or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeVar
 
 from attrs import field, frozen
 from attrs.validators import in_
 
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.store.change_log import ChangeEntry, ChangeHead
+from orthros_kdc.store.rule_rows import RuleRow
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
 
 T = TypeVar("T")
@@ -22,6 +24,7 @@ KDC_UIDS: Final = {KDC_TGT: 1, KDC_KEYS: 2, KDC_ADMIN: 3}
 FIRST_UID: Final = 16
 
 KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "draining", "retired"
+KEY_STATES: Final = (KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED)
 """A version is prepared when exported, active when tickets are sealed under it, draining while older
 tickets live, and retired when its root is erased. Only the newest active one seals; all but retired log in."""
 
@@ -29,11 +32,16 @@ REMEMBER_ASSERTION, REMEMBER_REVOKED = "assertion", "revoked"
 """What is remembered until it ends: client assertions that were used, and tokens that were revoked."""
 MOST_REMEMBERED: Final = 10_000
 """How many live entries of one kind one principal can have."""
-REMEMBER_MARGIN_S: Final = 60
+REMEMBER_MARGIN_S: Final = 2 * 3600
 """How long what has ended is kept: a clock that steps back by less, or is behind another KDC's, brings nothing back."""
 
 TOMBSTONE_S: Final = 30 * 24 * 3600
 """How long a retired version still earns its late user a sealed KEY_RETIRED; after that it is unknown."""
+
+
+def default_issuer(realm: str) -> str:
+    """The issuer of a realm that is founded without one."""
+    return f"https://{realm}"
 
 
 @frozen(kw_only=True)
@@ -52,8 +60,10 @@ class PrincipalRecord:
     """A principal. `uid` is never reused, so a re-created name is somebody else.
 
     `sources` are the networks that it may ask from, canonical and sorted; none means anywhere. `oauth` tells
-    whether it may ask as an OAuth client. As a target: `jwt_alg` is HS256, HS512 or opaque, `jwt_audience` the one
-    `aud`, and `token_claims` name the extra claims that clients may have put into tokens for it.
+    whether it may ask as an OAuth client, and `default_audience` is the name of the target of its requests that name
+    none: a name, which is taken away when the principal of this name is deleted. As a target: `jwt_alg` is HS256,
+    HS512 or opaque, `jwt_audience` the one `aud`, and `token_claims` name the extra claims that clients may have put
+    into tokens for it.
     """
 
     uid: int
@@ -67,6 +77,7 @@ class PrincipalRecord:
     sources: tuple[str, ...] = ()
     oauth: bool = False
     token_claims: tuple[str, ...] = ()
+    default_audience: str | None = None
 
 
 @frozen(kw_only=True)
@@ -79,7 +90,7 @@ class KeyRecord:
     kid_as: bytes
     kid_ticket: bytes
     kid_sync: bytes
-    state: str = field(validator=in_((KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED)))
+    state: str = field(validator=in_(KEY_STATES))
     created: int
     retired: int | None = None
     sealed: bytes = field(repr=False)
@@ -120,7 +131,7 @@ class OAuthSecretRecord:
 
 @frozen(kw_only=True)
 class PolicyRows:
-    """All of policy at one moment. `seq` grows with every change of the store."""
+    """All of policy at one moment; `seq` is `ChangeHead.feed_seq`."""
 
     seq: int
     rules: tuple[Rule, ...]
@@ -136,6 +147,17 @@ class AuditAnchor:
     head: str
 
 
+@frozen(kw_only=True)
+class AdminLine:
+    """One entry of administration's record, chained like an audit log: its number, hash, time in milliseconds, and
+    the line itself with its newline."""
+
+    seq: int
+    hash: str
+    at: int
+    line: bytes
+
+
 class Transaction(Protocol):
     """Synchronous rows of one transaction. Writers raise Misconfigured `already-exists`, `not-found` or
     `conflict`, and LocalMisuse `wrong-state` inside `Store.read`; readers return None or an empty tuple for
@@ -147,6 +169,17 @@ class Transaction(Protocol):
 
     def create_realm(self, record: RealmRecord) -> None: ...
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None: ...
+    def not_before(self) -> int:
+        """The Unix second before which no login counts any more (protocol.md section 15); 0 without one.
+
+        No part of `realm`, which is read of databases of earlier versions as well.
+        """
+        ...
+
+    def raise_not_before(self, second: int) -> None:
+        """No login before this Unix second counts from now on; one below the present second changes nothing."""
+        ...
+
     def set_key_check(self, key_check: bytes) -> None:
         """Only when no secret is left under the master key before it."""
         ...
@@ -165,12 +198,24 @@ class Transaction(Protocol):
         """The one target with this `aud`; None also when several share it."""
         ...
 
+    def has_jwt_audience(self, audience: str) -> bool:
+        """Whether any target has this `aud`."""
+        ...
+
+    def principals_with_default(self, target: str) -> tuple[PrincipalRecord, ...]:
+        """The OAuth clients whose `default_audience` is `target`, in name order."""
+        ...
+
     def principals(self, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
         """At most `most` principals in name order, beginning behind `after`."""
         ...
 
     def add_principal(self, *, name: str, created: int) -> PrincipalRecord:
         """A new principal with a fresh uid that no principal had before (16 or above)."""
+        ...
+
+    def jump_uids(self, least: int) -> int:
+        """Every later principal gets a uid of at least `least`, and none that was given before. Returns the next."""
         ...
 
     def set_principal(self, record: PrincipalRecord) -> None:
@@ -186,6 +231,11 @@ class Transaction(Protocol):
     def key_by_ticket_kid(self, kid: bytes) -> KeyRecord | None: ...
     def keys_of(self, uid: int) -> tuple[KeyRecord, ...]:
         """Every version, oldest first, tombstones included."""
+        ...
+
+    def has_login_kid(self, kid: bytes) -> bool: ...
+    def login_kids(self) -> bytes:
+        """The id of every login key, tombstones included, in ascending order, one behind the other: 8 bytes each."""
         ...
 
     def add_key(self, record: KeyRecord) -> None:
@@ -227,9 +277,37 @@ class Transaction(Protocol):
 
     def delete_oauth_secret(self, uid: int, secret_id: str) -> None: ...
 
+    def head(self) -> ChangeHead: ...
+    def changes(self, *, after: int) -> tuple[ChangeEntry, ...]:
+        """The entries of the change log with a greater number than `after`, as far as they are kept."""
+        ...
+
     def policy(self) -> PolicyRows: ...
+    def rule_rows(self) -> Iterable[RuleRow]:
+        """Every rule, oldest first."""
+        ...
+
+    def rule_row(self, rule_id: int) -> RuleRow | None: ...
+    def memberships(self) -> Iterable[tuple[str, str]]:
+        """Each group with each of its members."""
+        ...
+
+    def is_member(self, group: str, principal: str) -> bool: ...
+    def members_of(self, group: str) -> frozenset[str] | None: ...
+    def rules_mentioning(self, name: str) -> tuple[Rule, ...]:
+        """The rules in whose conditions or caveats `name` occurs, also as a part of another name, oldest first."""
+        ...
+
     def rules_between(self, client: Selector, target: Selector) -> tuple[Rule, ...]:
         """The rules that name exactly these two, oldest first."""
+        ...
+
+    def rules_naming(self, selector: Selector) -> tuple[Rule, ...]:
+        """The rules whose client or target is `selector`, oldest first: those that its deletion takes along."""
+        ...
+
+    def groups_with(self, principal: str) -> tuple[str, ...]:
+        """The groups that this principal is a member of, in name order."""
         ...
 
     def add_rule(self, rule: Rule) -> Rule:
@@ -251,7 +329,8 @@ class Transaction(Protocol):
         has ended at `now`. What has ended `REMEMBER_MARGIN_S` ago is dropped first.
 
         A digest counts once per kind, so it must be one of everything that makes the thing unique, its holder too.
-        Does not count as a change. Raises Refused `busy` when `uid` has 10,000 live entries of this kind.
+        No change of the realm: it takes no number. Raises Refused `busy` when `uid` has 10,000 live entries of this
+        kind.
         """
         ...
 
@@ -262,7 +341,19 @@ class Transaction(Protocol):
     def anchor(self, writer: str) -> AuditAnchor | None: ...
     def anchors(self) -> tuple[AuditAnchor, ...]: ...
     def set_anchor(self, anchor: AuditAnchor) -> None:
-        """Does not count as a change: `peek_generation` and `PolicyRows.seq` stay as they are."""
+        """No change of the realm: it takes no number."""
+        ...
+
+    def admin_head(self) -> AdminLine | None:
+        """The newest entry of administration's record."""
+        ...
+
+    def admin_lines(self, *, after: int = 0, most: int = 1000) -> tuple[AdminLine, ...]:
+        """At most `most` entries behind number `after`, oldest first."""
+        ...
+
+    def add_admin_line(self, line: AdminLine) -> None:
+        """Raises `conflict` when the number is taken. Does not count as a change by itself."""
         ...
 
 
@@ -277,8 +368,11 @@ class Store(Protocol):
         """Brings the storage up to this program's version. Nothing happens when it is that already."""
         ...
 
-    def peek_generation(self) -> int:
-        """A number that differs after any change, also one by another process. Never blocks on I/O."""
+    def peek_head(self) -> int:
+        """`ChangeHead.seq` as of now, also after a change by another process. Never blocks on I/O.
+
+        Raises LocalMisuse `wrong-state` before `upgrade`.
+        """
         ...
 
     async def read(self, work: Callable[[Transaction], T]) -> T:

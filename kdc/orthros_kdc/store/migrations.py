@@ -150,7 +150,40 @@ _THIRD: Final = (
     "ALTER TABLE rules ADD COLUMN discharges TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
+# 4: the target of an OAuth client's requests that name none, by name: when that target is deleted, these requests are
+# refused, and do not silently mean something else.
+_FOURTH: Final = ("ALTER TABLE principals ADD COLUMN default_audience TEXT",)
+
+# 5: the record of administration, which was a file before; the anchor of that file is where the chain goes on. Rows are
+# only ever added.
+_FIFTH: Final = (
+    """CREATE TABLE admin_log (
+        seq INTEGER PRIMARY KEY,
+        hash TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        line BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TRIGGER admin_log_kept BEFORE DELETE ON admin_log
+        BEGIN SELECT RAISE(ABORT, 'the record of administration is only added to'); END""",
+    """CREATE TRIGGER admin_log_unchanged BEFORE UPDATE ON admin_log
+        BEGIN SELECT RAISE(ABORT, 'the record of administration is only added to'); END""",
+)
+
+# 6: the change log. `meta` is the head row: `change_seq` counts changes without a gap, `seq` follows the clock and is
+# what clients are told. What an earlier version changed is in no log; whoever begins here loads all of it anyway.
+_SIXTH: Final = (
+    "ALTER TABLE meta ADD COLUMN change_seq INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE changes (
+        seq INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL
+    ) STRICT""",
+)
+
+# 7: the Unix second before which no login counts any more; a restore raises it.
+_SEVENTH: Final = ("ALTER TABLE realm ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 def newest() -> int:

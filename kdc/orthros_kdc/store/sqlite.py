@@ -2,7 +2,7 @@
 
 Knows no statement of any table but `meta`; `sqlite_rows.py` has the rows and `migrations.py` the schema.
 
-Why `peek_generation` may run on the event loop: in WAL mode readers and writers do not wait for one another,
+Why `peek_head` may run on the event loop: in WAL mode readers and writers do not wait for one another,
 however long a change takes; only while a counter of the shared index is being written does a reader look
 again. `PRAGMA data_version` compares such counters in mapped memory; only when another connection has
 committed, one row of `meta` is read, from a page written moments ago on this machine. Its connection has no
@@ -12,12 +12,13 @@ the last answer, and the next peek asks again.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -25,9 +26,12 @@ from urllib.parse import quote
 import trio
 
 from orthros_kdc.store.base import Transaction
+from orthros_kdc.store.database_file import require_private
+from orthros_kdc.store.lock_holder import holder_of
 from orthros_kdc.store.migrations import APPLICATION_ID, migrate, newest
 from orthros_kdc.store.sqlite_rows import SqliteRows
 from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
+from orthros_protocol.disk import is_on_full_disk, unwritable
 
 __all__ = ["SqliteStore"]
 
@@ -51,9 +55,13 @@ def _typed_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise Unavailable("timeout", f"another process holds {path} for writing") from error
+            raise Unavailable("timeout", f"{holder_of(path)} holds {path} for writing") from error
+        if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and is_on_full_disk(path)):
+            raise unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
             raise Misconfigured("database-invalid", f"{path}: {name}") from error
+        if str(error).startswith("Could not decode"):  # Python's own word, which has no name of SQLite's
+            raise Misconfigured("database-invalid", f"{path}: a text in it is not UTF-8") from error
         raise Unavailable("kdc-fault", f"{path}: {name}") from error
 
 
@@ -96,54 +104,72 @@ def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
 _FOR_WRITING: Final = (
     f"busy_timeout = {_BUSY_MS}",
     "foreign_keys = ON",
-    "synchronous = FULL",  # a committed change survives a power cut
     "secure_delete = ON",  # an erased root is overwritten, not just unlinked
 )
+_DURABLE: Final = "synchronous = FULL"  # a committed change survives a power cut
+_FLEETING: Final = "synchronous = OFF"  # nothing is worth waiting for a disk
 _FOR_READING: Final = (f"busy_timeout = {_BUSY_MS}", "query_only = ON")
 _FOR_PEEKING: Final = ("busy_timeout = 0", "query_only = ON")
+# On a full disk there is no room for the index that processes share, so one process reads alone, its index in memory.
+_FOR_READING_ALONE: Final = (*_FOR_READING, "locking_mode = EXCLUSIVE")
 
 
 class SqliteStore:
     """A Store in a file. `open` and `create` block, so they belong before the first request."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
-        """Use `open` or `create`."""
+    def __init__(self, path: Path, now_ms: Callable[[], int], durable: bool, *, is_alone: bool = False) -> None:
+        """Use `open` or `create`. `is_alone`: on a full disk, where nothing can be changed."""
         self._path = path
         self._now_ms = now_ms
         self._closed = False
         self._connections: list[sqlite3.Connection] = []
+        self._is_alone = is_alone
         try:
-            self._writer = self._opened(*_FOR_WRITING)
+            changing = (*_FOR_WRITING, _DURABLE if durable else _FLEETING)
+            self._writer = self._opened(*(_FOR_READING_ALONE if is_alone else changing))
             self._is_current = self._check_version()
-            self._idle_readers = [self._opened(*_FOR_READING) for _ in range(_READERS)]
-            self._peeker = self._opened(*_FOR_PEEKING)
-            self._peeked = self._read_generation()
+            readers = 1 if is_alone else _READERS
+            self._idle_readers = [self._writer if is_alone else self._opened(*_FOR_READING) for _ in range(readers)]
+            self._peeker = self._writer if is_alone else self._opened(*_FOR_PEEKING)
+            self._peeked = self._read_head() if self._is_current else None
         except BaseException:
-            self._close()
+            self.close()
             raise
         self._one_writer = trio.CapacityLimiter(1)
-        self._some_readers = trio.CapacityLimiter(_READERS)
+        self._some_readers = trio.CapacityLimiter(readers)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
+    def open(
+        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True
+    ) -> Self:
         """The store in an existing file, of which nothing is changed. An older version waits for `upgrade`.
 
-        Raises Misconfigured `database-invalid` or `database-newer`.
+        Without `durable` no change waits for a disk: only for a file that is thrown away with its process. Raises
+        Misconfigured `database-invalid`, `database-newer`, or `database-unsafe` for what others can reach.
         """
         _check_header(Path(path))
+        require_private(Path(path))
         with _typed_errors(Path(path)):
-            return cls(Path(path), now_ms)
+            try:
+                return cls(Path(path), now_ms, durable)
+            except sqlite3.OperationalError:
+                if not is_on_full_disk(path):
+                    raise
+                return cls(Path(path), now_ms, durable, is_alone=True)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
-        """The store in a new file of mode 0600. Raises Misconfigured `file-exists` or `file-unreadable`."""
+    def create(
+        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True
+    ) -> Self:
+        """The store in a new file of mode 0600; `durable` is as in `open`. Raises Misconfigured `file-exists` or
+        `file-unreadable`."""
         target = Path(path)
         draft = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
             try:
                 with _typed_errors(target):
-                    connection = _connect(draft, *_FOR_WRITING)
+                    connection = _connect(draft, *_FOR_WRITING, _DURABLE if durable else _FLEETING)
                     try:
                         connection.execute("PRAGMA journal_mode = WAL")
                         migrate(connection)
@@ -161,8 +187,8 @@ class SqliteStore:
         except FileExistsError:
             raise Misconfigured("file-exists", str(target)) from None
         except OSError as error:
-            raise Misconfigured("file-unreadable", f"{target} cannot be created: {error.strerror}") from None
-        return cls.open(target, now_ms=now_ms)
+            raise unwritable(target, error) from None
+        return cls.open(target, now_ms=now_ms, durable=durable)
 
     def _opened(self, *pragmas: str) -> sqlite3.Connection:
         connection = _connect(self._path, *pragmas)
@@ -193,22 +219,40 @@ class SqliteStore:
             await trio.lowlevel.checkpoint()
             return
         await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
+        self._peeked = self._read_head()
         self._is_current = True
 
-    def _read_generation(self) -> tuple[int, int]:
+    async def check(self) -> None:
+        """Reads the whole file. Raises Misconfigured `database-invalid` when its pages do not belong together."""
+
+        def in_thread() -> None:
+            with _typed_errors(self._path), ExitStack() as stack:
+                connection = self._writer
+                if not self._is_alone:
+                    connection = stack.enter_context(closing(_connect(self._path, *_FOR_READING)))
+                ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+            if found != "ok":
+                raise Misconfigured("database-invalid", f"{self._path}: {found}")
+
+        self._require_open()
+        await trio.to_thread.run_sync(in_thread, limiter=self._some_readers)
+
+    def _read_head(self) -> tuple[int, int]:
         ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
-        ((seq,),) = self._peeker.execute("SELECT seq FROM meta").fetchall()
+        ((seq,),) = self._peeker.execute("SELECT change_seq FROM meta").fetchall()
         return version, seq
 
-    def peek_generation(self) -> int:
+    def peek_head(self) -> int:
         """See the module's documentation; call it on the event loop's thread only."""
         self._require_open()
+        if self._peeked is None:
+            raise self._waits_for_upgrade()
         try:
             with _typed_errors(self._path):
                 ((version,),) = self._peeker.execute("PRAGMA data_version").fetchall()
                 if version != self._peeked[0]:
-                    # Anchors of the audit log commit as well, but leave the sequence as it is.
-                    self._peeked = self._read_generation()
+                    # Anchors of the audit log commit as well, but leave the head as it is.
+                    self._peeked = self._read_head()
         except Unavailable as error:
             if error.code != "timeout":
                 raise
@@ -229,22 +273,24 @@ class SqliteStore:
     async def change(self, work: Callable[[Transaction], T]) -> T:
         def in_thread() -> T:
             with _typed_errors(self._path):
+                if self._is_alone:
+                    raise unwritable(self._path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
                 return self._run(self._writer, "BEGIN IMMEDIATE", work)
 
         self._require_open()
         if not self._is_current:
-            raise LocalMisuse("wrong-state", f"{self._path} waits for an upgrade")
+            raise self._waits_for_upgrade()
         # Not abandoned on cancellation: the caller always learns whether the change happened.
         return await trio.to_thread.run_sync(in_thread, limiter=self._one_writer)
 
     def _run(self, connection: sqlite3.Connection, begin: str, work: Callable[[Transaction], T]) -> T:
         connection.execute(begin)
         try:
-            seq_after = None
-            if begin == "BEGIN IMMEDIATE":
-                ((seq,),) = connection.execute("SELECT seq FROM meta").fetchall()
-                seq_after = max(seq + 1, self._now_ms())
-            rows = SqliteRows(connection, seq_after)
+            feed_seq_after = None
+            if begin == "BEGIN IMMEDIATE":  # which locks the head row, with all the rest
+                ((feed_seq,),) = connection.execute("SELECT seq FROM meta").fetchall()
+                feed_seq_after = max(feed_seq + 1, self._now_ms())
+            rows = SqliteRows(connection, feed_seq_after)
             try:
                 outcome = work(rows)
             finally:
@@ -255,6 +301,9 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
         return outcome
+
+    def _waits_for_upgrade(self) -> LocalMisuse:
+        return LocalMisuse("wrong-state", f"{self._path} waits for an upgrade")
 
     def _require_open(self) -> None:
         if self._closed:
@@ -267,12 +316,14 @@ class SqliteStore:
         self._closed = True
         with trio.CancelScope(shield=True):
             # Work that was accepted before comes first: the limiters are fair.
-            for _ in range(_READERS):
+            for _ in range(int(self._some_readers.total_tokens)):
                 await self._some_readers.acquire_on_behalf_of(object())
             async with self._one_writer:
                 # The last one out checkpoints the WAL, which is I/O.
-                await trio.to_thread.run_sync(self._close)
+                await trio.to_thread.run_sync(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Releases the files at once: for whoever has no event loop any more, and no work that runs."""
+        self._closed = True
         for connection in self._connections:
             connection.close()

@@ -5,14 +5,15 @@ Knows no threads, no files and no transactions' ends; `sqlite.py` begins and com
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from attrs import define
 
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.store.base import (
     KEY_RETIRED,
-    AuditAnchor,
+    KEY_STATES,
     KeyRecord,
     PolicyRows,
     PrincipalRecord,
@@ -20,36 +21,53 @@ from orthros_kdc.store.base import (
     RealmRecord,
     check_principal_name,
 )
-from orthros_kdc.store.sqlite_rules import INSERT_RULE, RULES, read_rule, rule_values
-from orthros_kdc.store.sqlite_tokens import TokenRows
+from orthros_kdc.store.change_log import (
+    CHANGED_GROUP,
+    CHANGED_LOGIN_KEY,
+    CHANGED_MEMBER,
+    CHANGED_PRINCIPAL,
+    CHANGED_REALM,
+    CHANGED_RULE,
+)
+from orthros_kdc.store.rule_rows import RuleRow, opened, terms_of
+from orthros_kdc.store.sqlite_audit import AuditRows
+from orthros_kdc.store.sqlite_rules import INSERT_RULE, RULES, read_rules
 from orthros_kdc.store.statements import missing
 from orthros_protocol import LocalMisuse, Misconfigured, check_name
 
 __all__ = ["SqliteRows"]
 
 _PRINCIPALS = """
-    SELECT uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims
+    SELECT uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims,
+           default_audience
     FROM principals
 """
+_MEMBERS: Final = "SELECT g.name, p.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
 _KEYS = "SELECT uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as FROM keys"
 
 
 def _principal(row: tuple[Any, ...]) -> PrincipalRecord:
-    uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims = row
+    (
+        uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims,
+        default_audience,
+    ) = row  # fmt: skip
     return PrincipalRecord(uid=uid, name=name, created=created, disabled=bool(disabled), max_ticket_s=max_ticket_s,
                            max_jwt_s=max_jwt_s, jwt_alg=jwt_alg, jwt_audience=jwt_audience,
                            sources=tuple(sources.split()), oauth=bool(oauth),
-                           token_claims=tuple(token_claims.split()))  # fmt: skip
+                           token_claims=tuple(token_claims.split()),
+                           default_audience=default_audience)  # fmt: skip
 
 
 def _key(row: tuple[Any, ...]) -> KeyRecord:
     uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as = row
+    if state not in KEY_STATES:
+        raise Misconfigured("database-invalid", f"key version {kvno} of uid {uid} is in no state: {state!r}")
     return KeyRecord(uid=uid, kvno=kvno, kid_as=kid_as, kid_ticket=kid_ticket, kid_sync=kid_sync, state=state,
                      created=created, retired=retired, sealed=sealed, sealed_as=sealed_as)  # fmt: skip
 
 
 @define
-class SqliteRows(TokenRows):
+class SqliteRows(AuditRows):
     """The rows inside one open transaction."""
 
     # The realm
@@ -70,6 +88,7 @@ class SqliteRows(TokenRows):
             record.realm, record.issuer, limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s, record.created,
             record.key_check, taken="the place of the realm", code="already-exists",
         )  # fmt: skip
+        self._log(CHANGED_REALM, "")
 
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None:
         self.realm()
@@ -77,10 +96,22 @@ class SqliteRows(TokenRows):
             "UPDATE realm SET issuer = ?, max_ticket_s = ?, max_tgt_s = ?, max_jwt_s = ?",
             issuer, limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s,
         )  # fmt: skip
+        self._log(CHANGED_REALM, "")
+
+    def not_before(self) -> int:
+        self.realm()
+        ((second,),) = self._rows("SELECT not_before FROM realm")
+        return int(second)
+
+    def raise_not_before(self, second: int) -> None:
+        self.realm()
+        self._run("UPDATE realm SET not_before = max(not_before, ?)", second)
+        self._log(CHANGED_REALM, "")
 
     def set_key_check(self, key_check: bytes) -> None:
         self.realm()
         self._run("UPDATE realm SET key_check = ?", key_check)
+        self._log(CHANGED_REALM, "")
 
     def count_secrets_without(self, head: bytes) -> int:
         ((count,),) = self._rows(
@@ -110,6 +141,12 @@ class SqliteRows(TokenRows):
         rows = self._rows(f"{_PRINCIPALS} WHERE jwt_audience = ? LIMIT 2", audience)
         return _principal(rows[0]) if len(rows) == 1 else None
 
+    def has_jwt_audience(self, audience: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM principals WHERE jwt_audience = ? LIMIT 1", audience))
+
+    def principals_with_default(self, target: str) -> tuple[PrincipalRecord, ...]:
+        return tuple(map(_principal, self._rows(f"{_PRINCIPALS} WHERE default_audience = ? ORDER BY name", target)))
+
     def principals(self, *, after: str = "", most: int = 1000) -> tuple[PrincipalRecord, ...]:
         statement = f"{_PRINCIPALS} WHERE name > ? ORDER BY name LIMIT ?"
         return tuple(map(_principal, self._rows(statement, after, most)))
@@ -120,25 +157,41 @@ class SqliteRows(TokenRows):
         record = self.principal_by_name(name)
         if record is None:
             raise LocalMisuse("wrong-state", "a row vanished inside its own transaction")
+        self._log_principals(record.uid)
         return record
+
+    def jump_uids(self, least: int) -> int:
+        self._run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'principals'", least - 1)
+        ((last,),) = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'principals'")
+        return int(last) + 1
 
     def set_principal(self, record: PrincipalRecord) -> None:
         touched = self._run(
             "UPDATE principals SET disabled = ?, max_ticket_s = ?, max_jwt_s = ?, jwt_alg = ?, jwt_audience = ?,"
-            " sources = ?, oauth = ?, token_claims = ? WHERE uid = ? AND name = ? AND created = ?",
+            " sources = ?, oauth = ?, token_claims = ?, default_audience = ?"
+            " WHERE uid = ? AND name = ? AND created = ?",
             record.disabled, record.max_ticket_s, record.max_jwt_s, record.jwt_alg, record.jwt_audience,
-            " ".join(record.sources), record.oauth, " ".join(record.token_claims),
+            " ".join(record.sources), record.oauth, " ".join(record.token_claims), record.default_audience,
             record.uid, record.name, record.created,
         )  # fmt: skip
         if not touched and self.principal_by_uid(record.uid) is None:
             raise missing(f"principal with uid {record.uid}")
         if not touched:
             raise Misconfigured("conflict", f"the name of uid {record.uid} cannot change")
+        self._log_principals(record.uid)
 
     def delete_principal(self, uid: int) -> None:
+        record = self.principal_by_uid(uid)
+        kids = self._texts("SELECT lower(hex(kid_as)) FROM keys WHERE uid = ?", uid)
+        rules = self._texts("SELECT rule_id FROM rules WHERE client_uid = ? OR target_uid = ?", uid, uid)
+        groups = self._texts("SELECT g.name FROM members JOIN groups g USING (group_id) WHERE uid = ?", uid)
         # Keys, secrets, memberships and rules go with it: ON DELETE CASCADE.
-        if not self._run("DELETE FROM principals WHERE uid = ?", uid):
+        if not self._run("DELETE FROM principals WHERE uid = ?", uid) or record is None:
             raise missing(f"principal with uid {uid}")
+        self._log(CHANGED_PRINCIPAL, f"{uid} {record.name}")
+        self._log(CHANGED_LOGIN_KEY, *kids)
+        self._log(CHANGED_RULE, *rules)
+        self._log(CHANGED_MEMBER, *(f"{group} {record.name}" for group in groups))
 
     # Keys of principals
 
@@ -153,6 +206,15 @@ class SqliteRows(TokenRows):
     def keys_of(self, uid: int) -> tuple[KeyRecord, ...]:
         return tuple(map(_key, self._rows(f"{_KEYS} WHERE uid = ? ORDER BY kvno", uid)))
 
+    def has_login_kid(self, kid: bytes) -> bool:
+        return self._row("SELECT 1 FROM keys WHERE kid_as = ?", kid) is not None
+
+    def login_kids(self) -> bytes:
+        # Put together over there: a million rows would take longer to hand over than to read.
+        statement = "SELECT group_concat(hex(kid_as), '') FROM (SELECT kid_as FROM keys ORDER BY kid_as)"
+        ((found,),) = self._rows(statement)
+        return bytes.fromhex(found or "")
+
     def add_key(self, record: KeyRecord) -> None:
         self._run(
             "INSERT INTO keys (uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as)"
@@ -161,6 +223,8 @@ class SqliteRows(TokenRows):
             record.created, record.retired, record.sealed, record.sealed_as,
             taken=f"key version {record.kvno} or one of its key ids",
         )  # fmt: skip
+        self._log_principals(record.uid)
+        self._log(CHANGED_LOGIN_KEY, record.kid_as.hex())
 
     def set_key(self, record: KeyRecord) -> None:
         touched = self._run(
@@ -173,18 +237,23 @@ class SqliteRows(TokenRows):
             raise missing(f"key version {record.kvno}")
         if not touched:
             raise Misconfigured("conflict", f"the ids of key version {record.kvno} cannot change")
+        self._log_principals(record.uid)
 
     def delete_tombstones(self, *, retired_before: int) -> int:
-        erased = self._run(
-            "UPDATE keys SET sealed = x'', sealed_as = x'' WHERE retired < ? AND state = ? AND sealed_as <> x''"
-            " AND NOT EXISTS (SELECT 1 FROM keys newer WHERE newer.uid = keys.uid AND newer.kvno > keys.kvno)",
+        found = self._rows(
+            "SELECT uid, kvno, lower(hex(kid_as)), sealed_as <> x'', kvno = (SELECT max(kvno) FROM keys k"
+            " WHERE k.uid = keys.uid) FROM keys WHERE retired < ? AND state = ?",
             retired_before, KEY_RETIRED,
         )  # fmt: skip
-        return erased + self._run(
-            "DELETE FROM keys WHERE retired < ? AND state = ?"
-            " AND EXISTS (SELECT 1 FROM keys newer WHERE newer.uid = keys.uid AND newer.kvno > keys.kvno)",
-            retired_before, KEY_RETIRED,
-        )  # fmt: skip
+        for uid, kvno, kid, is_sealed, is_newest in found:
+            if not is_newest:
+                self._run("DELETE FROM keys WHERE uid = ? AND kvno = ?", uid, kvno)
+                self._log(CHANGED_LOGIN_KEY, kid)
+            elif is_sealed:
+                self._run("UPDATE keys SET sealed = x'', sealed_as = x'' WHERE uid = ? AND kvno = ?", uid, kvno)
+        gone = [uid for uid, _, _, is_sealed, is_newest in found if is_sealed or not is_newest]
+        self._log_principals(*gone)
+        return len(gone)
 
     # Keys of the realm
 
@@ -201,26 +270,47 @@ class SqliteRows(TokenRows):
             record.role, record.name, record.number, record.created, record.sealed,
             taken=f"realm key {record.role} {record.name} {record.number}",
         )  # fmt: skip
+        self._log(CHANGED_REALM, "")
 
     def delete_realm_key(self, role: str, name: str, number: int) -> None:
         statement = "DELETE FROM realm_keys WHERE role = ? AND name = ? AND number = ?"
         if not self._run(statement, role, name, number):
             raise missing(f"realm key {role} {name} {number}")
+        self._log(CHANGED_REALM, "")
 
     # Policy
 
     def policy(self) -> PolicyRows:
-        ((seq,),) = self._rows("SELECT seq FROM meta")
         groups: dict[str, set[str]] = {name: set() for (name,) in self._rows("SELECT name FROM groups")}
-        for group, principal in self._rows(
-            "SELECT g.name, p.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
-        ):
+        for group, principal in self.memberships():
             groups[group].add(principal)
         return PolicyRows(
-            seq=seq,
-            rules=tuple(map(read_rule, self._rows(f"{RULES} ORDER BY rule_id"))),
+            seq=self.head().feed_seq,
+            rules=tuple(map(opened, self.rule_rows())),
             groups={name: frozenset(members) for name, members in groups.items()},
         )
+
+    def rule_rows(self) -> Iterator[RuleRow]:
+        return read_rules(self._connection.execute(f"{RULES} ORDER BY rule_id"))
+
+    def rule_row(self, rule_id: int) -> RuleRow | None:
+        return next(read_rules(self._rows(f"{RULES} WHERE rule_id = ?", rule_id)), None)
+
+    def memberships(self) -> Iterator[tuple[str, str]]:
+        return iter(self._connection.execute(_MEMBERS))
+
+    def is_member(self, group: str, principal: str) -> bool:
+        return self._row(f"{_MEMBERS} WHERE g.name = ? AND p.name = ?", group, principal) is not None
+
+    def members_of(self, group: str) -> frozenset[str] | None:
+        if self._group(group) is None:
+            return None
+        return frozenset(name for _, name in self._rows(f"{_MEMBERS} WHERE g.name = ?", group))
+
+    def rules_mentioning(self, name: str) -> tuple[Rule, ...]:
+        texts = "subjects || ' ' || behalf || ' ' || deny_via || ' ' || require_via || ' ' || discharges"
+        rows = self._rows(f"{RULES} WHERE instr({texts}, ?) ORDER BY rule_id", name)
+        return tuple(map(opened, read_rules(rows)))
 
     def _numbers(self, selector: Selector) -> tuple[int | None, int | None] | None:
         """The uid or the group's number, in the columns' order, or None when there is nobody of this name."""
@@ -243,26 +333,50 @@ class SqliteRows(TokenRows):
         if from_ is None or to is None:
             return ()
         where = "client_uid IS ? AND client_group IS ? AND target_uid IS ? AND target_group IS ?"
-        return tuple(map(read_rule, self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", *from_, *to)))
+        return tuple(map(opened, read_rules(self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", *from_, *to))))
+
+    def rules_naming(self, selector: Selector) -> tuple[Rule, ...]:
+        numbers = self._numbers(selector)
+        if numbers is None:
+            return ()
+        kind, number = ("group", numbers[1]) if selector.is_group else ("uid", numbers[0])
+        where = f"client_{kind} = ? OR target_{kind} = ?"
+        rows = read_rules(self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", number, number))
+        return tuple(map(opened, rows))
+
+    def groups_with(self, principal: str) -> tuple[str, ...]:
+        statement = ("SELECT g.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
+                     " WHERE p.name = ? ORDER BY g.name")  # fmt: skip
+        return tuple(self._texts(statement, principal))
 
     def add_rule(self, rule: Rule) -> Rule:
         from_, to = self._numbers(rule.client), self._numbers(rule.target)
         if from_ is None or to is None:
             raise missing(rule.client if from_ is None else rule.target)
-        self._run(INSERT_RULE, *from_, *to, *rule_values(rule))
-        return self.rules_between(rule.client, rule.target)[-1]
+        self._run(INSERT_RULE, *from_, *to, *terms_of(rule))
+        added = self.rules_between(rule.client, rule.target)[-1]
+        self._log(CHANGED_RULE, str(added.rule_id))
+        return added
 
     def delete_rule(self, rule_id: int) -> None:
         if not self._run("DELETE FROM rules WHERE rule_id = ?", rule_id):
             raise missing(f"rule {rule_id}")
+        self._log(CHANGED_RULE, str(rule_id))
 
     def add_group(self, name: str) -> None:
         self._run("INSERT INTO groups (name) VALUES (?)", check_name(name, "group"),
                   taken=f"group {name}", code="already-exists")  # fmt: skip
+        self._log(CHANGED_GROUP, name)
 
     def delete_group(self, name: str) -> None:
+        group = self._group(name)
+        rules = self._texts("SELECT rule_id FROM rules WHERE client_group = ? OR target_group = ?", group, group)
+        members = self._texts("SELECT p.name FROM members JOIN principals p USING (uid) WHERE group_id = ?", group)
         if not self._run("DELETE FROM groups WHERE name = ?", name):
             raise missing(f"group {name}")
+        self._log(CHANGED_GROUP, name)
+        self._log(CHANGED_RULE, *rules)
+        self._log(CHANGED_MEMBER, *(f"{name} {member}" for member in members))
 
     def _membership(self, group: str, principal: str) -> tuple[int, int]:
         place, member = self._group(group), self._uid(principal)
@@ -276,25 +390,10 @@ class SqliteRows(TokenRows):
         place, member = self._membership(group, principal)
         self._run("INSERT INTO members (group_id, uid) VALUES (?, ?)", place, member,
                   taken=f"the place of {principal} in {group}", code="already-exists")  # fmt: skip
+        self._log(CHANGED_MEMBER, f"{group} {principal}")
 
     def remove_member(self, group: str, principal: str) -> None:
         place, member = self._membership(group, principal)
         if not self._run("DELETE FROM members WHERE group_id = ? AND uid = ?", place, member):
             raise missing(f"{principal} in {group}")
-
-    # Audit
-
-    def anchor(self, writer: str) -> AuditAnchor | None:
-        row = self._row("SELECT writer, seq, head FROM anchors WHERE writer = ?", writer)
-        return None if row is None else AuditAnchor(writer=row[0], seq=row[1], head=row[2])
-
-    def anchors(self) -> tuple[AuditAnchor, ...]:
-        rows = self._rows("SELECT writer, seq, head FROM anchors ORDER BY writer")
-        return tuple(AuditAnchor(writer=writer, seq=seq, head=head) for writer, seq, head in rows)
-
-    def set_anchor(self, anchor: AuditAnchor) -> None:
-        self._run(
-            "INSERT INTO anchors (writer, seq, head) VALUES (?, ?, ?)"
-            " ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, head = excluded.head",
-            anchor.writer, anchor.seq, anchor.head, counts=False,
-        )  # fmt: skip
+        self._log(CHANGED_MEMBER, f"{group} {principal}")

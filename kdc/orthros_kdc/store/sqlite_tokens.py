@@ -1,13 +1,19 @@
 """The rows behind tokens: JWT keys, client secrets, and what was used or revoked.
 
-Knows no principals beyond their uid, and opens nothing.
+Knows principals by their uid, and opens nothing.
 """
 
 from __future__ import annotations
 
 from attrs import define
 
-from orthros_kdc.store.base import MOST_REMEMBERED, REMEMBER_MARGIN_S, JwtKeyRecord, OAuthSecretRecord
+from orthros_kdc.store.base import (
+    MOST_REMEMBERED,
+    REMEMBER_MARGIN_S,
+    JwtKeyRecord,
+    OAuthSecretRecord,
+)
+from orthros_kdc.store.change_log import CHANGED_PRINCIPAL
 from orthros_kdc.store.statements import Statements, missing
 from orthros_protocol import Refused
 
@@ -30,10 +36,12 @@ class TokenRows(Statements):
             "INSERT INTO jwt_keys (uid, kid, alg, created, sealed) VALUES (?, ?, ?, ?, ?)",
             record.uid, record.kid, record.alg, record.created, record.sealed, taken=f"JWT key id {record.kid}",
         )  # fmt: skip
+        self._log_principals(record.uid)
 
     def delete_jwt_key(self, uid: int, kid: str) -> None:
         if not self._run("DELETE FROM jwt_keys WHERE uid = ? AND kid = ?", uid, kid):
             raise missing(f"JWT key {kid}")
+        self._log_principals(uid)
 
     def oauth_secrets_of(self, uid: int) -> tuple[OAuthSecretRecord, ...]:
         rows = self._rows(
@@ -49,15 +57,24 @@ class TokenRows(Statements):
             "INSERT INTO oauth_secrets (uid, secret_id, created, sealed) VALUES (?, ?, ?, ?)",
             record.uid, record.secret_id, record.created, record.sealed, taken=f"client secret {record.secret_id}",
         )  # fmt: skip
+        self._log_principals(record.uid)
 
     def delete_oauth_secret(self, uid: int, secret_id: str) -> None:
         if not self._run("DELETE FROM oauth_secrets WHERE uid = ? AND secret_id = ?", uid, secret_id):
             raise missing(f"client secret {secret_id}")
+        self._log_principals(uid)
 
-    # What is remembered until it ends. Nobody's view of the realm depends on it, so it does not count as a change.
+    def _log_principals(self, *uids: int) -> None:
+        """What hangs on them has changed."""
+        for uid in uids:
+            ((name,),) = self._rows("SELECT name FROM principals WHERE uid = ?", uid)
+            self._log(CHANGED_PRINCIPAL, f"{uid} {name}")
+
+    # What is remembered until it ends. Nobody's view of the realm depends on it, so it is not logged.
 
     def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
-        self._run("DELETE FROM remembered WHERE until <= ?", now - REMEMBER_MARGIN_S, counts=False)
+        # Each kind by its own clock: an operator's word about the clock is dated by the one that the others distrust.
+        self._run("DELETE FROM remembered WHERE kind = ? AND until <= ?", kind, now - REMEMBER_MARGIN_S)
         if until <= now or self.recalls(kind, digest, now=now):
             return False
         statement = "SELECT count(*) FROM remembered WHERE kind = ? AND uid = ? AND until > ?"
@@ -66,7 +83,7 @@ class TokenRows(Statements):
             raise Refused("busy", f"{held} live entries of kind {kind}")
         self._run(
             "INSERT OR REPLACE INTO remembered (kind, digest, uid, until) VALUES (?, ?, ?, ?)",
-            kind, digest, uid, until, counts=False,
+            kind, digest, uid, until,
         )  # fmt: skip
         return True
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from orthros_client.http.answers import Answer
 from orthros_client.http.guard import Admitted, Denied, Guard
-from orthros_client.http.incoming import IncomingRequest, OwnOrigins, peer_of
+from orthros_client.http.incoming import IncomingRequest, OwnOrigins
+from orthros_client.http.peers import peer_of
 from orthros_client.http.routes import Route, Routes
 from orthros_protocol import (
     USE_HTTP,
@@ -207,9 +208,31 @@ class TestPeers:
     def test_behind_trusted_proxies_the_last_stranger_counts(self) -> None:
         assert self.peer("10.1.1.1", b"203.0.113.1") == "203.0.113.1"
         assert self.peer("10.1.1.1", b"198.51.100.9, 203.0.113.1, 10.2.2.2") == "203.0.113.1"
-        assert self.peer("10.1.1.1", b"198.51.100.9", b"203.0.113.1") == "203.0.113.1"
         assert self.peer("::ffff:10.1.1.1", b"::ffff:203.0.113.1") == "203.0.113.1"
-        assert self.peer("10.1.1.1") == "10.1.1.1"
+        assert self.peer("10.1.1.1", b"10.3.3.3,10.2.2.2") == "10.3.3.3"
+        trusted = [b"10.2.2.2"] * 31
+        assert self.peer("10.1.1.1", b",".join([b"203.0.113.1", *trusted])) == "203.0.113.1"
+
+    def test_a_proxy_that_names_nobody_or_two_lends_nobody_its_address(self) -> None:
+        """A caller can have some proxies drop the header, by `Connection: X-Forwarded-For`; one that adds a line of its
+        own, instead of an entry, leaves the order to whoever comes next."""
+        assert self.peer("10.1.1.1") is None
+        assert self.peer("10.1.1.1", b"") is None
+        assert self.peer("10.1.1.1", b"198.51.100.9", b"203.0.113.1") is None
+        assert self.peer("10.1.1.1", b",".join([b"203.0.113.1", *[b"10.2.2.2"] * 32])) is None
+        assert self.peer("10.1.1.1", b",".join([b"10.2.2.2"] * 33)) is None
+
+    @pytest.mark.parametrize("other", ["x_forwarded_for", "x-forwarded_for", "x_forwarded-for", "x.forwarded.for"])
+    def test_a_second_spelling_makes_the_caller_unknown(self, other: str) -> None:
+        """Caddy passes `X_Forwarded_For` on, nginx too where it is told so; a CGI server joins it with the real one."""
+        for names in ([other], ["x-forwarded-for", other], [other, "x-forwarded-for"]):
+            request = IncomingRequest(
+                method="GET",
+                target=b"/",
+                headers=tuple((name, b"10.0.0.5" if name == other else b"203.0.113.1") for name in names),
+                transport_peer="10.1.1.1",
+            )
+            assert peer_of(request, self.proxies) is None
 
     def test_what_cannot_be_read_is_unknown(self) -> None:
         assert self.peer("10.1.1.1", b"203.0.113.1, unknown") is None
@@ -220,6 +243,15 @@ class TestPeers:
     def test_a_server_that_believed_the_header_itself_is_noticed(self) -> None:
         assert self.peer("203.0.113.1", b"203.0.113.1") is None
         assert self.peer("203.0.113.1", b"203.0.113.1:4711") is None
+        assert self.peer("203.0.113.1", b"198.51.100.9", b"203.0.113.1") is None
+        assert self.peer("2001:db8::1", b"2001:DB8:0::1") is None
+        assert self.peer("203.0.113.1", b"198.51.100.9") == "203.0.113.1"
+        assert self.peer("203.0.113.1", b"1," * 2000) is None
+        for header in ("forwarded", "x-real-ip", "x_forwarded_for"):
+            request = IncomingRequest(
+                method="GET", target=b"/", headers=((header, b"for=203.0.113.1"),), transport_peer="203.0.113.1"
+            )
+            assert peer_of(request, ()) is None
 
     def test_a_caveat_on_the_peer(self, house: House) -> None:
         guard = Guard(**house.settings(trusted_proxies=["10.0.0.0/8"]))

@@ -19,6 +19,7 @@ from orthros_client.http.message_signatures import (
     verify,
 )
 from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused, ReplaySet, Timestamp
+from orthros_protocol.fakes import ManualStore
 from tests.support.naive import kd, sha256
 
 NOW = Timestamp(1_800_000_000_500)
@@ -44,8 +45,12 @@ def signed(components: tuple[str, ...] = REQUIRED, **changes: Any) -> tuple[str,
     return sign(REQUEST, SECRET, evolve(PARAMETERS, **changes), components)
 
 
+def store(burnt: ReplaySet | None = None) -> ManualStore:
+    return ManualStore(lambda: NOW, burnt=ReplaySet() if burnt is None else burnt)
+
+
 def check(values: tuple[str, str], request: Signable = REQUEST, **changes: Any) -> Signed:
-    given: dict[str, Any] = {"now": NOW, "replay": ReplaySet()} | changes
+    given: dict[str, Any] = {"replay": store(), "repeatable": True} | changes
     return verify(request, *values, {KEY_ID: KEY}.get, **given)
 
 
@@ -81,7 +86,7 @@ def test_the_key_belongs_to_one_ticket_and_to_this_purpose() -> None:
 
 
 def test_a_signature_is_verified_once() -> None:
-    replay = ReplaySet()
+    replay = store()
     found = check(signed((*REQUIRED, "x-a")), replay=replay)
     assert found == Signed(keyid=KEY_ID, nonce="n" * 22, components=(*REQUIRED, "x-a"))
     with pytest.raises(Refused, match="replayed"):
@@ -89,7 +94,7 @@ def test_a_signature_is_verified_once() -> None:
 
 
 def test_a_full_replay_set_refuses() -> None:
-    replay = ReplaySet(capacity=1, per_client=1)
+    replay = store(ReplaySet(capacity=1, per_client=2))
     check(signed(nonce="one"), replay=replay)
     with pytest.raises(Refused, match="busy"):
         check(signed(nonce="two"), replay=replay)
@@ -157,7 +162,7 @@ def test_every_character_of_the_signature_counts() -> None:
 @pytest.mark.parametrize("left_out", REQUIRED)
 def test_what_a_signature_must_cover(left_out: str) -> None:
     """A right signature over too little is refused, and burnt."""
-    replay = ReplaySet()
+    replay = store()
     values = signed(tuple(name for name in (*REQUIRED, "x-a") if name != left_out))
     with pytest.raises(Refused, match=f"not-covered.*{left_out}"):
         check(values, replay=replay)
@@ -168,11 +173,11 @@ def test_what_a_signature_must_cover(left_out: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"created": SECOND - 61, "expires": SECOND + 60}, "clock-skew"),
+        ({"created": SECOND - 61, "expires": SECOND + 60}, "replayed"),
         ({"created": SECOND + 6, "expires": SECOND + 60}, "clock-skew"),
         ({"expires": SECOND}, "clock-skew"), ({"expires": SECOND - 1}, "clock-skew"),
         ({"expires": SECOND + 301}, "clock-skew"),
-        ({"created": SECOND - 70, "expires": SECOND - 65}, "clock-skew"),
+        ({"created": SECOND - 70, "expires": SECOND - 65}, "replayed"),
         ({"created": SECOND + 3601, "expires": SECOND + 3602}, "ticket-expired"),
     ],
 )  # fmt: skip
@@ -182,9 +187,21 @@ def test_a_signature_has_its_time(changes: dict[str, Any], code: str) -> None:
         check(signed(**changes))
 
 
+def test_a_signature_names_no_epoch_so_only_what_may_be_repeated_passes() -> None:
+    young = ManualStore(lambda: NOW, born=Timestamp(NOW - 5_000))
+    for values, options in ((signed(), {"repeatable": False}), (signed(nonce="young"), {"replay": young})):
+        with pytest.raises(Refused, match="epoch-required"):
+            check(values, **options)
+    reading = evolve(REQUEST, method="GET")
+    upgrading = evolve(reading, headers=(*reading.headers, ("upgrade", b"websocket")))
+    with pytest.raises(Refused, match="epoch-required"):
+        check(sign(upgrading, SECRET, PARAMETERS, REQUIRED), upgrading, repeatable=False)
+    check(sign(reading, SECRET, PARAMETERS, REQUIRED), reading, repeatable=False)
+
+
 def test_a_signature_dies_with_its_ticket() -> None:
     with pytest.raises(Refused, match="ticket-expired"):
-        verify(REQUEST, *signed(), {KEY_ID: evolve(KEY, end=SECOND)}.get, now=NOW, replay=ReplaySet())
+        verify(REQUEST, *signed(), {KEY_ID: evolve(KEY, end=SECOND)}.get, replay=store(), repeatable=True)
 
 
 def test_a_keyid_of_no_ticket_and_the_key_of_another() -> None:
@@ -196,10 +213,10 @@ def test_a_keyid_of_no_ticket_and_the_key_of_another() -> None:
 
 def test_nothing_is_burnt_before_the_mac_is_right() -> None:
     """Section 18: replay insert before verification."""
-    replay = ReplaySet()
+    replay = store()
     with pytest.raises(PeerMisbehaved):
         check(sign(REQUEST, signature_key(bytes(32)), PARAMETERS, REQUIRED), replay=replay)
-    assert len(replay) == 0
+    assert len(replay.burnt) == 0
 
 
 @pytest.mark.parametrize(

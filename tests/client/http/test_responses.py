@@ -11,6 +11,7 @@ from orthros_client.http.incoming import IncomingRequest
 from orthros_client.http.responses import ReplyWriter
 from orthros_protocol import LocalMisuse, format_content_digest
 from orthros_protocol.derivation import digest
+from orthros_protocol.fakes import ManualStore
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received
 
@@ -20,7 +21,7 @@ HTML = (("content-type", b"text/html"),)
 def admitted(method: str = "GET") -> tuple[HttpCaller, Call, Any]:
     """A caller, its request and what the service knows of it."""
     house = House()
-    guard = Guard(**house.settings(verifier=house.verifier(at_most_once_per_instance=True)))
+    guard = Guard(**house.settings(verifier=house.verifier(replay=ManualStore(house.realm.clock.now))))
     caller = house.caller()
     call = caller.call(method)
     verdict = guard.judge(IncomingRequest(method=method, target=b"/", headers=call.headers))

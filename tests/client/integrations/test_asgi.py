@@ -83,17 +83,62 @@ async def test_first_contact_costs_one_refusal_and_reaches_no_handler(house: Hou
 
 
 async def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) -> None:
-    """A small body is read before its request is refused: servers hang up otherwise, and the repeat goes elsewhere."""
+    """The body is read before its request is refused: servers hang up otherwise, and the repeat goes elsewhere."""
     app = OrthrosMiddleware(service, **house.settings())
-    for body, pieces in ((b"x" * 5000, 5), (b"x" * 65_537, 0)):
+    kind, larger = [("content-type", b"text/plain")], b"x" * 65_537
+
+    async def taken(body: bytes, *, stranger: bool = False, length: int | None = None) -> int:
         caller = house.caller()
-        call = caller.call("POST", b"/orders", headers=[("content-type", b"text/plain")], body=body)
+        call = caller.call("POST", b"/orders", headers=kind, body=body)
+        if length is not None:
+            call = call.replaced("content-length", b"%d" % length)
+        if stranger:
+            call = call.without("authorization")
         refused = await ask(app, call, pieces=pieces_of(body, 1000))
-        assert caller.refusal(call, refused.received).code == "epoch-required"
-        assert refused.taken == pieces
+        assert refused.status == 401
+        assert stranger or caller.refusal(call, refused.received).code == "epoch-required"
+        return refused.taken
+
+    assert await taken(b"x" * 5000) == 5
+    assert await taken(b"x" * 5000, stranger=True) == 5
+    # A caller that has proven its ticket repeats the request, if there is a connection left to do so.
+    assert await taken(larger) == 66
+    assert await taken(larger, stranger=True) == 0
+    assert await taken(larger, length=16 * MIB + 1) == 0
     gone = await ask(app, house.caller().call("POST", b"/orders", body=b"x"), pieces=[], cut=True)
     assert gone.status == 401
     assert service.callers == []
+
+
+async def test_chunks_of_a_refused_request_are_read_as_far_as_they_are_worth_it(house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    for size, expected in ((5000, 5), (70_000, 66)):
+        body = b"x" * size
+        call = house.caller().call("POST", b"/orders", body=body, sized=False).without("authorization")
+        assert (await ask(app, call, pieces=pieces_of(body, 1000))).taken == expected
+
+
+async def test_over_http_2_an_answer_ends_after_its_request(house: House) -> None:
+    """hypercorn's connection breaks otherwise, and under trio the worker ends: at anybody's upload that is refused."""
+
+    async def never_reads(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, 404)
+
+    app = OrthrosMiddleware(never_reads, **house.settings(routes=[Route("/open", public=True)]))
+    caller = await met(house, app)
+    body = b"x" * 100_000
+    stranger = caller.call("POST", body=body).without("authorization")
+    other = caller.call("POST", body=b"y" * len(body), sha256=digest(body), sized=False).without("transfer-encoding")
+    for call, status in ((stranger, 401), (caller.call("POST", body=body), 404), (other, 401)):
+        pieces = pieces_of(call.body, 10_000)
+        seen = await ask(app, call, pieces=pieces, last_empty=True, http_version="2")
+        assert (seen.status, seen.taken, seen.complete) == (status, 10, True)
+        *answer, last = seen.sent
+        assert (answer[-1]["body"] != b"", answer[-1]["more_body"], last["body"], last["more_body"]) == (
+            True, True, b"", False,
+        )  # fmt: skip
+    public = caller.call("POST", b"/open", body=body).without("authorization")
+    assert (await ask(app, public, pieces=pieces_of(body, 10_000), http_version="2")).taken == 0
 
 
 async def test_nothing_passes_without_credentials(house: House, service: Service) -> None:
@@ -118,6 +163,12 @@ async def test_a_captured_request_is_dead(house: House, service: Service) -> Non
     other_worker = OrthrosMiddleware(service, **house.settings())
     assert caller.refusal(call, (await ask(other_worker, call)).received).code == "epoch-required"
     assert len(service.callers) == 1
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies count as too large to be read before the application begins."""
+    monkeypatch.setattr("orthros_client.http.exchange.MOST_READ_AHEAD", 0)
 
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
@@ -189,6 +240,7 @@ async def test_a_route_may_take_bodies_of_unknown_length(house: House, service: 
     assert service.bodies == [b"abcdef"]
 
 
+@pytest.mark.usefixtures("streamed")
 @pytest.mark.parametrize("sent", BAD_BODIES.values(), ids=BAD_BODIES)
 async def test_another_body_is_an_error_in_the_application_and_a_refusal_outside(
     sent: dict[str, Any], house: House
@@ -228,6 +280,34 @@ async def test_another_body_is_an_error_in_the_application_and_a_refusal_outside
     assert all(isinstance(error, Refused) for error in errors)
 
 
+@pytest.mark.parametrize("sent", BAD_BODIES.values(), ids=BAD_BODIES)
+async def test_a_small_body_that_is_another_one_never_reaches_the_application(
+    sent: dict[str, Any], house: House, service: Service
+) -> None:
+    """Its caller is told so: the call has certainly not been executed."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = await met(house, app)
+    call = caller.call("POST", body=b"hello world")
+    refusal = caller.refusal(call, (await ask(app, call, **sent)).received)
+    assert (refusal.code, refusal.before_handler) == ("body-mismatch", True)
+    assert service.callers == []
+
+
+async def test_a_small_body_reaches_the_application_whole(house: House) -> None:
+    read: list[tuple[bytes, bool]] = []
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        read.append((message["body"], message["more_body"]))
+        await respond(send)
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    assert (await ask(app, caller.call("POST", body=b"onetwo"), pieces=[b"one", b"two"], last_empty=True)).status == 200
+    assert read == [(b"onetwo", False)]
+
+
+@pytest.mark.usefixtures("streamed")
 async def test_the_last_piece_waits_for_the_digest(house: House) -> None:
     read: list[bytes] = []
 
@@ -241,6 +321,7 @@ async def test_the_last_piece_waits_for_the_digest(house: House) -> None:
     assert read == [b"aa", b"bb"]
 
 
+@pytest.mark.usefixtures("streamed")
 async def test_an_upload_that_is_cut_off_succeeds_nowhere(house: House) -> None:
     kinds: list[str] = []
 
@@ -518,7 +599,7 @@ async def test_a_broken_verifier_is_503_and_says_so_only_in_the_log(house: House
         def admit(self, *_: object) -> Any:
             raise ConnectionError("cache at 10.0.0.5 with password hunter2")
 
-    verifier = house.verifier(shared_replay_cache=Down())
+    verifier = house.verifier(replay=Down())
     app = OrthrosMiddleware(service, **house.settings(verifier=verifier))
     received = (await ask(app, house.caller().call())).received
     assert received.status == 503
@@ -528,12 +609,16 @@ async def test_a_broken_verifier_is_503_and_says_so_only_in_the_log(house: House
     assert json.loads(received.body)["reference"] == house.log.lines[-1][1]["ref"]
 
 
-async def test_a_server_without_raw_paths_serves_nobody(house: House, service: Service) -> None:
+async def test_a_raw_path_that_the_server_hides_is_put_together_again(house: House, service: Service) -> None:
     app = OrthrosMiddleware(service, **house.settings())
-    scope = scope_of(house.caller().call())
-    del scope["raw_path"]
-    assert (await ask(app, house.caller().call(), scope=scope)).status == 503
-    assert "raw_path" in str(house.log.lines[-1])
+    caller = await met(house, app)
+    for target, status in ((b"/%C3%A9/a:b?x=%41", 200), (b"/a%3Ab", 401)):
+        call = caller.call(target=target)
+        scope = scope_of(call)
+        del scope["raw_path"]
+        assert (await ask(app, call, scope=scope)).status == status
+    assert "does not tell the raw request-target" in str(house.log.lines[-1])
+    assert len(service.callers) == 1
 
 
 async def test_a_rewritten_path_is_noticed(house: House, service: Service) -> None:
@@ -636,6 +721,37 @@ async def test_a_public_route_needs_no_credentials_and_checks_those_that_come(ho
     call = caller.call("GET", b"/health")
     caller.open(call, (await ask(app, call)).received)
     assert [who and str(who.client) for who in service.callers] == [None, "billing@test.realm"]
+
+
+async def test_what_comes_behind_the_head_is_no_header(house: House) -> None:
+    """Trailers: uvicorn with httptools appends them to the list in the scope, others might send a message."""
+    seen: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(await collect(receive))
+        seen.append([name for name, _value in scope["headers"]])
+        await respond(send)
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/*", unsized_bodies=True)]))
+    caller = await met(house, app)
+    call = caller.call("POST", headers=[("content-type", b"text/plain")], body=b"one", sized=False)
+    scope = scope_of(call)
+    given = scope["headers"]
+    trailer = (b"content-type", b"text/html")
+    messages = [
+        {"type": "http.request", "body": b"", "more_body": False},
+        {"type": "http.request.trailers", "headers": [trailer]},
+        {"type": "http.request", "body": b"one", "more_body": True},
+    ]
+
+    async def receive() -> Any:
+        given.append(trailer)
+        return messages.pop()
+
+    sent: list[Any] = []
+    await app(scope, receive, collector(sent))
+    assert (sent[0]["status"], seen) == (200, [b"one", [name.encode() for name, _value in call.headers]])
+    assert given[-1] == trailer
 
 
 async def test_observe_lets_everything_pass_and_counts_it(house: House, service: Service) -> None:
@@ -774,6 +890,7 @@ async def test_a_public_application_that_raises_is_the_servers_business(house: H
     assert sent == []
 
 
+@pytest.mark.usefixtures("streamed")
 async def test_the_end_of_a_body_is_told_once(house: House) -> None:
     """A server may tell it behind the last piece, which the application was told was the last."""
     told: list[tuple[str, bool | None]] = []

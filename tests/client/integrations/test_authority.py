@@ -22,6 +22,7 @@ from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.propagation import serving
 from orthros_client.verifier import Verifier
 from orthros_protocol import AssertedUser, Secret, tail_of
+from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from tests.support.http_target import RealmSource
 
@@ -123,7 +124,7 @@ def library(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Get]]:
 def served(realm: InMemoryRealm) -> VerifiedCaller:
     """A caller of `web`, as its middleware would have verified it."""
     clock = realm.clock.now
-    verifier = Verifier(realm.keytab("web"), clock=clock, monotonic_ms=clock, at_most_once_per_instance=True)
+    verifier = Verifier(realm.keytab("web"), clock=clock, monotonic_ms=clock, replay=ManualStore(clock))
     source = RealmSource(realm, "portal")
     return verifier.accept(source.credentials("web").authenticate("x", safe=True).request, "x")
 

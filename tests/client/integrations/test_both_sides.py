@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route as Path_
 from werkzeug.serving import make_server
 
-from orthros_client import MaybeExecuted, PeerMisbehaved, TargetRefusal, Verifier
+from orthros_client import LocalMisuse, MaybeExecuted, PeerMisbehaved, TargetRefusal, Verifier
 from orthros_client.http.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.httpx_auth import FileBody, OrthrosAuth
@@ -112,6 +112,7 @@ def uvicorn_with(realm: InMemoryRealm) -> Iterator[tuple[str, list[Any]]]:
         listener.close()
 
 
+@pytest.mark.usefixtures("either_httpx")
 def test_httpx_and_the_asgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> None:
     """L6, L11, L19: bodies of every kind, proven responses, refusals with reasons, and a restart in between."""
     path = tmp_path / "upload"
@@ -123,6 +124,10 @@ def test_httpx_and_the_asgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> 
             assert client.get("/echo?x=%2F&y=a b").json()["body"] == ""
             assert client.head("/echo").status_code == 200
             assert client.get("/nothing").status_code == 404
+            assert client.get("/nothing/[a]|^`?[b]|^`{}").status_code == 404  # what the application says, proven
+            for refused in ("/a%2fb", "/a\\b", "/a//b"):
+                with pytest.raises(LocalMisuse, match="which targets refuse"):
+                    client.get(refused)
             assert client.put("/sink", content=FileBody(path)).json() == {"size": len(LARGE)}
             assert client.get("/tenant", headers={"X-Tenant": "acme"}).status_code == 200
             forbidden = client.get("/admin")
@@ -154,6 +159,7 @@ def test_httpx_and_the_asgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> 
             assert client.post("/sink", content=iter([b"a", b"b"]), headers=stated).json() == {"size": 2}
 
 
+@pytest.mark.usefixtures("either_httpx")
 def test_a_stream_meets_the_target_first(realm: InMemoryRealm) -> None:
     """L6: the probe is refused by the guard, before any application code, and the body is read once."""
     with uvicorn_with(realm) as (origin, holder):
@@ -169,6 +175,7 @@ def test_a_stream_meets_the_target_first(realm: InMemoryRealm) -> None:
             assert (refused.status_code, proven_by_httpx(refused) is not None) == (400, True)
 
 
+@pytest.mark.usefixtures("either_httpx")
 def test_httpx_async_and_the_asgi_middleware(realm: InMemoryRealm) -> None:
     """L6: in process, under asyncio."""
     origin = "https://orders.example"
@@ -225,6 +232,7 @@ def test_requests_and_the_wsgi_middleware(realm: InMemoryRealm, tmp_path: Path) 
             assert session.head(f"{origin}/echo").status_code == 200
             assert session.get(f"{origin}/admin").status_code == 403
             assert session.get(f"{origin}/nothing").status_code == 404
+            assert session.get(f"{origin}/nothing/[a]|^`?[b]|^`{{}}").status_code == 404
             holder[0] = wsgi.OrthrosMiddleware(
                 application, verifier=verifier_of(realm, b"process 2"), origins=[origin], routes=ROUTES
             )

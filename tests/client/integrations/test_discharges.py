@@ -57,6 +57,9 @@ class Office:
         raise NotImplementedError
 
 
+pytestmark = pytest.mark.usefixtures("either_httpx")
+
+
 @define
 class Rule:
     """What the discharger attests; `asked` are the questions."""
@@ -235,7 +238,7 @@ async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parti
             yield gzip.compress(bytes(1000))
 
     class Network(InProcess):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async def handle_async_request(self, request: Any) -> Any:
             response = await super().handle_async_request(request)
             if response.status_code == 200 and request.url.host == "approvals.test":
                 response.stream = Watched()
@@ -253,12 +256,42 @@ async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parti
     assert read == []
 
 
+@pytest.mark.parametrize("length", ["000000000999999999", "+5", "5, 5", " 5", "5_0", "9" * 18, None, "10"])
+async def test_an_answer_is_limited_whatever_its_length_says(length: str | None, parties: Parties) -> None:
+    """L8: zeros in front passed a limit that looked at the first digits; one that lies is cut while it is read."""
+    read: list[int] = []
+
+    class Watched(httpx.AsyncByteStream):
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            read.append(16 * 1024)
+            return bytes(16 * 1024)
+
+    class Network(InProcess):
+        async def handle_async_request(self, request: Any) -> Any:
+            response = await super().handle_async_request(request)
+            if response.status_code == 200 and request.url.host == "approvals.test":
+                del response.headers["Content-Length"]
+                if length is not None:
+                    response.headers["Content-Length"] = length
+                response.stream = Watched()
+            return response
+
+    transport = Network(transport_of(parties, Rule()).apps)
+    async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
+        with pytest.raises(PeerMisbehaved, match="has a length, up to 64 KiB"):
+            await client.get(f"{ORDERS}/7")
+    assert sum(read) == (80 * 1024 if length == "10" else 0)
+
+
 async def test_one_call_pays_for_a_discharger_that_is_away(parties: Parties) -> None:
     """L8: and the next ones go on with what is in hand, as long as it is good."""
     dead: list[int] = []
 
     class Network(InProcess):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async def handle_async_request(self, request: Any) -> Any:
             if dead and request.url.host == "approvals.test":
                 dead.append(1)
                 raise httpx.ConnectError("nobody listens", request=request)
@@ -299,8 +332,27 @@ async def test_a_handler_without_its_discharger_has_failed_itself(parties: Parti
     assert "approvals" not in answer.text
 
 
+class Boundless:
+    """Answers demands, in the place of a `Discharger`, with 1 MiB of which the head says otherwise."""
+
+    def __init__(self, length: str) -> None:
+        self._length = length
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", MEDIA_TYPE), ("Content-Length", self._length)])
+        return [bytes(1 << 20)]
+
+
+@pytest.mark.parametrize("length", ["000000000001048576", "1048576"])
+def test_an_answer_to_requests_is_limited_as_well(length: str, parties: Parties) -> None:
+    with listening(parties, "orders") as orders, listening(parties, "approvals", app=Boundless(length)) as approvals:
+        options: dict[str, Any] = {"client": Office(parties), "dischargers": {"approvals": approvals}}
+        with requests.Session() as session, pytest.raises(PeerMisbehaved, match="has a length, up to 64 KiB"):
+            session.get(f"{orders}/7", auth=OrthrosRequestsAuth({orders: "orders"}, **options))
+
+
 @contextmanager
-def listening(parties: Parties, name: str, rule: Any = None) -> Iterator[str]:
+def listening(parties: Parties, name: str, rule: Any = None, app: Any = None) -> Iterator[str]:
     """A Flask application behind the middleware, on a loopback port. Yields its origin."""
     application = flask.Flask(name)
 
@@ -315,7 +367,7 @@ def listening(parties: Parties, name: str, rule: Any = None) -> Iterator[str]:
 
     server = make_server("127.0.0.1", 0, guarded, threaded=True)
     origin = f"http://127.0.0.1:{server.server_port}"
-    app: Any = application
+    app = app or application
     if rule is not None:
         app = WsgiDischargeEndpoint(app, discharger=discharger_of(parties, rule))
     holder.append(wsgi.OrthrosMiddleware(app, verifier=parties.verifier(name), origins=[origin]))

@@ -16,7 +16,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse  # type: ignore[
 from django.test.utils import override_settings  # type: ignore[import-untyped]
 from django.urls import path  # type: ignore[import-untyped]
 
+from orthros_client.bearer import BearerVerifier
 from orthros_client.errors import Failure, TicketRefused
+from orthros_client.http.routes import Route
 from orthros_client.integrations import asgi
 from orthros_client.integrations.django import caller_of, require
 from orthros_client.integrations.wsgi import OrthrosMiddleware
@@ -24,6 +26,8 @@ from tests.client.http.world import House
 from tests.support.asgi_server import Exchanged, scope_of
 from tests.support.http_caller import Call, HttpCaller, Received
 from tests.support.wsgi_server import ask
+
+JWK = {"kty": "oct", "kid": "k1", "alg": "HS256", "use": "sig", "k": "A" * 43}
 
 
 @require("read")
@@ -162,7 +166,29 @@ def test_another_body_is_a_refusal(application: WSGIHandler) -> None:
 
 def test_without_a_middleware_nobody_is_served(application: WSGIHandler) -> None:
     received = ask(application, House().caller().call("GET", b"/read"))
-    assert received.status == 401
+    assert (received.status, received.header("www-authenticate")) == (401, b'Orthros realm="none"')
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, b"Basic YTpi", b"Orthros", b'Orthros v=1, h="", r="AAAA"', b"Bearer x"]
+)
+def test_every_401_says_what_is_expected(authorization: bytes | None, application: WSGIHandler) -> None:
+    """Django has one line for a name, so the challenges of two schemes are a list."""
+    bearer = BearerVerifier(JWK, audience="orders", issuer="https://kdc.test")
+    routes = [Route("/read", public=True, schemes=["orthros", "bearer"])]
+    house = House()
+    app = OrthrosMiddleware(application, **house.settings(bearer=bearer, routes=routes))
+    call = house.caller().call("GET", b"/read").without("authorization")
+    received = ask(app, call if authorization is None else call.with_header("authorization", authorization))
+    challenge = received.header("www-authenticate")
+    if authorization == b"Orthros":
+        assert received.status == 400
+    elif authorization in (None, b"Basic YTpi"):
+        assert (received.status, challenge) == (401, b'Orthros realm="test.realm", Bearer realm="test.realm"')
+    elif authorization == b"Bearer x":
+        assert (received.status, challenge) == (401, b'Bearer realm="test.realm", error="invalid_token"')
+    else:
+        assert (received.status, challenge) == (401, b'Orthros realm="test.realm"')
 
 
 def test_the_same_views_under_asgi(application: WSGIHandler) -> None:

@@ -137,7 +137,7 @@ def test_another_body_is_a_refusal(house: House) -> None:
 
 def test_without_a_middleware_nobody_is_served(house: House) -> None:
     received = ask(make_app(), house.caller().call("GET", b"/read"))
-    assert received.status == 401
+    assert (received.status, received.header("www-authenticate")) == (401, b'Orthros realm="none"')
     assert b"no Orthros middleware" not in received.body or b"credentials-missing" in received.body
 
 

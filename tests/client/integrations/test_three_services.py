@@ -23,9 +23,9 @@ from orthros_client.clocks import HostClock
 from orthros_client.conversation import Token
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.doors import Door, open_unix_listener
 from orthros_client.daemon.local_server import LocalServer
 from orthros_client.daemon.peers import AllowList
+from orthros_client.daemon.shares import Shares
 from orthros_client.http.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
@@ -36,8 +36,10 @@ from orthros_client.propagation import serving
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_runtime.serving.sockets import open_unix_listener
+from tests.client.house import listener_for
 from tests.client.http.world import Lines
-from tests.client.world import DaemonClock, Network, RealmClock
+from tests.client.world import DaemonClock, KdcClock, Network
 from tests.support.asgi_transport import InProcess
 
 ORDERS, LEDGER = "https://orders.test", "https://ledger.test"
@@ -111,7 +113,7 @@ class Town:
 
 
 def realm_of_three() -> InMemoryRealm:
-    realm = InMemoryRealm(clock=RealmClock())
+    realm = InMemoryRealm(clock=KdcClock())
     for name in ("gateway", "orders", "ledger", "audit"):
         realm.add(name)
     realm.allow("gateway", "orders", "read", "write", delegable=True, subjects=["alice"])
@@ -122,7 +124,7 @@ def realm_of_three() -> InMemoryRealm:
 @asynccontextmanager
 async def open_town(*, ledger_route: Route = Route("/*", accept_user=True)) -> AsyncIterator[Town]:  # noqa: B008  # frozen
     realm, ledger = realm_of_three(), Ledger()
-    ahead_ms = HostClock().wall_ms() - RealmClock().now()
+    ahead_ms = HostClock().wall_ms() - KdcClock().now()
     with tempfile.TemporaryDirectory(prefix="orthros-test-") as folder:
         async with trio.open_nursery() as nursery:
             async with AsyncExitStack() as stack:
@@ -130,7 +132,7 @@ async def open_town(*, ledger_route: Route = Route("/*", accept_user=True)) -> A
                 for name in ("gateway", "orders"):
                     socket = f"{folder}/{name}.sock"
                     await start_daemon(nursery, realm, name, socket, ahead_ms)
-                    client = AsyncClient(socket, propagate=name == "orders")
+                    client = AsyncClient(socket, propagate="or-own-name" if name == "orders" else False)
                     clients[name] = await stack.enter_async_context(client)
                 transport = InProcess({})
                 onward = OrthrosAuth({LEDGER: "ledger"}, client=clients["orders"])
@@ -148,8 +150,8 @@ async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, s
     pool = KdcPool((KdcAddress.parse("tcp://kdc-a:1"),), clock, Network(realm, nursery).connect)
     agent = Agent(KdcSession(realm.keytab(name), pool, clock, entropy), clock, entropy, backoff=Backoff())
     await nursery.start(agent.run)
-    door = Door(LocalServer(Desk(agent, clock, AllowList(os.geteuid()))).converse, 300.0, 64)
-    await nursery.start(door.serve, open_unix_listener(socket, 0o666))
+    listener = listener_for(LocalServer(Desk(agent, clock, AllowList(os.geteuid()))), Shares(most=64))
+    await nursery.start(listener.serve, open_unix_listener(socket, 0o666))
 
 
 def guarded(

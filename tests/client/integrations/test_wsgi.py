@@ -68,6 +68,12 @@ def test_a_verified_call_and_its_proof(house: House, service: Service) -> None:
     assert len(service.callers) == 1
 
 
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies count as too large to be read before the application begins."""
+    monkeypatch.setattr("orthros_client.http.exchange.MOST_READ_AHEAD", 0)
+
+
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
 def test_a_changed_request_is_refused_under_mac(change: Callable[[Call], Call], house: House, service: Service) -> None:
     app = OrthrosMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
@@ -100,6 +106,19 @@ def test_what_matters_must_be_covered(
     assert service.callers == []
 
 
+@pytest.mark.parametrize("sent", [b"hello WORLD", b"hello", b""], ids=["another one", "ends early", "empty"])
+def test_a_small_body_that_is_another_one_never_reaches_the_application(
+    sent: bytes, house: House, service: Service
+) -> None:
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    call = caller.call("POST", body=b"hello world")
+    refusal = caller.refusal(call, ask(app, call, body=sent))
+    assert (refusal.code, refusal.before_handler) == ("body-mismatch", True)
+    assert service.callers == []
+
+
+@pytest.mark.usefixtures("streamed")
 @pytest.mark.parametrize("sent", [b"hello WORLD", b"hello", b""], ids=["another one", "ends early", "empty"])
 def test_another_body_succeeds_nowhere(sent: bytes, house: House) -> None:
     errors: list[Refused] = []
@@ -228,6 +247,36 @@ def test_iterables_are_closed_whatever_happens(house: House) -> None:
         assert pieces.closed == 1
 
 
+def test_the_head_is_there_when_the_application_has_returned(house: House) -> None:
+    """granian takes it then, and not with the first piece as PEP 3333 lets applications have it."""
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("201 Created", TEXT)
+        yield b"a"
+        yield b"b"
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
+    caller = met(house, app)
+    heads: list[str] = []
+    for call in (caller.call(), caller.call(target=b"/open").without("authorization")):
+        result = app(environ_of(call), lambda status, *_: heads.append(status))  # type: ignore[arg-type]
+        assert heads.pop() == "201 Created"
+        assert b"".join(result) == b"ab"
+
+
+def test_what_fails_at_once_is_closed_all_the_same(house: House) -> None:
+    pieces = Pieces(fails=True)
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        return pieces
+
+    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/*", public=True)]))
+    with pytest.raises(KeyError):
+        app(environ_of(house.caller().call().without("authorization")), lambda *_: None)  # type: ignore[arg-type]
+    assert pieces.closed == 1
+
+
 def test_write_and_exc_info(house: House) -> None:
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
         write = start_response("200 OK", TEXT)
@@ -296,12 +345,105 @@ def test_an_answer_that_is_not_bytes_is_no_empty_answer(house: House) -> None:
 def test_servers_that_hide_or_rewrite_the_target(house: House, service: Service) -> None:
     app = OrthrosMiddleware(service, **house.settings())
     caller = met(house, app)
-    assert ask(app, caller.call(), RAW_URI="").status == 503
-    assert "RAW_URI" in str(house.log.lines[-1])
     assert ask(app, caller.call(), RAW_URI="", REQUEST_URI="/").status == 200
     assert ask(app, caller.call(target=b"/a"), PATH_INFO="/admin").status == 400
     assert ask(app, caller.call(target=b"/a/b"), SCRIPT_NAME="/a", PATH_INFO="/b").status == 200
     assert len(service.callers) == 2
+
+
+@pytest.mark.parametrize("target", [
+    b"/", b"/orders/7", b"/a%20b", b"/%C3%A9t%C3%A9", b"/a:b@c;d=e,f!g$h&i'j(k)l*m+n", b"/~a.b-c_d", b"/a%5Bb%5D%7C%22",
+    b"/a?x=%41&y=%2f&&z", b"/a?x?y",
+])  # fmt: skip
+def test_a_target_that_the_server_hides_is_put_together_again(target: bytes, house: House, service: Service) -> None:
+    """wsgiref, gevent, Tornado, granian, a2wsgi tell the path decoded, and the query as it was."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    assert ask(app, caller.call(target=target), RAW_URI="").status == 200
+
+
+@pytest.mark.parametrize("target", [b"/%61", b"/a%3Ab", b"/a%40b", b"/%c3%a9", b"/a?", b"/a%2Cb"])
+def test_another_spelling_of_a_target_that_the_server_hides_is_refused(
+    target: bytes, house: House, service: Service
+) -> None:
+    """Its caller learns that nothing was changed on the way, and what would help."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    call = caller.call(target=target)
+    received = ask(app, call, RAW_URI="")
+    assert caller.refusal(call, received).code == "wrong-binding"
+    assert "does not tell the raw request-target" in json.loads(received.body)["error_description"]
+    assert "does not tell the raw request-target" in str(house.log.lines[-1])
+    call = caller.call(target=target)
+    assert ask(app, call).status == 200
+
+
+@pytest.mark.parametrize("path", [
+    "/a/../b", "//a", "/a//b", "/a%b", "/a\\b", "/a\0b", "/a?b", "/a#b", "/a\xffb", "http://evil.test/a", "", "a",
+    "/a/..;/b",
+])  # fmt: skip
+def test_what_could_be_read_in_two_ways_stays_so_without_the_target(path: str, house: House, service: Service) -> None:
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", public=True)]))
+    call = house.caller().call().without("authorization")
+    assert ask(app, call, RAW_URI="", PATH_INFO=path).status == 400
+    assert service.callers == []
+
+
+def test_the_type_that_wsgiref_makes_up_is_not_there(house: House) -> None:
+    seen: list[Any] = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        seen.append(environ.get("CONTENT_TYPE"))
+        start_response("200 OK", TEXT)
+        return [b"ok"]
+
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = met(house, app)
+    made_up: dict[str, Any] = {"CONTENT_TYPE": "text/plain", "SERVER_SOFTWARE": "WSGIServer/0.2"}
+    assert ask(app, caller.call(), **made_up).status == 200
+    assert ask(app, caller.call(headers=[("content-type", b"text/plain")]), **made_up).status == 200
+    assert seen == [None, "text/plain"]
+    for added in (made_up | {"CONTENT_TYPE": "text/html"}, made_up | {"SERVER_SOFTWARE": "other"}):
+        call = caller.call()
+        assert caller.refusal(call, ask(app, call, **added)).code == "not-covered"
+
+
+def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) -> None:
+    """gunicorn's threads hang up otherwise. Of strangers nothing is read: their silence would hold a thread."""
+    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/chunks", unsized_bodies=True)]))
+
+    def left(target: bytes = b"/", *, stranger: bool = False, **options: Any) -> int:
+        caller = house.caller()
+        call = caller.call("POST", target, headers=[("content-type", b"text/plain")], body=b"x" * 200_000, **options)
+        if stranger:
+            call = call.without("authorization")
+        environ = environ_of(call)
+        statuses: list[str] = []
+        app(environ, lambda status, *_: statuses.append(status))  # type: ignore[arg-type]
+        assert statuses == ["401 Unauthorized"]
+        return len(environ["wsgi.input"].read(200_000 - environ["wsgi.input"].tell()))
+
+    assert left() == left(b"/chunks", sized=False) == 0
+    assert left(stranger=True) == left(b"/chunks", stranger=True, sized=False) == 200_000
+
+
+def test_what_uwsgi_shows_twice_is_one_header(house: House, service: Service) -> None:
+    """nginx's `uwsgi_pass` sends every header as HTTP_, and these two without it as well."""
+    app = OrthrosMiddleware(service, **house.settings())
+    caller = met(house, app)
+    twins: dict[str, Any] = {"HTTP_CONTENT_LENGTH": "3", "HTTP_CONTENT_TYPE": "text/plain"}
+
+    def status(**changes: Any) -> int:
+        call = caller.call("POST", headers=[("content-type", b"text/plain")], body=b"one")
+        return ask(app, call, **(twins | changes)).status
+
+    assert status() == 200
+    for changed in (
+        {"HTTP_CONTENT_LENGTH": "2"}, {"HTTP_CONTENT_LENGTH": "03"}, {"HTTP_CONTENT_LENGTH": ""},
+        {"CONTENT_LENGTH": ""}, {"HTTP_CONTENT_TYPE": "text/html"}, {"CONTENT_TYPE": ""},
+    ):  # fmt: skip
+        assert status(**changed) == 400, changed
+    assert service.bodies == [b"one"]
 
 
 def test_observe_blocks_nothing(house: House, service: Service) -> None:

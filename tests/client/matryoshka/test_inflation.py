@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import tracemalloc
 import zlib
@@ -81,6 +82,7 @@ def test_gzip_is_known_by_its_first_bytes(cmp: str | None) -> None:
         (gzip.compress(padded(gzip.compress(CLIENT.encode())).encode()), "g"),
         (b64encode(CLIENT.encode()), "g"),
     ],
+    ids=itertools.count(),  # gzip writes the time into its head, and names of tests are the same in all processes
 )
 def test_exactly_one_stream_around_exactly_one_token(data: bytes, cmp: str | None) -> None:
     """M3: no second member, nothing after the end, no early end, no compression twice."""

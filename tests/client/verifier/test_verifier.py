@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import define, field
 
-from orthros_client.verifier import ReplayLease, Verifier
+from orthros_client.verifier import Verifier
 from orthros_protocol import (
     SAFE,
     USE_RAW,
@@ -20,7 +21,6 @@ from orthros_protocol import (
     PeerMisbehaved,
     PendingAp,
     Refused,
-    ReplaySet,
     RootKey,
     TargetRefusal,
     bind_raw,
@@ -198,18 +198,18 @@ def test_a_forward_glitch_heals(scene: Scene) -> None:
     verifier, ticket = scene.verifier(), scene.ticket()
     epoch_of(verifier, scene, ticket)
     scene.step_wall_clock(86_400)
-    with pytest.raises(Refused, match="clock-skew"):
+    with pytest.raises(Refused, match="replayed"):
         verifier.accept(scene.request(ticket, ts_ahead_ms=-86_400_000).message, ENDPOINT)
     scene.step_wall_clock(-86_400)
     request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
     assert verifier.accept(request, ENDPOINT).client == ticket.client
 
 
-@pytest.mark.parametrize("ahead_ms", [-60_001, 5_001])
-def test_the_window_has_two_sides(scene: Scene, ahead_ms: int) -> None:
+@pytest.mark.parametrize(("ahead_ms", "code"), [(-60_001, "replayed"), (5_001, "clock-skew")])
+def test_the_window_has_two_sides(scene: Scene, ahead_ms: int, code: str) -> None:
     verifier, ticket = scene.verifier(), scene.ticket()
     epoch = epoch_of(verifier, scene, ticket)
-    with pytest.raises(Refused, match="clock-skew"):
+    with pytest.raises(Refused, match=code):
         verifier.accept(scene.request(ticket, epoch, ts_ahead_ms=ahead_ms).message, ENDPOINT)
 
 
@@ -234,7 +234,7 @@ def test_a_request_is_bound_to_endpoint_and_payload(scene: Scene, endpoint: str,
 def test_another_service_cannot_open_the_ticket(scene: Scene) -> None:
     with pytest.raises(PeerMisbehaved, match="unknown-key") as refused:
         scene.verifier("payroll").accept(scene.request(scene.ticket()).message, ENDPOINT)
-    assert "payroll@test.realm holds kvno 1" in str(refused.value)
+    assert "the key file here is of payroll@test.realm, kvno 1" in str(refused.value)
     assert refused.value.reply is None
 
 
@@ -259,12 +259,12 @@ def test_the_opened_ticket_cache_is_bounded_and_correct_beyond_its_bound(scene: 
 
 
 def test_one_client_cannot_use_up_the_replay_set_of_another(scene: Scene) -> None:
-    verifier = scene.verifier(replay_capacity=10, replay_per_client=3)
+    verifier = scene.verifier(replay_capacity=10, replay_per_client=3, replay_per_ticket=3)
     mine, theirs = scene.ticket(), scene.realm.issue("payroll", "orders")
     epoch = epoch_of(verifier, scene, mine)
     for _ in range(2):
         verifier.accept(scene.request(mine, epoch).message, ENDPOINT)
-    with pytest.raises(Refused, match="busy"):
+    with pytest.raises(Refused, match="quota"):
         verifier.accept(scene.request(mine, epoch).message, ENDPOINT)
     assert verifier.accept(scene.request(theirs, epoch).message, ENDPOINT).client == theirs.client
 
@@ -286,31 +286,54 @@ def test_a_life_over_the_maximum_is_refused(scene: Scene) -> None:
         verifier.accept(scene.request(ticket).message, ENDPOINT)
 
 
-def test_safe_requests_may_pass_without_an_epoch_once_per_instance(scene: Scene) -> None:
-    verifier, ticket = scene.verifier(at_most_once_per_instance=True), scene.ticket()
+def test_safe_requests_need_no_epoch_at_an_instance_that_is_five_seconds_old(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    scene.realm.clock.advance(5.001)
     request = scene.request(ticket, flags=SAFE).message
-    verifier.accept(request, ENDPOINT)
+    assert not verifier.accept(request, ENDPOINT).named_this_instance
     with pytest.raises(Refused, match="replayed"):
         verifier.accept(request, ENDPOINT)
     with pytest.raises(Refused, match="epoch-required"):
         verifier.accept(scene.request(ticket).message, ENDPOINT)
+    epoch = epoch_of(verifier, scene, ticket)
+    assert verifier.accept(scene.request(ticket, epoch).message, ENDPOINT).named_this_instance
 
 
-def test_a_shared_replay_cache_serves_two_workers_without_epochs(scene: Scene) -> None:
-    shared = ReplaySet()
-    first, second, ticket = (
-        scene.verifier(shared_replay_cache=shared),
-        scene.verifier(shared_replay_cache=shared),
-        scene.ticket(),
-    )
-    request = scene.request(ticket).message
+@pytest.mark.parametrize(
+    ("switch", "repeatable", "flags", "outcome"),
+    [
+        (True, None, SAFE, "accepted"), (True, None, 0, "epoch-required"), (True, True, 0, "accepted"),
+        (True, False, SAFE, "not-repeatable"), (True, False, 0, "epoch-required"),
+        (False, None, SAFE, "not-repeatable"), (False, None, 0, "epoch-required"), (False, True, 0, "accepted"),
+    ],
+)  # fmt: skip
+def test_a_target_says_which_calls_may_be_repeated(
+    scene: Scene, switch: bool, repeatable: bool | None, flags: int, outcome: str
+) -> None:
+    """By its client's word, which a target can switch off, or method by method."""
+    verifier, ticket = scene.verifier(repeat_safe_calls=switch), scene.ticket()
+    scene.realm.clock.advance(6)
+    request = scene.request(ticket, flags=flags).message
+    if outcome == "accepted":
+        verifier.accept(request, ENDPOINT, repeatable=repeatable)
+        return
+    with pytest.raises(Refused, match=outcome):
+        verifier.accept(request, ENDPOINT, repeatable=repeatable)
+
+
+def test_workers_that_share_a_store_are_one_instance(scene: Scene) -> None:
+    store = scene.verifier().store
+    first, second, ticket = scene.verifier(replay=store), scene.verifier(replay=store), scene.ticket()
+    request = scene.request(ticket, epoch_of(first, scene, ticket)).message
     first.accept(request, ENDPOINT)
     with pytest.raises(Refused, match="replayed"):
         second.accept(request, ENDPOINT)
+    second.accept(scene.request(ticket, epoch_of(first, scene, ticket)).message, ENDPOINT)
 
 
-def test_after_a_backward_step_the_opt_outs_want_epochs_until_the_old_mark_has_passed(scene: Scene) -> None:
-    verifier, ticket = scene.verifier(at_most_once_per_instance=True), scene.ticket()
+def test_after_a_step_of_the_clock_epochs_are_wanted_until_what_it_had_reached_has_passed(scene: Scene) -> None:
+    verifier, ticket = scene.verifier(), scene.ticket()
+    scene.realm.clock.advance(6)
     request = scene.request(ticket, flags=SAFE).message
     verifier.accept(request, ENDPOINT)
     scene.step_wall_clock(-10)
@@ -322,54 +345,17 @@ def test_after_a_backward_step_the_opt_outs_want_epochs_until_the_old_mark_has_p
     verifier.accept(scene.request(ticket, flags=SAFE).message, ENDPOINT)
 
 
-def test_a_lease_lets_one_process_do_without_epochs_across_restarts(scene: Scene, tmp_path: Path) -> None:
-    """K10: kill and restart accepts no replay."""
-    lease, ticket = tmp_path / "orders.lease", scene.ticket()
-    first = scene.verifier(single_process_lease=lease)
-    scene.realm.clock.advance(6)
-    request = scene.request(ticket).message
-    first.accept(request, ENDPOINT)
-    with pytest.raises(Misconfigured, match="conflict"):
-        scene.verifier(single_process_lease=lease)
-    assert first._lease is not None
-    first._lease.close()  # as the end of the process would
-    second = scene.verifier(single_process_lease=lease)
-    with pytest.raises(Refused, match="epoch-required"):
-        second.accept(request, ENDPOINT)
-    scene.realm.clock.advance(40)
-    second.accept(scene.request(ticket).message, ENDPOINT)
-    second._lease.close()  # type: ignore[union-attr]
-
-
-def test_the_bound_is_on_disk_before_it_is_used(scene: Scene, tmp_path: Path) -> None:
-    path, now = tmp_path / "a.lease", scene.realm.clock.now()
-    lease = ReplayLease(path, now)
-    assert not lease.covers(now)
-    later = now + 10_000
-    assert lease.covers(later)  # type: ignore[arg-type]
-    lease.close()
-    reopened = ReplayLease(path, now)
-    assert not reopened.covers(later)  # type: ignore[arg-type]
-    reopened.close()
-
-
-@pytest.mark.parametrize("content", [b"x", b"\x92\x02\x05", b"\x92\x01\x05\x00"])
-def test_a_damaged_lease_is_refused(scene: Scene, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.lease"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(Misconfigured, match="file-unreadable"):
-        ReplayLease(path, scene.realm.clock.now())
-    assert path.read_bytes() == content
-
-
-def test_contradicting_options_are_refused(scene: Scene, tmp_path: Path) -> None:
-    with pytest.raises(LocalMisuse, match="several"):
-        scene.verifier(single_process_lease=tmp_path / "l", shared_replay_cache=ReplaySet())
-    with pytest.raises(LocalMisuse, match="max_ticket_life_s"):
-        scene.verifier(max_ticket_life_s=0)
-    with pytest.raises(LocalMisuse, match="capacities"):
-        scene.verifier(replay_capacity=0)
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"max_ticket_life_s": 0}, "max_ticket_life_s"), ({"replay_capacity": 0}, "capacity"),
+        ({"replay_per_client": 0}, "per_client"), ({"replay_per_ticket": -1}, "per_ticket"),
+        ({"opened_capacity": 0}, "opened_capacity"), ({"replay": "disk"}, "memory"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_refused(scene: Scene, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(LocalMisuse, match=word):
+        scene.verifier(**options)
 
 
 def test_the_key_comes_from_a_file_or_from_the_environment(

@@ -20,7 +20,7 @@ def forbid_sockets(event: str, _arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--key", required=True)
-    parser.add_argument("--lease")
+    parser.add_argument("--replay")
     parser.add_argument("--offline", action="store_true")
     options = parser.parse_args()
     if options.offline:
@@ -28,19 +28,20 @@ def main() -> None:
 
     from orthros_client import Verifier
 
-    verifier = Verifier.from_file(options.key, single_process_lease=options.lease)
+    verifier = Verifier.from_file(options.key, replay=options.replay)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(verifier, json.loads(line))) + "\n")
         sys.stdout.flush()
 
 
-def answer(verifier: Any, question: dict[str, str]) -> dict[str, Any]:
+def answer(verifier: Any, question: dict[str, Any]) -> dict[str, Any]:
     from orthros_client import OrthrosError
 
     if "network" in question:
         return network()
     try:
         caller = verifier.accept(bytes.fromhex(question["request"]), question["endpoint"], question["payload"].encode())
+        caller.require(*question.get("require", ()))
     except OrthrosError as error:
         return {"code": error.code, "reply": (error.reply or b"").hex()}
     return {

@@ -1,6 +1,5 @@
-"""A realm with an administrator, on every store, and an audit trail that can be looked at."""
+"""A realm with an administrator, and an audit trail that can be looked at."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,10 @@ from attrs import define, evolve, field
 from orthros_kdc.admin import EVENTS, Admin, Fact, realm
 from orthros_kdc.store.base import AuditAnchor, Store, Transaction
 from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.store.memory import MemoryStore
-from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import Vault
 from orthros_protocol import Timestamp
 from tests.support.master_keys import BOTH, fill
+from tests.support.stores import scratch_store
 
 NOW = 1_800_000_000
 
@@ -57,11 +55,9 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else SqliteStore.create(tmp_path / "realm.sqlite3")
-    yield opened
-    await opened.aclose()
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return scratch_store(at=tmp_path / "realm.sqlite3")
 
 
 @pytest.fixture

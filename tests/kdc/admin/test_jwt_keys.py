@@ -36,6 +36,20 @@ async def test_the_audience_is_the_targets_own_name_unless_said_otherwise(admin,
     assert trail.names == ["jwt.enabled", "jwt.disabled", "jwt.enabled"]
 
 
+@pytest.mark.parametrize("audience", ["https://payroll.example.org", "payroll@example.org", "billing@example.org"])
+async def test_two_targets_do_not_share_an_audience(admin, trail, audience):
+    """A token names its target by `aud`; the default audience of a name is kept for it, enabled or not."""
+    await principals.add(admin, "ledger")
+    await jwt_keys.enable(admin, "payroll", audience=audience if audience.startswith("https") else None)
+    trail.events.clear()
+    with pytest.raises(Misconfigured, match=r"conflict.*audience"):
+        await jwt_keys.enable(admin, "ledger", audience=audience)
+    assert trail.names == []
+    await jwt_keys.disable(admin, "payroll")
+    if audience.startswith("https"):
+        await jwt_keys.enable(admin, "ledger", audience=audience)
+
+
 @pytest.mark.parametrize(("alg", "size"), [("HS256", 32), ("HS512", 64)])
 async def test_the_exported_key_is_a_jwk_that_a_stock_library_takes(admin, alg, size, trail):
     """P2: JWT export decodable by stock PyJWT with only key and audience."""
@@ -76,10 +90,10 @@ async def test_an_opaque_key_never_leaves_the_kdc(admin, store, trail):
     await jwt_keys.enable(admin, "payroll", alg="opaque")
     await jwt_keys.rotate(admin, "payroll")
     assert {key.alg for key in await jwt_keys.listed(admin, "payroll")} == {"opaque"}
-    generation = store.peek_generation()
+    generation = store.peek_head()
     with pytest.raises(Misconfigured, match="conflict"):
         await jwt_keys.export(admin, "payroll")
-    assert (store.peek_generation(), trail.names) == (generation, ["jwt.enabled", "jwt.rotated"])
+    assert (store.peek_head(), trail.names) == (generation, ["jwt.enabled", "jwt.rotated"])
 
 
 async def test_extra_claims_are_named_changed_and_forgotten(admin, trail):

@@ -49,10 +49,10 @@ async def test_both_keys_go_on_opening_when_all_is_done(ready, store, trail):
 
 
 async def test_without_a_next_key_nothing_happens(admin, store, trail):
-    before = store.peek_generation()
+    before = store.peek_head()
     with pytest.raises(Misconfigured, match="conflict"):
         await master_keys.rewrap(admin)
-    assert (store.peek_generation(), trail.names) == (before, [])
+    assert (store.peek_head(), trail.names) == (before, [])
     with pytest.raises(LocalMisuse, match="wrong-state"):
         admin.vault.resealed((await realm.show(admin)).keys[0])
 
@@ -70,11 +70,11 @@ async def test_an_interrupted_rewrap_needs_both_keys_and_goes_on(ready, store, t
     with pytest.raises(KeyError, match="power cut"):
         await master_keys.rewrap(evolve(ready, store=Between(store, power_cut)), batch=1)
     assert await secrets(store, await open_vault(store, OLD, NEXT)) == before
-    generation = store.peek_generation()
+    generation = store.peek_head()
     for needs_both in ((OLD,), (NEXT,), (OLD, WRONG)):
         with pytest.raises(Misconfigured, match="master-key-wrong"):
             await open_vault(store, *needs_both)
-    assert store.peek_generation() == generation
+    assert store.peek_head() == generation
     assert trail.names == ["realm.rewrap-started"]
     again = evolve(ready, vault=await open_vault(store, OLD, NEXT))
     assert (await master_keys.rewrap(again, batch=1)).rows < len(before)
@@ -84,10 +84,10 @@ async def test_an_interrupted_rewrap_needs_both_keys_and_goes_on(ready, store, t
 
 @pytest.mark.parametrize("number", [1, 3])
 async def test_the_next_key_has_the_next_number(admin, store, number):
-    generation = store.peek_generation()
+    generation = store.peek_head()
     with pytest.raises(Misconfigured, match="master-key-wrong"):
         await open_vault(store, OLD, MasterKey(NEXT.material, number=number))
-    assert store.peek_generation() == generation
+    assert store.peek_head() == generation
 
 
 async def test_another_next_key_never_takes_over(ready, store, trail):
@@ -165,13 +165,13 @@ async def test_nothing_is_stored_under_the_old_key_once_the_new_one_counts(ready
     late = evolve(ready, vault=vault)
     await master_keys.rewrap(ready)
     trail.events.clear()
-    generation = store.peek_generation()
+    generation = store.peek_head()
     for change in (principals.add(late, "late"), keys.rotate(late, "billing"), realm.rotate_keys(late),
                    keys.retire(late, "orders", 2), jwt_keys.rotate(late, "payroll"),
                    oauth_secrets.rotate(late, "billing")):  # fmt: skip
         with pytest.raises(Misconfigured, match=r"master-key-wrong|key-missing"):
             await change
-    assert (store.peek_generation(), trail.names) == (generation, [])
+    assert (store.peek_head(), trail.names) == (generation, [])
 
 
 async def test_the_end_is_recorded_or_does_not_come(ready, store, trail):
@@ -191,10 +191,10 @@ async def test_the_end_is_recorded_or_does_not_come(ready, store, trail):
 
 async def test_the_beginning_is_recorded_or_nothing_is_sealed_anew(ready, store, trail):
     trail.broken = True
-    generation = store.peek_generation()
+    generation = store.peek_head()
     with pytest.raises(OSError, match="audit disk"):
         await master_keys.rewrap(ready)
-    assert store.peek_generation() == generation
+    assert store.peek_head() == generation
     assert (await open_vault(store, OLD)).master is OLD
 
 
@@ -239,7 +239,7 @@ async def test_an_altered_row_stops_the_rewrap_before_the_end(ready, store, trai
 
 
 async def test_create_writes_the_next_number_to_a_new_file_only(admin, store, tmp_path, trail):
-    generation = store.peek_generation()
+    generation = store.peek_head()
     path = tmp_path / "next.key"
     assert master_keys.create(admin, path) == 2
     made = MasterKey.from_text(path.read_text())
@@ -250,7 +250,7 @@ async def test_create_writes_the_next_number_to_a_new_file_only(admin, store, tm
     with pytest.raises(Misconfigured, match="conflict"):
         master_keys.create(evolve(admin, vault=BOTH), tmp_path / "third.key")
     assert not (tmp_path / "third.key").exists()
-    assert (store.peek_generation(), trail.names) == (generation, [])
+    assert (store.peek_head(), trail.names) == (generation, [])
 
 
 async def test_a_vault_of_two_keys_shows_neither():

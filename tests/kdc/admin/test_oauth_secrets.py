@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+from attrs import evolve
 
 from orthros_kdc.admin import oauth_secrets, principals
 from orthros_protocol import Misconfigured
@@ -97,5 +98,55 @@ async def test_nobody_is_not_found(admin):
 
 def test_no_use_case_takes_a_secret():
     """L2, L3: secrets are generated only; there is no way to choose one."""
-    for case in (oauth_secrets.enable, oauth_secrets.rotate):
-        assert list(inspect.signature(case).parameters) == ["admin", "name"]
+    assert list(inspect.signature(oauth_secrets.enable).parameters) == ["admin", "name", "default_audience"]
+    assert list(inspect.signature(oauth_secrets.rotate).parameters) == ["admin", "name"]
+
+
+async def test_a_client_has_a_default_target_until_it_is_taken_away(admin, trail):
+    await oauth_secrets.enable(admin, "billing", default_audience="orders")
+    assert (await principals.show(admin, "billing")).record.default_audience == "orders"
+    assert (await principals.foresee_deletion(admin, "orders")).clients == ("billing",)
+    await oauth_secrets.set_default_audience(admin, "billing", "billing")
+    await oauth_secrets.set_default_audience(admin, "billing", None)
+    assert (await principals.show(admin, "billing")).record.default_audience is None
+    assert (await principals.foresee_deletion(admin, "orders")).clients == ()
+    assert [(name, facts["target"]) for name, facts in trail.events] == [
+        ("oauth.enabled", "orders"), ("oauth.audience-changed", "billing"), ("oauth.audience-changed", None),
+    ]  # fmt: skip
+
+
+async def test_a_default_target_must_be_there_when_it_is_named(admin, trail):
+    with pytest.raises(Misconfigured, match="principal nobody"):
+        await oauth_secrets.enable(admin, "billing", default_audience="nobody")
+    with pytest.raises(Misconfigured, match="oauth enable"):
+        await oauth_secrets.set_default_audience(admin, "billing", "orders")
+    await oauth_secrets.enable(admin, "billing", default_audience="orders")
+    with pytest.raises(Misconfigured, match="principal nobody"):
+        await oauth_secrets.set_default_audience(admin, "billing", "nobody")
+    assert (await principals.show(admin, "billing")).record.default_audience == "orders"
+    assert trail.names == ["oauth.enabled"]
+
+
+async def test_a_default_target_goes_with_the_principal(admin, trail):
+    """K20: a later principal of the name is not asked for tokens in place of the one that was meant."""
+    await oauth_secrets.enable(admin, "billing", default_audience="orders")
+    await principals.delete(admin, "orders")
+    assert trail.events[-1][1]["default_audience_of"] == "billing"
+    await principals.add(admin, "orders")
+    (client,) = await oauth_secrets.listed(admin)
+    assert (client.record.default_audience, client.default_is_gone) == (None, False)
+
+
+async def test_a_default_target_that_an_older_program_left_is_told(admin):
+    await oauth_secrets.enable(admin, "billing", default_audience="orders")
+    record = (await principals.show(admin, "billing")).record
+    await admin.store.change(lambda tx: tx.set_principal(evolve(record, default_audience="gone")))
+    (client,) = await oauth_secrets.listed(admin)
+    assert (client.record.default_audience, client.default_is_gone) == ("gone", True)
+
+
+async def test_disabling_takes_the_default_away(admin):
+    await oauth_secrets.enable(admin, "billing", default_audience="orders")
+    await oauth_secrets.disable(admin, "billing")
+    await oauth_secrets.enable(admin, "billing")
+    assert (await principals.show(admin, "billing")).record.default_audience is None

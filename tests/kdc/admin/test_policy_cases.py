@@ -1,5 +1,7 @@
 """Groups and rules as administrators handle them."""
 
+from typing import Any
+
 import pytest
 
 from orthros_kdc.admin import groups, principals, rules
@@ -114,6 +116,41 @@ async def test_who_stands_in_a_condition_does_not_vanish_from_under_it(admin, tr
     await principals.delete(admin, "web")
 
 
+@pytest.mark.parametrize("condition", ["subjects", "behalf"])
+async def test_a_subject_that_a_rule_names_does_not_vanish_from_under_it(admin, condition):
+    """K20: a later principal of the name would be acted for by a rule that meant the one before it."""
+    await principals.add(admin, "web")
+    named: dict[str, Any] = {condition: ("web",)}
+    everybody: dict[str, Any] = {condition: ("*",)}  # a pattern means later names as well
+    rule = await rules.allow(admin, "billing", "payroll", **named)
+    await rules.allow(admin, "billing", "payroll", **everybody)
+    with pytest.raises(Misconfigured, match=r"conflict.*rule 1: .*remove it before web"):
+        await principals.delete(admin, "web")
+    await rules.remove(admin, rule.rule_id)
+    await principals.delete(admin, "web")
+
+
+async def test_only_what_was_seen_goes_along(admin):
+    """Another administrator adds a rule while the first one reads what would be removed."""
+    await rules.allow(admin, "group:callers", "payroll")
+    group, principal = (
+        await groups.foresee_deletion(admin, "callers"),
+        await principals.foresee_deletion(admin, "payroll"),
+    )
+    pair = await rules.foresee_denial(admin, "group:callers", "payroll")
+    await rules.allow(admin, "group:callers", "payroll", scopes=("read",))
+    for deleted in (
+        groups.delete(admin, "callers", seen=group),
+        principals.delete(admin, "payroll", seen=principal),
+        rules.deny(admin, "group:callers", "payroll", seen=pair),
+    ):
+        with pytest.raises(Misconfigured, match=r"conflict.*meanwhile"):
+            await deleted
+    assert len(await rules.listed(admin)) == 2
+    pair = await rules.foresee_denial(admin, "group:callers", "payroll")
+    assert await rules.deny(admin, "group:callers", "payroll", seen=pair) == pair
+
+
 async def test_a_rule_that_goes_along_does_not_hold_anybody_back(admin):
     """K20: who is client or target of the rule as well takes it along."""
     await rules.allow(admin, "billing", "payroll", caveats=RuleCaveats(discharges=["payroll=seen"]))
@@ -191,11 +228,14 @@ async def test_groups_are_listed_in_name_order(admin):
 
 async def test_deleting_a_group_says_what_went_along(admin, trail):
     await groups.add_member(admin, "callers", "billing")
+    await rules.allow(admin, "billing", "payroll")
     await rules.allow(admin, "group:callers", "payroll")
+    await rules.allow(admin, "billing", "group:callers")
     trail.events.clear()
     await groups.delete(admin, "callers")
     ((event, facts),) = trail.events
-    assert (event, facts["members"], facts["rules"]) == ("group.deleted", 1, 1)
+    assert (event, facts["members"], facts["rules"]) == ("group.deleted", 1, "2 3")
+    await rules.deny(admin, "billing", "payroll")
     assert await rules.listed(admin) == ()
 
 

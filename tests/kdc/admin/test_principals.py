@@ -108,6 +108,14 @@ async def test_networks_are_set_in_canonical_form_and_lifted(admin, trail):
     assert told == [" ".join(record.sources), " ".join(record.sources), ""]
 
 
+async def test_a_limit_that_is_not_named_stays_as_another_admin_left_it(admin):
+    """An acknowledged limit is not undone by the next admin, who has read the record before it was set."""
+    await principals.add(admin, "billing")
+    await principals.set_caps(admin, "billing", max_jwt_s=60, sources=["10.0.0.0/8"])
+    record = await principals.set_caps(admin, "billing", max_ticket_s=600)
+    assert (record.max_ticket_s, record.max_jwt_s, record.sources) == (600, 60, ("10.0.0.0/8",))
+
+
 async def test_a_recreated_name_is_somebody_else(admin, store):
     """K20: a re-created name does not inherit rights: no rule, no membership, no key, no JWTs."""
     old = await principals.add(admin, "billing")
@@ -137,10 +145,15 @@ async def test_a_recreated_name_is_somebody_else(admin, store):
 
 async def test_deleting_leaves_one_event_whatever_goes_along(admin, trail):
     await principals.add(admin, "billing")
-    await rules.allow(admin, "billing", "billing")
+    await principals.add(admin, "payroll")
+    for pair in (("payroll", "payroll"), ("billing", "payroll"), ("payroll", "billing")):
+        await rules.allow(admin, *pair)
+    await groups.add(admin, "callers")
+    await groups.add_member(admin, "callers", "billing")
     trail.events.clear()
     await principals.delete(admin, "billing")
-    assert trail.names == ["principal.deleted"]
+    ((event, facts),) = trail.events
+    assert (event, facts["rules"], facts["groups"]) == ("principal.deleted", "2 3", "callers")
 
 
 @pytest.mark.parametrize("case", ["show", "disable", "enable", "delete"])

@@ -4,7 +4,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from attrs import define, evolve
+from attrs import asdict, define, evolve
 
 from orthros_kdc.admin import groups, jwt_keys, keys, oauth_secrets, principals, realm, realm_file, rules
 from orthros_kdc.policy.model import RealmLimits
@@ -16,6 +16,7 @@ FILE = dedent(
     """\
     version = 1
     [realm]
+    name = "example.org"
     issuer = "https://kdc.example"
     max_ticket_s = 1800
     [principals.orders]
@@ -43,7 +44,9 @@ FILE = dedent(
 
 
 def read(text):
-    return realm_file.read(text, source="realm.toml")
+    """A file that does not name its realm does so at its end, so that lines keep their numbers."""
+    named = text if "[realm]" in text else f'{text}\n[realm]\nname = "example.org"\n'
+    return realm_file.read(named, source="realm.toml")
 
 
 def everything(tx):
@@ -55,7 +58,8 @@ def everything(tx):
     )  # fmt: skip
 
 
-async def applied(admin, text, **options):
+async def applied(admin, text, most_removals=99, **options):
+    options["most_removals"] = most_removals
     return [str(change) for change in (await realm_file.apply(admin, read(text), **options)).changes]
 
 
@@ -103,10 +107,10 @@ async def test_trail_is_that_of_the_single_commands(admin, trail):
     await applied(admin, FILE)
     at_once = list(trail.events)
     await applied(admin, "version = 1", prune=True)
-    await realm.change(admin, issuer="https://example.org", limits=RealmLimits())
+    await realm.change(admin, issuer="https://example.org", limits=asdict(RealmLimits()))
     trail.events.clear()
 
-    await realm.change(admin, issuer="https://kdc.example", limits=RealmLimits(max_ticket_s=1800))
+    await realm.change(admin, issuer="https://kdc.example", limits={"max_ticket_s": 1800})
     await principals.add(admin, "orders", max_ticket_s=600)
     await principals.set_caps(admin, "orders", max_ticket_s=600, max_jwt_s=None, sources=["10.0.0.0/8"])
     await jwt_keys.enable(admin, "orders", alg="HS512", claims=["tenant"])
@@ -156,7 +160,7 @@ async def test_removals_have_the_trail_of_the_single_commands(admin, trail):
         "jwt.disabled", "oauth.disabled", "group.member-added", "rule.removed", "rule.removed", "group.deleted",
     ]  # fmt: skip
     assert trail.events[3][1] == {"actor": "ops/ada", "rules": "1", "client": "group:edge", "target": "orders"}
-    assert trail.events[5][1] == {"actor": "ops/ada", "group": "edge", "members": 1, "rules": 0}
+    assert trail.events[5][1] == {"actor": "ops/ada", "group": "edge", "members": 1, "rules": ""}
     assert await applied(admin, "version = 1\n[groups]\nempty = []") == ["- group empty: orders"]
 
 
@@ -278,6 +282,41 @@ async def test_what_the_file_does_not_say_of_a_principal_stays_and_is_told(admin
     )
 
 
+async def test_a_default_target_comes_and_goes_with_the_file(admin, trail):
+    """The client may stand before its target; what the single commands record is what the file records."""
+    text = "version = 1\n[principals.gateway]\noauth = true\ndefault_audience = 'orders'\n[principals.orders]\n"
+    assert await applied(admin, text) == [
+        "+ principal gateway", "+ principal gateway: oauth",
+        "~ principal gateway: default_audience none -> orders", "+ principal orders",
+    ]  # fmt: skip
+    assert await applied(admin, text) == []
+    events = [(name, facts) for name, facts in trail.events if name == "oauth.audience-changed"]
+    trail.events.clear()
+    await oauth_secrets.set_default_audience(admin, "gateway", "orders")
+    assert trail.events == events
+    silent = text.replace("default_audience = 'orders'\n", "")
+    assert (await realm_file.apply(admin, read(silent))).left == ("principal gateway: default_audience orders",)
+    assert await applied(admin, text.replace("'orders'", "false")) == [
+        "~ principal gateway: default_audience orders -> none"
+    ]
+    await applied(admin, text)
+    off = await realm_file.apply(admin, read(silent.replace("true", "false")))
+    assert ([change.event for change in off.changes], off.left) == (["oauth.disabled"], ())
+    assert (await realm_file.state(admin)).principals["gateway"].default_audience is None
+
+
+async def test_a_default_target_needs_a_client_and_a_principal(admin):
+    text = "version = 1\n[principals.gateway]\noauth = true\ndefault_audience = 'orders'\n"
+    error = await refused(admin, text)
+    assert (error.code, error.detail) == ("not-found", "realm.toml, line 4: no principal is called orders")
+    await principals.add(admin, "orders")
+    error = await refused(admin, text.replace("oauth = true", "oauth = false"))
+    assert (error.code, error.remedy) == ("conflict", "Add `oauth = true`.")
+    error = await refused(admin, text, prune=True)
+    assert error.code == "conflict"
+    assert "line 4: orders would be deleted" in error.detail
+
+
 async def test_limits_are_lifted_where_the_file_says_so(admin):
     await applied(admin, FILE)
     lifted = FILE.replace("max_ticket_s = 600", 'max_ticket_s = "none"\nmax_jwt_s = 60').replace('["10.0.0.0/8"]', "[]")
@@ -305,7 +344,7 @@ async def test_nobody_is_deleted_whom_the_file_names(admin):
     assert await applied(admin, cut) == []
     error = await refused(admin, cut, prune=True)
     assert (error.code, error.detail) == (
-        "conflict", "realm.toml, line 11: gateway would be deleted, for the file does not define it",
+        "conflict", "realm.toml, line 12: gateway would be deleted, for the file does not define it",
     )  # fmt: skip
     assert 'Add `[principals."gateway"]` to the file' in error.remedy
 
@@ -365,7 +404,7 @@ async def test_keys_of_new_principals_and_targets_can_be_exported(admin):
 async def test_jwts_of_another_kind_are_enabled_anew_by_hand(admin, there, instead):
     await applied(admin, FILE)
     error = await refused(admin, FILE.replace(there, instead))
-    assert (error.code, "realm.toml, line 8: orders has JWTs with " in error.detail) == ("conflict", True)
+    assert (error.code, "realm.toml, line 9: orders has JWTs with " in error.detail) == ("conflict", True)
     assert "`orthros-admin jwt disable orders`" in error.remedy
     await jwt_keys.disable(admin, "orders")
     assert len(await applied(admin, FILE.replace(there, instead))) == 1
@@ -374,7 +413,7 @@ async def test_jwts_of_another_kind_are_enabled_anew_by_hand(admin, there, inste
 async def test_claims_need_jwts(admin):
     error = await refused(admin, FILE.replace('jwt = { alg = "HS512" }\n', ""))
     assert error.detail == (
-        "realm.toml, line 8: JWTs are not enabled for orders, so that no claim can be put into them"
+        "realm.toml, line 9: JWTs are not enabled for orders, so that no claim can be put into them"
     )
 
 
@@ -389,3 +428,71 @@ async def test_nothing_is_stored_under_a_master_key_that_is_not_the_realms(admin
     with pytest.raises(Misconfigured, match="master-key-wrong"):
         await realm_file.apply(stranger, read(FILE))
     assert await store.read(everything) == before
+
+
+async def test_a_file_names_its_realm(admin):
+    """A file of another realm would empty this one."""
+    error = await refused(admin, "version = 1\n[realm]\nname = 'example.com'\n")
+    assert (error.code, error.detail) == (
+        "conflict", "realm.toml, line 3: the file is of realm example.com, and this realm is example.org",
+    )  # fmt: skip
+    error = await refused(admin, "version = 1\n[realm]\nmax_jwt_s = 60\n")
+    assert (error.code, error.remedy) == ("value-invalid", 'Add `name = "example.org"` to the table [realm].')
+    assert error.detail == "realm.toml, line 2: the file does not say which realm it is of"
+
+
+@pytest.mark.parametrize("condition", ["subjects", "behalf"])
+async def test_pruning_does_not_delete_a_subject_from_under_a_rule(admin, condition):
+    """K20: a later principal of the name would be acted for."""
+    rule = f"[[rules]]\nclient = 'orders'\ntarget = 'orders'\n{condition} = ['ada', 'web']"
+    text = f"version = 1\n[principals.orders]\n{rule}"
+    await principals.add(admin, "web")
+    await applied(admin, text)  # ada is no principal, and need not be one
+    error = await refused(admin, text, prune=True)
+    assert (error.code, error.detail) == (
+        "conflict", "realm.toml, line 6: web would be deleted, for the file does not define it",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rules_there", "rules_left", "refusal"),
+    [
+        (1, 0, None),
+        (19, 18, None),
+        (19, 17, "2 of 19 rules go"),
+        (20, 18, None),
+        (120, 109, "11 removals, at most 10"),
+        (120, 110, None),
+    ],
+)
+async def test_few_removals_need_no_word(admin, rules_there, rules_left, refusal):
+    """A file that was cut short does not empty the realm: 10 at most, and a tenth of what there is."""
+
+    def text(count):
+        each = "".join(f"[[rules]]\nclient = 'orders'\ntarget = 'orders'\nscopes = ['s{n}']\n" for n in range(count))
+        return f"version = 1\n[principals.orders]\n{each}"
+
+    await applied(admin, text(rules_there))
+    gone = rules_there - rules_left
+    if refusal is not None:
+        error = await refused(admin, text(rules_left))
+        assert (error.code, error.detail.startswith(refusal)) == ("conflict", True)
+        assert f"`--max-removals {gone}`" in error.remedy
+        assert (await refused(admin, text(rules_left), most_removals=gone - 1)).code == "conflict"
+    assert len(await applied(admin, text(rules_left), most_removals=None if refusal is None else gone)) == gone
+
+
+async def test_removals_of_each_kind_are_counted_against_that_kind(admin):
+    """Many principals do not excuse the loss of most rules, nor of a group's members."""
+    names = [f"p{number}" for number in range(40)]
+    people = "".join(f"[principals.{name}]\noauth = true\n" for name in names)
+    group = f"[groups]\nall = {names[:4]}\n"
+    rules_of_it = "".join(f"[[rules]]\nclient = 'p0'\ntarget = 'p{number}'\n" for number in range(3))
+    whole = f"version = 1\n{people}{group}{rules_of_it}"
+    await applied(admin, whole)
+    for change, refusal in (
+        (whole.replace(rules_of_it, ""), "3 of 3 rules"),
+        (whole.replace(str(names[:4]), "['p0', 'p1']"), "2 of 5 groups"),
+        (whole.replace("oauth = true", "oauth = false", 5), "5 of 40 principals"),
+    ):
+        assert (await refused(admin, change)).detail.startswith(refusal)

@@ -10,9 +10,9 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import Admin, keys, master_keys
+from orthros_kdc.audit import KEPT, Receipt
 from orthros_kdc.audit.events import Event
 from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.realm_view import RealmView
 from orthros_kdc.service import KdcService
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import (
@@ -30,6 +30,7 @@ from orthros_protocol import (
     tail_of,
 )
 from tests.support.master_keys import BOTH, NEXT, OLD, Between, secrets
+from tests.support.realm_views import PromptView
 
 
 class Client:
@@ -40,9 +41,13 @@ class Client:
         self.events: list[Event] = []
         self.clock = clock
         self.service = KdcService(
-            RealmView(admin.store, vault), self.events.append, kdc_id="kdc-1", clock=clock, monotonic=time.monotonic,
+            PromptView(admin.store, vault), self._keep, kdc_id="kdc-1", clock=clock, monotonic=time.monotonic,
             entropy=os.urandom, sources=bucket, principals=bucket,
         )  # fmt: skip
+
+    def _keep(self, event: Event) -> Receipt:
+        self.events.append(event)
+        return KEPT
 
     async def log_in(self, key):
         asked = build_as_request(
@@ -112,7 +117,7 @@ async def main(folder, at, where):
     old, new = (load_master_key(Path(folder) / name, environ={}) for name in ("old.key", "new.key"))
     store = SqliteStore.open(Path(folder) / "realm.sqlite3")
     vault = await open_vault(store, old, new)
-    admin = Admin(store=Stopping(store, int(at), where), vault=vault, audit=AdminAuditLog(Path(folder) / "audit"),
+    admin = Admin(store=Stopping(store, int(at), where), vault=vault, audit=AdminAuditLog(),
                   now_ms=lambda: 1_800_000_000_000, actor="ops/ada")
     await master_keys.rewrap(admin, batch=1)
 
@@ -132,7 +137,6 @@ def kill_in_the_middle(folder: Path, at: int, where: str) -> None:
     assert said == "now\n"
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # only a file outlives its process
 @pytest.mark.parametrize("where", ["inside", "behind"])
 @pytest.mark.parametrize("at", [1, 3, LAST])
 async def test_kill_9_in_the_middle_leaves_what_both_keys_open_and_another_run_finishes(

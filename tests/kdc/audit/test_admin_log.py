@@ -1,42 +1,39 @@
-import json
-import resource
 from functools import partial
 
 import pytest
 
-from orthros_kdc.audit import AdminAuditLog, verify_all
-from orthros_kdc.store.memory import MemoryStore
-from orthros_kdc.store.sqlite import SqliteStore
+from orthros_kdc.audit import AdminAuditLog, Changes, verify_all
+from orthros_kdc.audit.admin_lines import base_of, lines_backwards, lines_of
+from orthros_kdc.audit.chain import peek
+from orthros_kdc.store.base import AdminLine
 from orthros_protocol import Misconfigured, Timestamp
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request, tmp_path):
-    store = MemoryStore() if request.param == "memory" else SqliteStore.create(tmp_path / "kdc.db")
-    yield store
-    await store.aclose()
+from tests.kdc.audit.chains import anchor_at, chain_of
+from tests.support.stores import scratch_store
 
 
 @pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "audit"
+def store():
+    return scratch_store()
 
 
 @pytest.fixture
-def trail(directory):
-    return AdminAuditLog(directory, now_ms=lambda: Timestamp(5))
+def trail():
+    return AdminAuditLog(now_ms=lambda: Timestamp(5))
 
 
-def lines(directory):
-    return [json.loads(line) for line in (directory / "admin.jsonl").read_text().splitlines()]
+async def lines(store):
+    rows = await store.read(lambda tx: tuple(lines_of(tx)))
+    return [seen[1] for seen in (peek(row.line) for row in rows) if seen is not None]
 
 
-async def reports(directory, store):
-    return [str(one) for one in verify_all(directory, await store.read(lambda tx: tx.anchors()))]
+async def report(store, tmp_path):
+    changes = await store.read(lambda tx: Changes(base=base_of(tx), lines=tuple(row.line for row in lines_of(tx))))
+    anchors = await store.read(lambda tx: tx.anchors())
+    return [str(one) for one in verify_all(tmp_path, anchors, changes)]
 
 
-async def test_a_change_and_its_line_go_together(trail, directory, store) -> None:
-    """K16: who changed what, with the anchor in the same transaction."""
+async def test_a_change_and_its_entry_go_together(trail, store, tmp_path) -> None:
+    """K16, O5: who changed what, in the transaction of the change."""
 
     def work(tx):
         tx.add_group("front")
@@ -44,100 +41,82 @@ async def test_a_change_and_its_line_go_together(trail, directory, store) -> Non
         trail.record(tx, "group.noted", actor="ada", count=2, old=None)
 
     await store.change(work)
-    first, second = lines(directory)
-    assert (first["event"], first["change"], first["at"], first["kdc_id"]) == (
+    first, second = await lines(store)
+    assert (first["event"], first["change"], first["at"], first["kdc_id"], first["seq"]) == (
         "admin-changed",
         "group.added",
         5,
         "admin",
+        1,
     )
     assert first["facts"] == {"actor": "ada", "group": "front"}
     assert second["facts"] == {"actor": "ada", "count": 2, "old": None}
-    assert await reports(directory, store) == ["admin: intact, 2 entries"]
+    assert await report(store, tmp_path) == ["admin: intact, 2 entries"]
 
 
-async def test_a_change_that_was_undone_is_said_to_be(trail, directory, store) -> None:
-    """K16: a line without a change is named by the next one; a change without a line cannot be."""
+async def test_a_change_that_was_undone_leaves_no_entry(trail, store) -> None:
+    """K16: nothing is announced that did not happen."""
 
     def fails(tx):
         trail.record(tx, "group.added", actor="ada", group="front")
         raise RuntimeError
 
-    for _ in range(2):
-        with pytest.raises(RuntimeError):
-            await store.change(fails)
-    assert await reports(directory, store) == ["admin: intact, 3 entries, 3 behind the anchor"]
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
-    assert [(one["event"], one.get("first"), one.get("last")) for one in lines(directory)] == [
-        ("admin-changed", None, None),
-        ("admin-undone", 1, 1),
-        ("admin-changed", None, None),
-        ("admin-undone", 1, 3),
-        ("admin-changed", None, None),
-    ]
-    assert await reports(directory, store) == ["admin: intact, 5 entries"]
-
-
-async def test_no_change_without_its_line(trail, directory, store) -> None:
-    """K16: a log that is broken or cannot be written stops the change."""
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
-    (directory / "admin.jsonl").unlink()
-
-    def work(tx):
-        tx.add_group("front")
-        trail.record(tx, "group.added", actor="ada", group="front")
-
-    with pytest.raises(Misconfigured, match=r"audit-broken.*admin.jsonl is missing"):
-        await store.change(work)
-    assert (await store.read(lambda tx: tx.policy())).groups == {}
-
-
-async def test_two_admins_share_one_chain(directory, store) -> None:
-    """K16: every process appends to the same log."""
-    for actor in ("ada", "bob", "ada"):
-        trail = AdminAuditLog(directory)
-        await store.change(lambda tx, actor=actor, trail=trail: trail.record(tx, "realm.changed", actor=actor))
-    assert [one["facts"]["actor"] for one in lines(directory)] == ["ada", "bob", "ada"]
-    assert await reports(directory, store) == ["admin: intact, 3 entries"]
-
-
-async def test_a_full_disk_stops_the_change(trail, directory, store) -> None:
-    """K16: a real short write; the next change repairs the log and goes through."""
-
-    def work(tx):
-        tx.add_group("front")
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
-        try:
-            trail.record(tx, "group.added", actor="ada", group="front")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    with pytest.raises(Misconfigured, match=r"file-unreadable.*admin.jsonl cannot be written: File too large"):
-        await store.change(work)
-    assert (await store.read(lambda tx: tx.policy())).groups == {}
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
-    assert await reports(directory, store) == ["admin: intact, 1 entries"]
-    assert [path.name for path in directory.glob("*.torn")] == ["admin.1.0.torn"]
-
-
-async def test_many_changes_at_once_leave_the_lines_of_each(directory, store, tmp_path) -> None:
-    """K16."""
-    changes = [("group.added", {"actor": "ada", "group": f"g{number}"}) for number in range(3)]
-    at_once, singly = (AdminAuditLog(place, now_ms=lambda: Timestamp(5)) for place in (directory, tmp_path / "singly"))
-
-    def fails(tx):
-        at_once.record_all(tx, changes)
-        raise RuntimeError
-
-    other = MemoryStore()
-    for number in range(3):
-        await other.change(partial(singly.record, event="group.added", actor="ada", group=f"g{number}"))
-    await store.change(lambda tx: at_once.record_all(tx, changes))
-    assert (directory / "admin.jsonl").read_bytes() == (tmp_path / "singly" / "admin.jsonl").read_bytes()
     with pytest.raises(RuntimeError):
         await store.change(fails)
-    await store.change(lambda tx: at_once.record_all(tx, changes[:1]))
-    assert [(one["seq"], one["first"], one["last"]) for one in lines(directory) if "first" in one] == [(7, 4, 6)]
-    assert await reports(directory, store) == ["admin: intact, 8 entries"]
-    await other.aclose()
+    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    assert [(one["seq"], one["change"]) for one in await lines(store)] == [(1, "realm.changed")]
+
+
+async def test_no_file_can_stop_a_change(trail, store, tmp_path) -> None:
+    """O5: administration, `principal disable` included, goes on whatever became of the folder of the logs."""
+    (tmp_path / "audit").write_text("no folder at all")
+    await store.change(lambda tx: trail.record(tx, "principal.disabled", actor="ada", principal="shop"))
+    assert [one["change"] for one in await lines(store)] == ["principal.disabled"]
+
+
+async def test_a_clock_that_steps_back_is_told_and_times_do_not(store) -> None:
+    """O5."""
+    for at in (50, 40):
+        trail = AdminAuditLog(now_ms=lambda at=at: Timestamp(at))  # type: ignore[misc]
+        await store.change(partial(trail.record, event="realm.changed", actor="ada"))
+    assert [(one["at"], one.get("clock")) for one in await lines(store)] == [(50, None), (50, 40)]
+
+
+async def test_the_chain_goes_on_behind_the_file_that_the_record_was_before(trail, store, tmp_path) -> None:
+    """K16: an older realm keeps its proof; what the file had only announced never counts."""
+    old = chain_of(3, "admin")
+    (tmp_path / "admin.jsonl").write_bytes(b"".join(old))
+    await store.change(lambda tx: tx.set_anchor(anchor_at(old[1], "admin")))
+    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    (entry,) = await lines(store)
+    assert (entry["seq"], entry["prev"]) == (3, anchor_at(old[1], "admin").head)
+    assert await report(store, tmp_path) == [
+        "admin: intact, 3 entries",
+        "admin.jsonl: intact, 3 entries, 1 behind the anchor",
+    ]
+    (tmp_path / "admin.jsonl").unlink()
+    assert (await report(store, tmp_path))[1].startswith("admin.jsonl: line 1: missing")
+
+
+async def test_many_changes_at_once_leave_the_entries_of_each(trail, store) -> None:
+    """K16."""
+    changes = [("group.added", {"actor": "ada", "group": f"g{number}"}) for number in range(3)]
+    other = scratch_store()
+    for event, facts in changes:
+        await other.change(partial(trail.record, event=event, **facts))
+    await store.change(lambda tx: trail.record_all(tx, changes))
+    assert await lines(store) == await lines(other)
+
+
+async def test_entries_are_read_in_pages_and_backwards(trail, store) -> None:
+    changes = [("realm.changed", {"actor": "ada"})] * 2500
+    await store.change(lambda tx: trail.record_all(tx, changes))
+    assert [row.seq for row in await store.read(lambda tx: tuple(lines_of(tx, 10)))] == list(range(11, 2501))
+    assert [row.seq for row in await store.read(lambda tx: tuple(lines_backwards(tx)))] == list(range(2500, 0, -1))
+
+
+async def test_an_entry_is_never_written_over(trail, store) -> None:
+    """K16: two entries of one number cannot be."""
+    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    with pytest.raises(Misconfigured, match="conflict"):
+        await store.change(lambda tx: tx.add_admin_line(AdminLine(seq=1, hash="00", at=1, line=b"")))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.audit.chain import genesis
 from orthros_kdc.audit.chain_file import ChainFile, start_for
+from orthros_kdc.clock_guard import wall_clock
 from orthros_protocol import Misconfigured
 from tests.kdc.audit.chains import WRITER, anchor_at, chain_of, head_at
 
@@ -31,6 +32,10 @@ def reopened(directory, anchor=None):
         return chain
 
 
+def entry(event):
+    return {"event": event, "at": wall_clock()}
+
+
 def chain_tail(chain):
     return chain.path.read_bytes().splitlines(keepends=True)[-1]
 
@@ -38,23 +43,24 @@ def chain_tail(chain):
 def test_entries_survive_and_are_private(directory) -> None:
     """K16: 0600 in 0700."""
     with ChainFile.open(directory, WRITER, None) as chain:
-        chain.append([{"event": "a"}, {"event": "b"}])
-        chain.append([{"event": "c"}])
-        assert chain.head.seq == 3
+        chain.append([entry("a"), entry("b")])
+        chain.append([entry("c")])
+        assert chain.head.seq == 4  # the first line opens the segment
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(chain.path.stat().st_mode) == 0o600
-    again = reopened(directory)
+    opening = anchor_at(chain.path.read_bytes().splitlines(keepends=True)[0])
+    again = reopened(directory, opening)
     assert (again.head, again.unanchored, again.torn) == (chain.head, 3, 0)
     with ChainFile.open(directory, WRITER, anchor_at(chain_tail(chain))) as more:
         assert more.unanchored == 0
-        more.append([{"event": "d"}])
-    assert reopened(directory).head.seq == 4
+        more.append([entry("d")])
+    assert reopened(directory, opening).head.seq == 5
 
 
 def test_a_missing_file_that_the_database_remembers_is_refused(directory) -> None:
     """K16: a removed log is not a new log."""
     directory.mkdir()
-    with pytest.raises(Misconfigured, match=r"audit-broken.*is missing; the database has seen 5 lines"):
+    with pytest.raises(Misconfigured, match=r"audit-broken.*there is no .*; the database has seen 5 lines"):
         reopened(directory, anchor_at(chain_of(5)[-1]))
     assert list(directory.iterdir()) == []
 
@@ -100,29 +106,29 @@ def test_a_log_that_begins_with_a_torn_line(directory) -> None:
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_line(directory) -> None:
-    """K16: a real short write, refused at once and repaired at the next start."""
+    """K16: a real short write, cut off again at once: the next batch follows the last that was kept."""
     with ChainFile.open(directory, WRITER, None) as chain:
-        chain.append([{"event": "a"}])
+        chain.append([entry("a")])
         head = chain.head
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (chain.path.stat().st_size + 100, hard))
         try:
             with pytest.raises(OSError, match="File too large"):
-                chain.append([{"event": "b"}])
+                chain.append([entry("b")])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert chain.head == head
-    again = reopened(directory)
-    assert (again.head, again.torn) == (head, 100)
+        chain.append([entry("c")])
+    again = reopened(directory, anchor_at(chain_tail(chain)))
+    assert (again.head, again.torn) == (chain.head, 0)
 
 
 def test_one_writer_at_a_time(directory) -> None:
     """Two KDCs of one name would fork the chain."""
-    with (
-        ChainFile.open(directory, WRITER, None),
-        pytest.raises(Misconfigured, match=r"wrong-state.*another process writes"),
-    ):
-        reopened(directory)
+    with ChainFile.open(directory, WRITER, None) as chain:
+        chain.begin()
+        with pytest.raises(Misconfigured, match=r"wrong-state.*another process writes"):
+            reopened(directory)
     reopened(directory)
 
 
@@ -131,10 +137,11 @@ def test_the_lock_ends_with_its_process(directory) -> None:
     script = (
         "import os, sys; from pathlib import Path; from orthros_kdc.audit.chain_file import ChainFile\n"
         f"chain = ChainFile.open(Path(sys.argv[1]), {WRITER!r}, None)\n"
-        "chain.append([{'event': 'last words'}]); os._exit(9)"
+        "chain.append([{'event': 'last words', 'at': 2**50}]); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, str(directory)], check=False).returncode == 9
-    assert reopened(directory).head.seq == 1
+    file = next(directory.glob("*.jsonl"))
+    assert reopened(directory, anchor_at(file.read_bytes().splitlines(keepends=True)[0])).head.seq == 2
 
 
 def test_links_and_other_things_are_not_logs(directory, tmp_path) -> None:
@@ -183,3 +190,39 @@ def test_a_long_log_is_not_read_from_its_beginning(directory) -> None:
     offset, _ = start_for(descriptor, WRITER, anchor_at(lines[-1]))
     os.close(descriptor)
     assert file.stat().st_size - offset <= 64 * 1024
+
+
+def test_what_was_written_is_synced_before_the_next_segment_goes_on_behind_it(directory, monkeypatch) -> None:
+    """O5: with `sync = "written"`; else the anchor would name lines that the disk may not have."""
+    synced, real = [], os.fsync
+
+    def fsync(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    with ChainFile.open(directory, WRITER, None) as chain:
+        chain.append([entry("a")], sync=False)
+        first = chain.path.stat().st_ino
+        chain.path.rename(directory / "moved")
+        monkeypatch.setattr(os, "fsync", fsync)
+        chain.append([entry("b")], sync=False)
+        assert synced[0] == first
+        assert chain.synced.seq == chain.head.seq - 1
+
+
+def test_a_segment_that_cannot_be_begun_loses_no_descriptor(directory, monkeypatch) -> None:
+    """O5: it is tried again each second, for as long as the disk is full."""
+
+    def refuse(*_arguments, **_options):
+        raise OSError(5, os.strerror(5))
+
+    with ChainFile.open(directory, WRITER, None) as chain:
+        directory.mkdir(exist_ok=True)
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(os, "fsync", refuse)
+        monkeypatch.setattr(os, "unlink", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="Input/output"):
+                chain.begin()
+        monkeypatch.undo()
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -8,6 +8,7 @@ from orthros_kdc.audit.events import (
     EVENTS,
     AdminChanged,
     AsIssued,
+    AsRefused,
     ConfigReloaded,
     Event,
     KdcStarted,
@@ -99,8 +100,12 @@ def test_no_field_takes_what_could_be_a_key(value: str) -> None:
 def test_words_of_strangers_are_cut_and_cleaned() -> None:
     """K16: a detail is bounded and carries no key."""
     event = RequestRejected(**WHEN, code="malformed", ref="00" * 8, detail="ort1k_abcdef " + "x" * 1000)
-    assert len(event.detail) == 500
+    assert len(event.detail) == 64
     assert event.detail.startswith("<key redacted> xx")
+    wide = RequestRejected(**WHEN, code="malformed", detail="\U0001f40d\n" * 99, claimed='"' * 99)
+    assert (wide.detail, wide.claimed) == ("\U0001f40d\n" * 4 + "", '"' * 32)
+    told = AsRefused(**WHEN, client="a", service="kdc/tgt", code="busy", detail="\x00" * 999)
+    assert len(json.dumps(told.detail)) - 2 <= 500
     changed = AdminChanged(**WHEN, change="key.exported", facts={"actor": "ada", "path": "ort1k_abc", "kvno": 2})
     assert changed.to_dict()["facts"] == {"actor": "ada", "path": "<key redacted>", "kvno": 2}
 

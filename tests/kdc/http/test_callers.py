@@ -26,17 +26,15 @@ def peer(address: str) -> Caller:
         # One trusted proxy: the right-most entry, which it wrote itself.
         ("10.1.1.1", ["203.0.113.1"], "203.0.113.1"),
         ("10.1.1.1", ["198.51.100.5, 203.0.113.1"], "203.0.113.1"),
-        ("10.1.1.1", ["198.51.100.5", "203.0.113.1"], "203.0.113.1"),
         ("10.1.1.1", ["garbage,203.0.113.1"], "203.0.113.1"),
         ("fd00::1", ["2001:db8::7"], "2001:db8::7"),
         ("::ffff:10.1.1.1", ["::ffff:203.0.113.1"], "203.0.113.1"),
         # Several: the right-most that is none of them.
         ("10.1.1.1", ["203.0.113.1, 10.2.2.2,fd00::5"], "203.0.113.1"),
         ("10.1.1.1", ["1.1.1.1, 203.0.113.1 , 10.2.2.2"], "203.0.113.1"),
-        # Only trusted hops, or none at all: the last one that somebody vouched for.
+        # Only trusted hops: the last one that somebody vouched for.
         ("10.1.1.1", ["10.3.3.3, 10.2.2.2"], "10.3.3.3"),
-        ("10.1.1.1", [], "10.1.1.1"),
-        ("10.1.1.1", ["203.0.113.1, " + "10.2.2.2," * 31 + "10.2.2.3"], "10.2.2.2"),
+        ("10.1.1.1", ["203.0.113.1" + ",10.2.2.2" * 31], "203.0.113.1"),
     ],
 )
 def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded: list[str], expected: str) -> None:
@@ -48,6 +46,10 @@ def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded
 @pytest.mark.parametrize(
     ("forwarded", "vouched"),
     [
+        ([], "10.1.1.1"),
+        (["198.51.100.5", "203.0.113.1"], "10.1.1.1"),
+        (["203.0.113.1", "203.0.113.1"], "10.1.1.1"),
+        (["203.0.113.1" + ",10.2.2.2" * 32], "10.2.2.2"),
         ([""], "10.1.1.1"),
         (["203.0.113.1, unknown"], "10.1.1.1"),
         (["203.0.113.1, 10.2.2.2, "], "10.1.1.1"),
@@ -64,7 +66,7 @@ def test_a_caller_whom_a_proxy_cannot_name_is_nowhere(forwarded: list[str], vouc
 
 def test_the_unix_socket_is_a_proxy_only_where_it_is_trusted() -> None:
     assert TrustedProxies(PROXIES).caller(LOCAL, ["203.0.113.1"]) == peer("203.0.113.1")
-    assert TrustedProxies(PROXIES).caller(LOCAL, []) == LOCAL
+    assert TrustedProxies(PROXIES).caller(LOCAL, []) == Caller(source=LOCAL.source, address="")
     assert TrustedProxies(("10.0.0.0/8",)).caller(LOCAL, ["203.0.113.1"]) == LOCAL
     assert TrustedProxies(("unix",)).caller(peer("192.0.2.1"), ["203.0.113.1"]) == peer("192.0.2.1")
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.http.connections import HttpServer
-from tests.support.http_port import FORM, LIMITS, Got, Repeater, app_of, connected, request
+from tests.support.http_port import FORM, LIMITS, Got, Repeater, Wire, app_of, connected, request, stream_pair
 
 TOKEN = request("POST", "/token", *FORM, body=b"grant_type=client_credentials")
 
@@ -147,26 +147,79 @@ async def test_no_deadline_runs_while_the_kdc_works(autojump_clock: MockClock) -
         assert answered(await wire.receive()).status == 200
 
 
-async def test_strangers_have_few_places_and_one_source_a_share_of_them() -> None:
-    """Both ports count alike; see `places.py`."""
-    server = serving(Repeater(status=401))
-    async with connected(server), connected(server) as second:
+async def test_the_longest_idle_stranger_makes_room_and_who_works_does_not() -> None:
+    """Both ports count alike; see `shares.py`."""
+    server = HttpServer(app_of(Repeater(gate=(gate := trio.Event()))), evolve(LIMITS, max_unauthenticated_per_source=2))
+    async with connected(server) as working, connected(server) as idle:
+        await working.send(TOKEN)
         await wait_all_tasks_blocked()
         async with connected(server) as third:
-            assert await third.receive() is None
-        assert server.connection_count == 2
-        await second.send(TOKEN)
-        assert answered(await second.receive()).status == 401
+            assert await idle.receive() is None
+            await third.send(TOKEN)
+            await wait_all_tasks_blocked()
+            async with connected(server) as fourth:
+                refused = answered(await fourth.receive())
+                assert (refused.status, refused.json["error"]) == (503, "temporarily_unavailable")
+                assert refused.headers["retry-after"] == "1"
+            gate.set()
+            assert answered(await working.receive()).status == answered(await third.receive()).status == 200
 
 
-async def test_who_has_proven_something_makes_room_for_the_next_stranger() -> None:
-    server = serving()
-    async with connected(server) as first, connected(server):
-        await first.send(TOKEN)
-        answered(await first.receive())
+BODY_TO_COME = request("POST", "/token", *FORM, ("content-length", "100"), body=b"g")
+
+
+@pytest.mark.parametrize("sent", [BODY_TO_COME[:-1], BODY_TO_COME], ids=["headers", "headers and a byte"])
+async def test_a_stranger_who_holds_his_body_back_makes_room(sent: bytes) -> None:
+    """Else two sources hold every place for strangers with requests that they never complete, and pay nothing."""
+    server = HttpServer(app_of(Repeater()), evolve(LIMITS, max_unauthenticated_connections=2))
+    async with connected(server) as first:
+        await first.send(sent)
+        await wait_all_tasks_blocked()
+        async with connected(server) as second:
+            await second.send(BODY_TO_COME)
+            await wait_all_tasks_blocked()
+            async with connected(server) as honest:
+                await honest.send(request("GET", "/livez"))
+                assert answered(await honest.receive(to="GET")).status == 200
+                assert await first.receive() is None
+                await second.send(b"x" * 99)
+                assert answered(await second.receive()).status == 200
+
+
+async def test_the_body_of_a_client_that_has_proven_itself_has_a_second_to_come(autojump_clock: MockClock) -> None:
+    """As the rest of a frame has on the native port: it is on its way."""
+    server = HttpServer(app_of(Repeater()), evolve(LIMITS, max_connections_per_principal=1))
+    async with connected(server) as first, connected(server) as second:
+        for wire in (first, second):
+            await wire.send(TOKEN)
+            assert answered(await wire.receive()).status == 200
+        assert await first.receive() is None  # idle, so it makes room
+        await second.send(BODY_TO_COME)
+        await wait_all_tasks_blocked()
         async with connected(server) as third:
             await third.send(TOKEN)
             assert answered(await third.receive()).status == 200
+            await second.send(b"x" * 99)
+            assert answered(await second.receive()).status == 200
+
+
+async def test_a_connection_counts_for_the_client_that_it_belongs_to() -> None:
+    """And with strangers no more; the client's connections make room for each other."""
+    server = HttpServer(
+        app_of(Repeater()), evolve(LIMITS, max_unauthenticated_per_source=1, max_connections_per_principal=2)
+    )
+    async with trio.open_nursery() as nursery:
+        wires = []
+        for _ in range(4):
+            ours, theirs = stream_pair()
+            nursery.start_soon(server.serve_stream, theirs)
+            wires.append(Wire(ours))
+            await wires[-1].send(TOKEN)
+            assert answered(await wires[-1].receive()).status == 200
+            await wait_all_tasks_blocked()
+        assert await wires[0].receive() is None
+        for wire in wires:
+            await wire.stream.aclose()
 
 
 async def test_places_are_given_back() -> None:
@@ -259,7 +312,7 @@ async def test_what_is_not_http_is_told_so_and_ends_the_connection(
     "more",
     [
         (("content-length", "9999999999"),),
-        (("content-length", str(10**19)),),
+        (("content-length", str(10**17)),),
         (("transfer-encoding", "chunked"),),
     ],
 )

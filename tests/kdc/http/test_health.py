@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import KdcStarted
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.oauth.values import Ask
-from orthros_kdc.realm_view import RealmView
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Timestamp, Unavailable
 from orthros_protocol.testing import ManualClock
 from tests.support.kdc_bench import KdcBench, open_bench
+from tests.support.realm_views import PromptView
 
 FRESH_S = 1.0
 
@@ -47,7 +48,7 @@ async def probed(folder: Path) -> AsyncIterator[Probed]:
     bench = await open_bench()
     audit = AuditLog(folder / "audit", "kdc-1", bench.store, capacity=4)
     health = Health(
-        checks_of(bench.store, audit, RealmView(bench.store, bench.admin.vault), bench.clock.now), bench.clock.now
+        checks_of(bench.store, audit, PromptView(bench.store, bench.admin.vault), bench.clock.now), bench.clock.now
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(audit.serve)
@@ -62,7 +63,7 @@ async def test_a_whole_kdc_is_ready_and_says_what_time_it_has(tmp_path: Path) ->
         status, body = await on.ready()
         assert status == 200
         assert body["status"] == "ok"
-        assert set(body["components"]) == {"store", "audit", "keys"}
+        assert set(body["components"]) == {"store", "audit", "keys", "clock"}
         assert body["server_time_ms"] == now
         assert body["server_time"].endswith("Z")
         for name in body["components"]:
@@ -87,10 +88,10 @@ async def test_a_probe_writes_and_nobody_has_to_read_anything_anew(tmp_path: Pat
             for name, check in checks_of(store, None, None, clock.now).items()  # type: ignore[arg-type]
             if name == "store"
         )
-        before = store.peek_generation()
+        before = store.peek_head()
         await check()
         await check()
-        assert store.peek_generation() == before
+        assert store.peek_head() == before
     finally:
         await store.aclose()
 
@@ -102,7 +103,7 @@ async def test_a_store_that_takes_no_write_is_not_ready(tmp_path: Path) -> None:
             {"store": checks_of(store, None, None, ManualClock().now)["store"]},  # type: ignore[arg-type]
             ManualClock().now,
         )
-        await store.change(lambda tx: tx._run("PRAGMA query_only = ON", counts=False))  # type: ignore[attr-defined]
+        await store.change(lambda tx: tx._run("PRAGMA query_only = ON"))  # type: ignore[attr-defined]
         with capture_logs() as lines:
             answer = await health.ready(asked("/readyz"))
         assert answer.status == 503
@@ -117,12 +118,19 @@ async def test_a_store_that_takes_no_write_is_not_ready(tmp_path: Path) -> None:
 
 async def test_an_audit_log_that_takes_nothing_is_not_ready(tmp_path: Path) -> None:
     async with probed(tmp_path) as on:
-        with suppress(Unavailable):
-            while True:
-                on.audit.record(KdcStarted(at=on.bench.clock.now(), kdc_id="kdc-1"))
+        (file,) = (tmp_path / "audit").iterdir()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, hard))
+        try:
+            receipt = on.audit.record(KdcStarted(at=on.bench.clock.now(), kdc_id="kdc-1"))
+            # The limit is one of all files of this process, and what is printed may go to one.
+            with capture_logs(), pytest.raises(Unavailable, match=r"kdc-fault.*cannot be written: .*File too large"):
+                await receipt.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         status, body = await on.ready()
         assert status == 503
-        assert body["components"]["audit"]["code"] == "kdc-fault"
+        assert body["components"]["audit"]["code"] == "disk-full"
         assert body["components"]["audit"]["reason"]
         assert body["components"]["store"] == body["components"]["keys"] == {"status": "ok"}
         one = await on.health.component(asked("/readyz/audit"))

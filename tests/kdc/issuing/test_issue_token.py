@@ -9,9 +9,11 @@ from orthros_kdc.admin import jwt_keys, rules
 from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, issue_token, open_own_token
 from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, decide
 from orthros_kdc.policy.rule_caveats import RuleCaveats
-from orthros_kdc.realm_view import RealmFacts, RealmView, TargetView
+from orthros_kdc.realm.principals import TargetView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_protocol import DELEGABLE, WANT_DELEGABLE, WANT_JWT, Granted, LocalMisuse, Misconfigured, Principal
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
+from tests.support.realm_views import PromptView
 
 NAMES = ("billing", "gate", "ledger", "orders")
 
@@ -78,9 +80,10 @@ async def desk() -> Desk:
     await rules.allow(bench.admin, "billing", "ledger", scopes=("pay",), jwt=True, delegable=True)
     await rules.allow(bench.admin, "billing", "orders", scopes=("list",), jwt=True)
     await rules.allow(bench.admin, "ledger", "orders", scopes=("find",), jwt=True, subjects=("user/*", "billing"))
-    view = RealmView(bench.store, bench.admin.vault)
-    realm = await view.realm()
-    targets = {name: target for name in NAMES if (target := await view.target(name)) is not None}
+    view = PromptView(bench.store, bench.admin.vault)
+    realm = await view.settled(lambda moment: moment.facts)
+    found = await view.settled(lambda moment: {name: moment.target(name) for name in NAMES})
+    targets = {name: target for name, target in found.items() if target is not None}
     return Desk(bench, realm, targets)
 
 

@@ -9,12 +9,14 @@ from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthros_kdc.audit.chain import genesis
 from orthros_kdc.issuing.onward import Onward, Parties, onward_of
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, decide_want
 from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.policy.rule_caveats import RuleCaveats
-from orthros_kdc.realm_view import ClientView, RealmFacts, RealmKeys, TargetView
+from orthros_kdc.realm.principals import ClientView, TargetView
+from orthros_kdc.realm.snapshot import RealmFacts, RealmKeys
 from orthros_kdc.store.base import PolicyRows, PrincipalRecord, RealmRecord
 from orthros_protocol import (
     DELEGABLE,
@@ -78,12 +80,12 @@ def request(
     opened = OpenedTgt(ticket=login, caveats=tgt_caveats, pop_key=b"", reply_key=b"", error_key=b"")
     evidence = None if shown is None else OpenedEvidence(ticket=shown, caveats=shown_caveats, proof=b"")
     return TgsRequest(
-        tgt=opened, evidence=evidence, asserted=asserted, ts=Timestamp(NOW * 1000), nonce=bytes(16), wants=(),
+        tgt=opened, evidence=evidence, asserted=asserted, ts=Timestamp(NOW * 1000), nonce=bytes(16), wants=b"",
         context=b"", replay_tag=b"", reply_key=b"", error_key=b"",
     )  # fmt: skip
 
 
-PARTIES = Parties(caller=client_view("web", 16), subject=None, hops=())
+PARTIES = Parties(not_before=0, caller=client_view("web", 16), subject=None, hops=())
 
 
 def onward(parties: Parties | None = PARTIES, **asked: Any) -> Onward:
@@ -117,13 +119,25 @@ def test_evidence_must_count_today(fields: dict[str, Any], why: str) -> None:
     assert why in detail_of(shown=shown)
 
 
+@pytest.mark.parametrize(("login", "hop", "counts"), [(0, 0, True), (-1, 0, False), (0, -1, False)])
+def test_evidence_of_a_login_from_before_a_restore_counts_no_more(login: int, hop: int, counts: bool) -> None:
+    """Section 15: that of its caller, and that of every hop; one in the very second counts."""
+    since = NOW - 100
+    shown = ticket(WEB, 16, ORDERS, auth_time=since + login, chain=(Hop(Principal(REALM, "edge"), since + hop),))
+    parties = Parties(not_before=since, caller=client_view("web", 16), subject=None, hops=(client_view("edge", 21),))
+    if counts:
+        assert onward(parties, shown=shown).path == ("edge", "web", "orders")
+    else:
+        assert detail_of(parties, shown=shown).startswith("evidence-refused: the realm takes no login")
+
+
 def test_everybody_whom_evidence_names_is_judged() -> None:
     """P10, K20: caller, subject and every hop; and each of them alone is enough."""
     subject = Subject(Principal(REALM, "mobile"), 20, 1)
     chain = (Hop(Principal(REALM, "mobile"), NOW - 300), Hop(Principal(REALM, "edge"), NOW - 200))
     shown = ticket(WEB, 16, ORDERS, subject=subject, chain=chain)
     mobile, edge = client_view("mobile", 20), client_view("edge", 21)
-    good = Parties(caller=client_view("web", 16), subject=client_view("mobile", 20), hops=(mobile, edge))
+    good = Parties(not_before=0, caller=client_view("web", 16), subject=client_view("mobile", 20), hops=(mobile, edge))
     assert onward(good, shown=shown).path == ("mobile", "edge", "web", "orders")
     for parties, why in (
         (evolve(good, caller=None), "web@corp.test no longer exists"),
@@ -185,14 +199,17 @@ def test_targets_on_evidence_are_not_carried() -> None:
 
 # From what was shown to what is sealed
 
-KEYS = RealmKeys(tgt_keys={TGT_KEY.kid: TGT_KEY}, mac_keys={1: MARK}, services={}, newest_tgt=TGT_KEY, newest_mac=MARK)
+KEYS = RealmKeys(
+    seq=1, tgt_keys={TGT_KEY.kid: TGT_KEY}, mac_keys={1: MARK}, services={}, newest_tgt=TGT_KEY, newest_mac=MARK
+)
 TARGET = TargetView(principal=record("ledger", 18), facts=TargetFacts(), ticket_key=LEDGER_KEY)
 
 
 def realm_of(*rules: Rule) -> RealmFacts:
     limits = RealmLimits(max_ticket_s=86_400)
     about = RealmRecord(realm=REALM, issuer="https://corp.test", limits=limits, created=NOW, key_check=b"")
-    return RealmFacts(record=about, keys=KEYS, policy=PolicySnapshot(PolicyRows(seq=1, rules=rules, groups={})))
+    policy = PolicySnapshot(PolicyRows(seq=1, rules=rules, groups={}))
+    return RealmFacts(record=about, not_before=0, keys=KEYS, policy=policy, changed_by=genesis("admin"))
 
 
 def rule(**terms: Any) -> Rule:
@@ -259,6 +276,7 @@ def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
     chain = tuple(Hop(Principal(REALM, f"h{number}"), at) for number, at in enumerate(case.times))
     shown = ticket(WEB, 16, ORDERS, exp=case.exp, caveats=case.inside, subject=case.subject, chain=chain)
     parties = Parties(
+        not_before=0,
         caller=client_view("web", 16),
         subject=client_view("web", 16),
         hops=tuple(client_view(hop.principal.name, 30) for hop in chain),

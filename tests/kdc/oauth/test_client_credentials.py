@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_kdc.admin import principals, realm, rules
+from orthros_kdc.admin import oauth_secrets, principals, realm, rules
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.requested import read_lifetime
-from orthros_kdc.policy.model import RealmLimits
-from tests.support.oauth_bench import ISSUER, Tokens, body_of, header_of, open_tokens, without_ref
+from orthros_kdc.oauth.values import Answer
+from orthros_kdc.store.base import Transaction
+from tests.support.oauth_bench import ISSUER, JWT_BEARER, Tokens, body_of, header_of, open_tokens, without_ref
 
 
 @pytest.fixture
@@ -57,6 +60,69 @@ async def test_no_scope_left_or_a_malformed_list_is_invalid_scope(tokens: Tokens
     answer = await tokens.credentials("billing", "orders", scope=scope)
     expected = "invalid_request" if "\t" in scope else "invalid_scope"
     assert (answer.status, body_of(answer)["error"]) == (400, expected)
+
+
+async def ask_without_a_target(tokens: Tokens, **fields: Any) -> Answer:
+    return await tokens.post("token", {"grant_type": "client_credentials", **fields}, tokens.basic("billing"))
+
+
+async def test_the_default_target_is_meant_where_a_request_names_none(tokens: Tokens) -> None:
+    """A library that does not repeat `audience` gets its next token all the same; who names one means that one."""
+    assert body_of(await ask_without_a_target(tokens))["error"] == "invalid_target"
+    await oauth_secrets.set_default_audience(tokens.kdc.admin, "billing", "orders")
+    await tokens.add_target("ledger", audience="https://ledger.test/api")
+    await rules.allow(tokens.kdc.admin, "billing", "ledger", scopes=("post",), jwt=True)
+    for fields, target in (
+        ({}, "orders"), ({"audience": ""}, "orders"), ({"audience": "ledger"}, "ledger"),
+        ({"resource": "https://ledger.test/api"}, "ledger"),
+    ):  # fmt: skip
+        answer = await ask_without_a_target(tokens, scope="read post", **fields)
+        assert tokens.claims(body_of(answer)["access_token"], target)["sub"] == "billing@corp.test"
+    assert [event["target"] for event in tokens.events("token-issued")] == [
+        "orders@corp.test", "orders@corp.test", "ledger@corp.test", "ledger@corp.test",
+    ]  # fmt: skip
+    # What is named is not replaced by the default, however wrong it is.
+    for fields in ({"audience": "payroll"}, {"audience": "Not A Name"}, {"resource": "orders"}):
+        assert body_of(await ask_without_a_target(tokens, **fields))["error"] == "invalid_target"
+    assert not [event for event in tokens.events("token-refused") if "default" in event.get("detail", "")]
+
+
+def _delete_alone(uid: int, tx: Transaction) -> None:
+    tx.delete_principal(uid)
+
+
+def _share_audience(name: str, tx: Transaction) -> None:
+    record = tx.principal_by_name(name)
+    assert record is not None
+    tx.set_principal(evolve(record, jwt_audience="https://shared.test/"))
+
+
+async def test_a_default_target_gives_no_right(tokens: Tokens) -> None:
+    """Policy decides; and a default that is forbidden, or that an older program left there when its principal went,
+    says that it is the default, and no more."""
+    admin = tokens.kdc.admin
+    answers = []
+    for target in ("payroll", "orders"):
+        await oauth_secrets.set_default_audience(admin, "billing", target)
+        if target == "orders":
+            uid = (await principals.show(admin, target)).record.uid
+            await admin.store.change(partial(_delete_alone, uid))
+        answers.append(without_ref(await ask_without_a_target(tokens)))
+    assert answers[0] == answers[1]
+    status, body, _ = answers[0]
+    assert (status, body["error"]) == (400, "invalid_target")
+    assert "default target of this client" in body["error_description"]
+    forbidden, gone = tokens.events("token-refused")
+    assert (forbidden["code"], forbidden["target"]) == ("not-granted", "payroll@corp.test")
+    assert (gone["code"], gone["target"]) == ("not-granted", "orders@corp.test")
+    assert gone["detail"] == "the request names no target, this is the client's default"
+
+
+async def test_other_grants_have_no_default_target(tokens: Tokens) -> None:
+    await oauth_secrets.set_default_audience(tokens.kdc.admin, "billing", "orders")
+    asked = {"grant_type": JWT_BEARER, "assertion": tokens.assertion("billing")}
+    answer = await tokens.post("token", asked)
+    assert (answer.status, body_of(answer)["error"]) == (400, "invalid_target")
 
 
 async def test_unknown_hidden_and_forbidden_targets_give_the_same_bytes(tokens: Tokens) -> None:
@@ -127,9 +193,11 @@ async def test_none_two_or_malformed_targets_are_refused(tokens: Tokens, fields:
 
 
 async def test_two_targets_with_one_audience_cannot_be_told_apart_by_it(tokens: Tokens) -> None:
+    """An older program let two targets have one audience; that is in databases."""
     for name in ("one", "two"):
-        await tokens.add_target(name, audience="https://shared.test/")
+        await tokens.add_target(name, audience=f"https://{name}.test/")
         await rules.allow(tokens.kdc.admin, "billing", name, jwt=True)
+        await tokens.kdc.admin.store.change(partial(_share_audience, name))
     asked = {"grant_type": "client_credentials", "resource": "https://shared.test/"}
     assert body_of(await tokens.post("token", asked, tokens.basic("billing")))["error"] == "invalid_target"
     both = {**asked, "audience": "one"}
@@ -192,7 +260,7 @@ async def test_the_lifetime_is_the_least_of_what_is_asked_and_every_cap(
         name = "billing" if whose == "client" else "orders"
         await principals.set_caps(admin, name, max_ticket_s=None, max_jwt_s=150)
     if whose == "realm":
-        await realm.change(admin, limits=RealmLimits(max_jwt_s=150))
+        await realm.change(admin, limits={"max_jwt_s": 150})
     answer = await tokens.credentials("billing", "orders", **fields)
     if expected is None:
         assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request")
@@ -256,3 +324,21 @@ async def test_a_flooding_source_is_turned_away_before_its_secret_is_looked_at()
     answers = [await tokens.post("token", {"grant_type": "client_credentials"}, wrong) for _ in range(25)]
     assert [answer.status for answer in answers] == [401] * 20 + [429] * 5
     assert [event["code"] for event in tokens.events("request-rejected")][-1] == "rate-limited"
+
+
+async def test_no_token_leaves_that_was_decided_by_an_old_clock(tokens: Tokens, monkeypatch, mock_clock) -> None:
+    """O5: the database was held by somebody else between the reading of the clock and the decision."""
+    store, real = tokens.kdc.store, tokens.kdc.store.read
+
+    async def held(work):
+        found = await real(work)
+        mock_clock.jump(3)
+        return found
+
+    monkeypatch.setattr(store, "read", held)
+    answer = await tokens.credentials("billing", "orders", scope="read")
+    assert answer.status == 503
+    assert tokens.events("token-issued") == []
+    monkeypatch.undo()
+    assert (await tokens.credentials("billing", "orders", scope="read")).status == 200
+    assert len(tokens.events("token-issued")) == 1

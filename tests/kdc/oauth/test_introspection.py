@@ -126,6 +126,40 @@ async def test_a_token_ends_with_its_time_its_key_its_issuer_and_its_rule(tokens
     assert not await is_active()
 
 
+async def test_a_token_counts_for_the_scopes_that_rules_still_grant(tokens: Tokens) -> None:
+    """A scope that was taken away is gone at introspection at once, as a rule is."""
+    admin = tokens.kdc.admin
+    more = await rules.allow(admin, "billing", "orders", scopes=("pay", "write"), jwt=True)
+    token = await tokens.token("billing", "orders")
+
+    async def told() -> dict[str, Any]:
+        return body_of(await introspected(tokens, token, "orders"))
+
+    assert (await told())["scope"] == "pay read write"
+    await rules.remove(admin, more.rule_id)
+    assert (await told())["scope"] == "read"
+    await rules.deny(admin, "billing", "orders")
+    await rules.allow(admin, "billing", "orders", scopes=("pay",), jwt=True, subjects=("user/*",))
+    await rules.allow(admin, "billing", "orders", scopes=("read",))  # of tickets alone
+    assert (await told())["scope"] == "pay"
+    await rules.deny(admin, "billing", "orders")
+    await rules.allow(admin, "billing", "orders", scopes=("other",), jwt=True)
+    assert (await introspected(tokens, token, "orders")).body == INACTIVE
+    assert tokens.events("token-introspected")[-1]["code"] == "no-scope-left"
+
+
+async def test_a_token_from_before_a_restore_counts_no_more(tokens: Tokens) -> None:
+    """Section 15: it may be one that was revoked after the backup was made."""
+    admin = tokens.kdc.admin
+    token = await tokens.token("billing", "orders")
+    await admin.store.change(lambda tx: tx.raise_not_before(admin.now() + 1))
+    assert (await introspected(tokens, token, "orders")).body == INACTIVE
+    assert tokens.events("token-introspected")[-1]["code"] == "revoked"
+    tokens.kdc.clock.advance(1)
+    later = await tokens.token("billing", "orders")
+    assert body_of(await introspected(tokens, later, "orders"))["active"] is True
+
+
 async def test_a_disabled_or_recreated_client_takes_its_tokens_along(tokens: Tokens) -> None:
     """P10, K20: the kill switch is visible here at once; a re-created name is somebody else."""
     admin = tokens.kdc.admin

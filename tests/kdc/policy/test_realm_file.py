@@ -30,6 +30,7 @@ WHOLE = dedent(
     [principals.gateway]
     max_ticket_s = "none"
     oauth = true
+    default_audience = "kdc-x/y"
 
     [principals."kdc-x/y"]
     disabled = false
@@ -93,7 +94,7 @@ def test_everything_that_can_be_said():
         realm={"issuer": "https://kdc.example", "max_ticket_s": 1800},
         principals={
             "approvals": {},
-            "gateway": {"max_ticket_s": None, "oauth": True},
+            "gateway": {"max_ticket_s": None, "oauth": True, "default_audience": "kdc-x/y"},
             "kdc-x/y": {
                 "disabled": False,
                 "max_jwt_s": 60,
@@ -124,12 +125,13 @@ def test_only_the_version_is_needed():
 
 def test_names_that_the_file_leaves_open_are_told():
     assert warnings_of(read(WHOLE)) == (
-        "realm.toml, line 23: principal orders is not defined here, so the realm must have it already",
-        "realm.toml, line 44: principal orders is not defined here, so the realm must have it already",
+        "realm.toml, line 3: [realm] has no name, so that no realm takes the file",
+        "realm.toml, line 24: principal orders is not defined here, so the realm must have it already",
+        "realm.toml, line 45: principal orders is not defined here, so the realm must have it already",
     )
-    defined = WHOLE.replace("approvals = {}", "orders = {}")
+    defined = WHOLE.replace("approvals = {}", "orders = {}").replace("max_ticket_s = 1800", "name = 'kdc.example'")
     assert [line.split(": ")[:2] for line in warnings_of(read(defined))] == [
-        ["realm.toml, line 41", "principal approvals is not defined here, so the realm must have it already"]
+        ["realm.toml, line 42", "principal approvals is not defined here, so the realm must have it already"]
     ]
 
 
@@ -139,7 +141,7 @@ SLIPS = [
     ("version = 1", "version = 2", 1, "value-invalid", "version 2", "Use the program that wrote the file"),
     ("version = 1", "version = true", 1, "value-invalid", "no version", "Begin the file with"),
     ("version = 1", "version = '1'", 1, "value-invalid", "no version", "Begin the file with"),
-    ("[groups]", "[group]", 21, "value-invalid", "unknown key 'group'", "Did you mean `groups`?"),
+    ("[groups]", "[group]", 22, "value-invalid", "unknown key 'group'", "Did you mean `groups`?"),
     ("[realm]", "x = 1\n[realm]", 3, "value-invalid", "unknown key 'x'", "Known here: version, realm, principals,"),
     ("[realm]", "[[realm]]", 3, "value-invalid", "realm is not a table", "`[realm]`"),
     ("max_ticket_s = 1800", "max_ticket = 1800", 5, "value-invalid", "'max_ticket'", "Did you mean `max_ticket_s`?"),
@@ -155,54 +157,57 @@ SLIPS = [
     ('"none"', '"never"', 11, "value-invalid", "neither seconds from 1 nor 'none'", "`max_ticket_s = 600`"),
     ('"none"', "0", 11, "value-invalid", "neither seconds from 1 nor 'none'", "`max_ticket_s = 600`"),
     ('"none"', "60.0", 11, "value-invalid", 'a whole number of seconds, or "none"', "`max_ticket_s = 600`"),
+    ('"kdc-x/y"', "true", 13, "value-invalid", "true names no principal", "`default_audience ="),
+    ('"kdc-x/y"', '"A B"', 13, "name-invalid", "principal 'A B'", "`default_audience ="),
+    ('"kdc-x/y"', '"kdc/tgt"', 13, "conflict", "belong to the KDC", "`default_audience ="),
     ("oauth = true", "oauth = 1", 12, "value-invalid", "oauth is true or false", "`oauth = true`"),
-    ("disabled = false", "uid = 17", 15, "value-invalid", "unknown key 'uid'", "Known here: disabled,"),
-    ('"::ffff', '"10.0.0.1/8", "::ffff', 17, "value-invalid", "'10.0.0.1/8' is no network", "`sources = "),
-    ('sources = [', "sources = [1, ", 17, "value-invalid", "sources is a list of texts", "`sources = "),
-    ('"HS512"', '"RS256"', 18, "value-invalid", "JWT algorithm 'RS256'", "`jwt = { alg"),
-    ('alg = "HS512", ', "algorithm = 1, ", 18, "value-invalid", "unknown key 'algorithm'", "Known here: alg, audience"),
-    ("https://y.example", "a b", 18, "value-invalid", "audience 'a b'", "`jwt = { audience"),
-    ('{ alg = "HS512", audience = "https://y.example" }', "true", 18, "value-invalid", "jwt is a table, or", "jwt ="),
-    ('"region"', '"sub"', 19, "value-invalid", "claim sub has a meaning", "`token_claims ="),
-    ("edge = []", 'edge = "orders"', 22, "value-invalid", "edge is a list of texts", '`edge = ["orders"]`'),
-    ("edge = []", 'Edge = ["orders"]', 22, "name-invalid", "'Edge'", "Write lower-case letters"),
-    ("edge = []", 'edge = [\n"a",\n"group:b"]', 24, "value-invalid", "groups hold no groups", "principals themselves"),
-    ("edge = []", 'edge = ["a",\n"b",\n"a"]', 24, "already-exists", "a is in this group twice", "one of the two"),
-    ("edge = []", 'edge = ["a",\n"kdc/tgt"]', 23, "conflict", "names under kdc/", "is the KDC's"),
-    ("[[rules]]", "[rules]", 43, "value-invalid", "Cannot overwrite a value", "TOML"),
-    ('client = "gateway"\n', "", 25, "value-invalid", "client is missing", 'Add client: `client = "gateway"`'),
-    ('target = "group:backends"\n', "", 25, "value-invalid", "target is missing", "Add target"),
-    ('"gateway"', '"Gateway"', 26, "name-invalid", "'Gateway'", '`client = "gateway"`'),
-    ('"gateway"', '"kdc/admin"', 26, "conflict", "names under kdc/", "`client ="),
-    ("group:backends", "group:backend", 27, "not-found", "no group is called backend", "Write group:backends"),
-    ("group:backends", "group:x", 27, "not-found", "no group is called x", "Define it in the table [groups]: `x = []`"),
-    ("scopes = [", "scope = [", 28, "value-invalid", "unknown key 'scope'", "Did you mean `scopes`?"),
-    ('["write", "read"]', '["write",\n"Read"]', 29, "scope-invalid", "'Read'", '`scopes = ["read"]`'),
-    ('["write", "read"]', '["write",\n["read"]]', 29, "value-invalid", "scopes is a list of texts", "`scopes ="),
-    ("max_ttl_s = 600", "max_ttl = 600", 29, "value-invalid", "unknown key 'max_ttl'", "`max_ttl_s`"),
-    ("max_ttl_s = 600", "max_ttl_s = -1", 29, "value-invalid", "max_ttl_s is 1 to", "`max_ttl_s = 600`"),
-    ("delegable = true", "delegable = 'yes'", 30, "value-invalid", "true or false", "`delegable = true`"),
-    ('["user/*"]', '["user*"]', 31, "value-invalid", "subject pattern 'user*'", '`subjects = ["user/*"]`'),
-    ('"ada"]', '\n"a**"]', 33, "value-invalid", "subject pattern 'a**'", '`behalf = ["user/*"]`'),
-    ('from = ["10.0.0.0/8"]', 'from = ["10/8"]', 33, "value-invalid", "'10/8' is no network", "`from ="),
-    ('from = ["10.0.0.0/8"]', 'sources = ["10.0.0.0/8"]', 33, "value-invalid", "unknown key 'sources'", "from"),
-    ('"group:edge"', '"group:egde"', 34, "not-found", "no group is called egde", "Write group:edge"),
-    ('"group:edge"', '"Edge"', 34, "name-invalid", "'Edge'", "`deny_via ="),
-    ("require_via = []", 'require_via = ["group:edge"]', 25, "value-invalid", "both in deny_via and in", "two rules"),
-    ("max_depth = 3", "max_depth = 9", 36, "value-invalid", "max_depth is 0 to 8, not 9", "`max_depth = 3`"),
-    ("callbacks = true", "callback = true", 37, "value-invalid", "unknown key 'callback'", "`callbacks`"),
-    ('"PUT", "GET"', '"PUT", "get"', 38, "value-invalid", "methods", '`methods = ["GET"]`'),
-    ('"/orders"', '"orders"', 39, "value-invalid", "path", '`path = "/orders"`'),
-    ('"/orders"', '["/orders"]', 39, "value-invalid", "path is a text in quotes", '`path = "/orders"`'),
-    ('"10.1.2.3"', '"localhost"', 40, "value-invalid", "'localhost' is no network", "`peers ="),
-    ("approvals=four-eyes", "approvals", 41, "value-invalid", "write DISCHARGER=PREDICATE", "`discharges ="),
-    ('"approvals=four-eyes"', '"a=1","a=2","a=3","a=4","a=5"', 41, "value-invalid", "5 discharges", "`discharges ="),
-    ("delegable = true", "jwt = true", 25, "value-invalid", "a JWT cannot carry caveats", "two rules"),
-    ("jwt = true\n", 'jwt = true\n[[rules]]\njwt = true\nscopes = []\ntarget = "kdc-x/y"\nclient = "orders"\n', 47,
-     "already-exists", "the same rule as on line 43", "one of the two"),
-    ("path = ", 'path = "/a"\npath = ', 40, "value-invalid", "overwrite", "TOML"),
+    ("disabled = false", "uid = 17", 16, "value-invalid", "unknown key 'uid'", "Known here: disabled,"),
+    ('"::ffff', '"10.0.0.1/8", "::ffff', 18, "value-invalid", "'10.0.0.1/8' is no network", "`sources = "),
+    ('sources = [', "sources = [1, ", 18, "value-invalid", "sources is a list of texts", "`sources = "),
+    ('"HS512"', '"RS256"', 19, "value-invalid", "JWT algorithm 'RS256'", "`jwt = { alg"),
+    ('alg = "HS512", ', "algorithm = 1, ", 19, "value-invalid", "unknown key 'algorithm'", "Known here: alg, audience"),
+    ("https://y.example", "a b", 19, "value-invalid", "audience 'a b'", "`jwt = { audience"),
+    ('{ alg = "HS512", audience = "https://y.example" }', "true", 19, "value-invalid", "jwt is a table, or", "jwt ="),
+    ('"region"', '"sub"', 20, "value-invalid", "claim sub has a meaning", "`token_claims ="),
+    ("edge = []", 'edge = "orders"', 23, "value-invalid", "edge is a list of texts", '`edge = ["orders"]`'),
+    ("edge = []", 'Edge = ["orders"]', 23, "name-invalid", "'Edge'", "Write lower-case letters"),
+    ("edge = []", 'edge = [\n"a",\n"group:b"]', 25, "value-invalid", "groups hold no groups", "principals themselves"),
+    ("edge = []", 'edge = ["a",\n"b",\n"a"]', 25, "already-exists", "a is in this group twice", "one of the two"),
+    ("edge = []", 'edge = ["a",\n"kdc/tgt"]', 24, "conflict", "names under kdc/", "is the KDC's"),
+    ("[[rules]]", "[rules]", 44, "value-invalid", "Cannot overwrite a value", "TOML"),
+    ('client = "gateway"\n', "", 26, "value-invalid", "client is missing", 'Add client: `client = "gateway"`'),
+    ('target = "group:backends"\n', "", 26, "value-invalid", "target is missing", "Add target"),
+    ('"gateway"', '"Gateway"', 27, "name-invalid", "'Gateway'", '`client = "gateway"`'),
+    ('"gateway"', '"kdc/admin"', 27, "conflict", "names under kdc/", "`client ="),
+    ("group:backends", "group:backend", 28, "not-found", "no group is called backend", "Write group:backends"),
+    ("group:backends", "group:x", 28, "not-found", "no group is called x", "Define it in the table [groups]: `x = []`"),
+    ("scopes = [", "scope = [", 29, "value-invalid", "unknown key 'scope'", "Did you mean `scopes`?"),
+    ('["write", "read"]', '["write",\n"Read"]', 30, "scope-invalid", "'Read'", '`scopes = ["read"]`'),
+    ('["write", "read"]', '["write",\n["read"]]', 30, "value-invalid", "scopes is a list of texts", "`scopes ="),
+    ("max_ttl_s = 600", "max_ttl = 600", 30, "value-invalid", "unknown key 'max_ttl'", "`max_ttl_s`"),
+    ("max_ttl_s = 600", "max_ttl_s = -1", 30, "value-invalid", "max_ttl_s is 1 to", "`max_ttl_s = 600`"),
+    ("delegable = true", "delegable = 'yes'", 31, "value-invalid", "true or false", "`delegable = true`"),
+    ('["user/*"]', '["user*"]', 32, "value-invalid", "subject pattern 'user*'", '`subjects = ["user/*"]`'),
+    ('"ada"]', '\n"a**"]', 34, "value-invalid", "subject pattern 'a**'", '`behalf = ["user/*"]`'),
+    ('from = ["10.0.0.0/8"]', 'from = ["10/8"]', 34, "value-invalid", "'10/8' is no network", "`from ="),
+    ('from = ["10.0.0.0/8"]', 'sources = ["10.0.0.0/8"]', 34, "value-invalid", "unknown key 'sources'", "from"),
+    ('"group:edge"', '"group:egde"', 35, "not-found", "no group is called egde", "Write group:edge"),
+    ('"group:edge"', '"Edge"', 35, "name-invalid", "'Edge'", "`deny_via ="),
+    ("require_via = []", 'require_via = ["group:edge"]', 26, "value-invalid", "both in deny_via and in", "two rules"),
+    ("max_depth = 3", "max_depth = 9", 37, "value-invalid", "max_depth is 0 to 8, not 9", "`max_depth = 3`"),
+    ("callbacks = true", "callback = true", 38, "value-invalid", "unknown key 'callback'", "`callbacks`"),
+    ('"PUT", "GET"', '"PUT", "get"', 39, "value-invalid", "methods", '`methods = ["GET"]`'),
+    ('"/orders"', '"orders"', 40, "value-invalid", "path", '`path = "/orders"`'),
+    ('"/orders"', '["/orders"]', 40, "value-invalid", "path is a text in quotes", '`path = "/orders"`'),
+    ('"10.1.2.3"', '"localhost"', 41, "value-invalid", "'localhost' is no network", "`peers ="),
+    ("approvals=four-eyes", "approvals", 42, "value-invalid", "write DISCHARGER=PREDICATE", "`discharges ="),
+    ('"approvals=four-eyes"', '"a=1","a=2","a=3","a=4","a=5"', 42, "value-invalid", "5 discharges", "`discharges ="),
+    ("delegable = true", "jwt = true", 26, "value-invalid", "a JWT cannot carry caveats", "two rules"),
+    ("jwt = true\n", 'jwt = true\n[[rules]]\njwt = true\nscopes = []\ntarget = "kdc-x/y"\nclient = "orders"\n', 48,
+     "already-exists", "the same rule as on line 44", "one of the two"),
+    ("path = ", 'path = "/a"\npath = ', 41, "value-invalid", "overwrite", "TOML"),
     ("[realm]", "[realm", 3, "value-invalid", "Expected", "TOML"),
-    ("jwt = true", "jwt = [", 46, "value-invalid", "", "TOML"),
+    ("jwt = true", "jwt = [", 47, "value-invalid", "", "TOML"),
 ]  # fmt: skip
 
 

@@ -110,11 +110,11 @@ def asked(path, query):
 
 async def test_what_was_stored_is_there_after_closing_and_opening(path, store):
     await store.change(lambda tx: tx.add_principal(name="billing", created=1))
-    generation = store.peek_generation()
+    generation = store.peek_head()
     await store.aclose()
     again = SqliteStore.open(path)
     assert await again.read(names) == ["billing"]
-    assert again.peek_generation() == generation
+    assert again.peek_head() == generation
     await again.aclose()
 
 
@@ -241,6 +241,7 @@ async def test_a_backup_that_lost_its_journal_mode_is_served_in_wal_mode_again(p
     await store.change(lambda tx: tx.add_principal(name="billing", created=1))
     copy = tmp_path / "copy.sqlite3"
     edit(path, f"VACUUM INTO '{copy}'")
+    copy.chmod(0o600)
     restored = SqliteStore.open(copy)
     await restored.upgrade()
     assert await restored.read(names) == ["billing"]
@@ -251,32 +252,32 @@ async def test_a_backup_that_lost_its_journal_mode_is_served_in_wal_mode_again(p
 
 async def test_a_change_by_another_process_is_noticed(path, store):
     """orthros-admin works on the file while the KDC runs."""
-    before = store.peek_generation()
+    before = store.peek_head()
     with child(path, "add", "billing") as admin:
         assert await trio.to_thread.run_sync(admin.wait) == 0
-    assert store.peek_generation() != before
+    assert store.peek_head() != before
     assert await store.read(names) == ["billing"]
 
 
 async def test_an_anchor_set_by_another_connection_is_not_a_change(path, store):
     other = SqliteStore.open(path)
     await other.change(lambda tx: tx.add_group("a"))
-    before = store.peek_generation()
+    before = store.peek_head()
     edit(path, "INSERT INTO anchors VALUES ('admin', 1, 'aa')")
-    assert store.peek_generation() == before
+    assert store.peek_head() == before
     assert [anchor.writer for anchor in await store.read(lambda tx: tx.anchors())] == ["admin"]
     await other.aclose()
 
 
 async def test_peeking_does_not_wait_for_a_change_that_is_under_way(path, store):
     """The KDC peeks on its event loop while orthros-admin holds the write lock."""
-    before = store.peek_generation()
+    before = store.peek_head()
     with child(path, "hang", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as admin:
         await store.change(lambda tx: tx.add_principal(name="billing", created=1))
         assert await trio.to_thread.run_sync(admin.stdout.readline) == "in the middle\n"
-        between = store.peek_generation()
+        between = store.peek_head()
         assert await store.read(names) == ["billing"]
-        assert store.peek_generation() == between != before
+        assert store.peek_head() == between != before
         admin.kill()
 
 
@@ -368,15 +369,16 @@ async def test_what_was_remembered_is_there_after_closing_and_opening(path, stor
 async def test_what_has_ended_leaves_the_file(path, store):
     for until in range(2, 12):
         await store.change(lambda tx, until=until: tx.remember("revoked", 16, bytes([until]), until=until, now=1))
-    await store.change(lambda tx: tx.remember("revoked", 16, b"new", until=99, now=10 + REMEMBER_MARGIN_S))
-    assert asked(path, "SELECT until FROM remembered ORDER BY until") == [(11,), (99,)]
+    now = 10 + REMEMBER_MARGIN_S
+    await store.change(lambda tx: tx.remember("revoked", 16, b"new", until=now + 89, now=now))
+    assert asked(path, "SELECT until FROM remembered ORDER BY until") == [(11,), (now + 89,)]
 
 
 async def test_remembering_by_another_connection_is_not_a_change(path, store):
     other = SqliteStore.open(path)
-    before = store.peek_generation()
+    before = store.peek_head()
     await other.change(lambda tx: tx.remember("revoked", 16, b"a", until=9, now=1))
-    assert store.peek_generation() == before
+    assert store.peek_head() == before
     assert await store.read(lambda tx: tx.recalls("revoked", b"a", now=8))
     await other.aclose()
 
@@ -405,20 +407,20 @@ async def test_a_database_that_breaks_under_way_is_an_error_of_ours(path, store)
 async def test_a_peek_that_cannot_be_answered_is_an_error_and_no_old_answer(path, store):
     edit(path, "DROP TABLE meta")
     with pytest.raises(Unavailable, match="kdc-fault"):
-        store.peek_generation()
+        store.peek_head()
 
 
 async def test_peeking_does_not_wait_for_an_index_that_is_being_rebuilt(path, store):
     """The last answer stands until it can be asked again."""
-    before = store.peek_generation()
+    before = store.peek_head()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with child(f"{path}-shm", script=LOCK_THE_INDEX, **pipes) as elsewhere:
         assert await trio.to_thread.run_sync(elsewhere.stdout.readline) == "locked\n"
-        assert store.peek_generation() == before
+        assert store.peek_head() == before
         elsewhere.stdin.close()
         await trio.to_thread.run_sync(elsewhere.wait)
     await store.change(lambda tx: tx.add_group("a"))
-    assert store.peek_generation() != before
+    assert store.peek_head() != before
 
 
 async def test_an_erased_secret_is_overwritten_in_the_file(path, store):
@@ -454,3 +456,14 @@ async def test_a_million_principals_are_looked_up_by_index(path, store):
     ]
     connection.close()
     assert [plan for plan in plans if not plan.startswith("SEARCH")] == []
+
+
+@pytest.mark.parametrize("kind", ["assertion", "revoked"])
+async def test_what_was_used_or_revoked_stays_so_after_a_restart(path, store, kind):
+    """A client assertion counts once, and a revoked token stays revoked, whoever asks the database next."""
+    assert await store.change(lambda tx: tx.remember(kind, 16, b"digest", until=100, now=1))
+    await store.aclose()
+    again = SqliteStore.open(path)
+    assert await again.read(lambda tx: tx.recalls(kind, b"digest", now=99))
+    assert not await again.change(lambda tx: tx.remember(kind, 16, b"digest", until=100, now=99))
+    await again.aclose()

@@ -19,6 +19,7 @@ from orthros_protocol import LocalMisuse, Misconfigured
 from orthros_tools.admin.__main__ import main as admin_main
 from tests.support.old_database import make_earlier_version, version_of
 
+FIRST_CHANGE_LOG = 6
 UPGRADE = """
 import sys
 import trio
@@ -109,7 +110,7 @@ async def test_opening_alone_touches_nothing(realm):
     assert everything_in(realm) == before
 
 
-async def test_its_own_master_key_brings_it_up_to_date_with_all_that_it_holds(realm):
+async def test_its_own_master_key_brings_it_up_to_date_with_all_that_it_holds(realm, version):
     master = load_master_key(realm / "master.key", environ={})
     store = SqliteStore.open(realm / "kdc.db")
     vault = await open_vault(store, master)
@@ -125,11 +126,28 @@ async def test_its_own_master_key_brings_it_up_to_date_with_all_that_it_holds(re
 
     billing, rule, root, _ = await store.read(look)
     assert (billing.sources, billing.oauth, billing.token_claims, rule.subjects) == ((), False, (), ())
+    assert billing.default_audience is None
     assert (str(root.principal), rule.scopes, rule.jwt) == ("billing@corp.test", ("read",), True)
     plain = Rule(rule_id=rule.rule_id, client=rule.client, target=rule.target, scopes=("read",), jwt=True)
     assert rule == plain  # whatever came later demands nothing
+    before = await store.read(lambda tx: tx.head())
+    assert before.feed_seq > 1_700_000_000_000  # what clients were told goes on
     assert await store.change(lambda tx: tx.add_principal(name="new", created=1).uid) == 18
+    assert (before.seq == 0) == (version < FIRST_CHANGE_LOG)
+    assert store.peek_head() == before.seq + 1
+    assert [entry.key for entry in await store.read(lambda tx: tx.changes(after=before.seq))] == ["18 new"]
+    assert await store.read(lambda tx: tx.not_before()) == 0
     await store.aclose()
+
+
+def test_oauth_clients_of_an_earlier_version_have_no_default_target_and_can_get_one(realm, version, capsys):
+    assert admin_main(["oauth", "enable", "billing"]) == 0  # brings it up to date
+    make_earlier_version(realm / "kdc.db", max(version, 2))  # the first that knows OAuth
+    assert admin_main(["oauth", "audience", "billing", "orders"]) == 0
+    capsys.readouterr()
+    assert admin_main(["oauth", "list", "billing"]) == 0
+    assert "billing: default target orders" in capsys.readouterr().out
+    assert version_of(realm / "kdc.db") == newest()
 
 
 def test_the_first_command_after_an_upgrade_of_the_program_just_works(realm, capsys):

@@ -20,9 +20,10 @@ from attrs import define, evolve, field, frozen
 
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
+from orthros_kdc.audit.events import KdcStopped, RealmApplied
 from orthros_kdc.oauth.values import Ask, OAuthOptions
 from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.realm_view import RealmView
+from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.service import KdcService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction
 from orthros_kdc.store.master_key import load_master_key
@@ -48,6 +49,7 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_tools.admin.__main__ import main
+from tests.support.realm_views import PromptView
 
 REALM = "corp.example"
 
@@ -103,8 +105,17 @@ class AdminBench:
         return self.folder / "realm" / "kdc.toml"
 
     @property
-    def audit_file(self) -> Path:
-        return self.folder / "realm" / "audit" / "admin.jsonl"
+    def audit(self) -> Path:
+        return self.folder / "realm" / "audit"
+
+    @property
+    def kdc_file(self) -> Path:
+        """The newest segment of the KDC's log."""
+        return max(self.audit.glob("kdc-1.*.jsonl"))
+
+    def logged(self) -> str:
+        """All that the KDCs of this realm have written down."""
+        return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.audit.glob("*")))
 
     def run(self, line: str, *, secret: bool = False) -> Told:
         """`secret`: a key on standard output is what this command was asked for."""
@@ -133,7 +144,7 @@ class AdminBench:
     def snapshot(self) -> str:
         """All that a command could have changed: every row of the database, and the audit log."""
         with closing(sqlite3.connect(self.folder / "realm" / "kdc.db")) as connection:
-            return "\n".join([*connection.iterdump(), self.audit_file.read_text()])
+            return "\n".join([*connection.iterdump(), self.logged()])
 
     def secrets(self) -> set[str]:
         """Every key of the realm, in every way in which it could have been printed."""
@@ -170,8 +181,9 @@ class AdminBench:
         found: set[str] = self._with_admin(look)
         return found
 
-    def kdc_refuses(self, client: str, target: str, *, key_file: str | None = None) -> NotGranted:
-        """`client`, by its key file, asks a KDC on this realm for a ticket with scope read, and is refused."""
+    def kdc_refuses(self, client: str, target: str, *, key_file: str | None = None, stop: bool = False) -> NotGranted:
+        """`client`, by its key file, asks a KDC on this realm for a ticket with scope read, and is refused. `stop`:
+        the KDC says goodbye in its log, so that the next one begins a segment."""
 
         async def ask(service: KdcService) -> NotGranted:
             key = Keytab.load(self.folder / (key_file or f"{client}.key"))
@@ -179,7 +191,7 @@ class AdminBench:
             assert isinstance(result, NotGranted)
             return result
 
-        refused: NotGranted = self._with_admin(lambda admin: self._with_kdc(admin, ask))
+        refused: NotGranted = self._with_admin(lambda admin: self._with_kdc(admin, ask, stop=stop))
         return refused
 
     def kdc_refuses_behalf(self, names: tuple[str, str, str], subject: str | None) -> NotGranted:
@@ -210,13 +222,29 @@ class AdminBench:
         nak: bytes = self._with_admin(lambda admin: self._with_kdc(admin, send))
         return nak[-8:]
 
+    def kdc_drowns(self, client: str, target: str) -> tuple[bytes, bytes]:
+        """A stranger sends 500 times what is no message, and `client` is refused 60 times in long words; the last
+        reference of each."""
+
+        async def flood(service: KdcService) -> tuple[bytes, bytes]:
+            key = Keytab.load(self.folder / f"{client}.key")
+            scopes = tuple(f"{'s' * 60}{number}" for number in range(10, 42))
+            naks = [(await service.answer(b"no message", "192.0.2.7")).message for _ in range(500)]
+            want = Want(target=Principal(REALM, target), scopes=scopes)
+            refused = [await _obtained(service, key, want) for _ in range(60)][-1]
+            assert isinstance(refused, NotGranted)
+            return naks[-1][-8:], refused.ref
+
+        refs: tuple[bytes, bytes] = self._with_admin(lambda admin: self._with_kdc(admin, flood))
+        return refs
+
     def token_endpoint_refuses(self, client: str, secret: str, **fields: str) -> str:
         """`client` asks the token endpoint of a KDC on this realm, and is refused; the reference it is given."""
 
         async def ask(admin: Admin) -> str:
             log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)
             tokens = TokenService(
-                RealmView(admin.store, admin.vault),
+                PromptView(admin.store, admin.vault),
                 admin.store,
                 log.record,
                 kdc_id="kdc-1",
@@ -252,10 +280,15 @@ class AdminBench:
 
         self._with_admin(begin)
 
-    async def _with_kdc(self, admin: Admin, work: Callable[[KdcService], Awaitable[Any]]) -> Any:
+    async def _with_kdc(self, admin: Admin, work: Callable[[KdcService], Awaitable[Any]], *, stop: bool = False) -> Any:
         log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)
+
+        def applied(realm: RealmFacts) -> None:
+            entry = realm.changed_by
+            log.record(RealmApplied(at=now_ms(), kdc_id="kdc-1", admin_seq=entry.seq, admin_hash=entry.hash))
+
         service = KdcService(
-            RealmView(admin.store, admin.vault),
+            PromptView(admin.store, admin.vault, applied=applied),
             log.record,
             kdc_id="kdc-1",
             clock=now_ms,
@@ -267,6 +300,9 @@ class AdminBench:
         async with trio.open_nursery() as nursery:
             await nursery.start(log.serve)
             outcome = await work(service)
+            service.sum_up(now_ms(), all_of_them=True)
+            if stop:
+                log.record(KdcStopped(at=now_ms(), kdc_id="kdc-1"))
             log.close()
         return outcome
 
@@ -276,7 +312,7 @@ class AdminBench:
             store = SqliteStore.open(self.folder / "realm" / "kdc.db")
             try:
                 vault = await open_vault(store, master)
-                audit = AdminAuditLog(self.folder / "realm" / "audit")
+                audit = AdminAuditLog()
                 return await work(Admin(store=store, vault=vault, audit=audit, now_ms=now_ms, actor="bench"))
             finally:
                 await store.aclose()

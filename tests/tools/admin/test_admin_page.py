@@ -37,7 +37,7 @@ def test_page_can_be_typed_from_top_to_bottom(bench: AdminBench) -> None:
 
 
 def test_page_names_only_commands_that_exist(bench: AdminBench) -> None:
-    nouns = "principal|key|group|policy|jwt|oauth|audit|realm"
+    nouns = "principal|key|group|policy|jwt|oauth|audit|realm|kdc"
     named = set(re.findall(rf"`(?:orthros-admin )?((?:{nouns}) [a-z][a-z-]*)", PAGE.read_text("utf-8")))
     assert len(named) > 15
     for command in sorted(named):

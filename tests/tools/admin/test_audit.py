@@ -3,12 +3,16 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from orthros_kdc.audit.chain import append, genesis
+from orthros_protocol import Misconfigured
 from tests.tools.admin.bench import AdminBench
 
 SCRIPT = os.fspath(Path(sys.executable).with_name("orthros-admin"))
@@ -77,7 +81,7 @@ def test_untouched_log_is_proven(bench: AdminBench) -> None:
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders")
     rows = bench.rows("audit verify")
-    assert [(row["writer"], row["entries"], row["problem"]) for row in rows] == [("admin", 3, None), ("kdc-1", 2, None)]
+    assert [(row["writer"], row["entries"], row["problem"]) for row in rows] == [("admin", 3, None), ("kdc-1", 4, None)]
     assert bench.ok("audit verify").out.splitlines()[0].split() == [
         "WRITER", "ENTRIES", "UNANCHORED", "PROBLEM", "LINE", "DETAIL",
     ]  # fmt: skip
@@ -86,41 +90,171 @@ def test_untouched_log_is_proven(bench: AdminBench) -> None:
 @pytest.mark.parametrize("line", [1, 2, 3])
 def test_one_changed_byte_is_found_and_located(bench: AdminBench, line: int) -> None:
     bench.add("billing", "orders")
-    lines = bench.audit_file.read_bytes().splitlines(keepends=True)
-    lines[line - 1] = lines[line - 1].replace(b"admin-changed", b"admin-chanGed")
-    bench.audit_file.write_bytes(b"".join(lines))
+    bench.kdc_refuses("billing", "orders")
+    file = bench.kdc_file
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[line - 1] = lines[line - 1].replace(b"kdc-1", b"kdc-i")
+    file.write_bytes(b"".join(lines))
     told = bench.run("audit verify --output json")
     assert (told.code, told.error["code"]) == (1, "audit-broken")
-    assert [(row["problem"], row["line"]) for row in told.rows] == [("edited", line)]
+    assert [(row["problem"], row["line"]) for row in told.rows] == [(None, None), ("edited", line)]
     assert bench.run("audit verify").err.startswith("orthros-admin: The audit log does not match its hash chain")
     assert "unreadable" in bench.ok("audit tail").out
 
 
 def test_cut_end_and_lost_file_are_found(bench: AdminBench) -> None:
     bench.add("billing", "orders")
-    lines = bench.audit_file.read_bytes().splitlines(keepends=True)
-    bench.audit_file.write_bytes(b"".join(lines[:-1]))
-    assert bench.run("audit verify --output json").rows[0]["problem"] == "truncated"
-    bench.audit_file.rename(bench.folder / "moved")
-    assert bench.run("audit verify --output json").rows[0]["problem"] == "missing"
-    (bench.folder / "moved").rename(bench.audit_file)
+    bench.kdc_refuses("billing", "orders")
+    file = bench.kdc_file
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    assert bench.run("audit verify --output json").rows[1]["problem"] == "truncated"
+    file.rename(bench.folder / "moved")
+    assert bench.run("audit verify --output json").rows[1]["problem"] == "missing"
+    (bench.folder / "moved").rename(file)
 
 
-def test_nothing_is_changed_behind_a_broken_log(bench: AdminBench) -> None:
-    bench.add("billing")
-    content = bench.audit_file.read_bytes()
+def test_a_damaged_log_ends_nothing_but_its_own_kdc(bench: AdminBench) -> None:
+    """O5: administration goes on, `principal disable` above all; the KDC needs a person, whose name is on record."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    file = bench.kdc_file
+    content = file.read_bytes()
     other = b"1" if content[-30:-29] == b"0" else b"0"
-    bench.audit_file.write_bytes(content[:-30] + other + content[-29:])
-    before = bench.snapshot()
-    told = bench.run("principal add orders --output json")
-    assert (told.code, told.error["code"]) == (1, "audit-broken")
-    assert bench.files() == {"billing.key"}
-    assert bench.snapshot() == before
+    file.write_bytes(content[:-30] + other + content[-29:])
+    bench.ok("principal disable billing")
+    with pytest.RaisesGroup(pytest.RaisesExc(Misconfigured, match="audit-broken"), flatten_subgroups=True):
+        bench.kdc_rejects_bytes()
+    assert bench.run("audit restart kdc-1 --reason", secret=False).code == 1
+    bench.ok("--actor ada audit restart kdc-1 --reason 'a byte of the disk has flipped'")
+    assert bench.kdc_rejects_bytes()
+    rows = {row["writer"]: row for row in bench.rows("audit verify")}
+    assert {name: row["problem"] for name, row in rows.items()} == {
+        "admin": None, "kdc-1 to 4": "edited", "kdc-1": None,
+    }  # fmt: skip
+    assert "restarted by ada: a byte of the disk has flipped" in rows["kdc-1 to 4"]["detail"]
+    # What is damaged after that is news.
+    file.write_bytes(file.read_bytes().replace(b"tgs-refused", b"tgs-refusal"))
+    assert bench.run("audit verify").code == 1
+    assert bench.run("audit restart kdc-1 --reason again").code == 1
+
+
+def test_a_lost_log_can_be_begun_anew(bench: AdminBench) -> None:
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    bench.kdc_file.unlink()
+    with pytest.RaisesGroup(pytest.RaisesExc(Misconfigured, match="audit-broken"), flatten_subgroups=True):
+        bench.kdc_rejects_bytes()
+    bench.ok("audit restart kdc-1 --reason 'the folder was deleted'")
+    assert bench.kdc_rejects_bytes()
+    bench.ok("audit verify")
+
+
+def test_the_two_records_check_each_other(bench: AdminBench) -> None:
+    """O5: who writes to the database can make its record anew, but not what the KDCs wrote down of it."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    bench.ok("audit verify")
+    with closing(sqlite3.connect(bench.folder / "realm" / "kdc.db")) as connection:
+        connection.execute("DROP TRIGGER admin_log_kept")
+        connection.execute("DELETE FROM admin_log WHERE seq = 3")
+        connection.commit()
+    told = bench.run("audit verify --output json")
+    assert (told.code, told.rows[0]["problem"], told.rows[0]["line"]) == (1, "truncated", 3)
+    bench.ok("group add front")
+    told = bench.run("audit verify --output json")
+    assert (told.code, told.rows[0]["problem"], told.rows[0]["line"]) == (1, "remade", 3)
+
+
+def test_an_invented_writer_and_forged_lines_are_found(bench: AdminBench) -> None:
+    """O5."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    forged, _ = append(genesis("kdc-7"), {"event": "as-issued", "at": 1, "client": "billing"})
+    (bench.audit / "kdc-7.000001.jsonl").write_bytes(forged)
+    told = bench.run("audit verify --output json")
+    assert (told.code, told.rows[2]["writer"], told.rows[2]["problem"]) == (1, "kdc-7", "unknown-writer")
+
+
+def test_old_segments_are_archived_and_still_proven(bench: AdminBench) -> None:
+    """O5: whole with the archive, and by the stubs without it; a stub that nobody recorded is worth nothing."""
+    bench.add("billing", "orders")
+    for _ in range(3):
+        bench.kdc_refuses("billing", "orders", stop=True)
+    (bench.folder / "archive").mkdir()
+    moved = bench.rows("audit archive --to archive")
+    assert [(row["writer"], row["segment"]) for row in moved] == [("kdc-1", 1), ("kdc-1", 2)]
+    assert sorted(path.name for path in bench.audit.iterdir()) == [
+        "kdc-1.000001.archived", "kdc-1.000002.archived", "kdc-1.000003.jsonl",
+    ]  # fmt: skip
+    assert bench.rows("audit archive --to archive") == []
+    bench.ok("audit verify")
+    bench.ok("audit verify --also archive")
+    assert bench.rows("audit tail --event audit.archived -n 1")[0]["facts"]["segment"] == 2
+    archived = bench.folder / "archive" / "kdc-1.000002.jsonl"
+    archived.write_bytes(archived.read_bytes().replace(b"billing", b"balling"))
+    assert bench.run("audit verify --also archive").code == 1
+    stub = bench.audit / "kdc-1.000002.archived"
+    stub.write_text(stub.read_text().replace('"sha256": "', '"sha256": "0'))
+    assert bench.run("audit verify --output json").rows[1]["problem"] == "missing"
+
+
+@pytest.mark.parametrize("change", ["edited", "cut", "remade"])
+def test_a_changed_segment_is_not_archived(bench: AdminBench, change: str) -> None:
+    """O5: administration would put the hash of the changed file on record, and what was changed would be proven."""
+    bench.add("billing", "orders")
+    for _ in range(2):
+        bench.kdc_refuses("billing", "orders", stop=True)
+    (bench.folder / "archive").mkdir()
+    segment = bench.audit / "kdc-1.000001.jsonl"
+    lines = segment.read_bytes().splitlines(keepends=True)
+    if change == "edited":
+        lines[1] = lines[1].replace(b"kdc-1", b"kdc-2")
+    elif change == "cut":
+        lines = [lines[0], *lines[2:]]
+    else:  # a chain that agrees with itself, of as many lines
+        head, made = genesis("kdc-1"), []
+        for line in lines:
+            fields = {name: value for name, value in json.loads(line).items() if name not in ("seq", "prev", "hash")}
+            again, head = append(head, fields | {"kdc_id": "kdc-2"})
+            made.append(again)
+        lines = made
+    segment.write_bytes(b"".join(lines))
+    assert bench.run("audit archive --to archive --output json").error["code"] == "audit-broken"
+    assert segment.exists()
+    assert list((bench.folder / "archive").iterdir()) == []
+    assert bench.run("audit verify").code == 1
+
+
+def test_the_record_is_exported_and_followed(bench: AdminBench) -> None:
+    bench.add("billing")
+    assert [json.loads(line)["seq"] for line in bench.ok("audit export").out.splitlines()] == [1, 2]
+    assert bench.rows("audit export --to record.jsonl")[0]["added"] == 2
+    bench.add("orders")
+    assert bench.rows("audit export --to record.jsonl")[0]["added"] == 1
+    assert len((bench.folder / "record.jsonl").read_bytes().splitlines()) == 3
+    (bench.folder / "other.jsonl").write_bytes(append(genesis("admin"), {"event": "a"})[0])
+    assert bench.run("audit export --to other.jsonl --output json").error["code"] == "audit-broken"
+
+
+def test_only_entries_about_somebody_and_since(bench: AdminBench) -> None:
+    """K17, B2."""
+    bench.add("billing", "orders", "ledger")
+    bench.kdc_refuses("billing", "orders")
+    bench.kdc_refuses("orders", "ledger")
+    assert [row["client"] for row in bench.rows("audit tail --client billing")] == ["billing", "billing"]
+    assert [row["client"] for row in bench.rows("audit tail --target ledger@corp.example")] == ["orders"]
+    assert [row["target"] for row in bench.rows("audit tail --code not-granted --client billing")] == [
+        "orders@corp.example"
+    ]
+    assert bench.rows("audit tail --since 2999-01-01T00:00:00Z") == []
+    assert len(bench.rows("audit tail --since 1h --client orders")) == 2
+    assert bench.run("audit tail --since yesterday").code == 1
 
 
 def test_entry_cannot_steer_the_terminal(bench: AdminBench) -> None:
-    line = bench.audit_file.read_bytes().replace(b"realm.initialised", b"\x1b[2J\x07rewritten")
-    bench.audit_file.write_bytes(line)
+    bench.kdc_rejects_bytes()
+    bench.kdc_file.write_bytes(bench.kdc_file.read_bytes().replace(b"request-rejected", b"\x1b[2J\x07rewritten"))
     assert "\x1b" not in bench.ok("audit tail").out
 
 

@@ -49,6 +49,7 @@ nouns:
     oauth               principals that ask for tokens over HTTP, and their client secrets
     audit               what was decided and changed, and by whom
     realm               the realm itself
+    kdc                 the KDCs of this machine
     explain             why a request was refused, by the reference in the refusal
 
 EXAMPLES
@@ -62,7 +63,7 @@ EXIT CODES
   1  the command line, a file or the store is not as it should be
   2  the other side failed
   3  refused by policy, or policy is not as expected
-  4  unavailable: another process holds the store for too long
+  4  unavailable: another process holds the store for too long, or a disk is full
   5  not found: no such principal, group, rule, key or reference
 """
 EXPLAIN_HELP = """\
@@ -99,7 +100,7 @@ EXAMPLES
 EXIT CODES
   0  done
   1  the command line, a file or the store is not as it should be
-  4  unavailable: another process holds the store for too long
+  4  unavailable: another process holds the store for too long, or a disk is full
   5  not found: no such principal, group, rule, key or reference
 """
 
@@ -124,10 +125,14 @@ def test_every_verb_that_is_promised_is_there() -> None:
         *(f"group {verb}" for verb in ("list", "show", "add", "delete", "add-member", "remove-member")),
         *(f"policy {verb}" for verb in ("allow", "deny", "list", "explain", "test")),
         *(f"jwt {verb}" for verb in ("enable", "claims", "disable", "rotate", "export")),
-        *(f"oauth {verb}" for verb in ("enable", "disable", "secret", "retire", "list")),
-        *(f"audit {verb}" for verb in ("tail", "verify")),
-        *(f"realm {verb}" for verb in ("show", "limit", "rotate-keys", "erase-old-keys", "new-master-key", "rewrap")),
+        *(f"oauth {verb}" for verb in ("enable", "audience", "disable", "secret", "retire", "list")),
+        *(f"audit {verb}" for verb in ("tail", "verify", "archive", "restart", "export")),
+        *(
+            f"realm {verb}"
+            for verb in ("show", "limit", "issuer", "rotate-keys", "erase-old-keys", "new-master-key", "rewrap")
+        ),
         *(f"realm {verb}" for verb in ("validate", "diff", "apply", "export")),
+        "kdc accept-clock",
         "explain",
     }
 
@@ -150,7 +155,7 @@ def test_help_has_examples_that_can_be_typed_and_exit_codes(bench: AdminBench, c
     assert [line.split()[0] for line in codes.splitlines()] in (list("0145"), list("01345"))
 
 
-@pytest.mark.parametrize("noun", ["principal", "key", "group", "policy", "jwt", "oauth", "audit", "realm"])
+@pytest.mark.parametrize("noun", ["principal", "key", "group", "policy", "jwt", "oauth", "audit", "realm", "kdc"])
 def test_help_of_a_noun_lists_its_verbs(bench: AdminBench, noun: str) -> None:
     told = bench.ok(f"{noun} --help").out
     assert [

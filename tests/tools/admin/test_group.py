@@ -21,7 +21,7 @@ def test_group_takes_its_rules_along(bench: AdminBench) -> None:
     bench.add("web", "orders")
     bench.ok("group add frontends")
     bench.ok("policy allow group:frontends orders")
-    assert bench.rows("group delete frontends") == [{"group": "frontends", "deleted": True}]
+    assert bench.rows("group delete frontends --yes") == [{"group": "frontends", "deleted": True, "rules": [1]}]
     assert bench.rows("policy list") == []
 
 

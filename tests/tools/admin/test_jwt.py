@@ -81,7 +81,7 @@ def test_extra_claims_are_named_at_first_or_later(bench: AdminBench) -> None:
 def test_disabled_target_has_no_keys_left(bench: AdminBench) -> None:
     bench.add("orders")
     bench.ok("jwt enable orders")
-    assert bench.ok("jwt disable orders").out == "JWTs for orders disabled, keys erased\n"
+    assert bench.ok("jwt disable orders --yes").out == "JWTs for orders disabled, keys erased\n"
     assert bench.rows("principal show orders")[0]["jwt_keys"] == []
 
 

@@ -75,7 +75,7 @@ def test_second_rotation_waits_for_the_first(bench: AdminBench) -> None:
 
 def test_active_version_is_retired_only_by_force(bench: AdminBench) -> None:
     bench.add("orders")
-    bench.ok("key retire orders 1 --force")
+    bench.ok("key retire orders 1 --force --yes")
     assert states(bench) == {1: "retired"}
     told = bench.run("key export orders --out again.key --output json")
     assert (told.code, told.error["code"]) == (1, "key-missing")

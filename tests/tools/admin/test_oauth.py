@@ -1,8 +1,10 @@
 """OAuth clients on the command line: a secret leaves once, into a file or a pipe, and never comes in."""
 
 import re
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -44,8 +46,10 @@ def test_no_option_takes_a_secret(bench: AdminBench, command: str) -> None:
         bench.ok("oauth enable billing --out first")
     before = bench.snapshot()
     options = set(re.findall(r"--[a-z-]+", bench.ok(f"{command} --help").out.partition("EXAMPLES")[0]))
-    assert options == {"--out", "--help", "--config", "--store", "--master-key-file", "--next-master-key-file",
-                       "--output", "--quiet", "--actor"}  # fmt: skip
+    assert options - {"--default-audience"} == {
+        "--out", "--help", "--config", "--store", "--master-key-file", "--next-master-key-file",
+        "--output", "--quiet", "--actor",
+    }  # fmt: skip
     assert bench.run(f"{command} billing hunter2").code == 1
     assert bench.run(f"{command} billing --secret hunter2").code == 1
     assert bench.snapshot() == before
@@ -77,7 +81,9 @@ def test_rotation_keeps_two_until_one_is_retired(bench: AdminBench) -> None:
 def test_disabled_client_keeps_its_key_file_and_loses_its_secrets(bench: AdminBench) -> None:
     bench.add("billing")
     bench.ok("oauth enable billing")
-    assert bench.ok("oauth disable billing").out == "billing is no OAuth client any more, its secrets are erased\n"
+    assert (
+        bench.ok("oauth disable billing --yes").out == "billing is no OAuth client any more, its secrets are erased\n"
+    )
     (row,) = bench.rows("principal show billing")
     assert (row["oauth"], row["oauth_secrets"], row["keys"][0]["state"]) == (False, [], "active")
     assert bench.ok("oauth list").out == "no OAuth client\n"
@@ -105,7 +111,7 @@ def test_every_change_is_one_entry_of_the_audit_log(bench: AdminBench) -> None:
     bench.ok("oauth enable billing")
     (second,) = bench.rows("oauth secret billing --out b")
     bench.ok(f"oauth retire billing --id {second['secret_id']}")
-    bench.ok("oauth disable billing")
+    bench.ok("oauth disable billing --yes")
     entries = [entry for entry in bench.rows("audit tail -n 100") if str(entry.get("change")).startswith("oauth.")]
     assert [entry["change"] for entry in entries] == [
         "oauth.enabled", "oauth.secret-added", "oauth.secret-retired", "oauth.disabled",
@@ -126,6 +132,11 @@ def test_every_change_is_one_entry_of_the_audit_log(bench: AdminBench) -> None:
         ("oauth retire orders", 1, "usage"),
         ("oauth disable billing", 5, "not-found"),
         ("oauth list billing", 5, "not-found"),
+        ("oauth enable billing --default-audience nobody", 5, "not-found"),
+        ("oauth audience orders nobody", 5, "not-found"),
+        ("oauth audience billing orders", 5, "not-found"),
+        ("oauth audience orders", 1, "usage"),
+        ("oauth audience orders billing --none", 1, "usage"),
     ],
 )
 def test_refused_command_changes_nothing(bench: AdminBench, line: str, exit_code: int, code: str) -> None:
@@ -136,3 +147,34 @@ def test_refused_command_changes_nothing(bench: AdminBench, line: str, exit_code
     assert (told.code, told.out, told.error["code"]) == (exit_code, "", code)
     assert bench.snapshot() == before
     assert bench.files() == {"orders.key", "billing.key", "orders.oauth-secret"}
+
+
+def test_default_target_is_set_changed_shown_and_removed(bench: AdminBench) -> None:
+    bench.add("billing", "orders", "ledger")
+    told = bench.ok("oauth enable billing --default-audience orders")
+    assert told.out.splitlines()[-1] == "requests of billing that name no target are for orders"
+    assert bench.ok("oauth list billing").out.splitlines()[-1] == "billing: default target orders"
+    assert "oauth: client, default target orders\n" in bench.ok("principal show billing").out
+    assert bench.rows("principal show billing")[0]["default_audience"] == "orders"
+    assert bench.rows("oauth audience billing ledger") == [{"name": "billing", "default_audience": "ledger"}]
+    (row,) = bench.rows("oauth list billing")
+    assert (row["default_audience"], row["default_is_gone"]) == ("ledger", False)
+    assert bench.ok("oauth audience billing --none").out == "requests of billing that name no target are refused\n"
+    assert bench.rows("oauth list billing")[0]["default_audience"] is None
+    entries = [entry for entry in bench.rows("audit tail -n 100") if str(entry.get("change")).startswith("oauth.")]
+    assert [(entry["change"], entry["facts"].get("target")) for entry in entries] == [
+        ("oauth.enabled", "orders"), ("oauth.audience-changed", "ledger"), ("oauth.audience-changed", None),
+    ]  # fmt: skip
+
+
+def test_default_target_that_is_deleted_is_told_at_once_and_later(bench: AdminBench) -> None:
+    bench.add("billing", "orders")
+    bench.ok("oauth enable billing --default-audience orders")
+    said = bench.ok("principal delete orders --yes").out
+    assert "it was the default target of billing; next: orthros-admin oauth audience billing TARGET\n" in said
+    assert "default target" not in bench.ok("oauth list billing").out
+    with closing(sqlite3.connect(bench.folder / "realm" / "kdc.db")) as connection, connection:  # as it was once left
+        connection.execute("UPDATE principals SET default_audience = 'orders' WHERE name = 'billing'")
+    shown = bench.ok("oauth list billing").out
+    assert "default target orders; there is no such principal: orthros-admin oauth audience billing TARGET" in shown
+    assert bench.rows("oauth list billing")[0]["default_is_gone"] is True

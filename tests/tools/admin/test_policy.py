@@ -190,7 +190,7 @@ def test_deny_removes_by_pair_or_by_number(pair: AdminBench) -> None:
     assert pair.ok("policy deny --rule 2").out == (
         "removed rule 2: billing -> orders [b]\ntickets that were issued before end by themselves\n"
     )
-    assert [row["rule"] for row in pair.rows("policy deny billing orders")] == [1, 3]
+    assert [row["rule"] for row in pair.rows("policy deny billing orders --yes")] == [1, 3]
     assert pair.ok("policy list").out == "no rule: everything is refused\n"
 
 
@@ -264,7 +264,7 @@ def test_refusal_names_the_command_that_would_allow_it(pair: AdminBench) -> None
         (["policy allow billing orders --scope read"], "billing orders --jwt", "jwt-not-enabled"),
         (["policy allow billing orders", "principal disable billing"], "billing orders", "principal-disabled"),
         (["policy allow billing orders", "principal disable orders"], "billing orders", "target-unavailable"),
-        (["policy allow billing orders", "key retire orders 1 --force"], "billing orders", "target-unavailable"),
+        (["policy allow billing orders", "key retire orders 1 --force --yes"], "billing orders", "target-unavailable"),
         (["policy allow billing orders --scope read --max-ttl 60"], "billing orders --ttl 90 --exact",
          "exact-not-possible"),
         (["policy allow billing orders --scope read"], "billing orders --scope read --delegable --exact",

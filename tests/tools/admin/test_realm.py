@@ -25,12 +25,24 @@ def test_realm_shows_itself_and_none_of_its_keys(bench: AdminBench) -> None:
 
 
 def test_limit_that_is_not_named_stays(bench: AdminBench) -> None:
-    assert "limit of JWTs: 120 s" in bench.ok("realm limit --max-jwt-s 2m").out
-    (row,) = bench.rows("realm limit --max-ticket-s 30m --max-tgt-s 8h")
+    assert "limit of JWTs: 120 s" in bench.ok("realm limit --max-jwt-s 2m --yes").out
+    (row,) = bench.rows("realm limit --max-ticket-s 30m --max-tgt-s 8h --yes")
     assert (row["max_ticket_s"], row["max_tgt_s"], row["max_jwt_s"]) == (1800, 28800, 120)
     bench.add("a", "b")
     bench.ok("policy allow a b --scope read")
     assert "granted: read, 1800 s" in bench.ok("policy explain a b").out
+
+
+def test_issuer_changes_and_says_what_that_does(bench: AdminBench) -> None:
+    told = bench.ok("realm issuer https://kdc.corp.example:8443").out
+    assert told == (
+        "issuer: https://kdc.corp.example:8443\ntokens that carry https://corp.example are refused from now on\n"
+    )
+    assert bench.rows("realm show")[0]["issuer"] == "https://kdc.corp.example:8443"
+    assert bench.ok("realm issuer https://kdc.corp.example:8443").out == "issuer: https://kdc.corp.example:8443\n"
+    assert bench.run("realm issuer kdc.corp.example --output json").error["code"] == "value-invalid"
+    (entry, *_) = [one for one in bench.rows("audit tail -n 100") if one.get("change") == "realm.changed"]
+    assert entry["facts"]["issuer"] == "https://kdc.corp.example:8443"
 
 
 @pytest.mark.parametrize("options", ["", "--max-ticket-s 0", "--max-jwt-s none", "--max-tgt-s 1w"])

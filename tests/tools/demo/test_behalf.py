@@ -14,7 +14,14 @@ from orthros_tools.admin.__main__ import main as orthros_admin
 from orthros_tools.demo.behalf.house import ADDED, CALLERS
 from orthros_tools.demo.explained import pass_on_refusals
 
-EXPORTED = "version = 1\n\n[principals.shop]\n[principals.orders]\n[principals.ledger]\n"
+EXPORTED = """\
+version = 1
+realm = { name = 'corp.example' }
+
+[principals.shop]
+[principals.orders]
+[principals.ledger]
+"""
 
 
 def test_what_is_added_to_the_realm_is_a_realm_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,15 +14,16 @@ from typing import Final
 import trio
 
 from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Reason, Refused, Unavailable
+from orthros_protocol.hardening import harden_process
 from orthros_protocol.redaction import redact_text
-from orthros_tools.admin import audit, explain, group, jwt, key, oauth, policy, principal, realm
+from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Screen
 
 __all__ = ["main"]
 
-_NOUNS: Final = (principal, key, group, policy, jwt, oauth, audit, realm, explain)
+_NOUNS: Final = (principal, key, group, policy, jwt, oauth, audit, realm, kdc, explain)
 _FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
 
 _UNTOLD = Reason(
@@ -40,7 +41,9 @@ _INTERRUPTED = Reason(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Runs one command and returns its exit code. Without `argv`, this process is the program: no core dumps."""
+    if argv is None:
+        harden_process()
     code = _guarded(sys.argv[1:] if argv is None else list(argv))
     try:
         sys.stdout.flush()
@@ -72,7 +75,7 @@ def _guarded(words: list[str]) -> int:
 
 def _run(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
-    desk = Desk.of(options, os.environ)
+    desk = Desk.of(options, os.environ, words)
     answer = trio.run(options.run, desk, options)
     try:
         desk.screen.show(answer)

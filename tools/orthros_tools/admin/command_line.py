@@ -17,7 +17,8 @@ from orthros_protocol import Misconfigured, Reason
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer
 
-__all__ = ["PROGRAM", "Nouns", "Parser", "Verbs", "duration", "duration_or_none", "from_one", "usage", "wants_json"]
+__all__ = ["PROGRAM", "Nouns", "Parser", "Verbs", "duration", "duration_or_none", "from_one", "from_zero", "usage",
+           "wants_json"]  # fmt: skip
 
 PROGRAM: Final = "orthros-admin"
 EXIT_CODES: Final = {
@@ -25,10 +26,11 @@ EXIT_CODES: Final = {
     1: "the command line, a file or the store is not as it should be",
     2: "the other side failed",
     3: "refused by policy, or policy is not as expected",
-    4: "unavailable: another process holds the store for too long",
+    4: "unavailable: another process holds the store for too long, or a disk is full",
     5: "not found: no such principal, group, rule, key or reference",
 }
 _DURATION = re.compile(r"([0-9]{1,8})([smh]?)", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 Run = Callable[[Desk, argparse.Namespace], Awaitable[Answer]]
@@ -50,8 +52,15 @@ def duration_or_none(text: str) -> int | None:
 
 def from_one(text: str) -> int:
     """A whole number, 1 or more."""
-    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) is None or int(text) < 1:
+    if _WHOLE.fullmatch(text) is None or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def from_zero(text: str) -> int:
+    """A whole number, 0 or more."""
+    if _WHOLE.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 

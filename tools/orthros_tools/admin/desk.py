@@ -6,23 +6,23 @@ Knows no command and decides nothing; wrong files and keys are refused before an
 from __future__ import annotations
 
 import os
-import pwd
-import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from attrs import frozen
 
-from orthros_kdc.admin import Admin
+from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.audit import AdminAuditLog
+from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, load_config
+from orthros_kdc.store.base import Store
 from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import open_vault
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_protocol import Misconfigured
 from orthros_tools.admin.screen import Screen
 
 __all__ = ["CONFIG_VARIABLE", "Desk"]
@@ -35,15 +35,16 @@ _MOST_ACTOR_CHARS: Final = 128
 
 @frozen(kw_only=True)
 class Desk:
-    """Who works here, with which configuration, and how they want to see answers."""
+    """Who works here, with which configuration, and how they want to see answers. `words` are the command line."""
 
     config: Config
     actor: str
     environ: Mapping[str, str]
     screen: Screen
+    words: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, options: Namespace, environ: Mapping[str, str]) -> Self:
+    def of(cls, options: Namespace, environ: Mapping[str, str], words: Sequence[str] = ()) -> Self:
         """From the options of every command. Raises Misconfigured `config-invalid` or `value-invalid`."""
         overrides = {
             "store.path": options.store,
@@ -54,9 +55,10 @@ class Desk:
         file = options.config or environ.get(CONFIG_VARIABLE) or usual
         return cls(
             config=load_config(file, environ, overrides),
-            actor=_login_name(environ) if options.actor is None else _check_actor(options.actor),
+            actor=_check_actor(login_name(environ) if options.actor is None else options.actor),
             environ=environ,
             screen=Screen(json=options.output == "json", quiet=options.quiet),
+            words=tuple(words),
         )
 
     @asynccontextmanager
@@ -68,25 +70,18 @@ class Desk:
         store = SqliteStore.open(self.config.store.path)
         try:
             vault = await open_vault(store, master, next_master)
-            audit = AdminAuditLog(Path(self.config.audit.directory))
-            yield Admin(store=store, vault=vault, audit=audit, now_ms=_now_ms, actor=self.actor)
+            yield Admin(store=store, vault=vault, audit=AdminAuditLog(), now_ms=wall_clock, actor=self.actor)
         finally:
             await store.aclose()
 
-
-def _now_ms() -> Timestamp:
-    return Timestamp(time.time_ns() // 1_000_000)
-
-
-def _login_name(environ: Mapping[str, str]) -> str:
-    """Who is at the keyboard; behind sudo, the person and not root."""
-    uid = os.getuid()
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:  # a container's arbitrary uid
-        name = f"uid-{uid}"
-    person = environ.get("SUDO_USER", "") if uid == 0 else ""
-    return _check_actor(person or name)
+    @asynccontextmanager
+    async def open_store(self) -> AsyncIterator[Store]:
+        """The realm's store, for who only looks at rows that no key seals."""
+        store = SqliteStore.open(self.config.store.path)
+        try:
+            yield store
+        finally:
+            await store.aclose()
 
 
 def _check_actor(name: str) -> str:

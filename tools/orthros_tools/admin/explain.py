@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import ArgumentTypeError, Namespace
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -26,14 +27,15 @@ _REASONS: Final = {reason.name: reason for reason in REASONS}
 _UNKNOWN: Final = evolve(
     reason_for("not-found"),
     cause="No audit log here has this reference.",
-    remedy="Compare it with the refusal; each KDC keeps its own log, so ask where the refusal came from, "
-           "a second later.",
+    remedy="Compare it with the refusal. Each KDC keeps its own log, so ask where the refusal came from. "
+           "If there are many refusals, the entry is written up to ten seconds later.",
 )  # fmt: skip
 # Label -> field of the entry; what an entry lacks is not shown.
 _TOLD: Final = {
     "client": "client", "target": "target", "service": "service", "kind": "kind", "grant": "grant",
     "subject": "subject", "came through": "chain", "evidence": "evidence", "scopes": "scopes",
     "claimed, unproven": "claimed", "key id": "kid", "from": "source", "transaction": "txn", "detail": "detail",
+    "refusals under this reference": "count", "reasons": "codes",
 }  # fmt: skip
 
 
@@ -56,14 +58,22 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
     if entry is None:
         raise Misconfigured(_UNKNOWN, options.ref)
     fields = entry.fields
-    reason = _REASONS.get(str(fields.get("code")))
-    row = {"ref": options.ref, "code": fields.get("code"), "cause": reason and reason.cause,
+    code = _code_of(fields)
+    reason = _REASONS.get(code)
+    row = {"ref": options.ref, "code": code or None, "cause": reason and reason.cause,
            "remedy": reason and reason.remedy, "entry": entry_row(entry)}  # fmt: skip
     lines = [f"{entry.event}, by {entry.writer}, {instant(entry.at // 1000)}"]
     lines += [f"{label}: {_word(fields[name])}" for label, name in _TOLD.items() if fields.get(name)]
-    lines += [f"code: {fields.get('code')}"]
+    lines += [f"code: {code}"]
     lines += [f"cause: {reason.cause}", f"remedy: {reason.remedy}"] if reason is not None else []
     return Answer(rows=[row], lines=lines, remarks=_next_step(entry))
+
+
+def _code_of(fields: Mapping[str, Any]) -> str:
+    """The reason; of refusals that were summed up, the most frequent one."""
+    codes = fields.get("codes")
+    summed = str(codes[0]).rpartition(":")[0] if isinstance(codes, list) and codes else ""
+    return str(fields.get("code", summed))
 
 
 def _word(value: object) -> str:

@@ -9,6 +9,7 @@ from argparse import Namespace
 
 from orthros_kdc.admin import groups
 from orthros_tools.admin.command_line import Nouns
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer
 
@@ -22,9 +23,14 @@ def register(nouns: Nouns) -> None:
     for verb, run, summary, example in (
         ("show", _show, "the members of one group", "group show frontends"),
         ("add", _add, "a new, empty group", "group add frontends"),
-        ("delete", _delete, "removes a group and the rules that name it", "group delete frontends"),
     ):
         verbs.add(verb, run, summary, examples=(example,)).add_argument("group", metavar="GROUP")
+    delete = verbs.add("delete", _delete, "removes a group and the rules from it and to it",
+                       examples=("group delete frontends", "group delete frontends --yes"),
+                       notes="Says which rules go, and asks first. A rule that names the group in a condition has to\n"
+                             "be removed before.")  # fmt: skip
+    delete.add_argument("group", metavar="GROUP")
+    add_yes(delete)
     for verb, run, summary, example in (
         ("add-member", _add_member, "puts a principal into a group", "group add-member frontends web"),
         ("remove-member", _remove_member, "takes a principal out of a group", "group remove-member frontends web"),
@@ -57,10 +63,15 @@ async def _add(desk: Desk, options: Namespace) -> Answer:
 
 
 async def _delete(desk: Desk, options: Namespace) -> Answer:
+    group = options.group
     async with desk.open_admin() as admin:
-        await groups.delete(admin, options.group)
-    row = {"group": options.group, "deleted": True}
-    return Answer(rows=[row], remarks=[f"group {options.group} deleted, with the rules that named it"])
+        along = await groups.foresee_deletion(admin, group)
+        foretold = [f"group {group} is deleted; members: {' '.join(sorted(along.members)) or 'none'}"]
+        foretold += [f"with it goes {rule}" for rule in along.rules]
+        require_consent(desk, foretold, f"Delete group {group}?", word=group, yes=options.yes)
+        await groups.delete(admin, group, seen=along)
+    row = {"group": group, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}
+    return Answer(rows=[row], remarks=[f"group {group} deleted, rules removed with it: {len(along.rules)}"])
 
 
 async def _add_member(desk: Desk, options: Namespace) -> Answer:

@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode
 from orthros_kdc.admin import jwt_keys, principals
 from orthros_kdc.vault import JWT_ALGORITHMS, OPAQUE
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, usage
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Answer
@@ -43,9 +44,11 @@ def register(nouns: Nouns) -> None:
     claims.add_argument("--none", action="store_true", help="no extra claims")
 
     disable = verbs.add("disable", _disable, "no more JWTs for a target; its JWT keys are erased",
-                        examples=("jwt disable orders",),
-                        notes="JWTs that were issued before stay valid where the key is still installed.")  # fmt: skip
+                        examples=("jwt disable orders", "jwt disable orders --yes"),
+                        notes="Asks first. JWTs that were issued before stay valid where the key is still installed.",
+                        )  # fmt: skip
     disable.add_argument("target", metavar="TARGET")
+    add_yes(disable)
 
     rotate = verbs.add("rotate", _rotate, "a fresh JWT key that signs from now on", examples=("jwt rotate orders",),
                        notes="The one before stays live, older ones are erased. Export and install the new key at\n"
@@ -97,10 +100,15 @@ async def _claims(desk: Desk, options: Namespace) -> Answer:
 
 
 async def _disable(desk: Desk, options: Namespace) -> Answer:
+    target = options.target
     async with desk.open_admin() as admin:
-        await jwt_keys.disable(admin, options.target)
-    row = {"target": options.target, "alg": None}
-    return Answer(rows=[row], remarks=[f"JWTs for {options.target} disabled, keys erased"])
+        held = await jwt_keys.listed(admin, target)
+        foretold = [f"no more tokens are issued for {target}, and introspection answers that older ones are inactive"]
+        foretold += [f"JWT key {key.kid} is erased" for key in held]
+        require_consent(desk, foretold, f"Disable JWTs for {target}?", word=target, yes=options.yes)
+        await jwt_keys.disable(admin, target)
+    row = {"target": target, "alg": None}
+    return Answer(rows=[row], remarks=[f"JWTs for {target} disabled, keys erased"])
 
 
 async def _rotate(desk: Desk, options: Namespace) -> Answer:

@@ -6,10 +6,12 @@ Knows the order in which a key is changed without a failed call; `orthros_kdc.ad
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable
 
 from orthros_kdc.admin import keys
-from orthros_kdc.store.base import KeyRecord
+from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, KeyRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, from_one
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Answer
@@ -41,11 +43,13 @@ def register(nouns: Nouns) -> None:
 
     retire = verbs.add("retire", _retire, "erases one version for good",
                        examples=("key retire orders 1", "key retire orders 2 --force"),
-                       notes="Whoever still uses it is refused with `key-retired`. The active version needs --force:\n"
-                             "after that, nobody obtains tickets for NAME until another one is active.")  # fmt: skip
+                       notes="A login with it is refused with `key-retired` for 30 days, and then as unknown. The\n"
+                             "active version needs --force, which asks first: after that, nobody obtains tickets for\n"
+                             "NAME until another version is active.")  # fmt: skip
     retire.add_argument("name", metavar="NAME")
     retire.add_argument("kvno", metavar="KVNO", type=from_one)
     retire.add_argument("--force", action="store_true", help="also when the version is active")
+    add_yes(retire)
 
     export = verbs.add("export", _export, "hands the key file out again",
                        examples=("key export orders --out orders.key",
@@ -108,10 +112,23 @@ async def _activate(desk: Desk, options: Namespace) -> Answer:
 
 
 async def _retire(desk: Desk, options: Namespace) -> Answer:
+    name, kvno = options.name, options.kvno
     async with desk.open_admin() as admin:
-        await keys.retire(admin, options.name, options.kvno, force=options.force)
-    row = {"name": options.name, "kvno": options.kvno, "state": "retired"}
-    return Answer(rows=[row], remarks=[f"version {options.kvno} of {options.name} retired"])
+        held = {key.kvno: key for key in await keys.listed(admin, name)}
+        if options.force and kvno in held and held[kvno].state == KEY_ACTIVE:
+            foretold = [
+                f"key version {kvno} of {name} is erased; it is the active one",
+                f"versions that {name} can still log in with: {_others(held.values(), kvno)}",
+                f"no ticket for {name} is issued until another version is active",
+            ]
+            require_consent(desk, foretold, f"Retire the active key of {name}?", word=name, yes=options.yes)
+        await keys.retire(admin, name, kvno, force=options.force)
+    row = {"name": name, "kvno": kvno, "state": "retired"}
+    return Answer(rows=[row], remarks=[f"version {kvno} of {name} retired"])
+
+
+def _others(held: Iterable[KeyRecord], kvno: int) -> str:
+    return " ".join(str(key.kvno) for key in held if key.state != KEY_RETIRED and key.kvno != kvno) or "none"
 
 
 async def _export(desk: Desk, options: Namespace) -> Answer:

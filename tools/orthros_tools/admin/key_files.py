@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from orthros_protocol import Keytab, Misconfigured, Reason, write_secret_file
+from orthros_protocol import Keytab, Misconfigured, OrthrosError, Reason, write_secret_file
+from orthros_protocol.disk import unwritable
 from orthros_tools.admin.command_line import usage
 
 __all__ = ["STANDARD_OUTPUT", "Destination", "require_apart"]
@@ -47,7 +48,7 @@ class Destination:
             os.close(descriptor)
             os.unlink(draft)
         except OSError as error:
-            raise Misconfigured("file-unreadable", f"{path} cannot be written: {error.strerror}") from None
+            raise unwritable(path, error) from None
         return cls(path=path)
 
     def hand_over_keytab(self, keytab: Keytab, *, recover: str) -> None:
@@ -64,8 +65,8 @@ class Destination:
                 sys.stdout.flush()
             else:
                 write_secret_file(self.path, secret)
-        except (Misconfigured, OSError) as error:
-            detail = error.detail if isinstance(error, Misconfigured) else f"standard output: {error.strerror}"
+        except (OrthrosError, OSError) as error:
+            detail = error.detail if isinstance(error, OrthrosError) else f"standard output: {error.strerror}"
             reason = Reason(0, "key-not-written", "The change is stored, but its key could not be written.",
                             f"Nothing is lost: run `{recover}`.")  # fmt: skip
             raise Misconfigured(reason, detail) from None

@@ -1,4 +1,4 @@
-"""`orthros-admin oauth`: enable, disable, secret, retire, list.
+"""`orthros-admin oauth`: enable, audience, disable, secret, retire, list.
 
 Knows where a client secret may go, and no grant; `orthros_kdc.admin.oauth_secrets` makes secrets. No option takes one.
 """
@@ -9,7 +9,8 @@ from argparse import Namespace
 
 from orthros_kdc.admin import oauth_secrets
 from orthros_kdc.vault import OAuthSecret
-from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser
+from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, usage
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Answer, instant
@@ -22,17 +23,32 @@ def register(nouns: Nouns) -> None:
     verbs = nouns.noun("oauth", "principals that ask for tokens over HTTP, and their client secrets")
     enable = verbs.add(
         "enable", _enable, "lets a principal ask as an OAuth client, with a first client secret",
-        examples=("oauth enable billing", "oauth enable shop/orders --out /etc/orthros/orders.oauth-secret",
+        examples=("oauth enable billing", "oauth enable billing --default-audience orders",
+                  "oauth enable shop/orders --out /etc/orthros/orders.oauth-secret",
                   "oauth enable batch --out - | ssh host 'umask 077; cat > batch.oauth-secret'"),
         notes="The client id is NAME. The secret is random, made here, and handed out once, in a file of mode 0600.\n"
               "What the client gets is a matter of policy, as ever. A target that introspects needs this too.",
     )  # fmt: skip
     _add_name_and_out(enable)
+    enable.add_argument("--default-audience", metavar="TARGET",
+                        help="the target of client_credentials requests that name none")  # fmt: skip
+
+    audience = verbs.add("audience", _audience, "the target of a client's requests that name none",
+                         examples=("oauth audience billing orders", "oauth audience billing --none"),
+                         notes="For libraries that do not repeat `audience` when they renew a token, such as Authlib.\n"
+                               "A target that the request names goes first, and policy decides as ever.")  # fmt: skip
+    audience.add_argument("name", metavar="NAME")
+    audience.add_argument(
+        "target", metavar="TARGET", nargs="?", help="the name of a principal, in place of the one before"
+    )
+    audience.add_argument("--none", action="store_true", help="no default: such requests are refused")
 
     disable = verbs.add("disable", _disable, "refuses a principal as an OAuth client; its secrets are erased",
-                        examples=("oauth disable billing",),
-                        notes="Its key file still works. Tokens that were issued before live on.")  # fmt: skip
+                        examples=("oauth disable billing", "oauth disable billing --yes"),
+                        notes="Asks first. Its key file still works. Tokens that were issued before live on.",
+                        )  # fmt: skip
     disable.add_argument("name", metavar="NAME")
+    add_yes(disable)
 
     secret = verbs.add("secret", _secret, "a fresh client secret beside the one before",
                        examples=("oauth secret billing --out billing.oauth-secret.new",),
@@ -60,9 +76,25 @@ def _add_name_and_out(parser: Parser) -> None:
 async def _enable(desk: Desk, options: Namespace) -> Answer:
     destination = _destination(desk, options)
     async with desk.open_admin() as admin:
-        secret = await oauth_secrets.enable(admin, options.name)
-    said = f"{options.name} is an OAuth client now, client id {options.name}"
-    return _handed_over(options.name, secret, destination, [said])
+        secret = await oauth_secrets.enable(admin, options.name, default_audience=options.default_audience)
+    said = [f"{options.name} is an OAuth client now, client id {options.name}"]
+    said += [_said_of_default(options.name, options.default_audience)] if options.default_audience else []
+    return _handed_over(options.name, secret, destination, said)
+
+
+async def _audience(desk: Desk, options: Namespace) -> Answer:
+    name, target = options.name, options.target
+    if (target is None) != options.none:
+        raise usage("which target is meant", "Name TARGET, or give --none.")
+    async with desk.open_admin() as admin:
+        await oauth_secrets.set_default_audience(admin, name, target)
+    return Answer(rows=[{"name": name, "default_audience": target}], remarks=[_said_of_default(name, target)])
+
+
+def _said_of_default(name: str, target: str | None) -> str:
+    if target is None:
+        return f"requests of {name} that name no target are refused"
+    return f"requests of {name} that name no target are for {target}"
 
 
 async def _secret(desk: Desk, options: Namespace) -> Answer:
@@ -93,10 +125,17 @@ def _handed_over(name: str, secret: OAuthSecret, destination: Destination, said:
 
 
 async def _disable(desk: Desk, options: Namespace) -> Answer:
+    name = options.name
     async with desk.open_admin() as admin:
-        await oauth_secrets.disable(admin, options.name)
-    row = {"name": options.name, "oauth": False}
-    return Answer(rows=[row], remarks=[f"{options.name} is no OAuth client any more, its secrets are erased"])
+        (client,) = await oauth_secrets.listed(admin, name)
+        foretold = [f"{name} can ask for no token over HTTP from then on"]
+        foretold += [f"client secret {held.secret_id} is erased" for held in client.secrets]
+        default = client.record.default_audience
+        foretold += [f"the default target {default} is forgotten"] if default else []
+        require_consent(desk, foretold, f"Disable {name} as an OAuth client?", word=name, yes=options.yes)
+        await oauth_secrets.disable(admin, name)
+    row = {"name": name, "oauth": False}
+    return Answer(rows=[row], remarks=[f"{name} is no OAuth client any more, its secrets are erased"])
 
 
 async def _retire(desk: Desk, options: Namespace) -> Answer:
@@ -116,6 +155,8 @@ async def _list(desk: Desk, options: Namespace) -> Answer:
             "name": client.record.name,
             "state": "disabled" if client.record.disabled else "enabled",
             "sources": list(client.record.sources),
+            "default_audience": client.record.default_audience,
+            "default_is_gone": client.default_is_gone,
             "secrets": [{"secret_id": held.secret_id, "created": held.created} for held in client.secrets],
         }
         for client in found
@@ -126,4 +167,11 @@ async def _list(desk: Desk, options: Namespace) -> Answer:
         for held in client.secrets
     ]
     lines += [f"{client.record.name}: no secret" for client in found if not client.secrets]
+    lines += [_default_line(client) for client in found if client.record.default_audience]
     return Answer(rows=rows, lines=lines, remarks=() if found else ("no OAuth client",))
+
+
+def _default_line(client: oauth_secrets.OAuthClientShown) -> str:
+    name, target = client.record.name, client.record.default_audience
+    gone = f"; there is no such principal: {PROGRAM} oauth audience {name} TARGET" if client.default_is_gone else ""
+    return f"{name}: default target {target}{gone}"

@@ -17,6 +17,7 @@ from orthros_kdc.policy.sources import check_address
 from orthros_kdc.policy.terms import acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one, usage
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
 from orthros_tools.admin.screen import Answer
@@ -56,10 +57,12 @@ def register(nouns: Nouns) -> None:
 
     deny = verbs.add("deny", _deny, "removes rules",
                      examples=("policy deny billing orders", "policy deny --rule 7"),
-                     notes="By pair: every rule that names just these two; those by way of a group stay.")  # fmt: skip
+                     notes="By pair: every rule that names just these two; those by way of a group stay. Says which\n"
+                           "rules go, and asks first when they are several.")  # fmt: skip
     deny.add_argument("client", metavar="CLIENT", nargs="?")
     deny.add_argument("target", metavar="TARGET", nargs="?")
     deny.add_argument("--rule", metavar="ID", type=from_one, help="one rule by its number")
+    add_yes(deny)
 
     listing = verbs.add("list", _list, "the rules", examples=("policy list", "policy list --target orders"))
     listing.add_argument("--client", metavar="CLIENT", help="only rules that name exactly this client or group:NAME")
@@ -115,7 +118,11 @@ async def _deny(desk: Desk, options: Namespace) -> Answer:
         raise usage("give CLIENT and TARGET, or --rule ID", f"Read `{PROGRAM} policy deny --help`.")
     async with desk.open_admin() as admin:
         if by_pair:
-            removed = await rules.deny(admin, options.client, options.target)
+            found = await rules.foresee_denial(admin, options.client, options.target)
+            if len(found) > 1:
+                question = f"Remove these {len(found)} rules?"
+                require_consent(desk, map(str, found), question, word=options.client, yes=options.yes)
+            removed = await rules.deny(admin, options.client, options.target, seen=found)
         else:
             removed = (await rules.remove(admin, options.rule),)
     remarks = [f"removed {rule}" for rule in removed]

@@ -5,12 +5,12 @@ Knows the words and the rows that people see; `orthros_kdc.admin.principals` doe
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 
 from orthros_kdc.admin import principals
 from orthros_kdc.store.base import PrincipalRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_or_none, usage
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key import key_row
 from orthros_tools.admin.key_files import Destination, require_apart
@@ -71,7 +71,7 @@ def register(nouns: Nouns) -> None:
                        examples=("principal delete billing", "principal delete billing --yes"),
                        notes="A later principal of the same name is somebody else and inherits nothing.")  # fmt: skip
     delete.add_argument("name", metavar="NAME")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    add_yes(delete)
 
 
 async def _add(desk: Desk, options: Namespace) -> Answer:
@@ -124,7 +124,8 @@ async def _show(desk: Desk, options: Namespace) -> Answer:
     lines += [f"jwt: {jwt}"]
     lines += [f"extra claims: {' '.join(record.token_claims)}"] if record.token_claims else []
     lines += [f"jwt key {key.kid}: since {instant(key.created)}" for key in found.jwt_keys]
-    lines += [f"oauth: {'client' if record.oauth else 'not enabled'}"]
+    default = f", default target {record.default_audience}" if record.default_audience else ""
+    lines += [f"oauth: {'client' if record.oauth else 'not enabled'}{default}"]
     lines += [f"client secret {held.secret_id}: since {instant(held.created)}" for held in found.oauth_secrets]
     lines += [str(rule) for rule in found.rules] or ["no rule names it: it can call nobody, and nobody can call it"]
     return Answer(rows=[row], lines=lines)
@@ -135,12 +136,8 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
         raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or --from.")
     sources = [] if options.sources == [_ANYWHERE] else options.sources
     async with desk.open_admin() as admin:
-        before = (await principals.show(admin, options.name)).record
-        ticket_s = before.max_ticket_s if options.max_ticket_s is ... else options.max_ticket_s
-        jwt_s = before.max_jwt_s if options.max_jwt_s is ... else options.max_jwt_s
-        after = await principals.set_caps(
-            admin, options.name, max_ticket_s=ticket_s, max_jwt_s=jwt_s, sources=sources
-        )  # fmt: skip
+        after = await principals.set_caps(admin, options.name, max_ticket_s=options.max_ticket_s,
+                                          max_jwt_s=options.max_jwt_s, sources=sources)  # fmt: skip
     said = [f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"]
     said += [f"{after.name} may ask from {_sources(after)}"] if options.sources else []
     return Answer(rows=[_row(after)], remarks=said)
@@ -159,20 +156,20 @@ async def _enable(desk: Desk, options: Namespace) -> Answer:
 
 
 async def _delete(desk: Desk, options: Namespace) -> Answer:
-    if not options.yes:
-        _require_consent(options.name)
+    name = options.name
     async with desk.open_admin() as admin:
-        await principals.delete(admin, options.name)
-    return Answer(rows=[{"name": options.name, "deleted": True}], remarks=[f"principal {options.name} deleted"])
-
-
-def _require_consent(name: str) -> None:
-    if not sys.stdin.isatty():
-        raise usage("there is nobody to ask whether this is meant", "Add --yes.")
-    sys.stderr.write(f"Delete {name} with its keys, memberships and rules? Type its name to confirm: ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip() != name:
-        raise usage("not confirmed, nothing was deleted", "Repeat the command and type the name.")
+        along = await principals.foresee_deletion(admin, name)
+        foretold = [f"principal {name} is deleted with its keys; its key files are worth nothing from then on"]
+        foretold += [f"with it goes {rule}" for rule in along.rules]
+        foretold += [f"with it goes its place in group {group}" for group in along.groups]
+        foretold += [f"with it goes the default target of {client}" for client in along.clients]
+        require_consent(desk, foretold, f"Delete {name}?", word=name, yes=options.yes)
+        await principals.delete(admin, name, seen=along)
+    said = [f"principal {name} deleted"]
+    said += [f"it was the default target of {one}; next: {PROGRAM} oauth audience {one} TARGET"
+             for one in along.clients]  # fmt: skip
+    row = {"name": name, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}
+    return Answer(rows=[row], remarks=said)
 
 
 def _switched(name: str, state: str, changed: bool) -> Answer:
@@ -193,6 +190,7 @@ def _row(record: PrincipalRecord) -> dict[str, object]:
         "sources": list(record.sources),
         "oauth": record.oauth,
         "token_claims": list(record.token_claims),
+        "default_audience": record.default_audience,
     }
 
 

@@ -1,4 +1,4 @@
-"""`orthros-admin realm`: show, limit, the realm's own keys, the master key; the realm as a file is `realm_file.py`'s.
+"""`orthros-admin realm`: show, limit, issuer, its own keys, the master key; `realm_file.py` has the realm as a file.
 
 Knows no principals; `orthros_kdc.admin.realm` and `orthros_kdc.admin.master_keys` do the work.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from attrs import evolve
-
 from orthros_kdc.admin import master_keys, realm
 from orthros_kdc.store.base import RealmRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, usage
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.key_files import STANDARD_OUTPUT
 from orthros_tools.admin.realm_file import register_verbs
@@ -31,15 +30,26 @@ def register(nouns: Nouns) -> None:
     verbs = nouns.noun("realm", "the realm itself")
     verbs.add("show", _show, "name, issuer, limits and the realm's own keys", examples=("realm show",))
     limit = verbs.add("limit", _limit, "limits the life of everything that the realm issues",
-                      examples=("realm limit --max-ticket-s 1h --max-jwt-s 5m",),
-                      notes="What is not named stays as it is.")  # fmt: skip
+                      examples=("realm limit --max-ticket-s 1h --max-jwt-s 5m", "realm limit --max-jwt-s 1m --yes",
+                                "realm limit --issuer https://kdc.corp.example"),
+                      notes="What is not named stays as it is. Asks first when a limit gets shorter: clients that\n"
+                            "expect longer lives get what is left of them. --issuer is `realm issuer`.")  # fmt: skip
     for name, what in _LIMITS:
         limit.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=duration, help=f"longest life of {what}")
+    limit.add_argument("--issuer", metavar="URL", help="the issuer as well, in the same change")
+    add_yes(limit)
+
+    issuer = verbs.add("issuer", _issuer, "the URL at which OAuth clients reach the KDC, and the `iss` of its tokens",
+                       examples=("realm issuer https://kdc.corp.example",),
+                       notes="Services that check tokens must then expect the new one. Older tokens are refused,\n"
+                             "by the KDC and by services: best change it before the first token.")  # fmt: skip
+    issuer.add_argument("url", metavar="URL", help="https://HOST or https://HOST:PORT")
 
     register_verbs(verbs)
     verbs.add("rotate-keys", _rotate_keys, "adds the next number of each of the realm's own keys",
               examples=("realm rotate-keys",),
-              notes="It seals from the next request on; older numbers open what was sealed before.")  # fmt: skip
+              notes="It seals as soon as the KDC has seen it, which looks every 50 ms. Older numbers open what was\n"
+                    "sealed before.")  # fmt: skip
     verbs.add("erase-old-keys", _erase_old_keys, "erases those of the realm's own keys that no ticket needs any more",
               examples=("realm erase-old-keys",),
               notes="A number is needed for the longest ticket life after its successor was made. After lowering the\n"
@@ -68,12 +78,36 @@ async def _show(desk: Desk, options: Namespace) -> Answer:
 
 async def _limit(desk: Desk, options: Namespace) -> Answer:
     given = {name: getattr(options, name) for name, _ in _LIMITS if getattr(options, name) is not None}
-    if not given:
-        raise usage("nothing to change", "Give --max-ticket-s, --max-tgt-s or --max-jwt-s.")
+    if not given and options.issuer is None:
+        raise usage("nothing to change", "Give --max-ticket-s, --max-tgt-s, --max-jwt-s or --issuer.")
     async with desk.open_admin() as admin:
-        before = (await realm.show(admin)).record
-        after = await realm.change(admin, limits=evolve(before.limits, **given))
-    return Answer(rows=[_row(after)], remarks=_limit_lines(after))
+        seen = await realm.foresee_change(admin, issuer=options.issuer, limits=given)
+        if seen.shortened:
+            word = seen.before.realm
+            require_consent(desk, _shortened_lines(seen), "Shorten these limits?", word=word, yes=options.yes)
+        after = await realm.change(admin, issuer=options.issuer, limits=given, seen=seen)
+    said = _issuer_lines(seen) if options.issuer is not None else []
+    return Answer(rows=[_row(after)], remarks=_limit_lines(after) + said)
+
+
+def _shortened_lines(seen: realm.RealmChange) -> list[str]:
+    words = dict(_LIMITS)
+    pairs = seen.shortened.items()
+    lines = [f"limit of {words[name]}: {before} s becomes {after} s" for name, (before, after) in pairs]
+    cut = " ".join(map(str, seen.cut_rules))
+    return lines + ([f"rules that allow a longer life, which no longer counts: {cut}"] if cut else [])
+
+
+async def _issuer(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        seen = await realm.foresee_change(admin, issuer=options.url)
+        after = await realm.change(admin, issuer=options.url, seen=seen)
+    return Answer(rows=[_row(after)], remarks=_issuer_lines(seen))
+
+
+def _issuer_lines(seen: realm.RealmChange) -> list[str]:
+    before, after = seen.before.issuer, seen.after.issuer
+    return [f"issuer: {after}"] + ([f"tokens that carry {before} are refused from now on"] if after != before else [])
 
 
 async def _rotate_keys(desk: Desk, options: Namespace) -> Answer:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from orthros_kdc.admin import realm_file
-from orthros_kdc.policy.realm_diff import Change, Plan
+from orthros_kdc.policy.realm_diff import MOST_REMOVALS, Change, Plan
 from orthros_kdc.policy.realm_document import RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import warnings_of
 from orthros_protocol import Misconfigured, Reason, Refused
-from orthros_tools.admin.command_line import PROGRAM, Parser, Verbs, usage
+from orthros_protocol.disk import unwritable
+from orthros_tools.admin.command_line import PROGRAM, Parser, Verbs, from_zero
+from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer, Row
 
@@ -37,8 +39,9 @@ _DIFFERS = Reason(
     f"Read the changes; `{PROGRAM} realm apply FILE` makes them, `{PROGRAM} realm export` writes the realm down.",
 )
 _WHOLE: Final = (
-    "Groups and rules that the file does not hold are removed. Of the realm and of principals only what the file\n"
-    "names is changed, and principals that it does not define stay, unless --prune-principals is given."
+    "The file must name the realm. Groups and rules that it does not hold are removed. Of the realm and of\n"
+    "principals only what the file names is changed, and principals that it does not define stay, unless\n"
+    "--prune-principals is given."
 )
 
 
@@ -58,11 +61,15 @@ def register_verbs(verbs: Verbs) -> None:
 
     apply = verbs.add("apply", _apply, "makes the realm as the file says, all at once or not at all",
                       examples=("realm apply realm.toml", "realm apply realm.toml --yes",
-                                "realm apply realm.toml --prune-principals"),
-                      notes=f"Shows the changes and asks first.\n{_WHOLE}")  # fmt: skip
+                                "realm apply realm.toml --prune-principals --max-removals 25"),
+                      notes=f"Shows the changes and asks first.\n{_WHOLE}\n"
+                            "What removes much is refused until --max-removals says how much is meant.")  # fmt: skip
     _add_file(apply)
     _add_prune(apply)
-    apply.add_argument("--yes", action="store_true", help="do not ask")
+    apply.add_argument("--max-removals", metavar="N", type=from_zero, dest="most_removals",
+                       help="remove as many as N rules, groups, members and principals (default: "
+                            f"{MOST_REMOVALS}, and a tenth of each at most)")  # fmt: skip
+    add_yes(apply)
 
     export = verbs.add("export", _export, "writes the realm down as a realm file, which holds no key",
                        examples=("realm export", "realm export realm.toml"),
@@ -104,24 +111,22 @@ async def _diff(desk: Desk, options: Namespace) -> Answer:
 async def _apply(desk: Desk, options: Namespace) -> Answer:
     document = _read(options.file)
     async with desk.open_admin() as admin:
-        seen = None
-        if not options.yes:
-            seen = await realm_file.diff(admin, document, prune=options.prune)
-            if seen.changes:
-                _require_consent(seen, admin.vault.realm)
-        plan = await realm_file.apply(admin, document, prune=options.prune, seen=seen)
+        terms = {"prune": options.prune, "most_removals": options.most_removals}
+        seen = None if options.yes else await realm_file.foresee(admin, document, **terms)
+        if seen is not None and seen.changes:
+            question = f"Make these changes, {_counted(seen)}?"
+            require_consent(desk, _lines(seen), question, word=admin.vault.realm, yes=False)
+        plan = await realm_file.apply(admin, document, seen=seen, **terms)
     steps = [f"next: {PROGRAM} {_NEXT[one.event].format(name=one.name)}" for one in plan.changes if _has_next(one)]
     made = [f"applied: {_counted(plan)}"] if plan.changes else []
-    # Whoever was asked has the changes on the screen already.
+    # A person who was asked has the changes on the screen already.
     lines = _lines(plan) if options.yes or not plan.changes else ()
     return Answer(rows=_rows(plan), lines=lines, remarks=[*made, *steps, *_unchanged(plan)])
 
 
 async def _export(desk: Desk, options: Namespace) -> Answer:
-    try:
-        from orthros_tools.admin.realm_toml import realm_toml
-    except ImportError:
-        raise usage("this takes the package tomlkit", "Run `pip install 'orthros[admin]'`.") from None
+    from orthros_tools.admin.realm_toml import realm_toml  # the extra `admin` is needed only here
+
     async with desk.open_admin() as admin:
         state = await realm_file.state(admin)
     text = realm_toml(state)
@@ -132,16 +137,6 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
     return Answer(rows=[_exported(state, options.file, None)], remarks=[said])
 
 
-def _require_consent(plan: Plan, realm: str) -> None:
-    sys.stderr.write("".join(f"{line}\n" for line in _lines(plan)))
-    if not sys.stdin.isatty():
-        raise usage("there is nobody to ask whether this is meant", "Add --yes.")
-    sys.stderr.write(f"Make these changes, {_counted(plan)}? Type the name of the realm to confirm: ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip() != realm:
-        raise usage("not confirmed, nothing was changed", "Repeat the command and type the name of the realm.")
-
-
 def _has_next(change: Change) -> bool:
     opaque = change.event == "jwt.enabled" and change.value["alg"] == "opaque"  # its key stays with the KDC
     return change.event in _NEXT and not opaque
@@ -149,7 +144,9 @@ def _has_next(change: Change) -> bool:
 
 def _counted(plan: Plan) -> str:
     signs = [one.sign for one in plan.changes]
-    return ", ".join(f"{signs.count(sign)} to {word}" for sign, word in _WORDS.items() if sign in signs)
+    rules = sum(1 for one in plan.removals if one.event == "rule.removed")
+    counted = [f"{signs.count(sign)} to {word}" for sign, word in _WORDS.items() if sign in signs]
+    return ", ".join(counted + ([f"rules that go: {rules}"] if plan.removals else []))
 
 
 def _lines(plan: Plan) -> list[str]:
@@ -195,4 +192,4 @@ def _write_new(path: Path, text: str) -> None:
     except FileExistsError:
         raise Misconfigured("file-exists", str(path)) from None
     except OSError as error:
-        raise Misconfigured("file-unreadable", f"{path} cannot be written: {error.strerror}") from None
+        raise unwritable(path, error) from None

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import tomlkit
 from attrs import fields
-from tomlkit.items import AoT, Table
 
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmState
 from orthros_protocol.call_chain import ChainRule
+from orthros_runtime.extras import extra
+
+with extra("admin"):
+    import tomlkit
+    from tomlkit.items import AoT, Table
 
 __all__ = ["realm_toml"]
 
@@ -39,6 +42,7 @@ def realm_toml(state: RealmState) -> str:
 
 def _realm(state: RealmState) -> Table:
     table = tomlkit.table()
+    table.add("name", state.realm)
     table.add("issuer", state.issuer)
     for limit in fields(type(state.limits)):
         table.add(limit.name, getattr(state.limits, limit.name))
@@ -51,7 +55,9 @@ def _principals(principals: Mapping[str, PrincipalFacts]) -> Table:
         table = tomlkit.table()
         for fact in fields(PrincipalFacts):
             value = getattr(facts, fact.name)
-            if value != getattr(_USUAL, fact.name):
+            # A name that stands for nobody any more would be refused when the file is read.
+            is_gone = fact.name == "default_audience" and value not in principals
+            if value != getattr(_USUAL, fact.name) and not is_gone:
                 table.add(fact.name, _written(value))
         everybody.add(name, table)
     return everybody

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -75,6 +75,16 @@ class Screen:
             self._lines([line], sys.stdout)
             sys.stdout.flush()
 
+    def announce(self, lines: Iterable[str]) -> None:
+        """What is about to be done, on standard error."""
+        self._lines(lines, sys.stderr)
+        sys.stderr.flush()
+
+    def prompt(self, question: str) -> None:
+        """A question, on standard error and without an end of line."""
+        sys.stderr.write(_harmless(question))
+        sys.stderr.flush()
+
     def complain(self, program: str, error: OrthrosError) -> None:
         """Cause, remedy and code, on standard error."""
         if self.json:
@@ -88,7 +98,7 @@ class Screen:
     def _write_json(self, value: object, to: TextIO) -> None:
         print(redact_text(json.dumps(value, indent=2)), file=to)
 
-    def _lines(self, lines: Sequence[str], to: TextIO) -> None:
+    def _lines(self, lines: Iterable[str], to: TextIO) -> None:
         for line in lines:
             print(_harmless(line), file=to)
 

@@ -1,4 +1,4 @@
-"""`python -m orthros_tools.bench`: runs every benchmark and prints two tables: times, and sizes."""
+"""`python -m orthros_tools.bench`: runs every benchmark and prints tables: times, sizes, turns, and large realms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from orthros_tools.bench.attenuated import measure_attenuated
+from orthros_tools.bench.audit_load import measure_audit
 from orthros_tools.bench.daemon_load import measure_daemon
 from orthros_tools.bench.figures import render
 from orthros_tools.bench.http_overhead import measure_http
@@ -15,8 +16,10 @@ from orthros_tools.bench.kdc_load import measure_kdc, running_kdc
 from orthros_tools.bench.krb5_peer import RECORDED, measure_krb5
 from orthros_tools.bench.library import measure_library
 from orthros_tools.bench.policy_load import measure_policy
+from orthros_tools.bench.realm_load import measure_realms, render_realms
 from orthros_tools.bench.sizes import render_sizes
 from orthros_tools.bench.token_load import measure_tokens, running_oidc_provider
+from orthros_tools.bench.turns_load import measure_turns, render_turns
 
 
 def main() -> int:
@@ -24,6 +27,7 @@ def main() -> int:
     figures = measure_library() + measure_attenuated() + measure_policy() + measure_http()
     with tempfile.TemporaryDirectory(prefix="orthros-bench-") as name:
         folder = Path(name)
+        figures += measure_audit()
         peer = measure_krb5(folder)
         with running_kdc(folder / "realm") as kdc:
             figures += measure_kdc(kdc, peer)
@@ -32,8 +36,12 @@ def main() -> int:
             if not missing:
                 with running_oidc_provider(folder) as provider:
                     figures += measure_tokens(kdc.tokens, provider, folder)
+        turns = measure_turns(folder / "turns")
+        realms = measure_realms(folder / "realms")
     print(render(figures))
     print(f"\nSize of one request along a call chain, by its depth:\n{render_sizes()}")
+    print(f"\nWhat one source costs another one:\n{render_turns(turns)}")
+    print(f"\nA KDC on large realms, idle and with ten changes a second:\n{render_realms(realms)}")
     if peer is RECORDED:
         print("\nkrb5 is not installed here, so its figures are from another day: those ratios are hints only.")
     if missing:

@@ -12,9 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any, Final
 
-import httpx
-import jwt
-
 from orthros_client.conversation import Token
 from orthros_client.credentials import Credentials
 from orthros_client.integrations.asgi import OrthrosMiddleware
@@ -23,7 +20,13 @@ from orthros_client.verifier import Verifier
 from orthros_protocol import LocalMisuse, Secret, Timestamp, tail_of
 from orthros_protocol.http_profile import HttpBinding, format_authorization
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_runtime.extras import workshop
+from orthros_tools.bench.epochs import epoch_of
 from orthros_tools.bench.figures import Figure
+
+with workshop("bench"):
+    import httpx
+    import jwt
 
 __all__ = ["measure_http"]
 
@@ -137,11 +140,11 @@ class _Caller:
         raise LocalMisuse("wrong-state", f"no tokens for {target} here")
 
 
-def _authenticators(caller: _Caller) -> Iterator[bytes]:
+def _authenticators(caller: _Caller, epoch: bytes) -> Iterator[bytes]:
     binding = HttpBinding(method="GET", scheme="https", authority="orders.example:443", target=_TARGET)
     bind, credentials = binding.bind(), caller.credentials("orders")
     while True:
-        yield format_authorization(credentials.present(bind, use=1, safe=True).request).encode("ascii")
+        yield format_authorization(credentials.present(bind, use=1, safe=True, epoch=epoch).request).encode("ascii")
 
 
 class _InProcess(httpx.BaseTransport):
@@ -184,7 +187,8 @@ def measure_http() -> list[Figure]:
     realm.add("billing")
     keytab = realm.add("orders").verify_only()
     caller = _Caller(realm)
-    guarded = OrthrosMiddleware(_service, verifier=Verifier(keytab, at_most_once_per_instance=True), origins=[_ORIGIN])
+    verifier = Verifier(keytab, replay="memory")
+    guarded = OrthrosMiddleware(_service, verifier=verifier, origins=[_ORIGIN])
     key = os.urandom(32)
     claims = {"iss": "kdc", "sub": "billing", "aud": "orders", "exp": _now() // 1000 + 600, "scope": "read"}
     bearer = f"Bearer {jwt.encode(claims, key, 'HS256')}".encode("ascii")
@@ -197,7 +201,7 @@ def measure_http() -> list[Figure]:
         return (
             await _microseconds(_service, forever(None)),
             await _microseconds(_behind_pyjwt(_service, key), forever(bearer)),
-            await _microseconds(guarded, _authenticators(caller)),
+            await _microseconds(guarded, _authenticators(caller, epoch_of(verifier))),
         )
 
     bare, pyjwt, orthros = asyncio.run(services())

@@ -51,13 +51,13 @@ from orthros_tools.bench.figures import Figure, cpu_seconds
 from orthros_tools.bench.krb5_peer import Krb5
 from orthros_tools.bench.token_load import TokenEndpoint
 
-__all__ = ["KDC_TARGETS", "RunningKdc", "measure_kdc", "running_kdc"]
+__all__ = ["KDC_TARGETS", "UNLIMITED", "RunningKdc", "login_request", "measure_kdc", "populate", "running_kdc"]
 
 _REALM = "bench.example"
 _CLIENT = "billing"
 _FRONT = "front"
 KDC_TARGETS = tuple(f"service-{number}" for number in range(16))
-_UNLIMITED = {
+UNLIMITED = {
     "ORTHROS_RATE_PER_SOURCE_PER_S": "10000000",
     "ORTHROS_RATE_PER_SOURCE_BURST": "10000000",
     "ORTHROS_RATE_PER_PRINCIPAL_PER_S": "10000000",
@@ -83,12 +83,13 @@ class RunningKdc:
     tokens: TokenEndpoint
 
 
-async def _populate(folder: Path) -> tuple[Keytab, Keytab, str]:
+async def populate(folder: Path) -> tuple[Keytab, Keytab, str]:
+    """Founds the realm in `folder`; the key files of the client and of `front`, and the client's OAuth secret."""
     await found_realm(_REALM, str(folder), None, "127.0.0.1:0")
     store = SqliteStore.open(folder / "kdc.db")
     try:
         vault = await open_vault(store, load_master_key(folder / "master.key", environ={}))
-        admin = Admin(store=store, vault=vault, audit=AdminAuditLog(folder / "audit"), now_ms=_now, actor="bench")
+        admin = Admin(store=store, vault=vault, audit=AdminAuditLog(), now_ms=_now, actor="bench")
         keytab = await principals.add(admin, _CLIENT)
         front = await principals.add(admin, _FRONT)
         await rules.allow(admin, _FRONT, _CLIENT, scopes=("read",), delegable=True)
@@ -103,12 +104,14 @@ async def _populate(folder: Path) -> tuple[Keytab, Keytab, str]:
 
 
 @contextmanager
-def running_kdc(folder: Path) -> Iterator[RunningKdc]:
-    """A KDC on SQLite in `folder`, on a Unix socket; stopped at the end."""
-    keytab, front, secret = trio.run(_populate, folder)
+def running_kdc(folder: Path, *, sync: str = "always") -> Iterator[RunningKdc]:
+    """A KDC on SQLite in `folder`, on a Unix socket; stopped at the end. `sync` is that of its audit log."""
+    keytab, front, secret = trio.run(populate, folder)
     path = str(folder / "kdc.sock")
     command = [sys.executable, "-m", "orthros_kdc", "serve", "--config", str(folder / "kdc.toml"), "--unix", path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **_UNLIMITED}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, **UNLIMITED, "ORTHROS_AUDIT_SYNC": sync}
+    ) as process:
         try:
             line = b"" if process.stdout is None else process.stdout.readline()
             address = re.search(rb"http://[0-9.:]+", line)
@@ -156,13 +159,14 @@ def _timed(kdc: RunningKdc, messages: list[bytes], depth: int) -> tuple[list[byt
     return replies, (cpu_seconds(kdc.pid) - cpu) / len(messages) * 1e6, len(messages) / elapsed
 
 
-def _login(key: AsKey) -> PendingAs:
+def login_request(key: AsKey) -> PendingAs:
+    """A fresh AS-REQ."""
     return build_as_request(key, service=KDC_TGT, ttl_s=0, instance=bytes(16), now=_now(), nonce=os.urandom(16))
 
 
 def _tgt(kdc: RunningKdc, key: AsKey) -> tuple[bytes, bytes]:
     """A TGT and its K_pop."""
-    (reply,) = _exchange(kdc.socket_path, [(pending := _login(key)).message], 1)
+    (reply,) = _exchange(kdc.socket_path, [(pending := login_request(key)).message], 1)
     login = open_as_reply(pending, key, reply)
     return login.ticket, pop_key_of(tail_of(login.session_key, login.ticket))
 
@@ -185,7 +189,7 @@ def measure_kdc(kdc: RunningKdc, peer: Krb5, *, requests: int = 4000) -> list[Fi
     key = kdc.keytab.as_key()
 
     def log_in() -> PendingAs:
-        return _login(key)
+        return login_request(key)
 
     tgt, pop_key = _tgt(kdc, key)
     evidence = _evidence(kdc)

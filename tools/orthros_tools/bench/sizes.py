@@ -11,12 +11,16 @@ import os
 import time
 from base64 import urlsafe_b64encode
 
-import jwt
 from attrs import frozen
 
 from orthros_client.verifier import Verifier
 from orthros_protocol import BY_EVIDENCE, USE_RAW, Hop, Principal, Subject, Timestamp, bind_raw, build_ap_request
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_runtime.extras import workshop
+from orthros_tools.bench.epochs import epoch_of
+
+with workshop("bench"):
+    import jwt
 
 __all__ = ["render_sizes"]
 
@@ -47,7 +51,7 @@ def measure_sizes(stem: str = "service-") -> list[ChainSize]:
     realm.add(client)
     target = realm.add(server)
     verifier = Verifier(target.verify_only())
-    epoch = verifier._process.epochs.current(now=now, monotonic_ms=time.monotonic_ns() // 1_000_000, pid=os.getpid())
+    epoch = epoch_of(verifier)
     names = [f"{stem}{letter}" for letter in "abcdefgh"]
     sizes, nested = [], _first_token(names[0], now)
     for depth in range(1, 9):

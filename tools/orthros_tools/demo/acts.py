@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-import httpx
-
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.calls import Caller, OAuthDesk, post_to_ledger
 from orthros_tools.demo.realm import ADMIN_SCRIPT, HTTP_SETTINGS, REALM, WORKERS, Realm
 from orthros_tools.demo.stage import StageError
 from orthros_tools.demo.story import Story
+
+with workshop("demo"):
+    import httpx
 
 __all__ = ["call_each_other", "found_a_realm", "introduce", "start_everything"]
 

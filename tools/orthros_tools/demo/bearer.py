@@ -5,11 +5,13 @@ Knows OAuth as everybody does; the contrast to `refusals` is the point.
 
 from __future__ import annotations
 
-import httpx
-
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.calls import OAuthDesk, post_to_ledger
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.story import Story
+
+with workshop("demo"):
+    import httpx
 
 __all__ = ["bear_tokens"]
 

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
-import httpx
 from attrs import define, field, frozen
 
 from orthros_client import Credentials, LocalMisuse, Token
 from orthros_client.integrations.httpx_auth import OrthrosAuth, Source
+from orthros_runtime.extras import workshop
+
+with workshop("demo"):
+    import httpx
 
 __all__ = ["Answered", "Caller", "Held", "OAuthDesk", "plain_http", "post_to_ledger"]
 

@@ -5,10 +5,12 @@ Knows no route. Whoever serves strangers tells them less and logs the rest: `ans
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-
 from orthros_client import TargetRefusal, TicketRefused
+from orthros_runtime.extras import workshop
+
+with workshop("demo"):
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
 
 __all__ = ["pass_on_refusals"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +32,8 @@ class _Page(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_POST(self) -> None:  # the name that http.server calls
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        stated = self.headers.get("Content-Length") or "0"
+        self.rfile.read(int(stated) if re.fullmatch(r"[0-9]{1,6}", stated) else 0)
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         try:
             claims = jwt.decode(
@@ -40,6 +42,7 @@ class _Page(BaseHTTPRequestHandler):
                 algorithms=["HS256"],
                 audience=self.server.audience,
                 issuer=self.server.issuer,
+                leeway=5,  # seconds by which this clock may differ from the KDC's
             )
         except jwt.InvalidTokenError as error:
             self._answer(401, {"error": type(error).__name__, "detail": str(error)})

@@ -12,16 +12,19 @@ from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-import httpx
 import structlog
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from orthros_client import AsyncClient, Verifier
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, require
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.explained import pass_on_refusals
+
+with workshop("demo"):
+    import httpx
+    from fastapi import Depends, FastAPI, Request
+    from fastapi.responses import JSONResponse
+    from pydantic import BaseModel
 
 __all__ = ["app"]
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-import httpx
-
 from orthros_client import Unavailable
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.calls import Caller, OAuthDesk, post_to_ledger
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.story import Story
+
+with workshop("demo"):
+    import httpx
 
 __all__ = ["check_the_audit_log", "lose_the_kdc", "regain_the_kdc"]
 

@@ -42,20 +42,24 @@ def refuse_at_orders(story: Story, realm: Realm, shop: Caller, reports: Caller) 
 def _replayed(story: Story, realm: Realm, shop: Caller) -> None:
     shop.post(f"{realm.wire_origin}/orders/1138", {"state": "cancelled"})
     captured = realm.wire.sent[-1]
-    with story.step("a captured request", "replayed, epoch-required", "somebody on the wire -> orders") as step:
+    before = realm.orders_log()
+    with story.step("a captured request", "refused", "somebody on the wire -> orders") as step:
         began = time.perf_counter()
         found: dict[str, Reply] = {}
+        workers: set[str] = set()
         for _ in range(_MOST_TRIES):  # the system chooses the worker
             reply = deliver(realm.orders_address, captured)
             found[json.loads(reply.body)["code"] if reply.status == 401 else f"HTTP {reply.status}"] = reply
-            if len(found) == WORKERS:
+            workers |= {entry["worker"] for entry in realm.orders_log() if entry not in before}
+            if len(workers) == WORKERS:
                 break
         took_ms = (time.perf_counter() - began) * 1000
+        # On a host without tmpfs each worker remembers for itself, and refuses what names the other one's epoch.
+        refused = found.keys() <= {"replayed", "epoch-required"} and len(workers) == WORKERS
         said = f"the same {len(captured)} bytes, sent again until both workers had them: refused by both"
-        step.saw(", ".join(sorted(found, reverse=True)), said, took_ms=took_ms)
-        for worker, code in (("worker 1", "replayed"), ("worker 2", "epoch-required")):
-            if code in found:
-                step.show(worker, json.loads(found[code].body)["error_description"])
+        step.saw("refused" if refused else ", ".join(sorted(found)), said, took_ms=took_ms)
+        for code in sorted(found):
+            step.show(code, json.loads(found[code].body).get("error_description", ""))
 
 
 def _changed(story: Story, realm: Realm, shop: Caller) -> None:

@@ -24,6 +24,9 @@ from typing import Final, Self
 
 from attrs import define, frozen
 
+from orthros_client.verifier.stores.folder import STATE_VARIABLE, find_folder
+from orthros_protocol import Misconfigured
+
 __all__ = ["INTERRUPTIONS", "Outcome", "Process", "Stage", "StageError"]
 
 INTERRUPTIONS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -140,6 +143,7 @@ class Stage:
     def __init__(self, prefix: str = "orthros-demo-") -> None:
         self._prefix = prefix
         self._folder: Path | None = None
+        self._shared: Path | None = None
         self.processes: list[Process] = []
 
     @property
@@ -165,7 +169,7 @@ class Stage:
                 stdin=subprocess.DEVNULL,
                 stdout=to,
                 stderr=errors,
-                env=_environment() | dict(environ or {}),
+                env=self._environment() | dict(environ or {}),
                 cwd=cwd or self.folder,
                 pass_fds=() if listener is None else (listener.fileno(),),
                 preexec_fn=partial(_become_child, os.getpid()),  # noqa: PLW1509  # it takes no lock that another thread could hold
@@ -194,9 +198,17 @@ class Stage:
             for process in running:
                 if not process.ends(deadline - time.monotonic()):
                     process.kill()
-            if self._folder is not None:
-                shutil.rmtree(self._folder)
-                self._folder = None
+            for folder in (self._folder, self._shared):
+                if folder is not None:
+                    shutil.rmtree(folder)
+            self._folder = self._shared = None
+
+    def _environment(self) -> dict[str, str]:
+        """What the programs inherit: nothing of the user's own Orthros settings, and a replay store of this stage."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("ORTHROS_")}
+        if self._shared is None:
+            return others | {"ORTHROS_REPLAY_STORE": "memory"}
+        return others | {"ORTHROS_STATE_DIR": str(self._shared)}
 
     def logs(self, most_lines: int = 20) -> Iterator[tuple[str, list[str]]]:
         """The last lines of every process that said anything, for a report of what went wrong."""
@@ -209,6 +221,7 @@ class Stage:
         try:
             with _uninterrupted():
                 self._folder = Path(tempfile.mkdtemp(prefix=self._prefix)).resolve()
+                self._shared = _folder_in_memory(self._prefix)
             if len(os.fsencode(self.folder)) > _MOST_FOLDER_BYTES:
                 raise StageError(f"{self.folder} is too long for Unix sockets; set TMPDIR to a shorter path")
         except BaseException:
@@ -249,6 +262,11 @@ def _program(name: str) -> tuple[str, ...]:
     return (str(installed),) if installed.exists() else (sys.executable, "-m", _MODULES[name])
 
 
-def _environment() -> dict[str, str]:
-    """What the programs inherit: nothing of the user's own Orthros settings."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ORTHROS_")}
+def _folder_in_memory(prefix: str) -> Path | None:
+    """A folder on tmpfs, where the workers of a service share what they have seen; None on a host without one."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/dev/shm"))  # made for this stage alone
+        find_folder({STATE_VARIABLE: str(folder)})
+    except (OSError, Misconfigured):
+        return None
+    return folder

@@ -14,12 +14,14 @@ from typing import Final, Self
 
 from attrs import frozen
 
+from orthros_protocol.http_fields import parse_length
+
 __all__ = ["Reply", "Wire", "deliver"]
 
 _TIMEOUT_S: Final = 5.0
 _READ_BYTES: Final = 64 * 1024
 _HEAD_END: Final = b"\r\n\r\n"
-_LENGTH = re.compile(rb"^content-length: *([0-9]+)\r$", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length: *([^\r]*)\r$", re.IGNORECASE | re.MULTILINE)
 
 Change = Callable[[bytes], bytes]
 
@@ -102,7 +104,7 @@ def _read_message(connection: socket.socket) -> bytes:
         data += piece
     head, _, body = data.partition(_HEAD_END)
     found = _LENGTH.search(head + b"\r\n")
-    missing = (int(found[1]) if found else 0) - len(body)
+    missing = (parse_length(found[1]) if found else 0) - len(body)
     while missing > 0 and (piece := connection.recv(_READ_BYTES)):
         data += piece
         missing -= len(piece)

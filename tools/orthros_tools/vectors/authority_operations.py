@@ -11,7 +11,7 @@ from typing import Any, Final
 import orthros_protocol as orthros
 from orthros_protocol.discharges import discharge_root
 from orthros_protocol.evidence import mixed_with_evidence
-from orthros_tools.vectors.parties import Inputs, Vector, caveats_of, root_of, unhex
+from orthros_tools.vectors.parties import Inputs, Vector, caveats_of, items_of, root_of, unhex
 
 
 def subject_of(given: list[Any] | None) -> orthros.Subject | None:
@@ -133,7 +133,7 @@ def _open_hand_over(given: Inputs) -> Vector:
     keytab = orthros.Keytab.of(root_of(given["receiver"]))
     got = orthros.open_hand_over(unhex(given["message"]), keytab, now=orthros.Timestamp(given["now"]))
     return {
-        "ticket": got.ticket.hex(), "caveats": _hexed(orthros.split_caveats(got.caveats)), "tail": got.tail.hex(),
+        "ticket": got.ticket.hex(), "caveats": items_of(got.caveats), "tail": got.tail.hex(),
         "target": str(got.target), "target_uid": got.target_uid, "client": str(got.client), "scopes": list(got.scopes),
         "expires": got.expires, "ttl_s": got.ttl_s, "subject": shown_subject(got.subject),
         "demands": _hexed(got.demands), "sender": str(got.sender),

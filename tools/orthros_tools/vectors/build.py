@@ -5,6 +5,15 @@ from __future__ import annotations
 import json
 
 from orthros_tools.vectors import (
+    edges_answers,
+    edges_ap_exchange,
+    edges_as_exchange,
+    edges_authority,
+    edges_errors,
+    edges_streams,
+    edges_tgs_exchange,
+    edges_tickets,
+    edges_tokens,
     negative,
     negative_authority,
     negative_http,
@@ -35,6 +44,16 @@ _ABOUT = {
     "refused-caveats.json": "Caveats with exactly one thing wrong, and requests that caveats exclude.",
     "refused-http.json": "HTTP requests, responses and challenges with exactly one thing wrong.",
     "refused-authority.json": "Demands, discharges, hand-overs, evidence and paths with exactly one thing wrong.",
+    "edges-tickets.json": "Tickets and caveats at each limit, accepted, and one past it, refused.",
+    "edges-as-exchange.json": "The initial exchange at each limit, accepted, and one past it, refused.",
+    "edges-tgs-exchange.json": "The ticket-granting exchange at each limit, accepted, and one past it, refused.",
+    "edges-ap-exchange.json": "The AP exchange at each limit, accepted, and one past it, refused.",
+    "edges-authority.json": "Demands, discharges, hand-overs, evidence and paths at each limit and one past it.",
+    "edges-streams.json": "Frames, clocks and labels at each limit, accepted, and one past it, refused.",
+    "edges-errors.json": "What authenticated errors say besides their code, as it is written and as it is read.",
+    "edges-tokens.json": "Tokens with the KDC's mark: what is believed, and what is refused with one thing wrong.",
+    "edges-signatures.json": "Signatures in the form of RFC 9421, valid and with exactly one thing wrong.",
+    "edges-answers.json": "Answers of targets and the HTTP profile at each limit, accepted, and one past it, refused.",
 }
 
 
@@ -45,7 +64,16 @@ def all_files() -> dict[str, tuple[str, list[Vector]]]:
     refused += [negative_http.caveats(), negative_http.http(), negative_authority.authority()]
     granted = [positive.primitives(), positive.keys(), positive.tickets(), positive.exchanges()]
     granted += [positive_http.caveats(), positive_http.http(), positive_authority.authority()]
-    content = [PUBLISHED, NORMATIVE, *granted, *refused]
+    edges = [edges_tickets.tickets(), edges_as_exchange.as_exchange(), edges_tgs_exchange.tgs_exchange()]
+    edges += [edges_ap_exchange.ap_exchange(), edges_authority.authority()]
+    edges += [
+        edges_streams.streams(),
+        edges_errors.errors(),
+        edges_tokens.tokens(),
+        edges_tokens.signatures(),
+        edges_answers.answers(),
+    ]
+    content = [PUBLISHED, NORMATIVE, *granted, *refused, *edges]
     return {name: (_text(name, vectors), vectors) for name, vectors in zip(_ABOUT, content, strict=True)}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orthros_protocol as orthros
+from orthros_protocol.http_fields import FRAMING, HttpFields, parse_length
 from orthros_tools.vectors.parties import Inputs, Vector, ap_pending, optional, unhex
 
 
@@ -73,6 +74,16 @@ def _content_digest(given: Inputs) -> Vector:
     return {"sha256": sha256.hex(), "written": orthros.format_content_digest(sha256).decode("ascii")}
 
 
+def _request_fields(given: Inputs) -> Vector:
+    fields = HttpFields(_fields(given["headers"]))
+    fields.require_exact(FRAMING)
+    values = fields.covered(given["covered"])
+    return {
+        "values": [[name, value.hex()] for name, value in values],
+        "uncovered": fields.uncovered(given["floor"], given["covered"]),
+    }
+
+
 def _response(given: Inputs) -> orthros.HttpResponse:
     return orthros.HttpResponse(status=given["status"], headers=_fields(given["headers"]))
 
@@ -109,7 +120,12 @@ HTTP_OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "authority": lambda i: {"authority": orthros.canonical_authority(i["text"], i["scheme"])},
     "authorization": _authorization,
     "content-digest": _content_digest,
+    "request-fields": _request_fields,
+    "content-length": lambda i: {"length": parse_length(i["value"])},
     "http-reply": _reply,
     "open-http-reply": _open_reply,
     "challenge": _challenge,
+    "write-authorization": lambda i: {"value": orthros.format_authorization(unhex(i["message"]), i["covered"])},
+    "write-content-digest": lambda i: {"value": orthros.format_content_digest(unhex(i["sha256"])).decode("ascii")},
+    "write-challenge": lambda i: {"value": orthros.format_challenge(i["realm"], i["code"], optional(i["reply"]))},
 }

@@ -11,6 +11,7 @@ from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest
 from orthros_protocol.sealing import open_box, seal
 from orthros_protocol.tickets import open_ticket
+from orthros_tools.vectors import integers
 from orthros_tools.vectors import positive as good
 from orthros_tools.vectors.operations import OPERATIONS
 from orthros_tools.vectors.parties import Inputs, Vector, root_of, sealing_key_of, unhex
@@ -27,7 +28,7 @@ def refused(name: str, op: str, given: Inputs, stage: str) -> Vector:
     found = outcome(op, given)
     if found.get("stage") != stage:
         raise ValueError(f"{name}: declared for stage {stage}, but the code says {found}")
-    return {"name": name, "op": op, "in": given, "stage": stage, "code": found["code"]}
+    return {"name": name, "op": op, "in": integers.written(given), "stage": stage, "code": found["code"]}
 
 
 def flip(data: str, at: int) -> str:
@@ -114,7 +115,7 @@ def keys() -> list[Vector]:
     ]
 
 
-def edited(key: Inputs, ticket: str, **changes: Any) -> str:
+def edited(key: Inputs, ticket: str, /, **changes: Any) -> str:
     """A ticket with other fields, sealed anew by whoever holds its key; the mark stays as it was."""
     sealer = sealing_key_of(key)
     content = open_ticket(unhex(ticket), sealer)
@@ -155,7 +156,7 @@ def tickets() -> list[Vector]:
         )
     body: dict[str, Any] = {
         "version": 2, "tid": b"", "cname": "Billing", "scopes": ["write", "read"], "caveats": encode(), "flags": 4,
-        "crit": [[1, b""]], "subject": [good.REALM, "alice", 0, 3], "opt": [[2, b""], [1, b""]], "mac_no": 0,
+        "crit": [[1, b""]], "subject": [None, "alice", 0, 3], "opt": [[2, b""], [1, b""]], "mac_no": 0,
     }  # fmt: skip
     for field, value in body.items():
         changed = edited(good.TICKET_KEY, good.TICKET, **{field: value})
@@ -163,7 +164,7 @@ def tickets() -> list[Vector]:
     marked = opened | {"mac_keys": good.MAC_KEYS}
     edits: dict[str, Any] = {
         "cname": "root", "scopes": ["admin"], "flags": 2, "exp": good.SECOND + 7200, "auth_time": good.SECOND,
-        "ckid": bytes(8), "chain": [[good.REALM, "gateway", 1]], "subject": [good.REALM, "alice", 0, 1], "mac_no": 2,
+        "ckid": bytes(8), "chain": [[None, "gateway", 1]], "subject": [None, "alice", 0, 1], "mac_no": 2,
     }  # fmt: skip
     for field, value in edits.items():
         changed = edited(good.TICKET_KEY, good.TICKET, **{field: value})

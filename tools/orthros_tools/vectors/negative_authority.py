@@ -263,8 +263,8 @@ def _behalves() -> list[Vector]:
     for name, behalf in shapes.items():
         made.append(_changed(name, "encoding", behalf=behalf))
     made.append(_changed("evidence added without its key", "mac", behalf=shown))
-    made.append(_changed("limits that are no caveats", "encoding",
-                         wants=[[0, REALM, "payroll", None, 0, 0, [[1, b"x"]]]]))  # fmt: skip
+    made.append(_changed("limits that are no caveats", "wants",
+                         wants=encode([0, REALM, "payroll", None, 0, 0, [[1, b"x"]]])))  # fmt: skip
     return made + _replies()
 
 

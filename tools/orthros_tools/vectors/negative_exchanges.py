@@ -17,7 +17,8 @@ from orthros_tools.vectors.operations import OPERATIONS
 from orthros_tools.vectors.parties import Inputs, Vector, ap_pending, as_pending, root_of, tgs_pending, unhex
 
 
-def _as_body(**changes: Any) -> str:
+def as_body(**changes: Any) -> str:
+    """An AS-REQ of billing with these items changed, and a right MAC."""
     key = root_of(good.BILLING).as_key()
     body: dict[str, Any] = {
         "version": 1, "kind": 1, "realm": good.REALM, "kid": key.kid, "nonce": unhex(good.NONCE), "ts": good.NOW,
@@ -27,7 +28,8 @@ def _as_body(**changes: Any) -> str:
     return encode(encoded, mac(key.material, "as-req", encoded)).hex()
 
 
-def _as_answer(**changes: Any) -> str:
+def as_answer(**changes: Any) -> str:
+    """An AS-REP to the good AS-REQ with these items changed, in a right box."""
     key, pending = as_pending(good.as_inputs())
     body: dict[str, Any] = {
         "nonce": unhex(good.NONCE), "time": good.NOW, "kdc_id": "kdc-a", "for": [1, good.REALM, "kdc/tgt"],
@@ -44,18 +46,18 @@ def as_exchange() -> list[Vector]:
     made = [refused("AS-REQ: MAC", "verify-as-req", request | {"message": flip(good.AS_REQ, -1)}, "mac")]
     made.append(refused("AS-REQ: nonce", "verify-as-req", request | {"message": flip(good.AS_REQ, 40)}, "mac"))
     made.append(refused("AS-REQ: cut short", "verify-as-req", request | {"message": good.AS_REQ[:-2]}, "encoding"))
-    made.append(refused("AS-REQ: kid", "verify-as-req", request | {"message": _as_body(kid=bytes(8))}, "kid"))
-    made.append(refused("AS-REQ: realm", "verify-as-req", request | {"message": _as_body(realm="a.b")}, "kid"))
+    made.append(refused("AS-REQ: kid", "verify-as-req", request | {"message": as_body(kid=bytes(8))}, "kid"))
+    made.append(refused("AS-REQ: realm", "verify-as-req", request | {"message": as_body(realm="a.b")}, "kid"))
     for field, value in {"version": 2, "kind": 2, "service": "KDC", "instance": b"", "crit": None}.items():
         made.append(
-            refused(f"AS-REQ: {field}", "verify-as-req", request | {"message": _as_body(**{field: value})}, "encoding")
+            refused(f"AS-REQ: {field}", "verify-as-req", request | {"message": as_body(**{field: value})}, "encoding")
         )
     for field, extra in {"flags": 1, "crit": [[1, b""]]}.items():
         made.append(
             refused(
                 f"AS-REQ: {field} critical",
                 "verify-as-req",
-                request | {"message": _as_body(**{field: extra})},
+                request | {"message": as_body(**{field: extra})},
                 "critical",
             )
         )
@@ -73,28 +75,32 @@ def as_exchange() -> list[Vector]:
         "nonce": bytes(16), "for": [1, good.REALM, "kdc/keys"], "cname": "orders", "cuid": 17
     }  # fmt: skip
     for field, value in answers.items():
-        answer = _as_answer(**{field: value})
+        answer = as_answer(**{field: value})
         made.append(refused(f"AS-REP: {field}", "open-as-rep", reply | {"reply": answer}, "answer"))
     for field, value in {"ticket": unhex(good.TICKET), "kvno": 0, "opt": None}.items():
-        answer = _as_answer(**{field: value})
+        answer = as_answer(**{field: value})
         made.append(refused(f"AS-REP: {field}", "open-as-rep", reply | {"reply": answer}, "body"))
     error = OPERATIONS["as-rep"](good.AS_ERROR)["reply"]
     made.append(refused("AS-ERR", "open-as-rep", reply | {"reply": error}, "refused-by-peer"))
     return made
 
 
-def _tgs_body(tgt: str = good.TGT, **changes: Any) -> str:
+def tgs_body(tgt: str = good.TGT, **changes: Any) -> str:
+    """A TGS-REQ with these items changed, and a right MAC. Wants in a list are what the bin holds."""
     want = [0, good.REALM, "payroll", None, 0, 0, []]
     body: dict[str, Any] = {
         "version": 1, "kind": 2, "tgt": unhex(tgt), "caveats": b"", "dis": [], "ts": good.NOW,
         "nonce": unhex(good.NONCE), "wants": [want], "behalf": None, "crit": [], "opt": [],
     } | changes  # fmt: skip
+    if isinstance(body["wants"], list):
+        body["wants"] = encode(*body["wants"])
     encoded = encode(*body.values())
     key = tgs_pending(good.tgs_inputs(tgt=tgt)).key
     return encode(encoded, mac(key, "tgs-req", encoded)).hex()
 
 
-def _tgs_answer(results: list[Any], **changes: Any) -> str:
+def tgs_answer(results: list[Any], **changes: Any) -> str:
+    """A TGS-REP to the good TGS-REQ with these results and items, in a right box."""
     pending = tgs_pending(good.tgs_inputs())
     body: dict[str, Any] = {
         "nonce": unhex(good.NONCE), "time": good.NOW, "kdc_id": "kdc-a", "seq": 1, "results": results, "opt": []
@@ -116,16 +122,16 @@ def tgs_exchange() -> list[Vector]:
     made = [
         message("MAC", flip(good.TGS_REQ, -1), "mac"),
         message("cut short", good.TGS_REQ[:-2], "encoding"),
-        message("service ticket as TGT", _tgs_body(good.TICKET), "kid"),
-        message("TGT minted with a service key", _tgs_body(minted), "kid"),
+        message("service ticket as TGT", tgs_body(good.TICKET), "kid"),
+        message("TGT minted with a service key", tgs_body(minted), "kid"),
         message("bit of the TGT", flip(good.TGS_REQ, 80), "box"),
-        message("edited TGT", _tgs_body(edited(good.TGT_KEY, good.TGT, cname="root")), "kdc-mark"),
-        message("no wants", _tgs_body(wants=[]), "encoding"),
-        message("33 wants", _tgs_body(wants=[[0, good.REALM, "a", None, 0, 0, []]] * 33), "encoding"),
-        message("scopes not in order", _tgs_body(wants=[[0, good.REALM, "a", ["b", "a"], 0, 0, []]]), "encoding"),
-        message("unknown kind of want", _tgs_body(wants=[[2, good.REALM, "a", None, 0, 0, []]]), "encoding"),
-        message("critical extension", _tgs_body(crit=[[1, b""]]), "critical"),
-        message("discharges", _tgs_body(dis=[b""]), "discharges"),
+        message("edited TGT", tgs_body(edited(good.TGT_KEY, good.TGT, cname="root")), "kdc-mark"),
+        message("no wants", tgs_body(wants=[]), "wants"),
+        message("33 wants", tgs_body(wants=[[0, good.REALM, "a", None, 0, 0, []]] * 33), "wants"),
+        message("scopes not in order", tgs_body(wants=[[0, good.REALM, "a", ["b", "a"], 0, 0, []]]), "wants"),
+        message("unknown kind of want", tgs_body(wants=[[2, good.REALM, "a", None, 0, 0, []]]), "wants"),
+        message("critical extension", tgs_body(crit=[[1, b""]]), "critical"),
+        message("discharges", tgs_body(dis=[b""]), "discharges"),
     ]
     reply = {"request": good.tgs_inputs(), "reply": good.TGS_REP}
 
@@ -141,21 +147,20 @@ def tgs_exchange() -> list[Vector]:
         answer("another TGS-REQ", {"request": good.tgs_inputs(nonce=good.span(1, 16))}, "box"),
         answer("bit of the box", {"reply": flip(good.TGS_REP, -1)}, "box"),
         answer("NAK", {"reply": encode(1, 2, bytes(8)).hex()}, "nak"),
-        answer("nonce", {"reply": _tgs_answer([no, orders, no], nonce=bytes(16))}, "answer"),
-        answer("one result missing", {"reply": _tgs_answer([no, orders])}, "answer"),
-        answer("results in another order", {"reply": _tgs_answer([orders, no, no])}, "answer"),
-        answer("ticket without a key", {"reply": _tgs_answer([bare, orders, no])}, "answer"),
+        answer("nonce", {"reply": tgs_answer([no, orders, no], nonce=bytes(16))}, "answer"),
+        answer("one result missing", {"reply": tgs_answer([no, orders])}, "answer"),
+        answer("results in another order", {"reply": tgs_answer([orders, no, no])}, "answer"),
+        answer("ticket without a key", {"reply": tgs_answer([bare, orders, no])}, "answer"),
         answer(
-            "scopes not in order", {"reply": _tgs_answer([[*ticket[:9], ["b", "a"], *ticket[10:]], orders, no])}, "body"
+            "scopes not in order", {"reply": tgs_answer([[*ticket[:9], ["b", "a"], *ticket[10:]], orders, no])}, "body"
         ),
-        answer("no results", {"reply": _tgs_answer([])}, "body"),
+        answer("no results", {"reply": tgs_answer([])}, "body"),
         answer("TGS-ERR", {"reply": OPERATIONS["tgs-rep"](good.TGS_ERROR)["reply"]}, "refused-by-peer"),
     ]
 
 
-def _ap_body(
-    ticket: str = good.TICKET, caveats: tuple[bytes, ...] = (), label: str = "ap-req.0", **changes: Any
-) -> str:
+def ap_body(ticket: str = good.TICKET, caveats: tuple[bytes, ...] = (), label: str = "ap-req.0", **changes: Any) -> str:
+    """An AP-REQ with these items changed, and a right MAC under the tail behind these caveats."""
     inputs = good.ap_inputs(ticket=ticket, caveats=[caveat.hex() for caveat in caveats])
     body: dict[str, Any] = {
         "version": 1, "kind": 3, "use": 0, "ticket": unhex(ticket), "caveats": encode(*caveats) if caveats else b"",
@@ -174,7 +179,7 @@ def ap_exchange() -> list[Vector]:
 
     def dated(**fields: Any) -> str:
         ticket: str = OPERATIONS["ticket"](good.ticket_inputs(good.TICKET_KEY, **fields))["ticket"]
-        return _ap_body(ticket)
+        return ap_body(ticket)
 
     ap, key, second = good.AP_REQ, good.TICKET_KEY, good.SECOND
     tgt = good.TGT_KEY | {"name": "payroll", "key": key["key"], "uid": 17, "kvno": 3}
@@ -192,38 +197,38 @@ def ap_exchange() -> list[Vector]:
         message("MAC of 31 bytes", encode(unhex(ap)[4:50], bytes(31)).hex(), "encoding"),
         message("empty MAC", encode(unhex(ap)[4:50], b"").hex(), "encoding"),
         message("MAC as str", encode(unhex(ap)[4:50], "m" * 32).hex(), "encoding"),
-        message("version", _ap_body(version=2), "encoding"),
-        message("kind", _ap_body(kind=2), "encoding"),
-        message("use 4", _ap_body(use=4), "encoding"),
-        message("nonce of 15 bytes", _ap_body(nonce=bytes(15)), "encoding"),
-        message("user not canonical", _ap_body(user=["Alice", 1]), "encoding"),
-        message("five discharges", _ap_body(dis=[b""] * 5), "encoding"),
-        message("another use than served", _ap_body(use=1, label="ap-req.1"), "mac"),
-        message("ticket version", _ap_body(flip(good.TICKET, 0)), "header"),
-        message("ticket suite", _ap_body(flip(good.TICKET, 1)), "header"),
-        message("ticket type 3", _ap_body(flip(good.TICKET, 2)), "header"),
-        message("TGT under the service's key", _ap_body(edited(tgt, sealed(tgt, plain_body()))), "header"),
-        message("ticket kvno", _ap_body(flip(good.TICKET, 6)), "kid"),
-        message("ticket kid", _ap_body(flip(good.TICKET, 7)), "kid"),
-        message("ticket for another realm", _ap_body(sealed(key | {"realm": "example.com"}, plain_body())), "box"),
-        message("ticket for another uid", _ap_body(sealed(key | {"uid": 18}, plain_body())), "box"),
-        message("bit of the ticket", _ap_body(flip(good.TICKET, 100)), "box"),
-        message("ticket body cut short", _ap_body(sealed(key, plain_body()[:-1])), "body"),
-        message("ticket with a critical extension", _ap_body(edited(key, good.TICKET, crit=[[1, b""]])), "body"),
+        message("version", ap_body(version=2), "encoding"),
+        message("kind", ap_body(kind=2), "encoding"),
+        message("use 4", ap_body(use=4), "encoding"),
+        message("nonce of 15 bytes", ap_body(nonce=bytes(15)), "encoding"),
+        message("user not canonical", ap_body(user=["Alice", 1]), "encoding"),
+        message("five discharges", ap_body(dis=[b""] * 5), "encoding"),
+        message("another use than served", ap_body(use=1, label="ap-req.1"), "mac"),
+        message("ticket version", ap_body(flip(good.TICKET, 0)), "header"),
+        message("ticket suite", ap_body(flip(good.TICKET, 1)), "header"),
+        message("ticket type 3", ap_body(flip(good.TICKET, 2)), "header"),
+        message("TGT under the service's key", ap_body(edited(tgt, sealed(tgt, plain_body()))), "header"),
+        message("ticket kvno", ap_body(flip(good.TICKET, 6)), "kid"),
+        message("ticket kid", ap_body(flip(good.TICKET, 7)), "kid"),
+        message("ticket for another realm", ap_body(sealed(key | {"realm": "example.com"}, plain_body())), "box"),
+        message("ticket for another uid", ap_body(sealed(key | {"uid": 18}, plain_body())), "box"),
+        message("bit of the ticket", ap_body(flip(good.TICKET, 100)), "box"),
+        message("ticket body cut short", ap_body(sealed(key, plain_body()[:-1])), "body"),
+        message("ticket with a critical extension", ap_body(edited(key, good.TICKET, crit=[[1, b""]])), "body"),
         message("empty array of caveats", _with_caveats(encode()), "caveats"),
         message("17 caveats", _with_caveats(encode(*[read] * 17)), "caveats"),
-        message("caveat of wrong arity", _ap_body(caveats=(encode(1),)), "caveats"),
-        message("caveat with bool for int", _ap_body(caveats=(b"\x92\x01\xc3",)), "caveats"),
+        message("caveat of wrong arity", ap_body(caveats=(encode(1),)), "caveats"),
+        message("caveat with bool for int", ap_body(caveats=(b"\x92\x01\xc3",)), "caveats"),
         message("MAC", flip(ap, -1), "mac"),
         message("timestamp changed", ap.replace(f"{good.NOW:016x}", f"{good.NOW + 1:016x}"), "mac"),
-        message("label of another use", _ap_body(label="ap-req.1"), "mac"),
-        message("AP-REP as AP-REQ", _ap_body(label="ap-rep.0"), "mac"),
+        message("label of another use", ap_body(label="ap-req.1"), "mac"),
+        message("AP-REP as AP-REQ", ap_body(label="ap-rep.0"), "mac"),
         message("first caveat dropped", encode(body, mac(later, "ap-req.0", body)).hex(), "mac"),
         message("caveat added without the tail", _with_caveats(encode(read)), "mac"),
         message("replayed", ap, "replay", earlier=[ap]),
-        message("replayed after a refusal for its epoch", _ap_body(epoch=None), "replay",
-                earlier=[_ap_body(epoch=None)]),
-        message("dated after the ticket's end", _ap_body(ts=(second + 3600) * 1000 + 1), "ticket-times"),
+        message("replayed after a refusal for its epoch", ap_body(epoch=None), "replay",
+                earlier=[ap_body(epoch=None)]),
+        message("dated after the ticket's end", ap_body(ts=(second + 3600) * 1000 + 1), "ticket-times"),
         message("expired", dated(iat=second - 3600, exp=second - 1), "ticket-times"),
         message("expires now", dated(exp=second), "ticket-times"),
         message("exp before iat", dated(iat=second + 100, exp=second + 50), "ticket-times"),
@@ -231,17 +236,17 @@ def ap_exchange() -> list[Vector]:
         message("issued 301 s from now", dated(iat=second + 301, exp=second + 400), "ticket-times"),
         message("60.001 s old", ap, "window", now=good.NOW + 60_001),
         message("5.001 s ahead", ap, "window", now=good.NOW - 5_001),
-        message("unknown low flag", _ap_body(flags=2), "critical"),
-        message("critical extension", _ap_body(crit=[[1, b""]]), "critical"),
-        message("no epoch", _ap_body(epoch=None), "epoch"),
-        message("another epoch", _ap_body(epoch=bytes(8)), "epoch"),
-        message("another bind", _ap_body(bind=bytes(32)), "bind"),
-        message("no bind", _ap_body(bind=None), "bind"),
-        message("discharge without a third-party caveat", _ap_body(dis=[b""]), "discharges"),
-        message("caveat of unknown type", _ap_body(caveats=(encode(10, "x"),)), "caveat"),
-        message("expires caveat has passed", _ap_body(caveats=(encode(1, second),)), "caveat"),
-        message("user where nobody else is served", _ap_body(user=["alice", 1]), "user"),
-        message("user without the scope", _ap_body(user=["alice", 1]), "user", accept_user=True),
+        message("unknown low flag", ap_body(flags=2), "critical"),
+        message("critical extension", ap_body(crit=[[1, b""]]), "critical"),
+        message("no epoch", ap_body(epoch=None), "epoch"),
+        message("another epoch", ap_body(epoch=bytes(8)), "epoch"),
+        message("another bind", ap_body(bind=bytes(32)), "bind"),
+        message("no bind", ap_body(bind=None), "bind"),
+        message("discharge without a third-party caveat", ap_body(dis=[b""]), "discharges"),
+        message("caveat of unknown type", ap_body(caveats=(encode(10, "x"),)), "caveat"),
+        message("expires caveat has passed", ap_body(caveats=(encode(1, second),)), "caveat"),
+        message("user where nobody else is served", ap_body(user=["alice", 1]), "user"),
+        message("user without the scope", ap_body(user=["alice", 1]), "user", accept_user=True),
     ]  # fmt: skip
     return made + _ap_replies()
 

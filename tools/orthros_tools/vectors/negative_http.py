@@ -77,6 +77,26 @@ def _headers() -> list[Vector]:
     }  # fmt: skip
     for name, one in digests.items():
         made.append(refused(f"Content-Digest: {name}", "content-digest", {"value": one}, "encoding"))
+    for name, change in {
+        "renamed": {"headers": [["idempotency_key", "01"], ["x-tenant", "02"]]},
+        "a second spelling": web.with_fields(["idempotency_key", "01"]),
+        "a second spelling, the same value": web.with_fields(["x_tenant", b"t".hex()]),
+        "a second spelling with a dot": web.with_fields(["x.tenant", ""]),
+        "a second spelling of an odd name": web.with_fields(["x_own", ""], ["x-own", ""]) | {"covered": ["x_own"]},
+        "missing": {"covered": ["x-other"]}, "twice": web.with_fields(["x-tenant", b"t".hex()]),
+        "another Content-Digest": web.with_fields(["content_digest", ""]),
+        "another Content-Length": web.with_fields(["content_length", "30"]),
+        "another Transfer-Encoding": web.with_fields(["transfer_encoding", b"chunked".hex()]),
+    }.items():  # fmt: skip
+        made.append(refused(f"fields: {name}", "request-fields", web.FIELDS | change, "encoding"))
+    lengths = {
+        "empty": "", "zero in front": "07", "zeros in front": "000000000999999999", "two zeros": "00", "sign": "+7",
+        "minus": "-7", "space": " 7", "space behind": "7 ", "list": "7, 7", "hexadecimal": "0x7", "separator": "1_0",
+        "fraction": "7.0", "exponent": "7e1", "19 digits": "1" + "0" * 18, "not ASCII": "\u0667", "power": "\u00b2",
+        "line break": "7\n",
+    }  # fmt: skip
+    for name, one in lengths.items():
+        made.append(refused(f"Content-Length: {name}", "content-length", {"value": one}, "encoding"))
     return made
 
 

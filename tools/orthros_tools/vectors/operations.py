@@ -12,19 +12,23 @@ from typing import Any, Final
 
 import orthros_protocol as orthros
 from orthros_protocol import canonical, derivation, sealing
-from orthros_protocol.tickets import open_ticket
+from orthros_protocol.fakes import ManualStore
+from orthros_protocol.replay import check_admission
+from orthros_protocol.tickets import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
 from orthros_tools.vectors.authority_operations import (
     AUTHORITY_OPERATIONS,
     chain_rule_of,
     shown_subject,
     subject_of,
 )
+from orthros_tools.vectors.error_operations import ERROR_OPERATIONS
 from orthros_tools.vectors.http_operations import HTTP_OPERATIONS, access_of
 from orthros_tools.vectors.parties import (
     Inputs,
     Vector,
     ap_pending,
     as_pending,
+    items_of,
     mac_keys_of,
     optional,
     root_of,
@@ -32,6 +36,8 @@ from orthros_tools.vectors.parties import (
     tgs_pending,
     unhex,
 )
+from orthros_tools.vectors.stream_operations import STREAM_OPERATIONS
+from orthros_tools.vectors.token_operations import TOKEN_OPERATIONS
 
 
 def to_items(value: Any) -> Any:
@@ -97,6 +103,24 @@ def _ticket(ticket: orthros.Ticket) -> Vector:
         "chain": [[str(hop.principal), hop.auth_time] for hop in ticket.chain],
         "subject": shown_subject(ticket.subject),
     }  # fmt: skip
+
+
+def _ticket_header(given: Inputs) -> Vector:
+    header = peek_unverified_header(unhex(given["ticket"]))
+    return {"type": header.ticket_type, "kvno": header.kvno, "kid": header.kid.hex()}
+
+
+_FLAGS: Final = {
+    "ticket": {"initial": orthros.INITIAL, "delegable": orthros.DELEGABLE},
+    "want": {"exact": orthros.EXACT, "delegable": orthros.WANT_DELEGABLE},
+}
+_KNOWN: Final = {"ticket": KNOWN_FLAGS, "want": orthros.KNOWN_WANT_FLAGS}
+
+
+def _flags(given: Inputs) -> Vector:
+    of, flags = given["of"], given["flags"]
+    check_flags(flags, _KNOWN[of])
+    return {"names": [name for name, bit in _FLAGS[of].items() if flags & bit]}
 
 
 def _chain(given: Inputs) -> Vector:
@@ -174,10 +198,18 @@ def _verify_tgs(given: Inputs) -> Vector:
         "wants": [
             {"target": str(want.target), "kind": want.kind,
              "scopes": None if want.scopes is None else list(want.scopes), "ttl_s": want.ttl_s, "flags": want.flags,
-             "limits": [one.hex() for one in orthros.split_caveats(want.limits)]}
-            for want in request.wants
+             "limits": items_of(want.limits)}
+            for want in orthros.read_wants(request.wants)
         ],
     }  # fmt: skip
+
+
+def _read_wants(given: Inputs) -> Vector:
+    try:
+        orthros.read_wants(unhex(given["wants"]))
+    except orthros.Refused as refusal:
+        return {"detail": refusal.detail}
+    return {"detail": ""}
 
 
 def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
@@ -231,22 +263,32 @@ def _open_tgs_rep(given: Inputs) -> Vector:
 
 def _accept(given: Inputs) -> Vector:
     """What becomes of `message`, after `earlier` ones were received, whatever became of them."""
-    replay = orthros.ReplaySet()
+    born = orthros.Timestamp(given.get("born", 0))
+    store = ManualStore(lambda: orthros.Timestamp(given["now"]), unhex(given["epoch"]), born)
     keytab = orthros.Keytab.of(root_of(given["target"]))
     for message in given["earlier"]:
         with suppress(orthros.Refused):
-            _accept_one(unhex(message), given, keytab, replay)
-    accepted = _accept_one(unhex(given["message"]), given, keytab, replay)
+            _accept_one(unhex(message), given, keytab, store)
+    accepted = _accept_one(unhex(given["message"]), given, keytab, store)
     reply = orthros.build_ap_reply(accepted, now=orthros.Timestamp(given["now"]))
     return {"client": str(accepted.ticket.client), "scopes": list(accepted.scopes), "reply": reply.hex()}
 
 
-def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, replay: orthros.ReplaySet) -> orthros.Accepted:
+def _refusal(given: Inputs) -> Vector:
+    try:
+        _accept(given)
+    except orthros.Refused as refusal:
+        return {"error": refusal.code, "ready_in_ms": refusal.ready_in_ms}
+    raise TypeError("an accepted request gets no AP-ERR")
+
+
+def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, store: ManualStore) -> orthros.Accepted:
     return orthros.accept(
         orthros.parse_ap_request(message),
         lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
-        now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=replay,
-        epoch=unhex(given["epoch"]), accept_user=given["accept_user"], max_life_s=given["max_life_s"],
+        now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=store,
+        repetition=orthros.Repetition(given.get("repetition", "unsafe")),
+        accept_user=given["accept_user"], max_life_s=given["max_life_s"],
         access=access_of(given["access"]) if "access" in given else None, chain=chain_rule_of(given.get("chain", {})),
     )  # fmt: skip
 
@@ -257,12 +299,21 @@ def _open_ap_rep(given: Inputs) -> Vector:
 
 
 def _replay(given: Inputs) -> Vector:
-    replay = orthros.ReplaySet(capacity=given["capacity"], per_client=given["per_client"])
+    replay = orthros.ReplaySet(**{share: given[share] for share in ("capacity", "per_client", "per_ticket")})
     steps = [
-        replay.admit(unhex(tag), orthros.Timestamp(ts), orthros.Timestamp(now), client)
-        for tag, ts, now, client in given["steps"]
+        replay.admit(orthros.Entry(unhex(tag), orthros.Timestamp(ts), client, unhex(ticket)), orthros.Timestamp(now))
+        for tag, ts, now, client, ticket in given["steps"]
     ]
-    return {"answers": [answer.value for answer in steps]}
+    return {"answers": [answer.value for answer in steps], "codes": [_code_of(answer) for answer in steps]}
+
+
+def _code_of(answer: orthros.Admission) -> str | None:
+    moment = orthros.Timestamp(0)
+    try:
+        check_admission(moment, orthros.Standing(answer, bytes(8), moment, moment))
+    except orthros.Refused as refusal:
+        return refusal.code
+    return None
 
 
 def _window(given: Inputs) -> Vector:
@@ -302,6 +353,7 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "decode": lambda i: {"items": from_items(canonical.decode(unhex(i["bytes"]), i["limit"]))},
     "name": lambda i: {"name": orthros.check_name(i["text"])},
     "scope": lambda i: {"scopes": list(orthros.check_scopes([i["text"]]))},
+    "scope-set": lambda i: {"scopes": list(orthros.check_scopes(i["texts"]))},
     "role-keys": _role_keys,
     "key-file": lambda i: _keytab(orthros.Keytab.from_bytes(unhex(i["file"]))),
     "key-text": lambda i: _keytab(orthros.Keytab.from_text(i["text"])),
@@ -310,6 +362,8 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "kdc-mark": lambda i: _ticket(
         orthros.require_kdc_mark(unhex(i["ticket"]), sealing_key_of(i["key"]), mac_keys_of(i["mac_keys"]))
     ),
+    "ticket-header": _ticket_header,
+    "flags": _flags,
     "chain": _chain,
     "bind-raw": lambda i: {
         "bind": orthros.bind_raw(
@@ -322,13 +376,18 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "open-as-rep": _open_as_rep,
     "tgs-req": lambda i: {"message": tgs_pending(i).message.hex()},
     "verify-tgs-req": _verify_tgs,
+    "read-wants": _read_wants,
     "tgs-rep": _tgs_rep,
     "open-tgs-rep": _open_tgs_rep,
     "ap-req": lambda i: {"message": ap_pending(i).message.hex()},
     "accept": _accept,
+    "refusal": _refusal,
     "open-ap-rep": _open_ap_rep,
     "replay": _replay,
     "window": _window,
     **HTTP_OPERATIONS,
     **AUTHORITY_OPERATIONS,
+    **TOKEN_OPERATIONS,
+    **STREAM_OPERATIONS,
+    **ERROR_OPERATIONS,
 }

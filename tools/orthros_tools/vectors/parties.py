@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import orthros_protocol as orthros
+from orthros_protocol import canonical, limits
 
 Vector = dict[str, Any]
 Inputs = dict[str, Any]
@@ -63,6 +64,11 @@ def _want(given: Inputs) -> orthros.Want:
 def caveats_of(given: list[str]) -> bytes:
     """The caveats field of these caveats."""
     return orthros.join_caveats(map(unhex, given))
+
+
+def items_of(field: bytes) -> list[str]:
+    """What a caveats field holds. Whether it may hold that is not judged here, but where it was read."""
+    return [one.hex() for one in canonical.decode(field, limits.MAX_FRAME_BYTES)] if field else []
 
 
 def behalf_of(given: Inputs | None) -> orthros.Behalf | None:

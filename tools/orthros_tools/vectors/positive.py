@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orthros_protocol import ExpiresCaveat, Keytab, ScopesCaveat, bind_raw
+from orthros_tools.vectors import integers
 from orthros_tools.vectors.operations import OPERATIONS
 from orthros_tools.vectors.parties import Inputs, Vector, root_of
 
@@ -42,7 +43,7 @@ ROOTS: Final = (BILLING, PAYROLL)
 
 def vector(name: str, op: str, given: Inputs) -> Vector:
     """A positive vector: whatever the code answers now."""
-    return {"name": name, "op": op, "in": given, "out": OPERATIONS[op](given)}
+    return {"name": name, "op": op, "in": integers.written(given), "out": integers.written(OPERATIONS[op](given))}
 
 
 def ticket_inputs(sealed_with: Inputs, **changes: Any) -> Inputs:
@@ -236,11 +237,16 @@ def exchanges() -> list[Vector]:
         made.append(vector(f"bind of {endpoint}", "bind-raw", given))
     made += [vector(f"window {ago} ms", "window", {"ts": NOW - ago, "now": NOW}) for ago in (60_000, 0, -5_000)]
     steps = [
-        [span(1, 16), NOW, NOW, "a"], [span(1, 16), NOW, NOW, "a"], [span(2, 16), NOW, NOW, "a"],
-        [span(3, 16), NOW, NOW, "a"], [span(3, 16), NOW, NOW, "b"], [span(4, 16), NOW, NOW, "b"],
-        [span(1, 16), NOW, NOW + 60_000, "a"], [span(1, 16), NOW, NOW + 61_000, "a"],
-        [span(5, 16), NOW, NOW, "a"], [span(5, 16), NOW + 61_000, NOW + 61_000, "a"],
+        (1, NOW, NOW, "a"), (1, NOW, NOW, "a"), (2, NOW, NOW, "a"),
+        (3, NOW, NOW, "a"), (3, NOW, NOW, "b"), (4, NOW, NOW, "b"),
+        (1, NOW, NOW + 60_000, "a"), (1, NOW, NOW + 61_000, "a"),
+        (5, NOW, NOW, "a"), (5, NOW + 61_000, NOW + 61_000, "a"),
     ]  # fmt: skip
-    made.append(vector("replay set with room for three, two for one client", "replay",
-                       {"capacity": 3, "per_client": 2, "steps": steps}))  # fmt: skip
+    shares: Inputs = {
+        "capacity": 3,
+        "per_client": 2,
+        "per_ticket": 2,
+        "steps": [[span(tag, 16), ts, now, client, span(ord(client), 16)] for tag, ts, now, client in steps],
+    }
+    made.append(vector("replay set with room for three, two for one client", "replay", shares))
     return made

@@ -63,6 +63,30 @@ def accept_inputs(caveats: list[str], **access: Any) -> Inputs:
     return good.accept_inputs(message, use=1, bind=HTTP_BIND) | {"access": KNOWN | access}
 
 
+FLOOR: Final = ["content-type", "content-encoding", "idempotency-key", "x-tenant"]
+FIELDS: Final[Inputs] = {
+    "headers": [["host", b"a".hex()], ["idempotency-key", b"k7".hex()], ["x-tenant", b"t".hex()]],
+    "covered": ["idempotency-key", "x-tenant"], "floor": FLOOR,
+}  # fmt: skip
+
+
+def with_fields(*fields: list[str]) -> Inputs:
+    """A change of FIELDS: with these further headers."""
+    return {"headers": [*FIELDS["headers"], *fields]}
+
+
+def _field_changes() -> dict[str, Inputs]:
+    """Heads that are read, and what of their floor is not covered."""
+    return {
+        "two are covered": {}, "another order": {"covered": ["x-tenant", "idempotency-key"]},
+        "one is not covered": {"covered": ["x-tenant"]}, "none is covered": {"covered": []},
+        "another spelling is not covered": {"headers": [["idempotency_key", ""]], "covered": []},
+        "a dot in a name": {"headers": [["x.tenant", ""]], "covered": []},
+        "names that nobody asks for": with_fields(["x_free", ""], ["x-free", ""]),
+        "a covered name with an underscore": with_fields(["x_own", "01"]) | {"covered": ["x_own"]},
+    }  # fmt: skip
+
+
 def http() -> list[Vector]:
     """Bindings, headers, responses and challenges."""
     nothing: Inputs = {"covered": [], "content_digest": None}
@@ -92,6 +116,9 @@ def http() -> list[Vector]:
     for body in (b"", BODY, b'{"hello": "world"}\n'):
         value = format_content_digest(digest(body)).decode("ascii")
         made.append(vector(f"digest of {len(body)} bytes", "content-digest", {"value": value}))
+    made += [vector(f"fields: {name}", "request-fields", FIELDS | change) for name, change in _field_changes().items()]
+    for length in ("0", "7", "10", "9" * 18):
+        made.append(vector(f"length {length}", "content-length", {"value": length}))
     replies: dict[str, Inputs] = {
         "two fields": {}, "no fields": {"covered": []}, "stream": {"body_digest": None},
         "another order": {"covered": ["empty", "content-type"]}, "an error": {"status": 503},

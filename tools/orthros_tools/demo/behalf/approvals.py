@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-from fastapi import Depends, FastAPI
-
 from orthros_client import Attested, Discharger, Question, Verifier
 from orthros_client.integrations.asgi_discharges import DischargeEndpoint
 from orthros_client.integrations.starlette import Caller, OrthrosMiddleware, Route, require
+from orthros_runtime.extras import workshop
+
+with workshop("demo"):
+    from fastapi import Depends, FastAPI
 
 __all__ = ["app"]
 

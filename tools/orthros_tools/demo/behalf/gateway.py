@@ -9,13 +9,15 @@ import os
 from typing import Annotated, Final, Literal
 from uuid import uuid4
 
-import httpx
-from fastapi import Cookie, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse
-
 from orthros_client import AsyncClient
 from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.explained import pass_on_refusals
+
+with workshop("demo"):
+    import httpx
+    from fastapi import Cookie, Depends, FastAPI, HTTPException, Request
+    from fastapi.responses import JSONResponse
 
 __all__ = ["app"]
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from attrs import frozen
 
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.calls import Answered, Caller, plain_http
 from orthros_tools.demo.realm import Realm
 from orthros_tools.demo.stage import Outcome, StageError
+
+with workshop("demo"):
+    import httpx
 
 __all__ = ["ADDED", "House"]
 

@@ -9,14 +9,16 @@ import os
 import time
 from typing import Annotated, Any
 
-import httpx
-from fastapi import Depends, FastAPI
-from fastapi.responses import JSONResponse
-
 from orthros_client import AsyncClient, VerifiedCaller, Verifier
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.starlette import OrthrosMiddleware, Route, require
+from orthros_runtime.extras import workshop
 from orthros_tools.demo.explained import pass_on_refusals
+
+with workshop("demo"):
+    import httpx
+    from fastapi import Depends, FastAPI
+    from fastapi.responses import JSONResponse
 
 __all__ = ["app"]
 

@@ -1,0 +1,62 @@
+"""`orthros replay renew`: every replay store of this user on this host begins a new memory.
+
+For machines that are restored from a snapshot: there the clock may still be the old one when a service answers first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+
+from orthros_client.cli.output import OK, show
+from orthros_client.errors import Misconfigured
+from orthros_client.verifier.stores.choice import file_name
+from orthros_client.verifier.stores.folder import STATE_VARIABLE, folders
+from orthros_runtime.extras import extra
+
+__all__ = ["RENEW_EPILOG", "add_options", "replay"]
+
+RENEW_EPILOG = """\
+Run it as the user of the services when a virtual machine was restored from a snapshot, before its services answer. It
+looks where services of this user keep their stores; name another folder in ORTHROS_STATE_DIR. Callers of running
+services are refused once and repeat by themselves. Restart services with ORTHROS_REPLAY_STORE=memory instead. A Redis
+server needs nothing."""
+
+
+def add_options(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    """The command's own commands."""
+    names = parser.add_subparsers(dest="replay_command", required=True, metavar="COMMAND")
+    names.add_parser(
+        "renew",
+        parents=[shared],
+        help="begin new memories, so that no captured request of the past is accepted",
+        epilog=RENEW_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Raises Misconfigured when a store cannot be renewed, or none is found: nothing is known of it then."""
+    # A folder that is named is the one that is meant: a slip of the pen must not report success elsewhere.
+    named = os.environ.get(STATE_VARIABLE)
+    looked = [named] if named else folders()
+    paths = [path for one in looked for path in sorted(glob.glob(os.path.join(glob.escape(one), file_name("*"))))]
+    if not paths:
+        words = f"no replay store in {', '.join(looked)}: name the service's folder in ORTHROS_STATE_DIR"
+        raise Misconfigured("not-found", words)
+    for path in paths:
+        _renew(path)
+    show([{"store": path, "state": "renewed"} for path in paths], arguments.output)
+    return OK
+
+
+def _renew(path: str) -> None:
+    with extra("wsgi"):
+        from lmdb import Error as LmdbError
+
+        from orthros_client.verifier.stores.host import HostStore
+    try:
+        HostStore(path).renew()
+    except (OSError, LmdbError) as error:
+        raise Misconfigured("file-unreadable", f"{path}: {error}") from None

@@ -1,0 +1,119 @@
+"""What the daemon does when the time is in doubt: looks at all tickets, asks the realm, and asks again in time.
+
+Three things bring doubt: a step of one clock of this host against the other, a reply that contradicts what is known of
+the realm's time, and a target that refuses a ticket because of its times. Tickets stay until the realm was asked; what
+has ended by either clock is not given out meanwhile. Knows the agent; no sockets and no peers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from orthros_client.errors import Failure, OrthrosError
+from orthros_client.kdc_session import Obtained
+from orthros_client.realm_clock import CONFIRM_AFTER_S
+from orthros_client.ticket_cache import CacheKey, Held
+from orthros_protocol import Granted
+
+if TYPE_CHECKING:
+    from orthros_client.daemon.agent import Agent
+
+__all__ = ["ClockWatch"]
+
+log = structlog.get_logger()
+
+# How often both clocks are compared when no local program asks anything.
+_WATCH_S: Final = 2.0
+_SOONEST_S: Final = 0.002
+_MOST_WAIT_S: Final = 2.0
+# What a clock causes is over as soon as the clock is right, here or at the KDC: the pause does not grow.
+_OF_CLOCKS: Final = frozenset({"clock-skew", "kdc-fault"})
+
+
+@define(eq=False)
+class ClockWatch:
+    """The watch of one agent. Times in seconds."""
+
+    agent: Agent
+    _seen: tuple[int, int] = field(default=(0, 0), init=False)
+    _known: trio.Event = field(factory=trio.Event, init=False)
+
+    async def know(self, timeout_s: float) -> None:
+        """Looks, and while one clock contradicts the other waits for the realm's word, 2 s at most.
+
+        Not while the KDC does not answer: the tickets that are good by both clocks serve without its word.
+        """
+        self.look()
+        if self.agent.session.realm.has_stepped and self.agent.pause_s(self.agent.clock.elapsed_s()) <= 0:
+            with trio.move_on_after(min(timeout_s, _MOST_WAIT_S)):
+                await self._known.wait()
+
+    def held(self, key: CacheKey, granted: Granted, obtained: Obtained, *, chance: float) -> Held:
+        """What the KDC granted, with its end on both clocks."""
+        return Held.of(
+            key,
+            granted,
+            obtained.asked_at,
+            ahead_s=self.agent.session.realm.latest_ahead_s,
+            issued_s=obtained.kdc_time / 1000,
+            chance=chance,
+            policy_seq=obtained.policy_seq,
+        )
+
+    async def run(self) -> None:
+        """Compares the clocks until cancelled."""
+        while True:
+            await trio.sleep(_WATCH_S)
+            self.look()
+
+    def look(self) -> None:
+        """Looks at all tickets if more, or less, is known of the time than when that was done last. Cheap otherwise.
+
+        What was issued by a clock that was ahead of the realm's is asked for again: targets refuse it.
+        """
+        agent, realm = self.agent, self.agent.session.realm
+        if realm.state == self._seen:
+            return
+        self._seen = realm.state
+        now = agent.clock.elapsed_s()
+        held = [*agent.cache.look(realm.latest_ahead_s), *agent.on_behalf.look(realm.latest_ahead_s)]
+        if realm.has_stepped:
+            log.warning("the time is in doubt", detail=realm.doubt)
+            self._known = trio.Event()
+            agent.end_backoff()
+            if agent.session.login_file is not None:  # a worker cannot log in, so a ticket has to ask for the time
+                agent.renewals.plan([one.key for one in held[-1:]], now)
+        else:
+            self._known.set()
+            early = [one.key for one in held if one.is_from_future(now + realm.ahead_s)]
+            log.info("the time is known", offset_ms=realm.offset_ms, tickets=len(held), from_future=len(early))
+            agent.renewals.plan(early, now)
+        agent.changed.set()
+        agent.replan()
+
+    def trouble(self) -> Failure | None:
+        """Why no fresh ticket could be served, as far as that is known without asking."""
+        agent = self.agent
+        doubt, failure = agent.session.doubt, agent.last_failure
+        if doubt and (failure is None or failure.reason.name in _OF_CLOCKS):
+            return Failure.refused("clock-skew", doubt)
+        if failure is None and agent.session.login is None:
+            return Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+        return failure
+
+    def next_moment(self, now: float) -> float | None:
+        """When an exchange can confirm a claim about the time; None without one."""
+        confirms_at = self.agent.session.realm.confirms_at
+        return confirms_at if confirms_at is not None and confirms_at > now else None
+
+    def pause_bounds_s(self, error: OrthrosError, now: float) -> tuple[float, float]:
+        """How long the KDC is left alone after `error`, at least and at most."""
+        confirms_at = self.next_moment(now)
+        if error.code in _OF_CLOCKS and confirms_at is not None:
+            return max(_SOONEST_S, confirms_at - now), 0.0
+        return Failure.of(error).retry_s, CONFIRM_AFTER_S if error.code in _OF_CLOCKS else math.inf

@@ -1,0 +1,167 @@
+"""What can be broken in a module, one thing at a time: comparisons, limits, and checks that are left out.
+
+Works on syntax trees. Knows neither vectors nor what the code is for.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from attrs import evolve, frozen
+
+_SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+_COUNT = re.compile(r"(?<=[{,])[0-9]+(?=[,}])")
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@frozen
+class Site:
+    """One fault. `function` is the innermost function or method around it, empty for what runs at import.
+
+    `label` is the same after edits elsewhere in the file; `apply` changes the tree that the site was found in.
+    """
+
+    function: str
+    label: str
+    line: int
+    apply: Callable[[], None]
+
+
+def sites(tree: ast.Module) -> list[Site]:
+    """Every fault, in the order of the source. Equal labels are numbered."""
+    found = [site for statement in tree.body for site in _of_statement(statement, tree, (), "")]
+    seen: Counter[str] = Counter()
+    numbered = []
+    for site in found:
+        seen[site.label] += 1
+        again = f" ({seen[site.label]})" if seen[site.label] > 1 else ""
+        numbered.append(evolve(site, label=site.label + again))
+    return numbered
+
+
+def _of_statement(node: ast.stmt, parent: ast.AST, path: tuple[str, ...], function: str) -> Iterator[Site]:
+    if isinstance(node, _SCOPES):
+        path = (*path, node.name)
+        for one in _defaults(node):
+            yield from _of_expression(one, node, path, function)
+        inner = function if isinstance(node, ast.ClassDef) else ".".join(path)
+        for statement in node.body:
+            yield from _of_statement(statement, node, path, inner)
+        return
+    if isinstance(node, ast.Assign | ast.AnnAssign) and not function:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        path = (*path, ast.unparse(target))
+    yield from _left_out(node, parent, path, function)
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield from _of_statement(child, node, path, function)
+        elif isinstance(child, ast.ExceptHandler | ast.match_case):
+            for statement in child.body:
+                yield from _of_statement(statement, child, path, function)
+        elif not (isinstance(node, ast.AnnAssign) and child is node.annotation):
+            yield from _of_expression(child, node, path, function)
+
+
+def _defaults(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+    return []
+
+
+def _left_out(node: ast.stmt, parent: ast.AST, path: tuple[str, ...], function: str) -> Iterator[Site]:
+    """A guard that never applies, a check that is not called."""
+    label = ".".join(path)
+    if isinstance(node, ast.If) and _guards(node.body):
+        test = ast.unparse(node.test)
+        if test != "TYPE_CHECKING":
+            yield Site(function, f"{label}: without `if {test}`", node.lineno, lambda: _never(node))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and function:
+        text = ast.unparse(node)
+        yield Site(function, f"{label}: without `{text}`", node.lineno, lambda: _replace(parent, node, ast.Pass()))
+
+
+def _guards(body: list[ast.stmt]) -> bool:
+    last = body[-1]
+    returns = isinstance(last, ast.Return) and (last.value is None or isinstance(last.value, ast.Constant | ast.Tuple))
+    return isinstance(last, ast.Raise) or returns
+
+
+def _never(node: ast.If) -> None:
+    node.test = ast.copy_location(ast.Constant(value=False), node.test)
+
+
+def _of_expression(node: ast.AST, parent: ast.AST, path: tuple[str, ...], function: str) -> Iterator[Site]:
+    label = ".".join(path)
+
+    def swap(new: ast.expr) -> Site:
+        return Site(
+            function,
+            f"{label}: {_short(node)} -> {_short(new)}",
+            getattr(node, "lineno", 0),
+            lambda: _replace(parent, node, new),
+        )
+
+    if isinstance(node, ast.FormattedValue):
+        return  # words for people
+    number = _number(node)
+    if number is not None:
+        if not isinstance(parent, ast.Subscript):
+            for value in (number + 1, number - 1):
+                yield swap(ast.Constant(value=value))
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield from map(swap, _other_counts(node.value))
+        return
+    if isinstance(node, ast.Compare):
+        for at, operator in enumerate(node.ops):
+            changed = [*node.ops[:at], _SWAPPED[type(operator)](), *node.ops[at + 1 :]]
+            yield swap(ast.Compare(left=node.left, ops=changed, comparators=node.comparators))
+    if isinstance(node, ast.BoolOp):
+        for at in range(len(node.values)):
+            left = [*node.values[:at], *node.values[at + 1 :]]
+            yield swap(left[0] if len(left) == 1 else ast.BoolOp(op=node.op, values=left))
+    for child in ast.iter_child_nodes(node):
+        yield from _of_expression(child, node, path, function)
+
+
+def _number(node: ast.AST) -> int | None:
+    """The value of an integer, or of what is computed of integers alone."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
+    if isinstance(node, ast.BinOp) and _number(node.left) is not None and _number(node.right) is not None:
+        value: int = eval(ast.unparse(node), {"__builtins__": {}})  # digits and operators alone
+        return value
+    return None
+
+
+def _other_counts(text: str) -> Iterator[ast.Constant]:
+    """The same pattern with another number of repetitions."""
+    for found in _COUNT.finditer(text):
+        for value in (int(found[0]) + 1, int(found[0]) - 1):
+            if value >= 0:
+                yield ast.Constant(value=f"{text[: found.start()]}{value}{text[found.end() :]}")
+
+
+def _short(node: ast.AST) -> str:
+    return ast.unparse(node)[:160]
+
+
+def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
+    """Puts `new` where `old` is."""
+    new = ast.fix_missing_locations(ast.copy_location(new, old))
+    for name, value in ast.iter_fields(parent):
+        if value is old:
+            setattr(parent, name, new)
+            return
+        if isinstance(value, list) and any(one is old for one in value):
+            value[:] = [new if one is old else one for one in value]
+            return
+    for child in ast.iter_child_nodes(parent):
+        if isinstance(child, ast.arguments):
+            _replace(child, old, new)

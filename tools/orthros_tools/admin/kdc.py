@@ -1,0 +1,31 @@
+"""`orthros-admin kdc`: what an operator tells the KDCs of this machine.
+
+`orthros_kdc.admin.kdc_clock` does the work.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from orthros_kdc.admin import kdc_clock
+from orthros_tools.admin.command_line import Nouns
+from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.screen import Answer, instant
+
+__all__ = ["register"]
+
+
+def register(nouns: Nouns) -> None:
+    """Adds the noun."""
+    verbs = nouns.noun("kdc", "the KDCs of this machine")
+    verbs.add("accept-clock", _accept_clock, "says that this machine's clock is right after a jump",
+              examples=("kdc accept-clock",),
+              notes="A KDC whose clock jumps by more than 5 s issues nothing for a minute. It goes on within a second\n"
+                    "of this command. Compare the clock with another machine's first: tickets that are issued by a\n"
+                    "wrong clock are refused.")  # fmt: skip
+
+
+async def _accept_clock(desk: Desk, options: Namespace) -> Answer:
+    async with desk.open_admin() as admin:
+        second = await kdc_clock.accept(admin)
+    return Answer(rows=[{"accepted": second}], remarks=[f"the clock is accepted as right: {instant(second)}"])
