@@ -154,7 +154,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     async with trio.open_nursery() as nursery:
         chain = await nursery.start(audit.serve)
         # Nobody is let in, and nothing says that it is ready, before the realm can be answered for.
-        loading = await nursery.start(view.loader.serve)
+        loading = await _load(nursery, store, view.loader)
         opened = await open_addresses(config.listen.tcp, config.listen.unix, config.listen.unix_mode, "listen")
         try:
             http, ports = None, list[SumUp]([service.sum_up])
@@ -200,6 +200,17 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
             audit.record(KdcStopped(at=guard.now(), kdc_id=config.audit.writer))
         audit.close()
         loading.cancel()
+
+
+async def _load(nursery: trio.Nursery, store: Store, loader: RealmLoader) -> trio.CancelScope:
+    """Returns once the realm is at hand and its database is known to be whole; `nursery` follows its changes then.
+
+    Both are read at once, since each takes long in a large realm.
+    """
+    async with trio.open_nursery() as reading:
+        reading.start_soon(store.check)
+        following: trio.CancelScope = await nursery.start(loader.serve)
+    return following
 
 
 async def _sum_up(ports: list[SumUp], clock: Callable[[], Timestamp]) -> None:
@@ -306,7 +317,6 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
         try:
             checked = None
             with orders.until_stop:
-                await store.check()
                 vault = await open_vault(store, master, next_master)
                 said = await trio.to_thread.run_sync(latest_applied, config.audit.directory)
                 await store.read(lambda tx: require_not_behind(tx, said))

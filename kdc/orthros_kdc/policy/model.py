@@ -26,7 +26,7 @@ from orthros_protocol.names import is_name
 
 __all__ = [
     "ANY_SUBJECT", "GROUP_PREFIX", "Demand", "RealmLimits", "Rule", "RuleCaveats", "Selector",
-    "chain_texts", "check_chain", "check_subject_patterns", "named_subjects", "subject_matches",
+    "chain_texts", "check_chain", "check_principal_name", "check_subject_patterns", "named_subjects", "subject_matches",
 ]  # fmt: skip
 
 GROUP_PREFIX: Final = "group:"
@@ -52,6 +52,15 @@ class Selector:
         """From the text form. Raises Misconfigured `name-invalid`."""
         name = text.removeprefix(GROUP_PREFIX)
         return cls(name, is_group=name != text)
+
+
+def check_principal_name(name: str) -> str:
+    """`name` itself, or Misconfigured: `name-invalid`, or `conflict` for a name of the KDC's own."""
+    check_name(name, "principal")
+    # One exact path segment, not a string prefix: `kdc-backup` is an ordinary name.
+    if name.partition("/")[0] == "kdc":
+        raise Misconfigured("conflict", f"{name}: names under kdc/ belong to the KDC itself")
+    return name
 
 
 def check_subject_patterns(patterns: object) -> tuple[str, ...]:

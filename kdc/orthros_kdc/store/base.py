@@ -15,7 +15,7 @@ from attrs.validators import in_
 from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.store.change_log import ChangeEntry, ChangeHead
 from orthros_kdc.store.rule_rows import RuleRow
-from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
+from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT
 
 T = TypeVar("T")
 
@@ -375,6 +375,10 @@ class Store(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Reads all of it. Raises Misconfigured `database-invalid` when it is damaged."""
+        ...
+
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` over one consistent view."""
         ...
@@ -386,12 +390,3 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Releases files and threads. Idempotent."""
         ...
-
-
-def check_principal_name(name: str) -> str:
-    """`name` itself, or Misconfigured: `name-invalid`, or `conflict` for a name of the KDC's own."""
-    check_name(name, "principal")
-    # One exact path segment, not a string prefix: `kdc-backup` is an ordinary name.
-    if name.partition("/")[0] == "kdc":
-        raise Misconfigured("conflict", f"{name}: names under kdc/ belong to the KDC itself")
-    return name

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import define
 
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.model import RealmLimits, Rule, Selector, check_principal_name
 from orthros_kdc.store.base import (
     KEY_RETIRED,
     KEY_STATES,
@@ -19,7 +19,6 @@ from orthros_kdc.store.base import (
     PrincipalRecord,
     RealmKeyRecord,
     RealmRecord,
-    check_principal_name,
 )
 from orthros_kdc.store.change_log import (
     CHANGED_GROUP,
