@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.chaos.figures import Report
-from tests.chaos.scenes import audit, clocks, replicas, stores, workers
+from tests.chaos.scenes import audit, clocks, floods, replicas, stores, workers
 from tests.chaos.street import Street, open_street
 
 Scene = Callable[..., None]
@@ -31,6 +31,9 @@ SCENES: Final[dict[str, Scene]] = {
     "lost": stores.lost,
     "failed-over": stores.failed_over,
     "clocks": clocks.clocks,
+    "floods-fresh-start": floods.fresh_start,
+    "floods-connections": floods.connections,
+    "floods-strangers": floods.strangers,
     "audit-killed": audit.killed,
     "audit-full": audit.full,
     "audit-locked": audit.locked,

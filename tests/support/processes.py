@@ -13,6 +13,7 @@ import select
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -103,10 +104,14 @@ class Estate:
         """The `orthros` command, in front of the daemon of one host."""
         return self.run(f"orthros {line}", ORTHROS_SOCKET=f"unix://{self.folder}/{host}.sock")
 
-    def start_kdc(self, **environ: str) -> Process:
-        """The KDC, on a TCP port of the system's choice and on a Unix socket that stays the same."""
+    def start_kdc(self, files: int | None = None, /, **environ: str) -> Process:
+        """The KDC, on a TCP port of the system's choice and on a Unix socket that stays the same; `files` is how many
+        it may have open."""
         unix = f"{self.folder}/kdc.sock"
-        words = ("orthros-kdc", "serve", "--config", str(self.config), "--unix", unix)
+        words: tuple[str, ...] = ("orthros-kdc", "serve", "--config", str(self.config), "--unix", unix)
+        if files is not None:
+            program = Path(sys.executable).with_name(words[0])
+            words = ("/bin/sh", "-c", f'ulimit -n {files} && exec "$0" "$@"', str(program), *words[1:])
         self.kdc = self.stage.start("kdc", *words, environ=environ)
         ready = self.kdc.await_line(rf"^orthros-kdc ready: realm {re.escape(REALM)} at (.+)$")
         self.kdc_addresses = tuple(ready[1].split())
