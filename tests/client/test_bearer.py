@@ -69,6 +69,19 @@ def test_a_token_names_its_caller(verifier: BearerVerifier) -> None:
         caller.require("admin")
 
 
+def test_a_captured_token_is_accepted_until_it_ends() -> None:
+    """What a bearer token is: nothing tells a copy from the original, however often it is sent."""
+    now = [NOW]
+    verifier = BearerVerifier({"keys": [jwk()]}, audience=AUDIENCE, issuer=ISSUER, now_s=lambda: now[0])
+    captured = token()
+    for _ in range(3):
+        assert verifier.accept(captured).token_id == "ab" * 16
+        now[0] += 100
+    now[0] += 5  # the leeway
+    with pytest.raises(Refused, match="it has expired"):
+        verifier.accept(captured)
+
+
 def test_both_keys_hold_while_they_are_rotated(verifier: BearerVerifier) -> None:
     """Each by its kid, and each for its own algorithm only."""
     assert verifier.accept(token(OLD_KEY, "HS512", {"kid": "k1"})).token_id == "ab" * 16

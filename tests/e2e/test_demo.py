@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import README, blocks, transcript
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.stories
@@ -39,6 +40,11 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
+def without_times(text: str) -> str:
+    """What was told, on one line: README shows another run on a wider terminal."""
+    return " ".join(re.sub(r"\d+\.\d+ s |\([\d.]+ m?s\)", "", text).split())
+
+
 @pytest.mark.timeout(300)
 def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
     environ = os.environ | {"TMPDIR": str(scratch)}
@@ -58,6 +64,9 @@ def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
         ("user/alice", "gateway -> orders", "read write"), ("user/alice", "gateway -> orders", "read")
     ]  # fmt: skip
     assert len({hop[3] for hop in hops}) == 1, "one transaction, which the narrowed call carries on"
+    (_make, shown), *_ = transcript(blocks(README, "console")[0])
+    for piece in re.split(r"\.\.\.|\n", shown):
+        assert without_times(piece) in without_times(ended.stdout)
     _, _, table = ended.stdout.partition("\nSummary\n")
     rows = [line.split("  ") for line in table.splitlines()[2:]]
     assert len(rows) > 58

@@ -21,6 +21,7 @@ from orthros_protocol import (
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
+    Want,
     join_caveats,
     open_demand,
     open_presented,
@@ -65,6 +66,17 @@ async def test_a_narrowed_tgt_obtains_less_and_nothing_else(bench: KdcBench) -> 
     assert asked.reason.name == "no-scope-left"
     # The targets caveat was checked, and the others are in scopes and end: nothing is left to carry.
     assert caveats_in(bench, granted) == ()
+
+
+async def test_a_worker_spends_the_share_of_its_host_and_is_recorded_under_its_name(bench: KdcBench) -> None:
+    """A narrowed login is a login of its principal: nobody gets a second share by making workers."""
+    bench.restart(burst=40)
+    login = await bench.log_in("billing")
+    narrowed = [TargetsCaveat((ORDERS,)).to_bytes()]
+    await bench.ask(login, *([Want(target=ORDERS)] * 32), caveats=narrowed)
+    assert {event.to_dict()["client"] for event in bench.ledger.named("tgs-issued")} == {"billing"}
+    own = await bench.ask(login, *([Want(target=ORDERS)] * 32))
+    assert sum(isinstance(result, Granted) for result in own.results) < 10
 
 
 async def test_limits_of_a_request_bind_inside_the_ticket(bench: KdcBench) -> None:

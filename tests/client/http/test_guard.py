@@ -440,6 +440,25 @@ def test_nobody_is_named_before_the_mac(house: House) -> None:
     assert [facts["reason"] for _event, facts in house.log.lines] == ["wrong-mac", "unsupported-critical"]
 
 
+def test_a_refusal_is_logged_without_query_headers_or_body(house: House) -> None:
+    """What somebody asked for is between the two: the operator learns which route it was and why it was refused."""
+    guard = Guard(**house.settings(routes=[Route("/orders/*", scopes=["erase"])]))
+    caller = house.caller(scopes=("read",))
+    meet(guard, caller)
+    house.log.lines.clear()
+    headers = [("content-type", b"text/hidden"), ("x-own", b"hidden")]
+    content: dict[str, Any] = {"headers": headers, "body": b"hidden"}
+    call, other = (caller.call("POST", b"/orders/1?q=" + value, **content) for value in (b"hidden", b"plain"))
+    assert [
+        judge(guard, caller, evolve(other, target=b"/orders/1?q=hidden")),
+        judge(guard, caller, caller.call("POST", call.target, **content).replaced("content-type", b"hidden")),
+        judge(guard, caller, call),
+    ] == ["wrong-binding", "wrong-binding", "insufficient-scope"]
+    guard.judge(incoming(call.without("authorization")))
+    assert [(facts["method"], facts["path"]) for _event, facts in house.log.lines] == [("POST", "/orders/1")] * 4
+    assert "hidden" not in repr(house.log.lines)
+
+
 def test_scopes_of_a_route(house: House) -> None:
     """L19: 403, insufficient_scope and what is needed."""
     guard = Guard(**house.settings(routes=[Route("/orders/*", scopes=["read", "write"])]))

@@ -13,6 +13,7 @@ from attrs import evolve
 from orthros_client import ChainRule, Credentials, Discharges, VerifiedCaller
 from orthros_protocol import (
     Access,
+    AssertedUser,
     Behalf,
     Hop,
     LocalMisuse,
@@ -152,6 +153,19 @@ def test_a_delegable_call_is_evidence(parties: Parties) -> None:
     assert credentials.subject is not None
     assert credentials.subject.principal == parties.realm.principal("worker")
     assert (credentials.scopes, credentials.expires_in_s) == (("read",), 600)
+
+
+def test_a_user_that_a_request_names_is_no_evidence(parties: Parties) -> None:
+    """A gateway names the user for one target; what follows is on behalf of the gateway, whomever it named."""
+    parties.realm.allow("worker", "orders", "read", "assert-user", delegable=True)
+    gateway, verifier = parties.credentials("worker", "orders", flags=2), parties.verifier()
+    call(gateway, verifier)  # teaches the epoch
+    request = gateway.present(bind_raw(ENDPOINT, b""), user=AssertedUser("alice", 2)).request
+    caller = verifier.accept(request, ENDPOINT, accept_user=True)
+    assert caller.user == AssertedUser("alice", 2)
+    credentials = onward(parties, "orders", caller, "ledger")
+    assert credentials.subject is not None
+    assert credentials.subject.principal == parties.realm.principal("worker")
 
 
 def test_the_restriction_of_the_caller_goes_along(parties: Parties) -> None:

@@ -1,0 +1,67 @@
+"""Each promise of a page has tests that fail when it is broken, and each sentence of the threat model is looked at."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from orthros_client.verifier.stores.shares import Shares
+from orthros_kdc.config import HttpSettings, LimitSettings
+from orthros_kdc.policy.model import RealmLimits
+from orthros_protocol import limits
+from tests.docs.pages import ROOT
+from tests.docs.promises import PROMISED, Promises, is_a_test, units_of
+
+COVERED = ("README.md", "threat-model.md")
+THREATS = " ".join((ROOT / "docs" / "threat-model.md").read_text("utf-8").split())
+
+
+def pages(*names: str) -> pytest.MarkDecorator:
+    chosen = [one for one in PROMISED if not names or one.page.name in names]
+    return pytest.mark.parametrize("promises", chosen, ids=[one.page.name for one in chosen])
+
+
+@pages()
+def test_promised_words_stand_in_their_page(promises: Promises) -> None:
+    units = units_of(promises.page)
+    for words in chain(promises.tests, promises.explanation):
+        assert any(words in unit for unit in units), f"the page no longer says: {words}"
+
+
+@pages()
+def test_tests_behind_a_promise_exist(promises: Promises) -> None:
+    for words, tests in promises.tests.items():
+        assert tests, words
+        for name in tests:
+            assert is_a_test(name), f"{words}: {name}"
+
+
+@pages(*COVERED)
+def test_each_unit_promises_or_explains(promises: Promises) -> None:
+    """A new sentence is new in one of the two lists: whoever writes it looks for the test, or writes it."""
+    for unit in units_of(promises.page):
+        is_promise = any(words in unit for words in promises.tests)
+        is_explained = any(unit.startswith(words) for words in promises.explanation)
+        assert is_promise or is_explained, f"neither a promise with a test nor an explanation: {unit}"
+
+
+def test_the_covered_pages_are_there() -> None:
+    assert {one.page.name for one in PROMISED} >= set(COVERED)
+    assert not is_a_test("tests/docs/test_promises.py::test_that_is_not_there")
+
+
+def test_numbers_of_the_threat_model_are_those_of_the_code() -> None:
+    bounds, realm, http, store = LimitSettings(), RealmLimits(), HttpSettings(), Shares()
+    said = (
+        f"Frames end at {limits.MAX_FRAME_BYTES // 1024} KiB; a request must arrive within "
+        f"{bounds.read_deadline_s:g} s; at most {bounds.max_unauthenticated_connections} connections may be unproven, "
+        f"{bounds.max_unauthenticated_per_source} of them from one source, and {bounds.max_connections:,} open.",
+        f"its bodies end at {http.max_body // 1024} KiB",
+        f"(a million entries, {store.per_client:,} for one client, {store.per_ticket:,} for one ticket)",
+        f"({realm.max_ticket_s // 3600} h and {realm.max_jwt_s // 60} min at most by default)",
+        f"({realm.max_tgt_s // 3600} h by default)",
+    )
+    assert store.capacity == 1_000_000
+    for words in said:
+        assert words in THREATS
