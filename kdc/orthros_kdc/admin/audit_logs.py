@@ -13,12 +13,12 @@ from typing import Final
 import trio
 
 from orthros_kdc.admin.context import Admin
-from orthros_kdc.audit.admin_lines import ADMIN_WRITER, base_of, lines_of
+from orthros_kdc.audit.admin_lines import ADMIN_WRITER, ARCHIVED_CHANGE, RESTARTED_CHANGE, base_of, lines_of
 from orthros_kdc.audit.chain import VerifyReport
 from orthros_kdc.audit.keeping import Archived, Restarted, copy_away, find_archivable, leave_stub, restart_chain
 from orthros_kdc.audit.verifying import Changes, verify_all
 from orthros_kdc.store.base import AuditAnchor, Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol import Misconfigured, OrthrosError
 
 __all__ = ["archive", "record", "restart", "verify"]
 
@@ -34,11 +34,12 @@ async def verify(admin: Admin, *directories: str | os.PathLike[str]) -> list[Ver
         return tx.anchors(), Changes(base=base_of(tx), lines=tuple(row.line for row in lines_of(tx)))
 
     # The anchors first: what is written from here on merely lies behind them. The record is read before the logs, so
-    # a change that a KDC took into force meanwhile looks like one that the database has lost: then look once more.
+    # a change that a KDC took into force meanwhile looks like one that the database has lost, and a chain that was
+    # begun meanwhile like one that nobody has begun: then look once more.
     anchors, changes = await admin.store.read(look)
     reports = await trio.to_thread.run_sync(verify_all, list(directories), anchors, changes)
     if any(report.broken for report in reports):
-        _, changes = await admin.store.read(look)
+        anchors, changes = await admin.store.read(look)
         reports = await trio.to_thread.run_sync(verify_all, list(directories), anchors, changes)
     return reports
 
@@ -70,7 +71,7 @@ async def archive(admin: Admin, directory: str | os.PathLike[str], to: str | os.
 def _record_archived(tx: Transaction, admin: Admin, archived: Archived) -> None:
     segment, stub = archived.segment, archived.stub
     admin.record(
-        tx, "audit.archived", writer=segment.writer, segment=segment.number, line=stub.last, hash=stub.hash,
+        tx, ARCHIVED_CHANGE, writer=segment.writer, segment=segment.number, line=stub.last, hash=stub.hash,
         sha256=stub.sha256, to=str(archived.copy.parent),
     )  # fmt: skip
 
@@ -78,7 +79,10 @@ def _record_archived(tx: Transaction, admin: Admin, archived: Archived) -> None:
 async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, reason: str) -> Restarted:
     """Begins a new chain for a writer whose log is damaged or lost; its KDC can start again.
 
-    Raises Misconfigured `value-invalid`, or `wrong-state` for a log that is whole or that a KDC writes now.
+    The segment with the first line is on the disk before the database records that line. Whatever ends the process in
+    between leaves a line that no KDC and no proof accepts: the log counts as damaged as before, and another call begins
+    the chain behind all of it. Raises Misconfigured `value-invalid`, `wrong-state` for a log that is undamaged or that
+    a KDC writes now, or `conflict`; Unavailable `disk-full` or `timeout`.
     """
     if writer == ADMIN_WRITER or _WRITER.fullmatch(writer) is None:
         raise Misconfigured("value-invalid", f"{writer!r} is not the name of a KDC's log")
@@ -91,14 +95,14 @@ async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, 
 
     def anchored(tx: Transaction) -> None:
         if tx.anchor(writer) != anchor:
-            raise Misconfigured("conflict", f"a running KDC writes the log of {writer}: stop the KDC first")
+            detail = f"the log of {writer} has just gone on, by its KDC or another `audit restart`; nothing is changed"
+            raise Misconfigured("conflict", detail)
         tx.set_anchor(AuditAnchor(writer=writer, seq=made.head.seq, head=made.head.hash))
-        admin.record(tx, "audit.restarted", writer=writer, line=made.head.seq, hash=made.head.hash, reason=reason)
+        admin.record(tx, RESTARTED_CHANGE, writer=writer, line=made.head.seq, hash=made.head.hash, reason=reason)
 
     try:
         await admin.store.change(anchored)
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(lambda: made.path.unlink(missing_ok=True))
+    except OrthrosError:  # so the database has recorded nothing
+        await trio.to_thread.run_sync(lambda: made.path.unlink(missing_ok=True))
         raise
     return made

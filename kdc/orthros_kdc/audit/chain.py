@@ -8,7 +8,8 @@ names the writer, so that one writer's file cannot stand in for another's. An an
 line, kept elsewhere: a chain alone shows edits, only an anchor shows that its end was cut or all of it remade.
 
 A chain stands in segments. In a segment, times never go back and nothing follows a closing line. Behind an anchored
-`kdc-stopped` nothing was being written, so only the lines that open the next segment may stand there unanchored.
+`kdc-stopped` nothing was being written, so only the lines that open the next segment may stand there unanchored. A line
+that begins a new chain behind a damaged one is never unanchored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from orthros_protocol import LocalMisuse
 from orthros_protocol.derivation import checksum
 
 __all__ = [
-    "CLOSED", "OPENED", "RESTARTED", "STOPPED",
+    "CLOSED", "OPENED", "RESTARTED", "STOPPED", "UNRECORDED",
     "Head", "Problem", "VerifyReport", "Walk", "append", "genesis", "peek", "verify",
 ]  # fmt: skip
 
@@ -34,6 +35,9 @@ CLOSED: Final = "segment-closed"
 STOPPED: Final = "kdc-stopped"
 RESTARTED: Final = "chain-restarted"
 """Events that the chain itself knows."""
+
+UNRECORDED: Final = "this line begins a new chain, but no `audit restart` that wrote it is on record"
+"""Such a line is forged, or the process that wrote it was killed."""
 
 _RESERVED: Final = frozenset({"seq", "prev", "hash"})
 _JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -186,10 +190,12 @@ class Walk:
         return None
 
     def _behind_the_end(self, seen: tuple[Head, dict[str, Any]]) -> tuple[Problem, int, str] | None:
-        if not self._is_over or seen[1].get("event") == OPENED:
+        (head, fields), anchored = seen, 0 if self.anchor is None else self.anchor.seq
+        if fields.get("event") == RESTARTED and head.seq > anchored:
+            return Problem.REMADE, head.seq, UNRECORDED  # such a line is anchored by the transaction that records it
+        if not self._is_over or fields.get("event") == OPENED:
             return None
-        stopped = 0 if self.anchor is None else self.anchor.seq
-        return Problem.APPENDED, seen[0].seq, f"the writer had stopped with line {stopped}, as the database knows"
+        return Problem.APPENDED, head.seq, f"the writer had stopped with line {anchored}, as the database knows"
 
     def report(self) -> VerifyReport:
         """What was found so far, the end being here."""

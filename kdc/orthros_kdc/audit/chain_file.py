@@ -286,7 +286,8 @@ class ChainFile:
         self.unanchored = report.unanchored
         self._at = walk.at
         self._end = os.fstat(self._descriptor).st_size
-        self._is_closed = walk.closed != "" or self._number == 0
+        # A crash may leave a segment without its first line. The next one has it.
+        self._is_closed = walk.closed != "" or self._number == 0 or self._end == 0
         self._why = "start"
 
     def _lock(self, newest: Segment) -> None:

@@ -1,7 +1,8 @@
 """What an administrator does to the files of a log: archives old segments, begins a new chain behind a damaged one.
 
 Each has two halves, so that no file is touched inside a transaction: what is written first, and what follows when the
-database has recorded it. Knows no database.
+database has recorded it. A process that is killed between the halves leaves files that do not count; the same command
+run again does all of it. Knows no database.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def find_archivable(directory: Path, anchors: dict[str, AuditAnchor]) -> Iterato
             writers.setdefault(segment.writer, []).append(segment)
     for writer, segments in writers.items():
         begins = [first_line(segment.path) for segment in segments]
-        # A damaged chain, behind which a new one was begun, stays: it is evidence.
+        # A damaged chain, behind which a new one was begun, stays: it is evidence. So does the segment that says so.
         new = [at for at, seen in enumerate(begins) if seen is not None and seen[1].get("event") == RESTARTED]
-        for at in range(new[-1] if new else 0, len(segments) - 1):
+        for at in range(new[-1] + 1 if new else 0, len(segments) - 1):
             after = begins[at + 1]
             if after is not None and after[0].seq - 1 <= anchors[writer].seq:
                 yield segments[at]
@@ -67,20 +68,23 @@ def copy_away(segment: Segment, to: Path) -> Archived:
     `file-unreadable`, Unavailable `disk-full`."""
     stub = _stub_for(segment)
     target = to / segment.path.name
+    if target.exists():
+        if file_digest(target) != stub.sha256:
+            raise Misconfigured("file-exists", f"{target} is another file")
+        return Archived(segment=segment, copy=target, stub=stub)
+    part = to / f"{target.name}.part"  # a copy that was cut short never has the name of a whole one
     try:
-        with open(segment.path, "rb") as source, open(target, "xb", opener=_private) as copy:
+        with open(segment.path, "rb") as source, open(part, "wb", opener=_private) as copy:
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())
+        if file_digest(part) != stub.sha256:
+            raise Misconfigured("audit-broken", f"{part} does not hold what {segment.path} holds")
+        os.rename(part, target)
         sync_folder(to)
-    except FileExistsError:
-        if file_digest(target) != stub.sha256:
-            raise Misconfigured("file-exists", f"{target} is another file") from None
     except OSError as error:
-        target.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise unwritable(target, error) from None
-    if file_digest(target) != stub.sha256:
-        raise Misconfigured("audit-broken", f"{target} does not hold what {segment.path} holds")
     return Archived(segment=segment, copy=target, stub=stub)
 
 
@@ -138,9 +142,10 @@ def _goes_on_from(segment: Segment) -> Head | None:
 def restart_chain(
     directory: Path, writer: str, anchor: AuditAnchor | None, *, at: int, reason: str, actor: str
 ) -> Restarted:
-    """Writes the first line of a new chain into a new segment. It counts when it is anchored and on record.
+    """Writes the first line of a new chain into a new segment. The line counts when it is anchored and on record.
 
-    Raises Misconfigured `wrong-state` for a log that is whole, or that a running KDC writes.
+    Raises Misconfigured `wrong-state` for a log that is undamaged, or that a running KDC writes; Unavailable
+    `disk-full`.
     """
     problem = _problem_of(directory, writer, anchor)
     before = genesis(writer) if anchor is None else Head(anchor.seq, anchor.head)
@@ -170,6 +175,9 @@ def _problem_of(directory: Path, writer: str, anchor: AuditAnchor | None) -> str
     try:
         ChainFile.open(directory, writer, anchor).close()
     except Misconfigured as error:
+        if error.code == "wrong-state":
+            detail = f"a KDC writes the log of {writer} now: stop that KDC, then run this command again"
+            raise Misconfigured("wrong-state", detail) from None
         if error.code != "audit-broken":
             raise
         return error.detail

@@ -16,7 +16,7 @@ from typing import Any, Final
 from attrs import define, evolve, field, frozen
 
 from orthros_kdc.audit.admin_lines import ADMIN_WRITER, ARCHIVED_CHANGE, RESTARTED_CHANGE
-from orthros_kdc.audit.chain import OPENED, RESTARTED, Head, Problem, VerifyReport, Walk, genesis
+from orthros_kdc.audit.chain import OPENED, RESTARTED, UNRECORDED, Head, Problem, VerifyReport, Walk, genesis
 from orthros_kdc.audit.chain_file import first_line, walk_segment
 from orthros_kdc.audit.events import RealmApplied
 from orthros_kdc.audit.going_back import RESTORED_CHANGE
@@ -152,7 +152,7 @@ def _reports_of(
             writer=name, head=genesis(writer), unanchored=0, problem=Problem.MISSING, line=1, detail=detail
         )
         return
-    eras = list(_eras(segments))
+    eras = list(_eras(segments, record))
     for number, era in enumerate(eras):
         begun = eras[number + 1].begun_by if number + 1 < len(eras) else None
         if begun is None:
@@ -161,33 +161,35 @@ def _reports_of(
         # The line that began the next chain says where this one stood for the database.
         until = AuditAnchor(writer=writer, seq=begun["seq"] - 1, head=begun["prev"])
         report = evolve(_walked(writer, era, until if until.seq else None, record), writer=f"{name} to {until.seq}")
-        yield _on_record(report, era, begun, record)
+        yield _on_record(report, era, begun)
 
 
 @frozen
 class _Era:
-    """Segments of one chain. `begun_by` is the line that began it, unless it is the writer's first."""
+    """Segments of one chain. `begun_by` is the line with which an administrator began it, unless it is the writer's
+    first."""
 
     segments: list[Segment]
     begun_by: dict[str, Any] | None = None
 
 
-def _eras(segments: list[Segment]) -> Iterator[_Era]:
+def _eras(segments: list[Segment], record: _Record) -> Iterator[_Era]:
     era = _Era([])
     for segment in segments:
         begins = None if segment.is_stub else first_line(segment.path)
-        if begins is not None and begins[1].get("event") == RESTARTED:
+        if (
+            begins is not None
+            and begins[1].get("event") == RESTARTED
+            and record.has(RESTARTED_CHANGE, line=begins[0].seq, hash=begins[0].hash)
+        ):
             yield era
-            era = _Era([], {**begins[1], "hash": begins[0].hash})
+            era = _Era([], begins[1])
         era.segments.append(segment)
     yield era
 
 
-def _on_record(report: VerifyReport, era: _Era, begun: Mapping[str, Any], record: _Record) -> VerifyReport:
+def _on_record(report: VerifyReport, era: _Era, begun: Mapping[str, Any]) -> VerifyReport:
     """The report of a chain that an administrator ended: what was wrong with it then is known, nothing else is."""
-    if not record.has(RESTARTED_CHANGE, line=begun["seq"], hash=begun["hash"]):
-        detail = f"line {begun['seq']} begins a new chain, but no administrator did that"
-        return evolve(report, problem=Problem.REMADE, line=begun["seq"], detail=detail)
     evidence = begun.get("evidence")
     for segment in era.segments:
         known = evidence.get(segment.path.name) if isinstance(evidence, Mapping) else None
@@ -209,6 +211,9 @@ def _walked(writer: str, era: _Era, anchor: AuditAnchor | None, record: _Record)
                 for fields in walk_segment(walk, segment, descriptor, 0, after):
                     if fields.get("event") == RealmApplied.name:
                         record.compare(fields, writer, walk.head.seq)
+                    elif fields.get("event") == RESTARTED and (begun is None or walk.head.seq != begun["seq"]):
+                        walk.found = (Problem.REMADE, walk.head.seq, UNRECORDED)
+                        break
         if walk.found is not None:
             break
     report = walk.report()

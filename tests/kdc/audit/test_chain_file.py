@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.audit.chain import genesis
 from orthros_kdc.audit.chain_file import ChainFile, start_for
+from orthros_kdc.audit.verifying import verify_all
 from orthros_kdc.clock_guard import wall_clock
 from orthros_protocol import Misconfigured
 from tests.kdc.audit.chains import WRITER, anchor_at, chain_of, head_at
@@ -55,6 +56,22 @@ def test_entries_survive_and_are_private(directory) -> None:
         assert more.unanchored == 0
         more.append([entry("d")])
     assert reopened(directory, opening).head.seq == 5
+
+
+@pytest.mark.parametrize("left", [b"", b'{"at":1,"event":"segm'], ids=["nothing", "half a line"])
+def test_a_segment_that_a_crash_left_without_its_first_line_is_not_gone_on_with(directory, left) -> None:
+    """K16: behind an anchored end only a first line may stand, so the writer would be refused at its next start."""
+    with ChainFile.open(directory, WRITER, None) as chain:
+        chain.append([entry("a"), entry("kdc-stopped")])
+    stopped = anchor_at(chain_tail(chain))
+    (directory / f"{WRITER}.000002.jsonl").write_bytes(left)
+    with ChainFile.open(directory, WRITER, stopped) as more:
+        more.begin()
+        begun = anchor_at(chain_tail(more))  # as the KDC does before it serves
+        more.append([entry("b")])
+    assert more.path.name == f"{WRITER}.000003.jsonl"
+    assert reopened(directory, begun).head.seq == 5
+    assert [(report.problem, report.head.seq) for report in verify_all(directory, [begun])] == [(None, 5)]
 
 
 def test_a_missing_file_that_the_database_remembers_is_refused(directory) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orthros_kdc.audit.chain import append, genesis
+from orthros_kdc.audit.chain import Head, append, genesis
+from orthros_kdc.audit.chain_file import ChainFile
+from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import Misconfigured
-from tests.tools.admin.bench import AdminBench
+from tests.tools.admin.bench import AdminBench, now_ms
 
 SCRIPT = os.fspath(Path(sys.executable).with_name("orthros-admin"))
 
@@ -148,6 +150,48 @@ def test_a_lost_log_can_be_begun_anew(bench: AdminBench) -> None:
     bench.ok("audit restart kdc-1 --reason 'the folder was deleted'")
     assert bench.kdc_rejects_bytes()
     bench.ok("audit verify")
+
+
+def test_a_chain_is_not_begun_anew_under_a_running_kdc(bench: AdminBench) -> None:
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    (end,) = (row for row in bench.rows("audit verify") if row["writer"] == "kdc-1")
+    before = bench.snapshot()
+    with ChainFile.open(bench.audit, "kdc-1", AuditAnchor(writer="kdc-1", seq=end["entries"], head=end["head"])):
+        told = bench.run("audit restart kdc-1 --reason impatience --output json")
+    assert (told.code, told.error["code"]) == (1, "wrong-state")
+    assert "stop that KDC, then run this command again" in told.error["detail"]
+    assert bench.snapshot() == before
+
+
+def test_a_beginning_that_no_administrator_recorded_is_found(bench: AdminBench) -> None:
+    """O5: whether the line is forged or its writer was killed, the KDC does not go on from it."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders", stop=True)
+    (end,) = (row for row in bench.rows("audit verify") if row["writer"] == "kdc-1")
+    line, _ = append(Head(end["entries"], end["head"]), {"event": "chain-restarted", "at": now_ms(), "evidence": {}})
+    (bench.audit / "kdc-1.000002.jsonl").write_bytes(line)
+    told = bench.run("audit verify --output json")
+    assert (told.code, told.rows[1]["problem"], told.rows[1]["line"]) == (1, "remade", end["entries"] + 1)
+    with pytest.RaisesGroup(pytest.RaisesExc(Misconfigured, match=r"audit-broken.*on record"), flatten_subgroups=True):
+        bench.kdc_rejects_bytes()
+    bench.ok("audit restart kdc-1 --reason 'the line was forged'")
+    assert bench.kdc_rejects_bytes()
+    bench.ok("audit verify")
+
+
+def test_the_segment_that_begins_a_new_chain_is_not_archived(bench: AdminBench) -> None:
+    """O5: without its first line the damaged chain before it would be news again."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders", stop=True)
+    bench.kdc_file.write_bytes(bench.kdc_file.read_bytes().replace(b"tgs-refused", b"tgs-refusal"))
+    bench.ok("audit restart kdc-1 --reason damaged")
+    for _ in range(3):
+        bench.kdc_refuses("billing", "orders", stop=True)
+    (bench.folder / "archive").mkdir()
+    assert [row["segment"] for row in bench.rows("audit archive --to archive")] == [3]
+    bench.ok("audit verify")
+    bench.ok("audit verify --also archive")
 
 
 def test_the_two_records_check_each_other(bench: AdminBench) -> None:
