@@ -76,7 +76,7 @@ _REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
 
 @frozen(eq=False, kw_only=True)
 class _Gathered:
-    """What deciding a request takes, all of one moment; `wants` are in the order of the request's."""
+    """What deciding some wants of a request takes, all of one moment; `wants` are in their order."""
 
     realm: RealmFacts
     caller: ClientView
@@ -145,15 +145,13 @@ class TgsService:
             # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
             wants = read_wants(request.wants)
             _require_shapes(unverified, wants)
-            # The realm may have changed since: what is issued is of one moment, with all that it rests on.
-            gathered = await self._view.settled(partial(self._gather, unverified, request, wants, peer, now))
-            self._gate.require_issuing()
-            results, receipt = await self._decide_all(wants, gathered, now, read_at, payer, peer, facts)
+            gather = partial(self._gather, unverified, request, peer, now)
+            results, receipt, policy_seq = await self._decide_all(wants, gather, now, read_at, payer, peer, facts)
             reply = seal_tgs_reply(
                 request,
                 results,
                 kdc_id=self._gate.kdc_id,
-                policy_seq=gathered.realm.policy.seq,
+                policy_seq=policy_seq,
                 now=now,
                 entropy=self._entropy(ENTROPY_BYTES),
             )
@@ -182,9 +180,9 @@ class TgsService:
         self,
         unverified: UnverifiedTgsRequest,
         request: TgsRequest,
-        wants: tuple[Want, ...],
         peer: Peer,
         now: Timestamp,
+        wants: tuple[Want, ...],
         moment: RealmMoment,
     ) -> _Gathered:
         """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
@@ -207,24 +205,33 @@ class TgsService:
     async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
         self,
         wants: tuple[Want, ...],
-        gathered: _Gathered,
+        gather: Callable[[tuple[Want, ...], RealmMoment], _Gathered],
         now: Timestamp,
         read_at: float,
         payer: Hashable,
         peer: Peer,
         facts: dict[str, Any],
-    ) -> tuple[list[Granted | NotGranted], Receipt]:
-        """The result of each want, and the receipt of all credentials among them."""
+    ) -> tuple[list[Granted | NotGranted], Receipt, int]:
+        """The result of each want, the receipt of all credentials among them, and the oldest policy seq of them.
+
+        Raises Refused as soon as the request as a whole is to be refused; what was issued before that is not sent.
+        """
         receipt = KEPT
-        realm, caller = gathered.realm, gathered.caller
-        client, is_own = caller.principal.name, not isinstance(payer, tuple)
+        client, is_own = facts["client"], not isinstance(payer, tuple)
         shared = {"at": now, "kdc_id": self._gate.kdc_id, "source": peer.source, **facts}
         results: list[Granted | NotGranted] = []
+        moments: list[_Gathered] = []
         size = 0
         for position, want in enumerate(wants):
-            if position and not position % _WANTS_A_TURN:
-                await self._gate.turn(peer.source)
+            if not position % _WANTS_A_TURN:
+                if position:
+                    await self._gate.turn(peer.source)
+                # The realm may have changed since: what a turn issues is of one moment, with all that it rests on.
+                turn = wants[position : position + _WANTS_A_TURN]
+                moments.append(await self._view.settled(partial(gather, turn)))
                 self._gate.require_issuing()
+            gathered = moments[-1]
+            realm = gathered.realm
             # The first want is paid for already; the bucket counts targets.
             wait_s = self._gate.wait_of(payer) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
@@ -236,12 +243,13 @@ class TgsService:
                     is_own=is_own,
                 )
                 left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
-                return [*results, *(one.result for one in left)], receipt
+                results += [one.result for one in left]
+                break
             decided = decide_want(
                 want,
-                gathered.wants[position],
+                gathered.wants[position % _WANTS_A_TURN],
                 gathered.onward,
-                caller,
+                gathered.caller,
                 realm,
                 now=now,
                 entropy=self._entropy(ENTROPY_PER_WANT),
@@ -258,7 +266,7 @@ class TgsService:
                 result = evolve(result, ref=ref)
             results.append(result)
             size += _size_of(result)
-        return results, receipt
+        return results, receipt, min(moment.realm.policy.seq for moment in moments)
 
 
 def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -153,7 +153,7 @@ def service_over(
     view: RealmView,
     ledger: Ledger,
     clock: ManualClock,
-    entropy: CountingEntropy,
+    entropy: Callable[[int], bytes],
     *,
     burst: int = 10_000,
     guard: ClockGuard | None = None,
