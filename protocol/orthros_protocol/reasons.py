@@ -202,6 +202,9 @@ REASONS: tuple[Reason, ...] = (
     Reason(0, "already-exists", "An entry of this name exists already.", "Choose another name, or change the entry."),
     Reason(0, "not-found", "There is no entry of this name.", "Check the spelling with the matching `list` command."),
     Reason(0, "conflict", "The change contradicts what is stored.", "See the detail; nothing was changed."),
+    Reason(0, "change-too-large", "The change would hold the database's lock for too long; nothing was changed.",
+           "Make it in parts: remove rules, members or principals first; apply a realm file that differs less from the "
+           "realm. If the change is small, the machine is overloaded: repeat the command."),
     Reason(0, "no-room", "The KDC has no room for another connection from there.",
            "Look at the KDC's log for what is full; [limits] of its configuration sets how many connections a source, "
            "a principal and all together may have.", retry=True),

@@ -28,7 +28,7 @@ async def uid(store, realm_record, key_of):
         tx.add_key(key_of(billing.uid, 1, 1))
         tx.add_group("callers")
         tx.add_member("callers", "billing")
-        tx.add_rule(RULE)
+        tx.add_rules([RULE])
         return billing.uid
 
     return await store.change(fill)
@@ -68,8 +68,8 @@ async def test_each_change_says_what_to_read_again(store, uid, key_of, realm_rec
         lambda tx: tx.delete_jwt_key(uid, "bb"),
         lambda tx: tx.add_oauth_secret(secret),
         lambda tx: tx.delete_oauth_secret(uid, "aa"),
-        lambda tx: tx.add_rule(RULE),
-        lambda tx: tx.delete_rule(2),
+        lambda tx: tx.add_rules([RULE]),
+        lambda tx: tx.delete_rules([2]),
         lambda tx: tx.add_group("others"),
         lambda tx: tx.add_member("others", "billing"),
         lambda tx: tx.remove_member("others", "billing"),
@@ -90,7 +90,7 @@ async def test_what_goes_along_is_named_as_well(store, uid, key_of):
     """Whoever follows the log must not keep the rule of somebody who is gone."""
     kid = key_of(uid, 1, 1).kid_as.hex()
     by_group = Rule(rule_id=0, client=Selector("callers", is_group=True), target=Selector("orders"), scopes=("a",))
-    await store.change(lambda tx: tx.add_rule(by_group))
+    await store.change(lambda tx: tx.add_rules([by_group]))
     group, principal = await logged(
         store, lambda tx: tx.delete_group("callers"), lambda tx: (tx.add_group("g"), tx.add_member("g", "billing"),
                                                                   tx.delete_principal(uid))

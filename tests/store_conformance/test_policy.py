@@ -20,10 +20,13 @@ async def store(store):
     return store
 
 
+async def added(store, rule):
+    (number,) = await store.change(lambda tx: tx.add_rules([rule]))
+    return evolve(rule, rule_id=number)
+
+
 async def allow(store, client, target, *scopes, **terms):
-    return await store.change(
-        lambda tx: tx.add_rule(Rule(rule_id=0, client=client, target=target, scopes=scopes, **terms))
-    )
+    return await added(store, Rule(rule_id=0, client=client, target=target, scopes=scopes, **terms))
 
 
 async def test_a_rule_comes_back_as_it_was_added(store):
@@ -51,10 +54,10 @@ async def test_every_word_of_a_rule_comes_back(store):
             methods=["GET", "HEAD"], path="/", peers=["192.0.2.7"], discharges=["approvals=a", "approvals=b"]
         ),
     )
-    added = await store.change(lambda tx: tx.add_rule(wanted))
-    assert added == evolve(wanted, rule_id=1)
-    assert (await store.read(lambda tx: tx.policy())).rules == (added,)
-    assert await store.read(lambda tx: tx.rules_between(CALLERS, PAYROLL)) == (added,)
+    rule = await added(store, wanted)
+    assert rule == evolve(wanted, rule_id=1)
+    assert (await store.read(lambda tx: tx.policy())).rules == (rule,)
+    assert await store.read(lambda tx: tx.rules_between(CALLERS, PAYROLL)) == (rule,)
 
 
 @pytest.mark.parametrize("depth", [0, 3, 8])
@@ -104,11 +107,11 @@ async def test_a_rule_that_could_not_be_read_back_is_not_stored(store):
 
 async def test_rule_numbers_are_never_reused(store):
     first = await allow(store, BILLING, PAYROLL)
-    await store.change(lambda tx: tx.delete_rule(first.rule_id))
+    await store.change(lambda tx: tx.delete_rules([first.rule_id]))
     second = await allow(store, BILLING, PAYROLL)
     assert second.rule_id > first.rule_id
     with pytest.raises(Misconfigured, match="not-found"):
-        await store.change(lambda tx: tx.delete_rule(first.rule_id))
+        await store.change(lambda tx: tx.delete_rules([first.rule_id]))
 
 
 async def test_members_come_and_go(store):

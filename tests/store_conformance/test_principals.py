@@ -169,7 +169,7 @@ async def test_deleting_a_principal_takes_all_that_hangs_on_it(store, key_of):
         tx.add_member("callers", "payroll")
         pairs = [("billing", "payroll"), ("payroll", "billing"), ("payroll", "payroll")]
         for client, target in pairs:
-            tx.add_rule(Rule(rule_id=0, client=Selector(client), target=Selector(target), scopes=()))
+            tx.add_rules([Rule(rule_id=0, client=Selector(client), target=Selector(target), scopes=())])
         return billing, payroll
 
     billing, payroll = await store.change(fill)

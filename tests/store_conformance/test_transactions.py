@@ -20,7 +20,7 @@ async def test_a_change_that_raises_changes_nothing(store, realm_record, key_of)
         tx.add_key(key_of(billing.uid, 1, 1))
         tx.add_group("callers")
         tx.add_member("callers", "billing")
-        tx.add_rule(Rule(rule_id=0, client=Selector("billing"), target=Selector("billing"), scopes=("a",)))
+        tx.add_rules([Rule(rule_id=0, client=Selector("billing"), target=Selector("billing"), scopes=("a",))])
         tx.set_anchor(AuditAnchor(writer="kdc-1", seq=1, head="aa"))
         return billing.uid
 
@@ -177,7 +177,7 @@ async def test_an_anchor_beside_a_change_does_not_hide_it(store, anchor_first):
 async def test_a_refused_write_does_not_count_as_a_change(store):
     def work(tx):
         with pytest.raises(Misconfigured):
-            tx.delete_rule(1)
+            tx.delete_rules([1])
         with pytest.raises(Misconfigured):
             tx.add_principal(name="kdc/tgt", created=1)
 
@@ -220,7 +220,7 @@ async def test_entries_of_administration_are_only_added_and_count_as_no_change(s
     def add(tx):
         assert tx.admin_head() is None
         for line in lines:
-            tx.add_admin_line(line)
+            tx.add_admin_lines([line])
 
     await store.change(add)
     assert store.peek_head() == before
@@ -228,6 +228,6 @@ async def test_entries_of_administration_are_only_added_and_count_as_no_change(s
     assert await store.read(lambda tx: tx.admin_lines()) == tuple(lines)
     assert await store.read(lambda tx: tx.admin_lines(after=6, most=2)) == tuple(lines[2:4])
     with pytest.raises(Misconfigured, match="conflict"):
-        await store.change(lambda tx: tx.add_admin_line(lines[-1]))
+        await store.change(lambda tx: tx.add_admin_lines([lines[-1]]))
     with pytest.raises(LocalMisuse, match="wrong-state"):
-        await store.read(lambda tx: tx.add_admin_line(lines[-1]))
+        await store.read(lambda tx: tx.add_admin_lines([lines[-1]]))

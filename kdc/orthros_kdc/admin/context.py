@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from attrs import frozen
 
+from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
 from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured, Timestamp, seconds_of
 
-__all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "login_name", "require_principal", "require_seen"]
+__all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "change_as_planned", "hand_over", "login_name",
+           "require_principal", "require_seen"]  # fmt: skip
 
 Fact = str | int | None
+P = TypeVar("P")
+T = TypeVar("T")
+
+_PLANS: Final = 3
 
 EVENTS: Final = (
     "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
-    "realm.rewrap-started", "realm.master-key-changed", "realm.restored", "kdc.clock-accepted",
+    "realm.rewrap-started", "realm.rewrapped", "realm.master-key-changed", "realm.restored", "kdc.clock-accepted",
     "principal.added", "principal.disabled", "principal.enabled", "principal.capped", "principal.deleted",
     "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
     "group.added", "group.deleted", "group.member-added", "group.member-removed",
@@ -70,14 +76,51 @@ class Admin:
         return seconds_of(self.now_ms())
 
     def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
-        """Hands one event to the audit trail, as the last step of a change.
+        """Hands one event to the audit trail, as the last step of a change. Raises as `record_all`."""
+        self.record_all(tx, [(event, facts)])
+
+    def record_all(self, tx: Transaction, changes: Iterable[tuple[str, Mapping[str, Fact]]]) -> None:
+        """As `record` for each of many events.
 
         Raises Misconfigured `master-key-wrong` when the master key has been changed since the vault was opened:
         nothing new is stored under a key that is about to be destroyed.
         """
         realm = tx.realm()
         self.vault.master.require_check(realm.realm, realm.key_check)
-        self.audit.record(tx, event, actor=self.actor, **facts)
+        hand_over(self.audit, tx, [(event, {"actor": self.actor, **facts}) for event, facts in changes])
+
+
+def hand_over(audit: AdminAudit, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
+    """Gives `changes` to `audit`, all at once if it takes them so."""
+    if isinstance(audit, BatchAudit):
+        audit.record_all(tx, changes)
+        return
+    for event, facts in changes:
+        audit.record(tx, event, **facts)
+
+
+async def change_as_planned(store: Store, plan: Callable[[Transaction], P], make: Callable[[Transaction, P], T]) -> T:
+    """What `make` returns, which makes within a change what `plan` has found. `plan` only looks.
+
+    To read a large realm and to compare it with a file takes seconds, and meanwhile nobody else could change anything.
+    So it is planned without the write lock, and made if the realm is still the one that was planned for; else it is
+    planned again, at last under the lock.
+    """
+    for _ in range(_PLANS):
+        moment, planned = await store.read(lambda tx: (_moment(tx), plan(tx)))
+
+        def made(tx: Transaction, moment: object = moment, planned: P = planned) -> tuple[T] | None:
+            return (make(tx, planned),) if _moment(tx) == moment else None
+
+        outcome = await store.change(made)
+        if outcome is not None:
+            return outcome[0]
+    return await store.change(lambda tx: make(tx, plan(tx)))
+
+
+def _moment(tx: Transaction) -> object:
+    """Equal for two transactions between which neither the realm nor administration's record has changed."""
+    return tx.head().seq, head_of(tx)
 
 
 def login_name(environ: Mapping[str, str]) -> str:

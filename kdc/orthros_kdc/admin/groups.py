@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from orthros_kdc.admin.context import Admin, require_seen
+from orthros_kdc.admin.context import Admin, change_as_planned, require_seen
 from orthros_kdc.admin.rules import numbers, require_unmentioned
 from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import Transaction
@@ -52,17 +52,21 @@ async def delete(admin: Admin, group: str, *, seen: GroupDeletion | None = None)
     or `conflict` while the conditions of another rule name it, and with `seen` when something else would go along by
     now."""
 
-    def work(tx: Transaction) -> GroupDeletion:
-        require_seen(_taken_along(tx, group), seen)
+    def plan(tx: Transaction) -> GroupDeletion:
+        along = _taken_along(tx, group)
+        require_seen(along, seen)
         require_unmentioned(tx, Selector(group, is_group=True))
-        return delete_in(tx, admin, group)
+        return along
 
-    return await admin.store.change(work)
+    return await change_as_planned(admin.store, plan, lambda tx, along: _delete(tx, admin, group, along))
 
 
 def delete_in(tx: Transaction, admin: Admin, group: str) -> GroupDeletion:
     """`delete` within a transaction, of a group that the conditions of no remaining rule name."""
-    along = _taken_along(tx, group)
+    return _delete(tx, admin, group, _taken_along(tx, group))
+
+
+def _delete(tx: Transaction, admin: Admin, group: str, along: GroupDeletion) -> GroupDeletion:
     tx.delete_group(group)
     admin.record(tx, "group.deleted", group=group, members=len(along.members), rules=numbers(along.rules))
     return along

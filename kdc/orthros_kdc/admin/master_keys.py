@@ -57,7 +57,7 @@ async def rewrap(admin: Admin, *, batch: int = _BATCH) -> Rewrapped:
     while True:
         after: str | None = ""
         while after is not None:
-            sealed, after = await admin.store.change(partial(_page, vault=admin.vault, after=after, most=batch))
+            sealed, after = await admin.store.change(partial(_page, admin=admin, after=after, most=batch))
             rows += sealed
         last = await admin.store.change(lambda tx: _finish(tx, admin, upcoming))
         if last is not None:
@@ -72,12 +72,20 @@ def _begin(tx: Transaction, admin: Admin, upcoming: MasterKey) -> int:
     sealed = _reseal_realm_keys(tx, admin.vault)
     if is_first:
         admin.record(tx, "realm.rewrap-started", number=upcoming.number)
+    else:
+        _record(tx, admin, sealed)
     return sealed
 
 
-def _page(tx: Transaction, *, vault: Vault, after: str, most: int) -> tuple[int, str | None]:
+def _record(tx: Transaction, admin: Admin, sealed: int) -> None:
+    """The entry of a step on the way: no row changes without one."""
+    if sealed:
+        admin.record(tx, "realm.rewrapped", count=sealed)
+
+
+def _page(tx: Transaction, *, admin: Admin, after: str, most: int) -> tuple[int, str | None]:
     """The principals behind `after`: how many records were sealed anew, and where to go on."""
-    found = tx.principals(after=after, most=most)
+    found, vault = tx.principals(after=after, most=most), admin.vault
     sealed = 0
     for principal in found:
         for key in tx.keys_of(principal.uid):
@@ -86,6 +94,7 @@ def _page(tx: Transaction, *, vault: Vault, after: str, most: int) -> tuple[int,
                 tx.set_key(fresh)
                 sealed += 1
         sealed += _reseal_jwt_keys(tx, vault, principal.uid) + _reseal_oauth_secrets(tx, vault, principal.uid)
+    _record(tx, admin, sealed)
     return sealed, found[-1].name if len(found) == most else None
 
 
@@ -130,6 +139,7 @@ def _finish(tx: Transaction, admin: Admin, upcoming: MasterKey) -> int | None:
         return 0
     sealed = _reseal_realm_keys(tx, admin.vault)
     if tx.count_secrets_without(upcoming.row_head):
+        _record(tx, admin, sealed)
         return None
     tx.set_key_check(upcoming.key_check(admin.vault.realm))
     after = evolve(admin, vault=evolve(admin.vault, master=upcoming, next_master=None))

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from orthros_kdc.admin.context import Admin, require_principal, require_seen
+from orthros_kdc.admin.context import Admin, change_as_planned, require_principal, require_seen
 from orthros_kdc.admin.principal_facts import check_caps, check_sources
 from orthros_kdc.admin.rules import numbers, require_unmentioned
 from orthros_kdc.policy.model import Rule, Selector
@@ -179,17 +179,22 @@ async def delete(admin: Admin, name: str, *, seen: PrincipalDeletion | None = No
     when something else would go along by now.
     """
 
-    def work(tx: Transaction) -> PrincipalDeletion:
-        require_seen(_taken_along(tx, name), seen)
+    def plan(tx: Transaction) -> PrincipalDeletion:
+        along = _taken_along(tx, name)
+        require_seen(along, seen)
         require_unmentioned(tx, Selector(name))
-        return delete_in(tx, admin, name)
+        return along
 
-    return await admin.store.change(work)
+    return await change_as_planned(admin.store, plan, lambda tx, along: _delete(tx, admin, name, along))
 
 
 def delete_in(tx: Transaction, admin: Admin, name: str) -> PrincipalDeletion:
     """`delete` within a transaction, of a principal that the conditions of no remaining rule name."""
-    record, along = require_principal(tx, name), _taken_along(tx, name)
+    return _delete(tx, admin, name, _taken_along(tx, name))
+
+
+def _delete(tx: Transaction, admin: Admin, name: str, along: PrincipalDeletion) -> PrincipalDeletion:
+    record = require_principal(tx, name)
     for client in tx.principals_with_default(name):
         tx.set_principal(evolve(client, default_audience=None))
     tx.delete_principal(record.uid)

@@ -5,15 +5,17 @@ Knows no TOML and no paths; a file becomes true in one transaction, or nothing o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from attrs import evolve, field, frozen
 
 from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, realm
-from orthros_kdc.admin.context import Admin, AdminAudit, BatchAudit, Fact, require_seen
+from orthros_kdc.admin.context import Admin, Fact, change_as_planned, hand_over, require_seen
 from orthros_kdc.admin.principal_facts import check_token_claims
-from orthros_kdc.admin.rules import rule_facts
+from orthros_kdc.admin.rules import removal_facts, rule_facts
 from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes, require_few_removals
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import FactChecks, parse_realm
@@ -56,17 +58,25 @@ async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, m
     changed meanwhile. Raises as `plan_changes` and `require_few_removals`, too.
     """
 
-    def work(tx: Transaction) -> Plan:
-        plan = _allowed(tx, document, prune, most_removals)
-        require_seen(plan, seen)
-        events = _Events()
-        for change in plan.changes:
-            _STEPS[change.event](tx, evolve(admin, audit=events), change)
-        if events.kept:
-            events.hand_on(tx, admin.audit)  # only now: what fails above leaves no trace in the log
-        return plan
+    def plan(tx: Transaction) -> Plan:
+        found = _allowed(tx, document, prune, most_removals)
+        require_seen(found, seen)
+        return found
 
-    return await admin.store.change(work)
+    def make(tx: Transaction, planned: Plan) -> Plan:
+        events = _Events()
+        noting = evolve(admin, audit=events)
+        for event, changes in groupby(planned.changes, attrgetter("event")):
+            if event in _STEPS_FOR_MANY:
+                _STEPS_FOR_MANY[event](tx, noting, tuple(changes))
+            else:
+                for change in changes:
+                    _STEPS[event](tx, noting, change)
+        if events.kept:
+            hand_over(admin.audit, tx, events.kept)  # only now: what fails above leaves no trace in the log
+        return planned
+
+    return await change_as_planned(admin.store, plan, make)
 
 
 def _allowed(tx: Transaction, document: RealmDocument, prune: bool, most_removals: int | None) -> Plan:
@@ -84,13 +94,6 @@ class _Events:
 
     def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
         self.kept.append((event, facts))
-
-    def hand_on(self, tx: Transaction, audit: AdminAudit) -> None:
-        if isinstance(audit, BatchAudit):
-            audit.record_all(tx, self.kept)
-            return
-        for event, facts in self.kept:
-            audit.record(tx, event, **facts)
 
 
 # The realm as it is
@@ -145,14 +148,18 @@ def _add_principal(tx: Transaction, admin: Admin, change: Change) -> None:
     principals.add_in(tx, admin, change.name, change.value)  # its key stays sealed until it is exported
 
 
-def _add_rule(tx: Transaction, admin: Admin, change: Change) -> None:
-    admin.record(tx, "rule.added", **rule_facts(tx.add_rule(change.value)))
+def _add_rules(tx: Transaction, admin: Admin, changes: Sequence[Change]) -> None:
+    added = [change.value for change in changes]
+    numbers = tx.add_rules(added)
+    admin.record_all(
+        tx, (("rule.added", rule_facts(rule, number)) for rule, number in zip(added, numbers, strict=True))
+    )
 
 
-def _remove_rule(tx: Transaction, admin: Admin, change: Change) -> None:
-    rule = change.value
-    tx.delete_rule(rule.rule_id)
-    admin.record(tx, "rule.removed", rules=str(rule.rule_id), client=str(rule.client), target=str(rule.target))
+def _remove_rules(tx: Transaction, admin: Admin, changes: Sequence[Change]) -> None:
+    gone = [change.value for change in changes]
+    tx.delete_rules([rule.rule_id for rule in gone])
+    admin.record_all(tx, (("rule.removed", removal_facts([rule])) for rule in gone))
 
 
 _STEPS: Final[Mapping[str, Callable[[Transaction, Admin, Change], object]]] = {
@@ -174,8 +181,11 @@ _STEPS: Final[Mapping[str, Callable[[Transaction, Admin, Change], object]]] = {
     "group.deleted": lambda tx, admin, one: groups.delete_in(tx, admin, one.name),
     "group.member-added": lambda tx, admin, one: groups.add_member_in(tx, admin, one.name, one.value),
     "group.member-removed": lambda tx, admin, one: groups.remove_member_in(tx, admin, one.name, one.value),
-    "rule.added": _add_rule,
-    "rule.removed": _remove_rule,
+}
+# A realm can have 100,000 rules: they are written in one go.
+_STEPS_FOR_MANY: Final[Mapping[str, Callable[[Transaction, Admin, Sequence[Change]], object]]] = {
+    "rule.added": _add_rules,
+    "rule.removed": _remove_rules,
 }
 
 

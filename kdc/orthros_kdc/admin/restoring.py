@@ -10,7 +10,7 @@ import os
 import trio
 from attrs import frozen
 
-from orthros_kdc.admin.context import Admin
+from orthros_kdc.admin.context import Admin, change_as_planned
 from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.audit.going_back import RESTORED_CHANGE, Applied, latest_applied, undone_of
 from orthros_kdc.store.base import Transaction
@@ -39,14 +39,17 @@ async def restored(admin: Admin, directory: str | os.PathLike[str]) -> Restored:
     """
     said = await trio.to_thread.run_sync(latest_applied, directory)
 
-    def work(tx: Transaction) -> Restored:
+    def plan(tx: Transaction) -> tuple[Applied, ...]:
         tx.realm()
-        undone, last = undone_of(tx, said), head_of(tx).seq
+        undone = undone_of(tx, said)
         if not undone:
             raise Misconfigured(
                 "conflict", "the database is not behind any log of its KDCs: there is nothing to declare"
             )
-        until = max(one.seq for one in undone)
+        return undone
+
+    def make(tx: Transaction, undone: tuple[Applied, ...]) -> Restored:
+        last, until = head_of(tx).seq, max(one.seq for one in undone)
         first_uid = tx.jump_uids(max(admin.now_ms(), tx.jump_uids(0) + max(until - last, 0) + 1))
         not_before = admin.now() + 1
         tx.raise_not_before(not_before)
@@ -54,4 +57,4 @@ async def restored(admin: Admin, directory: str | os.PathLike[str]) -> Restored:
                      heads=" ".join(one.hash for one in undone), first_uid=first_uid)  # fmt: skip
         return Restored(last=last, undone=undone, first_uid=first_uid)
 
-    return await admin.store.change(work)
+    return await change_as_planned(admin.store, plan, make)

@@ -5,19 +5,19 @@ Knows how rules are kept, not how they decide; what no rule allows is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
-from orthros_kdc.admin.context import Admin, Fact, require_seen
+from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
 from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts, named_subjects
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
 from orthros_protocol.call_chain import ChainRule
 
-__all__ = ["add", "allow", "deny", "foresee_denial", "listed", "mentioned", "numbers", "remove", "require_unmentioned",
-           "rule_facts"]  # fmt: skip
+__all__ = ["add", "allow", "deny", "foresee_denial", "listed", "mentioned", "numbers", "removal_facts", "remove",
+           "require_unmentioned", "rule_facts"]  # fmt: skip
 
 
 async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), max_ttl_s: int | None = None,
@@ -36,7 +36,7 @@ async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ..
 
     def work(tx: Transaction) -> Rule:
         rule = add(tx, wanted)
-        admin.record(tx, "rule.added", **rule_facts(rule))
+        admin.record(tx, "rule.added", **rule_facts(rule, rule.rule_id))
         return rule
 
     return await admin.store.change(work)
@@ -55,7 +55,8 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
             raise Misconfigured("value-invalid", f"{text} is of this realm: write {name}")
         if not where and not _exists(tx, Selector.parse(text)):
             raise Misconfigured("not-found", text)
-    return tx.add_rule(wanted)
+    (number,) = tx.add_rules([wanted])
+    return evolve(wanted, rule_id=number)
 
 
 def mentioned(rule: Rule) -> frozenset[str]:
@@ -83,10 +84,10 @@ def numbers(rules: Iterable[Rule]) -> str:
     return " ".join(str(rule.rule_id) for rule in rules)
 
 
-def rule_facts(rule: Rule) -> dict[str, Fact]:
-    """The rule as the audit trail keeps it."""
+def rule_facts(rule: Rule, rule_id: int) -> dict[str, Fact]:
+    """A new rule, which was given the number `rule_id`, as the audit trail keeps it."""
     return {
-        "rule": rule.rule_id,
+        "rule": rule_id,
         "client": str(rule.client),
         "target": str(rule.target),
         "scopes": " ".join(rule.scopes),
@@ -99,6 +100,11 @@ def rule_facts(rule: Rule) -> dict[str, Fact]:
         "chain": ", ".join(chain_texts(rule.chain)),
         "caveats": ", ".join(rule.caveats.texts()),
     }
+
+
+def removal_facts(rules: Sequence[Rule]) -> dict[str, Fact]:
+    """The rules of one pair that go, as the audit trail keeps them."""
+    return {"rules": numbers(rules), "client": str(rules[0].client), "target": str(rules[0].target)}
 
 
 def _exists(tx: Transaction, selector: Selector) -> bool:
@@ -119,13 +125,16 @@ async def deny(admin: Admin, client: str, target: str, *, seen: tuple[Rule, ...]
     A rule by way of a group stays: `orthros-admin policy explain` shows it.
     """
 
-    def work(tx: Transaction) -> tuple[Rule, ...]:
+    def plan(tx: Transaction) -> tuple[Rule, ...]:
         found = _between(tx, client, target)
         require_seen(found, seen)
+        return found
+
+    def make(tx: Transaction, found: tuple[Rule, ...]) -> tuple[Rule, ...]:
         _remove(admin, tx, found)
         return found
 
-    return await admin.store.change(work)
+    return await change_as_planned(admin.store, plan, make)
 
 
 def _between(tx: Transaction, client: str, target: str) -> tuple[Rule, ...]:
@@ -163,7 +172,5 @@ async def listed(admin: Admin, *, client: str | None = None, target: str | None 
 
 
 def _remove(admin: Admin, tx: Transaction, rules: tuple[Rule, ...]) -> None:
-    for rule in rules:
-        tx.delete_rule(rule.rule_id)
-    admin.record(tx, "rule.removed", rules=numbers(rules),
-                 client=str(rules[0].client), target=str(rules[0].target))  # fmt: skip
+    tx.delete_rules([rule.rule_id for rule in rules])
+    admin.record(tx, "rule.removed", **removal_facts(rules))

@@ -45,11 +45,19 @@ class AdminAuditLog:
         """As `record` for each change in turn."""
         newest = tx.admin_head()
         head, at = head_of(tx), 0 if newest is None else newest.at
-        clock = self._now_ms()
+        clock, numbers = self._now_ms(), _changes_of(tx)
+        lines = []
         for event, facts in changes:
-            told = AdminChanged(at=clock, kdc_id=ADMIN_WRITER, change=event, facts=facts).to_dict()
+            told = AdminChanged(at=clock, kdc_id=ADMIN_WRITER, change=event, facts=facts, changes=numbers).to_dict()
             if clock < at:
                 told |= {"at": at, "clock": clock}
             at = max(at, clock)
             line, head = append(head, told)
-            tx.add_admin_line(AdminLine(seq=head.seq, hash=head.hash, at=at, line=line))
+            lines.append(AdminLine(seq=head.seq, hash=head.hash, at=at, line=line))
+        tx.add_admin_lines(lines)
+
+
+def _changes_of(tx: Transaction) -> tuple[int, ...]:
+    """The first and the last number that the transaction has taken so far, if any."""
+    first, last = tx.first_change(), tx.head().seq
+    return (first, last) if first <= last else ()

@@ -226,12 +226,14 @@ class Suppressed(Event):
 
 @frozen(kw_only=True)
 class AdminChanged(Event):
-    """An admin changed something: `change` says what; `facts` say who, which and how."""
+    """An admin changed something: `change` says what; `facts` say who, which and how. `changes` are the first and the
+    last number of the change log that the transaction had taken by then; none when it changed no row of the realm."""
 
     name = "admin-changed"
 
     change: str
     facts: Mapping[str, str | int | None]
+    changes: tuple[int, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from attrs import field, frozen
@@ -278,6 +278,10 @@ class Transaction(Protocol):
     def delete_oauth_secret(self, uid: int, secret_id: str) -> None: ...
 
     def head(self) -> ChangeHead: ...
+    def first_change(self) -> int:
+        """The number that the first change of this transaction has, or would have."""
+        ...
+
     def changes(self, *, after: int) -> tuple[ChangeEntry, ...]:
         """The entries of the change log with a greater number than `after`, as far as they are kept."""
         ...
@@ -310,12 +314,12 @@ class Transaction(Protocol):
         """The groups that this principal is a member of, in name order."""
         ...
 
-    def add_rule(self, rule: Rule) -> Rule:
-        """The rule under a number that no rule had before; the one that it comes with says nothing. Raises
-        `not-found` when its client or target is nobody; other names that it mentions are kept as they are."""
+    def add_rules(self, rules: Sequence[Rule]) -> range:
+        """Adds rules, and returns the numbers that they are given, which no rule had before. Raises `not-found` when a
+        client or target is nobody; other names that a rule mentions are kept as they are."""
         ...
 
-    def delete_rule(self, rule_id: int) -> None: ...
+    def delete_rules(self, rule_ids: Sequence[int]) -> None: ...
     def add_group(self, name: str) -> None: ...
     def delete_group(self, name: str) -> None:
         """Removes it with the rules that name it."""
@@ -352,8 +356,8 @@ class Transaction(Protocol):
         """At most `most` entries behind number `after`, oldest first."""
         ...
 
-    def add_admin_line(self, line: AdminLine) -> None:
-        """Raises `conflict` when the number is taken. Does not count as a change by itself."""
+    def add_admin_lines(self, lines: Sequence[AdminLine]) -> None:
+        """Raises `conflict` when a number is taken. Does not count as a change by itself."""
         ...
 
 
@@ -384,7 +388,11 @@ class Store(Protocol):
         ...
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` in one write transaction: committed durably when it returns, undone when it raises."""
+        """Runs `work` in one write transaction: committed durably when it returns, undone when it raises.
+
+        Raises Unavailable `timeout` when another process holds the lock, and `change-too-large` when `work` holds the
+        lock for longer than this store allows.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -28,6 +28,7 @@ import trio
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.database_file import require_private
 from orthros_kdc.store.lock_holder import holder_of
+from orthros_kdc.store.lock_limit import Deadline, LockLimit
 from orthros_kdc.store.migrations import APPLICATION_ID, migrate, newest
 from orthros_kdc.store.sqlite_rows import SqliteRows
 from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 _BUSY_MS: Final = 5_000
 _READERS: Final = 4
+_STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's own machine: less than a millisecond
 _HEADER = struct.Struct(">16s44xI4xI28x")  # magic, user_version, application_id: sqlite.org/fileformat2.html 1.3
 _MAGIC: Final = b"SQLite format 3\0"
 
@@ -101,6 +103,23 @@ def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def _interrupted(connection: sqlite3.Connection, deadline: Deadline | None) -> Iterator[None]:
+    """Ends a statement that runs past the deadline."""
+    if deadline is None:
+        yield
+        return
+    connection.set_progress_handler(lambda: deadline.is_over, _STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_INTERRUPT":
+            raise deadline.error() from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
 _FOR_WRITING: Final = (
     f"busy_timeout = {_BUSY_MS}",
     "foreign_keys = ON",
@@ -117,13 +136,15 @@ _FOR_READING_ALONE: Final = (*_FOR_READING, "locking_mode = EXCLUSIVE")
 class SqliteStore:
     """A Store in a file. `open` and `create` block, so they belong before the first request."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], int], durable: bool, *, is_alone: bool = False) -> None:
+    def __init__(self, path: Path, now_ms: Callable[[], int], durable: bool, lock_limit: LockLimit | None,
+                 *, is_alone: bool = False) -> None:  # fmt: skip
         """Use `open` or `create`. `is_alone`: on a full disk, where nothing can be changed."""
         self._path = path
         self._now_ms = now_ms
         self._closed = False
         self._connections: list[sqlite3.Connection] = []
         self._is_alone = is_alone
+        self._lock_limit = lock_limit
         try:
             changing = (*_FOR_WRITING, _DURABLE if durable else _FLEETING)
             self._writer = self._opened(*(_FOR_READING_ALONE if is_alone else changing))
@@ -140,22 +161,24 @@ class SqliteStore:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True
-    ) -> Self:
+        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True,
+        lock_limit: LockLimit | None = None,
+    ) -> Self:  # fmt: skip
         """The store in an existing file, of which nothing is changed. An older version waits for `upgrade`.
 
-        Without `durable` no change waits for a disk: only for a file that is thrown away with its process. Raises
-        Misconfigured `database-invalid`, `database-newer`, or `database-unsafe` for what others can reach.
+        Without `durable` no change waits for a disk: only for a file that is thrown away with its process. With
+        `lock_limit`, a change that holds the write lock for longer is undone. Raises Misconfigured
+        `database-invalid`, `database-newer`, or `database-unsafe` for what others can reach.
         """
         _check_header(Path(path))
         require_private(Path(path))
         with _typed_errors(Path(path)):
             try:
-                return cls(Path(path), now_ms, durable)
+                return cls(Path(path), now_ms, durable, lock_limit)
             except sqlite3.OperationalError:
                 if not is_on_full_disk(path):
                     raise
-                return cls(Path(path), now_ms, durable, is_alone=True)
+                return cls(Path(path), now_ms, durable, lock_limit, is_alone=True)
 
     @classmethod
     def create(
@@ -286,20 +309,27 @@ class SqliteStore:
     def _run(self, connection: sqlite3.Connection, begin: str, work: Callable[[Transaction], T]) -> T:
         connection.execute(begin)
         try:
-            feed_seq_after = None
-            if begin == "BEGIN IMMEDIATE":  # which locks the head row, with all the rest
+            if begin != "BEGIN IMMEDIATE":
+                outcome = self._worked(SqliteRows(connection, None), work)
+            else:  # which locks the head row, with all the rest
+                deadline = None if self._lock_limit is None else self._lock_limit.begin()
                 ((feed_seq,),) = connection.execute("SELECT seq FROM meta").fetchall()
-                feed_seq_after = max(feed_seq + 1, self._now_ms())
-            rows = SqliteRows(connection, feed_seq_after)
-            try:
-                outcome = work(rows)
-            finally:
-                rows.end()
+                rows = SqliteRows(connection, max(feed_seq + 1, self._now_ms()), deadline)
+                with _interrupted(connection, deadline):
+                    outcome = self._worked(rows, work)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:  # some failures (a full disk) have rolled back already
                 connection.execute("ROLLBACK")
             raise
+        return outcome
+
+    def _worked(self, rows: SqliteRows, work: Callable[[Transaction], T]) -> T:
+        try:
+            outcome = work(rows)
+            rows.finish()
+        finally:
+            rows.end()
         return outcome
 
     def _waits_for_upgrade(self) -> LocalMisuse:

@@ -5,6 +5,7 @@ Knows no chain; `orthros_kdc.audit` does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import define
@@ -48,8 +49,8 @@ class AuditRows(TokenRows):
     def admin_lines(self, *, after: int = 0, most: int = 1000) -> tuple[AdminLine, ...]:
         return tuple(map(_line, self._rows(f"{_LINES} WHERE seq > ? ORDER BY seq LIMIT ?", after, most)))
 
-    def add_admin_line(self, line: AdminLine) -> None:
-        self._run(
+    def add_admin_lines(self, lines: Sequence[AdminLine]) -> None:
+        self._run_many(
             "INSERT INTO admin_log (seq, hash, at, line) VALUES (?, ?, ?, ?)",
-            line.seq, line.hash, line.at, line.line,
-        )  # fmt: skip
+            [(line.seq, line.hash, line.at, line.line) for line in lines],
+        )

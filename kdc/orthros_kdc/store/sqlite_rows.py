@@ -1,38 +1,33 @@
-"""The Transaction over one SQLite connection: the rows of realm, principals, keys, policy and audit.
+"""The Transaction over one SQLite connection: the rows of realm, principals and keys, on top of policy and audit.
 
 Knows no threads, no files and no transactions' ends; `sqlite.py` begins and commits them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from attrs import define
 
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector, check_principal_name
+from orthros_kdc.policy.model import RealmLimits, check_principal_name
 from orthros_kdc.store.base import (
     KEY_RETIRED,
     KEY_STATES,
     KeyRecord,
-    PolicyRows,
     PrincipalRecord,
     RealmKeyRecord,
     RealmRecord,
 )
 from orthros_kdc.store.change_log import (
-    CHANGED_GROUP,
     CHANGED_LOGIN_KEY,
     CHANGED_MEMBER,
     CHANGED_PRINCIPAL,
     CHANGED_REALM,
     CHANGED_RULE,
 )
-from orthros_kdc.store.rule_rows import RuleRow, opened, terms_of
-from orthros_kdc.store.sqlite_audit import AuditRows
-from orthros_kdc.store.sqlite_rules import INSERT_RULE, RULES, read_rules
+from orthros_kdc.store.sqlite_rules import RuleRows
 from orthros_kdc.store.statements import missing
-from orthros_protocol import LocalMisuse, Misconfigured, check_name
+from orthros_protocol import LocalMisuse, Misconfigured
 
 __all__ = ["SqliteRows"]
 
@@ -41,7 +36,6 @@ _PRINCIPALS = """
            default_audience
     FROM principals
 """
-_MEMBERS: Final = "SELECT g.name, p.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
 _KEYS = "SELECT uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as FROM keys"
 
 
@@ -66,7 +60,7 @@ def _key(row: tuple[Any, ...]) -> KeyRecord:
 
 
 @define
-class SqliteRows(AuditRows):
+class SqliteRows(RuleRows):
     """The rows inside one open transaction."""
 
     # The realm
@@ -240,18 +234,17 @@ class SqliteRows(AuditRows):
 
     def delete_tombstones(self, *, retired_before: int) -> int:
         found = self._rows(
-            "SELECT uid, kvno, lower(hex(kid_as)), sealed_as <> x'', kvno = (SELECT max(kvno) FROM keys k"
-            " WHERE k.uid = keys.uid) FROM keys WHERE retired < ? AND state = ?",
+            "SELECT uid, kvno, name, lower(hex(kid_as)), sealed_as <> x'', kvno = (SELECT max(kvno) FROM keys k"
+            " WHERE k.uid = keys.uid) FROM keys JOIN principals USING (uid) WHERE retired < ? AND state = ?",
             retired_before, KEY_RETIRED,
         )  # fmt: skip
-        for uid, kvno, kid, is_sealed, is_newest in found:
-            if not is_newest:
-                self._run("DELETE FROM keys WHERE uid = ? AND kvno = ?", uid, kvno)
-                self._log(CHANGED_LOGIN_KEY, kid)
-            elif is_sealed:
-                self._run("UPDATE keys SET sealed = x'', sealed_as = x'' WHERE uid = ? AND kvno = ?", uid, kvno)
-        gone = [uid for uid, _, _, is_sealed, is_newest in found if is_sealed or not is_newest]
-        self._log_principals(*gone)
+        older = [(uid, kvno) for uid, kvno, *_, is_newest in found if not is_newest]
+        sealed = [(uid, kvno) for uid, kvno, _, _, is_sealed, is_newest in found if is_sealed and is_newest]
+        self._run_many("DELETE FROM keys WHERE uid = ? AND kvno = ?", older)
+        self._run_many("UPDATE keys SET sealed = x'', sealed_as = x'' WHERE uid = ? AND kvno = ?", sealed)
+        self._log(CHANGED_LOGIN_KEY, *(kid for _, _, _, kid, _, is_newest in found if not is_newest))
+        gone = [f"{uid} {name}" for uid, _, name, _, is_sealed, is_newest in found if is_sealed or not is_newest]
+        self._log(CHANGED_PRINCIPAL, *gone)
         return len(gone)
 
     # Keys of the realm
@@ -276,123 +269,3 @@ class SqliteRows(AuditRows):
         if not self._run(statement, role, name, number):
             raise missing(f"realm key {role} {name} {number}")
         self._log(CHANGED_REALM, "")
-
-    # Policy
-
-    def policy(self) -> PolicyRows:
-        groups: dict[str, set[str]] = {name: set() for (name,) in self._rows("SELECT name FROM groups")}
-        for group, principal in self.memberships():
-            groups[group].add(principal)
-        return PolicyRows(
-            seq=self.head().feed_seq,
-            rules=tuple(map(opened, self.rule_rows())),
-            groups={name: frozenset(members) for name, members in groups.items()},
-        )
-
-    def rule_rows(self) -> Iterator[RuleRow]:
-        return read_rules(self._connection.execute(f"{RULES} ORDER BY rule_id"))
-
-    def rule_row(self, rule_id: int) -> RuleRow | None:
-        return next(read_rules(self._rows(f"{RULES} WHERE rule_id = ?", rule_id)), None)
-
-    def memberships(self) -> Iterator[tuple[str, str]]:
-        return iter(self._connection.execute(_MEMBERS))
-
-    def is_member(self, group: str, principal: str) -> bool:
-        return self._row(f"{_MEMBERS} WHERE g.name = ? AND p.name = ?", group, principal) is not None
-
-    def members_of(self, group: str) -> frozenset[str] | None:
-        if self._group(group) is None:
-            return None
-        return frozenset(name for _, name in self._rows(f"{_MEMBERS} WHERE g.name = ?", group))
-
-    def rules_mentioning(self, name: str) -> tuple[Rule, ...]:
-        texts = "subjects || ' ' || behalf || ' ' || deny_via || ' ' || require_via || ' ' || discharges"
-        rows = self._rows(f"{RULES} WHERE instr({texts}, ?) ORDER BY rule_id", name)
-        return tuple(map(opened, read_rules(rows)))
-
-    def _numbers(self, selector: Selector) -> tuple[int | None, int | None] | None:
-        """The uid or the group's number, in the columns' order, or None when there is nobody of this name."""
-        if selector.is_group:
-            group = self._group(selector.name)
-            return None if group is None else (None, group)
-        uid = self._uid(selector.name)
-        return None if uid is None else (uid, None)
-
-    def _uid(self, name: str) -> int | None:
-        row = self._row("SELECT uid FROM principals WHERE name = ?", name)
-        return None if row is None else row[0]
-
-    def _group(self, name: str) -> int | None:
-        row = self._row("SELECT group_id FROM groups WHERE name = ?", name)
-        return None if row is None else row[0]
-
-    def rules_between(self, client: Selector, target: Selector) -> tuple[Rule, ...]:
-        from_, to = self._numbers(client), self._numbers(target)
-        if from_ is None or to is None:
-            return ()
-        where = "client_uid IS ? AND client_group IS ? AND target_uid IS ? AND target_group IS ?"
-        return tuple(map(opened, read_rules(self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", *from_, *to))))
-
-    def rules_naming(self, selector: Selector) -> tuple[Rule, ...]:
-        numbers = self._numbers(selector)
-        if numbers is None:
-            return ()
-        kind, number = ("group", numbers[1]) if selector.is_group else ("uid", numbers[0])
-        where = f"client_{kind} = ? OR target_{kind} = ?"
-        rows = read_rules(self._rows(f"{RULES} WHERE {where} ORDER BY rule_id", number, number))
-        return tuple(map(opened, rows))
-
-    def groups_with(self, principal: str) -> tuple[str, ...]:
-        statement = ("SELECT g.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
-                     " WHERE p.name = ? ORDER BY g.name")  # fmt: skip
-        return tuple(self._texts(statement, principal))
-
-    def add_rule(self, rule: Rule) -> Rule:
-        from_, to = self._numbers(rule.client), self._numbers(rule.target)
-        if from_ is None or to is None:
-            raise missing(rule.client if from_ is None else rule.target)
-        self._run(INSERT_RULE, *from_, *to, *terms_of(rule))
-        added = self.rules_between(rule.client, rule.target)[-1]
-        self._log(CHANGED_RULE, str(added.rule_id))
-        return added
-
-    def delete_rule(self, rule_id: int) -> None:
-        if not self._run("DELETE FROM rules WHERE rule_id = ?", rule_id):
-            raise missing(f"rule {rule_id}")
-        self._log(CHANGED_RULE, str(rule_id))
-
-    def add_group(self, name: str) -> None:
-        self._run("INSERT INTO groups (name) VALUES (?)", check_name(name, "group"),
-                  taken=f"group {name}", code="already-exists")  # fmt: skip
-        self._log(CHANGED_GROUP, name)
-
-    def delete_group(self, name: str) -> None:
-        group = self._group(name)
-        rules = self._texts("SELECT rule_id FROM rules WHERE client_group = ? OR target_group = ?", group, group)
-        members = self._texts("SELECT p.name FROM members JOIN principals p USING (uid) WHERE group_id = ?", group)
-        if not self._run("DELETE FROM groups WHERE name = ?", name):
-            raise missing(f"group {name}")
-        self._log(CHANGED_GROUP, name)
-        self._log(CHANGED_RULE, *rules)
-        self._log(CHANGED_MEMBER, *(f"{name} {member}" for member in members))
-
-    def _membership(self, group: str, principal: str) -> tuple[int, int]:
-        place, member = self._group(group), self._uid(principal)
-        if place is None:
-            raise missing(f"group {group}")
-        if member is None:
-            raise missing(f"principal {principal}")
-        return place, member
-
-    def add_member(self, group: str, principal: str) -> None:
-        place, member = self._membership(group, principal)
-        self._run("INSERT INTO members (group_id, uid) VALUES (?, ?)", place, member,
-                  taken=f"the place of {principal} in {group}", code="already-exists")  # fmt: skip
-        self._log(CHANGED_MEMBER, f"{group} {principal}")
-
-    def remove_member(self, group: str, principal: str) -> None:
-        place, member = self._membership(group, principal)
-        if not self._run("DELETE FROM members WHERE group_id = ? AND uid = ?", place, member):
-            raise missing(f"{principal} in {group}")
-        self._log(CHANGED_MEMBER, f"{group} {principal}")

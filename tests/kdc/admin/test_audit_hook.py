@@ -66,7 +66,7 @@ def everything(tx):
     )  # fmt: skip
 
 
-ELSEWHERE = {"realm.rewrap-started", "realm.master-key-changed", "realm.restored"}
+ELSEWHERE = {"realm.rewrap-started", "realm.rewrapped", "realm.master-key-changed", "realm.restored"}
 """Told by `test_master_keys.py` and `test_going_back.py`."""
 OF_FILES = {"audit.archived", "audit.restarted"}
 """Of what changes no row of the realm, which `test_keeping.py` tells."""

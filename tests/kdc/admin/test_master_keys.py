@@ -12,6 +12,11 @@ from tests.support.master_keys import BOTH, NEXT, OLD, WRONG, Between, secrets
 DAY = 24 * 3600
 
 
+def milestones(trail):
+    """The events that a rewrap records once; those of the steps between them are as many as there are batches."""
+    return [event for event in trail.names if event != "realm.rewrapped"]
+
+
 async def test_every_secret_moves_and_the_old_key_opens_nothing_afterwards(ready, store, trail):
     """K13: client secrets too."""
     before = await secrets(store, BOTH)
@@ -21,8 +26,9 @@ async def test_every_secret_moves_and_the_old_key_opens_nothing_afterwards(ready
     assert await secrets(store, alone) == before
     assert len(before) > 15
     assert set(await secrets(store, Vault(realm="example.org", master=OLD))) == {"master-key-wrong"}
-    assert trail.names == ["realm.rewrap-started", "realm.master-key-changed"]
-    assert [(facts["number"], facts["actor"]) for _, facts in trail.events] == [(2, "ops/ada")] * 2
+    assert milestones(trail) == ["realm.rewrap-started", "realm.master-key-changed"]
+    assert [facts.get("number") for event, facts in trail.events if event in milestones(trail)] == [2, 2]
+    assert {facts["actor"] for _, facts in trail.events} == {"ops/ada"}
     with pytest.raises(Misconfigured, match="master-key-wrong") as refused:
         await open_vault(store, OLD)
     assert "realm new-master-key" in refused.value.remedy
@@ -75,11 +81,11 @@ async def test_an_interrupted_rewrap_needs_both_keys_and_goes_on(ready, store, t
         with pytest.raises(Misconfigured, match="master-key-wrong"):
             await open_vault(store, *needs_both)
     assert store.peek_head() == generation
-    assert trail.names == ["realm.rewrap-started"]
+    assert milestones(trail) == ["realm.rewrap-started"]
     again = evolve(ready, vault=await open_vault(store, OLD, NEXT))
     assert (await master_keys.rewrap(again, batch=1)).rows < len(before)
     assert await secrets(store, await open_vault(store, NEXT)) == before
-    assert trail.names == ["realm.rewrap-started", "realm.master-key-changed"]
+    assert milestones(trail) == ["realm.rewrap-started", "realm.master-key-changed"]
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -105,7 +111,7 @@ async def test_another_next_key_never_takes_over(ready, store, trail):
     await master_keys.rewrap(evolve(ready, store=Between(store, interfere)))
     assert interfered
     assert await secrets(store, await open_vault(store, NEXT)) == before
-    assert trail.names == ["realm.rewrap-started", "realm.master-key-changed"]
+    assert milestones(trail) == ["realm.rewrap-started", "realm.master-key-changed"]
 
 
 async def test_two_rewraps_at_once_end_once(ready, store, trail):
@@ -120,7 +126,7 @@ async def test_two_rewraps_at_once_end_once(ready, store, trail):
     first = await master_keys.rewrap(evolve(ready, store=Between(store, run_another)), batch=1)
     assert first.rows + sum(rows) == len(before)
     assert await secrets(store, await open_vault(store, NEXT)) == before
-    assert trail.names == ["realm.rewrap-started", "realm.master-key-changed"]
+    assert milestones(trail) == ["realm.rewrap-started", "realm.master-key-changed"]
 
 
 async def test_what_others_add_meanwhile_is_sealed_anew_as_well(ready, admin, store, trail):

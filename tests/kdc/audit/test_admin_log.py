@@ -119,4 +119,4 @@ async def test_an_entry_is_never_written_over(trail, store) -> None:
     """K16: two entries of one number cannot be."""
     await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
     with pytest.raises(Misconfigured, match="conflict"):
-        await store.change(lambda tx: tx.add_admin_line(AdminLine(seq=1, hash="00", at=1, line=b"")))
+        await store.change(lambda tx: tx.add_admin_lines([AdminLine(seq=1, hash="00", at=1, line=b"")]))

@@ -28,7 +28,7 @@ async def add_others(bench: KdcBench, *, first: int = 0, last: int = OTHERS) -> 
             name = f"other/{number}"
             tx.add_principal(name=name, created=1)
             tx.add_member("others", name)
-            tx.add_rule(Rule(rule_id=0, client=Selector(name), target=Selector("orders"), scopes=("read",)))
+            tx.add_rules([Rule(rule_id=0, client=Selector(name), target=Selector("orders"), scopes=("read",))])
 
     await bench.store.change(work)
 

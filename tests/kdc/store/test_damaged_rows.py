@@ -51,9 +51,9 @@ def fill(tx: Transaction) -> None:
     caveats = RuleCaveats(methods=["GET"], path="/x", peers=["10.0.0.0/8"], discharges=["orders=x"])
     rule = Rule(rule_id=0, client=Selector("billing"), target=Selector("orders"), scopes=("read",), subjects=("u/*",),
                 behalf=("v",), sources=("10.0.0.0/8",), chain=chain, caveats=caveats)  # fmt: skip
-    tx.add_rule(rule)
+    tx.add_rules([rule])
     tx.set_anchor(AuditAnchor(writer="kdc-1", seq=1, head="h"))
-    tx.add_admin_line(AdminLine(seq=1, hash="h", at=1, line=b"{}"))
+    tx.add_admin_lines([AdminLine(seq=1, hash="h", at=1, line=b"{}")])
 
 
 def read_everything(tx: Transaction) -> None:

@@ -19,6 +19,7 @@ from orthros_kdc.admin import Admin, groups, jwt_keys, oauth_secrets, principals
 from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_kdc.policy.realm_document import RealmState
 from orthros_kdc.store.base import Transaction
+from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured, Timestamp
@@ -345,3 +346,15 @@ def test_what_commands_made_comes_back_from_its_file(steps: list[tuple[Any, ...]
 
     trio.run(story)
     close_scratch_stores()
+
+
+def test_a_file_that_would_hold_the_lock_for_too_long_changes_nothing(
+    file: Path, bench: AdminBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bench.snapshot()
+    monkeypatch.setattr("orthros_tools.admin.desk._LOCK_LIMIT", LockLimit(most_s=-1))
+    told = bench.run("realm apply realm.toml --yes --output json")
+    assert (told.code, told.error["code"]) == (4, "change-too-large")
+    assert "differs less" in told.error["remedy"]
+    assert bench.snapshot() == before
+    assert bench.run("realm diff realm.toml").code == 3  # who only looks holds no lock

@@ -19,6 +19,7 @@ from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, load_config
 from orthros_kdc.store.base import Store
+from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_kdc.vault import open_vault
@@ -30,6 +31,7 @@ __all__ = ["CONFIG_VARIABLE", "Desk"]
 CONFIG_VARIABLE: Final = "ORTHROS_CONFIG"
 _USUAL_CONFIG: Final = Path(Config().store.path).with_name("kdc.toml")
 """Where `orthros-kdc init` leaves it when it founds the realm at the default place."""
+_LOCK_LIMIT: Final = LockLimit()
 _MOST_ACTOR_CHARS: Final = 128
 
 
@@ -67,7 +69,7 @@ class Desk:
         # The keys first: without them there is no reason to touch the store.
         master = load_master_key(self.config.store.master_key_file or None, environ=self.environ)
         next_master = load_next_master_key(self.config.store.next_master_key_file or None, environ=self.environ)
-        store = SqliteStore.open(self.config.store.path)
+        store = SqliteStore.open(self.config.store.path, lock_limit=_LOCK_LIMIT)
         try:
             vault = await open_vault(store, master, next_master)
             yield Admin(store=store, vault=vault, audit=AdminAuditLog(), now_ms=wall_clock, actor=self.actor)
