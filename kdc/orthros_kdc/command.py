@@ -18,6 +18,7 @@ import trio
 from orthros_kdc.config import Config, effective, load_config
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_protocol.hardening import harden_process
+from orthros_runtime.program import answer
 
 __all__ = ["run"]
 
@@ -45,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    init = commands.add_parser("init", help="found a realm: folder, master key, database, configuration")
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    init = add("init", "found a realm: folder, master key, database, configuration")
     init.add_argument("--realm", required=True, help="the realm's name, lower case, such as corp.example")
     init.add_argument("--data", required=True, metavar="DIR", help="the folder to create everything in")
     init.add_argument("--issuer", help="the URL at which OAuth clients reach the HTTP port, the `iss` of JWTs "
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restored", "declare that a backup of the database is the realm from now on; the KDCs are stopped"),
         ("config", "show or check the configuration"),
     ):
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command = add(name, text)
         if name == "config":
             command.add_argument("action", choices=("show", "validate"))
             command.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
@@ -73,10 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--http-tls-cert", metavar="FILE", help="the certificate chain for HTTPS")
         command.add_argument("--http-tls-key", metavar="FILE", help="its private key")
 
-    dev = commands.add_parser("dev", help="a throw-away realm with two demo principals")
+    dev = add("dev", "a throw-away realm with two demo principals")
     dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
     dev.add_argument("--http", default="127.0.0.1:0", metavar="HOST:PORT", help="the HTTP port (default: a free port)")
-    commands.add_parser("version", help="print versions, both OpenSSLs included")
+    add("version", "print versions, both OpenSSLs included")
     return parser
 
 
@@ -107,32 +111,33 @@ def _version() -> str:
     return "\n".join(f"{name:24} {value}" for name, value in rows)
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> str | None:
+    """Returns what is to be printed at the end."""
     if arguments.command == "version":
-        print(_version())
-    elif arguments.command == "init":
+        return _version()
+    if arguments.command == "init":
         from orthros_kdc.founding import found_realm  # each command loads what it needs
 
-        print(trio.run(found_realm, arguments.realm, arguments.data, arguments.issuer, arguments.listen))
-    elif arguments.command == "dev":
+        return trio.run(found_realm, arguments.realm, arguments.data, arguments.issuer, arguments.listen)
+    if arguments.command == "restored":
+        from orthros_kdc.declaring import declare_restored  # each command loads what it needs
+
+        return trio.run(declare_restored, _config_of(arguments))
+    if arguments.command == "config":
+        config = _config_of(arguments)
+        if arguments.action == "validate":
+            return "the configuration is valid"
+        shown = [row for row in effective(config) if arguments.effective or row[2] != "default"]
+        return "\n".join(f"{name:42} {value:40} {source}" for name, value, source in shown)
+    if arguments.command == "dev":
         from orthros_kdc.dev import serve_dev
 
         trio.run(serve_dev, arguments.tcp, arguments.http)
-    elif arguments.command == "serve":
+    else:
         from orthros_kdc.serving import serve
 
         trio.run(serve, _config_of(arguments), lambda: _config_of(arguments))
-    elif arguments.command == "restored":
-        from orthros_kdc.declaring import declare_restored  # each command loads what it needs
-
-        print(trio.run(declare_restored, _config_of(arguments)))
-    else:
-        config = _config_of(arguments)
-        if arguments.action == "validate":
-            print("the configuration is valid")
-        else:
-            shown = [row for row in effective(config) if arguments.effective or row[2] != "default"]
-            print("\n".join(f"{name:42} {value:40} {source}" for name, value, source in shown))
+    return None
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -148,7 +153,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         try:
-            _run(arguments)
+            told = _run(arguments)
         except BaseExceptionGroup as group:
             raise _first_cause(group) from group
     except OrthrosError as error:
@@ -160,4 +165,4 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return 0 if told is None else answer("orthros-kdc", told)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["announce", "hold_signals", "holding_signals", "keep_standard_streams", "take_held"]
+__all__ = ["announce", "answer", "hold_signals", "holding_signals", "keep_standard_streams", "take_held"]
 
 _held: list[int] = []
 
@@ -62,9 +62,30 @@ def keep_standard_streams() -> None:
 
 def announce(text: str) -> None:
     """Prints a line at once. A reader that has gone is no reason to end."""
+    with suppress(OSError):
+        _print(text)
+
+
+def answer(program: str, text: str) -> int:
+    """Prints the answer of a command. Returns the exit code: 0, or 1 when the answer cannot be written.
+
+    A reader that has gone (`| head`) is told nothing more.
+    """
     try:
-        print(text, flush=True)  # noqa: T201  # what a program prints when it is ready
+        _print(text)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            with suppress(OSError):
+                print(f"{program}: the answer could not be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201  # what a program prints
     except OSError:
         # Python flushes the rest at the end of the process, and would fail again.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from orthros_client.cli import call_options, commands, held, inspect, narrow, replay, worker_login
 from orthros_client.cli.doctor import doctor
@@ -62,6 +62,11 @@ def _timeout(text: str) -> float:
     return seconds
 
 
+def _add_command(names: Any, name: str, *, text: str, **more: Any) -> Any:
+    """A command that says in its own help what it does, as in the list of all."""
+    return names.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **more)
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = _Parser(add_help=False)
     # The defaults stand on the top parser only: a subcommand must not undo what came before it.
@@ -75,15 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_globals(parser, absent=False)
     names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    ticket = names.add_parser("ticket", parents=[shared], help="obtain a ticket and show what it is; never its keys")
-    token = names.add_parser("token", parents=[shared], help="print a JWT for a target")
+    ticket = _add_command(names, "ticket", parents=[shared], text="obtain a ticket and show what it is; never its keys")
+    token = _add_command(names, "token", parents=[shared], text="print a JWT for a target")
     for command in (ticket, token):
         command.add_argument("target", metavar="TARGET", help="name, or name@realm")
         command.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
     ticket.add_argument(
         "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
     )
-    request = names.add_parser("call", parents=[shared], help="send an HTTP request with a ticket, curl's way")
+    request = _add_command(names, "call", parents=[shared], text="send an HTTP request with a ticket, curl's way")
     call_options.add_options(request)
     for name, help_text, epilog, add_options in (
         ("narrow", "write less authority than you have into a file, or hand it over",
@@ -94,23 +99,24 @@ def _parser() -> argparse.ArgumentParser:
         ("forget", "drop what the daemon holds", held.FORGET_EPILOG, held.add_options),
     ):  # fmt: skip
         add_options(
-            names.add_parser(
+            _add_command(
+                names,
                 name,
                 parents=[shared],
-                help=help_text,
+                text=help_text,
                 epilog=epilog,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
-    names.add_parser("list", parents=[shared], help="list what the daemon holds for you")
-    names.add_parser("status", parents=[shared], help="show how the daemon does")
-    login = names.add_parser("worker-login", parents=[shared], help="write a narrowed login for a worker's daemon")
+    _add_command(names, "list", parents=[shared], text="list what the daemon holds for you")
+    _add_command(names, "status", parents=[shared], text="show how the daemon does")
+    login = _add_command(names, "worker-login", parents=[shared], text="write a narrowed login for a worker's daemon")
     worker_login.add_options(login)
-    replay.add_options(names.add_parser("replay", help="the replay stores of services on this host"), shared)
-    check = names.add_parser("doctor", parents=[shared], help="check each link of the chain, with remedies")
+    replay.add_options(_add_command(names, "replay", text="the replay stores of services on this host"), shared)
+    check = _add_command(names, "doctor", parents=[shared], text="check each link of the chain, with remedies")
     check.add_argument("--keytab", metavar="FILE", help="check this key file as well")
     check.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
-    names.add_parser("version", parents=[shared], help="print the version")
+    _add_command(names, "version", parents=[shared], text="print the version")
     return parser
 
 

@@ -9,13 +9,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.metadata import version as distribution_version
 from typing import Final, NoReturn
 
 from orthros_client.daemon.config import DaemonConfig, load_config
 from orthros_client.daemon.settings import SETTINGS
 from orthros_protocol import OrthrosError, Unavailable
+from orthros_runtime.program import announce, answer
 
 __all__ = ["main"]
 
@@ -56,11 +56,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("serve", parents=[options], help="serve until SIGTERM (the default)")
-    config = commands.add_parser("config", parents=[options], help="show or check the configuration")
+    commands.add_parser(
+        "serve", parents=[options], help="serve until SIGTERM (the default)", description="Serve until SIGTERM."
+    )
+    config = commands.add_parser(
+        "config",
+        parents=[options],
+        help="show or check the configuration",
+        description="Show or check the configuration.",
+    )
     config.add_argument("action", choices=("show", "validate"))
     config.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
-    commands.add_parser("version", help="print the version")
+    commands.add_parser("version", help="print the version", description="Print the version.")
     return parser
 
 
@@ -84,31 +91,21 @@ def _serve(arguments: argparse.Namespace) -> None:
     if keytab is not None:
         keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
     service = Service(config, keytab, lambda: _config_of(arguments))
-    trio.run(service.run, _announce)
+    trio.run(service.run, announce)
 
 
-def _announce(line: str) -> None:
-    with suppress(OSError):  # nobody takes the line: no reason not to serve
-        _say(line)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    if arguments.command == "version":
-        _say(f"orthros {distribution_version('orthros')}")
-    elif arguments.command == "serve":
+def _run(arguments: argparse.Namespace) -> str | None:
+    """Returns what is to be printed at the end."""
+    if arguments.command == "serve":
         _serve(arguments)
-    else:
-        config = _config_of(arguments)
-        if arguments.action == "validate":
-            _say("the configuration is valid")
-        else:
-            rows = [row for row in config.describe() if arguments.effective or row[2] != "default"]
-            _say("\n".join(f"{name:20} {value:44} {source}" for name, value, source in rows))
+        return None
+    if arguments.command == "version":
+        return f"orthros {distribution_version('orthros')}"
+    config = _config_of(arguments)
+    if arguments.action == "validate":
+        return "the configuration is valid"
+    rows = [row for row in config.describe() if arguments.effective or row[2] != "default"]
+    return "\n".join(f"{name:20} {value:44} {source}" for name, value, source in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,14 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, "serve")
     arguments = _parser().parse_args(words)
     try:
-        _run(arguments)
+        told = _run(arguments)
     except OrthrosError as error:
         seen = f" ({error.detail})" if error.detail else ""
         sys.stderr.write(f"orthros-daemon: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}\n")
         return 4 if isinstance(error, Unavailable) else 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return 0 if told is None else answer("orthros-daemon", told)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,10 @@ def register(nouns: Nouns) -> None:
     enable = verbs.add("enable", _enable, "undoes disable", examples=("principal enable billing",))
     enable.add_argument("name", metavar="NAME")
 
-    delete = verbs.add("delete", _delete, "removes it with its keys, memberships and rules",
+    delete = verbs.add("delete", _delete, "removes it with its keys, its memberships, and the rules from it and to it",
                        examples=("principal delete billing", "principal delete billing --yes"),
-                       notes="A later principal of the same name is somebody else and inherits nothing.")  # fmt: skip
+                       notes="A rule that names it in a condition stops the deletion. A later principal of the same "
+                             "name is another principal and inherits nothing.")  # fmt: skip
     delete.add_argument("name", metavar="NAME")
     add_yes(delete)
 
