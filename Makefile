@@ -15,7 +15,7 @@ PYTEST ?=
 LOCK   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stories mistakes chaos chaos-quick soak mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
+.PHONY: help demo test stories mistakes chaos chaos-quick soak measure mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ chaos-quick: $(READY) $(PEERS) ## the same in four minutes, with nginx, HAProxy,
 
 soak: $(READY) ## ten minutes of 20 calls a second: whether the memory of KDC, daemon and service stays flat
 	$(PYTHON) -m tests.chaos.soak
+
+measure: $(READY) ## how large and how tangled the product is, and the Python calls of its operations
+	$(PYTHON) -m tests.measure
 
 mutants: $(READY) ## single faults in the protocol, one at a time: whether the vectors see each, in a quarter of an hour
 	$(PYTHON) -m tests.mutants

@@ -28,11 +28,11 @@ with workshop("bench"):
     import httpx
     import jwt
 
-__all__ = ["measure_http"]
+__all__ = ["TARGET", "Caller", "InProcess", "answered", "authenticators", "measure_http", "scope_of", "service"]
 
 _ORIGIN: Final = "https://orders.example"
 _AUTHORITY: Final = b"orders.example"
-_TARGET: Final = b"/v1/orders/17?expand=lines"
+TARGET: Final = b"/v1/orders/17?expand=lines"
 _REQUESTS: Final = 1500
 _REPEAT: Final = 5
 
@@ -42,7 +42,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-async def _service(scope: Scope, receive: Receive, send: Send) -> None:
+async def service(scope: Scope, receive: Receive, send: Send) -> None:
     """The application: a small JSON answer, once the request has been read."""
     while (await receive()).get("more_body"):
         pass
@@ -63,11 +63,11 @@ def _behind_pyjwt(app: App, key: bytes) -> App:
     return guarded
 
 
-def _scope(authorization: bytes | None) -> Scope:
+def scope_of(authorization: bytes | None) -> Scope:
     headers = [(b"host", _AUTHORITY), (b"accept", b"*/*"), (b"user-agent", b"bench")]
     if authorization is not None:
         headers.append((b"authorization", authorization))
-    path, _, query = _TARGET.partition(b"?")
+    path, _, query = TARGET.partition(b"?")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -85,7 +85,7 @@ def _scope(authorization: bytes | None) -> Scope:
     }
 
 
-async def _call(app: App, scope: Scope) -> list[MutableMapping[str, Any]]:
+async def answered(app: App, scope: Scope) -> list[MutableMapping[str, Any]]:
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -102,10 +102,10 @@ async def _microseconds(app: App, authorizations: Iterator[bytes | None]) -> flo
     """The best of several runs. Raises RuntimeError when a request is refused."""
     best = float("inf")
     for _ in range(_REPEAT):
-        scopes = [_scope(next(authorizations)) for _ in range(_REQUESTS)]
+        scopes = [scope_of(next(authorizations)) for _ in range(_REQUESTS)]
         started = time.perf_counter()
         for scope in scopes:
-            sent = await _call(app, scope)
+            sent = await answered(app, scope)
             if sent[0]["status"] != 200:
                 raise RuntimeError("the bench was refused")
         best = min(best, time.perf_counter() - started)
@@ -116,7 +116,7 @@ def _now() -> Timestamp:
     return Timestamp(time.time_ns() // 1_000_000)
 
 
-class _Caller:
+class Caller:
     """What `orthros_client.Client` is, without a daemon: one ticket from the realm, kept."""
 
     def __init__(self, realm: InMemoryRealm) -> None:
@@ -140,14 +140,14 @@ class _Caller:
         raise LocalMisuse("wrong-state", f"no tokens for {target} here")
 
 
-def _authenticators(caller: _Caller, epoch: bytes) -> Iterator[bytes]:
-    binding = HttpBinding(method="GET", scheme="https", authority="orders.example:443", target=_TARGET)
+def authenticators(caller: Caller, epoch: bytes) -> Iterator[bytes]:
+    binding = HttpBinding(method="GET", scheme="https", authority="orders.example:443", target=TARGET)
     bind, credentials = binding.bind(), caller.credentials("orders")
     while True:
         yield format_authorization(credentials.present(bind, use=1, safe=True, epoch=epoch).request).encode("ascii")
 
 
-class _InProcess(httpx.BaseTransport):
+class InProcess(httpx.BaseTransport):
     """Hands requests to an ASGI application, and takes the time that is spent there."""
 
     def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
@@ -160,7 +160,7 @@ class _InProcess(httpx.BaseTransport):
         started = time.perf_counter()
         header = request.headers.get("authorization")
         head, body = self._loop.run_until_complete(
-            _call(self._app, _scope(None if header is None else header.encode("ascii")))
+            answered(self._app, scope_of(None if header is None else header.encode("ascii")))
         )
         self.spent_s += time.perf_counter() - started
         return httpx.Response(head["status"], headers=head["headers"], content=body["body"])
@@ -170,13 +170,13 @@ def _httpx_microseconds(app: App, auth: OrthrosAuth | None) -> float:
     """Of the caller alone."""
     best = float("inf")
     with asyncio.Runner() as runner:
-        transport = _InProcess(app, runner.get_loop())
+        transport = InProcess(app, runner.get_loop())
         with httpx.Client(transport=transport, auth=auth, base_url=_ORIGIN) as client:
             for _ in range(_REPEAT):
                 transport.spent_s = 0.0
                 started = time.perf_counter()
                 for _ in range(_REQUESTS // 3):
-                    client.get(_TARGET.decode("ascii")).raise_for_status()
+                    client.get(TARGET.decode("ascii")).raise_for_status()
                 best = min(best, time.perf_counter() - started - transport.spent_s)
     return best / (_REQUESTS // 3) * 1e6
 
@@ -186,9 +186,9 @@ def measure_http() -> list[Figure]:
     realm = InMemoryRealm("corp.example", clock=ManualClock(_now()))
     realm.add("billing")
     keytab = realm.add("orders").verify_only()
-    caller = _Caller(realm)
+    caller = Caller(realm)
     verifier = Verifier(keytab, replay="memory")
-    guarded = OrthrosMiddleware(_service, verifier=verifier, origins=[_ORIGIN])
+    guarded = OrthrosMiddleware(service, verifier=verifier, origins=[_ORIGIN])
     key = os.urandom(32)
     claims = {"iss": "kdc", "sub": "billing", "aud": "orders", "exp": _now() // 1000 + 600, "scope": "read"}
     bearer = f"Bearer {jwt.encode(claims, key, 'HS256')}".encode("ascii")
@@ -199,14 +199,14 @@ def measure_http() -> list[Figure]:
 
     async def services() -> tuple[float, float, float]:
         return (
-            await _microseconds(_service, forever(None)),
-            await _microseconds(_behind_pyjwt(_service, key), forever(bearer)),
-            await _microseconds(guarded, _authenticators(caller, epoch_of(verifier))),
+            await _microseconds(service, forever(None)),
+            await _microseconds(_behind_pyjwt(service, key), forever(bearer)),
+            await _microseconds(guarded, authenticators(caller, epoch_of(verifier))),
         )
 
     bare, pyjwt, orthros = asyncio.run(services())
-    unguarded = _httpx_microseconds(_service, None)
-    authenticated = _httpx_microseconds(guarded, OrthrosAuth({_ORIGIN: "orders"}, client=_Caller(realm)))
+    unguarded = _httpx_microseconds(service, None)
+    authenticated = _httpx_microseconds(guarded, OrthrosAuth({_ORIGIN: "orders"}, client=Caller(realm)))
     remark = f"bare application {bare:.0f} us; the Orthros response is proven, the other is not"
     return [
         Figure(

@@ -13,7 +13,7 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.store.base import PolicyRows
 from orthros_tools.bench.figures import Figure, best_of
 
-__all__ = ["measure_policy"]
+__all__ = ["decided", "measure_policy", "policy_of"]
 
 _SMALL, _LARGE = 10, 10_000
 _GROUPS = 1_000
@@ -21,7 +21,7 @@ _MEMBERSHIPS = 3
 _SCOPES = ("read", "write")
 
 
-def _policy(rules: int, groups: int) -> PolicySnapshot:
+def policy_of(rules: int, groups: int) -> PolicySnapshot:
     """Rules from groups to groups; `billing` and `orders` are in three groups each, as in the small policy."""
     clients, targets = max(groups // 2, _MEMBERSHIPS), max(groups // 2, _MEMBERSHIPS)
     rows = [
@@ -41,7 +41,8 @@ def _policy(rules: int, groups: int) -> PolicySnapshot:
     return PolicySnapshot(PolicyRows(seq=1, rules=tuple(rows), groups=members))
 
 
-def _decide(policy: PolicySnapshot, *, again: bool) -> Grant:
+def decided(policy: PolicySnapshot, *, again: bool) -> Grant:
+    """What `policy` says of `billing` and `orders`; `again`, with the pair's rules looked up before."""
     if not again:
         policy._memo.clear()
     answer = decide(
@@ -61,11 +62,11 @@ def _decide(policy: PolicySnapshot, *, again: bool) -> Grant:
 
 def measure_policy() -> list[Figure]:
     """A pair's first decision and its next ones: 10,000 rules and 1,000 groups beside 10 rules."""
-    small, large = _policy(_SMALL, 2 * _MEMBERSHIPS), _policy(_LARGE, _GROUPS)
+    small, large = policy_of(_SMALL, 2 * _MEMBERSHIPS), policy_of(_LARGE, _GROUPS)
     found = {name: len(policy.rules_for("billing", "orders")) for name, policy in (("s", small), ("l", large))}
     figures = []
     for words, again in (("pair not seen before", False), ("pair seen before", True)):
-        few, many = (best_of(partial(_decide, one, again=again), number=5000) for one in (small, large))
+        few, many = (best_of(partial(decided, one, again=again), number=5000) for one in (small, large))
         figures.append(
             Figure(
                 name=f"decide by 10,000 rules, {words}", us=many, beside="the same by 10 rules", beside_us=few,

@@ -1,0 +1,1 @@
+"""`make measure`: how large and how tangled the product is, and how many Python calls its operations take."""
