@@ -21,7 +21,7 @@ from tests.docs.pages import ROOT
 __all__ = ["PROMISED", "Promises", "is_a_test", "units_of"]
 
 _FOLDER: Final = Path(__file__).parent / "promises"
-_FENCED = re.compile(r"^```.*?^```$|^<!-- table: .*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"^ *```.*?^ *```$|^<!-- table: .*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
 _HEAD_OF_TABLE = re.compile(r"^\|.*\n\|(?:\s*:?-+:?\s*\|)+$", re.MULTILINE)
 _BEGINS = re.compile(r"[*-] |\d+\. |\|")
 

@@ -6,15 +6,25 @@ from itertools import chain
 
 import pytest
 
+from orthros_client.daemon.settings import SETTINGS
 from orthros_client.verifier.stores.shares import Shares
-from orthros_kdc.config import HttpSettings, LimitSettings
+from orthros_kdc.audit import sieve
+from orthros_kdc.config import HttpSettings, LimitSettings, RateSettings
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.ratelimit import NOT_GRANTED_COST, WANT_COST
 from orthros_protocol import limits
 from tests.docs.pages import ROOT
 from tests.docs.promises import PROMISED, Promises, is_a_test, units_of
 
 COVERED = ("README.md", "threat-model.md")
-THREATS = " ".join((ROOT / "docs" / "threat-model.md").read_text("utf-8").split())
+THREATS, OPERATIONS = (
+    " ".join((ROOT / "docs" / name).read_text("utf-8").split()) for name in ("threat-model.md", "operations.md")
+)
+LOG_LINES = (
+    "kdc exchange failed", "ticket refused", "no room for connections", "accepting connections failed",
+    "connections that each port may have", "login file not taken", "master key change: both at hand",
+    "the limit of open files allows fewer connections", "the issuer is not the address of the HTTP port",
+)  # fmt: skip
 
 
 def pages(*names: str) -> pytest.MarkDecorator:
@@ -65,3 +75,39 @@ def test_numbers_of_the_threat_model_are_those_of_the_code() -> None:
     assert store.capacity == 1_000_000
     for words in said:
         assert words in THREATS
+
+
+def test_bounds_of_the_log_are_those_of_the_code() -> None:
+    for who, share, what in (
+        ("a principal: refusals and introspections", sieve._SHARES[sieve.CLIENT], ""),
+        ("copies of a principal's requests", sieve._SHARES[sieve.COPIES], "; then copies are refused"),
+        ("a stranger, by source", sieve._SHARES[sieve.SOURCE], ""),
+        ("all strangers together", sieve._ALL, ""),
+    ):
+        rate = f"{share.per_s} B" if share.per_s < 1024 else f"{share.per_s // 1024} kB"
+        bound = f"{share.per_s * 86_400 / 1e6:.0f} MB a day"
+        assert f"| {who} | {share.burst // 1024} KiB at once, {rate} a second{what} | {bound}" in OPERATIONS
+
+
+def test_rates_of_the_page_are_those_of_the_code() -> None:
+    rates, bounds = RateSettings(), LimitSettings()
+    daemon = {setting.name: setting.default for setting in SETTINGS}
+    assert (WANT_COST, NOT_GRANTED_COST) == (1, 10)  # "one token", "costs ten"
+    for words in (
+        f"{rates.per_principal_per_s:g} tokens a second for one principal, {rates.per_source_per_s:,.0f} for one",
+        f"| `limits.max_unauthenticated_per_source` | N | {bounds.max_unauthenticated_per_source} |",
+        f"| `rate.per_source_burst` | 10 N | {rates.per_source_burst // 10} |",
+        f"| `rate.per_source_per_s` | 2 N | {rates.per_source_per_s / 2:g} |",
+        f"to the number of its hosts, if that is above {bounds.max_connections_per_principal}.",
+        f"up to {daemon['cache_entries']:,} tickets of its own (`cache_entries`) and {daemon['behalf_entries']:,} on",
+        f"A daemon serves {daemon['connections']} local connections on each socket",
+    ):
+        assert words in OPERATIONS
+
+
+@pytest.mark.parametrize("line", LOG_LINES)
+def test_a_log_line_of_the_page_is_one_of_a_program(line: str) -> None:
+    """Whoever looks for it finds it."""
+    assert line in OPERATIONS
+    sources = (path for folder in ("kdc", "client", "protocol") for path in (ROOT / folder).rglob("*.py"))
+    assert any(f'"{line}' in path.read_text("utf-8") for path in sources)

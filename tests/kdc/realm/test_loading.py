@@ -250,6 +250,16 @@ async def test_a_snapshot_that_cannot_be_confirmed_is_used_for_two_seconds_and_n
     assert refused == ["orders"]
 
 
+async def test_a_change_is_in_force_within_a_tenth_of_a_second(bench, mock_clock):
+    """The loader looks by itself: no request and no signal tells it of a change by another process."""
+    async with served(bench.store, bench.admin.vault) as view:
+        await trio.testing.wait_all_tasks_blocked()
+        await rules.deny(bench.admin, "billing", "orders")
+        mock_clock.jump(0.1)
+        await in_force(view, bench.store)
+        assert trio.current_time() == 0.1
+
+
 async def test_only_so_many_principals_are_at_hand(bench):
     view = RealmView(bench.store, bench.admin.vault, capacity=5)
     await view.loader.look()
