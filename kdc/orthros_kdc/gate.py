@@ -123,6 +123,14 @@ class Gate:
             _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
         return ref
 
+    def reject_bytes(self, error: OrthrosError, source: str, size: int, now: Timestamp) -> None:
+        """Records that `size` bytes from `source` were no request, and charges them as a request of that size."""
+        try:
+            self.charge_source(source, size)
+        except RateLimited as limited:
+            error = limited
+        self.reject(error, source, now)
+
     def refuse(self, client: str, make: Callable[[bytes], Event], *, is_own: bool = True) -> bytes:
         """Records a refusal to a client that has proven itself, or to whoever copied its request. `make` makes the
         event of a reference; returns the reference that the caller is given."""

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Final
 
-import structlog
 import trio
 from attrs import frozen
 
@@ -22,9 +21,8 @@ from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.listeners import Listener
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Answer", "Handler", "Server"]
+__all__ = ["Answer", "Handler", "Reject", "Server"]
 
-_log = structlog.get_logger(__name__)
 _numbers: Final = count(1)
 
 
@@ -60,6 +58,8 @@ Never raises for what the request says.
 """
 TurnAway = Callable[[str, str], bytes]
 """From a source, and a sentence that says what is full, to the message for a connection that there is no room for."""
+Reject = Callable[[str, OrthrosError, int], None]
+"""Counts bytes that are no request: their source, what is wrong, and how many there are."""
 
 
 class Server:
@@ -68,9 +68,10 @@ class Server:
     `limits` may be replaced while it serves; new connections follow.
     """
 
-    def __init__(self, handler: Handler, turn_away: TurnAway, limits: LimitSettings) -> None:
+    def __init__(self, handler: Handler, turn_away: TurnAway, reject: Reject, limits: LimitSettings) -> None:
         self._handler = handler
         self._turn_away = turn_away
+        self._reject = reject
         self._shares = PortShares(limits)
         self._listener = Listener(
             self._converse, self._shares.group_of, self._busy_answer, deadlines_of(limits), "the native port"
@@ -109,6 +110,7 @@ class Server:
     async def _converse(self, connection: Connection) -> None:
         source, number = source_of(connection.peer), next(_numbers)
         reader = FrameReader(self.limits.max_frame)
+        unread: OrthrosError | None = PeerMisbehaved("connection-truncated", "the rest of a frame did not come")
         try:
             while data := await connection.receive(begun=bool(reader.pending_bytes)):
                 reader.feed(data)
@@ -121,12 +123,15 @@ class Server:
                         break
                 await _send(connection, answers)
                 if answers and answers[-1].last:
+                    unread = None
                     return
-            reader.end()
         except trio.TooSlowError:
-            _log.info("connection dropped", source=source, detail="a request did not arrive in time")
+            pass  # counted below
         except PeerMisbehaved as error:
-            _log.info("connection dropped", source=source, code=error.code, detail=error.detail)
+            unread = error
+        finally:
+            if unread is not None and reader.pending_bytes and not connection.leaving:
+                self._reject(source, unread, reader.pending_bytes)
 
 
 async def _send(connection: Connection, answers: list[Answer]) -> None:

@@ -112,6 +112,10 @@ class KdcService:
         """The message for a connection from `source` that there is no room for."""
         return self._nak(Refused("no-room", cause), source, self._clock()).message
 
+    def reject(self, source: str, error: OrthrosError, size: int) -> None:
+        """Counts `size` bytes from `source` that were no message, as a malformed message of that size counts."""
+        self._gate.reject_bytes(error, source, size, self._clock())
+
     def sum_up(self, at: Timestamp, *, all_of_them: bool = False) -> None:
         """Writes the summaries of refusals that are due; call it once a second, and with `all_of_them` at the end."""
         self._gate.sum_up(at, all_of_them=all_of_them)

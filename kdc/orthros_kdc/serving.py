@@ -150,7 +150,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         guard=guard,
     )
     limits = _with_room(config)
-    server = Server(service.answer, service.turn_away, limits)
+    server = Server(service.answer, service.turn_away, service.reject, limits)
     async with trio.open_nursery() as nursery:
         chain = await nursery.start(audit.serve)
         # Nobody is let in, and nothing says that it is ready, before the realm can be answered for.

@@ -126,6 +126,10 @@ class TokenService:
             return error_answer(refusal, self._gate.reject(refusal, ask.source, self._clock()).hex())
         return None
 
+    def reject(self, source: str, error: OrthrosError, size: int) -> None:
+        """Counts `size` bytes from `source` that were no request, as a request of that size counts."""
+        self._gate.reject_bytes(error, source, size, self._clock())
+
     # The endpoints. None of them raises for what a request says.
 
     async def token(self, ask: Ask) -> Answer:

@@ -26,7 +26,7 @@ async def test_who_sends_too_much_is_answered_once_more_and_cut_off() -> None:
     here, there = stream_pair()
     received = FrameReader()
     async with here, trio.open_nursery() as nursery:
-        server = Server(bench.service.answer, bench.service.turn_away, LimitSettings())
+        server = Server(bench.service.answer, bench.service.turn_away, bench.service.reject, LimitSettings())
         nursery.start_soon(server.serve_stream, there)
         await here.send_all(frame(b"x") * 1000)
         while data := await here.receive_some():

@@ -17,7 +17,7 @@ from orthros_kdc.addresses import open_addresses
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.server import Answer, Server
 from orthros_protocol import FrameReader, Misconfigured, frame
-from tests.support.http_port import stream_pair
+from tests.support.http_port import ignored, stream_pair
 
 
 @define(eq=False)
@@ -47,7 +47,7 @@ LIMITS = LimitSettings(
 
 
 def serving(handler: Echo | None = None, limits: LimitSettings = LIMITS) -> Server:
-    return Server(handler or Echo(), lambda source, cause: f"{source}: {cause}".encode(), limits)
+    return Server(handler or Echo(), lambda source, cause: f"{source}: {cause}".encode(), ignored, limits)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from orthros_kdc.audit.receipts import KEPT, Batch, Receipt
 from orthros_kdc.server import Answer, Server
 from orthros_protocol import OrthrosError, Unavailable, frame
 from tests.kdc.test_server import LIMITS, connected, read_messages
+from tests.support.http_port import ignored
 
 
 @define(eq=False)
@@ -29,7 +30,7 @@ class Issuer:
 
 
 def serving(issuer: Issuer) -> Server:
-    return Server(issuer, lambda source, cause: f"{source}: {cause}".encode(), LIMITS)
+    return Server(issuer, lambda source, cause: f"{source}: {cause}".encode(), ignored, LIMITS)
 
 
 async def nothing_comes(stream: trio.SocketStream) -> None:

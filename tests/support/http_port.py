@@ -19,6 +19,7 @@ from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_protocol import OrthrosError
 from orthros_protocol.testing import ManualClock
 
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
@@ -36,11 +37,15 @@ class Repeater:
     gate: trio.Event | None = None
     asked: list[Ask] = field(factory=list)
     admitted: list[Ask] = field(factory=list)
+    rejected: list[tuple[str, OrthrosError, int]] = field(factory=list)
     too_much: Answer | None = None
 
     async def admit(self, ask: Ask) -> Answer | None:
         self.admitted.append(ask)
         return self.too_much
+
+    def reject(self, source: str, error: OrthrosError, size: int) -> None:
+        self.rejected.append((source, error, size))
 
     async def token(self, ask: Ask) -> Answer:
         self.asked.append(ask)
@@ -129,6 +134,10 @@ class Wire:
                 return Got(head.status_code, headers, body)
             elif isinstance(event, h11.ConnectionClosed):
                 return None
+
+
+def ignored(_source: str, _error: OrthrosError, _size: int) -> None:
+    """For tests that do not look at what is no request."""
 
 
 def stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:

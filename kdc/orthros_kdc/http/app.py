@@ -29,7 +29,8 @@ Find = Callable[[str], Awaitable["Endpoint | None"]]
 Admit = Callable[[Ask], Awaitable[Answer | None]]
 
 CONNECTION: Final = "orthros.connection"
-"""In the ASGI state: the connection, with `caller` and `prove(name)`. Without it the peer is `scope["client"]`."""
+"""In the ASGI state: the connection, with `caller`, `take()` for a request that pays for itself, and `prove(name)`.
+Without it the peer is `scope["client"]`."""
 
 _MOST_HEADERS: Final = 64
 _MOST_HEADER_BYTES: Final = 16 * 1024
@@ -103,6 +104,7 @@ class App:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body_left, where, body = True, "", bytearray()
+        connection = _state(scope)
         try:
             ask = self._ask(scope)
             try:
@@ -112,10 +114,11 @@ class App:
                 if ask.method not in _READABLE:
                     await self._read(body, ask.headers, receive)
                     has_body_left = False
+                _take(connection)
                 answer = await handler(evolve(ask, body=bytes(body)))
             except _Stop as stop:
+                _take(connection)
                 answer = await self._admit(evolve(ask, body=bytes(body))) or stop.answer
-            connection = _state(scope)
             if answer.proves and connection is not None:
                 connection.prove(answer.proves)
         except _Gone:
@@ -200,6 +203,12 @@ def _is_bodyless(scope: Scope) -> bool:
 
 def _state(scope: Scope) -> Any:
     return scope.get("state", {}).get(CONNECTION)
+
+
+def _take(connection: Any) -> None:
+    """From here on the request pays for itself, whatever becomes of it."""
+    if connection is not None:
+        connection.take()
 
 
 def _peer(scope: Scope) -> Caller:

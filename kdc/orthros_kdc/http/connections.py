@@ -21,7 +21,9 @@ from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import CONNECTION, App, failure
 from orthros_kdc.http.callers import Caller
 from orthros_kdc.oauth.values import Answer
+from orthros_kdc.server import Reject
 from orthros_kdc.shares import PortShares, deadlines_of
+from orthros_protocol import Malformed, OrthrosError, PeerMisbehaved
 from orthros_runtime.extras import extra
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.listeners import Listener
@@ -77,11 +79,12 @@ class _Http1(H11Protocol):
     """HTTP/1.1 and nothing else, whatever a request would like to change to.
 
     `is_answering` between the head of an answer and its last byte: they leave in one piece. `is_last` is asked
-    whether the answer that begins is the connection's last.
+    whether the answer that begins is the connection's last. `reject` is told that what came is no request.
     """
 
     is_answering = False
     is_last: Callable[[], bool] = staticmethod(lambda: False)
+    reject: Callable[[OrthrosError], None] = staticmethod(lambda _: None)
 
     def lacks_body(self) -> bool:
         """Whether a part of the body of the request that is here has yet to come."""
@@ -106,6 +109,7 @@ class _Http1(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         text = "the headers are too large" if status_code == 431 else "this is not HTTP/1.1 as RFC 9112 has it"
+        self.reject(Malformed(text))
         body = failure(status_code, text).body
         headers = [
             (b"content-type", b"application/json"),
@@ -128,13 +132,21 @@ class _Visit:
     ended: bool = False
     answered_at: float | None = None
     begun_at: float | None = None
+    unread: int = 0
+    """How many bytes have come that no request has paid for."""
+    awaited: str = "request"
 
     def prove(self, client: str) -> None:
         """Its peer has shown the valid credential of `client`."""
         self.connection.prove(client)
 
-    def heard(self) -> None:
+    def take(self) -> None:
+        """The request that has come pays for itself."""
+        self.unread = 0
+
+    def heard(self, size: int) -> None:
         """Bytes came: the request that they begin must be whole in time, however small the pieces."""
+        self.unread += size
         if not self.connection.working and self.begun_at is None:
             self.begun_at = trio.current_time()
 
@@ -179,11 +191,14 @@ class _Plain(trio.abc.Stream):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.received = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Bytes as they come; TLS takes as many as there are."""
         del max_bytes
-        return await self._connection.read()
+        data = await self._connection.read()
+        self.received += len(data)
+        return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """All of `data`."""
@@ -204,9 +219,11 @@ class HttpServer:
     `limits` and `tls` may be replaced while it serves; new connections and reads follow.
     """
 
-    def __init__(self, app: App, limits: LimitSettings, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: App, reject: Reject, limits: LimitSettings, tls: ssl.SSLContext | None = None) -> None:
+        """`reject` is told of bytes that the application does not see, because they are no request."""
         self.tls = tls
         self._app = app
+        self._reject = reject
         self._shares = PortShares(limits, self._stands_for_many)
         self._settings = _Settings()
         self._listener = Listener(
@@ -259,6 +276,15 @@ class HttpServer:
             raise
         except Exception as error:  # noqa: BLE001  # logged by its kind
             self._log_end(error, visit.caller)
+        finally:
+            if visit.unread and not visit.ended and not connection.leaving:
+                cut = PeerMisbehaved("connection-truncated", f"no whole {visit.awaited} came")
+                self._refuse(visit, cut, visit.unread)
+
+    def _refuse(self, visit: _Visit, error: OrthrosError, size: int) -> None:
+        """`size` bytes are no request."""
+        visit.take()
+        self._reject(visit.caller.source, error, size)
 
     def _log_end(self, error: Exception, caller: Caller) -> None:
         """One connection's trouble must not end the others'; what it was about stays out of the log."""
@@ -273,7 +299,18 @@ class HttpServer:
         if self.tls is None or visit.caller.is_local:
             return plain
         secure = trio.SSLStream(plain, self.tls, server_side=True, https_compatible=True)
-        await secure.do_handshake()
+        visit.awaited = "TLS handshake"
+        try:
+            await secure.do_handshake()
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                self._refuse(visit, Malformed(f"TLS: {cause.reason}"), plain.received)
+                plain.received = 0
+            raise
+        finally:
+            visit.unread = plain.received
+        visit.awaited = "request"
         return secure
 
     async def _converse(self, visit: _Visit) -> None:
@@ -325,11 +362,12 @@ class HttpServer:
                 send,
             )
             protocol.is_last = visit.overstays
+            protocol.reject = lambda error: self._refuse(visit, error, visit.unread)
             connection.is_partial = protocol.lacks_body
             left = _LINGER_BYTES
             while data := bytes(await stream.receive_some(_CHUNK_BYTES)):
                 if not visit.ended:
-                    visit.heard()
+                    visit.heard(len(data))
                     await protocol.handle(RawData(data))
                     if not connection.working and not visit.ended:
                         visit.wait()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from orthros_kdc.http.app import Endpoint, Find, Handler
 from orthros_kdc.http.health import Health
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_protocol import OrthrosError
 
 __all__ = ["METADATA_PATH", "Tokens", "routes"]
 
@@ -24,10 +25,11 @@ class Tokens(Protocol):
     """The token service, as far as the HTTP port needs it. Nothing here raises for what a request says.
 
     `admit` waits for the turn of the source of a request, charges the source, and returns the refusal of one that has
-    sent too much. The endpoints that take an `ask` do that themselves.
+    sent too much. The endpoints that take an `ask` do that themselves. `reject` counts bytes that are no request.
     """
 
     async def admit(self, ask: Ask) -> Answer | None: ...
+    def reject(self, source: str, error: OrthrosError, size: int) -> None: ...
     async def token(self, ask: Ask) -> Answer: ...
     async def introspect(self, ask: Ask) -> Answer: ...
     async def revoke(self, ask: Ask) -> Answer: ...

@@ -101,7 +101,7 @@ async def open_http_port(
     find = routes(tokens, health, options_of(http), issuer)
     proxies = TrustedProxies(http.trusted_proxies)
     app = App(find, config.limits, max_body=http.max_body, proxies=proxies, admit=tokens.admit)
-    server = HttpServer(app, config.limits, _tls_of(http, clock()))
+    server = HttpServer(app, tokens.reject, config.limits, _tls_of(http, clock()))
     opened = await open_addresses((http.tcp,) if http.tcp else (), http.unix, http.unix_mode, "http")
     try:
         if server.tls is None and not http.plain:

@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.http.connections import HttpServer
-from tests.support.http_port import FORM, LIMITS, Got, Repeater, Wire, app_of, connected, request, stream_pair
+from tests.support.http_port import FORM, LIMITS, Got, Repeater, Wire, app_of, connected, ignored, request, stream_pair
 
 TOKEN = request("POST", "/token", *FORM, body=b"grant_type=client_credentials")
 
 
 def serving(tokens: Repeater | None = None) -> HttpServer:
-    return HttpServer(app_of(tokens or Repeater()), LIMITS)
+    return HttpServer(app_of(tokens or Repeater()), ignored, LIMITS)
 
 
 def answered(got: Got | None) -> Got:
@@ -149,7 +149,9 @@ async def test_no_deadline_runs_while_the_kdc_works(autojump_clock: MockClock) -
 
 async def test_the_longest_idle_stranger_makes_room_and_who_works_does_not() -> None:
     """Both ports count alike; see `shares.py`."""
-    server = HttpServer(app_of(Repeater(gate=(gate := trio.Event()))), evolve(LIMITS, max_unauthenticated_per_source=2))
+    server = HttpServer(
+        app_of(Repeater(gate=(gate := trio.Event()))), ignored, evolve(LIMITS, max_unauthenticated_per_source=2)
+    )
     async with connected(server) as working, connected(server) as idle:
         await working.send(TOKEN)
         await wait_all_tasks_blocked()
@@ -171,7 +173,7 @@ BODY_TO_COME = request("POST", "/token", *FORM, ("content-length", "100"), body=
 @pytest.mark.parametrize("sent", [BODY_TO_COME[:-1], BODY_TO_COME], ids=["headers", "headers and a byte"])
 async def test_a_stranger_who_holds_his_body_back_makes_room(sent: bytes) -> None:
     """Else two sources hold every place for strangers with requests that they never complete, and pay nothing."""
-    server = HttpServer(app_of(Repeater()), evolve(LIMITS, max_unauthenticated_connections=2))
+    server = HttpServer(app_of(Repeater()), ignored, evolve(LIMITS, max_unauthenticated_connections=2))
     async with connected(server) as first:
         await first.send(sent)
         await wait_all_tasks_blocked()
@@ -188,7 +190,7 @@ async def test_a_stranger_who_holds_his_body_back_makes_room(sent: bytes) -> Non
 
 async def test_the_body_of_a_client_that_has_proven_itself_has_a_second_to_come(autojump_clock: MockClock) -> None:
     """As the rest of a frame has on the native port: it is on its way."""
-    server = HttpServer(app_of(Repeater()), evolve(LIMITS, max_connections_per_principal=1))
+    server = HttpServer(app_of(Repeater()), ignored, evolve(LIMITS, max_connections_per_principal=1))
     async with connected(server) as first, connected(server) as second:
         for wire in (first, second):
             await wire.send(TOKEN)
@@ -206,7 +208,7 @@ async def test_the_body_of_a_client_that_has_proven_itself_has_a_second_to_come(
 async def test_a_connection_counts_for_the_client_that_it_belongs_to() -> None:
     """And with strangers no more; the client's connections make room for each other."""
     server = HttpServer(
-        app_of(Repeater()), evolve(LIMITS, max_unauthenticated_per_source=1, max_connections_per_principal=2)
+        app_of(Repeater()), ignored, evolve(LIMITS, max_unauthenticated_per_source=1, max_connections_per_principal=2)
     )
     async with trio.open_nursery() as nursery:
         wires = []
