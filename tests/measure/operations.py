@@ -146,7 +146,7 @@ def _tgs_message(bench: KdcBench, login: Login, wants: list[Want]) -> bytes:
 
 async def _served(bench: KdcBench, ask: Callable[[], bytes]) -> Calls:
     """What a connection to a KDC's port costs the KDC for one request."""
-    server = Server(bench.service.answer, bench.service.turn_away, LimitSettings())
+    server = Server(bench.service.answer, bench.service.turn_away, bench.service.reject, LimitSettings())
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     client = await trio.testing.open_stream_to_socket_listener(listener)
     frames = iter([frame(ask()) for _ in range(TIMES)])

@@ -45,6 +45,9 @@ def _reply_covers(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_path(_route: Route, _attribute: Attribute[str], path: str) -> None:
+    if "*" in _start_of(path):
+        words = f"route {path[:80]!r}: * is understood as the last segment alone, as in /orders/*"
+        raise LocalMisuse("value-invalid", words)
     try:
         canonical_path(_start_of(path))
     except Malformed as error:

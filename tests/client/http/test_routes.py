@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.http.routes import Route, Routes
-from orthros_protocol import Malformed, canonical_path
+from orthros_protocol import LocalMisuse, Malformed, canonical_path
 
 segments = st.sampled_from(["a", "A", "b", "a;x", "%61", "b;", "c"])
 paths = st.lists(segments, max_size=6).map(lambda parts: "/" + "/".join(parts))
@@ -46,3 +47,16 @@ def test_what_is_found_is_what_a_slow_reader_finds(given_rows: list[tuple[str, b
         return
     assert {found if found != "/default/*" else "default"} == strict
     assert strict <= loose
+
+
+@pytest.mark.parametrize("path", ["/orders/*/invoice", "/*/orders", "/orders*", "/orders/*/*", "*"])
+def test_a_star_that_would_be_read_as_itself_is_a_misuse(path: str) -> None:
+    """Such a route once was taken, matched nothing, and left its requests under the strictest settings."""
+    with pytest.raises(LocalMisuse) as caught:
+        Route(path)
+    assert caught.value.code == "value-invalid"
+
+
+@pytest.mark.parametrize("path", ["/orders/*", "/*", "/orders"])
+def test_a_star_at_the_end_is_all_below(path: str) -> None:
+    assert Route(path).is_exact is ("*" not in path)
