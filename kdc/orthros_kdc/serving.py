@@ -47,6 +47,7 @@ from orthros_runtime.program import announce
 from orthros_runtime.serving.descriptors import room_for
 from orthros_runtime.serving.signals import STOPPING, Orders, open_orders
 from orthros_runtime.serving.turns import Turns
+from orthros_runtime.supervisor import Supervisor, take_supervisor
 
 if TYPE_CHECKING:
     from orthros_kdc.http.serving import HttpPort
@@ -310,6 +311,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
     Raises Misconfigured before the first request when anything is not as it must be; nothing is changed then.
     """
     configure_logs(config.log)
+    supervisor = take_supervisor()
     master = load_master_key(config.store.master_key_file or None, environ=os.environ)
     next_master = load_next_master_key(config.store.next_master_key_file or None, environ=os.environ)
     async with open_orders(*_SIGNALS) as orders:
@@ -324,14 +326,19 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
             if checked is None:
                 _log.info("stopped before it served")
             else:
-                await _serve(config, reload, store, checked, orders)
+                await _serve(config, reload, store, checked, orders, supervisor)
         finally:
             await store.aclose()
     print("orthros-kdc stopped", file=sys.stderr)
 
 
-async def _serve(
-    config: Config, reload: Callable[[], Config], store: SqliteStore, vault: Vault, orders: Orders
+async def _serve(  # noqa: PLR0917  # one caller, in this file
+    config: Config,
+    reload: Callable[[], Config],
+    store: SqliteStore,
+    vault: Vault,
+    orders: Orders,
+    supervisor: Supervisor,
 ) -> None:
     if vault.next_master is not None:
         _log.info("master key change: both at hand", old=vault.master.number, new=vault.next_master.number)
@@ -339,8 +346,12 @@ async def _serve(
         gc.freeze()  # the realm stays: a collector that passed over it would hold up requests
         _compare_issuer(kdc, config)
         announce(_ready(kdc))
+        supervisor.ready()
         while (number := await orders.next()) not in STOPPING:
+            supervisor.reloading()
             config = _reloaded(config, reload, kdc)
+            supervisor.ready()
+        supervisor.stopping()
         _log.info("draining", signal=number.name, open=kdc.connection_count)
 
 

@@ -58,6 +58,7 @@ def test_a_service_is_started_again_for_ever(unit: str) -> None:
     assert (found["Unit"]["StartLimitIntervalSec"], found["Service"]["Restart"]) == ("0", "always")
     assert found["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert found["Service"]["LimitCORE"] == "0"
+    assert found["Service"]["Type"] == "notify"  # systemd knows notify-reload since 253 only
     program = Path(found["Service"]["ExecStart"].split()[0])
     assert program.name == unit
     assert unit in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]

@@ -83,14 +83,16 @@ def _serve(arguments: argparse.Namespace) -> None:
     from orthros_client.daemon.service import Service
     from orthros_protocol import Keytab
     from orthros_protocol.hardening import harden_process
+    from orthros_runtime.supervisor import take_supervisor
 
     harden_process()
+    supervisor = take_supervisor()
     config = _config_of(arguments)
     configure_logs(config.log_format)
     keytab = None if config.login else Keytab.load(config.keytab)
     if keytab is not None:
         keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
-    service = Service(config, keytab, lambda: _config_of(arguments))
+    service = Service(config, keytab, lambda: _config_of(arguments), supervisor=supervisor)
     trio.run(service.run, announce)
 
 

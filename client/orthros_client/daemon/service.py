@@ -37,6 +37,7 @@ from orthros_runtime.serving.descriptors import room_for
 from orthros_runtime.serving.listeners import Listener
 from orthros_runtime.serving.peers import Peer
 from orthros_runtime.serving.sockets import open_tcp_listener, open_unix_listener
+from orthros_runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from orthros_client.daemon.forward_auth import ForwardAuth
@@ -69,6 +70,7 @@ class Service:
     clock: Clock = field(factory=HostClock)
     entropy: Entropy = field(default=os.urandom, repr=False)
     connect: Connect = field(default=open_stream, repr=False)
+    supervisor: Supervisor = field(factory=Supervisor)
     agent: Agent = field(init=False)
     desk: Desk = field(init=False)
     store: CacheStore = field(init=False)
@@ -116,6 +118,7 @@ class Service:
                         for listener, sock in listeners:
                             await serving.start(listener.serve, sock)
                         announce(self._ready_line())
+                        self.supervisor.ready()
                         await self._obey(signals)
                         cleanup.close()  # while we still listen nobody else can have taken the paths
                         serving.cancel_scope.deadline = trio.current_time() + self.config.drain_s
@@ -128,8 +131,11 @@ class Service:
         async for number in signals:  # type: ignore[attr-defined]  # trio does not export the receiver's type
             if number != signal.SIGHUP:
                 log.info("stopping", signal=signal.Signals(number).name)
+                self.supervisor.stopping()
                 return
+            self.supervisor.reloading()
             self.reload()
+            self.supervisor.ready()
 
     def reload(self) -> None:
         """Reads configuration and key file again; anything wrong with them changes nothing."""
