@@ -15,12 +15,15 @@ PYTEST ?=
 LOCK   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stories mistakes chaos chaos-quick soak measure mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
+.PHONY: help demo demo-tour test stories mistakes chaos chaos-quick soak measure mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## run a small realm and show what it does
+demo: $(READY) ## found a small realm and show what it does, in ten seconds
+	$(PYTHON) -m workshop.demo
+
+demo-tour: $(READY) ## the long tour: also OAuth, approvals, a realm as a file, what each refusal says
 	$(PYTHON) -m orthros_tools.demo
 
 test: $(READY) $(PEERS) ## run the tests, in two processes

@@ -1,4 +1,4 @@
-"""The demo as a test: it ends well, and leaves nothing behind however it ends."""
+"""The demo and the tour as tests: each ends well, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.support.processes import eventually
 
 pytestmark = pytest.mark.stories
 
-COMMAND = [sys.executable, "-m", "orthros_tools.demo"]
+DEMO = [sys.executable, "-m", "workshop.demo"]
+TOUR = [sys.executable, "-m", "orthros_tools.demo"]
+CAMPAIGN = pytest.mark.campaign
 
 
 @pytest.fixture
@@ -41,16 +43,26 @@ def processes_below(folder: Path) -> list[str]:
 
 
 def without_times(text: str) -> str:
-    """What was told, on one line: README shows another run on a wider terminal."""
-    return " ".join(re.sub(r"\d+\.\d+ s |\([\d.]+ m?s\)", "", text).split())
+    """What was told, without what differs between two runs."""
+    return re.sub(r"\d+\.\d+ ms|127\.0\.0\.1:\d+", "", text)
 
 
 @pytest.mark.timeout(300)
-def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
-    environ = os.environ | {"TMPDIR": str(scratch)}
-    ended = subprocess.run(COMMAND, env=environ, capture_output=True, text=True, timeout=250, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stderr == ""
+def test_the_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
+    ended = told(DEMO, scratch)
+    assert len(ended.stdout.splitlines()) <= 60
+    for code in ("credentials-missing", "replayed", "insufficient-scope", "wrong-binding", "response-unproven",
+                 "not-granted"):  # fmt: skip
+        assert code in ended.stdout
+    assert '{"order":7,"for":"shop"}' in ended.stdout.partition("Kill the KDC")[2]
+    (_make, shown), *_ = transcript(blocks(README, "console")[0])
+    for piece in shown.split("...\n"):
+        assert without_times(piece) in without_times(ended.stdout)
+
+
+@pytest.mark.timeout(300)
+def test_the_tour_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
+    ended = told(TOUR, scratch)
     assert "\033" not in ended.stdout, "colours where nobody looks"
     for code in ("wrong-binding", "body-mismatch", "credentials-missing", "unknown-key", "insufficient-scope",
                  "response-unproven", "origin-unknown", "not-granted", "unauthenticated-refusal",
@@ -64,28 +76,41 @@ def test_demo_ends_well_and_leaves_nothing_behind(scratch: Path) -> None:
         ("user/alice", "gateway -> orders", "read write"), ("user/alice", "gateway -> orders", "read")
     ]  # fmt: skip
     assert len({hop[3] for hop in hops}) == 1, "one transaction, which the narrowed call carries on"
-    (_make, shown), *_ = transcript(blocks(README, "console")[0])
-    for piece in re.split(r"\.\.\.|\n", shown):
-        assert without_times(piece) in without_times(ended.stdout)
     _, _, table = ended.stdout.partition("\nSummary\n")
     rows = [line.split("  ") for line in table.splitlines()[2:]]
     assert len(rows) > 58
+
+
+def told(command: list[str], scratch: Path) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"TMPDIR": str(scratch)}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=250, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
     assert list(scratch.iterdir()) == []
     assert processes_below(scratch) == []
+    return ended
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("chapter", "number"),
+    ("command", "chapter", "number", "words"),
     [
-        ("2. ", signal.SIGINT),
-        pytest.param("1. ", signal.SIGTERM, marks=pytest.mark.campaign),
-        pytest.param("4. ", signal.SIGINT, marks=pytest.mark.campaign),
+        (DEMO, "3. ", signal.SIGINT, ""),
+        pytest.param(DEMO, "1. ", signal.SIGTERM, "", marks=CAMPAIGN),
+        (TOUR, "2. ", signal.SIGINT, "demo: interrupted by SIGINT; nothing was left behind\n"),
+        pytest.param(
+            TOUR, "1. ", signal.SIGTERM, "demo: interrupted by SIGTERM; nothing was left behind\n", marks=CAMPAIGN
+        ),
+        pytest.param(
+            TOUR, "4. ", signal.SIGINT, "demo: interrupted by SIGINT; nothing was left behind\n", marks=CAMPAIGN
+        ),
     ],
 )
-def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, number: signal.Signals) -> None:
+def test_interrupted_it_leaves_nothing_behind(
+    scratch: Path, command: list[str], chapter: str, number: signal.Signals, words: str
+) -> None:
     environ = os.environ | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         for line in demo.stdout:
@@ -94,17 +119,20 @@ def test_demo_interrupted_leaves_nothing_behind(scratch: Path, chapter: str, num
         demo.send_signal(number)
         _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 128 + number
-    assert errors == f"demo: interrupted by {number.name}; nothing was left behind\n"
+    assert errors == words
     assert list(scratch.iterdir()) == []
     assert processes_below(scratch) == []
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("chapter", ["2. ", pytest.param("4. ", marks=pytest.mark.campaign)])
-def test_demo_killed_takes_its_processes_with_it(scratch: Path, chapter: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "chapter"),
+    [(DEMO, "4. "), (TOUR, "2. "), pytest.param(TOUR, "4. ", marks=CAMPAIGN)],
+)
+def test_killed_it_takes_its_processes_along(scratch: Path, command: list[str], chapter: str) -> None:
     """Nobody can remove files after SIGKILL, but no process may live on."""
     environ = os.environ | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(COMMAND, env=environ, stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if line.startswith(chapter):
