@@ -67,6 +67,13 @@ class Copies:
     """Tells the maker of a request from those who copied it. `now` is the time of the KDC's start.
 
     Replays are harmless here, since a reply opens only for the first asker; they are charged and reported.
+
+    A copy of a request from before the start passes for its maker's, once, if the stamp of the request lies behind the
+    start: a client whose clock is ahead made it. That is left so. The copy costs the client no more than the request
+    did, out of a share that is full again since the start, and a login proves nothing. From their first login on,
+    Orthros's own clients stamp by the realm's time, so what they asked before the start is older than the start. What
+    was rejected: to take every request of the first five minutes for a copy. Then makers would pay out of the share
+    that copies can use up, and any copy from before the start could keep its maker out.
     """
 
     def __init__(self, gate: Gate, now: Timestamp, monotonic: Callable[[], float]) -> None:

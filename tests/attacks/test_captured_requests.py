@@ -6,6 +6,7 @@ from orthros_kdc.admin import rules
 from orthros_protocol import (
     KDC_TGT,
     Granted,
+    KdcRefusal,
     Principal,
     ReplaySet,
     ScopesCaveat,
@@ -135,6 +136,31 @@ async def test_copies_from_before_the_start_cost_their_maker_nothing(bench: KdcB
     for number, copy in enumerate(captured):
         await bench.send(copy.message, f"198.51.100.{number}")
     assert isinstance(await bench.ask_one(login, "orders"), Granted)
+
+
+async def test_copies_of_what_a_clock_that_is_ahead_has_stamped_cost_no_more_than_the_originals(
+    bench: KdcBench,
+) -> None:
+    """Behind a start nothing tells them from their originals. Each counts once, and its reply opens for its maker."""
+    login = await bench.log_in("billing")
+    ahead = Timestamp(bench.clock.now() + 200_000)
+    captured = [login_request(bench, at=ahead).message]
+    bench.clock.advance(200)
+    captured += [bench.tgs_request(login, Want(target=Principal(REALM, "orders"))).message for _ in range(4)]
+    bench.clock.advance(-200)
+    for message in captured:
+        await bench.send(message)
+    bench.clock.advance(1)
+    bench.restart(burst=BURST)
+    bench.clock.advance(199)
+    for number in range(BURST):
+        for message in captured:
+            answer = await bench.service.answer(message, f"198.51.100.{number}", "", number)
+            assert message is not captured[0] or answer.proves == ""
+    for _ in range(BURST - len(captured)):
+        assert isinstance(await bench.ask_one(login, "orders"), Granted)
+    with pytest.raises(KdcRefusal, match="rate-limited"):
+        await bench.ask_one(login, "orders")
 
 
 async def test_the_time_of_the_start_counts_for_as_long_as_copies_live(bench: KdcBench) -> None:
