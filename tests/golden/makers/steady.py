@@ -1,0 +1,52 @@
+"""The table of what differs from run to run: each such value is replaced by its kind and a number, by first appearance.
+
+So two places that hold the same value still do in the golden file, and nothing else of a line is hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from attrs import define, field
+
+__all__ = ["REAL_TIME", "Steady"]
+
+Form = tuple[str, str]
+"""A kind and the pattern of its values. With a group, only the group is the value."""
+
+CHANCE: Final[tuple[Form, ...]] = (
+    ("key", r"ort1[a-z]_[A-Za-z2-7]+"),
+    ("token", r"eyJ[\w-]+\.[\w-]+\.[\w-]+"),
+    ("id", r"(?<![0-9A-Za-z_-])(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16})(?![0-9A-Za-z_-])"),
+    ("text", r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[0-9])(?=[\w-]*[a-z])[\w-]{43}(?![\w-])"),
+)
+REAL_TIME: Final[tuple[Form, ...]] = (
+    ("moment", r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?"),
+    ("ms", r"\b1[789]\d{11}\b"),
+    ("second", r"\b1[789]\d{8}\b"),
+)
+
+
+@define
+class Steady:
+    """`of` makes a text steady. `exact` are texts and what stands in their place; `forms` come before CHANCE."""
+
+    exact: Sequence[tuple[str, str]] = ()
+    forms: Sequence[Form] = ()
+    _seen: dict[tuple[str, str], int] = field(factory=dict, init=False)
+
+    def of(self, text: str) -> str:
+        for value, name in self.exact:
+            text = text.replace(value, name)
+        for kind, pattern in (*self.forms, *CHANCE):
+            text = re.sub(pattern, partial(self._named, kind), text)
+        return text
+
+    def _named(self, kind: str, found: re.Match[str]) -> str:
+        value = found[found.re.groups and 1]
+        count = sum(one == kind for one, _ in self._seen) + 1
+        number = self._seen.setdefault((kind, value), count)
+        return found[0].replace(value, f"<{kind} {number}>")
