@@ -13,10 +13,11 @@ from orthros_protocol import Timestamp, seconds_of
 from orthros_protocol.canonical import encode
 from orthros_protocol.derivation import digest
 
-__all__ = ["accept", "is_accepted"]
+__all__ = ["VALID_S", "accept", "is_accepted"]
 
 _KIND: Final = "clock"
-_VALID_S: Final = 120
+VALID_S: Final = 120
+"""For how many seconds the operator's word is remembered."""
 _LONGEST_STOP_S: Final = 120
 
 
@@ -29,7 +30,7 @@ async def accept(admin: Admin) -> int:
     def work(tx: Transaction) -> int:
         second = admin.now()
         # Second 0: nothing that is remembered shall end by a clock that has just jumped.
-        tx.remember(_KIND, 0, _name(second), until=second + _VALID_S, now=0)
+        tx.remember(_KIND, 0, _name(second), until=second + VALID_S, now=0)
         admin.record(tx, "kdc.clock-accepted", second=second)
         return second
 

@@ -12,16 +12,21 @@ import pytest
 from tests.tools.admin.bench import AdminBench
 
 DESTRUCTIVE = {
-    "group delete edge": ("edge", ["group edge is deleted; members: web", "with it goes rule 3: group:edge -> orders"]),
-    "policy deny web orders": ("web", ["rule 1: web -> orders [read]", "rule 2: web -> orders [write]"]),
-    "jwt disable orders": ("orders", ["no more tokens are issued for orders", "JWT key ", " is erased"]),
-    "oauth disable web": ("web", ["client secret ", " is erased", "the default target orders is forgotten"]),
-    "key retire web 1 --force": ("web", ["key version 1 of web is erased", "can still log in with: none"]),
+    "group delete edge": (
+        "edge", ["would delete group edge; members: web", "would remove rule 3: group:edge -> orders"],
+    ),
+    "policy deny web orders": (
+        "web", ["would remove rule 1: web -> orders [read]", "would remove rule 2: web -> orders [write]"],
+    ),
+    "jwt disable orders": ("orders", ["would issue no more tokens for orders", "would erase JWT key "]),
+    "oauth disable web": ("web", ["would erase client secret ", "would forget the default target orders"]),
+    "key retire web 1 --force": ("web", ["would erase key version 1 of web", "could still log in with: none"]),
     "realm limit --max-ticket-s 60": (
-        "corp.example", ["limit of service tickets: 3600 s becomes 60 s", "no longer counts: 1"],
+        "corp.example", ["would shorten the limit of service tickets: 3600 s to 60 s", "these rules allow: 1"],
     ),
     "principal delete orders": (
-        "orders", ["orders is deleted with its keys", "with it goes rule 1: ", "group back", "default target of web"],
+        "orders", ["would delete principal orders with its keys", "would remove rule 1: ",
+                   "would remove orders from group back", "would remove the default target of web"],
     ),
     "realm apply few.toml --max-removals 9": ("corp.example", ["- rule 1: web -> orders [read]"]),
 }  # fmt: skip

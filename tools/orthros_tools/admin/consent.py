@@ -1,4 +1,4 @@
-"""What destroys says what it will do, and then asks, or takes `--yes`.
+"""What destroys says what it would do, and then asks, or takes `--yes`.
 
 Knows no command: each one tells what it is about to do. Where no person can be asked, nothing is done, and the error
 says which command to type.
@@ -22,7 +22,9 @@ def add_yes(parser: Parser) -> None:
 
 
 def require_consent(desk: Desk, foretold: Iterable[str], question: str, *, word: str, yes: bool) -> None:
-    """Writes what will be done on standard error, and returns when `yes` says so or a person types `word`.
+    """Writes what would be done on standard error, each line in the form "would delete ...".
+
+    Returns when `yes` says so or a person types `word`.
 
     Raises Misconfigured `usage` when something else is typed, or when standard input is no terminal; then the remedy
     is the same command with `--yes`.

@@ -66,8 +66,8 @@ async def _delete(desk: Desk, options: Namespace) -> Answer:
     group = options.group
     async with desk.open_admin() as admin:
         along = await groups.foresee_deletion(admin, group)
-        foretold = [f"group {group} is deleted; members: {' '.join(sorted(along.members)) or 'none'}"]
-        foretold += [f"with it goes {rule}" for rule in along.rules]
+        foretold = [f"would delete group {group}; members: {' '.join(sorted(along.members)) or 'none'}"]
+        foretold += [f"would remove {rule}" for rule in along.rules]
         require_consent(desk, foretold, f"Delete group {group}?", word=group, yes=options.yes)
         await groups.delete(admin, group, seen=along)
     row = {"group": group, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}

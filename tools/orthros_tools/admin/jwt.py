@@ -103,8 +103,8 @@ async def _disable(desk: Desk, options: Namespace) -> Answer:
     target = options.target
     async with desk.open_admin() as admin:
         held = await jwt_keys.listed(admin, target)
-        foretold = [f"no more tokens are issued for {target}, and introspection answers that older ones are inactive"]
-        foretold += [f"JWT key {key.kid} is erased" for key in held]
+        foretold = [f"would issue no more tokens for {target}; introspection would answer that older ones are inactive"]
+        foretold += [f"would erase JWT key {key.kid}" for key in held]
         require_consent(desk, foretold, f"Disable JWTs for {target}?", word=target, yes=options.yes)
         await jwt_keys.disable(admin, target)
     row = {"target": target, "alg": None}

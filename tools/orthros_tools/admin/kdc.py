@@ -28,4 +28,13 @@ def register(nouns: Nouns) -> None:
 async def _accept_clock(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
         second = await kdc_clock.accept(admin)
-    return Answer(rows=[{"accepted": second}], remarks=[f"the clock is accepted as right: {instant(second)}"])
+    until = second + kdc_clock.VALID_S
+    return Answer(
+        rows=[{"accepted": second, "until": until}],
+        remarks=[
+            f"recorded: the clock of this machine is right, it shows {instant(second)}",
+            "a KDC of this machine that issues nothing because of a jump goes on within a second",
+            "this command cannot ask the KDCs: their logs say whether one has stopped and goes on",
+            f"the record counts until {instant(until)}; after another jump, run this command again",
+        ],
+    )

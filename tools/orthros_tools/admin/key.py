@@ -117,9 +117,9 @@ async def _retire(desk: Desk, options: Namespace) -> Answer:
         held = {key.kvno: key for key in await keys.listed(admin, name)}
         if options.force and kvno in held and held[kvno].state == KEY_ACTIVE:
             foretold = [
-                f"key version {kvno} of {name} is erased; it is the active one",
-                f"versions that {name} can still log in with: {_others(held.values(), kvno)}",
-                f"no ticket for {name} is issued until another version is active",
+                f"would erase key version {kvno} of {name}, which is the active one",
+                f"versions that {name} could still log in with: {_others(held.values(), kvno)}",
+                f"would issue no ticket for {name} until another version is active",
             ]
             require_consent(desk, foretold, f"Retire the active key of {name}?", word=name, yes=options.yes)
         await keys.retire(admin, name, kvno, force=options.force)

@@ -128,10 +128,10 @@ async def _disable(desk: Desk, options: Namespace) -> Answer:
     name = options.name
     async with desk.open_admin() as admin:
         (client,) = await oauth_secrets.listed(admin, name)
-        foretold = [f"{name} can ask for no token over HTTP from then on"]
-        foretold += [f"client secret {held.secret_id} is erased" for held in client.secrets]
+        foretold = [f"would answer no request of {name} for a token over HTTP"]
+        foretold += [f"would erase client secret {held.secret_id}" for held in client.secrets]
         default = client.record.default_audience
-        foretold += [f"the default target {default} is forgotten"] if default else []
+        foretold += [f"would forget the default target {default}"] if default else []
         require_consent(desk, foretold, f"Disable {name} as an OAuth client?", word=name, yes=options.yes)
         await oauth_secrets.disable(admin, name)
     row = {"name": name, "oauth": False}

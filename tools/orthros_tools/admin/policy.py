@@ -121,7 +121,8 @@ async def _deny(desk: Desk, options: Namespace) -> Answer:
             found = await rules.foresee_denial(admin, options.client, options.target)
             if len(found) > 1:
                 question = f"Remove these {len(found)} rules?"
-                require_consent(desk, map(str, found), question, word=options.client, yes=options.yes)
+                foretold = [f"would remove {rule}" for rule in found]
+                require_consent(desk, foretold, question, word=options.client, yes=options.yes)
             removed = await rules.deny(admin, options.client, options.target, seen=found)
         else:
             removed = (await rules.remove(admin, options.rule),)

@@ -160,10 +160,10 @@ async def _delete(desk: Desk, options: Namespace) -> Answer:
     name = options.name
     async with desk.open_admin() as admin:
         along = await principals.foresee_deletion(admin, name)
-        foretold = [f"principal {name} is deleted with its keys; its key files are worth nothing from then on"]
-        foretold += [f"with it goes {rule}" for rule in along.rules]
-        foretold += [f"with it goes its place in group {group}" for group in along.groups]
-        foretold += [f"with it goes the default target of {client}" for client in along.clients]
+        foretold = [f"would delete principal {name} with its keys; its key files would be worth nothing"]
+        foretold += [f"would remove {rule}" for rule in along.rules]
+        foretold += [f"would remove {name} from group {group}" for group in along.groups]
+        foretold += [f"would remove the default target of {client}" for client in along.clients]
         require_consent(desk, foretold, f"Delete {name}?", word=name, yes=options.yes)
         await principals.delete(admin, name, seen=along)
     said = [f"principal {name} deleted"]

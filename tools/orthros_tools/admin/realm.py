@@ -93,9 +93,9 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
 def _shortened_lines(seen: realm.RealmChange) -> list[str]:
     words = dict(_LIMITS)
     pairs = seen.shortened.items()
-    lines = [f"limit of {words[name]}: {before} s becomes {after} s" for name, (before, after) in pairs]
+    lines = [f"would shorten the limit of {words[name]}: {before} s to {after} s" for name, (before, after) in pairs]
     cut = " ".join(map(str, seen.cut_rules))
-    return lines + ([f"rules that allow a longer life, which no longer counts: {cut}"] if cut else [])
+    return lines + ([f"would shorten the life that these rules allow: {cut}"] if cut else [])
 
 
 async def _issuer(desk: Desk, options: Namespace) -> Answer:
