@@ -25,7 +25,7 @@ from orthros_kdc.addresses import open_addresses
 from orthros_kdc.admin.kdc_clock import is_accepted
 from orthros_kdc.audit import AuditLog, Sync
 from orthros_kdc.audit.chain_file import ChainFile
-from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, KdcStarted, KdcStopped, RealmApplied
+from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, KdcStarted, KdcStopped
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.clock_guard import ClockGuard, Jump, wall_clock
 from orthros_kdc.config import Config, LimitSettings, RateSettings, reload_config
@@ -33,8 +33,8 @@ from orthros_kdc.http.discovery import is_found_at_its_issuer
 from orthros_kdc.logs import configure_logs
 from orthros_kdc.ratelimit import RateLimiter
 from orthros_kdc.realm.loader import RealmLoader
-from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmView
+from orthros_kdc.realm_log import record_applied, record_unrecorded
 from orthros_kdc.server import Server
 from orthros_kdc.service import KdcService
 from orthros_kdc.store.base import Store
@@ -137,7 +137,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     rate = config.rate
     sources = RateLimiter(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
     principals = RateLimiter(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
-    view, turns = RealmView(store, vault, applied=partial(_record_applied, config, audit)), Turns()
+    view, turns = _view_of(config, store, vault, audit), Turns()
     service = KdcService(
         view,
         audit.record,
@@ -214,6 +214,11 @@ async def _load(nursery: trio.Nursery, store: Store, loader: RealmLoader) -> tri
     return following
 
 
+def _view_of(config: Config, store: Store, vault: Vault, audit: AuditLog) -> RealmView:
+    applied, unrecorded = (partial(told, config.audit.writer, audit) for told in (record_applied, record_unrecorded))
+    return RealmView(store, vault, applied=applied, unrecorded=unrecorded)
+
+
 async def _sum_up(ports: list[SumUp], clock: Callable[[], Timestamp]) -> None:
     """Once a second: the refusals of each port that were not written one by one."""
     while True:
@@ -253,20 +258,6 @@ async def _open_http(  # one caller, in this file
     )
     opened = await open_http_port(config, tokens, store=store, view=view, audit=audit, clock=guard.now, guard=guard)
     return opened, tokens.sum_up
-
-
-def _record_applied(config: Config, audit: AuditLog, realm: RealmFacts) -> None:
-    """Which change of administration is in force from here on; the record of changes has its hash as well."""
-    newest = realm.changed_by
-    audit.record(
-        RealmApplied(
-            at=audit.now_ms(),
-            kdc_id=config.audit.writer,
-            admin_seq=newest.seq,
-            admin_hash=newest.hash,
-            policy_seq=realm.policy.seq,
-        )
-    )
 
 
 def _record_jump(config: Config, audit: AuditLog, jump: Jump) -> None:

@@ -12,15 +12,24 @@ from typing import Final
 
 import trio
 
-from orthros_kdc.admin.context import Admin
-from orthros_kdc.audit.admin_lines import ADMIN_WRITER, ARCHIVED_CHANGE, RESTARTED_CHANGE, base_of, lines_of
+from orthros_kdc.admin.context import Admin, change_as_planned
+from orthros_kdc.audit.admin_lines import (
+    ADMIN_WRITER,
+    ARCHIVED_CHANGE,
+    RESTARTED_CHANGE,
+    all_unnamed,
+    base_of,
+    head_of,
+    lines_backwards,
+    lines_of,
+)
 from orthros_kdc.audit.chain import VerifyReport
 from orthros_kdc.audit.keeping import Archived, Restarted, copy_away, find_archivable, leave_stub, restart_chain
 from orthros_kdc.audit.verifying import Changes, verify_all
 from orthros_kdc.store.base import AuditAnchor, Transaction
 from orthros_protocol import Misconfigured, OrthrosError
 
-__all__ = ["archive", "record", "restart", "verify"]
+__all__ = ["accept_unrecorded", "archive", "record", "restart", "verify"]
 
 _WRITER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _MOST_REASON_CHARS: Final = 400
@@ -31,7 +40,8 @@ async def verify(admin: Admin, *directories: str | os.PathLike[str]) -> list[Ver
     took into force. Raises Misconfigured `file-unreadable`."""
 
     def look(tx: Transaction) -> tuple[tuple[AuditAnchor, ...], Changes]:
-        return tx.anchors(), Changes(base=base_of(tx), lines=tuple(row.line for row in lines_of(tx)))
+        lines = tuple(row.line for row in lines_of(tx))
+        return tx.anchors(), Changes(base=base_of(tx), lines=lines, newest=tx.head().seq)
 
     # The anchors first: what is written from here on merely lies behind them. The record is read before the logs, so
     # a change that a KDC took into force meanwhile looks like one that the database has lost, and a chain that was
@@ -86,8 +96,7 @@ async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, 
     """
     if writer == ADMIN_WRITER or _WRITER.fullmatch(writer) is None:
         raise Misconfigured("value-invalid", f"{writer!r} is not the name of a KDC's log")
-    if not (reason.isprintable() and reason.isascii() and 0 < len(reason) <= _MOST_REASON_CHARS):
-        raise Misconfigured("value-invalid", f"a reason is 1 to {_MOST_REASON_CHARS} printable ASCII characters")
+    _check_reason(reason)
     anchor = await admin.store.read(lambda tx: tx.anchor(writer))
     made = await trio.to_thread.run_sync(
         lambda: restart_chain(Path(directory), writer, anchor, at=admin.now_ms(), reason=reason, actor=admin.actor)
@@ -106,3 +115,29 @@ async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, 
         await trio.to_thread.run_sync(lambda: made.path.unlink(missing_ok=True))
         raise
     return made
+
+
+async def accept_unrecorded(admin: Admin, reason: str) -> int:
+    """An operator answers for the changes that no entry of administration's record names: this entry does from now on.
+    Returns its number.
+
+    Raises Misconfigured `value-invalid`, or `wrong-state` when every change is named.
+    """
+    _check_reason(reason)
+
+    def plan(tx: Transaction) -> tuple[range, ...]:
+        return all_unnamed(tx.head().seq, [row.line for row in lines_backwards(tx)])
+
+    def make(tx: Transaction, gaps: tuple[range, ...]) -> int:
+        if not gaps:
+            raise Misconfigured("wrong-state", "the record names every change: there is nothing to accept")
+        accepts = f"{gaps[0].start}-{tx.head().seq}"  # up to the newest one: ranges of later entries never end earlier
+        admin.record(tx, RESTARTED_CHANGE, writer=ADMIN_WRITER, accepts=accepts, reason=reason)
+        return head_of(tx).seq
+
+    return await change_as_planned(admin.store, plan, make)
+
+
+def _check_reason(reason: str) -> None:
+    if not (reason.isprintable() and reason.isascii() and 0 < len(reason) <= _MOST_REASON_CHARS):
+        raise Misconfigured("value-invalid", f"a reason is 1 to {_MOST_REASON_CHARS} printable ASCII characters")

@@ -67,6 +67,7 @@ class Problem(StrEnum):
     UNKNOWN = "unknown-writer"
     MISSING = "missing"
     HALF_WRITTEN = "half-written"
+    UNRECORDED = "unrecorded"
 
 
 @frozen(kw_only=True)

@@ -14,9 +14,9 @@ from orthros_kdc.audit.event import Event, bounded, hex_id
 from orthros_protocol.notes import Note
 
 __all__ = [
-    "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "AuditResumed", "ClockJumped", "ConfigReloaded",
-    "Event", "KdcStarted", "KdcStopped", "RealmApplied", "RequestRejected", "RequestReplayed", "Suppressed",
-    "TgsIssued", "TgsRefused", "TokenIntrospected", "TokenIssued", "TokenRefused", "TokenRevoked",
+    "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "AuditResumed", "ChangeUnrecorded", "ClockJumped",
+    "ConfigReloaded", "Event", "KdcStarted", "KdcStopped", "RealmApplied", "RequestRejected", "RequestReplayed",
+    "Suppressed", "TgsIssued", "TgsRefused", "TokenIntrospected", "TokenIssued", "TokenRefused", "TokenRevoked",
 ]  # fmt: skip
 
 _MOST_STRANGER_BYTES: Final = 64
@@ -271,6 +271,18 @@ class RealmApplied(Event):
 
 
 @frozen(kw_only=True)
+class ChangeUnrecorded(Event):
+    """A KDC began to decide by the changes `first` to `last` of the realm, which no entry of administration's record
+    names: somebody has written them past `orthros-admin`. `what` are entries of the change log, such as `rule 17`."""
+
+    name = "change-unrecorded"
+
+    first: int
+    last: int
+    what: str = bounded()
+
+
+@frozen(kw_only=True)
 class KdcStarted(Event):
     """A KDC began to serve. `unanchored` entries and `torn` bytes are what a crash left behind."""
 
@@ -315,7 +327,8 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for kind in (
         AsIssued, AsRefused, TgsIssued, TgsRefused, TokenIssued, TokenRefused, TokenIntrospected, TokenRevoked,
         RequestRejected, RequestReplayed, Suppressed,
-        AdminChanged, AdminUndone, AuditResumed, RealmApplied, KdcStarted, KdcStopped, ConfigReloaded, ClockJumped,
+        AdminChanged, AdminUndone, AuditResumed, RealmApplied, ChangeUnrecorded, KdcStarted, KdcStopped, ConfigReloaded,
+        ClockJumped,
     )
 }  # fmt: skip
 """Every event that a log can hold, by its name there."""

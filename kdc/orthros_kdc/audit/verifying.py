@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 
-from orthros_kdc.audit.admin_lines import ADMIN_WRITER, ARCHIVED_CHANGE, RESTARTED_CHANGE
+from orthros_kdc.audit.admin_lines import ADMIN_WRITER, ARCHIVED_CHANGE, RESTARTED_CHANGE, all_unnamed, changes_of
 from orthros_kdc.audit.chain import OPENED, RESTARTED, UNRECORDED, Head, Problem, VerifyReport, Walk, genesis
 from orthros_kdc.audit.chain_file import first_line, walk_segment
 from orthros_kdc.audit.events import RealmApplied
@@ -31,10 +31,12 @@ _BLOCK_BYTES: Final = 1024 * 1024
 
 @frozen(kw_only=True)
 class Changes:
-    """Administration's record in the database: its lines, and the end of the chain that they go on from."""
+    """Administration's record in the database: its lines, and the end of the chain that they go on from. `newest` is
+    the number of the newest change of the realm."""
 
     base: Head = field(factory=lambda: genesis(ADMIN_WRITER))
     lines: tuple[bytes, ...] = ()
+    newest: int = 0
 
 
 @frozen(kw_only=True)
@@ -126,7 +128,7 @@ def verify_all(
     for writer in sorted(present.keys() | expected.keys()):
         segments = [segment for _, segment in sorted(present.get(writer, {}).items())]
         reports += _reports_of(writer, segments, expected.get(writer), record)
-    return reports if changes is None else [record.report, *reports]
+    return reports if changes is None else [_complete(record.report, changes), *reports]
 
 
 def _record_of(changes: Changes) -> _Record:
@@ -139,6 +141,19 @@ def _record_of(changes: Changes) -> _Record:
             facts.append(fields)
     # Its lines are rows of the database that would hold the anchor: what stands behind them is the KDCs' word.
     return _Record(evolve(walk.report(), unanchored=0), changes.base, hashes, facts)
+
+
+def _complete(report: VerifyReport, changes: Changes) -> VerifyReport:
+    """The report on the record, and whether the record names each change of the realm."""
+    gaps = all_unnamed(changes.newest, changes.lines[::-1])
+    if report.problem is not None or not gaps:
+        return report
+    first, last = gaps[0].start, gaps[0].stop - 1
+    which = f"change {first}" if first == last else f"changes {first} to {last}"
+    numbered = enumerate(changes.lines, changes.base.seq + 1)
+    line = next((number for number, one in numbered if changes_of(one) and changes_of(one).start > last), None)
+    return evolve(report, problem=Problem.UNRECORDED, line=report.head.seq if line is None else line,
+                  detail=f"no line names {which} of the realm: written past `orthros-admin`")  # fmt: skip
 
 
 def _reports_of(

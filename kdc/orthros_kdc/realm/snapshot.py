@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
-from orthros_kdc.audit.admin_lines import head_of
+from orthros_kdc.audit.admin_lines import all_unnamed, head_of, lines_backwards, lines_of, unnamed
 from orthros_kdc.audit.chain import Head
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.realm.known_kids import KnownKids
@@ -24,16 +25,18 @@ from orthros_kdc.store.change_log import (
     CHANGED_PRINCIPAL,
     CHANGED_REALM,
     CHANGED_RULE,
+    CHANGES_KEPT,
     ChangeEntry,
 )
 from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, Vault
 from orthros_protocol import KdcMacKey, Misconfigured, TgtKey, TicketKey
 
-__all__ = ["RealmFacts", "RealmKeys", "RealmStep", "Snapshot", "follow", "load"]
+__all__ = ["RealmFacts", "RealmKeys", "RealmStep", "Snapshot", "Unrecorded", "follow", "load"]
 
 V = TypeVar("V")
 
 _ALL: Final = None
+_MOST_SHOWN: Final = 8
 
 
 @frozen(eq=False, kw_only=True)
@@ -70,27 +73,39 @@ class Snapshot:
     kids: KnownKids
 
 
+@frozen(kw_only=True)
+class Unrecorded:
+    """The changes `first` to `last`, which no entry of administration's record names: somebody has written them past
+    `orthros-admin`. `what` are entries of the change log, as `rule 17`; a few of them, where there are many."""
+
+    first: int
+    last: int
+    what: tuple[str, ...]
+
+
 @frozen(eq=False, kw_only=True)
 class RealmStep:
     """From one snapshot to a later one. `principals` are the uids and names of those that may have changed; None is
-    for all of them."""
+    for all of them. `unrecorded` are changes among the new ones, or, at a start, among those that are still logged."""
 
     snapshot: Snapshot
     principals: Sequence[tuple[int, str]] | None
+    unrecorded: Sequence[Unrecorded] = ()
 
 
-def load(tx: Transaction, vault: Vault) -> RealmStep:
-    """Everything. Raises Misconfigured when the realm's keys do not open, or are missing."""
+def load(tx: Transaction, vault: Vault, before: Snapshot | None = None) -> RealmStep:
+    """Everything; `before` is the snapshot in use, if there is one. Raises Misconfigured when the realm's keys do not
+    open, or are missing."""
     was_enabled = gc.isenabled()
     gc.disable()  # it would pass over all that is being made again and again, and find nothing
     try:
-        return _load(tx, vault)
+        return _load(tx, vault, before)
     finally:
         if was_enabled:
             gc.enable()
 
 
-def _load(tx: Transaction, vault: Vault) -> RealmStep:
+def _load(tx: Transaction, vault: Vault, before: Snapshot | None) -> RealmStep:
     head = tx.head()
     facts = RealmFacts(
         record=tx.realm(),
@@ -99,7 +114,9 @@ def _load(tx: Transaction, vault: Vault) -> RealmStep:
         policy=PolicySnapshot.read(tx),
         changed_by=head_of(tx),
     )
-    return RealmStep(snapshot=Snapshot(seq=head.seq, facts=facts, kids=KnownKids.of(tx.login_kids())), principals=_ALL)
+    snapshot = Snapshot(seq=head.seq, facts=facts, kids=KnownKids.of(tx.login_kids()))
+    unrecorded = _unrecorded_at_start(tx) if before is None else _unrecorded(tx, before)
+    return RealmStep(snapshot=snapshot, principals=_ALL, unrecorded=unrecorded)
 
 
 def follow(tx: Transaction, vault: Vault, before: Snapshot) -> RealmStep:
@@ -110,11 +127,11 @@ def follow(tx: Transaction, vault: Vault, before: Snapshot) -> RealmStep:
     """
     head, entries = tx.head(), tx.changes(after=before.seq)
     if head.seq < before.seq or [entry.seq for entry in entries] != list(range(before.seq + 1, head.seq + 1)):
-        return load(tx, vault)
+        return load(tx, vault, before)
     try:
         return _followed(tx, vault, before, entries)
     except ValueError:  # an entry that nobody can read; what it stands for has changed all the same
-        return load(tx, vault)
+        return load(tx, vault, before)
 
 
 def _followed(tx: Transaction, vault: Vault, before: Snapshot, entries: Sequence[ChangeEntry]) -> RealmStep:
@@ -137,7 +154,29 @@ def _followed(tx: Transaction, vault: Vault, before: Snapshot, entries: Sequence
     policy = facts.policy.changed(head.feed_seq, rules, members)
     facts = evolve(facts, policy=policy, changed_by=head_of(tx))
     snapshot = Snapshot(seq=head.seq, facts=facts, kids=before.kids.changed(kids))
-    return RealmStep(snapshot=snapshot, principals=principals)
+    return RealmStep(snapshot=snapshot, principals=principals, unrecorded=_unrecorded(tx, before))
+
+
+def _unrecorded(tx: Transaction, before: Snapshot) -> tuple[Unrecorded, ...]:
+    """Of the changes since `before`, those that no entry since then names."""
+    lines = [line.line for line in lines_of(tx, after=before.facts.changed_by.seq)]
+    return _shown(tx, unnamed(range(before.seq + 1, tx.head().seq + 1), lines[::-1]))
+
+
+def _unrecorded_at_start(tx: Transaction) -> tuple[Unrecorded, ...]:
+    """Of the changes that are still logged, those that no entry names."""
+    newest = tx.head().seq
+    lines = [line.line for line in islice(lines_backwards(tx), CHANGES_KEPT)]
+    return _shown(tx, all_unnamed(newest, lines, first=newest - CHANGES_KEPT + 1))
+
+
+def _shown(tx: Transaction, gaps: Sequence[range]) -> tuple[Unrecorded, ...]:
+    found = []
+    for gap in gaps:
+        entries = [entry for entry in tx.changes(after=gap.start - 1) if entry.seq in gap][:_MOST_SHOWN]
+        what = tuple(f"{entry.kind} {entry.key}".rstrip() for entry in entries)
+        found.append(Unrecorded(first=gap.start, last=gap.stop - 1, what=what))
+    return tuple(found)
 
 
 def _keys_of(entries: Sequence[ChangeEntry], kind: str) -> list[str]:

@@ -28,7 +28,7 @@ from orthros_kdc.realm.principals import (
     TargetView,
     rows_of,
 )
-from orthros_kdc.realm.snapshot import RealmFacts, RealmStep, Snapshot
+from orthros_kdc.realm.snapshot import RealmFacts, RealmStep, Snapshot, Unrecorded
 from orthros_kdc.store.base import PrincipalRecord, Store
 from orthros_kdc.vault import Vault
 
@@ -122,13 +122,16 @@ class RealmView:
         *,
         capacity: int = _CAPACITY,
         applied: Callable[[RealmFacts], None] = lambda _: None,
+        unrecorded: Callable[[Unrecorded], None] = lambda _: None,
     ) -> None:
-        """`applied` is called with each realm before the first decision by it; when it raises, there is none."""
+        """`applied` is called with each realm before the first decision by it, and `unrecorded` with what has changed
+        in it without an entry of administration's record; when either raises, there is no such decision."""
         self._store = store
         self._vault = vault
         self._at_hand = AtHand(capacity)
         self._reads: dict[Key, _Read] = {}
         self._applied = applied
+        self._unrecorded = unrecorded
         self._changed_by: Head | None = None
         self.loader = RealmLoader(store, vault, self._take)
 
@@ -154,6 +157,8 @@ class RealmView:
 
     def _take(self, step: RealmStep) -> None:
         facts = step.snapshot.facts
+        for one in step.unrecorded:
+            self._unrecorded(one)
         if facts.changed_by != self._changed_by:
             self._applied(facts)
             self._changed_by = facts.changed_by

@@ -4,6 +4,8 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import jwt_keys, keys, master_keys, oauth_secrets, principals, realm
+from orthros_kdc.audit import AdminAuditLog
+from orthros_kdc.audit.admin_lines import lines_backwards, unnamed
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import LocalMisuse, Misconfigured
@@ -86,6 +88,23 @@ async def test_an_interrupted_rewrap_needs_both_keys_and_goes_on(ready, store, t
     assert (await master_keys.rewrap(again, batch=1)).rows < len(before)
     assert await secrets(store, await open_vault(store, NEXT)) == before
     assert milestones(trail) == ["realm.rewrap-started", "realm.master-key-changed"]
+
+
+async def test_every_row_that_is_sealed_anew_is_on_record(ready, store):
+    """A change that no entry names would look like one that was made past `orthros-admin`."""
+    logged = evolve(ready, audit=AdminAuditLog())
+    before = (await store.read(lambda tx: tx.head())).seq
+    with pytest.raises(KeyError, match="power cut"):
+        await master_keys.rewrap(evolve(logged, store=Between(store, _power_cut)), batch=1)
+    await realm.rotate_keys(logged)
+    await master_keys.rewrap(logged, batch=1)
+    lines = await store.read(lambda tx: [row.line for row in lines_backwards(tx)])
+    newest = (await store.read(lambda tx: tx.head())).seq
+    assert unnamed(range(before + 1, newest + 1), lines) == ()
+
+
+async def _power_cut():
+    raise KeyError("power cut")
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -307,3 +307,21 @@ def test_missing_folder_is_said(bench: AdminBench, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ORTHROS_AUDIT_DIRECTORY", os.fspath(bench.folder / "nowhere"))
     told = bench.run(f"{line} --output json")
     assert (told.code, told.error["code"]) == (1, "file-unreadable")
+
+
+def test_a_change_past_this_program_is_reported_and_can_be_accepted(bench: AdminBench) -> None:
+    bench.add("billing")
+    refused = bench.run("audit restart admin --reason nothing --output json")
+    assert (refused.code, refused.error["code"]) == (1, "wrong-state")
+    with closing(sqlite3.connect(bench.folder / "realm" / "kdc.db")) as connection, connection:
+        connection.execute("UPDATE principals SET disabled = 1")
+        connection.execute("UPDATE meta SET change_seq = change_seq + 1, seq = seq + 1")
+        connection.execute("INSERT INTO changes SELECT change_seq, 'principal', '16 billing' FROM meta")
+    told = bench.run("audit verify")
+    assert (told.code, "unrecorded" in told.out, "code: audit-broken" in told.err) == (1, True, True)
+    bench.ok("principal enable billing")
+    assert bench.run("audit verify").code == 1
+    (row,) = bench.rows("audit restart admin --reason 'by hand, ticket 7'")
+    assert (row["writer"], row["file"]) == ("admin", None)
+    assert bench.ok("audit verify").out.count("unrecorded") == 0
+    assert "reason='by hand, ticket 7'" in bench.ok("audit tail -n 1").out
