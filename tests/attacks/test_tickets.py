@@ -8,6 +8,7 @@ from orthros_protocol import (
     DELEGABLE,
     SERVICE_TICKET,
     TGT,
+    AssertedUser,
     KdcMacKey,
     Malformed,
     PeerMisbehaved,
@@ -21,7 +22,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import IssuedTicket
-from tests.support.exchange_pair import ExchangePair, Instance, principal
+from tests.support.exchange_pair import ExchangePair, Instance, ask_as, ask_tgs, principal
 from tests.support.naive import Sealer, ap_request, dec, kd, pop_key, raw_bind, sha256, unseal
 
 FIELDS = [
@@ -221,6 +222,18 @@ def test_cve_2017_11103_orpheus_lyre_no_sealed_field_travels_in_clear() -> None:
     for secret in (b"billing", b"payroll", b"test.realm", body[5], body[1], body[15]):
         assert secret not in issued.ticket
         assert secret not in pair.request(issued).message
+
+
+def test_what_travels_in_clear_is_what_the_threat_model_names() -> None:
+    """A listener learns what is asked for and what holders wrote, and not who asks."""
+    pair = ExchangePair()
+    issued = pair.issue()
+    login, asked = ask_as(pair).message, ask_tgs(pair).message
+    called = pair.request(issued, user=AssertedUser("alice", 2)).message
+    assert b"payroll" in asked
+    assert b"alice" in called
+    for message in (login, asked, called):
+        assert b"billing" not in message
 
 
 def test_cve_2018_16860_the_mark_is_keyed_and_covers_everything() -> None:

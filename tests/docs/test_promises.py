@@ -16,7 +16,7 @@ from orthros_protocol import limits
 from tests.docs.pages import ROOT
 from tests.docs.promises import PROMISED, Promises, is_a_test, units_of
 
-COVERED = ("README.md", "threat-model.md")
+COVERED = ("README.md", "refusals.md", "threat-model.md")
 THREATS, OPERATIONS = (
     " ".join((ROOT / "docs" / name).read_text("utf-8").split()) for name in ("threat-model.md", "operations.md")
 )

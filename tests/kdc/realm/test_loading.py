@@ -255,7 +255,10 @@ async def test_a_change_is_in_force_within_a_tenth_of_a_second(bench, mock_clock
     async with served(bench.store, bench.admin.vault) as view:
         await trio.testing.wait_all_tasks_blocked()
         await rules.deny(bench.admin, "billing", "orders")
+        before = view.loader._looked
         mock_clock.jump(0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert view.loader._looked is not before  # else what follows would wait for ever
         await in_force(view, bench.store)
         assert trio.current_time() == 0.1
 
