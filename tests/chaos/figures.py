@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from attrs import define, field
 
 from tests.chaos.callers import Tally
+from tests.chaos.faults import Fault, Outage, with_notes
 from tests.chaos.hosts import Executions, Service
 
 __all__ = ["Line", "Report"]
@@ -50,22 +50,24 @@ class Line:
         row = _ROW.format(
             self.scene, self.did, self.calls, self.failed, self.maybe, self.replays, f"{self.seconds:.1f}"
         )
-        return "\n".join([row, *(f"    {note}" for note in self.notes), *(f"    BROKEN: {one}" for one in self.broken)])
+        return with_notes(row, self.notes, self.broken)
 
 
 @define
 class Report:
     """All lines; each is printed as soon as it is there."""
 
-    lines: list[Line] = field(factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        print(_ROW.format(*_HEAD), flush=True)
+    lines: list[Line | Outage] = field(factory=list)
 
     @property
     def broken(self) -> int:
         """How many lines broke a bound."""
         return sum(bool(line.broken) for line in self.lines)
+
+    @property
+    def outages(self) -> list[Outage]:
+        """The lines about a KDC and its daemons."""
+        return [line for line in self.lines if isinstance(line, Outage)]
 
     @contextmanager
     def line(self, scene: str, did: str, executions: Executions | None = None) -> Iterator[Line]:
@@ -83,6 +85,23 @@ class Report:
             doubled = [] if executions is None else [one for one in executions.doubled() if one not in before]
             line.replays = len(doubled)
             line.broken += doubled[:3]
-            self.lines.append(line)
-            print(line, flush=True)
-            sys.stdout.flush()
+            self._show(line, _ROW.format(*_HEAD))
+
+    @contextmanager
+    def outage(self, fault: Fault) -> Iterator[Outage]:
+        """A line for a fault that befalls a realm meanwhile."""
+        outage = Outage(fault)
+        try:
+            yield outage
+        except Exception as error:
+            outage.broken.append(f"{type(error).__name__}: {error}"[:2000])
+            raise
+        finally:
+            outage.end()
+            self._show(outage, Outage.head())
+
+    def _show(self, line: Line | Outage, head: str) -> None:
+        if not self.lines or type(self.lines[-1]) is not type(line):
+            print(head)
+        self.lines.append(line)
+        print(line, flush=True)

@@ -35,7 +35,10 @@ class Outcome:
 
 @define(eq=False)
 class ClockHouse:
-    """KDC, daemon with a caller beside it, and a service. `clocks` are theirs: `kdc`, `host` and `target`."""
+    """KDC, daemon with a caller beside it, and a service. `clocks` are theirs: `kdc`, `host` and `target`.
+
+    `seen` counts what became of calls, and `words` is what the newest failure of each kind said.
+    """
 
     estate: Estate
     executions: Executions
@@ -43,6 +46,7 @@ class ClockHouse:
     service: Service
     caller: Dialogue
     seen: Counter[str] = field(factory=Counter)
+    words: dict[str, str] = field(factory=dict)
 
     def turn(self, *sides: str, seconds: float) -> None:
         """The clocks of these sides are so far ahead from now on."""
@@ -54,6 +58,8 @@ class ClockHouse:
         found = self.caller.ask({"method": method, "name": f"n{next(_NUMBERS)}", "new": new})
         outcome = Outcome(**found)
         self.seen[outcome.failure or "done"] += 1
+        if outcome.failure:
+            self.words[outcome.failure] = outcome.words
         return outcome
 
     def daemon(self, line: str) -> Any:
@@ -64,6 +70,20 @@ class ClockHouse:
     def kdc(self, line: str) -> Any:
         """A command of `orthros-admin` on the KDC's host."""
         return self.estate.run(f"orthros-admin --config {self.estate.config} {line}", **self.clocks["kdc"].environ)
+
+    def restart(self, side: str) -> None:
+        """The program of this side is killed and started anew, by the clock that its host has now."""
+        environ = self.clocks[side].environ
+        if side == "target":
+            self.service.restart()
+            self.service.await_ready()
+        elif side == "kdc":
+            assert self.estate.kdc is not None
+            self.estate.kdc.kill()
+            self.estate.start_kdc(**environ)
+        else:
+            self.estate.daemons["shop"].kill()
+            self.estate.start_daemon(environ=environ)
 
     def is_well(self) -> bool:
         """Whether reads and orders run, of a process that has called before and of a new one."""
