@@ -12,11 +12,12 @@ TWICE  := -n 2 --dist worksteal
 
 # Extra arguments: make test PYTEST="-k tgs", make lock LOCK=--upgrade, make chaos CHAOS="--only kdc"
 PYTEST ?=
+DIFFERENTIAL ?=
 LOCK   ?=
 CHAOS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tour test stories mistakes chaos chaos-quick soak measure mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
+.PHONY: help demo demo-tour test stories mistakes chaos chaos-quick soak measure differential mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +48,9 @@ soak: $(READY) ## ten minutes of 20 calls a second: whether the memory of KDC, d
 
 measure: $(READY) ## how large and how tangled the product is, and the Python calls of its operations
 	$(PYTHON) -m tests.measure
+
+differential: $(READY) ## the checkout beside the version where the rebuild began, over 200,000 messages
+	$(PYTHON) -m tests.differential $(DIFFERENTIAL)
 
 mutants: $(READY) ## single faults in the protocol, one at a time: whether the vectors see each, in a quarter of an hour
 	$(PYTHON) -m tests.mutants

@@ -71,7 +71,7 @@ class Page:
 
     def fits(self, value: Any, kind: str) -> bool:
         """Whether a JSON value is of this type."""
-        return self._fits(value, _parsed(kind))
+        return self._fits(value, parsed(kind))
 
     def _fits(self, value: Any, kind: Any) -> bool:
         word, *parts = kind
@@ -122,7 +122,8 @@ def _is_leaf(value: Any, word: str) -> bool:
     return value is None or isinstance(value, str) or _is_integer(value)
 
 
-def _parsed(kind: str) -> Any:
+def parsed(kind: str) -> Any:
+    """The tree of a type: its word, then the trees of its parts."""
     tokens = _TOKEN.findall(kind)
     if "".join(tokens).replace(" ", "") != kind.replace(" ", ""):
         raise ValueError(f"not a type of the page: {kind}")
