@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from attrs import define, evolve
 
-from orthros_kdc.admin import groups, principals, realm_file, rules
+from orthros_kdc.admin import groups, keys, principals, realm_file, rules
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.store.base import TOMBSTONE_S
 
 NAMES = ("a", "b", "c")
 
@@ -91,6 +92,24 @@ async def test_what_removes_many_rules_asks_no_more_than_what_removes_few(logged
         assert await rules.listed(logged) == ()
         others.append(sum(found[one] for one in found if one not in ONE_FOR_EACH))
     assert others[1] <= others[0] < 30
+
+
+async def test_many_tombstones_are_erased_as_few_are(logged, store, clock):
+    """After a month in which every principal had a new key, the next rotation of any key erases what is left of all."""
+    others = []
+    for count in (2, 20):
+        for number in range(count):
+            name = f"rotated-{count}-{number}"
+            await principals.add(logged, name)
+            await keys.rotate(logged, name)
+            await keys.activate(logged, name)
+            await keys.retire(logged, name, 1)
+        clock.seconds += TOMBSTONE_S + 1
+        found = await statements(store, lambda: keys.erase_tombstones(logged))
+        assert found["DELETE FROM keys"] == count
+        each = ("DELETE FROM keys", "INSERT INTO changes")
+        others.append(sum(found[one] for one in found if one not in each))
+    assert others[1] <= others[0] < 15
 
 
 @define
