@@ -95,7 +95,7 @@ class Gate:
         return self._principals.charge(payer, WANT_COST, self._monotonic())
 
     def charge(self, payer: Hashable) -> None:
-        """One want of whoever has proven itself. Raises RateLimited."""
+        """One want of a client that has proven itself. Raises RateLimited."""
         wait_s = self.wait_of(payer)
         if wait_s:
             raise RateLimited(ceil(wait_s))
@@ -105,7 +105,7 @@ class Gate:
         self._principals.surcharge(payer, NOT_GRANTED_COST - WANT_COST, self._monotonic())
 
     def reject(self, error: OrthrosError, source: str, now: Timestamp, *, claimed: str = "") -> bytes:
-        """Records that somebody unproven was turned away, and returns the reference that he is given."""
+        """Records that an unproven sender was turned away, and returns the reference that it is given."""
         ref = self._refusals.take(
             SOURCE,
             source,
@@ -132,7 +132,7 @@ class Gate:
         self.reject(error, source, now)
 
     def refuse(self, client: str, make: Callable[[bytes], Event], *, is_own: bool = True) -> bytes:
-        """Records a refusal to a client that has proven itself, or to whoever copied its request. `make` makes the
+        """Records a refusal to a client that has proven itself, or to a copier of its request. `make` makes the
         event of a reference; returns the reference that the caller is given."""
         return self._refusals.take(CLIENT if is_own else COPIES, client, make)
 

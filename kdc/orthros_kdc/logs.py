@@ -1,6 +1,6 @@
 """Sets up the log: text for a terminal, JSON for everything else, on standard error, without secrets.
 
-Knows no event; decisions go to the audit log, this one is for whoever runs the process.
+Knows no event; decisions go to the audit log, this one is for the operator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whoever asks in the native exchanges: where it sits, who pays, whether it made the request itself, what it may learn.
+"""The sender of a native request: where it sits, who pays, whether it made the request itself, what it may learn.
 
 Shared by both exchanges; issues nothing and knows no streams.
 """
@@ -56,7 +56,7 @@ class Sealable:
 
 
 class Maker(Enum):
-    """Who has sent a request: its maker, or somebody who copied it."""
+    """Who has sent a request: its maker, or a copier."""
 
     SELF = "self"
     COPIER = "copier"
@@ -91,7 +91,7 @@ class Copies:
     def maker_of(
         self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
     ) -> Maker:
-        """Whether the sender proved the key himself: what was seen before, or is out of its time, anybody may copy.
+        """Whether the sender proved the key himself: what was seen before, or is out of its time, any sender may copy.
 
         Nothing can be told of a request for which the memory has no room, nor of one from before the start.
         """
@@ -114,7 +114,7 @@ class Copies:
         """Whether the session key with the digest `key` was never used over another connection.
 
         Only then does a request prove whose connection this is, and only if its maker sent it. A copy of a request can
-        be as good as its original, where the original is late. But nobody can copy the first request under a key
+        be as good as its original, where the original is late. But no sender can copy the first request under a key
         before it is sent; and a login proves nothing, for its reply opens for its maker only.
         """
         used = self._first_used.setdefault(key, peer.connection)

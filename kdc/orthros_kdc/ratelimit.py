@@ -34,7 +34,7 @@ _SLACK_S: Final = 1e-6
 def source_key(peer: str | int) -> str:
     """The name of the bucket of a peer: an IPv4 address, the /64 of an IPv6 address, or a local uid.
 
-    Whoever has one IPv6 address has 2^64 of them, so the network counts. Raises LocalMisuse for other text.
+    A host with one IPv6 address has 2^64 of them, so the network counts. Raises LocalMisuse for other text.
     """
     if isinstance(peer, int):
         return f"uid:{peer}"
@@ -52,7 +52,7 @@ def source_key(peer: str | int) -> str:
 def request_cost(size: int) -> int:
     """What a request of `size` bytes costs its source, in tokens: one for each KiB that it begins.
 
-    A frame that is larger takes longer to read, whoever sends it: with requests alone, the largest would be the best
+    A frame that is larger takes longer to read, from every sender: with requests alone, the largest would be the best
     value.
     """
     return max(1, -(-size // _BYTES_A_TOKEN))

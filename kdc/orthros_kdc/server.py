@@ -97,7 +97,7 @@ class Server:
         await self._listener.serve(*listeners)
 
     def drain(self) -> None:
-        """Accepts nobody and reads only what has been sent already: it is answered, then the connection ends."""
+        """Accepts no connection and reads only what has been sent already: it is answered, then the connection ends."""
         self._listener.drain()
 
     async def serve_stream(self, stream: trio.SocketStream) -> None:

@@ -95,7 +95,7 @@ class KdcService:
         try:
             self._gate.charge_source(source, len(message))
         except RateLimited as error:
-            # Whoever sends too much must not be able to go on with small change: an answer costs more than a frame.
+            # A sender over its rate gets one answer and is disconnected: an answer costs more than a frame.
             return evolve(self._nak(error, source, now), last=True)
         peer = Peer(source, address, connection)
         try:
@@ -132,7 +132,7 @@ class KdcService:
 
         realm, login = await self._view.settled(gather)
         if login is None or not is_known(login, now):
-            # The same work as for a known key, so that timing tells nobody which keys exist.
+            # The same work as for a known key, so that timing does not tell which keys exist.
             mac(_DECOY_KEY, "as-req", signed.body)
             raise PeerMisbehaved("unknown-key", f"kid {unverified.kid.hex()} realm {unverified.realm}")
         request = verify_as_request(unverified, login.key)

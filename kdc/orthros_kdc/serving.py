@@ -154,7 +154,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     server = Server(service.answer, service.turn_away, service.reject, limits)
     async with trio.open_nursery() as nursery:
         chain = await nursery.start(audit.serve)
-        # Nobody is let in, and nothing says that it is ready, before the realm can be answered for.
+        # No client is let in, and nothing says that it is ready, before the realm can be answered for.
         loading = await _load(nursery, store, view.loader)
         opened = await open_addresses(config.listen.tcp, config.listen.unix, config.listen.unix_mode, "listen")
         try:
@@ -193,7 +193,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
                     serving.cancel_scope.deadline = trio.current_time() + _GRACE_S
             watching.cancel_scope.cancel()
         if config.listen.unix:
-            with suppress(FileNotFoundError):  # somebody was faster
+            with suppress(FileNotFoundError):  # removed already
                 os.unlink(config.listen.unix)
         for sum_up in ports:
             sum_up(guard.now(), all_of_them=True)

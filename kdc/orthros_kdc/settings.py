@@ -256,7 +256,7 @@ def url() -> Form:
 
 
 def networks() -> Form:
-    """IP networks in CIDR form, and the word unix. A network of everything is none: it would trust anybody."""
+    """IP networks in CIDR form, and the word unix. A network of everything is none: it would trust every peer."""
 
     def one(word: object) -> str:
         if not isinstance(word, str):

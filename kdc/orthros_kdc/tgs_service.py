@@ -156,7 +156,7 @@ class TgsService:
                 entropy=self._entropy(ENTROPY_BYTES),
             )
         except Malformed:
-            raise  # whoever sends it; there is nothing to say about it under seal
+            raise  # for every sender: there is nothing to say about it under seal
         except OrthrosError as error:
             return Answer(refused(error), proves)
         return Answer(reply, proves, receipt=receipt, instead=refused)
@@ -270,7 +270,7 @@ class TgsService:
 
 
 def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:
-    """Those whom evidence names, which is the KDC's own word, so that looking for them tells nobody anything."""
+    """Those whom evidence names, which is the KDC's own word, so looking for them tells the client nothing."""
     if evidence is None:
         return None
     shown, home = evidence.ticket, moment.facts.record.realm

@@ -50,7 +50,7 @@ def _remove_orphans(prefix: str) -> None:
         try:
             held = os.open(found, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
-            continue  # a file, a link, somebody else's, or gone already
+            continue  # a file, a link, another user's, or gone already
         try:
             if os.fstat(held).st_uid != os.geteuid():
                 continue

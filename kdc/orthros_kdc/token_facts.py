@@ -57,7 +57,7 @@ class TokenFacts:
         return await self._view.settled(lambda moment: moment.facts)
 
     async def client(self, client_id: str, realm: RealmFacts) -> OAuthClientView | None:
-        """Whom `client_id` means, enabled or not; None when there is nobody."""
+        """The client that `client_id` means, enabled or not; None when there is none."""
         name = client_name(client_id, realm.record.realm)
         return None if name is None else await self._named(name)
 

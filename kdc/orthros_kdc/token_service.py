@@ -270,7 +270,7 @@ class TokenService:
         caller = await self._client(form, case, realm, share="introspection")
         looked = await self._look(form.require("token"), case)
         token = looked.token
-        # Only for whom it was issued (RFC 7009 section 2.1); nobody else learns that it exists.
+        # Only for whom it was issued (RFC 7009 section 2.1); no other client learns that it exists.
         if token is not None and subject_name(str(token.client), realm.record.realm) != case.client:
             looked.code = looked.code or "token-for-another"
         if token is not None and not looked.code:

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 @frozen
 class Supervisor:
-    """Whom to tell. `address` is a path, or a name that begins with `@` for an abstract socket; empty for nobody."""
+    """Whom to tell. `address` is a path, or a name that begins with `@` for an abstract socket; empty for none."""
 
     address: str = ""
 

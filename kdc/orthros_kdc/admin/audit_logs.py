@@ -45,7 +45,7 @@ async def verify(admin: Admin, *directories: str | os.PathLike[str]) -> list[Ver
 
     # The anchors first: what is written from here on merely lies behind them. The record is read before the logs, so
     # a change that a KDC took into force meanwhile looks like one that the database has lost, and a chain that was
-    # begun meanwhile like one that nobody has begun: then look once more.
+    # begun meanwhile like one that no admin has begun: then look once more.
     anchors, changes = await admin.store.read(look)
     reports = await trio.to_thread.run_sync(verify_all, list(directories), anchors, changes)
     if any(report.broken for report in reports):

@@ -102,7 +102,7 @@ def hand_over(audit: AdminAudit, tx: Transaction, changes: Sequence[tuple[str, M
 async def change_as_planned(store: Store, plan: Callable[[Transaction], P], make: Callable[[Transaction, P], T]) -> T:
     """What `make` returns, which makes within a change what `plan` has found. `plan` only looks.
 
-    To read a large realm and to compare it with a file takes seconds, and meanwhile nobody else could change anything.
+    To read a large realm and to compare it with a file takes seconds, and meanwhile no admin could change anything.
     So it is planned without the write lock, and made if the realm is still the one that was planned for; else it is
     planned again, at last under the lock.
     """
@@ -126,7 +126,7 @@ def _moment(tx: Transaction) -> object:
 def login_name(environ: Mapping[str, str]) -> str:
     """Who is at the keyboard, for the audit trail; behind sudo, the person and not root.
 
-    Read from the password database, since anybody can set USER. `uid-NUMBER` for a uid without an entry there, as
+    Read from the password database, since every user can set USER. `uid-NUMBER` for a uid without an entry there, as
     containers have it.
     """
     uid = os.getuid()
@@ -147,7 +147,7 @@ def require_principal(tx: Transaction, name: str) -> PrincipalRecord:
 
 
 def require_seen(found: object, seen: object | None) -> None:
-    """Raises Misconfigured `conflict` when what somebody has agreed to, `seen`, is not what would be done now; None:
+    """Raises Misconfigured `conflict` when what a person has agreed to, `seen`, is not what would be done now; None:
     nothing was asked."""
     if seen is not None and seen != found:
         raise Misconfigured("conflict", "the realm was changed meanwhile: repeat the command and read what it will do")

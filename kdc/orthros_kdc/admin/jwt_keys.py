@@ -125,7 +125,7 @@ async def listed(admin: Admin, target: str) -> tuple[JwtKeyRecord, ...]:
 
 async def export(admin: Admin, target: str, *, kid: str | None = None) -> dict[str, str]:
     """One live JWT key as a JWK (RFC 7517), the newest unless `kid` names another: for the target alone,
-    because whoever holds it can forge JWTs to that target.
+    because its holder can forge JWTs to that target.
 
     Raises Misconfigured `conflict` for opaque tokens, whose key stays with the KDC.
     """

@@ -80,7 +80,7 @@ async def retire(admin: Admin, name: str, kvno: int, *, force: bool = False) -> 
     Tombstones of the realm that are older go in the same change.
 
     Raises Misconfigured `not-found`, or `conflict` for a retired version and, unless `force`, for the active
-    one: without it nobody can obtain tickets for this principal.
+    one: without it no client can obtain tickets for this principal.
     """
 
     def work(tx: Transaction) -> None:

@@ -1,6 +1,6 @@
 """Use cases on OAuth clients: let a principal ask as one, give it client secrets and a default target, take them away.
 
-Knows no grant and no HTTP. Secrets are generated here only; nobody can bring one along (rows L2 and L3).
+Knows no grant and no HTTP. Secrets are generated here only; no admin can bring one along (rows L2 and L3).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def disable_in(tx: Transaction, admin: Admin, name: str) -> None:
 
 
 def enable_without_secret_in(tx: Transaction, admin: Admin, name: str) -> None:
-    """As `enable`, within a transaction and without a secret: nobody would be there to receive it. `rotate` makes
+    """As `enable`, within a transaction and without a secret: no one receives it then. `rotate` makes
     one, and until then the client cannot ask."""
     principal = require_principal(tx, name)
     tx.set_principal(evolve(principal, oauth=True))

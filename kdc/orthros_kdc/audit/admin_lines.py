@@ -45,7 +45,7 @@ def lines_of(tx: Transaction, after: int = 0) -> Iterator[AdminLine]:
 
 
 def lines_backwards(tx: Transaction) -> Iterator[AdminLine]:
-    """Every entry, newest first; read as far back as somebody looks."""
+    """Every entry, newest first; read as far back as the caller looks."""
     newest = tx.admin_head()
     last = 0 if newest is None else newest.seq
     while page := tx.admin_lines(after=max(last - _PAGE, 0), most=min(_PAGE, last)):

@@ -4,9 +4,9 @@ Synchronous, for a worker thread; knows no decision and no database. Three thing
 none of them may lose a line whose answer has left:
 
 * A write fails (a full disk). What was written of the batch is cut off again; the batch is refused.
-* A sync or the cut fails. Nobody knows what the disk holds, and a second sync would say that all is well. The file
+* A sync or the cut fails. What the disk holds is unknown, and a second sync would say that all is well. The file
   is never written again; the next segment goes on behind the last line that was kept and says so.
-* The file is no longer where its path leads, or somebody else wrote to it. The same, before any answer leaves.
+* The file is no longer where its path leads, or another process wrote to it. The same, before any answer leaves.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class ChainFile:
 
     def _open_next(self) -> None:
         """A new segment, on the disk with its first line and its name before anything follows in it."""
-        self._directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed the whole folder
+        self._directory.mkdir(mode=0o700, exist_ok=True)  # the whole folder may have been removed
         known = [segment.number for segment in segments_in(self._directory, self.writer)]
         number = max([self._number, *known]) + 1
         path = file_of(self._directory, self.writer, number)

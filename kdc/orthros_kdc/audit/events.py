@@ -185,7 +185,7 @@ class TokenRevoked(Event):
 
 @frozen(kw_only=True)
 class RequestRejected(Event):
-    """Bytes from somebody unproven were turned away; `ref` is all that he was told. `claimed` is nobody's word."""
+    """Bytes of an unproven sender were turned away; `ref` is all that it was told. `claimed` is unproven."""
 
     name = "request-rejected"
 

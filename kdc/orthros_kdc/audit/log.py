@@ -126,7 +126,7 @@ class AuditLog:
         `unanchored` and `torn` tell what a crash left; its writer is known to the database then.
 
         Raises before it started: Misconfigured `audit-broken`, `wrong-state` or `file-unreadable`; Unavailable
-        `disk-full`, or `timeout` when the database is held by somebody else.
+        `disk-full`, or `timeout` when another process holds the database.
         """
         try:
             anchor = await self._store.read(lambda tx: tx.anchor(self.writer))

@@ -1,7 +1,7 @@
 """Reads audit logs: the newest entries of all writers, new ones as they come, one reference.
 
 Never writes, locks or waits; a line that is still being written is left for the next look. Entries of administration
-come from the database: whoever has them hands them in.
+come from the database: the caller hands them in.
 """
 
 from __future__ import annotations

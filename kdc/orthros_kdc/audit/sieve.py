@@ -1,7 +1,7 @@
-"""Nobody can fill the log: what a principal or a source can cause to be written is counted in bytes, per day a bound.
+"""No one can fill the log: what a principal or a source can cause to be written is counted in bytes, per day a bound.
 
 A refusal within the share is an entry of its own. Beyond it, refusals are counted, and a summary is written when the
-share allows for it, at the latest after ten seconds. Whoever is refused meanwhile is given the summary's reference, so
+share allows for it, at the latest after ten seconds. A sender refused meanwhile is given the summary's reference, so
 that every reference leads to an entry.
 
 What was rejected: to count entries. An entry can be thirty times as long as another, and its author chooses.
@@ -26,7 +26,7 @@ __all__ = ["CLIENT", "COPIES", "SOURCE", "RefusalSieve", "Share"]
 CLIENT: Final = "client"
 """What a principal that has proven itself causes."""
 COPIES: Final = "copies"
-"""What copies of a principal's requests cause, whoever sends them."""
+"""What copies of a principal's requests cause, from every sender."""
 SOURCE: Final = "source"
 """What a stranger causes, by the source that rates count."""
 

@@ -67,7 +67,7 @@ class _Stop(Exception):
 
 
 class _Gone(Exception):
-    """Nobody waits for an answer any more."""
+    """The client waits for no answer any more."""
 
 
 def failure(status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
@@ -110,7 +110,7 @@ class App:
             try:
                 _check_headers(scope)
                 handler = await self._route(scope)
-                where = ask.path  # from here on it is one of ours, and not whatever somebody wrote
+                where = ask.path  # from here on it is one of ours, and not the text of a stranger
                 if ask.method not in _READABLE:
                     await self._read(body, ask.headers, receive)
                     has_body_left = False

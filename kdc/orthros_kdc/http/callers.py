@@ -41,7 +41,7 @@ class Caller:
 
     @classmethod
     def of(cls, peer: Peer) -> Caller:
-        """The peer of a connection, before anybody vouches for anybody."""
+        """The peer of a connection, before any header is read."""
         return cls(source=source_of(peer), address=peer.address, is_local=peer.uid >= 0)
 
 
@@ -64,7 +64,7 @@ class TrustedProxies:
     def caller(self, peer: Caller, forwarded: Sequence[str]) -> Caller:
         """The right-most hop that is not trusted, from the lines of X-Forwarded-For of a request.
 
-        Where none is left, it is the last hop that somebody vouched for. A trusted peer sends exactly one line: a proxy
+        Where none is left, it is the last hop that is vouched for. A trusted peer sends exactly one line: a proxy
         that adds a line where others add an entry leaves it to the caller which one is the last, and some proxies drop
         the header when the caller asks for that. Of such a request, of one with an entry that is no address, and of one
         with more than 32, the last hop that is known pays, and the address is unknown: that lies outside every network.

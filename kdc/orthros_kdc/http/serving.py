@@ -61,7 +61,7 @@ class HttpPort:
         for listener in self.listeners:
             listener.socket.close()
         if self.unix:
-            with suppress(FileNotFoundError):  # somebody was faster
+            with suppress(FileNotFoundError):  # removed already
                 os.unlink(self.unix)
 
 

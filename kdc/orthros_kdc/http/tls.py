@@ -1,6 +1,6 @@
 """TLS for the HTTP port, from two PEM files.
 
-Finds out what is wrong with them before anybody connects; knows no sockets.
+Finds out what is wrong with them before a client connects; knows no sockets.
 """
 
 from __future__ import annotations

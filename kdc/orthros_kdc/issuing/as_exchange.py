@@ -45,7 +45,7 @@ _RULES: Final = (
     _Rule(lambda _request, login, _now: login.is_retired, "key-retired"),
     _Rule(lambda _request, login, _now: login.principal.disabled, "principal-disabled"),
     _Rule(lambda request, _login, _now: request.service not in KDC_SERVICES, "unknown-service"),
-    # Administration rights exist in no table yet, so nobody has them.
+    # Administration rights exist in no table yet, so no principal has them.
     _Rule(lambda request, _login, _now: request.service not in (KDC_TGT, KDC_KEYS), "not-granted"),
 )
 

@@ -189,7 +189,7 @@ def _require_parties(shown: Ticket, parties: Parties) -> None:
 def _require_standing(named: Principal, record: PrincipalRecord | None, auth_time: int | None) -> None:
     if record is None or record.name != named.name:
         raise Refused("evidence-refused", f"{named} no longer exists")
-    # A re-created name is somebody else, and logged in only afterwards.
+    # A re-created name is another principal, and logged in only afterwards.
     if auth_time is not None and auth_time < record.created:
         raise Refused("evidence-refused", f"{named} is somebody else now")
     if record.disabled:

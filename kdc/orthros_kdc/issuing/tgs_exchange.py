@@ -111,7 +111,7 @@ def check_caller(
         raise Refused("tgt-expired", f"issued {tgt.iat - seconds_of(now)} s from now: log in again")
     if tgt.auth_time < not_before:
         raise Refused("revoked", "the realm takes no login from before it was restored: log in again")
-    # A re-created name is somebody else: uid and name must both still be this client's.
+    # A re-created name is another principal: uid and name must both still be this client's.
     if client is None or client.principal.name != tgt.client.name:
         raise Refused("revoked", "the principal no longer exists")
     if client.principal.disabled:
@@ -123,7 +123,7 @@ def check_caller(
 
 
 def is_excluded(want: Want, onward: Onward, now: Timestamp) -> bool:
-    """Whether caveats on the TGT exclude the want, whoever its target is: to be asked before any look-up."""
+    """Whether caveats on the TGT exclude the want, whatever its target is: to be asked before any look-up."""
     if not onward.narrowed:
         return False
     # What can be handed on would outgrow the caveats, and a JWT cannot carry what comes of them.

@@ -82,7 +82,7 @@ class TokenContent:
 class Lineage:
     """For whom a client asks for a token, proven by evidence of the native exchange.
 
-    `subject` is `name@realm`, or the bare name that somebody asserted; `act` are those who acted for it before the
+    `subject` is `name@realm`, or the bare name that a client asserted; `act` are those who acted for it before the
     client, the latest first, as `name@realm`. `auth_time` is the Unix second of the login at which it all began,
     `exp` the one at which the evidence ends.
     """
@@ -175,7 +175,7 @@ def subject_name(subject: str, realm: str) -> str:
 
 def callers_of(token: OwnToken, realm: str) -> tuple[str, ...]:
     """Whom a token came through and its client, the first caller first, as rules of `realm` know them."""
-    # A subject without a realm is one that some client merely asserted: it never called anybody.
+    # A subject without a realm is one that some client merely asserted: it never called a service.
     return tuple(subject_name(one, realm) for one in (token.subject, *reversed(token.act)) if "@" in one)
 
 
@@ -319,7 +319,7 @@ def _actors(act: object) -> tuple[str, ...]:
 
 
 def _is_party(text: object) -> bool:
-    """Whether `text` is a name that somebody was given by a client, or a `name@realm` that the KDC knows proven."""
+    """Whether `text` is a name that a client has asserted, or a `name@realm` that the KDC knows proven."""
     if type(text) is not str:
         return False
     name, at, realm = text.partition("@")

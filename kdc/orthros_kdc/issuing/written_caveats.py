@@ -1,6 +1,6 @@
 """The caveats that the KDC writes into a ticket: those of the rules that it rests on, and the limits of the request.
 
-They stand in the sealed body, so they bind whoever presents it. Decides nothing and knows no store.
+They stand in the sealed body, so they bind every presenter. Decides nothing and knows no store.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def read_credentials(form: Form, ask: Ask) -> Credentials | None:
 
 
 def client_name(client_id: str, realm: str) -> str | None:
-    """The principal that `client_id` means, as `name` or `name@realm`; None when it can mean nobody here."""
+    """The principal that `client_id` means, as `name` or `name@realm`; None when it can mean no client here."""
     name, at, of_realm = client_id.partition("@")
     return name if is_name(name) and (not at or of_realm == realm) else None
 
@@ -197,7 +197,7 @@ def _from_assertion(text: str, assertion_type: str | None) -> Credentials:
 
 
 def _is_secret_of(client: OAuthClientView | None, given: str) -> bool:
-    """Compares with every slot, whoever the client is; digests, so that all have one length."""
+    """Compares with every slot, for every client; digests, so that all have one length."""
     presented = digest(given.encode("utf-8", "surrogatepass"))
     matches = [mac_matches(digest(secret), presented) for secret in _slots(client)]
     return client is not None and any(matches[: len(client.secrets)])

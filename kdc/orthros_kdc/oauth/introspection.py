@@ -21,7 +21,7 @@ from orthros_kdc.realm.snapshot import RealmFacts
 __all__ = ["INACTIVE", "Judgement", "Standing", "active_answer", "judge_token", "may_know"]
 
 INACTIVE = json_answer(200, {"active": False})
-"""Forged, expired, revoked, somebody else's, garbage: all the same."""
+"""Forged, expired, revoked, another client's, garbage: all the same."""
 
 
 @frozen(eq=False, kw_only=True)

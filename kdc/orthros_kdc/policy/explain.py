@@ -193,7 +193,7 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
     answer: Callable[..., Grant | Denial],
 ) -> tuple[str, ...]:
     """Commands that lead to a grant. Each is tried with `answer` first: a wrong remedy is worse than none."""
-    if rules and target is None:  # it does not exist; without a rule nobody looked
+    if rules and target is None:  # it does not exist; without a rule it is not looked up
         return ()
     if any(note.cause is NoteCause.RULE_CAVEAT for note in denial.notes):
         return ()  # a rule without the caveat would undo it: the note tells the asker to name the scopes
@@ -220,7 +220,7 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
         delegable=ask.delegable,
         subjects=() if ask.proven else named,
         behalf=named if ask.proven else (),
-        # Whoever drew a border is not told to tear it down, but where to open it.
+        # An admin who drew a border is not told to tear it down, but where to open it.
         sources=(address,) if denial.code == "source-refused" and address else (),
     )
     for one in (offered, evolve(offered, chain=ChainRule(callbacks=True))):

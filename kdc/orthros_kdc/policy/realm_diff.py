@@ -100,8 +100,8 @@ def _too_many(plan: Plan, seen: str) -> Misconfigured:
 def plan_changes(document: RealmDocument, state: RealmState, *, prune: bool = False) -> Plan:
     """What leads from `state` to `document`. `prune` deletes the principals that the document does not define.
 
-    Raises Misconfigured, with file and line: `not-found` for a name that nobody bears, `conflict` for what cannot be
-    changed in place or names somebody who would be deleted, `value-invalid`.
+    Raises Misconfigured, with file and line: `not-found` for a name of no principal, `conflict` for what cannot be
+    changed in place or names a principal that would be deleted, `value-invalid`.
     """
     _Check(document, state, prune).run()
     strangers = [name for name in state.principals if name not in document.principals]

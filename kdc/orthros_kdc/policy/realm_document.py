@@ -101,7 +101,7 @@ class RealmDocument:
 
 @frozen
 class Mention:
-    """A name of somebody of this realm in a document, and where it stands."""
+    """A name of a principal of this realm in a document, and where it stands."""
 
     path: Path
     name: str

@@ -1,4 +1,4 @@
-"""The caveats that a rule has the KDC write into tickets, so that they bind whoever comes to hold one.
+"""The caveats that a rule has the KDC write into tickets, so that they bind every holder.
 
 Values and their text forms; seals nothing and judges no request.
 """

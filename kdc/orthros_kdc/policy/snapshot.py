@@ -98,7 +98,7 @@ class PolicySnapshot:
     def rules_for(self, client: str, target: str) -> tuple[Rule, ...]:
         """Every rule that lets `client` call `target`, in order of rule id. Names match whole or not at all.
 
-        Raises Misconfigured when one of them is stored as no rule can be: then nobody knows what it was to say.
+        Raises Misconfigured when one of them is stored as no rule can be: then it cannot be known what it was to say.
         """
         known = self._memo.get((client, target))
         if known is not None:
@@ -107,7 +107,7 @@ class PolicySnapshot:
         targets = self._selectors(target) if by_target else ()
         found = [row for rules, one in product(by_target, targets) for row in rules.get(one, ())]
         result = tuple(map(opened, sorted(found, key=lambda row: row.rule_id)))
-        # Misses are not kept: whoever guesses names cannot push out the pairs that work.
+        # Misses are not kept: a client that guesses names cannot push out the pairs that work.
         if result:
             if len(self._memo) >= _MEMO_PAIRS:
                 del self._memo[next(iter(self._memo))]

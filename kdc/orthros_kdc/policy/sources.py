@@ -1,4 +1,4 @@
-"""Where somebody may ask from: networks in CIDR form against the address of the transport peer.
+"""Where a principal may ask from: networks in CIDR form against the address of the transport peer.
 
 Pure; knows no header that claims an address. Whatever passes `check_sources` is canonical.
 """
@@ -16,7 +16,7 @@ from orthros_protocol.names import check_texts
 __all__ = ["LOCAL", "check_address", "check_sources", "source_allowed"]
 
 LOCAL: Final = "local"
-"""How people write that somebody asks through a local socket."""
+"""How people write that a principal asks through a local socket."""
 
 _MOST_SOURCES: Final = 64
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")

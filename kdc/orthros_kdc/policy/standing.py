@@ -1,6 +1,6 @@
 """Refusals of the KDC that rest on no rule of the pair: who is disabled, asks from elsewhere, or cannot discharge.
 
-Pure; `decide.py` judges the rules. Whoever foretells an answer has to ask both.
+Pure; `decide.py` judges the rules. A forecast of an answer needs both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orthros_kdc.policy.terms import Ask, Denial, Grant, TargetFacts
 __all__ = ["FactsOf", "Obstacle", "obstacle_after", "obstacle_before", "revivals"]
 
 FactsOf = Callable[[str], TargetFacts | None]
-"""What is known of a principal of this realm, None when there is nobody of this name."""
+"""What is known of a principal of this realm, None when no principal has this name."""
 
 
 @frozen
@@ -29,7 +29,7 @@ class Obstacle:
 
 def obstacle_before(client: str, ask: Ask, address: str | None, facts_of: FactsOf) -> Obstacle | None:
     """What stops `client` before any rule is asked: it is disabled, it may not ask from `address` (an IP address,
-    empty for a local socket, None where that is not to be judged), or somebody whom it was called through does not
+    empty for a local socket, None where that is not to be judged), or a principal that it was called through does not
     stand any more."""
     caller = facts_of(client)
     if caller is None:
@@ -49,7 +49,7 @@ def obstacle_before(client: str, ask: Ask, address: str | None, facts_of: FactsO
 
 
 def obstacle_after(grant: Grant, facts_of: FactsOf) -> Obstacle | None:
-    """What stops a ticket that the rules allow: a discharge is demanded of somebody who cannot give one."""
+    """What stops a ticket that the rules allow: a discharge is demanded of a principal that cannot give one."""
     for demand in demands_of(grant.caveats):
         facts = facts_of(demand.discharger)
         if facts is None or facts.disabled or not facts.has_key:

@@ -1,7 +1,7 @@
 """The principals that were asked for lately: bounded, found by every name they have, and dropped one by one.
 
 Whatever is here is true under the snapshot in force. So a row that was read is kept only if its principal has not
-changed since; therefore what changes while somebody reads is remembered until all reading is done.
+changed since; therefore what changes during a read is remembered until all reading is done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AtHand:
         self._capacity = capacity
         self._known: OrderedDict[int, KnownPrincipal] = OrderedDict()
         self._uids: dict[Key, int] = {}
-        # By JWT key and by `aud`, which stand for nobody once a second principal has them.
+        # By JWT key and by `aud`, which stand for no principal once a second one has them.
         self._sole: dict[Key, int] = {}
         self._readers = 0
         self._dropped: dict[Key, int] = {}
@@ -59,7 +59,7 @@ class AtHand:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While somebody is in it, changes are remembered for `put` and `has_changed`."""
+        """While a read runs in it, changes are remembered for `put` and `has_changed`."""
         self._readers += 1
         try:
             yield

@@ -55,7 +55,7 @@ class RealmLoader:
     async def serve(self, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED) -> None:
         """Looks for changes until the scope is cancelled that it starts with, once the realm has been loaded.
 
-        Raises as `look` for the first time; later troubles are logged, and told to whoever waits.
+        Raises as `look` for the first time; later troubles are logged, and told to the requests that wait.
         """
         await self.look()
         with trio.CancelScope() as scope:

@@ -1,6 +1,6 @@
 """Principals as requests see them: who a login key belongs to, a client, a target, an OAuth client.
 
-Made from the rows of one moment; keys are opened once somebody asks for them. Reads nothing and decides nothing.
+Made from the rows of one moment; keys are opened when they are first used. Reads nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class PrincipalRows:
 
 
 def rows_of(tx: Transaction, key: Key) -> PrincipalRows | None:
-    """Whom `key` stands for; None when that is nobody, or more than one."""
+    """Whom `key` stands for; None when that is no principal, or more than one."""
     principal = _found(tx, key)
-    # Also for nobody: names can be guessed, unlike keys, so what is asked must not depend on who is there.
+    # Also for no principal: names can be guessed, unlike keys, so what is asked must not depend on who is there.
     uid = _NOBODY if principal is None else principal.uid
     keys, jwt_keys, secrets = tx.keys_of(uid), tx.jwt_keys_of(uid), tx.oauth_secrets_of(uid)
     if principal is None:

@@ -3,7 +3,7 @@
 A request must not put together what was never true together: a rule of before it was removed, and a principal of after
 it was enabled. So it says what it needs as a function that only looks, and is run again from its beginning, under the
 snapshot that is in force then, each time that a principal it asks for has to be read first. What it returns is of one
-moment; that somebody may change the realm afterwards is another moment.
+moment; a change of the realm after that is another moment.
 
 Rows are read in threads, once for all who wait for the same one; policy is never read here.
 """
@@ -106,7 +106,7 @@ class RealmMoment:
 
 @define(eq=False)
 class _Read:
-    """A read under way; `nobody_at` is the change after which there was nobody of this key."""
+    """A read under way; `nobody_at` is the change after which there was no principal of this key."""
 
     done: trio.Event = field(factory=trio.Event)
     nobody_at: int | None = None
@@ -169,7 +169,7 @@ class RealmView:
         return self._at_hand.get(("name", name)) is not None
 
     async def _fetch(self, key: Key, nobody: dict[Key, int]) -> None:
-        """Has `key` at hand or in `nobody`, unless it has changed meanwhile: whoever needs it asks again."""
+        """Has `key` at hand or in `nobody`, unless it has changed meanwhile: the request that needs it asks again."""
         read = self._reads.get(key)
         if read is not None:
             await read.done.wait()

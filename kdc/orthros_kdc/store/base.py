@@ -57,7 +57,7 @@ class RealmRecord:
 
 @frozen(kw_only=True)
 class PrincipalRecord:
-    """A principal. `uid` is never reused, so a re-created name is somebody else.
+    """A principal. `uid` is never reused, so a re-created name is another principal.
 
     `sources` are the networks that it may ask from, canonical and sorted; none means anywhere. `oauth` tells
     whether it may ask as an OAuth client, and `default_audience` is the name of the target of its requests that name

@@ -1,11 +1,11 @@
 """The change log: what it is for, and what its entries say.
 
 Each change of the realm takes the next number of the *change log*, without a gap, and leaves an entry there that says
-what to read again. So whoever has read everything at one number can follow by reading what the entries name, and knows
-by a missing number that it has to read everything once more. The number is taken from the one head row under its lock,
-hence the order of commits is the order of numbers: a number that came from a counter could become visible after a
-later one, and whoever reads on "after the last one that I saw" would never see it. `peek_head` tells the last number
-cheaply.
+what to read again. So a reader that has read everything at one number can follow by reading what the entries name, and
+knows by a missing number that it has to read everything once more. The number is taken from the one head row under its
+lock, hence the order of commits is the order of numbers: a number that came from a counter could become visible after a
+later one, and a reader that asks for what is "after the last one that I saw" would never see it. `peek_head` tells the
+last number cheaply.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The database as files: whether only its owner can reach them, and whether they are still the ones that were opened.
 
 SQLite keeps two files beside a database in WAL mode: `-wal` holds the newest commits, `-shm` an index of it. A process
-goes on reading and writing the files that it has open, also when somebody has put others in their place; what another
+goes on reading and writing the files that it has open, also when others were put in their place; what another
 process then commits is in the new files, and this one never sees it: a principal that was disabled could go on. So the
 device and the inode of each name are compared with those at the start, once a second.
 

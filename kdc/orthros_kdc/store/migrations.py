@@ -136,7 +136,7 @@ _SECOND: Final = (
 )
 
 # 3: conditions and caveats of rules. Those on a path name people as text: a rule that forbids a path must not lose
-# that when somebody is deleted.
+# that when a principal is deleted.
 _THIRD: Final = (
     "ALTER TABLE rules ADD COLUMN behalf TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE rules ADD COLUMN sources TEXT NOT NULL DEFAULT ''",
@@ -170,7 +170,7 @@ _FIFTH: Final = (
 )
 
 # 6: the change log. `meta` is the head row: `change_seq` counts changes without a gap, `seq` follows the clock and is
-# what clients are told. What an earlier version changed is in no log; whoever begins here loads all of it anyway.
+# what clients are told. What an earlier version changed is in no log; a KDC that begins here loads all of it anyway.
 _SIXTH: Final = (
     "ALTER TABLE meta ADD COLUMN change_seq INTEGER NOT NULL DEFAULT 0",
     """CREATE TABLE changes (

@@ -70,7 +70,7 @@ def _typed_errors(path: Path) -> Iterator[None]:
 def _check_header(path: Path) -> None:
     """Refuses what is not ours by its first hundred bytes, read as a plain file.
 
-    Even a read-only connection would create -wal and -shm files beside somebody else's database.
+    Even a read-only connection would create -wal and -shm files beside another user's database.
     """
     try:
         with open(path, "rb") as file:
@@ -353,7 +353,7 @@ class SqliteStore:
                 await trio.to_thread.run_sync(self.close)
 
     def close(self) -> None:
-        """Releases the files at once: for whoever has no event loop any more, and no work that runs."""
+        """Releases the files at once: for a caller that has no event loop any more, and no work that runs."""
         self._closed = True
         for connection in self._connections:
             connection.close()

@@ -86,7 +86,7 @@ class RuleRows(AuditRows):
         return tuple(map(opened, _read_rules(rows)))
 
     def _numbers(self, selector: Selector) -> tuple[int | None, int | None] | None:
-        """The uid or the group's number, in the columns' order, or None when there is nobody of this name."""
+        """The uid or the group's number, in the columns' order, or None when no principal or group has this name."""
         if selector.is_group:
             group = self._group(selector.name)
             return None if group is None else (None, group)

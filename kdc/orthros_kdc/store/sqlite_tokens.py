@@ -70,7 +70,7 @@ class TokenRows(Statements):
             ((name,),) = self._rows("SELECT name FROM principals WHERE uid = ?", uid)
             self._log(CHANGED_PRINCIPAL, f"{uid} {name}")
 
-    # What is remembered until it ends. Nobody's view of the realm depends on it, so it is not logged.
+    # What is remembered until it ends. No view of the realm depends on it, so it is not logged.
 
     def remember(self, kind: str, uid: int, digest: bytes, *, until: int, now: int) -> bool:
         # Each kind by its own clock: an operator's word about the clock is dated by the one that the others distrust.

@@ -127,7 +127,7 @@ class ConnectionLimits(Generic[T]):
         return next((member for member in _in_order(count, _keys_of(newcomer)) if is_idle(member)), None)
 
     def to_close_anywhere(self, is_idle: Callable[[T], bool]) -> T | None:
-        """The connection that is closed when the process can open no more files, whoever may be the next to connect."""
+        """The connection that is closed when the process can open no more files, whichever peer connects next."""
         counts = sorted(self._tops.values(), key=lambda count: -count.open)
         return next((member for count in counts for member in _in_order(count, frozenset()) if is_idle(member)), None)
 
