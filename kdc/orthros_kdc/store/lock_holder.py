@@ -20,24 +20,32 @@ _OURS = re.compile(r"orthros[a-z-]*", re.ASCII)
 _VERB = re.compile(r"[a-z][a-z-]{0,19}", re.ASCII)
 _INTERPRETER = re.compile(r"python[0-9.]*", re.ASCII)
 _MOST_VERBS: Final = 2
+_LOOKS: Final = 5
 
 
 def holder_of(path: Path, locks: Path = Path("/proc/locks")) -> str:
     """`process 4711 (orthros-admin realm apply)`; `another process` where that cannot be found out."""
     try:
         inode = os.stat(f"{path}-shm").st_ino
-        lines = locks.read_text("ascii").splitlines()
+        # The kernel hands out the list page by page, and a lock that is dropped meanwhile hides the next page's first.
+        looks = (_holder_in(locks.read_text("ascii"), inode) for _ in range(_LOOKS))
+        pid = next(filter(None, looks), "")
     except OSError:
-        return "another process"
-    for line in lines:
+        pid = ""
+    return f"process {pid}{_command_of(pid)}" if pid else "another process"
+
+
+def _holder_in(listed: str, inode: int) -> str:
+    """The process id of the holder; empty for none."""
+    for line in listed.splitlines():
         # 1: POSIX  ADVISORY  WRITE 4711 fe:01:1234 120 120
         words = line.split()
         if len(words) < 8 or words[1] == "->" or words[3] != "WRITE" or words[5].rpartition(":")[2] != str(inode):
             continue
         first, last = words[6], words[7]
         if int(first) <= _WRITE_BYTE and (last == "EOF" or int(last) >= _WRITE_BYTE) and int(words[4]) > 0:
-            return f"process {words[4]}{_command_of(words[4])}"
-    return "another process"
+            return words[4]
+    return ""
 
 
 def _command_of(pid: str) -> str:

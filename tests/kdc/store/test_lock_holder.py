@@ -20,6 +20,20 @@ HOLD = (
 )
 
 
+CHURN = (
+    "import fcntl, sys\n"
+    "held = open(sys.argv[1], 'w')\n"
+    "for at in range(200):\n"
+    "    fcntl.lockf(held, fcntl.LOCK_EX, 1, 2 * at)\n"
+    "print('churning', flush=True)\n"
+    "while True:\n"
+    "    for at in range(100):\n"
+    "        fcntl.lockf(held, fcntl.LOCK_UN, 1, 2 * at)\n"
+    "    for at in range(100):\n"
+    "        fcntl.lockf(held, fcntl.LOCK_EX, 1, 2 * at)\n"
+)
+
+
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds the database, from the moment it says so."""
@@ -42,6 +56,18 @@ async def test_a_waiter_names_the_process_that_holds_the_database(tmp_path, monk
     assert told.value.detail.startswith(f"process {holder.pid} (")
     assert told.value.detail.endswith(f" holds {tmp_path}/kdc.db for writing")
     await store.aclose()
+
+
+def test_the_holder_is_named_while_many_other_locks_come_and_go(tmp_path, holder):
+    """The list of the kernel is read in pieces, and between two of them a line can slip away."""
+    words = [sys.executable, "-c", CHURN, os.fspath(tmp_path / "many")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"churning\n"
+        named = {holder_of(tmp_path / "kdc.db") for _ in range(2000)}
+        other.kill()
+    assert len(named) == 1
+    assert named.pop().startswith(f"process {holder.pid} (")
 
 
 def test_nobody_is_named_who_cannot_be_found(tmp_path):
