@@ -127,11 +127,12 @@ class Logins(_Work):
 @define(eq=False)
 class Changes(_Work):
     """An admin who adds one rule after the other, except while `held` is taken. `acknowledged` are the scopes of the
-    rules that the command said it added."""
+    rules that the command said it added, and `took_s` is how long the newest took, in seconds."""
 
     acknowledged: list[str] = field(factory=list)
     refused: list[Outcome] = field(factory=list)
     held: threading.Lock = field(factory=threading.Lock)
+    took_s: float = 0.0
     _numbers: Iterator[int] = field(factory=lambda: itertools.count(1))
 
     def words(self) -> tuple[str, tuple[str, ...]]:
@@ -148,6 +149,7 @@ class Changes(_Work):
         if outcome.code == 0:
             self.acknowledged.append(scope)
             self.began = max(self.began, began)
+            self.took_s = time.monotonic() - began
         else:
             self.refused.append(outcome)
 

@@ -81,5 +81,5 @@ def _is_told(at_work: AtWork, full: str) -> None:
 FAULTS: Final = (
     Fault(words="the disk of the log is full, then has room", play=partial(_full, full="log"), within_s=5),
     Fault(words="the disk of the database is full, then has room", play=partial(_full, full="database"), within_s=5),
-    Fault(words="one disk of both is full, then has room", play=partial(_full, full="both"), within_s=5),
+    Fault(words="one disk of both is full, then has room", play=partial(_full, full="both"), within_s=5, quick=False),
 )

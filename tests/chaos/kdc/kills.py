@@ -15,7 +15,8 @@ from tests.support.processes import eventually
 
 __all__ = ["FAULTS"]
 
-_LONGEST_COMMAND_S: Final = 0.8
+_STARTED: Final = 0.5
+"""The part of a command's time in which Python itself starts, and nothing is changed."""
 _CHANGED: Final = re.compile(r'"scopes":"(c[0-9]+)"')
 
 
@@ -53,11 +54,12 @@ def _has_credentials(at_work: AtWork) -> bool:
 def _admin(ground: Ground, outage: Outage, quick: bool) -> None:
     """Each change is whole or not there, and its entry in the record of changes goes with it."""
     with ground.at_work(outage) as at_work:
+        eventually(lambda: at_work.changes.took_s, "a first change")
         whole = 0
         for _ in range(2 if quick else 40):
             scope, words = at_work.changes.words()
             process = at_work.estate.stage.start("killed", *words)
-            process.ends(random.uniform(0, _LONGEST_COMMAND_S))
+            process.ends(random.uniform(_STARTED, 1) * at_work.changes.took_s)
             since = time.monotonic()
             process.kill()
             at_work.recovers(since, at_work.changes)

@@ -40,6 +40,11 @@ def _pids(at_work: AtWork, who: str) -> list[int]:
 
 
 FAULTS: Final = tuple(
-    Fault(words=f"SIGSTOP of {words} for {_PAUSE_S:g} s", play=partial(_paused, who=who), within_s=5)
+    Fault(
+        words=f"SIGSTOP of {words} for {_PAUSE_S:g} s",
+        play=partial(_paused, who=who),
+        within_s=5,
+        quick=who != "target",
+    )
     for who, words in (("kdc", "the KDC"), ("daemon", "the daemon"), ("target", "the service"))
 )
