@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.files import FAST, GOLDEN, PARTS, PYTHON, differences, make
+from tests.golden.files import FAST, GOLDEN, MOST_S, PARTS, PYTHON, differences, make
 
 pytestmark = pytest.mark.skipif(
     sys.version_info[:2] != PYTHON,
@@ -16,9 +16,10 @@ pytestmark = pytest.mark.skipif(
 MOST_LINES = 2000
 
 
-@pytest.mark.parametrize(
-    "part", [part if part in FAST else pytest.param(part, marks=pytest.mark.stories) for part in PARTS]
-)
+SLOW = (pytest.mark.stories, pytest.mark.timeout(MOST_S))
+
+
+@pytest.mark.parametrize("part", [pytest.param(part, marks=() if part in FAST else SLOW) for part in PARTS])
 def test_nothing_reads_differently(part: str, tmp_path: Path) -> None:
     make(part, tmp_path)
     found = differences(part, tmp_path)

@@ -122,12 +122,13 @@ class Estate:
         return int(self.kdc_addresses[0].rpartition(":")[2])
 
     def start_daemon(
-        self, client: str = "shop", *, kdc: str | None = None, environ: Mapping[str, str] | None = None
+        self, client: str = "shop", *, kdc: str | None = None, environ: Mapping[str, str] | None = None, more: str = ""
     ) -> Process:
-        """The daemon of one host; it finds the KDC by the Unix socket unless told otherwise."""
+        """The daemon of one host; it finds the KDC by the Unix socket unless told otherwise. `more` are further lines
+        of its configuration."""
         config = self.folder / f"{client}.toml"
         address = kdc or f"unix://{self.folder}/kdc.sock"
-        config.write_text(_DAEMON.format(folder=self.folder, client=client, kdc=address), encoding="utf-8")
+        config.write_text(_DAEMON.format(folder=self.folder, client=client, kdc=address) + more, encoding="utf-8")
         words = ("orthros-daemon", "--config", str(config))
         self.daemons[client] = self.stage.start(f"{client}-daemon", *words, environ=environ)
         self.daemons[client].await_line("^orthros-daemon ready: ")

@@ -6,17 +6,19 @@ Knows no command: where a program's code lies is read from the installed package
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from importlib.metadata import distribution
+from tempfile import TemporaryFile
 from typing import Final
 
 from attrs import frozen
 
-__all__ = ["PROGRAMS", "Run", "run"]
+__all__ = ["PROGRAMS", "Run", "run", "run_apart"]
 
 PROGRAMS: Final = ("orthros", "orthros-admin", "orthros-daemon", "orthros-kdc")
 
@@ -65,3 +67,27 @@ def run(*words: str) -> Run:
             code = int(str(done.code or 0))
         sys.stdout.flush()
     return Run(words, code, out.text(), err.text())
+
+
+def run_apart(*words: str) -> Run:
+    """One command line, in a process that ends with it: what a program learns of its peers is gone as well."""
+    main = _main(words[0])
+    sys.stdout.flush()
+    with TemporaryFile() as out, TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            code = 70  # as if it were killed: the program did not get as far as an exit code
+            try:
+                code = main(words[1:])
+            except SystemExit as done:
+                code = int(str(done.code or 0))
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        out.seek(0)
+        err.seek(0)
+        return Run(words, os.waitstatus_to_exitcode(status), out.read().decode(), err.read().decode())
