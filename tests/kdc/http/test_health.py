@@ -103,7 +103,7 @@ async def test_a_store_that_takes_no_write_is_not_ready(tmp_path: Path) -> None:
             {"store": checks_of(store, None, None, ManualClock().now)["store"]},  # type: ignore[arg-type]
             ManualClock().now,
         )
-        await store.change(lambda tx: tx._run("PRAGMA query_only = ON"))  # type: ignore[attr-defined]
+        await store.change(lambda tx: tx._connection.execute("PRAGMA query_only = ON"))  # type: ignore[attr-defined]
         with capture_logs() as lines:
             answer = await health.ready(asked("/readyz"))
         assert answer.status == 503
