@@ -62,6 +62,11 @@ class ClockHouse:
             self.words[outcome.failure] = outcome.words
         return outcome
 
+    def forget(self) -> None:
+        """What was seen until now does not count."""
+        self.seen.clear()
+        self.words.clear()
+
     def daemon(self, line: str) -> Any:
         """A command of `orthros` on the client's host."""
         socket = f"unix://{self.estate.folder}/shop.sock"

@@ -42,7 +42,7 @@ class _Step:
     anew: bool = False
 
     def befall(self, house: ClockHouse, outage: Outage) -> None:
-        house.seen.clear()
+        house.forget()
         house.turn(self.side, seconds=self.seconds)
         if self.anew:
             house.restart(self.side)
@@ -114,7 +114,7 @@ def _stands(ground: Ground, outage: Outage, quick: bool, *, side: str, is_set: b
     def play(pause_s: int) -> None:
         with open_clock_house(ground.founded, boot=others) as house:
             house.seconds_until(house.is_well)
-            house.seen.clear()
+            house.forget()
             house.turn(*others, *([side] if is_set else []), seconds=pause_s)
             _until_well(house, outage, f"{pause_s} s")
 
