@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 
 from tests.differential import begin
-from tests.differential.corpus import case, cases
+from tests.differential.corpus import Case, case, cases
 from tests.differential.decided import DECIDED
 from tests.differential.report import Report
 from tests.differential.sides import Side, this_side, verdicts
@@ -39,12 +39,15 @@ def main(arguments: list[str]) -> int:
             print(f"differential: {reason}", file=sys.stderr)
             return 2
         new = stack.enter_context(this_side(*(("--accept", chosen.accept) if chosen.accept else ())))
+        realms = [side.ask("kdc-facts") for side in (old, new)]
+        kdc = realms[0].get("out") if realms[0] == realms[1] else None
         if chosen.only is not None:
-            for one, *said in verdicts(old, new, [case(chosen.only, chosen.seed, chosen.cases)]):
+            for one, *said in verdicts(old, new, [case(chosen.only, chosen.seed, chosen.cases, kdc)]):
                 print(json.dumps({**one.as_json(), "old": said[0], "new": said[1]}, indent=1))
             return 0
         report = Report(DECIDED)
-        for one, *said in verdicts(old, new, cases(chosen.cases, chosen.seed)):
+        report.note(Case(-1, "kdc-facts", {}, "vector", "keys of the realm"), *realms)
+        for one, *said in verdicts(old, new, cases(chosen.cases, chosen.seed, kdc)):
             report.note(one, *said)
     print(*report.lines(), sep="\n")
     print(f"against {'itself' if chosen.same else begin.commit()[:12]}, {time.monotonic() - began:.0f} s")

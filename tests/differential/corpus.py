@@ -12,10 +12,12 @@ from attrs import frozen
 from tests.differential.forging import FORGES, SHAPED, UNOPENED, Faults, Forge
 from tests.differential.forging_text import TEXT_FORGES
 from tests.differential.inputs import Inputs, Vector, changed_inputs, vectors
+from tests.differential.kdc_cases import kdc_inputs
 from tests.support.second_implementation import as_digits
 
 EVERY_FORGE: Final = FORGES | TEXT_FORGES
 _SHARE_OF_VECTORS: Final = 8  # at most one case of this many is a vector as it is
+_SHARE_OF_KDC: Final = 0.05  # each takes ten times as long as another case
 # Operations whose reader has most to decide get a larger share than their neighbours.
 _WEIGHTS: Final = {
     "accept": 12, "verify-tgs-req": 8, "open-tgs-rep": 6, "open-as-rep": 4, "verify-as-req": 4, "open-ap-rep": 4,
@@ -60,12 +62,12 @@ def _shares() -> tuple[list[str], list[int]]:
     return operations, [_WEIGHTS.get(op, 1) for op in operations]
 
 
-def cases(count: int, seed: int) -> Iterator[Case]:
-    """All cases of a run of this many."""
-    return (case(number, seed, count) for number in range(count))
+def cases(count: int, seed: int, kdc: Inputs | None = None) -> Iterator[Case]:
+    """All cases of a run of this many; with the facts of a whole KDC, some of them are for it."""
+    return (case(number, seed, count, kdc) for number in range(count))
 
 
-def case(number: int, seed: int, count: int) -> Case:
+def case(number: int, seed: int, count: int, kdc: Inputs | None = None) -> Case:
     """One case of a run of `count`. The first are vectors as they are; the others have one fault or more each, most of
     them behind the cryptography."""
     as_they_are = min(len(vectors()), count // _SHARE_OF_VECTORS)
@@ -73,6 +75,9 @@ def case(number: int, seed: int, count: int) -> Case:
         vector = vectors()[number * len(vectors()) // as_they_are]
         return Case(number, vector["op"], vector["in"], "vector", vector["name"])
     rng = random.Random(seed << 32 | number)
+    if kdc is not None and rng.random() < _SHARE_OF_KDC:
+        given, way = kdc_inputs(rng, kdc)
+        return Case(number, "kdc", given, way, "a realm of every kind of rule")
     operations, shares = _shares()
     op = rng.choices(operations, shares)[0]
     vector = rng.choice(_accepted()[op] if op in _accepted() and rng.random() < 0.6 else _by_operation()[op])

@@ -25,7 +25,9 @@ def verdict_in_words(verdict: Verdict) -> str:
     if "refused" in verdict:
         refused = verdict["refused"]
         return f"{refused['code']}: {_kind_of(refused['detail'])}".removesuffix(": ")
-    return "accepted" if "out" in verdict else next(iter(verdict))
+    if "out" not in verdict:
+        return next(iter(verdict))
+    return ", ".join(verdict["out"].get("said", ())) or "accepted"
 
 
 def _kind_of(detail: str) -> str:
@@ -91,10 +93,10 @@ class Report:
         self.cases[case.op] += 1
         self.verdicts[case.op, kind] += 1
         self.sealed[case.op] += case.way == "sealed"
-        if kind == "refused":
-            self.codes.setdefault(case.op, set()).add(old[kind]["code"])
+        for code in [old[kind]["code"]] if kind == "refused" else old["out"].get("said", ()) if kind == "out" else ():
+            self.codes.setdefault(case.op, set()).add(code)
             if case.way == "sealed":
-                self.codes_behind.add((case.op, old[kind]["code"]))
+                self.codes_behind.add((case.op, code))
         if "unknown" in old or "unknown" in new:
             self.unknown[case.op] += 1
             return

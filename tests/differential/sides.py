@@ -50,6 +50,11 @@ class Side:
         found: list[Verdict] = json.loads(line)
         return found
 
+    def ask(self, op: str) -> Verdict:
+        """The verdict of an operation that takes no inputs."""
+        self.send([{"op": op, "in": {}}])
+        return self.receive()[0]
+
 
 def this_side(*options: str) -> Side:
     """The checkout."""

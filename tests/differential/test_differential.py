@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,11 @@ def test_two_equal_versions_agree_on_all_that_the_page_lists(capsys: pytest.Capt
     assert main(["--same", "--cases", str(FEW)]) == 0
     said = capsys.readouterr().out
     assert "0 differences of 0 kinds that nobody has decided" in said
-    assert f"\n{FEW} cases: " in said
+    row = re.search(r"\nkdc +(\d+) +\1 +0 +0 +(\d+) +(\d+)\n", said)
+    assert row, said
+    asked, sealed, words = map(int, row.groups())
+    assert asked > sealed > FEW / 100
+    assert words > 15
 
 
 def test_a_fault_is_found_and_printed_with_its_case(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +96,13 @@ def _report(*decided: Decided) -> Report:
     report.note(one, {"raised": "KeyError"}, {"raised": "TypeError"})
     report.note(one, {"unknown": "name"}, refused)
     return report
+
+
+def test_what_a_whole_kdc_does_otherwise_is_told_by_its_events() -> None:
+    report = Report()
+    granted, refused = ({"out": {"answers": [one], "said": [one]}} for one in ("tgs-issued", "tgs-refused/not-granted"))
+    report.note(Case(7, "kdc", {}, "sealed", "a realm"), refused, granted)
+    assert [(one.old, one.new) for one in report.undecided] == [("tgs-refused/not-granted", "tgs-issued")]
 
 
 def test_a_difference_that_a_page_decides_is_told_as_such() -> None:
