@@ -32,6 +32,11 @@ from orthros_protocol.limits import KDC_SKEW_MS
 
 __all__ = ["Copies", "Maker", "Peer", "Sealable", "payer_of", "require_source", "sealable"]
 
+# More requests than one process answers while a copy of them is young enough to count (600,000 take 80 MB), and for one
+# client more than its rate allows in that time. Of requests beyond them the KDC cannot tell whether they are copies,
+# and a client that keeps to its rate would be refused.
+_REQUESTS: Final = 1_000_000
+_REQUESTS_PER_CLIENT: Final = 500_000
 # More keys than can be used first while a copy of a request is young enough to count.
 _FIRST_USES: Final = 65_536
 _log = structlog.get_logger(__name__)
@@ -83,9 +88,9 @@ class Copies:
         # By then no copy of a request from before the start is young enough to count.
         self._knows_all_at = monotonic() + KDC_SKEW_MS / 1000
         # Forgets by an earlier time than `now` after a jump of the clock, so what is ahead of that may be in time.
-        self._seen = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS, ahead_ms=None)
+        self._seen = _memory()
         # While the clock is behind one that the memory was pruned by, what is dated before that is kept here.
-        self._seen_below = ReplaySet(capacity=200_000, per_client=20_000, past_ms=KDC_SKEW_MS, ahead_ms=None)
+        self._seen_below = _memory()
         self._first_used: OrderedDict[bytes, int] = OrderedDict()
 
     def maker_of(
@@ -122,6 +127,10 @@ class Copies:
         if len(self._first_used) > _FIRST_USES:
             self._first_used.popitem(last=False)
         return used == peer.connection
+
+
+def _memory() -> ReplaySet:
+    return ReplaySet(capacity=_REQUESTS, per_client=_REQUESTS_PER_CLIENT, past_ms=KDC_SKEW_MS, ahead_ms=None)
 
 
 def require_source(principal: PrincipalRecord, peer: Peer) -> None:
