@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FAST", "GOLDEN", "MOST_S", "PARTS", "PYTHON", "differences", "make", "replace"]
+__all__ = ["FAST", "GOLDEN", "MOST_S", "PARTS", "PYTHON", "STILL", "differences", "make", "replace"]
 
 GOLDEN: Final = Path(__file__).parent
 FAST: Final = ("help", "config", "admin", "tables")
-PARTS: Final = (*FAST, "orthros", "log")
-"""Each has a folder of its name, and in `makers/` a module. Those that are not FAST start real programs."""
+STILL: Final = (*FAST, "servers")
+PARTS: Final = (*STILL, "orthros", "http", "log")
+"""Each has a folder of its name, and in `makers/` a module. Where they are STILL, so are clock and chance; the others
+start real programs."""
 PYTHON: Final = (3, 11)
 """argparse, tomllib and the operating system's errors read differently in each version of Python: the files are of the
 oldest one that we support."""

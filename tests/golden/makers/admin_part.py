@@ -84,6 +84,7 @@ class _Realm:
 
 def make(folder: Path) -> None:
     for story in sorted((_STORIES / "admin").glob("*.story")):
+        still.begin()
         with tempfile.TemporaryDirectory(prefix="orthros-golden-") as own:
             as_text = _Realm.found(Path(own) / "text")
             as_json = _Realm.found(Path(own) / "json", "--output", "json")

@@ -64,6 +64,8 @@ def _told(story: Path, founded: Founded) -> Iterator[str]:
     serves = "ORIGIN" in text
     with open_street(founded, serves=serves) as first, open_street(founded, serves=serves) as second:
         tellers = (_Teller(first), _Teller(second, ("--output", "json")))
+        for one in tellers:
+            (one.street.folder / "nonsense").write_text("This is no ticket.\n", encoding="utf-8")
         for line in text.splitlines():
             if line.startswith("#"):
                 yield f"{line}\n"

@@ -21,19 +21,22 @@ CHANCE: Final[tuple[Form, ...]] = (
     ("key", r"ort1[a-z]_[A-Za-z2-7]+"),
     ("token", r"eyJ[\w-]+\.[\w-]+\.[\w-]+"),
     ("id", r"(?<![0-9A-Za-z_-])(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16})(?![0-9A-Za-z_-])"),
+    ("ticket", r'"ticket": "([\w-]+)"'),
     ("proof", r"orthros-reply: (.*)"),
     ("text", r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[0-9])(?=[\w-]*[a-z])[\w-]{43}(?![\w-])"),
 )
 MEASURED: Final[tuple[Form, ...]] = (
+    ("since", r"(?:issued|logged in) +.* UTC, (.*)"),  # the clocks' rounding decides whether a second is past
     ("moment", r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?"),
     ("ms", r"\b1[789]\d{11}\b"),
     ("second", r"\b1[789]\d{8}\b"),
     ("offset", r"[+-]\d+\.\d{3} s(?= to)"),
     ("life", r"\b(?:\d+ h \d+ min|\d+ min \d+ s|\d+ s)\b"),
-    ("number", r'"(?:\w+_s|\w+_ms|answered_s_ago|retry)": (-?\d+(?:\.\d+)?)'),
+    ("number", r'"(?:\w+_s|\w+_ms|answered_s_ago|expires_in|retry)": (-?\d+(?:\.\d+)?)'),
     ("uid", r"uid[: ](\d+)"),
     ("pid", r"pid (\d+)"),
     ("port", r"127\.0\.0\.1:(\d{4,5})"),
+    ("size", r"(?i)content-length: (\d+)"),
     ("date", r"(?i)date: (.* GMT)"),
 )
 """What a real clock and a real machine say, where programs run. No number: no two runs measure the same."""

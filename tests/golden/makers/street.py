@@ -24,12 +24,19 @@ __all__ = ["Street", "open_street"]
 
 _DAEMON: Final = """\
 log_format = "json"
+http_socket = "{folder}/http.sock"
 
 [workers]
 [[workers.allow]]
 uid = {uid}
 targets = ["orders"]
 """
+_KDC: Final = {
+    "ORTHROS_LOG_FORMAT": "json",
+    "ORTHROS_HTTP_TCP": "127.0.0.1:0",
+    "ORTHROS_HTTP_PALADIN": "true",
+    "ORTHROS_HTTP_SIMPLE_TOKEN": "true",
+}
 _SERVICE: Final = "fastapi_service"
 
 
@@ -51,8 +58,8 @@ class Street:
 def open_street(founded: Founded, *, serves: bool = True) -> Iterator[Street]:
     """Everything runs, the service only if it `serves`; everything ends with the block."""
     with open_estate(founded) as estate:
-        kdc = estate.start_kdc(ORTHROS_LOG_FORMAT="json", ORTHROS_HTTP_TCP="127.0.0.1:0")
-        daemon = estate.start_daemon(more=_DAEMON.format(uid=os.geteuid()))
+        kdc = estate.start_kdc(**_KDC)
+        daemon = estate.start_daemon(more=_DAEMON.format(folder=estate.folder, uid=os.geteuid()))
         estate.start_daemon("ledger")
         yield Street(estate, kdc, daemon, _start_service(estate) if serves else "")
 

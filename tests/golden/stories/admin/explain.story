@@ -19,3 +19,4 @@ explain REF
 explain 0f3a5c7e9b1d2f40
 explain 0f3a
 explain
+audit export

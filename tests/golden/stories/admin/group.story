@@ -21,3 +21,4 @@ group delete frontends
 group delete frontends --yes
 group delete frontends --yes
 group list --quiet
+audit export

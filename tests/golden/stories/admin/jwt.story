@@ -32,3 +32,4 @@ principal show archive
 jwt disable orders
 jwt disable orders --yes
 principal show orders
+audit export

@@ -32,3 +32,4 @@ key erase-tombstones
 later 2700000
 key erase-tombstones
 key list orders
+audit export

@@ -34,3 +34,4 @@ oauth disable billing --yes
 oauth disable billing --yes
 oauth disable nobody --yes
 oauth list
+audit export

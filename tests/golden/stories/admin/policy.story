@@ -46,3 +46,4 @@ policy deny billing orders
 policy deny billing orders --yes
 policy deny billing orders --yes
 policy list
+audit export

@@ -42,3 +42,4 @@ principal delete billing --yes
 principal add billing
 principal
 principal frobnicate
+audit export

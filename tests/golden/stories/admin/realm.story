@@ -27,6 +27,7 @@ realm new-master-key --out master.key.2
 realm new-master-key --out master.key.2
 realm rewrap --next-master-key-file missing.key
 realm rewrap --next-master-key-file realm/master.key
+audit export
 realm rewrap --next-master-key-file master.key.2
 realm show
 realm show --master-key-file master.key.2

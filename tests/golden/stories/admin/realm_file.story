@@ -27,3 +27,4 @@ realm apply broken.toml --yes
 realm apply missing.toml --yes
 realm export
 audit tail -n 20
+audit export

@@ -41,7 +41,8 @@ inspect worker.login
 inspect keys/shop.key
 inspect keys/orders.verify.key
 inspect keys/ledger.jwk
-inspect shop.toml
+inspect nonsense
+inspect keys
 inspect missing
 inspect job.credentials --key-file keys/orders.verify.key
 inspect job.credentials --key-file keys/ledger.verify.key
