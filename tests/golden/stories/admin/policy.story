@@ -1,4 +1,4 @@
-# Rules: allowed, listed, denied; conditions that are none.
+# Rules: allowed, listed, denied.
 principal add billing --quiet
 principal add orders --quiet
 principal add ledger --quiet
@@ -16,27 +16,6 @@ policy allow orders ledger --scope read --behalf 'users/*' --from 10.0.0.0/8 --d
 policy allow orders ledger --max-depth 0 --path /entries
 policy allow portal orders --behalf '*' --delegable
 policy list
-policy allow nobody orders
-policy allow billing nobody
-policy allow group:nowhere orders
-policy allow billing billing
-policy allow billing orders --scope 'not a scope'
-policy allow billing orders --max-ttl soon
-policy allow billing orders --max-ttl 2d
-policy allow orders ledger --discharge nobody=four-eyes
-policy allow orders ledger --discharge approvals
-policy allow orders ledger --deny-via group:nowhere
-policy allow orders ledger --require-via nobody
-policy allow orders ledger --deny-via portal@corp.example
-policy allow orders ledger --max-depth 9
-policy allow orders ledger --max-depth x
-policy allow orders ledger --methods get
-policy allow orders ledger --path ../etc
-policy allow orders ledger --from 10.0.0.1/8
-policy allow orders ledger --peer example.org
-policy allow orders ledger --jwt --methods GET
-policy allow billing orders --subject 'users*'
-policy allow billing orders --behalf 'users*'
 policy deny --rule 99 --yes
 policy deny billing nobody --yes
 policy deny billing

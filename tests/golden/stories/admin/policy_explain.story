@@ -28,17 +28,6 @@ policy explain billing ledger --jwt
 policy explain billing kdc/tgt
 policy explain nobody orders
 policy explain billing nobody
-policy explain orders ledger --scope read --behalf users/ada --via portal --from 10.1.2.3
-policy explain orders ledger --scope read --behalf users/ada --via portal --from local
-policy explain orders ledger --scope read --behalf users/ada --via billing
-policy explain orders ledger --scope read --via portal --from 10.1.2.3
-policy explain portal orders --behalf users/ada --via billing --delegable
-policy explain orders ledger --subject a --behalf b
-policy explain orders ledger --subject a --via portal
-policy explain orders ledger --via nobody
-policy explain orders ledger --behalf users/ada
-policy explain orders ledger --via Portal
-policy explain orders ledger --from example.org
 policy test expectations.toml
 policy test wrong-expectations.toml
 policy test half-expectations.toml
