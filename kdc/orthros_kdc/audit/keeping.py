@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -72,9 +73,14 @@ def copy_away(segment: Segment, to: Path) -> Archived:
         if file_digest(target) != stub.sha256:
             raise Misconfigured("file-exists", f"{target} is another file")
         return Archived(segment=segment, copy=target, stub=stub)
-    part = to / f"{target.name}.part"  # a copy that was cut short never has the name of a whole one
+    part = None
     try:
-        with open(segment.path, "rb") as source, open(part, "wb", opener=_private) as copy:
+        for left in to.glob(f"{target.name}.*.part"):  # by a process that was killed; one that still copies fails
+            left.unlink(missing_ok=True)
+        # A copy that was cut short never has the name of a whole one, and a new file is no link to another.
+        descriptor, name = mkstemp(dir=to, prefix=f"{target.name}.", suffix=".part")
+        part = Path(name)
+        with open(segment.path, "rb") as source, open(descriptor, "wb") as copy:
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())
@@ -83,7 +89,8 @@ def copy_away(segment: Segment, to: Path) -> Archived:
         os.rename(part, target)
         sync_folder(to)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
         raise unwritable(target, error) from None
     return Archived(segment=segment, copy=target, stub=stub)
 

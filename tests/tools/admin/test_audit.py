@@ -243,6 +243,37 @@ def test_old_segments_are_archived_and_still_proven(bench: AdminBench) -> None:
     assert bench.run("audit verify --output json").rows[1]["problem"] == "missing"
 
 
+def test_a_link_in_the_archive_leads_to_no_other_file(bench: AdminBench) -> None:
+    """O5: who may write to the archive's folder may not say which file of an administrator is overwritten."""
+    bench.add("billing", "orders")
+    for _ in range(2):
+        bench.kdc_refuses("billing", "orders", stop=True)
+    archive, other = bench.folder / "archive", bench.folder / "other"
+    archive.mkdir()
+    other.write_text("kept")
+    for name in ("kdc-1.000001.jsonl.part", "kdc-1.000001.jsonl.1.part"):
+        (archive / name).symlink_to(other)
+    assert len(bench.rows("audit archive --to archive")) == 1
+    assert other.read_text() == "kept"
+    copy = archive / "kdc-1.000001.jsonl"
+    assert (copy.is_symlink(), copy.stat().st_mode & 0o777) == (False, 0o600)
+    assert not list(archive.glob("*.1.part"))
+    bench.ok("audit verify --also archive")
+
+
+def test_a_link_that_stands_for_the_copy_is_none(bench: AdminBench) -> None:
+    """O5: it may lead to the segment itself, which goes when its copy is there."""
+    bench.add("billing", "orders")
+    for _ in range(2):
+        bench.kdc_refuses("billing", "orders", stop=True)
+    segment = bench.audit / "kdc-1.000001.jsonl"
+    (bench.folder / "archive").mkdir()
+    (bench.folder / "archive" / segment.name).symlink_to(segment)
+    assert bench.run("audit archive --to archive --output json").error["code"] == "file-unreadable"
+    assert segment.exists()
+    bench.ok("audit verify")
+
+
 @pytest.mark.parametrize("change", ["edited", "cut", "remade"])
 def test_a_changed_segment_is_not_archived(bench: AdminBench, change: str) -> None:
     """O5: administration would put the hash of the changed file on record, and what was changed would be proven."""
