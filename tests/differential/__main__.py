@@ -40,6 +40,9 @@ def main(arguments: list[str]) -> int:
             return 2
         new = stack.enter_context(this_side(*(("--accept", chosen.accept) if chosen.accept else ())))
         realms = [side.ask("kdc-facts") for side in (old, new)]
+        if failed := [one for one in realms if "out" not in one and "unknown" not in one]:
+            print(f"differential: the KDC of whole_kdc.py could not be set up: {failed[0]}", file=sys.stderr)
+            return 2
         kdc = realms[0].get("out") if realms[0] == realms[1] else None
         if chosen.only is not None:
             for one, *said in verdicts(old, new, [case(chosen.only, chosen.seed, chosen.cases, kdc)]):

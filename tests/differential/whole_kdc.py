@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 from attrs import frozen
 
-from orthros_kdc.admin import Admin, jwt_keys, principals, realm, rules
+from orthros_kdc.admin import Admin, groups, jwt_keys, keys, principals, realm, rules
 from orthros_kdc.policy.model import Demand, RuleCaveats
 from orthros_kdc.store.master_key import MasterKey
 from orthros_kdc.vault import Vault
@@ -34,7 +34,7 @@ class Realm:
     """What all cases have in common."""
 
     view: PromptView
-    keytabs: dict[str, Keytab]
+    roots: list[RootKey]
 
 
 async def _founded() -> Realm:
@@ -45,7 +45,7 @@ async def _founded() -> Realm:
     vault = Vault(realm=REALM, master=MasterKey(entropy(32), number=1), entropy=entropy)
     admin = Admin(store=store, vault=vault, audit=ledger, now_ms=clock.now, actor="tester")
     await realm.init(admin)
-    keytabs = {name: await principals.add(admin, name) for name in NAMES}
+    held = [await principals.add(admin, name) for name in NAMES]
     await rules.allow(admin, "web", "orders", scopes=("read", "write"), delegable=True, jwt=True, subjects=("user/*",))
     await rules.allow(admin, "web", "approvals", scopes=("ask",), max_ttl_s=60, sources=("192.0.2.0/24",))
     await rules.allow(admin, "web", "stopped", scopes=("read",))
@@ -55,11 +55,28 @@ async def _founded() -> Realm:
     await rules.allow(admin, "ledger", "vault", scopes=("read", "write"), behalf=("user/*", "web"), chain=path)
     demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
     await rules.allow(admin, "vault", "ledger", scopes=("pay",), caveats=demanded)
+    written = RuleCaveats(methods=("GET", "PUT"), path="/public", peers=("10.0.0.0/8",))
+    await rules.allow(admin, "web", "vault", scopes=("read", "pay"), delegable=True, caveats=written)
+    both = RuleCaveats(discharges=(Demand("approvals", "four-eyes"), Demand("stopped", "no-one")))
+    await rules.allow(admin, "vault", "orders", scopes=("read",), caveats=both)
+    await groups.add(admin, "callers")
+    await groups.add_member(admin, "callers", "web")
+    await rules.allow(admin, "group:callers", "ledger", scopes=("read",), delegable=True, subjects=("*",))
     await jwt_keys.enable(admin, "orders")
     await principals.disable(admin, "stopped")
+    # Of `orders` two versions live; of `ledger` the first is retired.
+    for name in ("orders", "ledger"):
+        held.append(await keys.rotate(admin, name))
+        await keys.activate(admin, name)
+    await keys.retire(admin, "ledger", 1)
     view = PromptView(store, vault)
     await view.loader.look()
-    return Realm(view, keytabs)
+    roots = {(key.uid, key.kvno): key for keytab in held for key in _roots_in(keytab)}
+    return Realm(view, list(roots.values()))
+
+
+def _roots_in(keytab: Keytab) -> list[RootKey]:
+    return [entry.key for entry in keytab.entries if isinstance(entry.key, RootKey)]
 
 
 @cache
@@ -69,16 +86,14 @@ def _realm() -> Realm:
 
 def facts(_given: Inputs) -> Inputs:
     """The keys of the realm, with which cases are made: they must be the same in both versions."""
-    held = _realm()
-    keys = held.view.loader.snapshot.facts.keys
-    clients = {}
-    for name, keytab in held.keytabs.items():
-        root = keytab.entries[0].key
-        assert isinstance(root, RootKey)
-        clients[name] = {"root": root.material.hex(), "realm": REALM, "name": name, "uid": root.uid, "kvno": root.kvno}
-    tgt, mark = keys.newest_tgt, keys.newest_mac
+    realm_keys = _realm().view.loader.snapshot.facts.keys
+    parties = [
+        {"root": root.material.hex(), "realm": REALM, "name": root.principal.name, "uid": root.uid, "kvno": root.kvno}
+        for root in _realm().roots
+    ]
+    tgt, mark = realm_keys.newest_tgt, realm_keys.newest_mac
     return {
-        "now": START, "clients": clients,
+        "now": START, "parties": parties,
         "tgt_key": {"key": tgt.material.hex(), "type": 1, "realm": REALM, "name": tgt.principal.name, "uid": tgt.uid,
                     "kvno": tgt.kvno},
         "mac_no": mark.number, "mac_key": mark.material.hex(),
