@@ -153,9 +153,10 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     limits = _with_room(config)
     server = Server(service.answer, service.turn_away, service.reject, limits)
     async with trio.open_nursery() as nursery:
-        chain = await nursery.start(audit.serve)
-        # No client is let in, and nothing says that it is ready, before the realm can be answered for.
+        # No client is let in, and nothing says that it is ready, before the realm can be answered for. Nor is a line
+        # written: its anchor would go into a database that may be damaged.
         loading = await _load(nursery, store, view.loader)
+        chain = await nursery.start(audit.serve)
         opened = await open_addresses(config.listen.tcp, config.listen.unix, config.listen.unix_mode, "listen")
         try:
             http, ports = None, list[SumUp]([service.sum_up])

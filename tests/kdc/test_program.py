@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,16 @@ def _with_a_foreign_database(folder: Path) -> None:
     (folder / "kdc.db").write_bytes(database)
 
 
+def _with_a_damaged_page(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "kdc.db")) as connection:
+        ((size,),) = connection.execute("PRAGMA page_size").fetchall()
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'rules_pair'").fetchall()
+    database = bytearray((folder / "kdc.db").read_bytes())
+    # One byte more that is free within the page than there is: all rows can be read, only the check sees it.
+    database[(page - 1) * size + 7] ^= 1
+    (folder / "kdc.db").write_bytes(database)
+
+
 def _without_database(folder: Path) -> None:
     (folder / "kdc.db").unlink()
 
@@ -153,6 +165,7 @@ def _with_a_bad_setting(folder: Path) -> None:
         (_with_a_next_master_key_of_a_wrong_number, "master-key-wrong"),
         (_with_a_newer_database, "database-newer"),
         (_with_a_foreign_database, "database-invalid"),
+        (_with_a_damaged_page, "database-invalid"),
         (_without_database, "database-invalid"),
         (_with_a_bad_setting, "config-invalid"),
     ],
