@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from orthros_kdc.__main__ import main
-from orthros_kdc.admin import Admin, principals
+from orthros_kdc.admin import Admin, audit_logs, principals
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import head_of
-from orthros_kdc.audit.events import RealmApplied
+from orthros_kdc.audit.events import RealmApplied, RequestRejected
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.founding import found_realm
@@ -61,6 +61,21 @@ class Realm:
                 await nursery.start(log.serve)
                 applied = RealmApplied(at=wall_clock(), kdc_id=writer, admin_seq=newest.seq, admin_hash=newest.hash)
                 await log.record(applied).wait()
+                log.close()
+
+        self.administer(work)
+
+    def fill_segments(self, writer: str = "kdc-1") -> None:
+        """As a KDC does that runs for days in which nothing is changed."""
+
+        async def work(admin: Admin) -> None:
+            log = AuditLog(self.folder / "audit", writer, admin.store, segment_bytes=1)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(log.serve)
+                for _ in range(3):
+                    await log.record(
+                        RequestRejected(at=wall_clock(), kdc_id=writer, source="", code="malformed")
+                    ).wait()
                 log.close()
 
         self.administer(work)
@@ -115,6 +130,26 @@ def test_a_database_that_its_log_knows_may_serve(realm: Realm) -> None:
         realm.take_into_force()
         realm.add(name)
         assert realm.may_serve()
+
+
+def test_what_a_kdc_said_last_is_not_archived(realm: Realm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """O5: else no folder of the KDC would say that a backup is behind, and uids would be given twice."""
+    realm.add("billing")
+    realm.take_into_force()
+    copy = realm.back_up()
+    realm.add("mallory")
+    realm.fill_segments()
+    realm.take_into_force()
+    realm.fill_segments()
+    (tmp_path / "archive").mkdir()
+    moved = realm.administer(lambda admin: audit_logs.archive(admin, realm.folder / "audit", tmp_path / "archive"))
+    assert moved
+    assert realm.may_serve()
+    realm.restore(copy)
+    assert not realm.may_serve()
+    assert realm.run("serve") == 1
+    assert "code: database-behind" in capsys.readouterr().err
+    assert realm.run("restored") == 0
 
 
 def test_a_restored_backup_does_not_serve(behind: tuple[Realm, int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from orthros_kdc.audit.segments import Segment, opened, segments_in
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
-__all__ = ["RESTORED_CHANGE", "Applied", "latest_applied", "require_not_behind", "undone_of"]
+__all__ = ["RESTORED_CHANGE", "Applied", "latest_applied", "latest_segment", "require_not_behind", "undone_of"]
 
 RESTORED_CHANGE: Final = "realm.restored"
 _NEEDLE: Final = f'"event":"{RealmApplied.name}"'.encode("ascii")
@@ -50,7 +50,13 @@ def latest_applied(directory: str | os.PathLike[str]) -> tuple[Applied, ...]:
     for segment in segments_in(directory):
         if not segment.is_stub:
             writers.setdefault(segment.writer, []).append(segment)
-    return tuple(found for name in sorted(writers) if (found := _latest(writers[name])) is not None)
+    return tuple(found[1] for name in sorted(writers) if (found := _latest(writers[name])) is not None)
+
+
+def latest_segment(segments: Sequence[Segment]) -> Segment | None:
+    """Which of a writer's segments, oldest first, holds its last such word. Raises as `latest_applied`."""
+    found = _latest(segments)
+    return None if found is None else found[0]
 
 
 def undone_of(tx: Transaction, said: Sequence[Applied]) -> tuple[Applied, ...]:
@@ -91,7 +97,7 @@ def _restorations(tx: Transaction) -> Iterator[dict[str, Any]]:
             yield seen[1].get("facts", {})
 
 
-def _latest(segments: Sequence[Segment]) -> Applied | None:
+def _latest(segments: Sequence[Segment]) -> tuple[Segment, Applied] | None:
     """From the end, without reading what lies before: a log can be of gigabytes."""
     for segment in reversed(segments):
         with opened(segment.path) as descriptor:
@@ -103,7 +109,7 @@ def _latest(segments: Sequence[Segment]) -> Applied | None:
                     begin, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at) + 1
                     found = _applied(segment.writer, content[begin:end]) if end else None
                     if found is not None:
-                        return found
+                        return segment, found
                     at = content.rfind(_NEEDLE, 0, begin)
     return None
 

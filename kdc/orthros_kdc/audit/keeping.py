@@ -20,6 +20,7 @@ from attrs import asdict, frozen
 
 from orthros_kdc.audit.chain import RESTARTED, Head, Walk, append, genesis
 from orthros_kdc.audit.chain_file import ChainFile, first_line, sync_folder, walk_segment
+from orthros_kdc.audit.going_back import latest_segment
 from orthros_kdc.audit.segments import Segment, file_of, opened, segments_in, stub_of
 from orthros_kdc.audit.verifying import Stub, file_digest, read_stub
 from orthros_kdc.store.base import AuditAnchor
@@ -58,9 +59,11 @@ def find_archivable(directory: Path, anchors: dict[str, AuditAnchor]) -> Iterato
         begins = [first_line(segment.path) for segment in segments]
         # A damaged chain, behind which a new one was begun, stays: it is evidence. So does the segment that says so.
         new = [at for at, seen in enumerate(begins) if seen is not None and seen[1].get("event") == RESTARTED]
+        said = latest_segment(segments)
         for at in range(new[-1] + 1 if new else 0, len(segments) - 1):
             after = begins[at + 1]
-            if after is not None and after[0].seq - 1 <= anchors[writer].seq:
+            # What the writer decides by stays in sight: else a backup of the database could not be told to be behind.
+            if segments[at] != said and after is not None and after[0].seq - 1 <= anchors[writer].seq:
                 yield segments[at]
 
 
