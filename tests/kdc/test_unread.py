@@ -15,6 +15,7 @@ import trio
 import trustme
 from attrs import evolve
 
+from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.server import Server
 from orthros_protocol import frame
@@ -113,6 +114,27 @@ async def test_what_is_no_http_request_is_paid_for(sent: bytes, is_ended: bool, 
         async with await connect() as stream:
             assert (await probe(stream)).status == 429
     require_counted(tokens, code, detail)
+
+
+@pytest.mark.parametrize("is_ended", [True, False], ids=["ends", "stalls"])
+async def test_half_a_body_behind_a_proxy_costs_whom_the_proxy_names(is_ended: bool) -> None:
+    """Else a stranger behind a proxy that passes bodies on as they come takes the share of the proxy's own probes."""
+    tokens = await open_tokens(burst=BURST)
+    app = app_before(tokens)
+    app.proxies, app.limits = TrustedProxies(["127.0.0.1"]), SHORT
+    head = (*FORM, ("content-length", "500"), ("x-forwarded-for", "203.0.113.9"))
+    async with listening(HttpServer(app, tokens.service.reject, SHORT)) as connect:
+        for _ in range(BURST + 1):
+            async with await connect() as stream:
+                await stream.send_all(request("POST", "/token", *head, body=b"grant_type="))
+                if is_ended:
+                    await stream.send_eof()
+                await ends(stream)
+        async with await connect() as stream:
+            assert (await probe(stream)).status == 200
+    rows = tokens.events("request-rejected")
+    assert {row["source"] for row in rows} == {"203.0.113.9"}
+    assert rows[-1]["code"] == "rate-limited"
 
 
 async def test_a_head_that_is_too_large_costs_a_token_for_each_kilobyte() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from typing import Any, Final, cast
 
@@ -79,12 +80,14 @@ class _Http1(H11Protocol):
     """HTTP/1.1 and nothing else, whatever a request would like to change to.
 
     `is_answering` between the head of an answer and its last byte: they leave in one piece. `is_last` is asked
-    whether the answer that begins is the connection's last. `reject` is told that what came is no request.
+    whether the answer that begins is the connection's last. `reject` is told that what came is no request, and `begun`
+    the lines of X-Forwarded-For of a request whose body has yet to come.
     """
 
     is_answering = False
     is_last: Callable[[], bool] = staticmethod(lambda: False)
     reject: Callable[[OrthrosError], None] = staticmethod(lambda _: None)
+    begun: Callable[[list[str]], None] = staticmethod(lambda _: None)
 
     def lacks_body(self) -> bool:
         """Whether a part of the body of the request that is here has yet to come."""
@@ -100,6 +103,7 @@ class _Http1(H11Protocol):
         """Neither h2c nor HTTP/2 by its preface."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self.begun([value.decode("latin-1") for name, value in request.headers if name == b"x-forwarded-for"])
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
             h11.Request(
@@ -135,6 +139,8 @@ class _Visit:
     unread: int = 0
     """How many bytes have come that no request has paid for."""
     awaited: str = "request"
+    payer: str = ""
+    """The source that pays for what is unread, if a head has named one; else it is the peer's."""
 
     def prove(self, client: str) -> None:
         """Its peer has shown the valid credential of `client`."""
@@ -142,7 +148,7 @@ class _Visit:
 
     def take(self) -> None:
         """The request that has come pays for itself."""
-        self.unread = 0
+        self.unread, self.payer = 0, ""
 
     def heard(self, size: int) -> None:
         """Bytes came: the request that they begin must be whole in time, however small the pieces."""
@@ -281,10 +287,14 @@ class HttpServer:
                 cut = PeerMisbehaved("connection-truncated", f"no whole {visit.awaited} came")
                 self._refuse(visit, cut, visit.unread)
 
+    def _begin(self, visit: _Visit, forwarded: list[str]) -> None:
+        visit.payer = self._app.proxies.caller(visit.caller, forwarded).source
+
     def _refuse(self, visit: _Visit, error: OrthrosError, size: int) -> None:
         """`size` bytes are no request."""
+        source = visit.payer or visit.caller.source
         visit.take()
-        self._reject(visit.caller.source, error, size)
+        self._reject(source, error, size)
 
     def _log_end(self, error: Exception, caller: Caller) -> None:
         """One connection's trouble must not end the others'; what it was about stays out of the log."""
@@ -363,6 +373,7 @@ class HttpServer:
             )
             protocol.is_last = visit.overstays
             protocol.reject = lambda error: self._refuse(visit, error, visit.unread)
+            protocol.begun = partial(self._begin, visit)
             connection.is_partial = protocol.lacks_body
             left = _LINGER_BYTES
             while data := bytes(await stream.receive_some(_CHUNK_BYTES)):
