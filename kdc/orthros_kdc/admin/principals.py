@@ -152,9 +152,10 @@ def set_caps_in(tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any
 
 @frozen(kw_only=True)
 class PrincipalDeletion:
-    """What goes when a principal is deleted: the rules from it and to it, its memberships, and the default target of
-    the OAuth clients called `clients`."""
+    """What goes when the principal `uid` is deleted: the rules from it and to it, its memberships, and the default
+    target of the OAuth clients called `clients`."""
 
+    uid: int
     rules: tuple[Rule, ...]
     groups: tuple[str, ...]
     clients: tuple[str, ...]
@@ -194,16 +195,16 @@ def delete_in(tx: Transaction, admin: Admin, name: str) -> PrincipalDeletion:
 
 
 def _delete(tx: Transaction, admin: Admin, name: str, along: PrincipalDeletion) -> PrincipalDeletion:
-    record = require_principal(tx, name)
     for client in tx.principals_with_default(name):
         tx.set_principal(evolve(client, default_audience=None))
-    tx.delete_principal(record.uid)
-    admin.record(tx, "principal.deleted", principal=name, uid=record.uid, rules=numbers(along.rules),
+    tx.delete_principal(along.uid)
+    admin.record(tx, "principal.deleted", principal=name, uid=along.uid, rules=numbers(along.rules),
                  groups=" ".join(along.groups), default_audience_of=" ".join(along.clients))  # fmt: skip
     return along
 
 
 def _taken_along(tx: Transaction, name: str) -> PrincipalDeletion:
-    require_principal(tx, name)
+    uid = require_principal(tx, name).uid
     clients = (client.name for client in tx.principals_with_default(name) if client.name != name)
-    return PrincipalDeletion(rules=tx.rules_naming(Selector(name)), groups=tx.groups_with(name), clients=tuple(clients))
+    rules, groups = tx.rules_naming(Selector(name)), tx.groups_with(name)
+    return PrincipalDeletion(uid=uid, rules=rules, groups=groups, clients=tuple(clients))

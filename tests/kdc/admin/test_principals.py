@@ -163,3 +163,14 @@ async def test_nobody_is_not_found(admin, trail, case):
     with pytest.raises(Misconfigured, match="not-found"):
         await principals.set_caps(admin, "nobody", max_ticket_s=1, max_jwt_s=1)
     assert trail.names == []
+
+
+async def test_a_deletion_that_was_agreed_to_is_not_of_a_later_principal_of_the_name(admin):
+    """B2: what a person has read is about the one principal."""
+    await principals.add(admin, "shop")
+    seen = await principals.foresee_deletion(admin, "shop")
+    await principals.delete(admin, "shop")
+    later = (await principals.add(admin, "shop")).uid
+    with pytest.raises(Misconfigured, match="conflict"):
+        await principals.delete(admin, "shop", seen=seen)
+    assert (await principals.delete(admin, "shop", seen=await principals.foresee_deletion(admin, "shop"))).uid == later
