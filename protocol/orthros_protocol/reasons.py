@@ -158,7 +158,7 @@ REASONS: tuple[Reason, ...] = (
     Reason(0, "key-file-invalid", "The key file is damaged or not a key file.",
            "Export it again with `orthros-admin key export`."),
     Reason(0, "key-file-unsafe", "The key file is not protected as a secret must be.",
-           "Make it a plain file owned by this user with mode 0600."),
+           "Make it a plain file with mode 0600. If it belongs to another user, run the program as that user."),
     Reason(0, "credential-file-invalid", "The file of narrowed credentials is damaged or not one.",
            "Write it again with `orthros narrow`."),
     Reason(0, "discharger-unknown", "A discharge is demanded of a service that this program cannot find.",

@@ -30,6 +30,7 @@ from orthros_protocol.disk import unwritable
 __all__ = ["Archived", "Restarted", "copy_away", "find_archivable", "leave_stub", "restart_chain"]
 
 _MODE: Final = 0o600
+_ROOT: Final = 0
 
 
 @frozen(kw_only=True)
@@ -113,7 +114,11 @@ def leave_stub(archived: Archived) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, _MODE)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    if os.geteuid() == _ROOT:  # else the KDC, which is another user, could not open what root has written for it
+        folder = os.stat(os.path.dirname(path) or os.curdir)
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    return descriptor
 
 
 def _stub_for(segment: Segment) -> Stub:

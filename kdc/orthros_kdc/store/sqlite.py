@@ -75,6 +75,8 @@ def _check_header(path: Path) -> None:
     try:
         with open(path, "rb") as file:
             start = file.read(_HEADER.size)
+    except PermissionError as error:
+        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
     except OSError as error:
         raise Misconfigured("database-invalid", f"{path}: {error.strerror}") from None
     if len(start) < _HEADER.size or not start.startswith(_MAGIC):
@@ -168,7 +170,7 @@ class SqliteStore:
 
         Without `durable` no change waits for a disk: only for a file that is thrown away with its process. With
         `lock_limit`, a change that holds the write lock for longer is undone. Raises Misconfigured
-        `database-invalid`, `database-newer`, or `database-unsafe` for what others can reach.
+        `database-invalid`, `database-newer`, `file-unreadable`, or `database-unsafe` for what others can reach.
         """
         _check_header(Path(path))
         require_private(Path(path))

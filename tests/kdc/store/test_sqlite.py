@@ -170,6 +170,20 @@ def test_what_is_not_ours_is_refused_and_not_touched(path, make):
     assert everything_in(path.parent) == before
 
 
+def test_a_database_that_this_user_may_not_read_is_not_called_damaged(path):
+    """A backup that root has put in place without its owner."""
+    path.touch(0o000)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(Misconfigured, match="file-unreadable") as caught:
+            SqliteStore.open(path)
+    finally:
+        os.seteuid(me)
+    assert caught.value.remedy == "Check its path, owner and mode."
+
+
 def test_a_folder_is_not_a_database(path):
     path.mkdir()
     with pytest.raises(Misconfigured, match="database-invalid"):

@@ -141,6 +141,18 @@ def test_a_damaged_log_ends_nothing_but_its_own_kdc(bench: AdminBench) -> None:
     assert bench.run("audit restart kdc-1 --reason again").code == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_into_the_audit_folder_belongs_to_the_kdcs_user(bench: AdminBench) -> None:
+    """Else the KDC, which is another user, cannot open the segment with which it is to go on."""
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    folder = bench.kdc_file.parent
+    bench.kdc_file.unlink()
+    os.chown(folder, 65534, 65533)
+    bench.ok("audit restart kdc-1 --reason 'the folder was deleted'")
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in folder.glob("kdc-1.*")} == {(65534, 65533)}
+
+
 def test_a_lost_log_can_be_begun_anew(bench: AdminBench) -> None:
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders")
@@ -324,7 +336,9 @@ def test_only_entries_about_somebody_and_since(bench: AdminBench) -> None:
     ]
     assert bench.rows("audit tail --since 2999-01-01T00:00:00Z") == []
     assert len(bench.rows("audit tail --since 1h --client orders")) == 2
-    assert bench.run("audit tail --since yesterday").code == 1
+    told = bench.run("audit tail --since yesterday --output json")
+    assert told.code == 1
+    assert "write 90, 90s, 15m or 1h, or a time such as 2027-01-31T10:00:00Z" in told.error["detail"]
 
 
 def test_entry_cannot_steer_the_terminal(bench: AdminBench) -> None:

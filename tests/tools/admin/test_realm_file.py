@@ -203,7 +203,7 @@ def test_refusal_of_apply_is_that_of_its_line(file: Path, bench: AdminBench, nam
 
 def test_export_writes_a_new_file_that_applies(file: Path, bench: AdminBench) -> None:
     bench.ok("realm apply realm.toml --yes")
-    assert bench.ok("realm export out.toml").out == "realm corp.example written to out.toml: 1 rules\n"
+    assert bench.ok("realm export out.toml").out == "realm corp.example written to out.toml: 1 rule\n"
     exported = (bench.folder / "out.toml").read_text()
     assert exported == bench.ok("realm export").out == bench.rows("realm export")[0]["text"]
     assert bench.ok("realm diff out.toml --prune-principals").out == "the realm is as the file says\n"

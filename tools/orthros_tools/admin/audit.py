@@ -118,7 +118,11 @@ def _since(text: str) -> int:
     try:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
     except ValueError:
+        pass
+    try:
         return time.time_ns() // 1_000_000 - duration(text) * 1000
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}, or a time such as 2027-01-31T10:00:00Z") from None
 
 
 def _matching(options: Namespace) -> Matching:

@@ -133,7 +133,8 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
     if options.file == _STANDARD:
         return Answer(rows=[_exported(state, None, text)], lines=text.splitlines())
     _write_new(Path(options.file), text)
-    said = f"realm {state.realm} written to {options.file}: {len(state.rules)} rules"
+    counted = f"{len(state.rules)} rule{'' if len(state.rules) == 1 else 's'}"
+    said = f"realm {state.realm} written to {options.file}: {counted}"
     return Answer(rows=[_exported(state, options.file, None)], remarks=[said])
 
 

@@ -71,7 +71,8 @@ class Demo:
     def serve(self, name: str, *settings: str) -> None:
         """Starts a service on its listener, which takes connections already: nobody needs to wait for the service."""
         command = f"uvicorn --no-proxy-headers workshop.demo.{name}:app"
-        print(f"  $ {' '.join(settings)} {command} &", flush=True)
+        port = self.listeners[name].getsockname()[1]
+        print(f"  $ {' '.join(settings)} {command} --port {port} &", flush=True)
         number = self.listeners[name].fileno()
         self._started(
             ["env", *self._words(" ".join(settings)), *self._words(command), f"--fd={number}"], inherits=number
@@ -101,6 +102,7 @@ def tell(demo: Demo) -> None:
     print("Every program below is a process of its own, and every call goes over a socket.")
     print("\n1. Found a realm, and start its key distribution centre (KDC).")
     print("  $ export ORTHROS_CONFIG=realm/kdc.toml ORTHROS_SOCKET=$PWD/shop.sock")
+    print(f"  $ export {' '.join(f'{name.upper()}={demo.environ[name.upper()]}' for name in _SERVICES)}")
     demo.run("orthros-kdc init --realm demo.example --data realm --listen 127.0.0.1:0")
     kdc = demo.start("orthros-kdc serve --unix $PWD/kdc.sock")
 
