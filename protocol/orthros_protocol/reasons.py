@@ -181,7 +181,8 @@ REASONS: tuple[Reason, ...] = (
            "Install the file that `orthros-admin key export PRINCIPAL --out FILE` writes. A verify-only file "
            "serves verifiers alone."),
     Reason(0, "master-key-missing", "The master key cannot be found.",
-           "Name it with --master-key-file, ORTHROS_STORE_MASTER_KEY_FILE or a systemd credential; "
+           "Name the configuration with --config or ORTHROS_CONFIG, or the key with --master-key-file, "
+           "ORTHROS_STORE_MASTER_KEY_FILE or a systemd credential; "
            "only `orthros-kdc init` creates one."),
     Reason(0, "master-key-wrong", "The master key does not belong to this database.",
            "Use the newest file that `orthros-kdc init` or `orthros-admin realm new-master-key` wrote for it; "
