@@ -10,6 +10,7 @@ import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
+import trio
 from attrs import frozen
 
 from orthros_kdc.audit.admin_lines import head_of
@@ -24,7 +25,9 @@ Fact = str | int | None
 P = TypeVar("P")
 T = TypeVar("T")
 
-_PLANS: Final = 3
+_PLANS: Final = 5
+# A plan that takes longer is not made under the write lock.
+_LOCKED_S: Final = 1.0
 
 EVENTS: Final = (
     "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
@@ -104,10 +107,13 @@ async def change_as_planned(store: Store, plan: Callable[[Transaction], P], make
 
     To read a large realm and to compare it with a file takes seconds, and meanwhile no admin could change anything.
     So it is planned without the write lock, and made if the realm is still the one that was planned for; else it is
-    planned again, at last under the lock.
+    planned again, at last under the lock if that is quick. Raises Misconfigured `conflict` if it is not.
     """
+    took_s = 0.0
     for _ in range(_PLANS):
+        begun = trio.current_time()
         moment, planned = await store.read(lambda tx: (_moment(tx), plan(tx)))
+        took_s = trio.current_time() - begun
 
         def made(tx: Transaction, moment: object = moment, planned: P = planned) -> tuple[T] | None:
             return (make(tx, planned),) if _moment(tx) == moment else None
@@ -115,6 +121,9 @@ async def change_as_planned(store: Store, plan: Callable[[Transaction], P], make
         outcome = await store.change(made)
         if outcome is not None:
             return outcome[0]
+    if took_s > _LOCKED_S:
+        words = f"planning takes {took_s:.1f} s, and the realm changed each time meanwhile: repeat the command"
+        raise Misconfigured("conflict", f"{words} when no other admin changes the realm")
     return await store.change(lambda tx: make(tx, plan(tx)))
 
 

@@ -6,12 +6,14 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import trio
 from attrs import define, evolve
 
 from orthros_kdc.admin import groups, keys, principals, realm_file, rules
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import TOMBSTONE_S
+from orthros_protocol import Misconfigured
 
 NAMES = ("a", "b", "c")
 
@@ -151,9 +153,22 @@ async def test_a_realm_that_never_rests_is_planned_for_under_the_lock(logged, st
         await groups.add(logged, f"g{len(changed)}")
 
     await realm_file.apply(evolve(logged, store=AfterLooking(store, always)), document(2), most_removals=9)
-    assert len(changed) == 3
+    assert len(changed) == 5
     assert len(await rules.listed(logged)) == 2
     assert await groups.listed(logged) == {}
+
+
+async def test_what_takes_long_to_plan_is_not_planned_under_the_lock(logged, store, mock_clock):
+    """In a realm of 100,000 rules that never rested, the last plan held the lock for 4 s and came to nothing."""
+
+    async def always():
+        mock_clock.jump(2)
+        await groups.add(logged, f"g{trio.current_time()}")
+
+    with pytest.raises(Misconfigured) as caught:
+        await realm_file.apply(evolve(logged, store=AfterLooking(store, always)), document(2), most_removals=9)
+    assert (caught.value.code, "repeat the command" in caught.value.detail) == ("conflict", True)
+    assert await rules.listed(logged) == ()
 
 
 async def test_who_only_looks_needs_no_lock(logged, store, tmp_path):
