@@ -7,6 +7,7 @@ and reading raises when the answer proves nothing.
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401  # found now: a process that gives up its rights may not be able to later
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -125,7 +126,7 @@ class KdcPool:
             except trio.TooSlowError:
                 failures[address] = f"no answer within {self.attempt_s:g} s"
             except (OSError, trio.BrokenResourceError) as error:
-                failures[address] = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                failures[address] = _words_of(error)
             else:
                 self._succeeded(address)
                 race.cancel_scope.cancel()
@@ -185,3 +186,12 @@ async def _receive_frame(stream: trio.abc.ReceiveStream) -> bytes:
         reader.feed(bytes(data))
         for message in reader.messages():
             return message
+
+
+def _words_of(error: Exception) -> str:
+    """Why no connection came about. A host name may stand for several addresses: the first attempt's reason."""
+    attempts = error.__cause__
+    if isinstance(attempts, ExceptionGroup):
+        error = attempts.exceptions[0]
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__

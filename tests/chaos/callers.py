@@ -131,7 +131,7 @@ class Caller:
         with self._lock:
             tally.calls += 1
             tally.slowest_s = max(tally.slowest_s, took_s)
-            tally.maybe += failure is not None and failure[0] == MAYBE
+            tally.maybe += failure is not None and failure[0].startswith(MAYBE)
             if failure is not None:
                 tally.failures[failure[0]] += 1
                 tally.words.setdefault(*failure)
@@ -146,7 +146,7 @@ class Caller:
             else:
                 response = self._http.request(method, f"{URL}/orders", json={"name": name}, headers=headers)
         except MaybeExecuted as error:
-            return MAYBE, f"{error} (after {error.__cause__ or error.__context__!r})"
+            return f"{MAYBE} {error.refusal.code}", f"{error} (after {error.__cause__ or error.__context__!r})"
         except Exception as error:  # noqa: BLE001  # whatever it is, the call failed
             code = getattr(error, "code", None)
             return f"{type(error).__name__}{f' {code}' if code else ''}", str(error)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 import trio
 
-from orthros_client.kdc_pool import KdcAddress
-from orthros_protocol import Misconfigured
-from tests.client.world import open_world
+from orthros_client.kdc_pool import KdcAddress, KdcPool
+from orthros_protocol import Misconfigured, Unavailable
+from tests.client.world import DaemonClock, open_world
 
 A, B, C = "tcp://kdc-a:1", "tcp://kdc-b:1", "unix:///run/kdc.sock"
 
@@ -84,3 +86,13 @@ def test_other_addresses_are_refused(text: str) -> None:
     """P16."""
     with pytest.raises(Misconfigured, match="config-invalid"):
         KdcAddress.parse(text)
+
+
+async def test_a_port_that_is_closed_is_told_as_that() -> None:
+    """trio says that all attempts to connect have failed, and keeps the reason beside that."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    pool = KdcPool((KdcAddress.parse(f"tcp://127.0.0.1:{port}"),), DaemonClock())
+    with pytest.raises(Unavailable) as caught:
+        await pool.ask(lambda _: (b"anything", lambda answer, _: answer))
+    assert caught.value.detail == f"tcp://127.0.0.1:{port}: Connection refused"

@@ -25,6 +25,7 @@ from orthros_kdc.audit.admin_lines import (
 )
 from orthros_kdc.audit.chain import VerifyReport
 from orthros_kdc.audit.keeping import Archived, Restarted, copy_away, find_archivable, leave_stub, restart_chain
+from orthros_kdc.audit.segments import segments_in
 from orthros_kdc.audit.verifying import Changes, verify_all
 from orthros_kdc.store.base import AuditAnchor, Transaction
 from orthros_protocol import Misconfigured, OrthrosError
@@ -91,13 +92,17 @@ async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, 
 
     The segment with the first line is on the disk before the database records that line. Whatever ends the process in
     between leaves a line that no KDC and no proof accepts: the log counts as damaged as before, and another call begins
-    the chain behind all of it. Raises Misconfigured `value-invalid`, `wrong-state` for a log that is undamaged or that
-    a KDC writes now, or `conflict`; Unavailable `disk-full` or `timeout`.
+    the chain behind all of it. Raises Misconfigured `value-invalid`, `not-found`, `wrong-state` for a log that is
+    undamaged or that a KDC writes now, or `conflict`; Unavailable `disk-full` or `timeout`.
     """
     if writer == ADMIN_WRITER or _WRITER.fullmatch(writer) is None:
         raise Misconfigured("value-invalid", f"{writer!r} is not the name of a KDC's log")
     _check_reason(reason)
-    anchor = await admin.store.read(lambda tx: tx.anchor(writer))
+    anchors = {anchor.writer: anchor for anchor in await admin.store.read(lambda tx: tx.anchors())}
+    anchor = anchors.get(writer)
+    if anchor is None and not await trio.to_thread.run_sync(segments_in, Path(directory), writer):
+        known = ", ".join(sorted({*anchors} - {ADMIN_WRITER})) or "none"
+        raise Misconfigured("not-found", f"a log of {writer}; the logs on record: {known}")
     made = await trio.to_thread.run_sync(
         lambda: restart_chain(Path(directory), writer, anchor, at=admin.now_ms(), reason=reason, actor=admin.actor)
     )

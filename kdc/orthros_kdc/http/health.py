@@ -21,7 +21,7 @@ from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import Answer, Ask
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
-from orthros_protocol import OrthrosError, Timestamp, Unavailable
+from orthros_protocol import OrthrosError, Refused, Timestamp, Unavailable
 
 __all__ = ["Check", "Health", "checks_of"]
 
@@ -53,7 +53,9 @@ class _Component:
                 self.checked_at = trio.current_time()
         if self.problem is None:
             return {"status": "ok"}
-        return {"status": "failing", "code": self.problem.code, "reason": self.problem.cause}
+        # The detail of a refusal is for callers; that of a trouble may name paths of this machine.
+        told = self.problem.detail if isinstance(self.problem, Refused) else ""
+        return {"status": "failing", "code": self.problem.code, "reason": told or self.problem.cause}
 
     async def _problem(self) -> OrthrosError | None:
         try:

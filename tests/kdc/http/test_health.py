@@ -17,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import KdcStarted
+from orthros_kdc.clock_guard import RefusedByClock
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.oauth.values import Ask
 from orthros_kdc.store.sqlite import SqliteStore
@@ -182,6 +183,16 @@ async def test_trouble_is_logged_once_and_ends_when_it_ends(autojump_clock: Mock
     assert [line["event"] for line in lines] == ["not ready"]
     trouble.clear()
     assert (await health.ready(asked("/readyz"))).status == 200
+
+
+async def test_a_clock_that_has_jumped_is_named_with_its_remedy() -> None:
+    async def check() -> None:
+        raise RefusedByClock(3_600_000)
+
+    answer = await Health({"clock": check}, ManualClock().now).ready(asked("/readyz"))
+    reason = json.loads(answer.body)["components"]["clock"]["reason"]
+    assert "jumped by +3600 s" in reason
+    assert "accept-clock" in reason
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), OSError("disk")])

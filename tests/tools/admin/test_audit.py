@@ -54,6 +54,7 @@ def test_only_entries_of_one_event(bench: AdminBench) -> None:
     ]
     assert bench.ok("audit tail --event jwt.rotated").out == "no such entry\n"
     assert bench.run("audit tail --event nonsense").code == 1
+    assert "no code of a refusal" in bench.run("audit tail --code nonsense").err
 
 
 def test_rare_event_is_found_far_back(bench: AdminBench) -> None:
@@ -370,3 +371,11 @@ def test_a_change_past_this_program_is_reported_and_can_be_accepted(bench: Admin
     assert (row["writer"], row["file"]) == ("admin", None)
     assert bench.ok("audit verify").out.count("unrecorded") == 0
     assert "reason='by hand, ticket 7'" in bench.ok("audit tail -n 1").out
+
+
+def test_a_restart_of_a_log_that_never_was_names_those_that_are(bench: AdminBench) -> None:
+    bench.add("billing", "orders")
+    bench.kdc_refuses("billing", "orders")
+    refused = bench.run("audit restart kdc-2 --reason typo --output json")
+    assert (refused.code, json.loads(refused.err)["error"]["code"]) == (5, "not-found")
+    assert "the logs on record: kdc-1" in refused.err

@@ -26,6 +26,7 @@ from orthros_kdc.audit.reader import entry_of
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 from orthros_protocol.disk import unwritable
+from orthros_protocol.reasons import REASONS
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer, Row, instant
@@ -56,7 +57,7 @@ def register(nouns: Nouns) -> None:
     tailing.add_argument("--event", metavar="E", type=_event, help="only entries of this event or change")
     tailing.add_argument("--client", metavar="NAME", type=_name, help="only entries about this client")
     tailing.add_argument("--target", metavar="NAME", type=_name, help="only entries about this target")
-    tailing.add_argument("--code", metavar="CODE", help="only refusals with this code")
+    tailing.add_argument("--code", metavar="CODE", type=_code, help="only refusals with this code")
     tailing.add_argument(
         "--since",
         metavar="WHEN",
@@ -106,6 +107,12 @@ def entry_row(entry: Entry) -> dict[str, object]:
 def _event(text: str) -> str:
     if text not in _KNOWN and text not in CHANGES:
         raise ArgumentTypeError(f"{text!r} is no event; `orthros-admin audit tail --help` lists them")
+    return text
+
+
+def _code(text: str) -> str:
+    if all(text != reason.name for reason in REASONS):
+        raise ArgumentTypeError(f"{text!r} is no code of a refusal; docs/operations.md lists them")
     return text
 
 
