@@ -272,12 +272,20 @@ class AuditLog:
                 _log.error("audit log not synced", path=str(chain.path), detail=error.strerror)
 
     async def _keep_anchored(self, chain: ChainFile) -> None:
+        fails = False
         while True:
             await trio.sleep(_ANCHOR_EVERY_S)
+            before = fails
             try:
                 await self._anchor(chain)
             except OrthrosError as error:  # a database that is busy gets its anchor a second later
-                _log.warning("audit log not anchored", code=error.code, detail=error.detail)
+                fails = True
+                if not before:  # once for each trouble, not once a second
+                    _log.warning("audit log not anchored", code=error.code, detail=error.detail)
+            else:
+                fails = False
+                if before:
+                    _log.info("audit log anchored again")
 
     async def _anchor(self, chain: ChainFile) -> None:
         head = chain.synced

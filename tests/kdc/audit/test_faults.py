@@ -398,3 +398,19 @@ async def test_a_clock_that_jumped_leaves_no_wrong_time_in_the_log(directory, st
     assert len(files(directory)) > 2
     assert {one["at"] for one in entries(directory)} <= {0, 1_700_000_000_000}
     assert not any("clock" in one for one in entries(directory) if one.get("client") != "client-99")
+
+
+async def test_trouble_with_the_anchor_is_told_once_and_so_is_its_end(log, store, autojump_clock):
+    """It was a line a second, and none when there was room again."""
+
+    async def rename(one, other):
+        await store.change(lambda tx: tx._connection.execute(f"ALTER TABLE {one} RENAME TO {other}"))
+
+    with structlog.testing.capture_logs() as lines:
+        async with serving(log):
+            await rename("anchors", "gone")
+            await log.record(issued()).wait()
+            await trio.sleep(5)
+            await rename("gone", "anchors")
+            await trio.sleep(5)
+    assert [line["event"] for line in lines] == ["audit log not anchored", "audit log anchored again"]
