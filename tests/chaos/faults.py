@@ -129,7 +129,8 @@ def rows_of(page: str) -> Mapping[str, tuple[str, ...]]:
 
 def written(page: Path, command: str, outages: Sequence[Outage]) -> None:
     """Puts the table into the page, with the command that made it, the day and the machine."""
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    kernel = ".".join(platform.release().split(".")[:2])
+    machine = f"{os.cpu_count()} cores, {platform.system()} {kernel}, Python {platform.python_version()}"
     told = f"`{command}`, {time.strftime('%Y-%m-%d', time.gmtime())}, {machine}:\n\n{table(outages)}\n"
     text, count = _BLOCK.subn(lambda one: f"{one[1]}{told}{one[2]}", page.read_text("utf-8"))
     assert count == 1, f"{page} has no marks for this table"
