@@ -193,6 +193,8 @@ async def _in_force(folder: Path, kdc: _Kdc) -> tuple[float, float]:
 async def _change_on(folder: Path) -> None:
     """Changes rules of somebody else, until the process is ended."""
     async with _admin(folder) as admin:
+        if await rules.listed(admin, client="host/1", target="host/0"):  # the one before was ended between two changes
+            await rules.deny(admin, "host/1", "host/0")
         for number, _ in enumerate(iter(int, 1)):
             change = rules.deny if number % 2 else rules.allow
             await change(admin, "host/1", "host/0")
@@ -208,6 +210,8 @@ def _changing(folder: Path, *, changes: bool) -> Iterator[None]:
     with subprocess.Popen(command) as process:
         try:
             yield
+            if process.poll() is not None:
+                raise RuntimeError("the admin who was to change rules meanwhile ended")
         finally:
             process.kill()
 
