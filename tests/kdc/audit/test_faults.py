@@ -23,6 +23,7 @@ from tests.kdc.audit.chains import WRITER
 from tests.support.stores import scratch_store
 
 DAY_MS = 24 * 3600 * 1000
+SOME_LOOKS_S = 5
 
 
 def issued(number=0, at=0):
@@ -410,7 +411,7 @@ async def test_trouble_with_the_anchor_is_told_once_and_so_is_its_end(log, store
         async with serving(log):
             await rename("anchors", "gone")
             await log.record(issued()).wait()
-            await trio.sleep(5)
+            await trio.sleep(SOME_LOOKS_S)
             await rename("gone", "anchors")
-            await trio.sleep(5)
+            await trio.sleep(SOME_LOOKS_S)
     assert [line["event"] for line in lines] == ["audit log not anchored", "audit log anchored again"]
