@@ -26,7 +26,7 @@ demo: $(READY) ## found a small realm and show what it does, in ten seconds
 	$(PYTHON) -m workshop.demo
 
 demo-tour: $(READY) ## the long tour: also OAuth, approvals, a realm as a file, what each refusal says
-	$(PYTHON) -m orthros_tools.demo
+	$(PYTHON) -m workshop.tour
 
 test: $(READY) $(PEERS) ## run the tests, in two processes
 	$(PYTHON) -m pytest $(TWICE) $(PYTEST)
@@ -78,7 +78,7 @@ arrows: $(READY) ## who may import whom
 	$(PYTHON) -m pytest --quiet tests/arch
 
 vectors: $(READY) ## compare the published vectors with the code
-	$(PYTHON) -m orthros_tools.vectors --check
+	$(PYTHON) -m workshop.vectors --check
 
 coverage: ## run the tests and the stories under coverage, then hold the floors
 	@$(MAKE) --no-print-directory test PYTEST="--cov --cov-report= $(PYTEST)"
@@ -90,7 +90,7 @@ floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol 
 	$(PYTHON) -m coverage report --fail-under=97 --include='protocol/*'
 
 bench: $(READY) $(LARGE) ## measure, beside peers where they are installed
-	$(PYTHON) -m orthros_tools.bench
+	$(PYTHON) -m workshop.bench
 
 peers-all: $(READY) $(LARGE) ## install also the large foreign programs: Caddy, Envoy, Traefik
 

@@ -16,7 +16,7 @@ from orthros_protocol import Misconfigured
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["ExtraMissing", "extra", "framework", "install_command", "workshop"]
+__all__ = ["ExtraMissing", "extra", "framework", "install_command"]
 
 _DISTRIBUTION = "orthros"
 
@@ -45,13 +45,6 @@ def extra(name: str) -> Iterator[None]:
 def framework(package: str) -> Iterator[None]:
     """Around imports of the framework that an integration is for: a package that the service brings along."""
     with _found(f"comes with the package {package}, which no extra holds", partial(_pip, package)):
-        yield
-
-
-@contextmanager
-def workshop(target: str) -> Iterator[None]:
-    """Around imports that only a checkout has packages for; `target` is the one of its Makefile."""
-    with _found("is in the environment of a checkout, and in no extra", lambda: f"make {target}"):
         yield
 
 

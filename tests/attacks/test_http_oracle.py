@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_tools.vectors import positive_http as web
-from orthros_tools.vectors.run import outcome
 from tests.support import second_implementation
+from workshop.vectors import positive_http as web
+from workshop.vectors.run import outcome
 
 CHALLENGE = f'Orthros realm="example.org", err="epoch-required", s="{"AQID" * 4}", m="{"A" * 43}"'
 HEADERS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {

@@ -23,13 +23,13 @@ from attrs import define, field
 
 from orthros_client import Client
 from orthros_protocol import KDC_TGT, OrthrosError, PendingAs, Timestamp, build_as_request
-from orthros_tools.demo.stage import Outcome, Process
 from tests.chaos.callers import Caller, Tally
 from tests.chaos.faults import Outage
 from tests.chaos.hosts import Executions, Service
 from tests.chaos.street import Street
 from tests.e2e.test_kdc_process import Caller as RawCaller
 from tests.support.processes import Estate, Founded, eventually, open_estate
+from workshop.stage import Outcome, Process
 
 __all__ = ["AtWork", "Ground"]
 

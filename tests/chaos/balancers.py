@@ -15,12 +15,12 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped]
 from attrs import frozen
 
-from orthros_tools.demo.stage import Stage
 from tests.chaos.hosts import is_open
 from tests.support import nginx
 from tests.support.peers import locate
 from tests.support.ports import free_port
 from tests.support.processes import eventually
+from workshop.stage import Stage
 
 __all__ = ["BALANCERS", "Balancer", "balancing", "installed"]
 

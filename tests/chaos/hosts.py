@@ -23,9 +23,9 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from orthros_tools.demo.stage import Process, Stage
 from tests.support.ports import free_port
 from tests.support.processes import eventually
+from workshop.stage import Process, Stage
 
 __all__ = ["HOST", "Executions", "Host", "Service", "is_open"]
 

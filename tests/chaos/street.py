@@ -14,11 +14,11 @@ from pathlib import Path
 from attrs import define, field
 
 from orthros_client import Client
-from orthros_tools.demo.stage import Stage
 from tests.chaos.balancers import Balancer, balancing
 from tests.chaos.callers import Caller
 from tests.chaos.hosts import Executions, Host, Service
 from tests.support.processes import Estate, found_realm, open_estate
+from workshop.stage import Stage
 
 __all__ = ["Street", "open_street"]
 

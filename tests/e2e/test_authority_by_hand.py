@@ -13,8 +13,8 @@ from orthros_client import Client, Credentials, Refused, TicketRefused, Verified
 from orthros_client.errors import TargetRefusal
 from orthros_client.propagation import serving
 from orthros_protocol import Behalf
-from orthros_tools.demo.stage import Process
 from tests.support.processes import Estate, Founded, eventually, open_estate
+from workshop.stage import Process
 
 pytestmark = pytest.mark.stories
 

@@ -117,11 +117,11 @@ def test_every_import_of_the_base_install_works_or_names_its_extra(installed: In
     assert len(found) > 250
     missing = {name: raised for name, raised in found.items() if raised is not None}
     # A stranger, who knows a JWT library and no line of Orthros: the demo counts what it has loaded.
-    assert missing.pop("orthros_tools.demo.ledger")[1] == "No module named 'jwt'"
+    assert missing.pop("workshop.tour.ledger")[1] == "No module named 'jwt'"
     for name, (kinds, message, remedy) in missing.items():
         assert {"ExtraMissing", "Misconfigured", "ModuleNotFoundError"} <= set(kinds), (name, message)
         # What only a checkout has, and the framework that an integration is for.
-        if not name.startswith(("orthros_tools.demo", "orthros_tools.bench", "orthros_client.integrations.flask")):
+        if not name.startswith(("workshop.tour", "workshop.bench", "orthros_client.integrations.flask")):
             extra = re.search(r"is in the extra ([a-z0-9]+) of the wheel that you installed", message)
             assert extra, (name, message)
             assert installed.names(extra[1], f"{message} {remedy}"), (name, message, remedy)

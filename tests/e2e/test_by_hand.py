@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from attrs import frozen
 
-from orthros_tools.demo.stage import Outcome, Stage
 from tests.support.processes import REALM, Estate, eventually
+from workshop.stage import Outcome, Stage
 
 OK, USAGE, REFUSED, UNAVAILABLE = 0, 1, 3, 4
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 from attrs import frozen
 
-from orthros_tools.demo.stage import Outcome, Process, Stage
-from orthros_tools.demo.wire import Wire
 from tests.docs.pages import ROOT
 from tests.support.http_servers import await_open
 from tests.support.processes import REALM, Estate, eventually
+from workshop.stage import Outcome, Process, Stage
+from workshop.wire import Wire
 
 pytestmark = pytest.mark.stories
 

@@ -19,7 +19,7 @@ from tests.support.processes import eventually
 pytestmark = pytest.mark.stories
 
 DEMO = [sys.executable, "-m", "workshop.demo"]
-TOUR = [sys.executable, "-m", "orthros_tools.demo"]
+TOUR = [sys.executable, "-m", "workshop.tour"]
 CAMPAIGN = pytest.mark.campaign
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import jwt
 
-from orthros_tools.demo.stage import Stage
 from tests.support.processes import eventually
+from workshop.stage import Stage
 
 
 def assert_oauth_works(said: str, key: jwt.PyJWK) -> None:

@@ -20,12 +20,12 @@ import pytest
 from attrs import evolve, frozen
 
 from orthros_protocol.testing import InMemoryRealm, ManualClock
-from orthros_tools.demo.stage import Process, Stage
 from tests.support import nginx
 from tests.support.http_caller import Call, HttpCaller, Received, wall_clock
 from tests.support.http_servers import caller_of, transfer
 from tests.support.peers import require
 from tests.support.processes import eventually
+from workshop.stage import Process, Stage
 
 pytestmark = pytest.mark.stories
 

@@ -14,9 +14,9 @@ from attrs import frozen
 from orthros_protocol import ChannelCaveat
 from orthros_protocol.derivation import digest
 from orthros_protocol.testing import InMemoryRealm, ManualClock
-from orthros_tools.demo.stage import Stage
 from tests.support.http_caller import HttpCaller, wall_clock
 from tests.support.http_servers import await_open, transfer
+from workshop.stage import Stage
 
 
 @frozen(kw_only=True)

@@ -31,8 +31,8 @@ from orthros_protocol import (
     frame,
     open_as_reply,
 )
-from orthros_tools.demo.stage import Process
 from tests.support.processes import Estate, eventually, file_hashes
+from workshop.stage import Process
 
 DEADLINE_S = 15.0
 

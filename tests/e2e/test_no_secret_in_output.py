@@ -33,12 +33,12 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.derivation import derive, digest
-from orthros_tools.demo.calls import Caller
-from orthros_tools.demo.stage import Process
-from orthros_tools.demo.wire import Wire, deliver
 from tests.support.leaks import find_leaks, forms_of
 from tests.support.processes import REALM, Estate, eventually
 from tests.support.tap import Tap
+from workshop.stage import Process
+from workshop.tour.calls import Caller
+from workshop.wire import Wire, deliver
 
 pytestmark = pytest.mark.stories
 
@@ -127,7 +127,7 @@ def start_orders(estate: Estate, wire: Wire) -> Process:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         wire.upstream = f"127.0.0.1:{probe.getsockname()[1]}"
     port = wire.upstream.rpartition(":")[2]
-    words = ("-m", "uvicorn", "--port", port, "--log-level", "debug", "orthros_tools.demo.orders:app")
+    words = ("-m", "uvicorn", "--port", port, "--log-level", "debug", "workshop.tour.orders:app")
     settings = {"ORTHROS_KEY_FILE": str(estate.key_file("orders.key")), "ORDERS_ORIGINS": f"http://{wire.address}"}
     settings |= {"LEDGER": "http://127.0.0.1:1"}  # nobody is asked to book anything
     return estate.stage.start("orders", sys.executable, *words, environ=settings)

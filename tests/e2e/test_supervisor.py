@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from orthros_tools.demo.stage import Process
 from tests.support.processes import Estate
+from workshop.stage import Process
 
 DEADLINE_S = 60.0
 _CREDENTIALS = struct.Struct("3i")

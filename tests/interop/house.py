@@ -23,9 +23,9 @@ import trustme
 from attrs import define, field, frozen
 
 from orthros_tools.admin.__main__ import main as orthros_admin
-from orthros_tools.demo.stage import Stage
 from tests.support.http_port import Got, request
 from tests.support.processes import REALM, Estate
+from workshop.stage import Stage
 
 __all__ = ["FORM", "ROOT", "House", "open_house", "open_second_door", "seen"]
 

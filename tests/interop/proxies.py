@@ -16,11 +16,11 @@ import trustme
 import yaml  # type: ignore[import-untyped]
 from attrs import frozen
 
-from orthros_tools.demo.stage import Process, Stage
 from tests.client.forwarding import HOST
 from tests.support import nginx
 from tests.support.peers import require
 from tests.support.processes import eventually
+from workshop.stage import Process, Stage
 
 __all__ = ["PATIENCE_S", "PROXIES", "Running", "free_port", "start_proxy"]
 

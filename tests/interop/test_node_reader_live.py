@@ -17,12 +17,12 @@ from attrs import define
 from orthros_client import OrthrosError
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from orthros_tools.admin.__main__ import main as orthros_admin
-from orthros_tools.demo.stage import Process
-from orthros_tools.demo.wire import Wire, deliver
 from tests.interop.house import ROOT
 from tests.support.http_servers import await_open
 from tests.support.peers import NODE_FOLDER, require
 from tests.support.processes import REALM, Dialogue, Estate, Founded, found_realm, open_estate
+from workshop.stage import Process
+from workshop.wire import Wire, deliver
 
 PROGRAMS = NODE_FOLDER / "reader" / "programs"
 E2E_PROGRAMS = ROOT / "tests" / "e2e" / "programs"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_tools.demo.stage import Stage
+from workshop.stage import Stage
 
 PROGRAM = Path(__file__).parent / "programs" / "names_server.py"
 

@@ -46,13 +46,13 @@ from orthros_protocol import (
 )
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from orthros_tools.admin.__main__ import main as orthros_admin
-from orthros_tools.bench import http_overhead, policy_load
-from orthros_tools.bench.epochs import epoch_of
 from tests.client.integrations.test_three_services import open_town
 from tests.measure.calls import TIMES, Calls, counted, counted_async
 from tests.support.behalf_bench import open_journey
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 from tests.support.processes import found_realm, open_estate
+from workshop.bench import http_overhead, policy_load
+from workshop.bench.epochs import epoch_of
 
 __all__ = ["count_all"]
 

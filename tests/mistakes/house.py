@@ -17,13 +17,13 @@ from typing import Any, Final
 from attrs import define, field
 
 from orthros_tools.admin.__main__ import main as orthros_admin
-from orthros_tools.demo.stage import Outcome, Process
 from tests.chaos.hosts import is_open
 from tests.mistakes.table import Seen
 from tests.support import nginx
 from tests.support.peers import locate
 from tests.support.ports import free_port
 from tests.support.processes import Estate, eventually, found_realm, open_estate
+from workshop.stage import Outcome, Process
 
 __all__ = ["House", "open_house", "shown"]
 

@@ -63,8 +63,8 @@ def install(module: str, source: str, number: int) -> None:
 def disagreeing(vectors: Iterable[Vector]) -> str | None:
     """The name of the first vector that another reader would see broken, or None. Stages are not compared."""
     from orthros_protocol.errors import OrthrosError
-    from orthros_tools.vectors import integers
-    from orthros_tools.vectors.operations import OPERATIONS
+    from workshop.vectors import integers
+    from workshop.vectors.operations import OPERATIONS
 
     for vector in vectors:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orthros_protocol import Misconfigured
-from orthros_runtime.extras import ExtraMissing, extra, framework, install_command, workshop
+from orthros_runtime.extras import ExtraMissing, extra, framework, install_command
 
 
 def test_an_extra_that_is_not_installed_is_one_typed_error() -> None:
@@ -36,13 +36,10 @@ def test_other_errors_of_an_import_stay_what_they_are() -> None:
     assert not isinstance(caught.value, ExtraMissing)
 
 
-def test_frameworks_and_what_only_a_checkout_has_are_in_no_extra() -> None:
+def test_frameworks_are_in_no_extra() -> None:
     with pytest.raises(ExtraMissing) as caught, framework("Flask"):
         raise ModuleNotFoundError(name="flask")
     assert caught.value.remedy == f"Run `{sys.executable} -m pip install Flask`."
-    with pytest.raises(ExtraMissing) as caught, workshop("demo"):
-        raise ModuleNotFoundError(name="httpx")
-    assert caught.value.remedy == "Run `make demo`."
 
 
 def test_a_package_that_is_there_and_broken_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

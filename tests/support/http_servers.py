@@ -17,9 +17,9 @@ from typing import Final
 from attrs import frozen
 
 from orthros_protocol.testing import InMemoryRealm, ManualClock
-from orthros_tools.demo.stage import Process, Stage
 from tests.support.http_caller import Call, HttpCaller, Received, wall_clock
 from tests.support.processes import eventually
+from workshop.stage import Process, Stage
 
 __all__ = ["EXAMPLES", "SERVERS", "Server", "await_open", "caller_of", "open_server", "transfer"]
 

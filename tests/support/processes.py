@@ -24,7 +24,7 @@ from attrs import define, field
 
 from orthros_client import Client
 from orthros_tools.admin.__main__ import main as orthros_admin
-from orthros_tools.demo.stage import Outcome, Process, Stage
+from workshop.stage import Outcome, Process, Stage
 
 __all__ = [
     "REALM", "Dialogue", "Estate", "Founded", "eventually", "file_hashes", "found_realm", "isolation", "open_estate",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orthros_tools.vectors import integers
 from tests.vectors.pages import MOST_EXACT, PAGE, read_page
+from workshop.vectors import integers
 
 README = read_page(PAGE.read_text(encoding="utf-8"))
 VECTORS: list[dict[str, Any]] = [

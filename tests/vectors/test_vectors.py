@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orthros_tools.vectors.__main__ import main
-from orthros_tools.vectors.operations import OPERATIONS
-from orthros_tools.vectors.run import disagreement
 from tests.support import second_implementation
+from workshop.vectors.__main__ import main
+from workshop.vectors.operations import OPERATIONS
+from workshop.vectors.run import disagreement
 
 FOLDER = Path(__file__).parent
 FILES = sorted(path.name for path in FOLDER.glob("*.json"))

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from orthros_tools.demo.stage import Process
 from tests.chaos.at_work import AtWork, Ground
 from tests.chaos.faults import Fault, Outage
 from tests.support.processes import eventually
+from workshop.stage import Process
 
 __all__ = ["FAULTS"]
 

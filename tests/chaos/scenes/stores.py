@@ -12,7 +12,6 @@ from functools import partial
 import redis
 from attrs import define
 
-from orthros_tools.demo.stage import Stage
 from tests.chaos.balancers import Balancer
 from tests.chaos.callers import Caller
 from tests.chaos.figures import Line, Report
@@ -22,6 +21,7 @@ from tests.support.peers import locate
 from tests.support.ports import free_port
 from tests.support.processes import eventually
 from tests.support.redis_server import RedisServer
+from workshop.stage import Stage
 
 __all__ = ["failed_over", "lost"]
 

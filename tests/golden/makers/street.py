@@ -14,11 +14,11 @@ from typing import Final
 
 from attrs import define
 
-from orthros_tools.demo.stage import Process
 from tests.docs.pages import ROOT
 from tests.support.http_servers import await_open
 from tests.support.ports import free_port
 from tests.support.processes import Estate, Founded, open_estate
+from workshop.stage import Process
 
 __all__ = ["Street", "open_street"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orthros_tools.demo.stage import Process, StageError
 from tests.mistakes.house import House
 from tests.mistakes.table import Seen, mistake
+from workshop.stage import Process, StageError
 
 _CONFIG = """\
 version = 1

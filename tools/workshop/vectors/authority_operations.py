@@ -1,0 +1,170 @@
+"""The operations of attenuation, discharges, hand-over and call chains: JSON in, the library called, JSON out.
+
+Principals are `name@realm`; caveats of a list are hexadecimal, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orthros_protocol as orthros
+from orthros_protocol.discharges import discharge_root
+from orthros_protocol.evidence import mixed_with_evidence
+from workshop.vectors.parties import Inputs, Vector, caveats_of, items_of, root_of, unhex
+
+
+def subject_of(given: list[Any] | None) -> orthros.Subject | None:
+    """[name, uid, how], or null."""
+    return None if given is None else orthros.Subject(orthros.Principal.parse(given[0]), given[1], given[2])
+
+
+def shown_subject(subject: orthros.Subject | None) -> list[Any] | None:
+    """The same as JSON."""
+    return None if subject is None else [str(subject.principal), subject.uid, subject.how]
+
+
+def chain_rule_of(given: Inputs) -> orthros.ChainRule:
+    """{deny_via, require_via, max_depth, callbacks}; what is left out is as without a rule."""
+    return orthros.ChainRule(**({"callbacks": bool(given.get("callbacks", 0))} | {
+        name: given[name] for name in ("deny_via", "require_via", "max_depth") if name in given
+    }))  # fmt: skip
+
+
+def _hexed(caveats: tuple[bytes, ...]) -> list[str]:
+    return [one.hex() for one in caveats]
+
+
+def _carry(given: Inputs) -> Vector:
+    left = orthros.carry(map(unhex, given["caveats"]), of_tgt=bool(given["of_tgt"]))
+    return {
+        "expires": left.expires, "scopes": None if left.scopes is None else sorted(left.scopes),
+        "targets": None if left.targets is None else sorted(map(str, left.targets)),
+    }  # fmt: skip
+
+
+def _limits(given: Inputs) -> Vector:
+    orthros.check_limits(map(unhex, given["caveats"]))
+    return {}
+
+
+def _about(given: Inputs) -> dict[str, Any]:
+    return {
+        "about": orthros.Principal.parse(given["about"]), "predicate": given["predicate"],
+        "expires": given["expires"], "entropy": unhex(given["entropy"]),
+    }  # fmt: skip
+
+
+def _demanded(made: orthros.NewDemand, tail: bytes) -> Vector:
+    caveat = orthros.parse_caveat(made.caveat)
+    if not isinstance(caveat, orthros.ThirdPartyCaveat):
+        raise TypeError("a demand comes with a third-party caveat")
+    return {"caveat": made.caveat.hex(), "cid": made.cid.hex(), "d0": discharge_root(caveat, tail).hex()}
+
+
+def _demand_of_holder(given: Inputs) -> Vector:
+    ticket = unhex(given["ticket"])
+    source = orthros.DemandSource(
+        ticket=ticket, pop_key=orthros.pop_key_of(orthros.tail_of(unhex(given["session_key"]), ticket)),
+        adder=orthros.Principal.parse(given["adder"]), discharger=orthros.Principal.parse(given["discharger"]),
+    )  # fmt: skip
+    tail = unhex(given["tail"])
+    return _demanded(orthros.demand_of_holder(tail, source, **_about(given), salt=unhex(given["salt"])), tail)
+
+
+def _demand_of_kdc(given: Inputs) -> Vector:
+    key = root_of(given["discharger"]).ticket_key()
+    return _demanded(orthros.demand_of_kdc(key, root=unhex(given["root"]), **_about(given)), b"")
+
+
+def _opened_demand(given: Inputs) -> orthros.Demand:
+    keytab = orthros.Keytab.of(root_of(given["discharger"]))
+    return orthros.open_demand(unhex(given["cid"]), keytab, now=orthros.Timestamp(given["now"]))
+
+
+def _open_demand(given: Inputs) -> Vector:
+    demand = _opened_demand(given)
+    return {
+        "root": demand.root.hex(), "about": str(demand.about), "predicate": demand.predicate,
+        "expires": demand.expires, "adder": None if demand.adder is None else str(demand.adder),
+    }  # fmt: skip
+
+
+def _discharge(given: Inputs) -> Vector:
+    added = [orthros.parse_caveat(unhex(one)) for one in given["caveats"]]
+    made = orthros.make_discharge(_opened_demand(given), unhex(given["cid"]), added, expires=given["expires"])
+    return _shown(made)
+
+
+def _shown(made: orthros.Discharge) -> Vector:
+    return {"cid_digest": made.cid_digest.hex(), "caveats": made.caveats.hex(), "tail": made.tail.hex()}
+
+
+def _seal_discharge(given: Inputs) -> Vector:
+    made = orthros.Discharge(
+        cid_digest=bytes(32), caveats=unhex(given["caveats"]), tail=unhex(given["tail"])
+    )  # fmt: skip
+    pop_key, context = unhex(given["pop_key"]), unhex(given["request_digest"])
+    return {"box": orthros.seal_discharge(pop_key, context, made, entropy=unhex(given["entropy"])).hex()}
+
+
+def _open_discharge(given: Inputs) -> Vector:
+    pop_key, context = unhex(given["pop_key"]), unhex(given["request_digest"])
+    return _shown(orthros.open_discharge(pop_key, context, unhex(given["cid"]), unhex(given["box"])))
+
+
+def _hand_over(given: Inputs) -> Vector:
+    row, around = given["handed"], unhex(given["ticket"])
+    handed = orthros.HandedOver(
+        ticket=unhex(row["ticket"]), caveats=caveats_of(row["caveats"]), tail=unhex(row["tail"]),
+        target=orthros.Principal.parse(row["target"]), target_uid=row["target_uid"],
+        client=orthros.Principal.parse(row["client"]), scopes=tuple(row["scopes"]), expires=row["expires"],
+        ttl_s=row["ttl_s"], subject=subject_of(row["subject"]), demands=tuple(map(unhex, row["demands"])),
+    )  # fmt: skip
+    sealed = orthros.seal_hand_over(
+        handed, ticket=around, pop_key=orthros.pop_key_of(orthros.tail_of(unhex(given["session_key"]), around)),
+        sender=orthros.Principal.parse(given["sender"]), receiver=orthros.Principal.parse(given["receiver"]),
+        entropy=unhex(given["entropy"]),
+    )  # fmt: skip
+    return {"message": sealed.hex()}
+
+
+def _open_hand_over(given: Inputs) -> Vector:
+    keytab = orthros.Keytab.of(root_of(given["receiver"]))
+    got = orthros.open_hand_over(unhex(given["message"]), keytab, now=orthros.Timestamp(given["now"]))
+    return {
+        "ticket": got.ticket.hex(), "caveats": items_of(got.caveats), "tail": got.tail.hex(),
+        "target": str(got.target), "target_uid": got.target_uid, "client": str(got.client), "scopes": list(got.scopes),
+        "expires": got.expires, "ttl_s": got.ttl_s, "subject": shown_subject(got.subject),
+        "demands": _hexed(got.demands), "sender": str(got.sender),
+    }  # fmt: skip
+
+
+def _evidence(given: Inputs) -> Vector:
+    proof = orthros.evidence_proof(unhex(given["session_key"]), unhex(given["evidence"]))
+    return {"proof": proof.hex(), "key": mixed_with_evidence(unhex(given["pop_key"]), proof).hex()}
+
+
+def _path(given: Inputs) -> Vector:
+    objection = chain_rule_of(given["rule"]).objection(tuple(given["path"]), given["target"])
+    if objection is not None:
+        raise orthros.Refused("chain-refused", objection)
+    return {}
+
+
+AUTHORITY_OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
+    "mix": lambda i: {"key": orthros.mix_discharges(unhex(i["pop_key"]), map(unhex, i["tails"])).hex()},
+    "carry": _carry,
+    "limits": _limits,
+    "demand-of-holder": _demand_of_holder,
+    "demand-of-kdc": _demand_of_kdc,
+    "open-demand": _open_demand,
+    "discharge": _discharge,
+    "judge-discharge": lambda i: {"caveats": len(orthros.judge_discharge(unhex(i["caveats"])))},
+    "seal-discharge": _seal_discharge,
+    "open-discharge": _open_discharge,
+    "hand-over": _hand_over,
+    "open-hand-over": _open_hand_over,
+    "evidence": _evidence,
+    "path": _path,
+}

@@ -1,0 +1,131 @@
+"""The operations of the HTTP profile and of caveats: JSON in, the library called, JSON out.
+
+Field values are bytes, hence hexadecimal; whole headers are text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orthros_protocol as orthros
+from orthros_protocol.http_fields import FRAMING, HttpFields, parse_length
+from workshop.vectors.parties import Inputs, Vector, ap_pending, optional, unhex
+
+
+def _fields(given: list[list[str]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, unhex(value)) for name, value in given)
+
+
+def _one_payload(allowed: bytes) -> orthros.AppRule:
+    return lambda payload, _access: None if payload == allowed else "another payload"
+
+
+def access_of(given: Inputs) -> orthros.Access:
+    """{now, method, path, peer, channel}, null is not known; `app` holds the one payload that each name allows."""
+    allowed = {name: _one_payload(unhex(payload)) for name, payload in given.get("app", {}).items()}
+    return orthros.Access(
+        app=allowed,
+        now=orthros.Timestamp(given["now"]), method=given["method"], path=given["path"],
+        peer=None if given["peer"] is None else orthros.parse_address(given["peer"]),
+        channel=optional(given["channel"]),
+    )  # fmt: skip
+
+
+def _caveat(given: Inputs) -> Vector:
+    values: dict[type, Callable[[Any], tuple[int, Any]]] = {
+        orthros.ExpiresCaveat: lambda one: (1, one.at), orthros.ScopesCaveat: lambda one: (2, list(one.scopes)),
+        orthros.MethodsCaveat: lambda one: (3, list(one.methods)), orthros.PathCaveat: lambda one: (4, one.prefix),
+        orthros.PeerCaveat: lambda one: (6, list(one.networks)), orthros.ChannelCaveat: lambda one: (7,
+        one.digest.hex()),
+        orthros.TargetsCaveat: lambda one: (5, [str(target) for target in one.targets]),
+        orthros.ThirdPartyCaveat: lambda one: (8, [str(one.discharger), None if one.salt is None else one.salt.hex(),
+                                                   None if one.root is None else one.root.hex(), one.cid_digest.hex()]),
+        orthros.AppCaveat: lambda one: (9, [one.name, one.payload.hex()]),
+    }  # fmt: skip
+    caveat = orthros.parse_caveat(unhex(given["caveat"]))
+    kind, value = values[type(caveat)](caveat)
+    return {"type": kind, "value": value}
+
+
+def _judge(given: Inputs) -> Vector:
+    objection = orthros.parse_caveat(unhex(given["caveat"])).prohibits(access_of(given["access"]))
+    if objection is not None:
+        raise orthros.Refused("caveat-refused", objection)
+    return {"holds": 1}
+
+
+def _bind(given: Inputs) -> Vector:
+    binding = orthros.HttpBinding(
+        method=given["method"], scheme=given["scheme"], authority=given["authority"], target=unhex(given["target"]),
+        covered=_fields(given["covered"]), content_digest=optional(given["content_digest"]),
+    )  # fmt: skip
+    return {"bind": binding.bind().hex()}
+
+
+def _authorization(given: Inputs) -> Vector:
+    found = orthros.parse_authorization(given["value"])
+    written = orthros.format_authorization(found.message, found.covered)
+    return {"covered": list(found.covered), "message": found.message.hex(), "written": written}
+
+
+def _content_digest(given: Inputs) -> Vector:
+    sha256 = orthros.parse_content_digest(given["value"].encode("utf-8"))
+    return {"sha256": sha256.hex(), "written": orthros.format_content_digest(sha256).decode("ascii")}
+
+
+def _request_fields(given: Inputs) -> Vector:
+    fields = HttpFields(_fields(given["headers"]))
+    fields.require_exact(FRAMING)
+    values = fields.covered(given["covered"])
+    return {
+        "values": [[name, value.hex()] for name, value in values],
+        "uncovered": fields.uncovered(given["floor"], given["covered"]),
+    }
+
+
+def _response(given: Inputs) -> orthros.HttpResponse:
+    return orthros.HttpResponse(status=given["status"], headers=_fields(given["headers"]))
+
+
+def _reply(given: Inputs) -> Vector:
+    pending = ap_pending(given["request"])
+    value = orthros.seal_http_reply(
+        pending.pop_key, pending.message, _response(given), covered=given["covered"],
+        body_digest=optional(given["body_digest"]), now=orthros.Timestamp(given["now"]), epoch=unhex(given["epoch"]),
+    )  # fmt: skip
+    return {"value": value}
+
+
+def _open_reply(given: Inputs) -> Vector:
+    reply = orthros.open_http_reply(ap_pending(given["request"]), given["value"], _response(given))
+    return {
+        "target_time": reply.target_time, "epoch": reply.epoch.hex(), "covered": list(reply.covered),
+        "body_digest": None if reply.body_digest is None else reply.body_digest.hex(),
+    }  # fmt: skip
+
+
+def _challenge(given: Inputs) -> Vector:
+    found = orthros.parse_challenge(given["value"])
+    return {
+        "realm": found.realm, "code": found.code, "reply": None if found.reply is None else found.reply.hex(),
+        "written": orthros.format_challenge(found.realm, found.code, found.reply),
+    }  # fmt: skip
+
+
+HTTP_OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
+    "caveat": _caveat,
+    "judge-caveat": _judge,
+    "bind-http": _bind,
+    "authority": lambda i: {"authority": orthros.canonical_authority(i["text"], i["scheme"])},
+    "authorization": _authorization,
+    "content-digest": _content_digest,
+    "request-fields": _request_fields,
+    "content-length": lambda i: {"length": parse_length(i["value"])},
+    "http-reply": _reply,
+    "open-http-reply": _open_reply,
+    "challenge": _challenge,
+    "write-authorization": lambda i: {"value": orthros.format_authorization(unhex(i["message"]), i["covered"])},
+    "write-content-digest": lambda i: {"value": orthros.format_content_digest(unhex(i["sha256"])).decode("ascii")},
+    "write-challenge": lambda i: {"value": orthros.format_challenge(i["realm"], i["code"], optional(i["reply"]))},
+}

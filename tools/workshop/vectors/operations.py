@@ -1,0 +1,393 @@
+"""The operations of the vectors: JSON in, the library called, JSON out.
+
+Which inputs are worth a vector is the business of other modules; what a refusal means, that of `run`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import orthros_protocol as orthros
+from orthros_protocol import canonical, derivation, sealing
+from orthros_protocol.fakes import ManualStore
+from orthros_protocol.replay import check_admission
+from orthros_protocol.tickets import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
+from workshop.vectors.authority_operations import (
+    AUTHORITY_OPERATIONS,
+    chain_rule_of,
+    shown_subject,
+    subject_of,
+)
+from workshop.vectors.error_operations import ERROR_OPERATIONS
+from workshop.vectors.http_operations import HTTP_OPERATIONS, access_of
+from workshop.vectors.parties import (
+    Inputs,
+    Vector,
+    ap_pending,
+    as_pending,
+    items_of,
+    mac_keys_of,
+    optional,
+    root_of,
+    sealing_key_of,
+    tgs_pending,
+    unhex,
+)
+from workshop.vectors.stream_operations import STREAM_OPERATIONS
+from workshop.vectors.token_operations import TOKEN_OPERATIONS
+
+
+def to_items(value: Any) -> Any:
+    """JSON to canonical items: bytes are {"bin": hex}."""
+    if isinstance(value, dict):
+        return unhex(value["bin"])
+    return [to_items(one) for one in value] if isinstance(value, list) else value
+
+
+def from_items(value: Any) -> Any:
+    """Canonical items to JSON."""
+    if isinstance(value, bytes):
+        return {"bin": value.hex()}
+    return [from_items(one) for one in value] if isinstance(value, list) else value
+
+
+def _role_keys(given: Inputs) -> Vector:
+    root = root_of(given)
+    as_key, ticket, sync = root.as_key(), root.ticket_key(), root.sync_key()
+    return {
+        "root_kid": root.kid.hex(),
+        "as": {"key": as_key.material.hex(), "kid": as_key.kid.hex(), "reply_key": as_key.reply_key.hex(),
+               "error_key": as_key.error_key.hex()},
+        "ticket": {"key": ticket.material.hex(), "kid": ticket.kid.hex(), "box_key": ticket.box_key.hex(),
+                   "header": ticket.header.hex(), "context": ticket.context.hex()},
+        "sync": {"key": sync.material.hex(), "kid": sync.kid.hex()},
+    }  # fmt: skip
+
+
+def _keytab(keytab: orthros.Keytab) -> Vector:
+    return {
+        "principal": str(keytab.principal), "uid": keytab.uid, "kvnos": list(keytab.kvnos),
+        "verify_only": keytab.is_verify_only, "kids": [entry.key.kid.hex() for entry in keytab.entries],
+        "file": keytab.to_bytes().hex(), "text": keytab.to_text(),
+    }  # fmt: skip
+
+
+def seal_ticket(given: Inputs) -> bytes:
+    """A ticket from {sealed_with, mac_no, mac_key, fields, entropy}."""
+    fields = given["fields"]
+    changes: dict[str, Any] = {name: unhex(fields[name]) for name in ("tid", "session_key", "ckid", "txn")}
+    changes |= {name: fields[name] for name in ("client_uid", "iat", "exp", "auth_time", "flags")}
+    changes["caveats"] = list(map(unhex, fields.get("caveats", [])))
+    changes["chain"] = [orthros.Hop(orthros.Principal.parse(name), at) for name, at in fields.get("chain", [])]
+    changes["subject"] = subject_of(fields.get("subject"))
+    return orthros.seal_ticket(
+        sealing_key_of(given["sealed_with"]),
+        orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"]),
+        client=orthros.Principal.parse(fields["client"]),
+        scopes=tuple(fields["scopes"]),
+        entropy=unhex(given["entropy"]),
+        **changes,
+    )
+
+
+def _ticket(ticket: orthros.Ticket) -> Vector:
+    return {
+        "server": str(ticket.server), "server_uid": ticket.server_uid, "kvno": ticket.kvno, "tid": ticket.tid.hex(),
+        "client": str(ticket.client), "client_uid": ticket.client_uid, "session_key": ticket.session_key.hex(),
+        "iat": ticket.iat, "exp": ticket.exp, "auth_time": ticket.auth_time, "ckid": ticket.ckid.hex(),
+        "flags": ticket.flags, "scopes": list(ticket.scopes), "txn": ticket.txn.hex(),
+        "caveats": [caveat.hex() for caveat in ticket.caveats],
+        "chain": [[str(hop.principal), hop.auth_time] for hop in ticket.chain],
+        "subject": shown_subject(ticket.subject),
+    }  # fmt: skip
+
+
+def _ticket_header(given: Inputs) -> Vector:
+    header = peek_unverified_header(unhex(given["ticket"]))
+    return {"type": header.ticket_type, "kvno": header.kvno, "kid": header.kid.hex()}
+
+
+_FLAGS: Final = {
+    "ticket": {"initial": orthros.INITIAL, "delegable": orthros.DELEGABLE},
+    "want": {"exact": orthros.EXACT, "delegable": orthros.WANT_DELEGABLE},
+}
+_KNOWN: Final = {"ticket": KNOWN_FLAGS, "want": orthros.KNOWN_WANT_FLAGS}
+
+
+def _flags(given: Inputs) -> Vector:
+    of, flags = given["of"], given["flags"]
+    check_flags(flags, _KNOWN[of])
+    return {"names": [name for name, bit in _FLAGS[of].items() if flags & bit]}
+
+
+def _chain(given: Inputs) -> Vector:
+    tails = [orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"]))]
+    for caveat in given["caveats"]:
+        tails.append(orthros.add_caveat(tails[-1], unhex(caveat)))
+    return {"tails": [tail.hex() for tail in tails], "pop_key": orthros.pop_key_of(tails[-1]).hex()}
+
+
+def _verify_as(given: Inputs) -> Vector:
+    unverified = orthros.parse_as_request(unhex(given["message"]))
+    request = orthros.verify_as_request(unverified, root_of(given["client"]).as_key())
+    orthros.check_as_extensions(unverified)
+    return {"service": request.service, "ts": request.ts, "ttl_s": request.ttl_s, "nonce": request.nonce.hex()}
+
+
+def _as_rep(given: Inputs) -> Vector:
+    key, pending = as_pending(given["request"])
+    request = orthros.verify_as_request(orthros.parse_as_request(pending.message), key)
+    if "error" in given:
+        sealed = orthros.seal_as_error(
+            request, given["error"], now=orthros.Timestamp(given["kdc_time"]), entropy=unhex(given["entropy"]),
+            retry_s=given["retry_s"], detail=given["detail"],
+        )  # fmt: skip
+    else:
+        sealed = orthros.seal_as_reply(
+            request, ticket=unhex(given["ticket"]), session_key=unhex(given["session_key"]), ttl_s=given["ttl_s"],
+            flags=given["flags"], newest_kvno=given["newest_kvno"], kdc_id=given["kdc_id"],
+            now=orthros.Timestamp(given["kdc_time"]), entropy=unhex(given["entropy"]),
+        )  # fmt: skip
+    return {"reply": sealed.hex()}
+
+
+def _open_as_rep(given: Inputs) -> Vector:
+    key, pending = as_pending(given["request"])
+    reply = orthros.open_as_reply(pending, key, unhex(given["reply"]))
+    return {
+        "kdc_time": reply.kdc_time, "kdc_id": reply.kdc_id, "ticket": reply.ticket.hex(), "ttl_s": reply.ttl_s,
+        "session_key": reply.session_key.hex(), "flags": reply.flags, "newest_kvno": reply.newest_kvno,
+    }  # fmt: skip
+
+
+def _open_tgs_req(message: bytes, kdc: Inputs) -> tuple[orthros.UnverifiedTgsRequest, orthros.TgsRequest]:
+    unverified = orthros.parse_tgs_request(message)
+    key = sealing_key_of(kdc["tgt_key"])
+    if not isinstance(key, orthros.TgtKey):
+        raise TypeError("a KDC opens TGTs with a TGT key")
+    mac_keys = mac_keys_of(kdc["mac_keys"])
+    opened = orthros.open_tgt(unverified.tgt, unverified.tgt_caveats, {key.kid: key}, mac_keys)
+    evidence = None
+    if unverified.behalf is not None and orthros.peek_unverified_evidence(unverified.behalf) is not None:
+        own = sealing_key_of(kdc["evidence_key"])
+        if not isinstance(own, orthros.TicketKey):
+            raise TypeError("a KDC opens evidence with a ticket key")
+        evidence = orthros.open_evidence(unverified.behalf, own, mac_keys)
+    return unverified, orthros.verify_tgs_request(unverified, opened, evidence)
+
+
+def _behalf(request: orthros.TgsRequest) -> Vector | None:
+    if request.evidence is None:
+        return None if request.asserted is None else {"subject": shown_subject(request.asserted)}
+    return {
+        "evidence": _ticket(request.evidence.ticket), "proof": request.evidence.proof.hex(),
+        "caveats": [one.hex() for one in request.evidence.caveats], "reply_key": request.reply_key.hex(),
+    }  # fmt: skip
+
+
+def _verify_tgs(given: Inputs) -> Vector:
+    unverified, request = _open_tgs_req(unhex(given["message"]), given["kdc"])
+    orthros.check_tgs_extensions(unverified)
+    return {
+        "client": str(request.tgt.ticket.client),
+        "pop_key": request.tgt.pop_key.hex(),
+        "behalf": _behalf(request),
+        "wants": [
+            {"target": str(want.target), "kind": want.kind,
+             "scopes": None if want.scopes is None else list(want.scopes), "ttl_s": want.ttl_s, "flags": want.flags,
+             "limits": items_of(want.limits)}
+            for want in orthros.read_wants(request.wants)
+        ],
+    }  # fmt: skip
+
+
+def _read_wants(given: Inputs) -> Vector:
+    try:
+        orthros.read_wants(unhex(given["wants"]))
+    except orthros.Refused as refusal:
+        return {"detail": refusal.detail}
+    return {"detail": ""}
+
+
+def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
+    target = orthros.Principal.parse(given["target"])
+    if "code" in given:
+        reason = orthros.reason_for(given["code"])
+        return orthros.NotGranted(target=target, reason=reason, retry_s=given["retry_s"], ref=unhex(given["ref"]))
+    return orthros.Granted(
+        target=target, target_uid=given["uid"], credential=unhex(given["credential"]),
+        session_key=optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
+        scopes=tuple(given["scopes"]), notes=tuple(orthros.Note(*note) for note in given["notes"]),
+        subject=subject_of(given.get("subject")), demands=tuple(map(unhex, given.get("demands", []))),
+    )  # fmt: skip
+
+
+def _shown(result: orthros.Granted | orthros.NotGranted) -> Vector:
+    if isinstance(result, orthros.NotGranted):
+        return {
+            "target": str(result.target),
+            "code": result.reason.name,
+            "retry_s": result.retry_s,
+            "ref": result.ref.hex(),
+        }
+    return {
+        "target": str(result.target), "uid": result.target_uid, "credential": result.credential.hex(),
+        "session_key": None if result.session_key is None else result.session_key.hex(), "ttl_s": result.ttl_s,
+        "flags": result.flags, "kvno": result.kvno, "scopes": list(result.scopes),
+        "notes": [[note.field, note.cause, note.index] for note in result.notes],
+        "subject": shown_subject(result.subject), "demands": [cid.hex() for cid in result.demands],
+    }  # fmt: skip
+
+
+def _tgs_rep(given: Inputs) -> Vector:
+    _unverified, request = _open_tgs_req(tgs_pending(given["request"]).message, given["kdc"])
+    common: dict[str, Any] = {"now": orthros.Timestamp(given["kdc_time"]), "entropy": unhex(given["entropy"])}
+    if "error" in given:
+        retry = {"retry_s": given["retry_s"], "detail": given["detail"]}
+        return {"reply": orthros.seal_tgs_error(request, given["error"], **common, **retry).hex()}
+    results = [_result(result) for result in given["results"]]
+    sealed = orthros.seal_tgs_reply(request, results, kdc_id=given["kdc_id"], policy_seq=given["policy_seq"], **common)
+    return {"reply": sealed.hex()}
+
+
+def _open_tgs_rep(given: Inputs) -> Vector:
+    reply = orthros.open_tgs_reply(tgs_pending(given["request"]), unhex(given["reply"]))
+    return {
+        "kdc_time": reply.kdc_time, "kdc_id": reply.kdc_id, "policy_seq": reply.policy_seq,
+        "results": [_shown(result) for result in reply.results],
+    }  # fmt: skip
+
+
+def _accept(given: Inputs) -> Vector:
+    """What becomes of `message`, after `earlier` ones were received, whatever became of them."""
+    born = orthros.Timestamp(given.get("born", 0))
+    store = ManualStore(lambda: orthros.Timestamp(given["now"]), unhex(given["epoch"]), born)
+    keytab = orthros.Keytab.of(root_of(given["target"]))
+    for message in given["earlier"]:
+        with suppress(orthros.Refused):
+            _accept_one(unhex(message), given, keytab, store)
+    accepted = _accept_one(unhex(given["message"]), given, keytab, store)
+    reply = orthros.build_ap_reply(accepted, now=orthros.Timestamp(given["now"]))
+    return {"client": str(accepted.ticket.client), "scopes": list(accepted.scopes), "reply": reply.hex()}
+
+
+def _refusal(given: Inputs) -> Vector:
+    try:
+        _accept(given)
+    except orthros.Refused as refusal:
+        return {"error": refusal.code, "ready_in_ms": refusal.ready_in_ms}
+    raise TypeError("an accepted request gets no AP-ERR")
+
+
+def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, store: ManualStore) -> orthros.Accepted:
+    return orthros.accept(
+        orthros.parse_ap_request(message),
+        lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
+        now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=store,
+        repetition=orthros.Repetition(given.get("repetition", "unsafe")),
+        accept_user=given["accept_user"], max_life_s=given["max_life_s"],
+        access=access_of(given["access"]) if "access" in given else None, chain=chain_rule_of(given.get("chain", {})),
+    )  # fmt: skip
+
+
+def _open_ap_rep(given: Inputs) -> Vector:
+    reply = orthros.open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
+    return {"target_time": reply.target_time, "epoch": reply.epoch.hex()}
+
+
+def _replay(given: Inputs) -> Vector:
+    replay = orthros.ReplaySet(**{share: given[share] for share in ("capacity", "per_client", "per_ticket")})
+    steps = [
+        replay.admit(orthros.Entry(unhex(tag), orthros.Timestamp(ts), client, unhex(ticket)), orthros.Timestamp(now))
+        for tag, ts, now, client, ticket in given["steps"]
+    ]
+    return {"answers": [answer.value for answer in steps], "codes": [_code_of(answer) for answer in steps]}
+
+
+def _code_of(answer: orthros.Admission) -> str | None:
+    moment = orthros.Timestamp(0)
+    try:
+        check_admission(moment, orthros.Standing(answer, bytes(8), moment, moment))
+    except orthros.Refused as refusal:
+        return refusal.code
+    return None
+
+
+def _window(given: Inputs) -> Vector:
+    orthros.check_window(orthros.Timestamp(given["ts"]), orthros.Timestamp(given["now"]))
+    return {}
+
+
+def _aes_gcm(given: Inputs) -> Vector:
+    backend = sealing.AESGCM  # type: ignore[attr-defined]  # the very object that seals here
+    sealed: bytes = backend(unhex(given["key"])).encrypt(unhex(given["nonce"]), unhex(given["plaintext"]), None)
+    return {"sealed": sealed.hex()}
+
+
+OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
+    "hmac-sha512": lambda i: {"output": hmac.digest(unhex(i["key"]), unhex(i["message"]), "sha512").hex()},
+    "hkdf-expand-sha512": lambda i: {
+        "output": hmac.digest(unhex(i["prk"]), unhex(i["info"]) + b"\1", "sha512")[: i["size"]].hex()
+    },
+    "aes-256-gcm": _aes_gcm,
+    "digest": lambda i: {"output": derivation.digest(unhex(i["data"])).hex()},
+    "prf": lambda i: {"output": derivation.prf(unhex(i["key"]), i["label"], unhex(i["message"])).hex()},
+    "derive": lambda i: {
+        "output": derivation.derive(unhex(i["key"]), i["label"], unhex(i["context"]), i["size"]).hex()
+    },
+    "mac": lambda i: {"output": derivation.mac(unhex(i["key"]), i["label"], unhex(i["message"])).hex()},
+    "seal": lambda i: {
+        "box": sealing.seal(
+            unhex(i["key"]), i["label"], unhex(i["context"]), unhex(i["plaintext"]), entropy=unhex(i["entropy"])
+        ).hex()
+    },
+    "open": lambda i: {
+        "plaintext": sealing.open_box(
+            unhex(i["key"]), i["label"], unhex(i["context"]), unhex(i["box"]), limit=i["limit"]
+        ).hex()
+    },
+    "encode": lambda i: {"bytes": canonical.encode(*to_items(i["items"])).hex()},
+    "decode": lambda i: {"items": from_items(canonical.decode(unhex(i["bytes"]), i["limit"]))},
+    "name": lambda i: {"name": orthros.check_name(i["text"])},
+    "scope": lambda i: {"scopes": list(orthros.check_scopes([i["text"]]))},
+    "scope-set": lambda i: {"scopes": list(orthros.check_scopes(i["texts"]))},
+    "role-keys": _role_keys,
+    "key-file": lambda i: _keytab(orthros.Keytab.from_bytes(unhex(i["file"]))),
+    "key-text": lambda i: _keytab(orthros.Keytab.from_text(i["text"])),
+    "ticket": lambda i: {"ticket": seal_ticket(i).hex()},
+    "open-ticket": lambda i: _ticket(open_ticket(unhex(i["ticket"]), sealing_key_of(i["key"]))),
+    "kdc-mark": lambda i: _ticket(
+        orthros.require_kdc_mark(unhex(i["ticket"]), sealing_key_of(i["key"]), mac_keys_of(i["mac_keys"]))
+    ),
+    "ticket-header": _ticket_header,
+    "flags": _flags,
+    "chain": _chain,
+    "bind-raw": lambda i: {
+        "bind": orthros.bind_raw(
+            i["endpoint"], unhex(i["payload"]), channel_binding=optional(i["channel_binding"])
+        ).hex()
+    },
+    "as-req": lambda i: {"message": as_pending(i)[1].message.hex()},
+    "verify-as-req": _verify_as,
+    "as-rep": _as_rep,
+    "open-as-rep": _open_as_rep,
+    "tgs-req": lambda i: {"message": tgs_pending(i).message.hex()},
+    "verify-tgs-req": _verify_tgs,
+    "read-wants": _read_wants,
+    "tgs-rep": _tgs_rep,
+    "open-tgs-rep": _open_tgs_rep,
+    "ap-req": lambda i: {"message": ap_pending(i).message.hex()},
+    "accept": _accept,
+    "refusal": _refusal,
+    "open-ap-rep": _open_ap_rep,
+    "replay": _replay,
+    "window": _window,
+    **HTTP_OPERATIONS,
+    **AUTHORITY_OPERATIONS,
+    **TOKEN_OPERATIONS,
+    **STREAM_OPERATIONS,
+    **ERROR_OPERATIONS,
+}
