@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 # The operations of the vectors, where they have been.
-PLACES = ("workshop.vectors", "workshop.vectors")
+PLACES = ("orthros_tools.vectors", "workshop.vectors")
 # What an operation has read, written again: the operation that writes it, and what of the output it takes.
 AGAIN: dict[str, tuple[str, dict[str, str]]] = {
     "decode": ("encode", {"items": "items"}),
