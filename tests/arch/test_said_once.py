@@ -1,7 +1,7 @@
 """What is still in the old form: it may become less and never more.
 
 `old.txt` names it, a line each: names of classes that stand for two, circles of imports, functions with many
-parameters, and statements whose layout the formatter may not choose. Whoever mends one removes its line;
+parameters, and statements whose layout the formatter may not choose. A commit that mends one removes its line;
 `python -m tests.arch.test_said_once` writes the file anew.
 """
 

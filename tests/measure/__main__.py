@@ -23,7 +23,7 @@ _ROW: Final = "{:<62} {:>8}"
 
 @frozen
 class Row:
-    """One figure; less is better. `names` are what was counted, where somebody may want to see it."""
+    """One figure; less is better. `names` are what was counted, for `--names`."""
 
     words: str
     figure: float

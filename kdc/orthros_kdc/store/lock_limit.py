@@ -1,8 +1,8 @@
 """How long one transaction may hold the database's write lock.
 
 SQLite has one writer: while it works, the KDC can note no used assertion and no revoked token, and other commands wait,
-for at most five seconds. So a transaction that takes longer is undone, whoever began it, and its sender is told to make
-it in parts. Knows no connection; `statements.py` and `sqlite.py` ask it.
+for at most five seconds. So a transaction that takes longer is undone, and the error tells the admin to make the
+change in parts. Knows no connection; `statements.py` and `sqlite.py` ask it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orthros_protocol import Unavailable
 __all__ = ["MOST_LOCKED_S", "Deadline", "LockLimit"]
 
 MOST_LOCKED_S: Final = 4.0
-"""Seconds of work under the lock. Who waits gives up after 5: the rest is for the commit, which nothing cuts short."""
+"""Seconds of work under the lock. Other commands wait for 5: the rest is for the commit, which nothing cuts short."""
 
 
 @frozen

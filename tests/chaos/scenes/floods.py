@@ -114,7 +114,7 @@ class _Peer:
 
 @define(eq=False)
 class _Others:
-    """Somebody at another address who logs in again and again, each time anew."""
+    """A client at another address that logs in again and again, over a new connection each time."""
 
     key: AsKey
     port: int
@@ -269,7 +269,7 @@ def strangers(_: Street, report: Report, *, quick: bool) -> None:
         changes = [f"group add-member everybody {name}" for name in names[: 3 if quick else 20]]
 
         async def stranger() -> None:
-            """Whoever has seen a login knows the id of its key; without the key the MAC is wrong."""
+            """A stranger who has seen a login knows the id of its key; without the key the MAC is wrong."""
             while True:
                 with suppress(*_REFUSALS):
                     peer = await _Peer.connect(key, estate.kdc_port, "127.0.0.3")

@@ -69,7 +69,7 @@ class Demo:
         return program
 
     def serve(self, name: str, *settings: str) -> None:
-        """Starts a service on its listener, which takes connections already: nobody needs to wait for the service."""
+        """Starts a service on its listener, which takes connections already: a caller need not wait for the service."""
         command = f"uvicorn --no-proxy-headers workshop.demo.{name}:app"
         port = self.listeners[name].getsockname()[1]
         print(f"  $ {' '.join(settings)} {command} --port {port} &", flush=True)
@@ -125,7 +125,7 @@ def tell(demo: Demo) -> None:
     demo.serve("ledger", "ORTHROS_KEY_FILE=ledger.verify.key")
     demo.serve("gateway", "ORTHROS_SOCKET=$PWD/gateway.sock")
 
-    print("\n4. shop calls orders. The daemon of shop obtains the ticket; orders asks nobody.")
+    print("\n4. shop calls orders. The daemon of shop obtains the ticket; orders checks it offline, with its own key.")
     orders, gateway = demo.environ["ORDERS"], demo.environ["GATEWAY"]
     call = f"orthros call --target orders {orders}/orders/7"
     demo.run(call, show=1)
@@ -145,7 +145,7 @@ def tell(demo: Demo) -> None:
 
 
 def _calls_of_shop(demo: Demo, orders: str, gateway: str) -> None:
-    """What shop can do from Python, and somebody who sees all of its requests."""
+    """What shop can do from Python, and what a thief can do who sees all of its requests."""
     sent: list[dict[str, str]] = []
     with (
         Client(demo.folder / "shop.sock") as client,

@@ -19,5 +19,5 @@ http = httpx.AsyncClient()
 
 @app.get("/invoices/{number}")
 async def invoice(number: int, user: str = Header()) -> Any:
-    """One invoice, for the user whom the gateway has logged in: here a header that everybody can write."""
+    """One invoice, for the user whom the gateway has logged in: here a header, which any client could write."""
     return (await http.get(f"{ORDERS}/invoices/{number}", auth=auth.on_behalf_of(f"user/{user}"))).json()

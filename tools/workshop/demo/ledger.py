@@ -1,4 +1,4 @@
-"""The service `ledger`: tells for whom it is called. It accepts calls for users, and calls no other service."""
+"""The service `ledger`: tells who called it, and for which user. It calls no other service."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ app.add_middleware(
 
 @app.get("/invoices/{number}")
 async def invoice(number: int, caller: Annotated[Caller, Depends(require("read"))]) -> dict[str, Any]:
-    """One invoice, and for whom it was asked for by whom."""
+    """One invoice, the user that it was asked for, and the services that it was asked through."""
     user = None if caller.subject is None else caller.subject.principal.name
     return {"invoice": number, "for": user, "through": list(reversed(caller.act))}

@@ -1,4 +1,4 @@
-"""The service `orders`. One middleware: nobody gets in without a ticket. It asks `ledger` for whom it is called."""
+"""The service `orders`. Its middleware refuses every request without a ticket. It calls `ledger` for its own caller."""
 
 from __future__ import annotations
 
