@@ -69,6 +69,9 @@ def main(arguments: list[str]) -> int:
             _play(partial(_befall, report, fault, ground, quick=chosen.quick), fault.words, crashed)
     verdict = f"{report.broken} of {len(report.lines)} lines broke a bound" if report.broken else "no bound was broken"
     crash = f"; not played to the end: {', '.join(crashed)}" if crashed else ""
+    for line in report.lines:
+        if line.broken:
+            print(f"broken: {line}")
     print(f"{len(report.lines)} lines in {time.monotonic() - began:.0f} s: {verdict}{crash}")
     if report.broken or crashed:
         return 1

@@ -24,7 +24,7 @@ from orthros_client import Client, MaybeExecuted
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from tests.chaos.hosts import HOST
 
-__all__ = ["Caller", "Captured", "Tally", "at_once"]
+__all__ = ["MAYBE", "Caller", "Captured", "Tally", "at_once"]
 
 URL: Final = f"http://{HOST}"
 _PATIENCE_S: Final = 20.0
