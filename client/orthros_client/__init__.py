@@ -7,12 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orthros_client.aio import AsyncClient
-    from orthros_client.client import Client, Token
-    from orthros_client.credential_file import load_credentials, save_credentials
-    from orthros_client.credentials import Confirmed, Credentials, PendingCall
-    from orthros_client.discharger import Attested, Discharger, Question
-    from orthros_client.discharging import DischargeRefused, Discharges
+    from orthros_client.credentials.credential_file import load_credentials, save_credentials
+    from orthros_client.credentials.credentials import Confirmed, Credentials, PendingCall
+    from orthros_client.credentials.discharger import Attested, Discharger, Question
+    from orthros_client.credentials.discharging import DischargeRefused, Discharges
+    from orthros_client.credentials.narrowing import Limits
     from orthros_client.errors import (
         LocalMisuse,
         Malformed,
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
         TicketUnavailable,
         Unavailable,
     )
-    from orthros_client.narrowing import Limits
+    from orthros_client.local.aio import AsyncClient
+    from orthros_client.local.client import Client, Token
     from orthros_client.verifier import ChainRule, VerifiedCaller, Verifier
 
 __all__ = [
@@ -61,23 +61,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "aio",
-    "Client": "client",
-    "Token": "client",
-    "Attested": "discharger",
-    "Confirmed": "credentials",
-    "Credentials": "credentials",
-    "DischargeRefused": "discharging",
-    "Discharger": "discharger",
-    "Discharges": "discharging",
-    "Limits": "narrowing",
-    "PendingCall": "credentials",
-    "Question": "discharger",
+    "AsyncClient": "local.aio",
+    "Client": "local.client",
+    "Token": "local.client",
+    "Attested": "credentials.discharger",
+    "Confirmed": "credentials.credentials",
+    "Credentials": "credentials.credentials",
+    "DischargeRefused": "credentials.discharging",
+    "Discharger": "credentials.discharger",
+    "Discharges": "credentials.discharging",
+    "Limits": "credentials.narrowing",
+    "PendingCall": "credentials.credentials",
+    "Question": "credentials.discharger",
     "ChainRule": "verifier",
     "VerifiedCaller": "verifier",
     "Verifier": "verifier",
-    "load_credentials": "credential_file",
-    "save_credentials": "credential_file",
+    "load_credentials": "credentials.credential_file",
+    "save_credentials": "credentials.credential_file",
 }
 
 

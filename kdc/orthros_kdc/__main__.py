@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep_standard_streams()
         if sys.argv[1:2] == ["serve"]:
             hold_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    from orthros_kdc.command import run  # signals are held before anything large is loaded
+    from orthros_kdc.process.command import run  # signals are held before anything large is loaded
 
     return run(argv)
 

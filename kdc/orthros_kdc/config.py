@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from orthros_kdc.realm.master_key import ENVIRONMENT_NAME
 from orthros_kdc.settings import (
     Setting,
     address,
@@ -31,10 +32,9 @@ from orthros_kdc.settings import (
     url,
     whole,
 )
-from orthros_kdc.store.master_key import ENVIRONMENT_NAME
 from orthros_protocol import Misconfigured
-from orthros_protocol.limits import MAX_FRAME_BYTES
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = [
     "Config",

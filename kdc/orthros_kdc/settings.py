@@ -13,8 +13,8 @@ from typing import Any, Final
 import attrs
 from attrs import field, frozen
 
-from orthros_protocol.names import is_name
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.names import is_name
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = [
     "Form",

@@ -3,7 +3,16 @@
 Longer than 400 lines because the façade names everything that it offers, one name a line.
 """
 
-from orthros_protocol.acceptance import (
+from orthros_protocol.errors import (
+    LocalMisuse,
+    Malformed,
+    Misconfigured,
+    OrthrosError,
+    PeerMisbehaved,
+    Refused,
+    Unavailable,
+)
+from orthros_protocol.exchanges.acceptance import (
     Accepted,
     Possession,
     accept,
@@ -12,15 +21,7 @@ from orthros_protocol.acceptance import (
     judge,
     prove,
 )
-from orthros_protocol.access import (
-    Access,
-    Address,
-    AppRule,
-    canonical_network,
-    canonical_path,
-    parse_address,
-)
-from orthros_protocol.ap_exchange import (
+from orthros_protocol.exchanges.ap_exchange import (
     ASSERT_USER_SCOPE,
     SAFE,
     USE_CHANNEL,
@@ -36,7 +37,7 @@ from orthros_protocol.ap_exchange import (
     open_ap_reply,
     parse_ap_request,
 )
-from orthros_protocol.as_exchange import (
+from orthros_protocol.exchanges.as_exchange import (
     AsReply,
     AsRequest,
     PendingAs,
@@ -49,94 +50,18 @@ from orthros_protocol.as_exchange import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.attenuation import (
-    add_caveat,
-    join_caveats,
-    mix_discharges,
-    pop_key_of,
-    split_caveats,
-    tail_after,
-    tail_of,
-)
-from orthros_protocol.authenticators import (
+from orthros_protocol.exchanges.authenticators import (
     bind_raw,
     check_window,
     measure_offset,
 )
-from orthros_protocol.call_chain import (
-    ChainRule,
-    path_of,
-)
-from orthros_protocol.caveats import (
-    AppCaveat,
-    Carried,
-    Caveat,
-    ChannelCaveat,
-    ExpiresCaveat,
-    MethodsCaveat,
-    PathCaveat,
-    PeerCaveat,
-    ScopesCaveat,
-    TargetsCaveat,
-    ThirdPartyCaveat,
-    carry,
-    check_limits,
-    is_app_name,
-    parse_caveat,
-)
-from orthros_protocol.discharges import (
-    DISCHARGE_ENDPOINT,
-    Demand,
-    DemandSource,
-    Discharge,
-    NewDemand,
-    demand_of_holder,
-    demand_of_kdc,
-    judge_discharge,
-    make_discharge,
-    narrow_discharge,
-    open_demand,
-    open_discharge,
-    peek_unverified_discharger,
-    seal_discharge,
-)
-from orthros_protocol.envelopes import (
-    Envelope,
-    open_envelope,
-)
-from orthros_protocol.epochs import (
+from orthros_protocol.exchanges.epochs import (
     EPOCH_BYTES,
     Memory,
     Repetition,
     derive_epoch,
 )
-from orthros_protocol.errors import (
-    LocalMisuse,
-    Malformed,
-    Misconfigured,
-    OrthrosError,
-    PeerMisbehaved,
-    Refused,
-    Unavailable,
-)
-from orthros_protocol.evidence import (
-    Behalf,
-    OpenedEvidence,
-    UnverifiedBehalf,
-    evidence_proof,
-    open_evidence,
-    peek_unverified_evidence,
-)
-from orthros_protocol.framing import (
-    FrameReader,
-    frame,
-)
-from orthros_protocol.hand_over import (
-    HandedOver,
-    open_hand_over,
-    seal_hand_over,
-)
-from orthros_protocol.http_profile import (
+from orthros_protocol.exchanges.http_profile import (
     MAX_COVERED,
     SAFE_METHODS,
     HttpAuthorization,
@@ -156,67 +81,13 @@ from orthros_protocol.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
-from orthros_protocol.instants import (
-    Timestamp,
-    UnixSeconds,
-    seconds_of,
-    timestamp_of,
-)
-from orthros_protocol.keys import (
-    AsKey,
-    KdcMacKey,
-    RoleKey,
-    RootKey,
-    Secret,
-    SyncKey,
-    TgtKey,
-    TicketKey,
-    TicketSealingKey,
-    key_id,
-)
-from orthros_protocol.keytab import (
-    KEY_FILE_PREFIX,
-    Keytab,
-    KeytabEntry,
-)
-from orthros_protocol.messages import (
-    AP_REQ,
-    AS_REQ,
-    SYNC_REQ,
-    TGS_REQ,
-    KdcRefusal,
-    Signed,
-    build_nak,
-    parse_signed,
-)
-from orthros_protocol.names import (
-    KDC_ADMIN,
-    KDC_KEYS,
-    KDC_SERVICES,
-    KDC_TGT,
-    Principal,
-    cached_principal,
-    check_name,
-    check_scopes,
-    is_name,
-    is_scope,
-    scope_order,
-)
-from orthros_protocol.notes import (
+from orthros_protocol.exchanges.notes import (
     Note,
     NoteCause,
     NoteField,
     describe_note,
 )
-from orthros_protocol.presented import Presented, open_presented
-from orthros_protocol.presenters import Presenter
-from orthros_protocol.reasons import (
-    REASONS,
-    Reason,
-    reason_by_number,
-    reason_for,
-)
-from orthros_protocol.replay import (
+from orthros_protocol.exchanges.replay import (
     NO_EPOCH,
     Admission,
     Entry,
@@ -224,11 +95,7 @@ from orthros_protocol.replay import (
     ReplayStore,
     Standing,
 )
-from orthros_protocol.secret_file import (
-    read_secret_file,
-    write_secret_file,
-)
-from orthros_protocol.tgs_exchange import (
+from orthros_protocol.exchanges.tgs_exchange import (
     OpenedTgt,
     PendingTgs,
     TgsReply,
@@ -243,7 +110,149 @@ from orthros_protocol.tgs_exchange import (
     seal_tgs_reply,
     verify_tgs_request,
 )
-from orthros_protocol.tickets import (
+from orthros_protocol.exchanges.wants import (
+    EXACT,
+    KNOWN_WANT_FLAGS,
+    WANT_DELEGABLE,
+    WANT_JWT,
+    WANT_TICKET,
+    Granted,
+    NotGranted,
+    Want,
+    read_wants,
+)
+from orthros_protocol.keys.keytab import (
+    KEY_FILE_PREFIX,
+    Keytab,
+    KeytabEntry,
+)
+from orthros_protocol.keys.role_keys import (
+    AsKey,
+    KdcMacKey,
+    RoleKey,
+    RootKey,
+    Secret,
+    SyncKey,
+    TgtKey,
+    TicketKey,
+    TicketSealingKey,
+    key_id,
+)
+from orthros_protocol.keys.secret_file import (
+    read_secret_file,
+    write_secret_file,
+)
+from orthros_protocol.primitives.framing import (
+    FrameReader,
+    frame,
+)
+from orthros_protocol.primitives.instants import (
+    Timestamp,
+    UnixSeconds,
+    seconds_of,
+    timestamp_of,
+)
+from orthros_protocol.primitives.messages import (
+    AP_REQ,
+    AS_REQ,
+    SYNC_REQ,
+    TGS_REQ,
+    KdcRefusal,
+    Signed,
+    build_nak,
+    parse_signed,
+)
+from orthros_protocol.primitives.names import (
+    KDC_ADMIN,
+    KDC_KEYS,
+    KDC_SERVICES,
+    KDC_TGT,
+    Principal,
+    cached_principal,
+    check_name,
+    check_scopes,
+    is_name,
+    is_scope,
+    scope_order,
+)
+from orthros_protocol.reasons import (
+    REASONS,
+    Reason,
+    reason_by_number,
+    reason_for,
+)
+from orthros_protocol.tickets.access import (
+    Access,
+    Address,
+    AppRule,
+    canonical_network,
+    canonical_path,
+    parse_address,
+)
+from orthros_protocol.tickets.attenuation import (
+    add_caveat,
+    join_caveats,
+    mix_discharges,
+    pop_key_of,
+    split_caveats,
+    tail_after,
+    tail_of,
+)
+from orthros_protocol.tickets.call_chain import (
+    ChainRule,
+    path_of,
+)
+from orthros_protocol.tickets.carrying import Carried, carry, check_limits
+from orthros_protocol.tickets.caveats import (
+    AppCaveat,
+    Caveat,
+    ChannelCaveat,
+    ExpiresCaveat,
+    MethodsCaveat,
+    PathCaveat,
+    PeerCaveat,
+    ScopesCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    is_app_name,
+    parse_caveat,
+)
+from orthros_protocol.tickets.discharges import (
+    DISCHARGE_ENDPOINT,
+    Demand,
+    DemandSource,
+    Discharge,
+    NewDemand,
+    demand_of_holder,
+    demand_of_kdc,
+    judge_discharge,
+    make_discharge,
+    narrow_discharge,
+    open_demand,
+    open_discharge,
+    peek_unverified_discharger,
+    seal_discharge,
+)
+from orthros_protocol.tickets.envelopes import (
+    Envelope,
+    open_envelope,
+)
+from orthros_protocol.tickets.evidence import (
+    Behalf,
+    OpenedEvidence,
+    UnverifiedBehalf,
+    evidence_proof,
+    open_evidence,
+    peek_unverified_evidence,
+)
+from orthros_protocol.tickets.hand_over import (
+    HandedOver,
+    open_hand_over,
+    seal_hand_over,
+)
+from orthros_protocol.tickets.presented import Presented, open_presented
+from orthros_protocol.tickets.presenters import Presenter
+from orthros_protocol.tickets.ticket import (
     BY_ASSERTION,
     BY_EVIDENCE,
     CROSS_REALM_TGT,
@@ -261,17 +270,6 @@ from orthros_protocol.tickets import (
     peek_unverified_header,
     require_kdc_mark,
     seal_ticket,
-)
-from orthros_protocol.wants import (
-    EXACT,
-    KNOWN_WANT_FLAGS,
-    WANT_DELEGABLE,
-    WANT_JWT,
-    WANT_TICKET,
-    Granted,
-    NotGranted,
-    Want,
-    read_wants,
 )
 
 __all__ = [

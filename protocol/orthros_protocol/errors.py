@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orthros_protocol.reasons import Reason, reason_for
 
 if TYPE_CHECKING:
-    from orthros_protocol.presenters import Presenter
+    from orthros_protocol.tickets.presenters import Presenter
 
 __all__ = [
     "LocalMisuse",

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from orthros_protocol.derivation import digest
-from orthros_protocol.instants import Timestamp
-from orthros_protocol.replay import Entry, ReplaySet, Standing
+from orthros_protocol.exchanges.replay import Entry, ReplaySet, Standing
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["CountingEntropy", "ManualClock", "ManualStore"]
 

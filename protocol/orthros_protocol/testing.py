@@ -1,7 +1,6 @@
 """Fakes for tests of programs that use Orthros: a clock, predictable entropy, a whole realm in memory.
 
-Not secure and not fast: its keys come from a counter. Every message is real and every check is the
-library's own; only the policy is a plain table.
+Not secure and not fast: its keys come from a counter. Every message and check is real; only the policy is a table.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from orthros_protocol.as_exchange import (
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.as_exchange import (
     AsRequest,
     check_as_extensions,
     parse_as_request,
@@ -19,21 +19,7 @@ from orthros_protocol.as_exchange import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.attenuation import pop_key_of, split_caveats, tail_of
-from orthros_protocol.caveats import Caveat, ScopesCaveat, carry, check_limits
-from orthros_protocol.derivation import checksum
-from orthros_protocol.discharges import demand_of_kdc
-from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.evidence import open_evidence
-from orthros_protocol.fakes import CountingEntropy, ManualClock
-from orthros_protocol.instants import seconds_of
-from orthros_protocol.keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
-from orthros_protocol.keytab import Keytab
-from orthros_protocol.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS, MAX_CHAIN_HOPS
-from orthros_protocol.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
-from orthros_protocol.names import KDC_TGT, Principal, check_scopes
-from orthros_protocol.reasons import reason_for
-from orthros_protocol.tgs_exchange import (
+from orthros_protocol.exchanges.tgs_exchange import (
     TgsRequest,
     check_tgs_extensions,
     open_tgt,
@@ -42,8 +28,22 @@ from orthros_protocol.tgs_exchange import (
     seal_tgs_reply,
     verify_tgs_request,
 )
-from orthros_protocol.tickets import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, seal_ticket
-from orthros_protocol.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, read_wants
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, read_wants
+from orthros_protocol.fakes import CountingEntropy, ManualClock
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
+from orthros_protocol.primitives.derivation import checksum
+from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS, MAX_CHAIN_HOPS
+from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
+from orthros_protocol.primitives.names import KDC_TGT, Principal, check_scopes
+from orthros_protocol.reasons import reason_for
+from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_of
+from orthros_protocol.tickets.carrying import carry, check_limits
+from orthros_protocol.tickets.caveats import Caveat, ScopesCaveat
+from orthros_protocol.tickets.discharges import demand_of_kdc
+from orthros_protocol.tickets.evidence import open_evidence
+from orthros_protocol.tickets.ticket import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, seal_ticket
 
 __all__ = ["CountingEntropy", "InMemoryRealm", "IssuedTicket", "ManualClock"]
 

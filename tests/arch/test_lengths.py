@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # The parameter `ttl` of the daemon's HTTP door: seconds, asked for by a local program.
-ALLOWED = {"client/orthros_client/daemon/http_answers.py"}
+ALLOWED = {"client/orthros_client/daemon/listeners/http_answers.py"}
 
 
 def test_no_product_code_asks_whether_a_text_looks_like_a_number() -> None:

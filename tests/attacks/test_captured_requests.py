@@ -16,7 +16,7 @@ from orthros_protocol import (
     open_as_reply,
     open_tgs_reply,
 )
-from orthros_protocol.as_exchange import PendingAs
+from orthros_protocol.exchanges.as_exchange import PendingAs
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 
 BURST = 40

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import Credentials, DischargeRefused, Discharges
-from orthros_client.discharging import Exchange, ask, asking
+from orthros_client.credentials.discharging import Exchange, ask, asking
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
@@ -34,7 +34,7 @@ from orthros_protocol import (
     split_caveats,
     tail_after,
 )
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from tests.support.naive import dec, enc, kd, sha256
 from tests.support.parties import (
     ENDPOINT,

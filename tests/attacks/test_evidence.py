@@ -30,8 +30,8 @@ from orthros_protocol import (
     join_caveats,
     open_tgs_reply,
 )
-from orthros_protocol.call_chain import ChainRule
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.tickets.call_chain import ChainRule
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.naive import dec, enc, kd, mac
 

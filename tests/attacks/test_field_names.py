@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from orthros_client.http.guard import Admitted, Denied, Guard
-from orthros_client.http.incoming import IncomingRequest
-from orthros_client.http.routes import Route
+from orthros_client.http.server.guard import Admitted, Denied, Guard
+from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_protocol import PeerCaveat
 from tests.client.forwarding import Gate, Sent

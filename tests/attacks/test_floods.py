@@ -3,7 +3,7 @@
 import trio
 
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.server import Server
+from orthros_kdc.process.native_port import Server
 from orthros_protocol import (
     Behalf,
     FrameReader,
@@ -13,7 +13,7 @@ from orthros_protocol import (
     frame,
     join_caveats,
 )
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 from tests.support.http_port import stream_pair
 from tests.support.kdc_bench import REALM, open_bench
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from orthros_client.daemon.forward_auth_dialects import PATH, Question
-from orthros_client.http.incoming import IncomingRequest, decode_path, read_path
-from orthros_client.http.routes import Route, Routes
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.http.server.incoming import IncomingRequest, decode_path, read_path
+from orthros_client.http.server.routes import Route, Routes
 from orthros_client.integrations import asgi, wsgi
 from tests.client.forwarding import HOST, Gate, judged
 from tests.client.http.world import House

@@ -26,12 +26,12 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
-from orthros_protocol.attenuation import join_caveats, tail_after
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import derive, digest
-from orthros_protocol.discharges import Demand as Question
-from orthros_protocol.discharges import Discharge
 from orthros_protocol.fakes import ManualStore
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import derive, digest
+from orthros_protocol.tickets.attenuation import join_caveats, tail_after
+from orthros_protocol.tickets.discharges import Demand as Question
+from orthros_protocol.tickets.discharges import Discharge
 from tests.support.behalf_bench import principal, resealed
 from tests.support.kdc_bench import KdcBench, open_bench
 from tests.support.naive import Sealer

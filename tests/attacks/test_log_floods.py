@@ -9,11 +9,11 @@ import pytest
 import structlog
 from attrs import evolve
 
-from orthros_client.daemon.forward_auth_dialects import PATH, Question
-from orthros_client.http.guard import Denied, Guard
-from orthros_client.http.incoming import IncomingRequest
-from orthros_client.http.observed import Journal
-from orthros_client.http.routes import Route
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.http.server.guard import Denied, Guard
+from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.observed import Journal
+from orthros_client.http.server.routes import Route
 from tests.client.forwarding import Gate, judged
 from tests.client.http.world import House
 from tests.support.http_caller import Call, Received

@@ -28,7 +28,7 @@ from orthros_protocol import (
     join_caveats,
     open_tgs_reply,
 )
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 
 ORDERS, PAYROLL = Principal(REALM, "orders"), Principal(REALM, "payroll")

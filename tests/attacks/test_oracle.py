@@ -19,7 +19,7 @@ from orthros_protocol import (
     parse_address,
 )
 from orthros_protocol.fakes import ManualStore
-from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc

@@ -17,15 +17,17 @@ import orthros_protocol
 from tests.support.regex_steps import hostile_texts, steps_of
 
 ALONE = (
-    "orthros_client.bearer", "orthros_client.daemon.forward_auth", "orthros_client.daemon.forward_auth_dialects",
+    "orthros_client.verifier.bearer",
+    "orthros_client.daemon.listeners.forward_auth",
+    "orthros_client.daemon.listeners.forward_auth_dialects",
     "orthros_client.integrations.wsgi_servers",
-)  # fmt: skip
+)
 SIZE = 120
 
 
 def modules() -> Iterator[ModuleType]:
     for package in (orthros_protocol, orthros_client.http):
-        for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             yield import_module(found.name)
     yield from map(import_module, ALONE)
 
@@ -45,8 +47,8 @@ EVERY = list(patterns())
 def test_the_patterns_are_found() -> None:
     found = {parameter.id for parameter in EVERY}
     assert {
-        "orthros_protocol.access._BAD_SEGMENT", "orthros_protocol.http_profile._AUTHORIZATION",
-        "orthros_protocol.redaction._JWT_TEXT", "orthros_client.http.answers._NOT_TOLD",
+        "orthros_protocol.tickets.access._BAD_SEGMENT", "orthros_protocol.exchanges.http_profile._AUTHORIZATION",
+        "orthros_protocol.primitives.redaction._JWT_TEXT", "orthros_client.http.server.answers._NOT_TOLD",
     } <= found  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from orthros_protocol import (
     open_ticket,
     require_kdc_mark,
 )
-from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import IssuedTicket
 from tests.support.exchange_pair import ExchangePair, Instance, ask_as, ask_tgs, principal
 from tests.support.naive import Sealer, ap_request, dec, kd, pop_key, raw_bind, sha256, unseal

@@ -10,7 +10,7 @@ from orthros_protocol import (
     measure_offset,
     open_ap_reply,
 )
-from orthros_protocol.limits import MAX_TARGET_OFFSET_MS
+from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, mac, sha256
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from orthros_client import propagation
 from orthros_client.daemon.logs import configure_logs
+from orthros_client.http import propagation
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm

@@ -10,10 +10,10 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from orthros_client.credentials import Credentials, PendingCall
-from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
-from orthros_client.daemon.forward_auth_dialects import PATH, Question
-from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
+from orthros_client.credentials.credentials import Credentials, PendingCall
+from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.errors import MaybeExecuted, TargetRefusal
 from orthros_protocol import (
     USE_HTTP,
@@ -24,10 +24,10 @@ from orthros_protocol import (
     build_ap_request,
     format_authorization,
 )
-from orthros_protocol.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import decode_base64url, format_content_digest, parse_challenge
+from orthros_protocol.exchanges.http_profile import decode_base64url, format_content_digest, parse_challenge
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
 
 HOST = "orders.example"
 ORIGIN = f"https://{HOST}"

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import trio
 from attrs import define
 
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.forward_auth import ForwardAuth
-from orthros_client.daemon.http_server import HttpServer
-from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList, AllowRule
-from orthros_client.daemon.shares import Shares
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.forward_auth import ForwardAuth
+from orthros_client.daemon.listeners.http_server import HttpServer
+from orthros_client.daemon.listeners.local_server import LocalServer
+from orthros_client.daemon.listeners.peers import AllowList, AllowRule
+from orthros_client.daemon.listeners.shares import Shares
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_runtime.serving.connections import Deadlines
 from orthros_runtime.serving.listeners import Listener

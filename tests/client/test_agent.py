@@ -7,8 +7,8 @@ import pytest
 import trio
 import trio.testing
 
+from orthros_client.daemon.tickets.cache import Held
 from orthros_client.errors import TicketRefused, TicketUnavailable
-from orthros_client.ticket_cache import Held
 from orthros_protocol import WANT_JWT
 from tests.client.world import elapse, open_world
 

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.backoff import Backoff
+from orthros_client.daemon.tickets.cache import CacheKey
+from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_client.errors import Failure, TicketRefused
-from orthros_client.refusal_memory import RefusalMemory
-from orthros_client.ticket_cache import CacheKey
 from orthros_protocol import Principal
 
 KEY = CacheKey(kind=0, target=Principal("test.realm", "payroll"))

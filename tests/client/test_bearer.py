@@ -11,10 +11,10 @@ from typing import Any
 import jwt
 import pytest
 
-from orthros_client.bearer import BearerVerifier
-from orthros_client.http.guard import Denied, Guard
-from orthros_client.http.incoming import IncomingRequest
-from orthros_client.http.routes import Route
+from orthros_client.http.server.guard import Denied, Guard
+from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.routes import Route
+from orthros_client.verifier.bearer import BearerVerifier
 from orthros_protocol import ChainRule, Misconfigured, OrthrosError, PeerMisbehaved, Refused
 from tests.client.http.world import House, Lines
 

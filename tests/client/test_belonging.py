@@ -20,7 +20,7 @@ import structlog
 import trio
 from asgiref.sync import async_to_sync, sync_to_async
 
-from orthros_client.propagation import Serving, carried, current, serving
+from orthros_client.http.propagation import Serving, carried, current, serving
 from orthros_protocol import LocalMisuse
 
 Look = Callable[[], str]
@@ -350,7 +350,7 @@ monkey.patch_all()
 import contextvars, threading
 from concurrent.futures import ThreadPoolExecutor
 import gevent, structlog
-from orthros_client.propagation import carried, current, serving
+from orthros_client.http.propagation import carried, current, serving
 from orthros_protocol import LocalMisuse, Principal
 
 class Caller:

@@ -26,7 +26,7 @@ from orthros_client.errors import (
     TargetRefusal,
     Unavailable,
 )
-from orthros_client.local_api.values import Status
+from orthros_client.local.api.values import Status
 from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.host import HostStore
 from orthros_protocol import Entry, Timestamp

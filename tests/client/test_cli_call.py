@@ -22,8 +22,8 @@ from orthros_client.cli.call_options import load_targets
 from orthros_client.clocks import HostClock
 from orthros_client.errors import Misconfigured
 from orthros_protocol import Timestamp
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import format_content_digest
+from orthros_protocol.exchanges.http_profile import format_content_digest
+from orthros_protocol.primitives.derivation import digest
 from tests.client.house import House, open_house
 from tests.client.world import KdcClock
 from tests.support.http_target import Heard, HttpTarget, Said, listening

@@ -13,11 +13,11 @@ import pytest
 from werkzeug.serving import make_server
 
 from orthros_client import Attested, Client, Discharger, Verifier
-from orthros_client.credential_file import save_credentials
+from orthros_client.credentials.credential_file import save_credentials
 from orthros_client.integrations.wsgi import OrthrosMiddleware
 from orthros_client.integrations.wsgi_discharges import DischargeEndpoint
 from orthros_protocol import DELEGABLE, ApRequest, Ticket, open_ticket, parse_ap_request
-from orthros_protocol.http_profile import parse_authorization
+from orthros_protocol.exchanges.http_profile import parse_authorization
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.test_cli_call import Counter, open_counter, typed
 from tests.support.http_target import HttpTarget

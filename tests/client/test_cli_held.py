@@ -10,7 +10,7 @@ import trio
 
 from orthros_client import Client
 from orthros_client.cli.__main__ import main
-from orthros_client.daemon.peers import AllowRule
+from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_protocol import Principal
 from tests.client.house import House, as_user, open_house
 from tests.client.test_cli import steady

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from orthros_client import Credentials, save_credentials
 from orthros_client.cli.__main__ import main
 from orthros_client.cli.inspect import lines_of
+from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.inspection import Eye, Finding, inspect
 from orthros_client.matryoshka import SigningKey, nest
-from orthros_client.worker_login import WorkerLogin
 from orthros_protocol import (
     USE_HTTP,
     AppCaveat,
@@ -42,8 +42,8 @@ from orthros_protocol import (
     open_ticket,
     parse_ap_request,
 )
-from orthros_protocol.canonical import encode
-from orthros_protocol.http_profile import HttpResponse, seal_http_reply
+from orthros_protocol.exchanges.http_profile import HttpResponse, seal_http_reply
+from orthros_protocol.primitives.canonical import encode
 from tests.support.leaks import forms_of
 from tests.support.parties import BIND, PREDICATE, Parties
 from tests.support.specimens import collect_specimens

@@ -21,15 +21,15 @@ from orthros_client import Client, Verifier
 from orthros_client.backoff import Backoff
 from orthros_client.cli.__main__ import main
 from orthros_client.clocks import HostClock
-from orthros_client.credential_file import read_credentials
+from orthros_client.credentials.credential_file import read_credentials
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList
-from orthros_client.daemon.shares import Shares
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.local_server import LocalServer
+from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.listeners.shares import Shares
 from orthros_client.integrations.wsgi import OrthrosMiddleware
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_runtime.serving.sockets import open_unix_listener

@@ -12,14 +12,14 @@ import trio
 from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
-from orthros_client.conversation import Conversation, socket_path
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local_api.values import (
+from orthros_client.local.api.values import (
     Grant,
     Op,
     Request,
     WantRequest,
 )
+from orthros_client.local.conversation import Conversation, socket_path
 from orthros_protocol import Principal, Timestamp
 from tests.client.house import House, open_house
 

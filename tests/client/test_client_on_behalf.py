@@ -11,14 +11,14 @@ import trio
 from attrs import evolve
 
 from orthros_client import AsyncClient, Client, Credentials, Refused, TicketRefused, Verifier
-from orthros_client.bearer import BearerCaller
-from orthros_client.conversation import Conversation
-from orthros_client.daemon.peers import AllowRule
+from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.errors import Failure, LocalMisuse, Malformed, Misconfigured, OrthrosError, PeerMisbehaved
-from orthros_client.local_api.messages import encode_request
-from orthros_client.local_api.values import Grant, Op, ReceiveRequest, WantRequest
-from orthros_client.on_behalf import OnBehalfOf
-from orthros_client.propagation import serving
+from orthros_client.http.propagation import serving
+from orthros_client.local.api.messages import encode_request
+from orthros_client.local.api.values import Grant, Op, ReceiveRequest, WantRequest
+from orthros_client.local.conversation import Conversation
+from orthros_client.local.on_behalf import OnBehalfOf
+from orthros_client.verifier.bearer import BearerCaller
 from orthros_protocol import (
     DELEGABLE,
     SAFE,

@@ -9,14 +9,14 @@ import trio
 import trio.testing
 
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.peers import AllowList
-from orthros_client.daemon.persistence import CacheStore
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
-from orthros_client.local_api.values import Op, Reported, ReportOutcome, ReportRequest, Status, WantRequest
-from orthros_client.realm_clock import RealmClock
-from orthros_client.ticket_cache import Held
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.realm_clock import RealmClock
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.tickets.cache import Held
+from orthros_client.daemon.tickets.persistence import CacheStore
+from orthros_client.local.api.values import Op, Reported, ReportOutcome, ReportRequest, Status, WantRequest
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer

@@ -8,13 +8,13 @@ import pytest
 from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
-from orthros_client.conversation import Conversation
-from orthros_client.kept import KeptAnswers
-from orthros_client.local_api.values import Grant, Op, WantRequest
-from orthros_client.reports import Reports
+from orthros_client.local.api.values import Grant, Op, WantRequest
+from orthros_client.local.conversation import Conversation
+from orthros_client.local.kept import KeptAnswers
+from orthros_client.local.reports import Reports
 from orthros_protocol import Refused, Secret, Timestamp, Unavailable, tail_of
+from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
-from orthros_protocol.whose_clock import name_clock_at_service, words_for_caller
 from tests.support.http_target import CallerRest
 
 ENDPOINT = "orders/submit"

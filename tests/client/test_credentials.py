@@ -10,7 +10,7 @@ import trio
 from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
-from orthros_client.credentials import Peers
+from orthros_client.credentials.credentials import Peers
 from orthros_protocol import LocalMisuse, Malformed, Note, PeerMisbehaved, Refused, Secret, Timestamp, tail_of
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest

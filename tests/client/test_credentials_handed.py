@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import Credentials, Discharges
-from orthros_client.credentials import Peers
+from orthros_client.credentials.credentials import Peers
 from orthros_protocol import (
     HandedOver,
     LocalMisuse,

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Verifier
-from orthros_client.discharging import ask
+from orthros_client.credentials.discharging import ask
 from orthros_client.errors import Failure
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,

@@ -9,8 +9,8 @@ import trio
 from attrs import define, evolve, field
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Discharges, Question
-from orthros_client.discharging import Exchange, aask, ask
-from orthros_client.narrowing import Demanded
+from orthros_client.credentials.discharging import Exchange, aask, ask
+from orthros_client.credentials.narrowing import Demanded
 from orthros_protocol import (
     Discharge,
     LocalMisuse,

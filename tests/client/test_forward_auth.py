@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from orthros_client.daemon.forward_auth import Verdict
-from orthros_client.daemon.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, Question
+from orthros_client.daemon.listeners.forward_auth import Verdict
+from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, Question
 from orthros_protocol import Entry, Hop, ReplayStore, Standing, Subject, Timestamp
-from orthros_protocol.caveats import PeerCaveat
-from orthros_protocol.http_profile import parse_challenge
+from orthros_protocol.exchanges.http_profile import parse_challenge
+from orthros_protocol.tickets.caveats import PeerCaveat
 from tests.client.forwarding import (
     ASKS,
     PEER,

@@ -11,9 +11,9 @@ import trio
 import trio.testing
 from attrs import define, field
 
-from orthros_client.daemon.forward_auth import ForwardAuth, Verdict
-from orthros_client.daemon.forward_auth_dialects import Question
-from orthros_client.daemon.shares import Shares
+from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
+from orthros_client.daemon.listeners.forward_auth_dialects import Question
+from orthros_client.daemon.listeners.shares import Shares
 from orthros_protocol import Misconfigured
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.serving.listeners import Listener

@@ -10,7 +10,7 @@ import pytest
 import trio
 from attrs import define
 
-from orthros_client.daemon.forward_auth import Verdict
+from orthros_client.daemon.listeners.forward_auth import Verdict
 from orthros_protocol import Keytab
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.forwarding import ORIGIN, Sender, Sent, by_envoy, by_nginx, new_forward_realm

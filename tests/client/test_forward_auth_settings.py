@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orthros_client.daemon.config import load_config
-from orthros_client.daemon.forward_auth import ForwardAuth
-from orthros_client.daemon.forward_auth_settings import _ROUTE, _SECTION
+from orthros_client.daemon.listeners.forward_auth import ForwardAuth
+from orthros_client.daemon.listeners.forward_auth_settings import _ROUTE, _SECTION
 from orthros_protocol import Misconfigured
 from tests.client.forwarding import new_forward_realm, settings_of
 

@@ -11,11 +11,11 @@ import trio
 import trio.testing
 from attrs import define, evolve
 
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.peers import Allowance, AllowList, AllowRule
-from orthros_client.daemon.refreshing import Refreshing
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.peers import Allowance, AllowList, AllowRule
+from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
-from orthros_client.local_api.values import (
+from orthros_client.local.api.values import (
     AnyRequest,
     ForgetRequest,
     Forgotten,
@@ -30,7 +30,7 @@ from orthros_client.local_api.values import (
     WantRequest,
 )
 from orthros_protocol import Behalf, Principal
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_runtime.serving.peers import Peer
 from tests.client.world import World, elapse, evidence_of, open_world
 

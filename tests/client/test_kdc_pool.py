@@ -5,7 +5,7 @@ import socket
 import pytest
 import trio
 
-from orthros_client.kdc_pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_protocol import Misconfigured, Unavailable
 from tests.client.world import DaemonClock, open_world
 

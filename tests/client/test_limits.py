@@ -11,14 +11,14 @@ from attrs import define, evolve
 
 from orthros_client import AsyncClient, Client, Credentials, Limits, Verifier
 from orthros_client.clocks import RealmTime
-from orthros_client.conversation import Conversation
+from orthros_client.credentials.narrowing import limits_field
 from orthros_client.daemon.agent import Agent
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.tickets.cache import CacheKey, Held
 from orthros_client.errors import Failure, LocalMisuse, TicketRefused
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
-from orthros_client.local_api.values import Op, Reply, WantRequest
-from orthros_client.narrowing import limits_field
-from orthros_client.ticket_cache import CacheKey, Held
+from orthros_client.local.api.values import Op, Reply, WantRequest
+from orthros_client.local.conversation import Conversation
 from orthros_protocol import (
     DELEGABLE,
     WANT_DELEGABLE,
@@ -37,8 +37,8 @@ from orthros_protocol import (
     open_ticket,
     split_caveats,
 )
-from orthros_protocol.canonical import encode
-from orthros_protocol.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.serving.peers import Peer
 from tests.client.house import open_house

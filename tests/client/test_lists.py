@@ -16,10 +16,10 @@ import pytest
 
 from orthros_client import Attested, ChainRule, Client, Limits, LocalMisuse
 from orthros_client.errors import Misconfigured
-from orthros_client.http.guard import Guard
 from orthros_client.http.message_signatures import Signable, SigningParameters, signature_base, verify
-from orthros_client.http.probes import probes_of
-from orthros_client.http.routes import Route
+from orthros_client.http.server.guard import Guard
+from orthros_client.http.server.probes import probes_of
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, django, flask, starlette, wsgi
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
@@ -33,16 +33,23 @@ from orthros_protocol import (
     check_scopes,
     format_authorization,
 )
-from orthros_protocol.names import Principal, check_list, check_texts
+from orthros_protocol.primitives.names import Principal, check_list, check_texts
 from tests.client.http.world import ORIGIN, House
 from tests.support.parties import Parties
 
 PUBLIC = (
-    "orthros_client", "orthros_client.http.guard", "orthros_client.http.routes", "orthros_client.integrations.asgi",
-    "orthros_client.integrations.wsgi", "orthros_client.integrations.flask", "orthros_client.integrations.django",
-    "orthros_client.integrations.starlette", "orthros_client.integrations.httpx_auth",
-    "orthros_client.integrations.requests_auth", "orthros_client.http.message_signatures",
-)  # fmt: skip
+    "orthros_client",
+    "orthros_client.http.server.guard",
+    "orthros_client.http.server.routes",
+    "orthros_client.integrations.asgi",
+    "orthros_client.integrations.wsgi",
+    "orthros_client.integrations.flask",
+    "orthros_client.integrations.django",
+    "orthros_client.integrations.starlette",
+    "orthros_client.integrations.httpx_auth",
+    "orthros_client.integrations.requests_auth",
+    "orthros_client.http.message_signatures",
+)
 LIST = re.compile(r"\b(?:Iterable|Sequence|Collection|Set|list|tuple|frozenset)\[(?!tuple)(\w+)(?:, \.\.\.)?\]")
 # Nobody writes these by hand: the library makes them, or is told by another part of itself.
 MADE = {

@@ -10,8 +10,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthros_client.credentials.narrowing import MAX_LIMITS_BYTES
 from orthros_client.errors import DAEMON_BUSY, FAMILIES, Failure
-from orthros_client.local_api.messages import (
+from orthros_client.local.api.messages import (
     _decode_own,
     decode_reply,
     decode_request,
@@ -19,8 +20,8 @@ from orthros_client.local_api.messages import (
     encode_reply,
     encode_request,
 )
-from orthros_client.local_api.session import MAX_REQUEST_BYTES, ServerSession, exchange
-from orthros_client.local_api.values import (
+from orthros_client.local.api.session import MAX_REQUEST_BYTES, ServerSession, exchange
+from orthros_client.local.api.values import (
     AnyRequest,
     Entry,
     Grant,
@@ -36,7 +37,6 @@ from orthros_client.local_api.values import (
     Status,
     WantRequest,
 )
-from orthros_client.narrowing import MAX_LIMITS_BYTES
 from orthros_protocol import (
     REASONS,
     AppCaveat,
@@ -56,9 +56,9 @@ from orthros_protocol import (
     join_caveats,
     reason_for,
 )
-from orthros_protocol.canonical import encode
-from orthros_protocol.limits import MAX_WANTS
-from orthros_protocol.wants import read_wants, wants_field
+from orthros_protocol.exchanges.wants import read_wants, wants_field
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.limits import MAX_WANTS
 
 ORDERS = Principal("test.realm", "orders")
 WEB = Principal("test.realm", "web")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.errors import Failure
-from orthros_client.local_api.messages import decode_reply, decode_request, encode_reply, encode_request
-from orthros_client.local_api.values import (
+from orthros_client.local.api.messages import decode_reply, decode_request, encode_reply, encode_request
+from orthros_client.local.api.values import (
     REPORTED,
     AnyRequest,
     Entry,
@@ -25,7 +25,7 @@ from orthros_client.local_api.values import (
     ReportRequest,
 )
 from orthros_protocol import LocalMisuse, Malformed, Principal
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 
 ORDERS = Principal("test.realm", "orders")
 ENTRY = Entry(kind=0, target=ORDERS, asked=None, scopes=("read",), remaining_ms=5, ttl_s=6, flags=0, kvno=1, renew_ms=2)

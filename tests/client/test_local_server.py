@@ -8,13 +8,13 @@ import pytest
 import trio
 
 from orthros_client import Client, TicketRefused, Unavailable
-from orthros_client.daemon.peers import Allowance, AllowList, AllowRule
+from orthros_client.daemon.listeners.peers import Allowance, AllowList, AllowRule
 from orthros_client.errors import Failure
-from orthros_client.local_api.messages import (
+from orthros_client.local.api.messages import (
     decode_reply,
     encode_request,
 )
-from orthros_client.local_api.values import (
+from orthros_client.local.api.values import (
     Grant,
     Listing,
     Op,

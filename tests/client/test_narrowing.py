@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client import Credentials
-from orthros_client.narrowing import Limits, demanded_by
+from orthros_client.credentials.narrowing import Limits, demanded_by
 from orthros_client.verifier import Verifier
 from orthros_protocol import Access, LocalMisuse, OrthrosError, TargetRefusal, Timestamp, parse_caveat
 from tests.support.parties import Parties, call, refused_as

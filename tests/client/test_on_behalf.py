@@ -12,11 +12,11 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from orthros_client.daemon.peers import AllowRule
-from orthros_client.daemon.persistence import CacheStore
+from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.daemon.tickets.cache import Held, TicketCache
+from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local_api.values import Grant, Listing, Op, Reply, Request, WantRequest
-from orthros_client.ticket_cache import Held, TicketCache
+from orthros_client.local.api.values import Grant, Listing, Op, Reply, Request, WantRequest
 from orthros_protocol import (
     BY_ASSERTION,
     BY_EVIDENCE,

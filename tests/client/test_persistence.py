@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.persistence import CacheStore
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_protocol import Keytab, Malformed, Note, PeerMisbehaved, RootKey, Timestamp
-from orthros_protocol.cache_file import CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_protocol.tickets.cache_file import CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
 from tests.client.world import DaemonClock, World, elapse, new_realm, open_world
 
 A = "tcp://kdc-a:1"

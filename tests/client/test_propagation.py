@@ -8,8 +8,8 @@ import threading
 import pytest
 import trio
 
-from orthros_client.http.callers import Caller
-from orthros_client.propagation import Serving, carried, current, serving
+from orthros_client.http.propagation import Serving, carried, current, serving
+from orthros_client.http.server.callers import Caller
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import LocalMisuse
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from orthros_client import Client, TicketRefused
-from orthros_client.conversation import Conversation
 from orthros_client.errors import Failure
-from orthros_client.propagation import serving
+from orthros_client.http.propagation import serving
+from orthros_client.local.conversation import Conversation
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol import DELEGABLE, SAFE, USE_RAW, Behalf, Hop, Principal, Subject, bind_raw, build_ap_request
 from orthros_protocol.fakes import ManualStore

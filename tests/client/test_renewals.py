@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from orthros_client.daemon.given import Given
-from orthros_client.daemon.renewals import REPORT_INTERVAL_S, Planned, Renewals
-from orthros_client.ticket_cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.given import Given
+from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S, Planned, Renewals
 from orthros_protocol import Principal
 from tests.client import test_ticket_cache
 

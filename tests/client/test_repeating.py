@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from orthros_client import MaybeExecuted, OrthrosError, TargetRefusal
-from orthros_client.credentials import Credentials, Pause, Peers
-from orthros_client.driving import HostRest
-from orthros_client.peers import NO_EPOCH, PeerState
+from orthros_client.credentials.credentials import Credentials, Pause, Peers
+from orthros_client.credentials.known_targets import NO_EPOCH, PeerState
+from orthros_client.local.driving import HostRest
 from orthros_protocol import (
     USE_RAW,
     Accepted,

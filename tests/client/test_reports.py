@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from attrs import define, frozen
 
-from orthros_client.driving import Pause
-from orthros_client.local_api.values import Reported, ReportOutcome
-from orthros_client.reports import NO_DAEMON, Reports
+from orthros_client.local.api.values import Reported, ReportOutcome
+from orthros_client.local.driving import Pause
+from orthros_client.local.reports import NO_DAEMON, Reports
 from orthros_protocol import NO_EPOCH, Principal, Subject, TargetRefusal, Timestamp
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.reasons import reason_for
 
 NOW = Timestamp(1_800_000_000_000)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orthros_client.ticket_cache import CacheKey, Held, TicketCache, plan_renewal
+from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache, plan_renewal
 from orthros_protocol import WANT_JWT, Principal
 
 ORDERS = Principal("test.realm", "orders")

@@ -14,14 +14,14 @@ import trio.testing
 from attrs import evolve
 
 from orthros_client import Client, TicketRefused
+from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.peers import AllowList, AllowRule
+from orthros_client.daemon.kdc.worker_session import WorkerSession
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.peers import AllowList, AllowRule
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local_api.values import LoginGrant, LoginRequest, Op, ReceiveRequest, Reply, WantRequest
-from orthros_client.worker_login import WorkerLogin
-from orthros_client.worker_session import WorkerSession
+from orthros_client.local.api.values import LoginGrant, LoginRequest, Op, ReceiveRequest, Reply, WantRequest
 from orthros_protocol import (
     TGT,
     WANT_DELEGABLE,

@@ -15,9 +15,9 @@ from attrs import define, field
 
 from orthros_client.backoff import Backoff
 from orthros_client.daemon.agent import Agent
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
-from orthros_client.ticket_cache import CacheKey, Held
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.tickets.cache import CacheKey, Held
 from orthros_protocol import (
     DELEGABLE,
     Behalf,

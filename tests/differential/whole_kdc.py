@@ -15,11 +15,11 @@ from attrs import frozen
 
 from orthros_kdc.admin import Admin, groups, jwt_keys, keys, principals, realm, rules
 from orthros_kdc.policy.model import Demand, RuleCaveats
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault
 from orthros_protocol import Keytab, RootKey
-from orthros_protocol.call_chain import ChainRule
 from orthros_protocol.testing import CountingEntropy, ManualClock
+from orthros_protocol.tickets.call_chain import ChainRule
 from tests.support.kdc_bench import REALM, Ledger, service_over
 from tests.support.realm_views import PromptView
 from tests.support.stores import scratch_store

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from orthros_client.daemon.settings import SETTINGS
-from orthros_client.http.answers import ROWS
+from orthros_client.http.server.answers import ROWS
 from orthros_kdc.config import settings_table
 from orthros_protocol import REASONS
 from tests.mistakes.rows import ROWS as MISTAKES

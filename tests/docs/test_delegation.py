@@ -11,7 +11,7 @@ import pytest
 from attrs import define, field
 
 from orthros_client import Client, Discharges, Refused, TargetRefusal, TicketRefused, Verifier
-from orthros_client.discharging import DischargeRefused, Exchange, ask
+from orthros_client.credentials.discharging import DischargeRefused, Exchange, ask
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import ROOT, blocks
 from tests.support.processes import REALM, Estate, found_realm, open_estate

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from attrs import fields
 
-from orthros_client.http.incoming import IncomingRequest
-from orthros_client.http.routes import Route
+from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.routes import Route
 from orthros_protocol import Refused
 from orthros_protocol.testing import InMemoryRealm
 from tests.docs.pages import ROOT, blocks

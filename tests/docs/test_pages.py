@@ -15,12 +15,12 @@ from orthros_client.cli.__main__ import main as orthros
 from orthros_client.daemon import service
 from orthros_client.daemon.__main__ import main as orthros_daemon
 from orthros_client.daemon.settings import SETTINGS
-from orthros_client.ticket_cache import RENEW_TO
+from orthros_client.daemon.tickets.cache import RENEW_TO
 from orthros_kdc.__main__ import main as orthros_kdc
 from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.policy.model import RealmLimits
-from orthros_protocol import limits
+from orthros_protocol.primitives import limits
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import PAGES, README, ROOT, anchors_of, commands_of, links_of
 from tests.docs.tables import PAGE, PLACES, RELOADED, TABLES, blocks_of

@@ -11,8 +11,8 @@ from orthros_client.verifier.stores.shares import Shares
 from orthros_kdc.audit import sieve
 from orthros_kdc.config import HttpSettings, LimitSettings, RateSettings
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.ratelimit import NOT_GRANTED_COST, WANT_COST
-from orthros_protocol import limits
+from orthros_kdc.service.ratelimit import NOT_GRANTED_COST, WANT_COST
+from orthros_protocol.primitives import limits
 from tests.docs.pages import ROOT
 from tests.docs.promises import PROMISED, Promises, is_a_test, units_of
 

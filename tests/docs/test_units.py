@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_kdc.store.master_key import CREDENTIAL_NAME
+from orthros_kdc.realm.master_key import CREDENTIAL_NAME
 from tests.docs.pages import ROOT
 from tests.support.peers import require
 

@@ -57,7 +57,7 @@ for path in commands:
 """
 PROGRAMS = {
     "orthros": ("orthros_client.cli.__main__", 12),
-    "orthros-kdc": ("orthros_kdc.command", 5),
+    "orthros-kdc": ("orthros_kdc.process.command", 5),
     "orthros-daemon": ("orthros_client.daemon.__main__", 3),
     "orthros-admin": ("orthros_tools.admin.__main__", 40),
 }
@@ -126,8 +126,13 @@ def test_every_import_of_the_base_install_works_or_names_its_extra(installed: In
             assert extra, (name, message)
             assert installed.names(extra[1], f"{message} {remedy}"), (name, message, remedy)
     # A service that verifies, and a program that calls through the blocking client, need no extra.
-    needs_nothing = ("orthros_client.client", "orthros_client.verifier.verifier", "orthros_client.integrations.wsgi",
-                     "orthros_client.daemon.service", "orthros_tools.admin.realm_file")  # fmt: skip
+    needs_nothing = (
+        "orthros_client.local.client",
+        "orthros_client.verifier.verifier",
+        "orthros_client.integrations.wsgi",
+        "orthros_client.daemon.service",
+        "orthros_tools.admin.realm_file",
+    )
     assert not missing.keys() & set(needs_nothing)
     assert "orthros_client.integrations.asgi" in missing
 
@@ -168,9 +173,9 @@ def test_commands_that_need_an_extra_name_it(installed: Installed) -> None:
 @pytest.mark.timeout(300)
 def test_the_command_that_is_printed_mends_it(installed: Installed) -> None:
     """O17: typed as it stands, for one small extra."""
-    found = COMMAND.search(installed.run("python", "-c", "import orthros_client.bearer").stderr)
+    found = COMMAND.search(installed.run("python", "-c", "import orthros_client.verifier.bearer").stderr)
     assert found
     words = [*shlex.split(found[1]), "--constraint", str(installed.folder.parent / "pins.txt")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert installed.run("python", "-c", "import orthros_client.bearer").returncode == 0
+    assert installed.run("python", "-c", "import orthros_client.verifier.bearer").returncode == 0

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from orthros_protocol import Hop, Subject
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from tests.support.http_caller import Call, HttpCaller, Received
 from tests.support.http_servers import SERVERS, Server, open_server
 from tests.support.processes import eventually

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from orthros_kdc.audit.chain import append, genesis
-from orthros_kdc.store.master_key import MasterKey
+from orthros_kdc.realm.master_key import MasterKey
 from orthros_protocol import (
     KDC_TGT,
     AsReply,

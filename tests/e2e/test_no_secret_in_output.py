@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from orthros_client import OrthrosError
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, Vault
 from orthros_kdc.store.base import RealmKeyRecord
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, Vault
 from orthros_protocol import (
     AS_REQ,
     Keytab,
@@ -32,7 +32,7 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
-from orthros_protocol.derivation import derive, digest
+from orthros_protocol.primitives.derivation import derive, digest
 from tests.support.leaks import find_leaks, forms_of
 from tests.support.processes import REALM, Estate, eventually
 from tests.support.tap import Tap

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from orthros_client.daemon.forward_auth import Verdict
+from orthros_client.daemon.listeners.forward_auth import Verdict
 from tests.client.forwarding import HOST, ORIGIN, Sender, Sent
 from tests.interop.proxies import PATIENCE_S, free_port, start_proxy
 from tests.support.processes import Estate, found_realm, open_estate

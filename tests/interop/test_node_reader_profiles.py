@@ -20,7 +20,7 @@ from orthros_client.http.message_signatures import (
     signature_key,
     verify,
 )
-from orthros_kdc.vault import JwtKey
+from orthros_kdc.realm.vault import JwtKey
 from orthros_protocol import OrthrosError, ReplaySet, Timestamp
 from orthros_protocol.fakes import ManualStore
 from tests.kdc.issuing import tokens

@@ -13,9 +13,9 @@ import pytest
 from attrs import evolve
 
 from orthros_client import PeerMisbehaved, TargetRefusal
-from orthros_client.daemon.forward_auth_dialects import TELLS_BODY
+from orthros_client.credentials.known_targets import Peers
+from orthros_client.daemon.listeners.forward_auth_dialects import TELLS_BODY
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
-from orthros_client.peers import Peers
 from tests.client.forwarding import ORIGIN, Sender, Sent
 from tests.interop.proxies import PATIENCE_S, PROXIES, start_proxy
 from tests.interop.proxy_site import Site, fetch, open_application, open_site, start_daemon

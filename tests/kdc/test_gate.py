@@ -7,9 +7,9 @@ import trio
 
 from orthros_kdc.audit.events import AsIssued, RequestReplayed, Suppressed
 from orthros_kdc.audit.receipts import KEPT
-from orthros_kdc.gate import Gate, RateLimited
-from orthros_kdc.peers import Maker, payer_of
-from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.service.gate import Gate, RateLimited
+from orthros_kdc.service.peers import Maker, payer_of
+from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_protocol import Refused, Timestamp, Unavailable
 from orthros_protocol.testing import CountingEntropy
 

@@ -24,7 +24,7 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
-from orthros_protocol.ap_exchange import TargetRefusal
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
 from tests.client.world import elapse, open_world
 from tests.support.kdc_bench import KdcBench, open_bench
 

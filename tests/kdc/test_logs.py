@@ -5,7 +5,7 @@ import pytest
 import structlog
 
 from orthros_kdc.config import LogSettings
-from orthros_kdc.logs import configure_logs
+from orthros_kdc.process.logs import configure_logs
 from orthros_protocol import Principal, RootKey
 
 MATERIAL = bytes(range(32))

@@ -6,11 +6,11 @@ import math
 
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.config import RateSettings
-from orthros_kdc.gate import Gate
-from orthros_kdc.peers import Copies, Maker
-from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.service.gate import Gate
+from orthros_kdc.service.peers import Copies, Maker
+from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_protocol import AsRequest
-from orthros_protocol.limits import KDC_SKEW_MS
+from orthros_protocol.primitives.limits import KDC_SKEW_MS
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 
 

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from orthros_kdc.__main__ import main
+from orthros_kdc.realm.master_key import create_master_key_file
 from orthros_kdc.store.base import AuditAnchor
-from orthros_kdc.store.master_key import create_master_key_file
 from orthros_kdc.store.migrations import APPLICATION_ID
 from orthros_kdc.store.sqlite import SqliteStore
 

@@ -13,9 +13,9 @@ import trio
 from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from orthros_kdc.addresses import open_addresses
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.server import Answer, Server
+from orthros_kdc.process.addresses import open_addresses
+from orthros_kdc.process.native_port import Answer, Server
 from orthros_protocol import FrameReader, Misconfigured, frame
 from tests.support.http_port import ignored, stream_pair
 

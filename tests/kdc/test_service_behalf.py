@@ -21,8 +21,8 @@ from orthros_protocol import (
     join_caveats,
     open_tgs_reply,
 )
-from orthros_protocol.call_chain import ChainRule, path_of
-from orthros_protocol.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.tickets.call_chain import ChainRule, path_of
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.oauth_bench import body_of, open_tokens
 

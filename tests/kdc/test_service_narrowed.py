@@ -28,8 +28,8 @@ from orthros_protocol import (
     parse_caveat,
     peek_unverified_discharger,
 )
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 
 ORDERS = Principal(REALM, "orders")

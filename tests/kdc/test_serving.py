@@ -15,9 +15,9 @@ from orthros_kdc.admin import jwt_keys, oauth_secrets, rules
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import KdcStarted
 from orthros_kdc.audit.reader import tail
-from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, LimitSettings, load_config
-from orthros_kdc.serving import _reloaded, open_kdc
+from orthros_kdc.process.clock_guard import wall_clock
+from orthros_kdc.process.running import _reloaded, open_kdc
 from orthros_protocol import Misconfigured, Unavailable
 from tests.support.kdc_bench import KdcBench, open_bench
 

@@ -7,12 +7,12 @@ import tempfile
 
 import pytest
 
-from orthros_kdc.throwaway import throwaway_folder
+from orthros_kdc.process.throwaway import throwaway_folder
 
 PREFIX = "orthros-throwaway-"
 HOLD = f"""
 import sys
-from orthros_kdc.throwaway import throwaway_folder
+from orthros_kdc.process.throwaway import throwaway_folder
 with throwaway_folder({PREFIX!r}) as folder:
     (folder / "master.key").write_text("secret")
     print(folder, flush=True)

@@ -28,7 +28,7 @@ from orthros_client.integrations.wsgi import OrthrosMiddleware as OrthrosWsgiMid
 from orthros_client.verifier import Verifier
 from orthros_kdc.admin import rules
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.server import Server
+from orthros_kdc.process.native_port import Server
 from orthros_protocol import (
     KDC_TGT,
     USE_RAW,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import pytest
 import z3  # type: ignore[import-untyped]
 
-from orthros_protocol.limits import CLOCK_STEP_MS, TOO_FAR_AHEAD_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
+from orthros_protocol.primitives.limits import CLOCK_STEP_MS, TOO_FAR_AHEAD_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
 
 BUCKET_MS = 16_000
 HOSTS_DIFFER_MS = 5_000  # a host refuses a server whose clock is further from its own

@@ -48,7 +48,7 @@ def mutants(modules: list[str]) -> list[Mutant]:
     at_import, calling = runner.callers(everything)
     made = []
     for module in modules:
-        source = (runner.PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+        source = (runner.ROOT / runner.MODULES[module]).read_text(encoding="utf-8")
         for number, site in enumerate(sites(ast.parse(source))):
             name = f"{module}:{site.function}"
             always = not site.function or name in at_import
@@ -86,12 +86,12 @@ def survivors(chosen: list[Mutant]) -> list[Mutant]:
 def _tell(mutant: Mutant) -> None:
     """Names a survivor without a reason as soon as it is known."""
     if reason_of(mutant.label) is None:
-        print(f"no vector sees {mutant.label}  (protocol/orthros_protocol/{mutant.module}.py:{mutant.site.line}, "
+        print(f"no vector sees {mutant.label}  ({runner.MODULES[mutant.module]}:{mutant.site.line}, "
               f"{len(mutant.vectors)} vectors run through it)", flush=True)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
-    everywhere = sorted(path.stem for path in runner.PACKAGE.glob("*.py"))
+    everywhere = sorted(runner.MODULES)
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="modules of orthros_protocol; all by default")
     parser.add_argument("--list", action="store_true", help="print the faults, and try none")

@@ -24,6 +24,12 @@ from tests.mutants.mutators import sites
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "protocol" / "orthros_protocol"
+# Modules by the last part of their names, which no two share.
+MODULES = {
+    path.stem: str(path.relative_to(ROOT))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent == PACKAGE or path.stem != "__init__"
+}
 MOST_SECONDS = 60  # of the processor: a busy machine does not make a fault
 MOST_MEMORY = 4 * 1024**3
 SURVIVED, CAUGHT = 0, 1
@@ -54,10 +60,11 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def install(module: str, source: str, number: int) -> None:
     """From now on, this module of the protocol is imported from `source` with its fault of this number."""
-    path = PACKAGE / f"{module}.py"
+    path = ROOT / MODULES[module]
     tree = ast.parse(source)
     sites(tree)[number].apply()
-    sys.meta_path.insert(0, _Changed(f"orthros_protocol.{module}", path, tree))
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    sys.meta_path.insert(0, _Changed(name, path, tree))
 
 
 def disagreeing(vectors: Iterable[Vector]) -> str | None:
@@ -153,7 +160,7 @@ def _entered(work: Callable[[], object]) -> set[str]:
 
 def _named(code: CodeType) -> str | None:
     path = Path(code.co_filename)
-    if path.parent != PACKAGE:
+    if PACKAGE not in path.parents:
         return None
     name = code.co_qualname.replace(".<locals>", "")
     # A lambda or a comprehension is part of the function around it.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import Access, LocalMisuse, Malformed, Timestamp, canonical_network, canonical_path, parse_address
-from orthros_protocol.access import is_network
+from orthros_protocol.tickets.access import is_network
 from tests.support import second_caveats
 
 PIECES = [

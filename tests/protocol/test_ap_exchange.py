@@ -21,7 +21,7 @@ from orthros_protocol import (
     open_presented,
     parse_ap_request,
 )
-from orthros_protocol.limits import MAX_AP_REQUEST_BYTES
+from orthros_protocol.primitives.limits import MAX_AP_REQUEST_BYTES
 from orthros_protocol.testing import IssuedTicket
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair, principal

@@ -22,7 +22,7 @@ from orthros_protocol import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.as_exchange import PendingAs
+from orthros_protocol.exchanges.as_exchange import PendingAs
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, kd, mac, seal, sha256
 

@@ -21,7 +21,7 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
-from orthros_protocol.limits import MAX_CAVEATS_BLOB_BYTES
+from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc

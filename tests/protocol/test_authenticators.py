@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import LocalMisuse, Refused, Timestamp, bind_raw, check_window, measure_offset
-from orthros_protocol.limits import MAX_TARGET_OFFSET_MS
+from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
 from tests.support.naive import enc, raw_bind, sha256
 
 NOW = Timestamp(1_800_000_000_000)

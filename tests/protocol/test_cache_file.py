@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from orthros_protocol import LocalMisuse, Malformed, Note, OrthrosError, PeerMisbehaved, Principal, RootKey, Timestamp
-from orthros_protocol.cache_file import MAX_CACHE_BYTES, CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
+from orthros_protocol.tickets.cache_file import (
+    MAX_CACHE_BYTES,
+    CachedTicket,
+    CacheSnapshot,
+    cache_kvno,
+    open_cache,
+    seal_cache,
+)
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc, kd, seal
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orthros_protocol import LocalMisuse, Malformed
-from orthros_protocol.canonical import (
+from orthros_protocol.primitives.canonical import (
     Schema,
     array,
     binary,
@@ -23,8 +23,8 @@ from orthros_protocol.canonical import (
     text,
     text_set,
 )
-from orthros_protocol.limits import MAX_INT
-from orthros_protocol.names import is_name, is_scope
+from orthros_protocol.primitives.limits import MAX_INT
+from orthros_protocol.primitives.names import is_name, is_scope
 from tests.support.specimens import collect_specimens
 
 ARRAYS = collect_specimens().arrays

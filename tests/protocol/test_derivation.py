@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import LocalMisuse, PeerMisbehaved
-from orthros_protocol.derivation import checksum, derive, digest, mac, mac_matches, prf, require_mac
+from orthros_protocol.primitives.derivation import checksum, derive, digest, mac, mac_matches, prf, require_mac
 from tests.support import naive
 
 KEY = bytes(range(32))

@@ -33,7 +33,7 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
-from orthros_protocol.discharges import MAX_DEMAND_BYTES, discharge_root
+from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES, discharge_root
 from tests.support.exchange_pair import principal
 from tests.support.naive import dec, enc, kd, seal, sha256
 from tests.support.third_parties import APPROVALS, PREDICATE, ThirdParties

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import REASONS, limits
+from orthros_protocol import REASONS
+from orthros_protocol.primitives import limits
 from tests.support.naive import sha256
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocol"

@@ -22,7 +22,7 @@ from orthros_protocol import (
     open_evidence,
     peek_unverified_evidence,
 )
-from orthros_protocol.evidence import mixed_with_evidence
+from orthros_protocol.tickets.evidence import mixed_with_evidence
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import kd, sha256
 

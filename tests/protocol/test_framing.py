@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import FrameReader, LocalMisuse, PeerMisbehaved, frame
-from orthros_protocol.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=6), st.data())

@@ -25,9 +25,9 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
-from orthros_protocol.hand_over import peek_unverified_hand_over
-from orthros_protocol.limits import MAX_CAVEATS_BLOB_BYTES, MAX_FRAME_BYTES, MAX_TICKET_BYTES
+from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES, MAX_FRAME_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import dec, enc, kd, seal, sha256
 

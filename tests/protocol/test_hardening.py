@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import ctypes, resource
-from orthros_protocol.hardening import harden_process
+from orthros_protocol.keys.hardening import harden_process
 print(harden_process(), resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
 

@@ -21,7 +21,7 @@ from orthros_protocol import (
     parse_authorization,
     parse_content_digest,
 )
-from orthros_protocol.limits import MAX_AP_REQUEST_BYTES
+from orthros_protocol.primitives.limits import MAX_AP_REQUEST_BYTES
 from tests.support.naive import enc, sha256
 
 DIGEST = format_content_digest(sha256(b"{}"))

@@ -19,7 +19,7 @@ from orthros_protocol import (
     key_id,
     open_ticket,
 )
-from orthros_protocol.derivation import derive
+from orthros_protocol.primitives.derivation import derive
 from tests.support import naive
 from tests.support.exchange_pair import ExchangePair
 

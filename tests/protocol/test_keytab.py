@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import Keytab, KeytabEntry, LocalMisuse, Misconfigured, Principal, RootKey, TicketKey
-from orthros_protocol.keytab import keytab_of_roots
+from orthros_protocol.keys.keytab import keytab_of_roots
 from tests.support.naive import enc, kd, sha256
 
 PAYROLL = Principal("test.realm", "payroll")

@@ -3,8 +3,8 @@
 import pytest
 
 from orthros_protocol import KdcRefusal, LocalMisuse, Malformed, PeerMisbehaved, Timestamp, build_nak, parse_signed
-from orthros_protocol.messages import open_reply_box, outer_reply, seal_error
-from orthros_protocol.sealing import seal
+from orthros_protocol.primitives.messages import open_reply_box, outer_reply, seal_error
+from orthros_protocol.primitives.sealing import seal
 from tests.support.naive import enc
 from tests.support.specimens import collect_specimens
 

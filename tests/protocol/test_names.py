@@ -14,8 +14,8 @@ from orthros_protocol import (
     is_name,
     is_scope,
 )
-from orthros_protocol.canonical import Schema, encode, text, text_set
-from orthros_protocol.names import KDC_SERVICES, scope_order
+from orthros_protocol.primitives.canonical import Schema, encode, text, text_set
+from orthros_protocol.primitives.names import KDC_SERVICES, scope_order
 from tests.support.naive import enc
 
 NOT_NAMES = [

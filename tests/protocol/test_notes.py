@@ -1,4 +1,4 @@
-from orthros_protocol.notes import Note, NoteCause, NoteField, describe_note
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField, describe_note
 
 
 def test_numbers_on_the_wire_never_change() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import Keytab, Principal, RootKey
-from orthros_protocol.keytab import KeytabEntry
-from orthros_protocol.redaction import redact, redact_text
+from orthros_protocol.keys.keytab import KeytabEntry
+from orthros_protocol.primitives.redaction import redact, redact_text
 
 MATERIAL = bytes(range(32))
 ROOT = RootKey(MATERIAL, principal=Principal("example", "billing"), uid=17, kvno=1)

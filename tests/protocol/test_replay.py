@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orthros_protocol import Admission, Entry, ReplaySet, Timestamp, check_window
 from orthros_protocol.errors import Refused
-from orthros_protocol.limits import WINDOW_FUTURE_MS, WINDOW_PAST_MS
+from orthros_protocol.primitives.limits import WINDOW_FUTURE_MS, WINDOW_PAST_MS
 
 START = 1_800_000_000_000
 tags = st.integers(0, 11).map(lambda number: number.to_bytes(16, "big"))

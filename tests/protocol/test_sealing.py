@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_protocol import LocalMisuse, PeerMisbehaved
-from orthros_protocol.sealing import BOX_OVERHEAD, open_box, seal
+from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
 from tests.support import naive
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))

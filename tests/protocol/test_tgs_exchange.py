@@ -50,7 +50,7 @@ from orthros_protocol import (
     tail_of,
     verify_tgs_request,
 )
-from orthros_protocol.tgs_exchange import PendingTgs
+from orthros_protocol.exchanges.tgs_exchange import PendingTgs
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import dec, enc, kd, mac, seal, sha256
 

@@ -27,7 +27,7 @@ from orthros_protocol import (
     peek_unverified_header,
     require_kdc_mark,
 )
-from orthros_protocol.limits import MAX_TICKET_BYTES
+from orthros_protocol.primitives.limits import MAX_TICKET_BYTES
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties

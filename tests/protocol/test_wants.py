@@ -27,8 +27,8 @@ from orthros_protocol import (
     join_caveats,
     reason_for,
 )
-from orthros_protocol.canonical import Schema
-from orthros_protocol.wants import RESULTS, read_wants, result_of, result_row, wants_field
+from orthros_protocol.exchanges.wants import RESULTS, read_wants, result_of, result_row, wants_field
+from orthros_protocol.primitives.canonical import Schema
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties

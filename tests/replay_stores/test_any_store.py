@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orthros_protocol import Admission, Timestamp
-from orthros_protocol.limits import TOO_FAR_AHEAD_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
+from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
 from tests.replay_stores.conftest import Stand
 
 FRESH, SEEN, STALE = Admission.FRESH, Admission.SEEN, Admission.STALE

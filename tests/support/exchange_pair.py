@@ -38,11 +38,11 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
-from orthros_protocol.as_exchange import PendingAs
+from orthros_protocol.exchanges.as_exchange import PendingAs
+from orthros_protocol.exchanges.tgs_exchange import PendingTgs
 from orthros_protocol.fakes import ManualStore
-from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
-from orthros_protocol.tgs_exchange import PendingTgs
 from tests.support.naive import Sealer
 
 ENDPOINT = "payroll/run"

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, field
 
 from orthros_client import Verifier
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.wsgi import OrthrosMiddleware
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 

@@ -33,7 +33,7 @@ from orthros_protocol import (
     pop_key_of,
     tail_of,
 )
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import IssuedTicket
 
 Headers = tuple[tuple[str, bytes], ...]

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from orthros_protocol import format_content_digest
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from tests.support.http_caller import Call
 
 __all__ = ["BAD_BODIES", "MALFORMED", "TAMPERED", "UNCOVERED", "changed_proof", "replace_last"]

@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
 from orthros_client.clocks import HostClock
-from orthros_client.credentials import Peers
+from orthros_client.credentials.credentials import Peers
 from orthros_protocol import (
     SAFE_METHODS,
     USE_HTTP,
@@ -37,9 +37,7 @@ from orthros_protocol import (
     parse_ap_request,
     tail_of,
 )
-from orthros_protocol.derivation import digest, mac_matches
-from orthros_protocol.fakes import ManualStore
-from orthros_protocol.http_profile import (
+from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
     HttpResponse,
     canonical_authority,
@@ -48,6 +46,8 @@ from orthros_protocol.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
+from orthros_protocol.fakes import ManualStore
+from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.testing import InMemoryRealm
 
 __all__ = ["CallerRest", "Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]

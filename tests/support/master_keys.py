@@ -8,9 +8,9 @@ from typing import Any
 from attrs import frozen
 
 from orthros_kdc.admin import Admin, jwt_keys, keys, oauth_secrets, principals, realm, rules
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import KEY_RETIRED, Store, Transaction
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault
 from orthros_protocol import OrthrosError
 
 __all__ = ["BOTH", "NEXT", "OLD", "WRONG", "Between", "fill", "secrets"]

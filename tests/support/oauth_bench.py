@@ -12,11 +12,11 @@ import jwt as pyjwt
 from attrs import define, field
 
 from orthros_kdc.admin import jwt_keys, oauth_secrets
-from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
-from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.process.clock_guard import ClockGuard
+from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import Store
-from orthros_kdc.token_service import TokenService
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 from tests.support.realm_views import PromptView
 

@@ -11,8 +11,8 @@ from typing import Any
 from attrs import define, field
 
 from orthros_client import Attested, Credentials, Discharger, Question, VerifiedCaller, Verifier
-from orthros_client.discharging import Exchange, ask
-from orthros_client.narrowing import Demanded
+from orthros_client.credentials.discharging import Exchange, ask
+from orthros_client.credentials.narrowing import Demanded
 from orthros_protocol import (
     USE_HTTP,
     Behalf,

@@ -12,28 +12,24 @@ from orthros_protocol import (
     HandedOver,
     Refused,
     ScopesCaveat,
-    as_exchange,
     build_ap_reply,
     build_as_request,
     build_nak,
     build_tgs_request,
-    caveats,
-    discharges,
-    hand_over,
-    http_profile,
-    keytab,
-    messages,
     open_as_reply,
     open_tgs_reply,
     pop_key_of,
     seal_hand_over,
     tail_of,
-    tgs_exchange,
-    tickets,
 )
-from orthros_protocol import ap_exchange as ap
-from orthros_protocol.canonical import Schema
+from orthros_protocol.exchanges import ap_exchange as ap
+from orthros_protocol.exchanges import as_exchange, http_profile, tgs_exchange
+from orthros_protocol.keys import keytab
+from orthros_protocol.primitives import messages
+from orthros_protocol.primitives.canonical import Schema
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets import caveats, discharges, hand_over
+from orthros_protocol.tickets import ticket as tickets
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import dec, enc, kd, sha256, unseal
 from tests.support.third_parties import ThirdParties

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from orthros_protocol.http_fields import parse_length
+from orthros_protocol.primitives.http_fields import parse_length
 
 __all__ = ["Reply", "Wire", "deliver"]
 

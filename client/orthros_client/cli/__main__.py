@@ -15,8 +15,8 @@ from typing import Any, Final, NoReturn
 from orthros_client.cli import call_options, commands, held, inspect, narrow, replay, worker_login
 from orthros_client.cli.doctor import doctor
 from orthros_client.cli.output import report
-from orthros_client.conversation import parse_target
 from orthros_client.errors import OrthrosError, TicketRefused
+from orthros_client.local.conversation import parse_target
 
 __all__ = ["main"]
 

@@ -19,13 +19,13 @@ from orthros_client.cli.call_source import dischargers_in, source_of
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK
 from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Unavailable
-from orthros_client.http.attachment import Attachment, Place
-from orthros_client.http.file_body import FileBody
-from orthros_client.http.origins import Origin
-from orthros_client.http.outgoing import EMPTY, Body, OutgoingRequest
+from orthros_client.http.client.attachment import Attachment, Place
+from orthros_client.http.client.file_body import FileBody
+from orthros_client.http.client.origins import Origin
+from orthros_client.http.client.outgoing import EMPTY, Body, OutgoingRequest
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from orthros_client.integrations.httpx_messages import escape
-from orthros_protocol.disk import unwritable
+from orthros_protocol.keys.disk import unwritable
 
 if TYPE_CHECKING:
     import httpx

@@ -21,7 +21,7 @@ from attrs import field, frozen
 
 from orthros_client.cli.call_source import add_authority_options
 from orthros_client.errors import LocalMisuse, Misconfigured
-from orthros_client.http.file_body import FileBody
+from orthros_client.http.client.file_body import FileBody
 
 __all__ = ["Plan", "Targets", "add_options", "load_targets", "planned"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-from orthros_client.client import Client
-from orthros_client.conversation import Token, parse_target
-from orthros_client.credential_file import load_credentials
-from orthros_client.credentials import Credentials
+from orthros_client.credentials.credential_file import load_credentials
+from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse, Misconfigured
-from orthros_client.http.sources import Source
+from orthros_client.http.client.sources import Source
+from orthros_client.local.client import Client
+from orthros_client.local.conversation import Token, parse_target
 
 __all__ = ["add_authority_options", "dischargers_in", "source_of"]
 

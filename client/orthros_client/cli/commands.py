@@ -11,11 +11,11 @@ from importlib.metadata import version as distribution_version
 from typing import Any
 
 from orthros_client.cli.output import OK, life, show
-from orthros_client.client import Client
-from orthros_client.local_api.values import (
+from orthros_client.local.api.values import (
     Entry,
     Status,
 )
+from orthros_client.local.client import Client
 from orthros_protocol import DELEGABLE, WANT_JWT
 
 __all__ = ["client_of", "list_entries", "status", "ticket", "token", "version"]

@@ -13,10 +13,10 @@ from typing import Final
 
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK, exit_code_of, life, remedy_for, show
-from orthros_client.client import Client
-from orthros_client.conversation import socket_path
 from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
-from orthros_client.local_api.values import Status
+from orthros_client.local.api.values import Status
+from orthros_client.local.client import Client
+from orthros_client.local.conversation import socket_path
 from orthros_protocol import Keytab, Reason, reason_for
 
 __all__ = ["doctor"]

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK, exit_code_of, life, remedy_for, show
-from orthros_client.client import Client
 from orthros_client.errors import OrthrosError, TicketRefused
-from orthros_client.local_api.values import Renewal, Renewed
+from orthros_client.local.api.values import Renewal, Renewed
+from orthros_client.local.client import Client
 from orthros_protocol import WANT_JWT, Principal
 
 __all__ = ["FORGET_EPILOG", "RENEW_EPILOG", "add_options", "forget", "renew"]

@@ -24,7 +24,7 @@ from orthros_client.inspection import Eye, Finding, Moment
 from orthros_client.inspection import inspect as look
 from orthros_client.inspection.words import date_words
 from orthros_protocol import Keytab
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["EPILOG", "add_options", "inspect", "lines_of", "read_input"]
 

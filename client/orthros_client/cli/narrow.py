@@ -16,16 +16,16 @@ from orthros_client.cli.commands import client_of
 from orthros_client.cli.inspect import read_input
 from orthros_client.cli.output import OK, life, show
 from orthros_client.cli.worker_login import lifetime
-from orthros_client.client import Client
-from orthros_client.conversation import parse_target
-from orthros_client.credential_file import load_credentials, save_credentials
-from orthros_client.credentials import Credentials
+from orthros_client.credentials.credential_file import load_credentials, save_credentials
+from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse, Misconfigured, Refused
 from orthros_client.inspection import Eye
 from orthros_client.inspection import inspect as look
 from orthros_client.inspection.words import caveat_words, date_words, subject_words
+from orthros_client.local.client import Client
+from orthros_client.local.conversation import parse_target
 from orthros_protocol import Principal, check_scopes, write_secret_file
-from orthros_protocol.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
 __all__ = ["NARROW_EPILOG", "RECEIVE_EPILOG", "add_narrow_options", "add_receive_options", "narrow", "receive"]
 

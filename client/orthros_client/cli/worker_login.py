@@ -13,7 +13,7 @@ from typing import Final
 
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK, life, show
-from orthros_client.worker_login import WorkerLogin
+from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_protocol import Misconfigured, write_secret_file
 
 __all__ = ["add_options", "lifetime", "worker_login"]

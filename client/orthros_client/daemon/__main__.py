@@ -82,7 +82,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     from orthros_client.daemon.logs import configure_logs
     from orthros_client.daemon.service import Service
     from orthros_protocol import Keytab
-    from orthros_protocol.hardening import harden_process
+    from orthros_protocol.keys.hardening import harden_process
     from orthros_runtime.supervisor import take_supervisor
 
     harden_process()

@@ -18,12 +18,12 @@ from attrs import define, evolve, field
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.clock_watch import ClockWatch
-from orthros_client.daemon.flights import Flight, batches, is_about
-from orthros_client.daemon.renewals import Planned, Renewals
+from orthros_client.daemon.kdc.session import KdcSession, Login, Obtained
+from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.flights import Flight, batches, is_about
+from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
+from orthros_client.daemon.tickets.renewals import Planned, Renewals
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
-from orthros_client.kdc_session import KdcSession, Login, Obtained
-from orthros_client.refusal_memory import RefusalMemory
-from orthros_client.ticket_cache import CacheKey, Held, TicketCache
 from orthros_protocol import Behalf, Granted, NotGranted
 
 __all__ = ["MOST_DOUBT_S", "Agent"]

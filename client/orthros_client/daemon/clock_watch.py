@@ -14,10 +14,10 @@ import structlog
 import trio
 from attrs import define, field
 
+from orthros_client.daemon.kdc.realm_clock import CONFIRM_AFTER_S
+from orthros_client.daemon.kdc.session import Obtained
+from orthros_client.daemon.tickets.cache import CacheKey, Held
 from orthros_client.errors import Failure, OrthrosError
-from orthros_client.kdc_session import Obtained
-from orthros_client.realm_clock import CONFIRM_AFTER_S
-from orthros_client.ticket_cache import CacheKey, Held
 from orthros_protocol import Granted
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from orthros_client.daemon.forward_auth_settings import ForwardAuthSettings, read_forward_auth
-from orthros_client.daemon.peers import AllowRule
+from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
+from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.daemon.settings import SETTINGS
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_protocol import Misconfigured, Principal, check_name

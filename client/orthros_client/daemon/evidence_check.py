@@ -18,7 +18,7 @@ from orthros_protocol import (
     peek_unverified_header,
     split_caveats,
 )
-from orthros_protocol.derivation import mac_matches
+from orthros_protocol.primitives.derivation import mac_matches
 
 __all__ = ["check_behalf"]
 

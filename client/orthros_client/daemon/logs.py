@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
-from orthros_protocol.redaction import redact
+from orthros_protocol.primitives.redaction import redact
 
 __all__ = ["configure_logs"]
 

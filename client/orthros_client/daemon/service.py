@@ -19,17 +19,17 @@ from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.config import DaemonConfig
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList
-from orthros_client.daemon.persistence import CacheStore
-from orthros_client.daemon.refreshing import Refreshing
-from orthros_client.daemon.shares import Shares
-from orthros_client.kdc_pool import Connect, KdcAddress, KdcPool, open_stream
-from orthros_client.kdc_session import KdcSession
-from orthros_client.refusal_memory import RefusalMemory
-from orthros_client.ticket_cache import TicketCache
-from orthros_client.worker_session import WorkerSession
+from orthros_client.daemon.kdc.pool import Connect, KdcAddress, KdcPool, open_stream
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.kdc.worker_session import WorkerSession
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.local_server import LocalServer
+from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.tickets.cache import TicketCache
+from orthros_client.daemon.tickets.persistence import CacheStore
+from orthros_client.daemon.tickets.refreshing import Refreshing
+from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
 from orthros_runtime.program import holding_signals
 from orthros_runtime.serving.connections import Deadlines
@@ -40,8 +40,8 @@ from orthros_runtime.serving.sockets import open_tcp_listener, open_unix_listene
 from orthros_runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from orthros_client.daemon.forward_auth import ForwardAuth
-    from orthros_client.daemon.http_server import HttpServer
+    from orthros_client.daemon.listeners.forward_auth import ForwardAuth
+    from orthros_client.daemon.listeners.http_server import HttpServer
 
 __all__ = ["Service"]
 
@@ -94,7 +94,7 @@ class Service:
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
         self.forward = []
         if config.forward_auth:
-            from orthros_client.daemon.forward_auth import ForwardAuth  # h11 is needed only for HTTP
+            from orthros_client.daemon.listeners.forward_auth import ForwardAuth  # h11 is needed only for HTTP
 
             self.forward = [ForwardAuth.open(settings) for settings in config.forward_auth]
 
@@ -105,7 +105,7 @@ class Service:
             most = self._connections_each()
             listeners = [self._listener(cleanup, LocalServer(self.desk), self.config.socket, most)]
             if self.config.http_socket:
-                from orthros_client.daemon.http_server import HttpServer  # as above
+                from orthros_client.daemon.listeners.http_server import HttpServer  # as above
 
                 listeners.append(self._listener(cleanup, HttpServer(self.desk), self.config.http_socket, most))
             listeners += [self._forward_listener(cleanup, forward, most) for forward in self.forward]

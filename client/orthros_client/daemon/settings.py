@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from orthros_client.kdc_pool import KdcAddress
+from orthros_client.daemon.kdc.pool import KdcAddress
 
 __all__ = ["SETTINGS", "Setting"]
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from orthros_client.daemon.peers import AllowRule
-from orthros_client.kdc_session import KdcSession, Login
-from orthros_client.worker_login import WorkerLogin
+from orthros_client.credentials.worker_login import WorkerLogin
+from orthros_client.daemon.kdc.session import KdcSession, Login
+from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_protocol import Principal, Unavailable, seconds_of
 from orthros_runtime.serving.peers import Peer
 

@@ -26,12 +26,12 @@ from orthros_protocol import (
     Timestamp,
     check_window,
 )
-from orthros_protocol.derivation import derive, digest, mac_matches
-from orthros_protocol.epochs import check_birth
-from orthros_protocol.http_fields import folded
-from orthros_protocol.instants import seconds_of
-from orthros_protocol.names import check_list
-from orthros_protocol.replay import check_admission
+from orthros_protocol.exchanges.epochs import check_birth
+from orthros_protocol.exchanges.replay import check_admission
+from orthros_protocol.primitives.derivation import derive, digest, mac_matches
+from orthros_protocol.primitives.http_fields import folded
+from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.names import check_list
 
 __all__ = [
     "LABEL", "REQUIRED", "TAG", "Signable", "SignatureKey", "Signed", "SigningParameters", "key_id_of", "sign",

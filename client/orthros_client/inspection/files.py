@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_client.credential_file import parse_credentials
+from orthros_client.credentials.credential_file import parse_credentials
+from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.messages import handed_facts
 from orthros_client.inspection.tickets import look_at_ticket
 from orthros_client.inspection.words import caveats_words
-from orthros_client.worker_login import WorkerLogin
 from orthros_protocol import KEY_FILE_PREFIX, Keytab, KeytabEntry, Malformed, RootKey, carry, split_caveats
-from orthros_protocol.cache_file import cache_kvno
+from orthros_protocol.tickets.cache_file import cache_kvno
 
 __all__ = ["look_at_cache", "look_at_credentials", "look_at_key_file", "look_at_login", "look_at_secret_text"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from orthros_client.credentials.narrowing import demanded_by
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.tickets import look_at_ticket
 from orthros_client.inspection.words import caveats_words, error_words, plain, subject_words
-from orthros_client.narrowing import demanded_by
 from orthros_protocol import (
     HandedOver,
     Malformed,
@@ -21,10 +21,10 @@ from orthros_protocol import (
     reason_by_number,
     split_caveats,
 )
-from orthros_protocol.ap_exchange import AP_ERROR, AP_REPLY, AP_SIGNED
-from orthros_protocol.canonical import decode
-from orthros_protocol.discharges import MAX_DEMAND_BYTES
-from orthros_protocol.hand_over import peek_unverified_hand_over
+from orthros_protocol.exchanges.ap_exchange import AP_ERROR, AP_REPLY, AP_SIGNED
+from orthros_protocol.primitives.canonical import decode
+from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
 
 __all__ = ["handed_facts", "look_at_answer", "look_at_demand", "look_at_hand_over"]
 

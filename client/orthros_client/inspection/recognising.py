@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import evolve
 
-from orthros_client.credential_file import CREDENTIAL_FILE_MAGIC
+from orthros_client.credentials.credential_file import CREDENTIAL_FILE_MAGIC
 from orthros_client.inspection.files import (
     look_at_cache,
     look_at_credentials,

@@ -36,8 +36,8 @@ from orthros_protocol import (
     parse_ap_request,
     peek_unverified_header,
 )
-from orthros_protocol.ap_exchange import REQUEST_LABELS
-from orthros_protocol.derivation import mac, mac_matches
+from orthros_protocol.exchanges.ap_exchange import REQUEST_LABELS
+from orthros_protocol.primitives.derivation import mac, mac_matches
 
 __all__ = ["look_at_request", "look_at_ticket"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from orthros_client.inspection.findings import Eye, Fact, Finding
 from orthros_client.inspection.words import plain
 from orthros_protocol import Malformed, OrthrosError, decode_base64url
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.extras import ExtraMissing
 
 __all__ = ["look_at_jwk", "look_at_token", "parse_json"]

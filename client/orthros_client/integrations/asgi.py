@@ -13,20 +13,20 @@ from typing import Final
 import structlog
 from attrs import evolve
 
-from orthros_client.driving import adrive
-from orthros_client.http.bodies import RequestBodyMismatch
-from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, Exchange
-from orthros_client.http.guard import Admitted, Bearers, Denied, Guard, Hook
-from orthros_client.http.incoming import IncomingRequest, rebuild_target
-from orthros_client.http.observed import Log
-from orthros_client.http.probes import Probe, judge_probe, probes_of
-from orthros_client.http.routes import Route
+from orthros_client.http.propagation import serves_requests, serving
+from orthros_client.http.server.bodies import RequestBodyMismatch
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.exchange import EXCHANGE, Exchange
+from orthros_client.http.server.guard import Admitted, Bearers, Denied, Guard, Hook
+from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
+from orthros_client.http.server.observed import Log
+from orthros_client.http.server.probes import Probe, judge_probe, probes_of
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receive, Scope, Send, send_answer
 from orthros_client.integrations.asgi_servers import mount_is_unsure
 from orthros_client.integrations.asgi_unread import AnswersLast, discard
 from orthros_client.integrations.registered import StartCheck
-from orthros_client.propagation import serves_requests, serving
+from orthros_client.local.driving import adrive
 from orthros_client.verifier import Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, LocalMisuse, Misconfigured, Standing

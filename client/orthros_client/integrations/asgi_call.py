@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from orthros_client.http.answers import Answer
-from orthros_client.http.bodies import RequestBodyMismatch
-from orthros_client.http.exchange import Exchange, refusal_in
-from orthros_client.http.responses import Leaving
-from orthros_client.propagation import Serving
+from orthros_client.http.propagation import Serving
+from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.bodies import RequestBodyMismatch
+from orthros_client.http.server.exchange import Exchange, refusal_in
+from orthros_client.http.server.responses import Leaving
 from orthros_protocol import LocalMisuse, Refused
 from orthros_runtime.extras import extra
 

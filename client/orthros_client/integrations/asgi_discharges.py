@@ -5,9 +5,9 @@ Knows neither predicates nor who may ask: the `Discharger` does.
 
 from __future__ import annotations
 
-from orthros_client.discharger import Discharger
-from orthros_client.http.discharges import PATH, answered, asker_of
-from orthros_client.http.exchange import EXCHANGE, answer_in
+from orthros_client.credentials.discharger import Discharger
+from orthros_client.http.client.discharges import PATH, answered, asker_of
+from orthros_client.http.server.exchange import EXCHANGE, answer_in
 from orthros_client.integrations.asgi import CALLER
 from orthros_client.integrations.asgi_call import App, Receive, Scope, Send, send_answer
 from orthros_protocol import Refused

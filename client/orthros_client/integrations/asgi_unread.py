@@ -5,10 +5,10 @@ Knows no verdicts beyond how much reading they are worth.
 
 from __future__ import annotations
 
-from orthros_client.http.exchange import most_discarded
-from orthros_client.http.guard import Denied
+from orthros_client.http.server.exchange import most_discarded
+from orthros_client.http.server.guard import Denied
 from orthros_client.integrations.asgi_call import Message, Receive, Send
-from orthros_protocol.http_fields import stated_length
+from orthros_protocol.primitives.http_fields import stated_length
 from orthros_runtime.extras import extra
 
 with extra("asgi"):

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from orthros_client.http.answers import Answer
-from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
-from orthros_client.http.onward import answer_onward
+from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.exchange import EXCHANGE, answer_in, refusal_in, require_in
+from orthros_client.http.server.onward import answer_onward
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.registered import mark
 from orthros_protocol import Refused, check_scopes

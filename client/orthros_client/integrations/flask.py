@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
 
-from orthros_client.http.answers import Answer
-from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, answer_in, refusal_in, require_in
-from orthros_client.http.observed import Log
-from orthros_client.http.onward import ONWARD, answer_onward
+from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.exchange import EXCHANGE, answer_in, refusal_in, require_in
+from orthros_client.http.server.observed import Log
+from orthros_client.http.server.onward import ONWARD, answer_onward
 from orthros_client.integrations.registered import mark
 from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Refused, check_scopes

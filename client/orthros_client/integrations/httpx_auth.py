@@ -13,23 +13,24 @@ from typing import Any, Final, Literal, Self
 
 from attrs import frozen
 
-from orthros_client.conversation import Token
-from orthros_client.credentials import Credentials, Pause
-from orthros_client.discharging import Discharges
+from orthros_client.credentials.credentials import Credentials, Pause
+from orthros_client.credentials.discharging import Discharges
+from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import LocalMisuse, OrthrosError
-from orthros_client.http.attachment import Attachment, asserted, wants_compression
-from orthros_client.http.discharges import asking, check_size, doubting, given
-from orthros_client.http.file_body import FileBody, Measure
-from orthros_client.http.outgoing import (
+from orthros_client.http.client.attachment import Attachment, asserted, wants_compression
+from orthros_client.http.client.discharges import asking, check_size, doubting, given
+from orthros_client.http.client.file_body import FileBody, Measure
+from orthros_client.http.client.outgoing import (
     Attempt,
     Body,
     OutgoingRequest,
     Proven,
     exchange,
 )
-from orthros_client.http.sources import AsyncSource, Question, Source, propagates
+from orthros_client.http.client.sources import AsyncSource, Question, Source, propagates
+from orthros_client.http.client.unproven import ResponseUnproven, unproven
+from orthros_client.http.propagation import traceparent as traceparent_here
 from orthros_client.http.tracing import TRACEPARENT
-from orthros_client.http.unproven import ResponseUnproven, unproven
 from orthros_client.integrations.httpx_libraries import (
     Auth,
     Request,
@@ -49,12 +50,11 @@ from orthros_client.integrations.httpx_messages import (
 )
 from orthros_client.integrations.httpx_sources import Sources
 from orthros_client.integrations.httpx_streams import Checked, Drained, Short, readable_again
-from orthros_client.narrowing import Demanded
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
-from orthros_client.propagation import traceparent as traceparent_here
+from orthros_client.local.conversation import Token
+from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_protocol import AssertedUser, Discharge
-from orthros_protocol.http_fields import stated_length
-from orthros_protocol.http_profile import HttpResponse
+from orthros_protocol.exchanges.http_profile import HttpResponse
+from orthros_protocol.primitives.http_fields import stated_length
 from orthros_runtime.extras import extra
 
 with extra("httpx"):

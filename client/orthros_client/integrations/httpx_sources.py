@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 from typing import cast
 
-from orthros_client.aio import AsyncClient
-from orthros_client.client import Client
-from orthros_client.conversation import Token
-from orthros_client.credentials import Credentials
+from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse
-from orthros_client.http.sources import AsyncSource, Question, Source
+from orthros_client.http.client.sources import AsyncSource, Question, Source
+from orthros_client.local.aio import AsyncClient
+from orthros_client.local.client import Client
+from orthros_client.local.conversation import Token
 from orthros_runtime.extras import extra
 
 with extra("httpx"):

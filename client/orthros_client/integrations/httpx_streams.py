@@ -10,12 +10,12 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from orthros_client.errors import LocalMisuse
-from orthros_client.http.attachment import redirected
-from orthros_client.http.discharges import MOST_ANSWER_BYTES, too_long
-from orthros_client.http.file_body import CHUNK_BYTES, FileBody, Measure
-from orthros_client.http.outgoing import BodyProof
+from orthros_client.http.client.attachment import redirected
+from orthros_client.http.client.discharges import MOST_ANSWER_BYTES, too_long
+from orthros_client.http.client.file_body import CHUNK_BYTES, FileBody, Measure
+from orthros_client.http.client.outgoing import BodyProof
 from orthros_client.integrations.httpx_libraries import AsyncByteStream, ByteStream, SyncByteStream
-from orthros_protocol.http_fields import stated_length
+from orthros_protocol.primitives.http_fields import stated_length
 from orthros_runtime.extras import extra
 
 with extra("httpx"):

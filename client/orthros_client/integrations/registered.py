@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from attrs import frozen
 
-from orthros_client.http.observed import Log
-from orthros_client.http.routes import STRICTEST, Route, Routes
+from orthros_client.http.server.observed import Log
+from orthros_client.http.server.routes import STRICTEST, Route, Routes
 from orthros_client.integrations.frameworks import is_django, is_flask, is_starlette, layers_of, own_mount
 from orthros_protocol import Malformed, Misconfigured
 

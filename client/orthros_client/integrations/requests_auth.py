@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
-from orthros_client.client import Client
-from orthros_client.credentials import Credentials, Pause
+from orthros_client.credentials.credentials import Credentials, Pause
 from orthros_client.errors import LocalMisuse, MaybeExecuted, OrthrosError
-from orthros_client.http.attachment import Attachment, Place, asserted, redirected, wants_compression
-from orthros_client.http.discharges import doubting
-from orthros_client.http.file_body import FileBody
-from orthros_client.http.outgoing import (
+from orthros_client.http.client.attachment import Attachment, Place, asserted, redirected, wants_compression
+from orthros_client.http.client.discharges import doubting
+from orthros_client.http.client.file_body import FileBody
+from orthros_client.http.client.outgoing import (
     NOT_IN_A_PROBE,
     Attempt,
     Body,
@@ -29,16 +28,17 @@ from orthros_client.http.outgoing import (
     Proven,
     exchange,
 )
-from orthros_client.http.sources import Question, Source, propagates
+from orthros_client.http.client.sources import Question, Source, propagates
+from orthros_client.http.client.unproven import ResponseUnproven, unproven
+from orthros_client.http.propagation import traceparent as traceparent_here
 from orthros_client.http.tracing import TRACEPARENT
-from orthros_client.http.unproven import ResponseUnproven, unproven
 from orthros_client.integrations.requests_bodies import Again, Checked, drain, readable_again, times_sent
 from orthros_client.integrations.requests_discharges import Dischargers
-from orthros_client.on_behalf import AS_CONFIGURED, OnBehalfOf
-from orthros_client.propagation import traceparent as traceparent_here
-from orthros_client.reports import Reports
+from orthros_client.local.client import Client
+from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.local.reports import Reports
 from orthros_protocol import AssertedUser
-from orthros_protocol.http_profile import HttpResponse
+from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra
 
 with extra("requests"):

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from orthros_client.errors import LocalMisuse
-from orthros_client.http.file_body import CHUNK_BYTES, FileBody, Measure
-from orthros_client.http.outgoing import BodyProof
+from orthros_client.http.client.file_body import CHUNK_BYTES, FileBody, Measure
+from orthros_client.http.client.outgoing import BodyProof
 from orthros_runtime.extras import extra
 
 with extra("requests"):

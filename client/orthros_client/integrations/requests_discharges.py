@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_client.credentials import Credentials, Pause
-from orthros_client.discharging import Discharges
+from orthros_client.credentials.credentials import Credentials, Pause
+from orthros_client.credentials.discharging import Discharges
+from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.http.attachment import Attachment, Place
-from orthros_client.http.discharges import MEDIA_TYPE, MOST_ANSWER_BYTES, PATH, asking, check_size, given, too_long
-from orthros_client.http.outgoing import Attempt, Proven
-from orthros_client.http.sources import Question, Source
-from orthros_client.narrowing import Demanded
+from orthros_client.http.client.attachment import Attachment, Place
+from orthros_client.http.client.discharges import (
+    MEDIA_TYPE,
+    MOST_ANSWER_BYTES,
+    PATH,
+    asking,
+    check_size,
+    given,
+    too_long,
+)
+from orthros_client.http.client.outgoing import Attempt, Proven
+from orthros_client.http.client.sources import Question, Source
 from orthros_protocol import Discharge
-from orthros_protocol.http_profile import HttpResponse
+from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra
 
 with extra("requests"):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, overload
 
-from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, Exchange, answer_in, require_in
-from orthros_client.http.observed import Log
-from orthros_client.http.onward import ONWARD, answer_onward
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.exchange import EXCHANGE, Exchange, answer_in, require_in
+from orthros_client.http.server.observed import Log
+from orthros_client.http.server.onward import ONWARD, answer_onward
 from orthros_client.integrations.asgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.integrations.registered import mark
 from orthros_protocol import LocalMisuse, Refused, check_scopes

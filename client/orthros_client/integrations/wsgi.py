@@ -15,14 +15,15 @@ from typing import Final
 import structlog
 from attrs import evolve
 
-from orthros_client.http.bodies import RequestBodyMismatch
-from orthros_client.http.callers import Caller
-from orthros_client.http.exchange import EXCHANGE, Exchange
-from orthros_client.http.guard import Admitted, Bearers, Denied, Guard, Hook
-from orthros_client.http.incoming import IncomingRequest, rebuild_target
-from orthros_client.http.observed import Log
-from orthros_client.http.probes import Probe, judge_probe, probes_of
-from orthros_client.http.routes import Route
+from orthros_client.http.propagation import serves_requests
+from orthros_client.http.server.bodies import RequestBodyMismatch
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.exchange import EXCHANGE, Exchange
+from orthros_client.http.server.guard import Admitted, Bearers, Denied, Guard, Hook
+from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
+from orthros_client.http.server.observed import Log
+from orthros_client.http.server.probes import Probe, judge_probe, probes_of
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.registered import StartCheck
 from orthros_client.integrations.wsgi_call import (
     App,
@@ -34,10 +35,9 @@ from orthros_client.integrations.wsgi_call import (
     start_answer,
 )
 from orthros_client.integrations.wsgi_servers import tells_names_apart
-from orthros_client.propagation import serves_requests
 from orthros_client.verifier import Verifier
 from orthros_protocol import Misconfigured
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 
 __all__ = [
     "CALLER", "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "gunicorn_client_certificate", "self_test",

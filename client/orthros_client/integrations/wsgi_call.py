@@ -12,14 +12,14 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from orthros_client.http.answers import Answer
-from orthros_client.http.bodies import RequestBodyMismatch
-from orthros_client.http.exchange import Exchange, most_discarded, refusal_in
-from orthros_client.http.guard import Denied
-from orthros_client.http.responses import Leaving
-from orthros_client.propagation import Serving
+from orthros_client.http.propagation import Serving
+from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.bodies import RequestBodyMismatch
+from orthros_client.http.server.exchange import Exchange, most_discarded, refusal_in
+from orthros_client.http.server.guard import Denied
+from orthros_client.http.server.responses import Leaving
 from orthros_protocol import LocalMisuse
-from orthros_protocol.http_fields import stated_length
+from orthros_protocol.primitives.http_fields import stated_length
 
 __all__ = ["App", "Environ", "RequestBody", "StartResponse", "WsgiCall", "discard", "start_answer"]
 

@@ -31,10 +31,10 @@ from orthros_protocol import (
     seal_http_reply,
     split_caveats,
 )
-from orthros_protocol.derivation import digest
-from orthros_protocol.names import check_scopes
-from orthros_protocol.presenters import Presenter, actors_of
-from orthros_protocol.tickets import BY_ASSERTION
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import check_scopes
+from orthros_protocol.tickets.presenters import Presenter, actors_of
+from orthros_protocol.tickets.ticket import BY_ASSERTION
 
 __all__ = ["VerifiedCaller"]
 

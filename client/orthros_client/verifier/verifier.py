@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final, Required, Self, TypedDict, Unpack
 
 from orthros_client.clocks import Entropy
-from orthros_client.driving import drive
+from orthros_client.local.driving import drive
 from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store
 from orthros_client.verifier.stores.clocks import Clocks, read_clocks
@@ -45,9 +45,9 @@ from orthros_protocol import (
     parse_ap_request,
     prove,
 )
-from orthros_protocol.access import PeerSource
-from orthros_protocol.derivation import digest
-from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.tickets.access import PeerSource
 
 __all__ = ["Verifier"]
 

@@ -14,8 +14,8 @@ import trio
 from attrs import frozen
 
 from orthros_kdc.audit.admin_lines import head_of
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
-from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured, Timestamp, seconds_of
 
 __all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "change_as_planned", "hand_over", "login_name",

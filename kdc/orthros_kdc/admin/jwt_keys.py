@@ -13,8 +13,8 @@ from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.admin.principal_facts import check_token_claims
+from orthros_kdc.realm.vault import OPAQUE
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
-from orthros_kdc.vault import OPAQUE
 from orthros_protocol import Misconfigured
 
 __all__ = ["check_audience", "disable", "disable_in", "enable", "enable_in", "export", "listed", "rotate",

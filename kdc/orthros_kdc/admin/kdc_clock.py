@@ -10,8 +10,8 @@ from typing import Final
 from orthros_kdc.admin.context import Admin
 from orthros_kdc.store.base import Store, Transaction
 from orthros_protocol import Timestamp, seconds_of
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest
 
 __all__ = ["VALID_S", "accept", "is_accepted"]
 

@@ -19,7 +19,7 @@ from orthros_kdc.store.base import (
     Transaction,
 )
 from orthros_protocol import Keytab, Misconfigured
-from orthros_protocol.keytab import keytab_of_roots
+from orthros_protocol.keys.keytab import keytab_of_roots
 
 __all__ = ["activate", "erase_tombstones", "export", "listed", "retire", "rotate"]
 

@@ -14,9 +14,9 @@ from typing import Final
 from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin
+from orthros_kdc.realm.master_key import MasterKey, create_master_key_file
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Transaction
-from orthros_kdc.store.master_key import MasterKey, create_master_key_file
-from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured
 
 __all__ = ["Rewrapped", "create", "rewrap"]

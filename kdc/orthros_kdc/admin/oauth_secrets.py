@@ -8,8 +8,8 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
-from orthros_kdc.vault import OAuthSecret
 from orthros_protocol import Misconfigured
 
 __all__ = ["OAuthClientShown", "disable", "disable_in", "enable", "enable_without_secret_in",

@@ -12,8 +12,8 @@ from typing import Any, Final
 from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_kdc.policy.sources import check_sources
 from orthros_protocol import Misconfigured
-from orthros_protocol.limits import MAX_INT
-from orthros_protocol.names import check_texts
+from orthros_protocol.primitives.limits import MAX_INT
+from orthros_protocol.primitives.names import check_texts
 
 __all__ = ["check_caps", "check_sources", "check_token_claims"]
 

@@ -13,10 +13,10 @@ from attrs import evolve, field, fields, frozen
 
 from orthros_kdc.admin.context import Admin, require_seen
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET
 from orthros_kdc.store.base import RealmKeyRecord, RealmRecord, Transaction, default_issuer
-from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
-from orthros_protocol.limits import KDC_SKEW_MS
+from orthros_protocol.primitives.limits import KDC_SKEW_MS
 
 __all__ = ["LIMITS", "MAC_NAME", "RealmChange", "RealmShown", "change", "change_in", "check_issuer", "erase_old_keys",
            "foresee_change", "init", "rotate_keys", "show"]  # fmt: skip

@@ -19,8 +19,8 @@ from orthros_kdc.admin.rules import removal_facts, rule_facts
 from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes, require_few_removals
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import FactChecks, parse_realm
+from orthros_kdc.realm.vault import JWT_ALGORITHMS
 from orthros_kdc.store.base import PrincipalRecord, Transaction
-from orthros_kdc.vault import JWT_ALGORITHMS
 from orthros_protocol import Misconfigured
 
 __all__ = ["apply", "diff", "foresee", "read", "state"]

@@ -14,7 +14,7 @@ from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts, n
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
-from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["add", "allow", "deny", "foresee_denial", "listed", "mentioned", "numbers", "removal_facts", "remove",
            "require_unmentioned", "rule_facts"]  # fmt: skip

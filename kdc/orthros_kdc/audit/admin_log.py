@@ -16,7 +16,7 @@ from typing import Protocol
 from orthros_kdc.audit.admin_lines import ADMIN_WRITER, head_of
 from orthros_kdc.audit.chain import append
 from orthros_kdc.audit.events import AdminChanged
-from orthros_kdc.clock_guard import wall_clock
+from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.store.base import AdminLine, Transaction
 from orthros_protocol import Timestamp
 

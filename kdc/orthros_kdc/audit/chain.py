@@ -23,7 +23,7 @@ from attrs import define, field, frozen
 
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import LocalMisuse
-from orthros_protocol.derivation import checksum
+from orthros_protocol.primitives.derivation import checksum
 
 __all__ = [
     "CLOSED", "OPENED", "RESTARTED", "STOPPED", "UNRECORDED",

@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from orthros_kdc.audit.chain import CLOSED, OPENED, STOPPED, Head, Problem, Walk, append, genesis, peek
 from orthros_kdc.audit.segments import SUFFIX, Segment, end_of_last_line, file_of, lines_from, opened, segments_in
-from orthros_kdc.clock_guard import wall_clock
+from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import Misconfigured
 

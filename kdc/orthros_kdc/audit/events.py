@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from orthros_kdc.audit.event import Event, bounded, hex_id
-from orthros_protocol.notes import Note
+from orthros_protocol.exchanges.notes import Note
 
 __all__ = [
     "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "AuditResumed", "ChangeUnrecorded", "ClockJumped",

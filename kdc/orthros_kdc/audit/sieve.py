@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from orthros_kdc.audit.events import Event, Suppressed
 from orthros_kdc.audit.receipts import Receipt
-from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_protocol import Timestamp, Unavailable
 
 __all__ = ["CLIENT", "COPIES", "SOURCE", "RefusalSieve", "Share"]

@@ -22,7 +22,7 @@ from orthros_kdc.audit.events import RealmApplied
 from orthros_kdc.audit.going_back import RESTORED_CHANGE
 from orthros_kdc.audit.segments import SUFFIX, Segment, opened, segments_in
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol.derivation import RunningDigest
+from orthros_protocol.primitives.derivation import RunningDigest
 
 __all__ = ["Changes", "Stub", "file_digest", "read_stub", "verify_all"]
 

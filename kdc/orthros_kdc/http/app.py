@@ -17,7 +17,7 @@ from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.callers import Caller, TrustedProxies
 from orthros_kdc.oauth.values import Answer, Ask
 from orthros_protocol import OrthrosError
-from orthros_protocol.http_fields import stated_length
+from orthros_protocol.primitives.http_fields import stated_length
 
 __all__ = ["CONNECTION", "Admit", "App", "Endpoint", "Find", "Handler", "Receive", "Scope", "Send", "failure"]
 

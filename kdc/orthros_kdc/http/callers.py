@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
-from orthros_kdc.ratelimit import source_key
-from orthros_kdc.shares import source_of
+from orthros_kdc.process.shares import source_of
+from orthros_kdc.service.ratelimit import source_key
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["Caller", "TrustedProxies"]

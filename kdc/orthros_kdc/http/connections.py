@@ -22,8 +22,8 @@ from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import CONNECTION, App, failure
 from orthros_kdc.http.callers import Caller
 from orthros_kdc.oauth.values import Answer
-from orthros_kdc.server import Reject
-from orthros_kdc.shares import PortShares, deadlines_of
+from orthros_kdc.process.native_port import Reject
+from orthros_kdc.process.shares import PortShares, deadlines_of
 from orthros_protocol import Malformed, OrthrosError, PeerMisbehaved
 from orthros_runtime.extras import extra
 from orthros_runtime.serving.connections import Connection

@@ -13,9 +13,7 @@ from contextlib import suppress
 import trio
 from attrs import frozen
 
-from orthros_kdc.addresses import open_addresses
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.config import Config, HttpSettings, is_loopback
 from orthros_kdc.http.app import App
 from orthros_kdc.http.callers import TrustedProxies
@@ -24,6 +22,8 @@ from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.http.routes import Tokens, routes
 from orthros_kdc.http.tls import load_tls
 from orthros_kdc.oauth.values import OAuthOptions
+from orthros_kdc.process.addresses import open_addresses
+from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Timestamp

@@ -27,7 +27,7 @@ from orthros_protocol import (
     seal_ticket,
     seconds_of,
 )
-from orthros_protocol.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
+from orthros_protocol.primitives.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
 
 AS_ENTROPY: Final = 112
 """Bytes: ticket id, transaction id, session key, two boxes."""

@@ -33,7 +33,7 @@ from orthros_kdc.issuing.token_claims import (
 from orthros_kdc.policy.decide import Grant
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
-from orthros_kdc.vault import OPAQUE, JwtKey
+from orthros_kdc.realm.vault import OPAQUE, JwtKey
 from orthros_protocol import (
     KdcMacKey,
     LocalMisuse,
@@ -45,7 +45,7 @@ from orthros_protocol import (
     Timestamp,
     seconds_of,
 )
-from orthros_protocol.limits import TICKET_FUTURE_S
+from orthros_protocol.primitives.limits import TICKET_FUTURE_S
 from orthros_runtime.extras import extra
 
 with extra("kdc"):

@@ -24,10 +24,10 @@ from orthros_protocol import (
     check_ticket_times,
     seconds_of,
 )
-from orthros_protocol.call_chain import path_of
-from orthros_protocol.caveats import carry
-from orthros_protocol.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
-from orthros_protocol.tickets import BY_EVIDENCE
+from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
+from orthros_protocol.tickets.call_chain import path_of
+from orthros_protocol.tickets.carrying import carry
+from orthros_protocol.tickets.ticket import BY_EVIDENCE
 
 __all__ = ["Onward", "Parties", "acting_for", "named_at", "onward_of", "path_before"]
 

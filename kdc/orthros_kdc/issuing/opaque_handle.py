@@ -9,10 +9,10 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
-from orthros_kdc.vault import OPAQUE, JwtKey
+from orthros_kdc.realm.vault import OPAQUE, JwtKey
 from orthros_protocol import LocalMisuse, Malformed
-from orthros_protocol.canonical import encode
-from orthros_protocol.sealing import BOX_OVERHEAD, open_box, seal
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
 
 __all__ = ["HANDLE_PREFIX", "is_handle", "open_handle", "peek_unverified_handle_kid", "seal_handle"]
 

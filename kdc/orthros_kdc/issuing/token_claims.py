@@ -15,9 +15,9 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from orthros_protocol import KdcMacKey, LocalMisuse, Misconfigured, PeerMisbehaved, Principal, Refused
-from orthros_protocol.derivation import mac, mac_matches
-from orthros_protocol.limits import MAX_CHAIN_HOPS
-from orthros_protocol.names import is_name, is_scope
+from orthros_protocol.primitives.derivation import mac, mac_matches
+from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
+from orthros_protocol.primitives.names import is_name, is_scope
 
 __all__ = [
     "MAX_EXTRA_BYTES", "MAX_EXTRA_CHARS", "MAX_EXTRA_CLAIMS", "RESERVED_CLAIMS", "Extra", "Lineage", "OwnToken",

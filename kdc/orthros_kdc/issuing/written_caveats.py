@@ -14,8 +14,10 @@ from orthros_kdc.policy.decide import Grant
 from orthros_kdc.policy.rule_caveats import RuleCaveats, demands_of
 from orthros_kdc.realm.principals import TargetView
 from orthros_protocol import Principal, Refused, split_caveats
-from orthros_protocol.canonical import encode
-from orthros_protocol.caveats import (
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_RESULT_EXTENSION_BYTES
+from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.tickets.caveats import (
     Caveat,
     MethodsCaveat,
     PathCaveat,
@@ -25,9 +27,7 @@ from orthros_protocol.caveats import (
     ThirdPartyCaveat,
     parse_caveat,
 )
-from orthros_protocol.discharges import NewDemand, demand_of_kdc
-from orthros_protocol.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_RESULT_EXTENSION_BYTES
-from orthros_protocol.sealing import ENTROPY_BYTES
+from orthros_protocol.tickets.discharges import NewDemand, demand_of_kdc
 
 __all__ = ["DEMANDS_ENTROPY", "Written", "require_shapes", "write_caveats"]
 

@@ -14,9 +14,9 @@ from orthros_kdc.oauth.grants import Wish
 from orthros_kdc.oauth.issuance import Minted
 from orthros_kdc.oauth.values import Ask
 from orthros_protocol import Timestamp, seconds_of
-from orthros_protocol.limits import MAX_SCOPES
-from orthros_protocol.names import is_scope
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.limits import MAX_SCOPES
+from orthros_protocol.primitives.names import is_scope
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["Case", "Looked"]
 

@@ -27,10 +27,10 @@ from orthros_kdc.oauth.forms import Form, form_decode
 from orthros_kdc.oauth.values import Ask
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.realm.principals import OAuthClientView
-from orthros_kdc.vault import OAuthSecret
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest, mac_matches
-from orthros_protocol.names import is_name
+from orthros_kdc.realm.vault import OAuthSecret
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest, mac_matches
+from orthros_protocol.primitives.names import is_name
 
 __all__ = [
     "CLIENT_ASSERTION_TYPE", "METHODS", "AssertionRules", "Credentials", "SingleUse",

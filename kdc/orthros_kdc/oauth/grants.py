@@ -16,7 +16,7 @@ from orthros_kdc.oauth.client_authentication import client_name
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, invalid_request
 from orthros_kdc.oauth.forms import Form
 from orthros_kdc.oauth.requested import TargetWish, read_lifetime, read_scopes, read_target
-from orthros_protocol.names import is_name
+from orthros_protocol.primitives.names import is_name
 
 __all__ = [
     "ACCESS_TOKEN_TYPE", "CLIENT_CREDENTIALS", "GRANT_TYPES", "JWT_BEARER", "JWT_TOKEN_TYPE", "TOKEN_EXCHANGE",

@@ -19,9 +19,9 @@ from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide, dropped_
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
-from orthros_kdc.vault import OPAQUE
+from orthros_kdc.realm.vault import OPAQUE
 from orthros_protocol import Principal, Refused, Timestamp, reason_for, seconds_of
-from orthros_protocol.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 
 __all__ = ["TOKEN_ENTROPY", "Facts", "Minted", "decide_wish", "expiry_header", "token_answer"]
 

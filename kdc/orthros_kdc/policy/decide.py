@@ -15,9 +15,9 @@ from orthros_kdc.policy.model import RealmLimits, Rule
 from orthros_kdc.policy.rule_caveats import fits_ticket
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import Ask, Cap, Denial, Grant, Kind, Objection, PrincipalCaps, TargetFacts
-from orthros_protocol.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
-from orthros_protocol.names import scope_order
-from orthros_protocol.notes import Note, NoteCause, NoteField
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
+from orthros_protocol.primitives.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import scope_order
 
 __all__ = [
     "Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PolicySnapshot", "PrincipalCaps", "TargetFacts",

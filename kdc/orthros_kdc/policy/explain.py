@@ -27,9 +27,9 @@ from orthros_kdc.policy.model import RealmLimits, Rule, Selector
 from orthros_kdc.policy.rule_caveats import caveat_texts
 from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
 from orthros_protocol import reason_for
-from orthros_protocol.call_chain import ChainRule
-from orthros_protocol.limits import MAX_SCOPES
-from orthros_protocol.notes import NoteCause, describe_note
+from orthros_protocol.exchanges.notes import NoteCause, describe_note
+from orthros_protocol.primitives.limits import MAX_SCOPES
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["KIND_WORDS", "Explanation", "explain"]
 

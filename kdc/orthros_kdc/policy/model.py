@@ -13,8 +13,7 @@ from attrs import field, frozen
 from orthros_kdc.policy.rule_caveats import Demand, RuleCaveats
 from orthros_kdc.policy.sources import check_sources
 from orthros_protocol import Misconfigured, Principal, check_name, check_scopes
-from orthros_protocol.call_chain import ChainRule
-from orthros_protocol.limits import (
+from orthros_protocol.primitives.limits import (
     DEFAULT_JWT_S,
     DEFAULT_TGT_S,
     DEFAULT_TICKET_S,
@@ -22,7 +21,8 @@ from orthros_protocol.limits import (
     MAX_INT,
     MAX_TICKET_LIFE_S,
 )
-from orthros_protocol.names import is_name
+from orthros_protocol.primitives.names import is_name
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = [
     "ANY_SUBJECT", "GROUP_PREFIX", "Demand", "RealmLimits", "Rule", "RuleCaveats", "Selector",

@@ -19,8 +19,8 @@ from orthros_kdc.policy.realm_document import JwtFacts, RealmDocument, Source, m
 from orthros_kdc.policy.realm_file_lines import Lines, Path
 from orthros_kdc.policy.sources import check_sources
 from orthros_protocol import Misconfigured, check_name, check_scopes, reason_for
-from orthros_protocol.limits import MAX_INT
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.limits import MAX_INT
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["NO_LIMIT", "FactChecks", "parse_realm", "warnings_of"]
 

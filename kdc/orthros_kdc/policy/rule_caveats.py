@@ -12,9 +12,9 @@ from attrs import field, frozen
 
 from orthros_kdc.policy.sources import check_sources
 from orthros_protocol import LocalMisuse, Misconfigured
-from orthros_protocol.caveats import MethodsCaveat, PathCaveat, PeerCaveat
-from orthros_protocol.limits import MAX_DISCHARGES
-from orthros_protocol.names import is_name, is_scope
+from orthros_protocol.primitives.limits import MAX_DISCHARGES
+from orthros_protocol.primitives.names import is_name, is_scope
+from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
 __all__ = ["MOST_RULE_CAVEATS", "Demand", "RuleCaveats", "caveat_count", "caveat_texts", "demands_of", "fits_ticket"]
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Final
 
 from orthros_protocol import Misconfigured
-from orthros_protocol.names import check_texts
+from orthros_protocol.primitives.names import check_texts
 
 __all__ = ["LOCAL", "check_address", "check_sources", "source_allowed"]
 

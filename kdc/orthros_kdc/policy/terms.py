@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from orthros_kdc.policy.rule_caveats import RuleCaveats
 from orthros_protocol import LocalMisuse, Principal, check_name
-from orthros_protocol.notes import Note, NoteCause
+from orthros_protocol.exchanges.notes import Note, NoteCause
 
 __all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts", "acting_for"]
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from orthros_protocol.keys import KID_BYTES
+from orthros_protocol.keys.role_keys import KID_BYTES
 
 __all__ = ["KnownKids"]
 

@@ -19,8 +19,8 @@ import structlog
 import trio
 
 from orthros_kdc.realm.snapshot import RealmStep, Snapshot, follow, load
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Store
-from orthros_kdc.vault import Vault
 from orthros_protocol import LocalMisuse, OrthrosError, Unavailable
 
 __all__ = ["RealmLoader"]

@@ -12,6 +12,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from orthros_kdc.policy.decide import PrincipalCaps, TargetFacts
+from orthros_kdc.realm.vault import JwtKey, OAuthSecret, Vault
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
     KEY_RETIRED,
@@ -21,9 +22,8 @@ from orthros_kdc.store.base import (
     PrincipalRecord,
     Transaction,
 )
-from orthros_kdc.vault import JwtKey, OAuthSecret, Vault
 from orthros_protocol import AsKey, TicketKey
-from orthros_protocol.limits import MAX_INT
+from orthros_protocol.primitives.limits import MAX_INT
 
 __all__ = ["ClientView", "Key", "KnownPrincipal", "LoginView", "OAuthClientView", "PrincipalRows", "TargetView",
            "rows_of"]  # fmt: skip

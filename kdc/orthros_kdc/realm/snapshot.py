@@ -18,6 +18,7 @@ from orthros_kdc.audit.admin_lines import all_unnamed, head_of, lines_backwards,
 from orthros_kdc.audit.chain import Head
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.realm.known_kids import KnownKids
+from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, Vault
 from orthros_kdc.store.base import RealmRecord, Transaction
 from orthros_kdc.store.change_log import (
     CHANGED_LOGIN_KEY,
@@ -28,7 +29,6 @@ from orthros_kdc.store.change_log import (
     CHANGES_KEPT,
     ChangeEntry,
 )
-from orthros_kdc.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, Vault
 from orthros_protocol import KdcMacKey, Misconfigured, TgtKey, TicketKey
 
 __all__ = ["RealmFacts", "RealmKeys", "RealmStep", "Snapshot", "Unrecorded", "follow", "load"]

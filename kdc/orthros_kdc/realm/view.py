@@ -29,8 +29,8 @@ from orthros_kdc.realm.principals import (
     rows_of,
 )
 from orthros_kdc.realm.snapshot import RealmFacts, RealmStep, Snapshot, Unrecorded
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import PrincipalRecord, Store
-from orthros_kdc.vault import Vault
 
 __all__ = ["RealmMoment", "RealmView"]
 

@@ -12,13 +12,13 @@ import pytest
 import trio
 from attrs import define, evolve, field
 
-from orthros_client.bearer import BearerVerifier
-from orthros_client.driving import drive
-from orthros_client.http.answers import ROWS, Challenge, Proof
-from orthros_client.http.callers import Caller
-from orthros_client.http.incoming import IncomingRequest
-from orthros_client.http.routes import Route
+from orthros_client.http.server.answers import ROWS, Challenge, Proof
+from orthros_client.http.server.callers import Caller
+from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
+from orthros_client.local.driving import drive
+from orthros_client.verifier.bearer import BearerVerifier
 from orthros_protocol import (
     AssertedUser,
     Hop,
@@ -28,7 +28,7 @@ from orthros_protocol import (
     open_http_reply,
     parse_challenge,
 )
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 from tests.client.http.world import House
 from tests.support import asgi_server, wsgi_server
 from tests.support.http_caller import Call, HttpCaller, Received

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_client.http.bodies import BodyCheck
-from orthros_protocol.derivation import digest
+from orthros_client.http.server.bodies import BodyCheck
+from orthros_protocol.primitives.derivation import digest
 
 PIECES = st.lists(st.binary(max_size=8), max_size=8)
 

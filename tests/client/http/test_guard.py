@@ -10,11 +10,11 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_client.http.answers import Answer
-from orthros_client.http.guard import Admitted, Denied, Guard
-from orthros_client.http.incoming import IncomingRequest, OwnOrigins
-from orthros_client.http.peers import peer_of
-from orthros_client.http.routes import Route, Routes
+from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.guard import Admitted, Denied, Guard
+from orthros_client.http.server.incoming import IncomingRequest, OwnOrigins
+from orthros_client.http.server.peers import peer_of
+from orthros_client.http.server.routes import Route, Routes
 from orthros_protocol import (
     USE_HTTP,
     ChainRule,
@@ -32,7 +32,7 @@ from orthros_protocol import (
     canonical_network,
     canonical_path,
 )
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received
 

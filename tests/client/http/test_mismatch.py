@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from orthros_client.http.mismatch import describe_mismatch
+from orthros_client.http.server.mismatch import describe_mismatch
 from orthros_protocol import HttpBinding
 
 ORIGINS = (("https", "orders.example:443"), ("https", "shop.example:8443"))

@@ -8,8 +8,8 @@ import pytest
 
 from orthros_client import DischargeRefused
 from orthros_client.errors import Failure, MaybeExecuted, TicketRefused
-from orthros_client.http.observed import who
-from orthros_client.http.onward import answer_onward, onward_answer
+from orthros_client.http.server.observed import who
+from orthros_client.http.server.onward import answer_onward, onward_answer
 from orthros_client.remedies import Asked
 from orthros_protocol import (
     LocalMisuse,

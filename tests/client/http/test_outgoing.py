@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client import LocalMisuse, MaybeExecuted, Misconfigured, PeerMisbehaved, TargetRefusal
-from orthros_client.credentials import Credentials, Pause
-from orthros_client.http.attachment import Attachment
-from orthros_client.http.covering import check_cover
-from orthros_client.http.file_body import FileBody
-from orthros_client.http.origins import Origin
-from orthros_client.http.outgoing import (
+from orthros_client.credentials.credentials import Credentials, Pause
+from orthros_client.credentials.known_targets import PeerState
+from orthros_client.http.client.attachment import Attachment
+from orthros_client.http.client.covering import check_cover
+from orthros_client.http.client.file_body import FileBody
+from orthros_client.http.client.origins import Origin
+from orthros_client.http.client.outgoing import (
     EMPTY,
     Attempt,
     Body,
@@ -25,8 +26,7 @@ from orthros_client.http.outgoing import (
     Proven,
     exchange,
 )
-from orthros_client.http.targets import with_escapes
-from orthros_client.peers import PeerState
+from orthros_client.http.client.targets import with_escapes
 from orthros_protocol import (
     Accepted,
     Entry,
@@ -39,8 +39,13 @@ from orthros_protocol import (
     open_presented,
     parse_ap_request,
 )
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import HttpResponse, format_challenge, format_content_digest, parse_authorization
+from orthros_protocol.exchanges.http_profile import (
+    HttpResponse,
+    format_challenge,
+    format_content_digest,
+    parse_authorization,
+)
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm
 from tests.support.http_target import Heard, HttpTarget, RealmSource, Said
 

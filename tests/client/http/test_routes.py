@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_client.http.routes import Route, Routes
+from orthros_client.http.server.routes import Route, Routes
 from orthros_protocol import LocalMisuse, Malformed, canonical_path
 
 segments = st.sampled_from(["a", "A", "b", "a;x", "%61", "b;", "c"])

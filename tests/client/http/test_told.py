@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from orthros_client.http.guard import Denied, Guard
+from orthros_client.http.server.guard import Denied, Guard
 from tests.client.http.test_guard import incoming, judge, received
 from tests.client.http.world import House
 

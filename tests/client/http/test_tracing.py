@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_client.http.incoming import IncomingRequest
+from orthros_client.http.propagation import serving, traceparent
+from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.tracing import Trace
-from orthros_client.propagation import serving, traceparent
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")

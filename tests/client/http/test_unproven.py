@@ -7,10 +7,10 @@ import json
 import pytest
 
 from orthros_client.errors import PeerMisbehaved
-from orthros_client.http.origins import Origin
-from orthros_client.http.outgoing import OutgoingRequest, exchange
-from orthros_client.http.unproven import ResponseUnproven
-from orthros_protocol.http_profile import HttpResponse
+from orthros_client.http.client.origins import Origin
+from orthros_client.http.client.outgoing import OutgoingRequest, exchange
+from orthros_client.http.client.unproven import ResponseUnproven
+from orthros_protocol.exchanges.http_profile import HttpResponse
 from tests.support.parties import Parties
 
 ORIGIN = "http://orders.example:8080"

@@ -25,7 +25,7 @@ from orthros_protocol import (
     format_content_digest,
     reason_for,
 )
-from orthros_protocol.derivation import RunningDigest, digest
+from orthros_protocol.primitives.derivation import RunningDigest, digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, collect, pieces_of, respond, scope_of
 from tests.support.http_caller import Call, HttpCaller
@@ -168,7 +168,7 @@ async def test_a_captured_request_is_dead(house: House, service: Service) -> Non
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies count as too large to be read before the application begins."""
-    monkeypatch.setattr("orthros_client.http.exchange.MOST_READ_AHEAD", 0)
+    monkeypatch.setattr("orthros_client.http.server.exchange.MOST_READ_AHEAD", 0)
 
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)

@@ -15,11 +15,11 @@ from attrs import define, evolve, field
 from werkzeug.serving import make_server
 
 from orthros_client import Credentials, LocalMisuse, Misconfigured, TargetRefusal, VerifiedCaller
-from orthros_client.conversation import Token
+from orthros_client.http.propagation import serving
 from orthros_client.integrations import wsgi
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
-from orthros_client.propagation import serving
+from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
 from orthros_protocol import AssertedUser, Secret, tail_of
 from orthros_protocol.fakes import ManualStore

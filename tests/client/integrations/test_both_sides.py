@@ -21,14 +21,14 @@ from starlette.routing import Route as Path_
 from werkzeug.serving import make_server
 
 from orthros_client import LocalMisuse, MaybeExecuted, PeerMisbehaved, TargetRefusal, Verifier
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.httpx_auth import FileBody, OrthrosAuth
 from orthros_client.integrations.httpx_auth import proven_of as proven_by_httpx
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.integrations.requests_auth import proven_of as proven_by_requests
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import format_content_digest
+from orthros_protocol.exchanges.http_profile import format_content_digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from tests.support.http_target import RealmSource
 

@@ -22,15 +22,15 @@ from starlette.routing import Route as Path_
 from werkzeug.serving import make_server
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Refused, TargetRefusal
-from orthros_client.conversation import Token
-from orthros_client.discharging import Discharges
+from orthros_client.credentials.discharging import Discharges
 from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.http.discharges import MEDIA_TYPE, PATH
+from orthros_client.http.client.discharges import MEDIA_TYPE, PATH
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.asgi_discharges import DischargeEndpoint
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.integrations.wsgi_discharges import DischargeEndpoint as WsgiDischargeEndpoint
+from orthros_client.local.conversation import Token
 from orthros_protocol import PathCaveat
 from tests.support import asgi_server, wsgi_server
 from tests.support.asgi_transport import InProcess

@@ -16,12 +16,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse  # type: ignore[
 from django.test.utils import override_settings  # type: ignore[import-untyped]
 from django.urls import path  # type: ignore[import-untyped]
 
-from orthros_client.bearer import BearerVerifier
 from orthros_client.errors import Failure, TicketRefused
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi
 from orthros_client.integrations.django import caller_of, require
 from orthros_client.integrations.wsgi import OrthrosMiddleware
+from orthros_client.verifier.bearer import BearerVerifier
 from tests.client.http.world import House
 from tests.support.asgi_server import Exchanged, scope_of
 from tests.support.http_caller import Call, HttpCaller, Received

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask, request
 
 from orthros_client.errors import Failure, TicketRefused
+from orthros_client.http.propagation import traceparent
 from orthros_client.integrations.flask import Route, answer_failed_calls, current_caller, protect, require
-from orthros_client.propagation import traceparent
 from orthros_protocol import Malformed, Misconfigured, Unavailable
 from tests.client.http.world import House
 from tests.support.http_caller import HttpCaller, Received

@@ -29,8 +29,8 @@ from orthros_client import (
 )
 from orthros_client.clocks import HostClock
 from orthros_client.integrations.httpx_auth import FileBody, OrthrosAuth, proven_of
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import format_content_digest
+from orthros_protocol.exchanges.http_profile import format_content_digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import open_house
 from tests.client.world import KdcClock

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from werkzeug.serving import make_server
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_protocol.testing import InMemoryRealm

@@ -30,7 +30,7 @@ from starlette.routing import Mount
 from starlette.routing import Route as StarletteRoute
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.registered import endpoints_of
 from orthros_protocol import Misconfigured

@@ -22,9 +22,9 @@ from flask import Flask, request
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from orthros_client.http.callers import Caller
+from orthros_client.http.propagation import current
+from orthros_client.http.server.callers import Caller
 from orthros_client.integrations import asgi, wsgi
-from orthros_client.propagation import current
 from orthros_protocol import Refused
 from tests.client.http.world import House
 from tests.support import asgi_server, wsgi_server

@@ -27,10 +27,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as Path_
 
-from orthros_client.http.routes import Route
+from orthros_client.http.propagation import current
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.httpx_auth import OrthrosAuth
-from orthros_client.propagation import current
 from orthros_client.verifier import Verifier
 from orthros_protocol import LocalMisuse
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm

@@ -24,7 +24,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from orthros_client.http.routes import Route, Routes
+from orthros_client.http.server.routes import Route, Routes
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.flask import protect
 from orthros_client.integrations.flask import require as require_flask

@@ -28,8 +28,8 @@ from orthros_client import (
     Unavailable,
 )
 from orthros_client.integrations.requests_auth import FileBody, OrthrosRequestsAuth, proven_of
-from orthros_protocol.derivation import digest
-from orthros_protocol.http_profile import format_content_digest
+from orthros_protocol.exchanges.http_profile import format_content_digest
+from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm
 from tests.support.http_target import Heard, HttpTarget, RealmSource, Said, listening
 from tests.support.leaks import forms_of

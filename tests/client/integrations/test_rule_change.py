@@ -17,7 +17,7 @@ from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, PeerMisbehaved, TargetRefusal, Verifier
 from orthros_client.clocks import HostClock
-from orthros_client.credential_file import load_credentials, save_credentials
+from orthros_client.credentials.credential_file import load_credentials, save_credentials
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_protocol import OrthrosError, Timestamp

@@ -20,19 +20,19 @@ from starlette.routing import Route as Path_
 from orthros_client import AsyncClient, Credentials, TargetRefusal, Verifier
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import HostClock
-from orthros_client.conversation import Token
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.desk import Desk
-from orthros_client.daemon.local_server import LocalServer
-from orthros_client.daemon.peers import AllowList
-from orthros_client.daemon.shares import Shares
-from orthros_client.http.routes import Route
+from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
+from orthros_client.daemon.kdc.session import KdcSession
+from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.local_server import LocalServer
+from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.http.propagation import serving
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.starlette import answer_failed_calls
-from orthros_client.kdc_pool import KdcAddress, KdcPool
-from orthros_client.kdc_session import KdcSession
-from orthros_client.propagation import serving
+from orthros_client.local.conversation import Token
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm

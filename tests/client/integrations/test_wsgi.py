@@ -12,7 +12,7 @@ import pytest
 
 from orthros_client.integrations.wsgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Misconfigured, Refused
-from orthros_protocol.derivation import RunningDigest, digest
+from orthros_protocol.primitives.derivation import RunningDigest, digest
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller
 from tests.support.http_changes import MALFORMED, TAMPERED, UNCOVERED
@@ -71,7 +71,7 @@ def test_a_verified_call_and_its_proof(house: House, service: Service) -> None:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies count as too large to be read before the application begins."""
-    monkeypatch.setattr("orthros_client.http.exchange.MOST_READ_AHEAD", 0)
+    monkeypatch.setattr("orthros_client.http.server.exchange.MOST_READ_AHEAD", 0)
 
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)

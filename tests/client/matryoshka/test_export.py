@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from orthros_client.bearer import BearerVerifier
 from orthros_client.matryoshka import WRITING, AuthStack, SigningKey, StackLimits, export_caller, nest, read_stack
 from orthros_client.verifier import VerifiedCaller, Verifier
+from orthros_client.verifier.bearer import BearerVerifier
 from orthros_kdc.oauth.assertions import BadAssertion, parse_assertion
 from orthros_kdc.oauth.client_authentication import CLIENT_ASSERTION_TYPES
 from orthros_protocol import (

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from orthros_client import Verifier
-from orthros_client.http.routes import Route
+from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware as AsgiMiddleware
 from orthros_client.integrations.wsgi import OrthrosMiddleware as WsgiMiddleware
 

@@ -6,9 +6,9 @@ import pytest
 from attrs import define, evolve, field
 
 from orthros_kdc.admin import EVENTS, Admin, Fact, realm
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import AuditAnchor, Store, Transaction
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault
 from orthros_protocol import Timestamp
 from tests.support.master_keys import BOTH, fill
 from tests.support.stores import scratch_store

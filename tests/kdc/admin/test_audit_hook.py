@@ -3,7 +3,7 @@
 import pytest
 
 from orthros_kdc.admin import EVENTS, groups, jwt_keys, keys, oauth_secrets, principals, realm, rules
-from orthros_kdc.vault import OAuthSecret
+from orthros_kdc.realm.vault import OAuthSecret
 
 DAY = 24 * 3600
 

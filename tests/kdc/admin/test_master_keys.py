@@ -6,8 +6,8 @@ from attrs import evolve
 from orthros_kdc.admin import jwt_keys, keys, master_keys, oauth_secrets, principals, realm
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.audit.admin_lines import lines_backwards, unnamed
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault, open_vault
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_protocol import LocalMisuse, Misconfigured
 from tests.support.master_keys import BOTH, NEXT, OLD, WRONG, Between, secrets
 

@@ -4,7 +4,7 @@ import pytest
 
 from orthros_kdc.admin import realm
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.vault import open_vault
+from orthros_kdc.realm.vault import open_vault
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured
 
 DAY = 24 * 3600

@@ -8,8 +8,8 @@ from attrs import asdict, define, evolve
 
 from orthros_kdc.admin import groups, jwt_keys, keys, oauth_secrets, principals, realm, realm_file, rules
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault
 from orthros_protocol import Misconfigured
 
 FILE = dedent(

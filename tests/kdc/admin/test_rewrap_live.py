@@ -12,9 +12,9 @@ from attrs import evolve
 from orthros_kdc.admin import Admin, keys, master_keys
 from orthros_kdc.audit import KEPT, Receipt
 from orthros_kdc.audit.events import Event
-from orthros_kdc.ratelimit import RateLimiter
-from orthros_kdc.service import KdcService
-from orthros_kdc.vault import Vault, open_vault
+from orthros_kdc.realm.vault import Vault, open_vault
+from orthros_kdc.service.kdc_service import KdcService
+from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_protocol import (
     KDC_TGT,
     Granted,
@@ -91,9 +91,9 @@ from pathlib import Path
 import trio
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.store.master_key import load_master_key
+from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_kdc.vault import open_vault
+from orthros_kdc.realm.vault import open_vault
 
 class Stopping:
     def __init__(self, store, at, where):

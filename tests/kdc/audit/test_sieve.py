@@ -11,7 +11,7 @@ from orthros_kdc.audit.events import RequestRejected, Suppressed, TgsIssued, Tgs
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.audit.sieve import CLIENT, COPIES, SOURCE, RefusalSieve
 from orthros_protocol import Timestamp, Unavailable
-from orthros_protocol.notes import Note, NoteCause, NoteField
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from orthros_protocol.testing import CountingEntropy
 
 SPAN_S = 600

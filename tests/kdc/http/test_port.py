@@ -17,9 +17,9 @@ import trustme
 from attrs import evolve, frozen
 
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, load_config
 from orthros_kdc.http.serving import HttpPort, _check_loopback, open_http_port
+from orthros_kdc.process.clock_guard import wall_clock
 from orthros_protocol import Misconfigured
 from tests.support.http_port import FORM, Repeater, Wire, request
 from tests.support.kdc_bench import open_bench

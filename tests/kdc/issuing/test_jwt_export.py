@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import OctKey
 
 from orthros_kdc.issuing.jwt_export import peek_unverified_kid
-from orthros_kdc.vault import JwtKey
+from orthros_kdc.realm.vault import JwtKey
 from orthros_protocol import (
     KdcMacKey,
     Malformed,

@@ -41,7 +41,7 @@ from orthros_protocol import (
     open_ticket,
     parse_caveat,
 )
-from orthros_protocol.names import scope_order
+from orthros_protocol.primitives.names import scope_order
 
 REALM, NOW = "corp.test", 1_800_000_000
 WEB, ORDERS, LEDGER = (Principal(REALM, name) for name in ("web", "orders", "ledger"))

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from orthros_kdc.issuing.jwt_export import mint_token, open_own_token, peek_unverified_kid
 from orthros_kdc.issuing.opaque_handle import HANDLE_PREFIX, open_handle, seal_handle
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import JwtKey, Vault
 from orthros_kdc.store.base import PrincipalRecord
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import JwtKey, Vault
 from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Timestamp
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.redaction import redact_text
 from orthros_protocol.testing import CountingEntropy
 from tests.kdc.issuing.tokens import (
     AUDIENCE,

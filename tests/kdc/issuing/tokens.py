@@ -11,9 +11,9 @@ from typing import Any
 from attrs import evolve
 
 from orthros_kdc.issuing.jwt_export import OwnToken, TokenContent, mint_token, open_own_token
-from orthros_kdc.vault import JwtKey
+from orthros_kdc.realm.vault import JwtKey
 from orthros_protocol import KdcMacKey, Principal, Timestamp
-from orthros_protocol.derivation import derive
+from orthros_protocol.primitives.derivation import derive
 
 NOW = 1_800_000_000
 ISSUER, AUDIENCE = "https://corp.test", "ledger@corp.test"

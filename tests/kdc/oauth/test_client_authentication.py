@@ -14,8 +14,8 @@ from attrs import evolve
 
 from orthros_kdc.admin import oauth_secrets, principals, rules
 from orthros_kdc.oauth.values import Answer
+from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.store.base import Store, Transaction
-from orthros_kdc.vault import OAuthSecret
 from tests.support.oauth_bench import (
     CLIENT_ASSERTION,
     ISSUER,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orthros_kdc.policy.decide import Ask, Denial, Grant, PolicySnapshot, TargetFacts, decide
 from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_kdc.store.base import PolicyRows
-from orthros_protocol.notes import Note, NoteCause, NoteField
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
 

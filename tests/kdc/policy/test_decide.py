@@ -20,7 +20,7 @@ from orthros_kdc.policy.model import Demand, RealmLimits, RuleCaveats, subject_m
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse, Misconfigured
-from orthros_protocol.notes import Note, NoteCause, NoteField
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
 

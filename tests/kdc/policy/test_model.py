@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.policy.model import Rule, Selector, check_chain, check_subject_patterns, subject_matches
 from orthros_protocol import Misconfigured
-from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.tickets.call_chain import ChainRule
 
 SEGMENTS = st.sampled_from(["a", "ab", "b", "kdc", "users", "a.b", "0"])
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)

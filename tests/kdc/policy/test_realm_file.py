@@ -14,7 +14,7 @@ from orthros_kdc.policy.model import Demand, RealmLimits, Rule, RuleCaveats, Sel
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDocument
 from orthros_kdc.policy.realm_file import _RULE, warnings_of
 from orthros_protocol import Misconfigured
-from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.tickets.call_chain import ChainRule
 
 WHOLE = dedent(
     """\

@@ -8,8 +8,8 @@ from orthros_kdc.policy.decide import Grant, Kind, decide
 from orthros_kdc.policy.model import Demand, RuleCaveats
 from orthros_kdc.policy.rule_caveats import MOST_RULE_CAVEATS, caveat_count, caveat_texts, demands_of, fits_ticket
 from orthros_protocol import Misconfigured
-from orthros_protocol.limits import MAX_DISCHARGES
-from orthros_protocol.notes import Note, NoteCause, NoteField
+from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
+from orthros_protocol.primitives.limits import MAX_DISCHARGES
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import ask, granted, refused, rule
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store, Transaction
-from orthros_kdc.vault import Vault
 from tests.support.kdc_bench import KdcBench
 
 __all__ = ["OTHERS", "add_others", "in_force", "served"]

@@ -10,9 +10,9 @@ import trio.testing
 
 from orthros_kdc.admin import groups, keys, principals, realm, rules
 from orthros_kdc.config import load_config
+from orthros_kdc.process.running import open_kdc
 from orthros_kdc.realm.at_hand import AtHand
 from orthros_kdc.realm.view import RealmView
-from orthros_kdc.serving import open_kdc
 from orthros_protocol import Keytab, Misconfigured, Principal, RootKey, Unavailable, build_as_request
 from tests.kdc.realm.large_realm import OTHERS, add_others, in_force, served
 from tests.support.kdc_bench import REALM, open_bench, service_over

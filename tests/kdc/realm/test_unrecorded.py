@@ -12,10 +12,10 @@ from orthros_kdc.admin import audit_logs, groups, keys, principals, realm, realm
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import all_unnamed, changes_of, lines_backwards, unnamed
 from orthros_kdc.config import load_config
+from orthros_kdc.process.running import open_kdc
+from orthros_kdc.realm.realm_log import record_unrecorded
 from orthros_kdc.realm.snapshot import Unrecorded
 from orthros_kdc.realm.view import RealmView
-from orthros_kdc.realm_log import record_unrecorded
-from orthros_kdc.serving import open_kdc
 from orthros_protocol import Misconfigured
 from tests.support.kdc_bench import open_bench
 

@@ -9,14 +9,14 @@ from itertools import permutations
 
 import pytest
 
-from orthros_kdc.store.master_key import (
+from orthros_kdc.realm.master_key import (
     MasterKey,
     create_master_key_file,
     load_master_key,
     load_next_master_key,
 )
 from orthros_protocol import LocalMisuse, Misconfigured
-from orthros_protocol.derivation import digest
+from orthros_protocol.primitives.derivation import digest
 
 MATERIAL = bytes(range(32))
 ROW = ("keys", 16, 1, 1_800_000_000)

@@ -26,8 +26,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from orthros_client import Verifier
-from orthros_client.bearer import BearerVerifier
 from orthros_client.integrations.starlette import OrthrosMiddleware, Route, require
+from orthros_client.verifier.bearer import BearerVerifier
 from orthros_protocol import Timestamp
 
 _PR_SET_PDEATHSIG = 1

@@ -22,14 +22,14 @@ from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.events import KdcStopped, RealmApplied
 from orthros_kdc.oauth.values import Ask, OAuthOptions
-from orthros_kdc.ratelimit import RateLimiter
+from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.snapshot import RealmFacts
-from orthros_kdc.service import KdcService
+from orthros_kdc.realm.vault import Vault, open_vault
+from orthros_kdc.service.kdc_service import KdcService
+from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction
-from orthros_kdc.store.master_key import load_master_key
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_kdc.token_service import TokenService
-from orthros_kdc.vault import Vault, open_vault
 from orthros_protocol import (
     KDC_TGT,
     WANT_DELEGABLE,

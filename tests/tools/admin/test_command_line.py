@@ -172,7 +172,7 @@ def test_realm_that_cannot_be_opened_is_left_alone(bench: AdminBench, options: s
 
 
 def test_another_realms_master_key_is_refused(bench: AdminBench) -> None:
-    from orthros_kdc.store.master_key import create_master_key_file
+    from orthros_kdc.realm.master_key import create_master_key_file
 
     create_master_key_file(bench.folder / "other.key", entropy=os.urandom)
     told = bench.run("principal list --master-key-file other.key --output json")

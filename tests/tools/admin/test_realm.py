@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from orthros_kdc.store.master_key import create_master_key_file, load_master_key
+from orthros_kdc.realm.master_key import create_master_key_file, load_master_key
 from tests.tools.admin.bench import AdminBench
 
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from orthros_kdc.admin import Admin, groups, jwt_keys, oauth_secrets, principals, realm, realm_file, rules
 from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_kdc.policy.realm_document import RealmState
+from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.lock_limit import LockLimit
-from orthros_kdc.store.master_key import MasterKey
-from orthros_kdc.vault import Vault
 from orthros_protocol import Misconfigured, Timestamp
 from orthros_tools.admin.realm_toml import realm_toml
 from tests.docs.pages import ROOT, blocks, matches, transcript

@@ -14,8 +14,8 @@ from typing import Final
 import trio
 
 from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Reason, Refused, Unavailable
-from orthros_protocol.hardening import harden_process
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.keys.hardening import harden_process
+from orthros_protocol.primitives.redaction import redact_text
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
 from orthros_tools.admin.desk import Desk

@@ -25,7 +25,7 @@ from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.audit.reader import entry_of
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
-from orthros_protocol.disk import unwritable
+from orthros_protocol.keys.disk import unwritable
 from orthros_protocol.reasons import REASONS
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
 from orthros_tools.admin.desk import Desk

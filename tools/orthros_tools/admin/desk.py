@@ -16,13 +16,13 @@ from attrs import frozen
 
 from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.clock_guard import wall_clock
 from orthros_kdc.config import Config, load_config
+from orthros_kdc.process.clock_guard import wall_clock
+from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
+from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.lock_limit import LockLimit
-from orthros_kdc.store.master_key import load_master_key, load_next_master_key
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_kdc.vault import open_vault
 from orthros_protocol import Misconfigured
 from orthros_tools.admin.screen import Screen
 

@@ -10,7 +10,7 @@ from argparse import Namespace
 from base64 import urlsafe_b64decode
 
 from orthros_kdc.admin import jwt_keys, principals
-from orthros_kdc.vault import JWT_ALGORITHMS, OPAQUE
+from orthros_kdc.realm.vault import JWT_ALGORITHMS, OPAQUE
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, usage
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk

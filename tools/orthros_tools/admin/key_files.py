@@ -14,7 +14,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from orthros_protocol import Keytab, Misconfigured, OrthrosError, Reason, write_secret_file
-from orthros_protocol.disk import unwritable
+from orthros_protocol.keys.disk import unwritable
 from orthros_tools.admin.command_line import usage
 
 __all__ = ["STANDARD_OUTPUT", "Destination", "require_apart"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from orthros_kdc.admin import oauth_secrets
-from orthros_kdc.vault import OAuthSecret
+from orthros_kdc.realm.vault import OAuthSecret
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, usage
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk

@@ -17,7 +17,7 @@ from orthros_kdc.policy.realm_diff import MOST_REMOVALS, Change, Plan
 from orthros_kdc.policy.realm_document import RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import warnings_of
 from orthros_protocol import Misconfigured, Reason, Refused
-from orthros_protocol.disk import unwritable
+from orthros_protocol.keys.disk import unwritable
 from orthros_tools.admin.command_line import PROGRAM, Parser, Verbs, from_zero
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk

@@ -12,7 +12,7 @@ from attrs import fields
 
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmState
-from orthros_protocol.call_chain import ChainRule
+from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_runtime.extras import extra
 
 with extra("admin"):

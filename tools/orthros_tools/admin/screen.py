@@ -14,7 +14,7 @@ from typing import Final, TextIO
 from attrs import frozen
 
 from orthros_protocol import OrthrosError
-from orthros_protocol.redaction import redact_text
+from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["Answer", "Row", "Screen", "instant"]
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orthros_client.local_api.blocking import BlockingLocal
-from orthros_client.local_api.values import Grant, Op, WantRequest
+from orthros_client.local.api.blocking import BlockingLocal
+from orthros_client.local.api.values import Grant, Op, WantRequest
 from workshop.bench.figures import Figure, cpu_seconds
 from workshop.bench.kdc_load import KDC_TARGETS, RunningKdc
 

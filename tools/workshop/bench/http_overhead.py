@@ -15,13 +15,13 @@ from typing import Any, Final
 import httpx
 import jwt
 
-from orthros_client.conversation import Token
-from orthros_client.credentials import Credentials
+from orthros_client.credentials.credentials import Credentials
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
 from orthros_protocol import LocalMisuse, Secret, Timestamp, tail_of
-from orthros_protocol.http_profile import HttpBinding, format_authorization
+from orthros_protocol.exchanges.http_profile import HttpBinding, format_authorization
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from workshop.bench.epochs import epoch_of
 from workshop.bench.figures import Figure

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orthros_protocol as orthros
-from orthros_protocol.discharges import discharge_root
-from orthros_protocol.evidence import mixed_with_evidence
+from orthros_protocol.tickets.discharges import discharge_root
+from orthros_protocol.tickets.evidence import mixed_with_evidence
 from workshop.vectors.parties import Inputs, Vector, caveats_of, items_of, root_of, unhex
 
 

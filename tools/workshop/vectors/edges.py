@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 from workshop.vectors import positive as good
 from workshop.vectors.negative import edited, refused
 from workshop.vectors.operations import OPERATIONS

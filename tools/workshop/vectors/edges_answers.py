@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from orthros_protocol import encode_base64url, format_authorization
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest, mac
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest, mac
 from workshop.vectors import positive as good
 from workshop.vectors import positive_http as web
 from workshop.vectors.edges import HIGH_FLAGS, MOST_INT, MOST_U32, bad_extensions, both, good_extensions

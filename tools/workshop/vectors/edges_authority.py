@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.attenuation import pop_key_of, tail_of
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import derive, digest, mac
-from orthros_protocol.sealing import seal
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import derive, digest, mac
+from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from workshop.vectors import positive as good
 from workshop.vectors import positive_authority as held
 from workshop.vectors.edges import MOST_INT, MOST_U32, both, filler, marked_ticket_inputs, scopes_of, ticket_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import derive, digest
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import derive, digest
 from workshop.vectors import positive as good
 from workshop.vectors.edges import MOST_INT, MOST_U32, bad_extensions, both, good_extensions, scopes_of
 from workshop.vectors.negative import refused

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.canonical import decode, encode
-from orthros_protocol.derivation import derive, mac
-from orthros_protocol.sealing import seal
+from orthros_protocol.primitives.canonical import decode, encode
+from orthros_protocol.primitives.derivation import derive, mac
+from orthros_protocol.primitives.sealing import seal
 from workshop.vectors import positive as good
 from workshop.vectors import positive_authority as held
 from workshop.vectors.edges import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.canonical import encode
+from orthros_protocol.primitives.canonical import encode
 from workshop.vectors import positive as good
 from workshop.vectors import positive_authority as held
 from workshop.vectors import positive_http as web

@@ -10,7 +10,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Final
 
-from orthros_protocol.derivation import mac
+from orthros_protocol.primitives.derivation import mac
 from workshop.vectors import positive as good
 from workshop.vectors import positive_http as web
 from workshop.vectors.edges import both, scopes_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orthros_protocol as orthros
-from orthros_protocol.acceptance import build_ap_error
+from orthros_protocol.exchanges.acceptance import build_ap_error
 from workshop.vectors.parties import Inputs, Vector, ap_pending, as_pending, unhex
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orthros_protocol as orthros
-from orthros_protocol.http_fields import FRAMING, HttpFields, parse_length
+from orthros_protocol.primitives.http_fields import FRAMING, HttpFields, parse_length
 from workshop.vectors.parties import Inputs, Vector, ap_pending, optional, unhex
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest
-from orthros_protocol.sealing import open_box, seal
-from orthros_protocol.tickets import open_ticket
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.sealing import open_box, seal
+from orthros_protocol.tickets.ticket import open_ticket
 from workshop.vectors import integers
 from workshop.vectors import positive as good
 from workshop.vectors.operations import OPERATIONS

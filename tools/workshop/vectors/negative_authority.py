@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.attenuation import add_caveat, tail_after
-from orthros_protocol.canonical import decode, encode
-from orthros_protocol.derivation import derive, digest, mac
-from orthros_protocol.sealing import seal
+from orthros_protocol.primitives.canonical import decode, encode
+from orthros_protocol.primitives.derivation import derive, digest, mac
+from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.tickets.attenuation import add_caveat, tail_after
 from workshop.vectors import positive as good
 from workshop.vectors import positive_authority as held
 from workshop.vectors import positive_http as web

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import derive, mac
-from orthros_protocol.sealing import seal
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import derive, mac
+from orthros_protocol.primitives.sealing import seal
 from orthros_protocol.testing import CountingEntropy
 from workshop.vectors import positive as good
 from workshop.vectors.negative import edited, flip, plain_body, refused, sealed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orthros_protocol import encode_base64url
-from orthros_protocol.canonical import decode, encode
-from orthros_protocol.derivation import digest, mac
+from orthros_protocol.primitives.canonical import decode, encode
+from orthros_protocol.primitives.derivation import digest, mac
 from workshop.vectors import positive as good
 from workshop.vectors import positive_http as web
 from workshop.vectors.negative import refused

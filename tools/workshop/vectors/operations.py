@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 import orthros_protocol as orthros
-from orthros_protocol import canonical, derivation, sealing
+from orthros_protocol.exchanges.replay import check_admission
 from orthros_protocol.fakes import ManualStore
-from orthros_protocol.replay import check_admission
-from orthros_protocol.tickets import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
+from orthros_protocol.primitives import canonical, derivation, sealing
+from orthros_protocol.tickets.ticket import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
 from workshop.vectors.authority_operations import (
     AUTHORITY_OPERATIONS,
     chain_rule_of,

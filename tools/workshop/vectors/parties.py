@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import orthros_protocol as orthros
-from orthros_protocol import canonical, limits
+from orthros_protocol.primitives import canonical, limits
 
 Vector = dict[str, Any]
 Inputs = dict[str, Any]

@@ -14,8 +14,8 @@ from orthros_protocol import (
     format_challenge,
     format_content_digest,
 )
-from orthros_protocol.canonical import encode
-from orthros_protocol.derivation import digest, mac
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest, mac
 from workshop.vectors import positive as good
 from workshop.vectors.operations import OPERATIONS
 from workshop.vectors.parties import Inputs, Vector, ap_pending, unhex

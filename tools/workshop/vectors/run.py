@@ -10,8 +10,9 @@ from functools import partial
 from typing import Final
 
 import orthros_protocol as orthros
-from orthros_protocol import canonical, derivation, discharges, hand_over, limits, messages, sealing
-from orthros_protocol.tickets import open_ticket, peek_unverified_header
+from orthros_protocol.primitives import canonical, derivation, limits, messages, sealing
+from orthros_protocol.tickets import discharges, hand_over
+from orthros_protocol.tickets.ticket import open_ticket, peek_unverified_header
 from workshop.vectors import integers
 from workshop.vectors.operations import OPERATIONS
 from workshop.vectors.parties import Inputs, Vector, as_pending, root_of, tgs_pending, unhex

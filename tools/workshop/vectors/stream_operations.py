@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orthros_protocol as orthros
-from orthros_protocol.authenticators import measure_offset
-from orthros_protocol.framing import FrameReader, frame
+from orthros_protocol.exchanges.authenticators import measure_offset
+from orthros_protocol.primitives.framing import FrameReader, frame
 from workshop.vectors.parties import Inputs, Vector, unhex
 
 

@@ -17,9 +17,9 @@ from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.stores.workers import has_fellow_workers
 from orthros_protocol import Keytab, LocalMisuse, Misconfigured, ReplayStore
-from orthros_protocol.canonical import Schema, integer, text
-from orthros_protocol.derivation import digest
-from orthros_protocol.names import is_name
+from orthros_protocol.primitives.canonical import Schema, integer, text
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import is_name
 from orthros_runtime.extras import install_command
 
 __all__ = ["STORE_VARIABLE", "file_name", "open_store"]

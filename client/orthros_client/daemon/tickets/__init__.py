@@ -1,0 +1,1 @@
+"""The tickets that the daemon holds: kept, renewed, forgotten, saved over a restart."""

@@ -1,0 +1,262 @@
+"""The tickets held for local callers: a bounded LRU with remaining lives and planned renewals.
+
+Pure: moments are monotonic seconds and chance is an argument. Knows no KDC, no disk and no caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from math import ceil
+from typing import Final
+
+from attrs import Factory, define, evolve, field, frozen
+
+from orthros_client.credentials.narrowing import left_by
+from orthros_protocol import Granted, Note, Principal, Subject, Want, tail_of
+from orthros_protocol.primitives.derivation import digest
+
+__all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
+
+RENEW_FROM: Final = 0.70
+RENEW_TO: Final = 0.85
+# Serving a ticket that dies on its way helps nobody; short ones keep most of their life.
+_MARGIN_S: Final = 5.0
+_MARGIN_SHARE: Final = 0.1
+_WARM_LIVES: Final = 2
+# By how much the clocks of two KDCs may differ, each of which is kept in time.
+_AHEAD_S: Final = 5.0
+
+
+def plan_renewal(obtained: float, ttl_s: float, *, chance: float) -> float:
+    """When to fetch the successor: at 70 to 85 % of the life, spread by `chance` in [0, 1)."""
+    return obtained + ttl_s * (RENEW_FROM + (RENEW_TO - RENEW_FROM) * chance)
+
+
+@frozen(kw_only=True)
+class CacheKey:
+    """Everything that was asked for: two questions share an answer only when they are the same.
+
+    `scopes` None means what the rules allow unasked, which differs from every list. `behalf` is the lineage of whom the
+    ticket was obtained for (`Behalf.lineage`), empty in the own name. `limits` is the `caveats` field that the KDC
+    writes into it.
+    """
+
+    kind: int
+    target: Principal
+    scopes: tuple[str, ...] | None = None
+    ttl_s: int = 0
+    flags: int = 0
+    behalf: bytes = b""
+    limits: bytes = field(default=b"", repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what has no small bound in it: scopes and limits."""
+        return sum(map(len, self.scopes or ())) + len(self.limits)
+
+    def want(self) -> Want:
+        """The same, as an item of a TGS request."""
+        return Want(
+            kind=self.kind, target=self.target, scopes=self.scopes, ttl_s=self.ttl_s, flags=self.flags,
+            limits=self.limits,
+        )  # fmt: skip
+
+
+@frozen(kw_only=True)
+class Held:
+    """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life.
+
+    Its end is kept by both clocks: `boot_end` in monotonic seconds, and `realm_end` as the second of the realm that is
+    written in it, by the clock of the KDC that issued it. `expires` is the earlier one, as far as the time is known.
+    `demands` are the sealed demands for the discharges that the KDC wrote into it, `policy_seq` is the number of the
+    policy that it was issued under.
+    """
+
+    key: CacheKey
+    target_uid: int
+    credential: bytes = field(repr=False)
+    session_key: bytes | None = field(repr=False)
+    ttl_s: int
+    flags: int
+    kvno: int
+    scopes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    expires: float
+    renew_at: float
+    subject: Subject | None = None
+    demands: tuple[bytes, ...] = field(default=(), repr=False)
+    policy_seq: int = 0
+    boot_end: float = field(default=Factory(lambda self: self.expires, takes_self=True))
+    realm_end: float = math.inf
+    tail: bytes | None = field(init=False, repr=False)
+    """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
+    name: bytes = field(init=False)
+    """SHA-256 of the ticket or JWT: what a local process calls it by. Its tid is sealed, for its target alone."""
+
+    @classmethod
+    def of(
+        cls,
+        key: CacheKey,
+        granted: Granted,
+        asked_at: float,
+        *,
+        ahead_s: float,
+        issued_s: float = math.inf,
+        chance: float,
+        policy_seq: int = 0,
+    ) -> Held:
+        """What was granted at `asked_at`, with what the limits of the question leave of it.
+
+        `ahead_s` is how far the realm's Unix time is ahead of the monotonic clock, `issued_s` the Unix time at the KDC
+        that issued it.
+        """
+        scopes, second = left_by(key.limits, granted.scopes)
+        whole = expires = asked_at + granted.ttl_s
+        realm_end = issued_s + granted.ttl_s
+        if second is not None:
+            expires = min(whole, second - ahead_s)
+            realm_end = min(realm_end, second)
+        life_s = granted.ttl_s if expires == whole else max(0, ceil(expires - asked_at))
+        # A successor needs evidence, which is not kept; and where a limit ends the ticket, it would end no later.
+        ends_for_good = bool(key.behalf) or expires < whole
+        return cls(
+            key=key,
+            target_uid=granted.target_uid,
+            credential=granted.credential,
+            session_key=granted.session_key,
+            ttl_s=life_s,
+            flags=granted.flags,
+            kvno=granted.kvno,
+            scopes=scopes,
+            notes=granted.notes,
+            expires=expires,
+            renew_at=expires if ends_for_good else plan_renewal(asked_at, granted.ttl_s, chance=chance),
+            subject=granted.subject,
+            demands=granted.demands,
+            policy_seq=policy_seq,
+            realm_end=realm_end,
+        ).seen(ahead_s)
+
+    def __attrs_post_init__(self) -> None:
+        # Once per ticket, not once per caller.
+        tail = None if self.session_key is None else tail_of(self.session_key, self.credential)
+        object.__setattr__(self, "tail", tail)
+        object.__setattr__(self, "name", digest(self.credential))
+
+    def seen(self, ahead_s: float) -> Held:
+        """The same when the realm's Unix time is `ahead_s` ahead of the monotonic clock: ends and renewal move."""
+        shift = min(self.boot_end, self.realm_end - ahead_s) - self.expires
+        return evolve(self, expires=self.expires + shift, renew_at=self.renew_at + shift) if shift else self
+
+    def is_from_future(self, realm_s: float) -> bool:
+        """Whether it was issued by a clock that was ahead of the realm's, which shows `realm_s`: targets refuse it."""
+        return self.realm_end - self.ttl_s > realm_s + _AHEAD_S and self.realm_end < math.inf
+
+    def remaining_s(self, now: float) -> float:
+        """Seconds of life left, never negative."""
+        return max(0.0, self.expires - now)
+
+    def is_servable(self, now: float) -> bool:
+        """Whether enough life is left to reach the target with it."""
+        return self.expires - now > min(_MARGIN_S, self.ttl_s * _MARGIN_SHARE)
+
+    def is_no_worse_than(self, other: Held) -> bool:
+        """Whether it allows something that `other` does not, or the same for at least as long."""
+        if set(self.scopes) - set(other.scopes) or self.flags & ~other.flags or self.target_uid != other.target_uid:
+            return True
+        return set(self.scopes) == set(other.scopes) and self.expires >= other.expires
+
+
+@define
+class _Slot:
+    held: Held
+    last_used: float
+
+
+@define(eq=False)
+class TicketCache:
+    """At most `capacity` entries; the expired go first, then the least recently used."""
+
+    capacity: int = 4096
+    _slots: OrderedDict[CacheKey, _Slot] = field(factory=OrderedDict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, key: CacheKey, now: float) -> Held | None:
+        """The entry, if it can still be served; marks it as used."""
+        slot = self._slots.get(key)
+        if slot is None or not slot.held.is_servable(now):
+            return None
+        slot.last_used = now
+        self._slots.move_to_end(key)
+        return slot.held
+
+    def peek(self, key: CacheKey) -> Held | None:
+        """The entry, which may be at its end; not a use of it."""
+        slot = self._slots.get(key)
+        return None if slot is None else slot.held
+
+    def put(self, held: Held, now: float, *, used: bool = True) -> None:
+        """Inserts or replaces. A renewal nobody asked for (`used` False) does not count as use."""
+        before = self._slots.get(held.key)
+        last_used = now if used or before is None else before.last_used
+        self._slots[held.key] = _Slot(held, last_used)
+        if used or before is None:
+            self._slots.move_to_end(held.key)
+        if len(self._slots) > self.capacity:
+            self.purge(now)
+        while len(self._slots) > self.capacity:
+            self._slots.popitem(last=False)
+
+    def postpone(self, key: CacheKey, until: float) -> None:
+        """Plans the next renewal attempt of an entry whose renewal failed."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.held = evolve(slot.held, renew_at=until)
+
+    def drop(self, key: CacheKey) -> Held | None:
+        """Takes an entry away; returns it."""
+        slot = self._slots.pop(key, None)
+        return None if slot is None else slot.held
+
+    def look(self, ahead_s: float) -> list[Held]:
+        """Looks at all of them when the realm's Unix time is `ahead_s` ahead of the monotonic clock; returns all."""
+        for slot in self._slots.values():
+            slot.held = slot.held.seen(ahead_s)
+        return [slot.held for slot in self._slots.values()]
+
+    def purge(self, now: float) -> int:
+        """Drops what can no longer be served; returns how many."""
+        dead = [key for key, slot in self._slots.items() if not slot.held.is_servable(now)]
+        for key in dead:
+            del self._slots[key]
+        return len(dead)
+
+    def due(self, now: float, *, idle_after_s: float) -> list[CacheKey]:
+        """The entries to renew now: planned for, alive, and used within `idle_after_s` and two of their lives."""
+        return [
+            key
+            for key, slot in self._slots.items()
+            if slot.held.renew_at <= now and self._is_warm(slot, now, idle_after_s)
+        ]
+
+    def next_due(self, now: float, *, idle_after_s: float) -> float | None:
+        """The earliest planned renewal among entries in use, or None."""
+        moments = [slot.held.renew_at for slot in self._slots.values() if self._is_warm(slot, now, idle_after_s)]
+        return min(moments, default=None)
+
+    def remaining_for(self, target: Principal, now: float) -> float:
+        """The longest life left among entries for `target`, whatever was asked; 0 for none."""
+        return max((held.remaining_s(now) for held in self.entries(now) if held.key.target == target), default=0.0)
+
+    def entries(self, now: float) -> Iterator[Held]:
+        """Everything that can be served, least recently used first."""
+        return iter([slot.held for slot in self._slots.values() if slot.held.is_servable(now)])
+
+    def _is_warm(self, slot: _Slot, now: float, idle_after_s: float) -> bool:
+        # Whoever asked once for a ticket of a second shall not have it renewed every second for hours.
+        idle_after_s = min(idle_after_s, _WARM_LIVES * slot.held.ttl_s)
+        return slot.held.is_servable(now) and now - slot.last_used < idle_after_s

@@ -1,0 +1,1 @@
+"""The receiving side of HTTP: requests are judged, answers are proven."""

@@ -1,0 +1,1 @@
+"""The program `orthros-kdc`: commands, ports, clock, logs, start and stop."""

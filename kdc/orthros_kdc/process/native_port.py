@@ -1,0 +1,144 @@
+"""The native port: frames in, frames out, in order.
+
+Thin and dumb: knows connections and their peers, not what a message says. Room, deadlines and the drain are the
+listener's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from orthros_kdc.audit.receipts import KEPT, Receipt
+from orthros_kdc.config import LimitSettings
+from orthros_kdc.process.shares import PortShares, deadlines_of, source_of
+from orthros_protocol import FrameReader, OrthrosError, PeerMisbehaved, frame
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.listeners import Listener
+from orthros_runtime.serving.peers import Peer
+
+__all__ = ["Answer", "Handler", "Reject", "Server"]
+
+_numbers: Final = count(1)
+
+
+@frozen
+class Answer:
+    """A reply. `proves` is the principal whose connection this is, where the request proves that.
+
+    Nothing is read behind one that is `last`. A reply with a `receipt` leaves only when its line in the audit log is
+    durable; else `instead`, told why not, makes the one that leaves in its place.
+    """
+
+    message: bytes
+    proves: str = ""
+    last: bool = False
+    receipt: Receipt = KEPT
+    instead: Callable[[OrthrosError], bytes] | None = None
+
+    async def settled(self) -> bytes:
+        """The message that may leave."""
+        try:
+            await self.receipt.wait()
+        except OrthrosError as error:
+            if self.instead is None:
+                raise
+            return self.instead(error)
+        return self.message
+
+
+Handler = Callable[[bytes, str, str, int], Awaitable[Answer]]
+"""From a request, its source, its IP address (empty on a local socket) and the number of its connection to the answer.
+
+Never raises for what the request says.
+"""
+TurnAway = Callable[[str, str], bytes]
+"""From a source, and a sentence that says what is full, to the message for a connection that there is no room for."""
+Reject = Callable[[str, OrthrosError, int], None]
+"""Counts bytes that are no request: their source, what is wrong, and how many there are."""
+
+
+class Server:
+    """Serves one handler on any number of listeners.
+
+    `limits` may be replaced while it serves; new connections follow.
+    """
+
+    def __init__(self, handler: Handler, turn_away: TurnAway, reject: Reject, limits: LimitSettings) -> None:
+        self._handler = handler
+        self._turn_away = turn_away
+        self._reject = reject
+        self._shares = PortShares(limits)
+        self._listener = Listener(
+            self._converse, self._shares.group_of, self._busy_answer, deadlines_of(limits), "the native port"
+        )
+
+    @property
+    def limits(self) -> LimitSettings:
+        """What connections may take."""
+        return self._shares.limits
+
+    @limits.setter
+    def limits(self, limits: LimitSettings) -> None:
+        self._shares.limits = limits
+        self._listener.deadlines = deadlines_of(limits)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return self._listener.connection_count
+
+    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Serves until cancelled; after `drain`, returns when the last connection has got its answers."""
+        await self._listener.serve(*listeners)
+
+    def drain(self) -> None:
+        """Accepts no connection and reads only what has been sent already: it is answered, then the connection ends."""
+        self._listener.drain()
+
+    async def serve_stream(self, stream: trio.SocketStream) -> None:
+        """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
+        await self._listener.serve_stream(stream)
+
+    def _busy_answer(self, cause: str, peer: Peer) -> bytes:
+        return frame(self._turn_away(source_of(peer), cause))
+
+    async def _converse(self, connection: Connection) -> None:
+        source, number = source_of(connection.peer), next(_numbers)
+        reader = FrameReader(self.limits.max_frame)
+        unread: OrthrosError | None = PeerMisbehaved("connection-truncated", "the rest of a frame did not come")
+        try:
+            while data := await connection.receive(begun=bool(reader.pending_bytes)):
+                reader.feed(data)
+                answers: list[Answer] = []
+                for message in reader.messages():
+                    answers.append(await self._handler(message, source, connection.peer.address, number))
+                    if answers[-1].proves:
+                        connection.prove(answers[-1].proves)
+                    if answers[-1].last:
+                        break
+                await _send(connection, answers)
+                if answers and answers[-1].last:
+                    unread = None
+                    return
+        except trio.TooSlowError:
+            pass  # counted below
+        except PeerMisbehaved as error:
+            unread = error
+        finally:
+            if unread is not None and reader.pending_bytes and not connection.leaving:
+                self._reject(source, unread, reader.pending_bytes)
+
+
+async def _send(connection: Connection, answers: list[Answer]) -> None:
+    """Sends the answers in order, each as soon as it may leave, and as many as possible at once."""
+    ready: list[bytes] = []
+    for position, answer in enumerate(answers):
+        ready.append(frame(await answer.settled()))
+        if position + 1 == len(answers) or not answers[position + 1].receipt.is_settled:
+            await connection.send(b"".join(ready))
+            ready.clear()

@@ -1,0 +1,1 @@
+"""What the KDC does with one request: prove, charge, decide, record, answer."""

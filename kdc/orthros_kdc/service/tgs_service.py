@@ -1,0 +1,377 @@
+"""The ticket-granting exchange from request to reply: gather facts, decide, issue, record, in that order.
+
+The async shell around `issuing/`; knows no streams, and raises for what proves nothing: the answer is a NAK then.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from math import ceil
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from orthros_kdc.audit.events import Event, TgsIssued, TgsRefused
+from orthros_kdc.audit.receipts import KEPT, Receipt
+from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
+from orthros_kdc.issuing.tgs_exchange import (
+    ENTROPY_PER_WANT,
+    NO_FACTS,
+    Decided,
+    WantFacts,
+    check_caller,
+    decide_want,
+    is_excluded,
+)
+from orthros_kdc.issuing.written_caveats import require_shapes
+from orthros_kdc.process.native_port import Answer
+from orthros_kdc.realm.principals import ClientView
+from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_kdc.realm.view import RealmMoment, RealmView
+from orthros_kdc.service.gate import Gate
+from orthros_kdc.service.peers import Copies, Maker, Peer, payer_of, require_source, sealable
+from orthros_protocol import (
+    DELEGABLE,
+    WANT_JWT,
+    Granted,
+    Malformed,
+    NotGranted,
+    OpenedEvidence,
+    OpenedTgt,
+    OrthrosError,
+    PeerMisbehaved,
+    Principal,
+    Refused,
+    Signed,
+    TgsRequest,
+    Timestamp,
+    UnverifiedTgsRequest,
+    Want,
+    open_evidence,
+    open_tgt,
+    parse_tgs_request,
+    peek_unverified_evidence,
+    read_wants,
+    seal_tgs_error,
+    seal_tgs_reply,
+    split_caveats,
+    verify_tgs_request,
+)
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+
+__all__ = ["TgsService"]
+
+_OPENED_TGTS: Final = 8192
+# A large batch is many turns: otherwise it would hold up the requests of others for as long as it takes.
+_WANTS_A_TURN: Final = 8
+# Names, subject, key, times and notes of one result; and what a reply may hold before its last result, which is
+# itself at most a ticket of 8 KiB with 2 KiB of scopes and 4 KiB of demands.
+_RESULT_BYTES: Final = 960
+_REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
+
+
+@frozen(eq=False, kw_only=True)
+class _Gathered:
+    """What deciding some wants of a request takes, all of one moment; `wants` are in their order."""
+
+    realm: RealmFacts
+    caller: ClientView
+    onward: Onward
+    wants: list[WantFacts]
+
+
+class TgsService:
+    """Answers TGS requests of one realm. `gate` and `copies` are shared with the initial exchange."""
+
+    def __init__(self, view: RealmView, gate: Gate, copies: Copies, entropy: Callable[[int], bytes]) -> None:
+        self._view = view
+        self._gate = gate
+        self._copies = copies
+        self._entropy = entropy
+        self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
+
+    async def answer(self, signed: Signed, peer: Peer, now: Timestamp, read_at: float) -> Answer:
+        """The answer to a TGS-REQ; `now` was read at `read_at` on trio's clock. Raises PeerMisbehaved or Refused while
+        nothing is proven, and Malformed."""
+        unverified = parse_tgs_request(signed)
+
+        def who_asks(moment: RealmMoment) -> tuple[OpenedTgt, ClientView | None, RealmFacts]:
+            tgt = self._open_tgt(unverified, moment.facts)
+            return tgt, moment.client(tgt.ticket.client_uid), moment.facts
+
+        tgt, client, realm = await self._view.settled(who_asks)
+        request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
+        facts = _facts_of(request)
+        proves = ""
+        maker = Maker.UNKNOWN
+
+        def refused(error: OrthrosError) -> bytes:
+            ref = self._gate.refuse(
+                facts["client"],
+                lambda ref: TgsRefused(
+                    at=now,
+                    kdc_id=self._gate.kdc_id,
+                    source=peer.source,
+                    code=error.code,
+                    detail=error.detail,
+                    ref=ref.hex(),
+                    **facts,
+                ),
+                is_own=maker is Maker.SELF,
+            )
+            refusal = sealable(error, ref)
+            return seal_tgs_error(
+                request,
+                refusal.code,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+                retry_s=refusal.retry_s,
+                detail=refusal.detail,
+            )
+
+        try:
+            caller = check_caller(request, unverified, client, realm.not_before, now)
+            maker = self._copies.maker_of(request, now, "tgs", caller.principal.name, peer.source)
+            if maker is Maker.SELF and self._copies.is_first_here(
+                digest(unverified.tgt + unverified.tgt_caveats), peer
+            ):
+                proves = caller.principal.name
+            payer = payer_of(caller.principal.name, maker)
+            self._gate.charge(payer)
+            # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
+            wants = read_wants(request.wants)
+            _require_shapes(unverified, wants)
+            gather = partial(self._gather, unverified, request, peer, now)
+            results, receipt, policy_seq = await self._decide_all(wants, gather, now, read_at, payer, peer, facts)
+            reply = seal_tgs_reply(
+                request,
+                results,
+                kdc_id=self._gate.kdc_id,
+                policy_seq=policy_seq,
+                now=now,
+                entropy=self._entropy(ENTROPY_BYTES),
+            )
+        except Malformed:
+            raise  # for every sender: there is nothing to say about it under seal
+        except OrthrosError as error:
+            return Answer(refused(error), proves)
+        return Answer(reply, proves, receipt=receipt, instead=refused)
+
+    def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
+        """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
+        if request.tgt_caveats:
+            return open_tgt(request.tgt, request.tgt_caveats, realm.keys.tgt_keys, realm.keys.mac_keys)
+        name = (realm.keys.seq, digest(request.tgt))
+        opened = self._opened.get(name)
+        if opened is None:
+            opened = open_tgt(request.tgt, b"", realm.keys.tgt_keys, realm.keys.mac_keys)
+            self._opened[name] = opened
+            if len(self._opened) > _OPENED_TGTS:
+                self._opened.popitem(last=False)
+        else:
+            self._opened.move_to_end(name)
+        return opened
+
+    def _gather(  # noqa: PLR0917  # one caller, in the order in which it has them
+        self,
+        unverified: UnverifiedTgsRequest,
+        request: TgsRequest,
+        peer: Peer,
+        now: Timestamp,
+        wants: tuple[Want, ...],
+        moment: RealmMoment,
+    ) -> _Gathered:
+        """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
+        realm = moment.facts
+        tgt = self._open_tgt(unverified, realm)
+        caller = check_caller(request, unverified, moment.client(tgt.ticket.client_uid), realm.not_before, now)
+        _open_evidence(unverified, caller, realm)
+        require_source(caller.principal, peer)
+        onward = onward_of(request, _parties(request.evidence, moment), now)
+        return _Gathered(
+            realm=realm,
+            caller=caller,
+            onward=onward,
+            wants=[
+                NO_FACTS if is_excluded(want, onward, now) else _want_facts(want, caller.principal.name, moment)
+                for want in wants
+            ],
+        )
+
+    async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
+        self,
+        wants: tuple[Want, ...],
+        gather: Callable[[tuple[Want, ...], RealmMoment], _Gathered],
+        now: Timestamp,
+        read_at: float,
+        payer: Hashable,
+        peer: Peer,
+        facts: dict[str, Any],
+    ) -> tuple[list[Granted | NotGranted], Receipt, int]:
+        """The result of each want, the receipt of all credentials among them, and the oldest policy seq of them.
+
+        Raises Refused as soon as the request as a whole is to be refused; what was issued before that is not sent.
+        """
+        receipt = KEPT
+        client, is_own = facts["client"], not isinstance(payer, tuple)
+        shared = {"at": now, "kdc_id": self._gate.kdc_id, "source": peer.source, **facts}
+        results: list[Granted | NotGranted] = []
+        moments: list[_Gathered] = []
+        size = 0
+        for position, want in enumerate(wants):
+            if not position % _WANTS_A_TURN:
+                if position:
+                    await self._gate.turn(peer.source)
+                # The realm may have changed since: what a turn issues is of one moment, with all that it rests on.
+                turn = wants[position : position + _WANTS_A_TURN]
+                moments.append(await self._view.settled(partial(gather, turn)))
+                self._gate.require_issuing()
+            gathered = moments[-1]
+            realm = gathered.realm
+            # The first want is paid for already; the bucket counts targets.
+            wait_s = self._gate.wait_of(payer) if position else 0.0
+            if wait_s or size > _REPLY_BUDGET_BYTES:
+                # The rest is asked for again: after a while, or in a smaller batch.
+                rest = wants[position:]
+                ref = self._gate.refuse(
+                    client,
+                    lambda ref: TgsRefused(code="not-attempted", wants=len(rest), ref=ref.hex(), **shared),  # noqa: B023
+                    is_own=is_own,
+                )
+                left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
+                results += [one.result for one in left]
+                break
+            decided = decide_want(
+                want,
+                gathered.wants[position % _WANTS_A_TURN],
+                gathered.onward,
+                gathered.caller,
+                realm,
+                now=now,
+                entropy=self._entropy(ENTROPY_PER_WANT),
+                address=peer.address,
+            )
+            if decided.code == "not-granted":
+                self._gate.surcharge_refusal(payer)
+            result = decided.result
+            if isinstance(result, Granted):
+                issued = _issued(decided, want, result, realm.policy.seq, shared)
+                receipt = self._gate.issue(issued, payer, read_at=read_at).after(receipt)
+            else:
+                ref = self._gate.refuse(client, partial(_refused, decided, want, result, shared), is_own=is_own)
+                result = evolve(result, ref=ref)
+            results.append(result)
+            size += _size_of(result)
+        return results, receipt, min(moment.realm.policy.seq for moment in moments)
+
+
+def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:
+    """Those whom evidence names, which is the KDC's own word, so looking for them tells the client nothing."""
+    if evidence is None:
+        return None
+    shown, home = evidence.ticket, moment.facts.record.realm
+
+    def numbered(principal: Principal, uid: int) -> ClientView | None:
+        return moment.client(uid) if uid and principal.realm == home else None
+
+    def named(principal: Principal) -> ClientView | None:
+        record = moment.principal(principal.name) if principal.realm == home else None
+        return None if record is None else moment.client(record.uid)
+
+    subject = shown.subject
+    return Parties(
+        caller=numbered(shown.client, shown.client_uid),
+        subject=None if subject is None else numbered(subject.principal, subject.uid),
+        hops=tuple(named(hop.principal) for hop in shown.chain),
+        not_before=moment.facts.not_before,
+    )
+
+
+def _want_facts(want: Want, client: str, moment: RealmMoment) -> WantFacts:
+    """Policy before existence: without a rule the target's row is never read, nor that of any discharger."""
+    realm = moment.facts
+    rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
+    if not rules:
+        return NO_FACTS
+    named = {demand.discharger for rule in rules for demand in rule.caveats.discharges}
+    return WantFacts(rules, moment.target(want.target.name), {name: moment.target(name) for name in named})
+
+
+def _require_shapes(request: UnverifiedTgsRequest, wants: Iterable[Want]) -> None:
+    """For caveats of a wrong shape raises Malformed, and Refused `want-invalid` where they are limits of a want."""
+    shown = b"" if request.behalf is None else request.behalf.caveats
+    for blob in filter(None, (request.tgt_caveats, shown)):
+        require_shapes(split_caveats(blob))
+    for index, want in enumerate(wants):
+        try:
+            require_shapes(split_caveats(want.limits))
+        except Malformed:
+            raise Refused("want-invalid", f"want {index}: limits") from None
+
+
+def _open_evidence(
+    request: UnverifiedTgsRequest, client: ClientView | None, realm: RealmFacts
+) -> OpenedEvidence | None:
+    """The evidence, if there is any: a ticket for the owner of the TGT, so one of its own live keys opens it."""
+    header = None if request.behalf is None else peek_unverified_evidence(request.behalf)
+    if request.behalf is None or header is None:
+        return None
+    key = None if client is None else client.ticket_keys.get(header.kid)
+    if key is None:
+        raise PeerMisbehaved("unknown-key", f"evidence kvno {header.kvno} kid {header.kid.hex()}")
+    return open_evidence(request.behalf, key, realm.keys.mac_keys)
+
+
+def _facts_of(request: TgsRequest) -> dict[str, Any]:
+    """What every event of one request says of who asks, in whose name, and through whom it came."""
+    login, evidence = request.tgt.ticket, request.evidence
+    facts: dict[str, Any] = {"client": login.client.name, "txn": login.txn.hex(), "request": request.nonce.hex()}
+    subject = request.asserted if evidence is None else acting_for(evidence)
+    if subject is not None:
+        facts |= {"subject": named_at(login.client.realm, subject.principal), "how": subject.how}
+    if evidence is not None:
+        shown = evidence.ticket
+        facts |= {"txn": shown.txn.hex(), "chain": path_before(evidence), "evidence": shown.tid.hex()}
+    return facts
+
+
+def _asked(decided: Decided, want: Want) -> dict[str, Any]:
+    kind = "jwt" if want.kind == WANT_JWT else "ticket"
+    return {"target": str(want.target), "kind": kind, "notes": decided.notes}
+
+
+def _refused(decided: Decided, want: Want, result: NotGranted, shared: dict[str, Any], ref: bytes) -> Event:
+    return TgsRefused(
+        code=result.reason.name,
+        scopes=want.scopes,
+        ref=ref.hex(),
+        detail=decided.detail,
+        **shared,
+        **_asked(decided, want),
+    )
+
+
+def _issued(decided: Decided, want: Want, result: Granted, policy_seq: int, shared: dict[str, Any]) -> Event:
+    return TgsIssued(
+        scopes=result.scopes,
+        ttl_s=result.ttl_s,
+        kvno=result.kvno,
+        tid=decided.tid.hex(),
+        rules=decided.rule_ids,
+        policy_seq=policy_seq,
+        delegable=int(bool(result.flags & DELEGABLE)),
+        **shared,
+        **_asked(decided, want),
+    )
+
+
+def _size_of(result: Granted | NotGranted) -> int:
+    """At least as many bytes as the result takes in the reply."""
+    if isinstance(result, NotGranted):
+        return _RESULT_BYTES
+    texts = sum(len(scope) + 2 for scope in result.scopes)
+    return _RESULT_BYTES + len(result.credential) + texts + sum(len(demand) + 4 for demand in result.demands)

@@ -1,0 +1,1 @@
+"""The exchanges, both ends of each: AS, TGS and AP, and how a target judges what is presented."""

@@ -1,0 +1,284 @@
+"""The target's half of the AP exchange: open what is presented, judge it offline, answer.
+
+Holds the order of checks: nothing means anything before the MAC, and the request is burnt right after it. In two
+halves, because a replay store may have to be waited for: `prove`, then `judge` by the store's answer.
+Knows no clock, no store and no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import (
+    AP_ERROR,
+    AP_REPLY,
+    AP_SIGNED,
+    ASSERT_USER_SCOPE,
+    ERROR_LABELS,
+    KNOWN_AP_FLAGS,
+    REPLY_LABELS,
+    REQUEST_LABELS,
+    USE_CHANNEL,
+    USE_HTTP,
+    ApRequest,
+    AssertedUser,
+    hints_of,
+)
+from orthros_protocol.exchanges.authenticators import check_window
+from orthros_protocol.exchanges.epochs import Repetition, check_epoch
+from orthros_protocol.exchanges.replay import NO_EPOCH, Entry, ReplayStore, Standing, check_admission
+from orthros_protocol.exchanges.whose_clock import name_clock_at_service
+from orthros_protocol.keys.role_keys import not_exported
+from orthros_protocol.primitives.derivation import digest, mac, mac_matches
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import VERSION
+from orthros_protocol.reasons import reason_for
+from orthros_protocol.tickets.access import Access
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.caveats import Caveat, ThirdPartyCaveat
+from orthros_protocol.tickets.discharges import judge_discharge
+from orthros_protocol.tickets.evidence import evidence_proof
+from orthros_protocol.tickets.presented import Presented
+from orthros_protocol.tickets.presenters import Presenter
+from orthros_protocol.tickets.ticket import (
+    Ticket,
+    check_flags,
+    check_ticket_times,
+)
+
+__all__ = [
+    "Accepted", "Possession", "accept", "build_ap_error", "build_ap_reply", "judge", "prove",
+]  # fmt: skip
+
+ANY_PATH: Final = ChainRule()
+"""What holds without a rule of the target's own: no more hops than a ticket can carry, and nobody twice."""
+
+
+@frozen(eq=False, kw_only=True)
+class Accepted:
+    """A request that passed every check. `scopes` are those left after all caveats."""
+
+    ticket: Ticket
+    scopes: tuple[str, ...]
+    user: AssertedUser | None
+    request: ApRequest
+    pop_key: bytes = field(repr=False)
+    epoch: bytes
+    now: Timestamp  # when it was accepted, by the replay store's clock
+
+    __getstate__ = not_exported
+
+    @property
+    def proof(self) -> bytes:
+        """What proves to the KDC that this service opened the ticket (section 11): 32 bytes, secret."""
+        return evidence_proof(self.ticket.session_key, self.request.ticket)
+
+
+@frozen(eq=False, kw_only=True)
+class Possession:
+    """A request whose MAC is right: its sender holds the ticket's key. Nothing else in it has been judged.
+
+    `entry` is what to ask the replay store, before anything else and once.
+    """
+
+    request: ApRequest
+    presented: Presented
+    key: bytes = field(repr=False)
+
+    __getstate__ = not_exported
+
+    @property
+    def entry(self) -> Entry:
+        """The question for the replay store: from its answer on this request is spent, whatever the verdict."""
+        request, presented = self.request, self.presented
+        return Entry(request.mac[:16], request.ts, presented.client_name, presented.ticket.tid)
+
+    def refused(self, refusal: Refused, *, now: Timestamp, epoch: bytes) -> Refused:
+        """`refusal` with the AP-ERR that proves it to the sender, whose request it was, and whose clock is wrong."""
+        ticket = self.presented.ticket
+        name_clock_at_service(refusal, dated=self.request.ts, iat=ticket.iat, exp=ticket.exp, now=now)
+        refusal.reply = build_ap_error(self.request, self.key, refusal, now=now, epoch=epoch)
+        refusal.presenter = Presenter.of(ticket)
+        return refusal
+
+
+def prove(
+    request: ApRequest, open_ticket_once: Callable[[bytes, bytes], Presented], *, use: int, now: Timestamp
+) -> Possession:
+    """The checks up to the MAC, in the normative order (docs/protocol/ap_exchange.md). Then ask the store, and `judge`.
+
+    `open_ticket_once` is `open_presented` behind the caller's LRU. `now` is for the answer to a request that is dated
+    after its ticket's end: the one refusal that needs no store.
+    Raises Malformed or PeerMisbehaved for bytes that prove nothing, Refused `ticket-expired`.
+    """
+    if request.use != use:
+        raise PeerMisbehaved("wrong-mac", f"an authenticator for use {request.use}, expected {use}")
+    presented = open_ticket_once(request.ticket, request.caveats)
+    key = presented.key_with(request.discharges) if request.discharges else presented.pop_key
+    if not mac_matches(mac(key, REQUEST_LABELS[use], request.body), request.mac):
+        raise PeerMisbehaved("wrong-mac")
+    possession = Possession(request=request, presented=presented, key=key)
+    # A timestamp behind the ticket's end can never become acceptable, so it needs no place in the store.
+    if request.ts > presented.ticket.exp * 1000:
+        left_s = presented.ticket.exp - now / 1000
+        still = f"; by this clock the ticket lives {left_s:.0f} s more" if left_s > 1 else ""
+        refusal = Refused("ticket-expired", f"the authenticator is dated after the ticket's end{still}")
+        raise possession.refused(refusal, now=now, epoch=NO_EPOCH)
+    return possession
+
+
+def judge(
+    possession: Possession,
+    standing: Standing,
+    *,
+    bind: bytes | None,
+    repetition: Repetition = Repetition.UNSAFE,
+    accept_user: bool = False,
+    max_life_s: int,
+    access: Access | None = None,
+    chain: ChainRule = ANY_PATH,
+    mismatch: Callable[[bytes], str] | None = None,
+) -> Accepted:
+    """The checks after the MAC, by what the replay store answered to `possession.entry`.
+
+    `bind` is what the verifier computed from the request that it really received, `repetition` whether such a request
+    may be executed twice, `access` what caveats may look at (None: the time alone); of it, method and path count only
+    in use 1, the channel not in use 2, and the time is the store's. `chain` is what the path of a call on behalf of
+    others may look like. `mismatch` is asked for the detail of a `wrong-binding`, with the binding that was signed.
+    Every Refused carries an AP-ERR in `.reply`, and in `.presenter` whose request it was.
+    """
+    try:
+        return _judge(
+            possession, standing, bind=bind, repetition=repetition, accept_user=accept_user, max_life_s=max_life_s,
+            access=_visible(access, possession.request.use, standing.now), chain=chain, mismatch=mismatch,
+        )  # fmt: skip
+    except Refused as refusal:
+        raise possession.refused(refusal, now=standing.now, epoch=standing.epoch) from None
+
+
+def accept(
+    request: ApRequest,
+    open_ticket_once: Callable[[bytes, bytes], Presented],
+    *,
+    now: Timestamp,
+    use: int,
+    bind: bytes | None,
+    replay: ReplayStore,
+    repetition: Repetition = Repetition.UNSAFE,
+    accept_user: bool = False,
+    max_life_s: int,
+    access: Access | None = None,
+    chain: ChainRule = ANY_PATH,
+) -> Accepted:
+    """Every check of an AP-REQ: `prove`, the question to `replay`, and `judge`, whose arguments these are.
+
+    Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
+    """
+    possession = prove(request, open_ticket_once, use=use, now=now)
+    return judge(
+        possession, replay.admit(possession.entry), bind=bind, repetition=repetition, accept_user=accept_user,
+        max_life_s=max_life_s, access=access, chain=chain,
+    )  # fmt: skip
+
+
+def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
+    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and
+    # there is one reading of the clock.
+    if access is None:
+        return Access(now=now)
+    in_http = use == USE_HTTP
+    return Access(
+        now=now,
+        method=access.method if in_http else None,
+        path=access.path if in_http else None,
+        peer=access.peer,
+        channel=None if use == USE_CHANNEL else access.channel,
+        app=access.app,
+    )
+
+
+def _judge(
+    possession: Possession,
+    standing: Standing,
+    *,
+    bind: bytes | None,
+    repetition: Repetition,
+    accept_user: bool,
+    max_life_s: int,
+    access: Access,
+    chain: ChainRule,
+    mismatch: Callable[[bytes], str] | None,
+) -> Accepted:
+    request, presented, now = possession.request, possession.presented, standing.now
+    ticket = presented.ticket
+    check_admission(request.ts, standing)
+    check_ticket_times(ticket, now, max_life_s=max_life_s)
+    check_window(request.ts, now)
+    check_flags(request.flags, KNOWN_AP_FLAGS)
+    if request.critical:
+        raise Refused("unsupported-critical", f"extension {request.critical[0]}")
+    check_epoch(request, standing, repetition)
+    _check_bind(request, bind, mismatch)
+    discharged = _discharged(request, presented)
+    if presented.unsupported is not None:
+        raise Refused("caveat-unsupported", presented.unsupported)
+    if presented.roots:
+        access = evolve(access, discharged=True)
+    scopes = ticket.scopes
+    for caveat in (*presented.caveats, *discharged):
+        objection = caveat.prohibits(access)
+        if objection is not None:
+            raise Refused("caveat-refused", objection)
+        scopes = caveat.narrow(scopes)
+    if presented.path or chain.require_via:
+        objection = chain.objection(presented.path, ticket.server.name)
+        if objection is not None:
+            raise Refused("chain-refused", objection)
+    if (request.user is not None or ticket.subject is not None) and not accept_user:
+        raise Refused("user-not-accepted")
+    if request.user is not None and ASSERT_USER_SCOPE not in scopes:
+        raise Refused("user-not-accepted", f"the caller lacks the scope {ASSERT_USER_SCOPE}")
+    return Accepted(
+        ticket=ticket,
+        scopes=scopes,
+        user=request.user,
+        request=request,
+        pop_key=possession.key,
+        epoch=standing.epoch,
+        now=now,
+    )
+
+
+def _discharged(request: ApRequest, presented: Presented) -> list[Caveat]:
+    """The caveats of the discharges, once there are exactly as many as the ticket demands: the MAC proved each."""
+    if len(request.discharges) != len(presented.roots):
+        demanded = [str(one.discharger) for one in presented.caveats if isinstance(one, ThirdPartyCaveat)]
+        wanted = f"demanded of {', '.join(demanded)}" if demanded else "none demanded"
+        raise Refused("discharge-mismatch", f"{len(request.discharges)} presented, {wanted}")
+    return [caveat for shown in request.discharges for caveat in judge_discharge(shown)]
+
+
+def _check_bind(request: ApRequest, bind: bytes | None, mismatch: Callable[[bytes], str] | None) -> None:
+    # A channel is bound by its keys; a binding that is stated all the same must hold.
+    if request.use == USE_CHANNEL and request.bind is None and bind is None:
+        return
+    if request.bind is None or bind is None or not mac_matches(request.bind, bind):
+        raise Refused("wrong-binding", "" if request.bind is None or mismatch is None else mismatch(request.bind))
+
+
+def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:
+    """AP-REP: proves to the client that the target opened its ticket and saw this very request."""
+    request = accepted.request
+    body = AP_REPLY.encode(VERSION, request.nonce, now, accepted.epoch, 0, [])
+    return AP_SIGNED.encode(body, mac(accepted.pop_key, REPLY_LABELS[request.use], digest(request.whole) + body))
+
+
+def build_ap_error(request: ApRequest, pop_key: bytes, refusal: Refused, *, now: Timestamp, epoch: bytes) -> bytes:
+    """AP-ERR for a request whose MAC verified. `refusal` has a code that travels."""
+    number = refusal.reason.number or reason_for("kdc-fault").number
+    body = AP_ERROR.encode(VERSION, number, now, epoch, refusal.detail[:200] or None, hints_of(refusal))
+    return AP_SIGNED.encode(body, mac(pop_key, ERROR_LABELS[request.use], digest(request.whole) + body))

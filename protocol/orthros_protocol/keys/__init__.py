@@ -1,0 +1,1 @@
+"""Long-lived keys by role, and the files that hold them."""

@@ -1,0 +1,1 @@
+"""What every message is made of: canonical bytes, derived keys, sealed boxes, frames, names, times and sizes."""

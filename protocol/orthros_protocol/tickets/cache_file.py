@@ -1,0 +1,177 @@
+"""The ticket cache at rest: one box under a key derived from the host's root, records inside.
+
+Bytes in, bytes out: knows neither files nor clocks. The root's version is in clear, so that the right key
+is selected and never guessed.
+
+Layout: b"ORTHROSC", version byte 2, u32be kvno, SEAL(KD(root, "cache"), "cache", enc(header, realm, name, uid), body).
+Body: u64be saved_ms, u64be ahead_ms, u64be behind_ms, u64be policy_seq, records (u32be length, canonical bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import field, frozen
+
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.exchanges.notes import Note
+from orthros_protocol.keys.role_keys import RootKey, not_exported
+from orthros_protocol.primitives.canonical import (
+    Schema,
+    array,
+    binary,
+    encode,
+    integer,
+    nested,
+    optional,
+    text,
+    text_set,
+)
+from orthros_protocol.primitives.derivation import derive
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_TICKET_BYTES, MAX_U32
+from orthros_protocol.primitives.names import Principal, is_name, is_scope
+from orthros_protocol.primitives.sealing import open_box, seal
+
+__all__ = ["MAX_CACHE_BYTES", "CacheSnapshot", "CachedTicket", "cache_kvno", "open_cache", "seal_cache"]
+
+MAX_CACHE_BYTES: Final = 3 * 1024 * 1024
+_MAGIC: Final = b"ORTHROSC\x02"
+_HEADER_BYTES: Final = len(_MAGIC) + 4
+_PREAMBLE_BYTES: Final = 32
+
+_SCOPES: Final = text_set(is_scope, MAX_SCOPES)
+_NOTE: Final = nested(integer(MAX_U32), integer(MAX_U32), optional(integer(MAX_U32)))
+_RECORD: Final = Schema(
+    "cached ticket",
+    integer(1), text(is_name), text(is_name), optional(_SCOPES), integer(MAX_U32), integer(MAX_U32), binary(0, 32),
+    integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)), integer(MAX_U32), integer(MAX_U32),
+    integer(MAX_U32), _SCOPES, array(_NOTE, 64), integer(), integer(),
+)  # fmt: skip
+
+
+@frozen(kw_only=True)
+class CachedTicket:
+    """One entry: what was asked (`asked_*`, `behalf`) and what was granted. `expires_ms` is the realm's time,
+    `policy_seq` the number of the policy that it was issued under."""
+
+    kind: int
+    target: Principal
+    asked_scopes: tuple[str, ...] | None
+    asked_ttl_s: int
+    asked_flags: int
+    behalf: bytes
+    target_uid: int
+    credential: bytes = field(repr=False)
+    session_key: bytes | None = field(repr=False)
+    ttl_s: int
+    flags: int
+    kvno: int
+    scopes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    expires_ms: Timestamp
+    policy_seq: int = 0
+
+    __getstate__ = not_exported
+
+
+@frozen(kw_only=True)
+class CacheSnapshot:
+    """What the file held: entries, the offset of the realm's clock, the realm's time of writing, and the highest number
+    of a policy that its writer had heard of."""
+
+    entries: tuple[CachedTicket, ...]
+    offset_ms: int
+    saved_ms: Timestamp
+    policy_seq: int = 0
+
+
+def seal_cache(snapshot: CacheSnapshot, root: RootKey, *, entropy: bytes) -> bytes:
+    """The file. `entropy` is 24 fresh random bytes. Raises LocalMisuse beyond 3 MiB."""
+    header = _MAGIC + root.kvno.to_bytes(4, "big")
+    offsets = (max(snapshot.offset_ms, 0), max(-snapshot.offset_ms, 0))
+    body = bytearray(
+        b"".join(number.to_bytes(8, "big") for number in (snapshot.saved_ms, *offsets, snapshot.policy_seq))
+    )
+    for record in map(_encode, snapshot.entries):
+        body += len(record).to_bytes(4, "big") + record
+    if len(body) > MAX_CACHE_BYTES:
+        raise LocalMisuse("value-invalid", f"the ticket cache is larger than {MAX_CACHE_BYTES} bytes")
+    return header + seal(_key(root), "cache", _context(header, root), bytes(body), entropy=entropy)
+
+
+def cache_kvno(data: bytes) -> int:
+    """The version of the root that the file is sealed under; nothing is verified yet. Raises Malformed."""
+    if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
+        raise Malformed("it does not start as a ticket cache of version 2")
+    return int.from_bytes(data[len(_MAGIC) : _HEADER_BYTES], "big")
+
+
+def open_cache(data: bytes, root: RootKey) -> CacheSnapshot:
+    """The content. Raises Malformed, or PeerMisbehaved `box-unopened` for altered bytes or another root."""
+    cache_kvno(data)
+    header = data[:_HEADER_BYTES]
+    body = open_box(_key(root), "cache", _context(header, root), data[_HEADER_BYTES:], limit=MAX_CACHE_BYTES + 72)
+    if len(body) < _PREAMBLE_BYTES:
+        raise Malformed("a ticket cache without its times")
+    saved_ms, ahead_ms, behind_ms, policy_seq = (int.from_bytes(body[at : at + 8], "big") for at in (0, 8, 16, 24))
+    return CacheSnapshot(
+        entries=tuple(_records(body)),
+        offset_ms=ahead_ms - behind_ms,
+        saved_ms=Timestamp(saved_ms),
+        policy_seq=policy_seq,
+    )
+
+
+def _key(root: RootKey) -> bytes:
+    return derive(root.material, "cache")
+
+
+def _context(header: bytes, root: RootKey) -> bytes:
+    return encode(header, root.principal.realm, root.principal.name, root.uid)
+
+
+def _records(body: bytes) -> Iterable[CachedTicket]:
+    at = _PREAMBLE_BYTES
+    while at < len(body):
+        size = int.from_bytes(body[at : at + 4], "big")
+        record = body[at + 4 : at + 4 + size]
+        if len(record) != size:
+            raise Malformed("a record of the ticket cache is cut short")
+        yield _decode(record)
+        at += 4 + size
+
+
+def _encode(entry: CachedTicket) -> bytes:
+    asked = None if entry.asked_scopes is None else list(entry.asked_scopes)
+    return _RECORD.encode(
+        entry.kind, entry.target.realm, entry.target.name, asked, entry.asked_ttl_s, entry.asked_flags,
+        entry.behalf, entry.target_uid, entry.credential, entry.session_key, entry.ttl_s, entry.flags, entry.kvno,
+        list(entry.scopes), [note.to_items() for note in entry.notes], entry.expires_ms, entry.policy_seq,
+    )  # fmt: skip
+
+
+def _decode(record: bytes) -> CachedTicket:
+    (
+        kind, realm, target, asked, asked_ttl_s, asked_flags, behalf, uid, credential, session_key, ttl_s, flags,
+        kvno, scopes, notes, expires_ms, policy_seq,
+    ) = _RECORD.decode(record)  # fmt: skip
+    return CachedTicket(
+        kind=kind,
+        target=Principal(realm, target),
+        asked_scopes=None if asked is None else tuple(asked),
+        asked_ttl_s=asked_ttl_s,
+        asked_flags=asked_flags,
+        behalf=behalf,
+        target_uid=uid,
+        credential=credential,
+        session_key=session_key,
+        ttl_s=ttl_s,
+        flags=flags,
+        kvno=kvno,
+        scopes=tuple(scopes),
+        notes=tuple(Note(*note) for note in notes),
+        expires_ms=Timestamp(expires_ms),
+        policy_seq=policy_seq,
+    )

@@ -1,0 +1,144 @@
+"""On whose behalf a ticket is asked for: proven by evidence, the ticket that the client was called with, or asserted.
+
+Knows how evidence is shown and opened, and the key that only somebody who opened it has; not who may act for whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from attrs import field, frozen
+
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
+from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey, not_exported
+from orthros_protocol.primitives.canonical import binary, nested, optional
+from orthros_protocol.primitives.derivation import derive, digest
+from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES, MAX_TICKET_BYTES
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.ticket import (
+    BY_ASSERTION,
+    SERVICE_TICKET,
+    SUBJECT,
+    Subject,
+    Ticket,
+    UnverifiedHeader,
+    peek_unverified_header,
+    require_kdc_mark,
+)
+
+__all__ = [
+    "BEHALF", "Behalf", "OpenedEvidence", "UnverifiedBehalf", "evidence_proof", "mixed_with_evidence", "open_evidence",
+    "peek_unverified_evidence",
+]  # fmt: skip
+
+BEHALF: Final = nested(optional(binary(16, MAX_TICKET_BYTES)), binary(0, MAX_CAVEATS_BLOB_BYTES), optional(SUBJECT))
+
+
+@frozen(eq=False, kw_only=True)
+class Behalf:
+    """For whom a client asks: proven by `evidence`, or the `subject` that it asserts; exactly one of them.
+
+    `evidence` is the ticket that it was called with, `caveats` the `caveats` field that came with it, unaltered, and
+    `proof` what `evidence_proof` makes of them (32 bytes, secret). Raises LocalMisuse.
+    """
+
+    evidence: bytes | None = field(default=None, repr=False)
+    caveats: bytes = b""
+    proof: bytes | None = field(default=None, repr=False)
+    subject: Principal | None = None
+
+    __getstate__ = not_exported
+
+    def __attrs_post_init__(self) -> None:
+        proven = self.evidence is not None and self.proof is not None and self.subject is None
+        asserted = self.evidence is None and self.proof is None and not self.caveats and self.subject is not None
+        if not (proven or asserted):
+            raise LocalMisuse("value-invalid", "on behalf of somebody: either evidence with its proof, or a subject")
+
+    def to_items(self) -> list[Any]:
+        """The three items that travel."""
+        subject = None if self.subject is None else Subject(self.subject, 0, BY_ASSERTION).to_items()
+        return [self.evidence, self.caveats, subject]
+
+    def mixed_into(self, pop_key: bytes) -> bytes:
+        """The key of a TGS exchange on this behalf, from K_pop of the TGT. 32 bytes, secret."""
+        return pop_key if self.proof is None else mixed_with_evidence(pop_key, self.proof)
+
+    @property
+    def lineage(self) -> bytes:
+        """Names what this stands for, 32 bytes: tickets obtained with one are never used for another, nor given to
+        somebody who saw the evidence and cannot prove to have opened it."""
+        subject = "" if self.subject is None else str(self.subject)
+        parts = (self.evidence or b"", self.caveats, self.proof or b"", subject.encode("ascii"))
+        return digest(b"".join(map(digest, parts)))
+
+
+@frozen(eq=False, kw_only=True)
+class UnverifiedBehalf:
+    """The same as received. Nothing in it is true before `verify_tgs_request`."""
+
+    evidence: bytes | None = field(repr=False)
+    caveats: bytes
+    subject: Subject | None
+
+    @classmethod
+    def of_items(cls, evidence: bytes | None, caveats: bytes, subject: list[str | int] | None) -> Self:
+        """From items that fit `BEHALF`. Raises Malformed."""
+        if (evidence is None) == (subject is None) or (caveats and evidence is None):
+            raise Malformed("on behalf of somebody: either evidence or a subject")
+        named = Subject.of_items(subject)
+        if named is not None and (named.how, named.uid) != (BY_ASSERTION, 0):
+            raise Malformed("a client can only assert a subject, and no number of it")
+        return cls(evidence=evidence, caveats=caveats, subject=named)
+
+
+@frozen(eq=False, kw_only=True)
+class OpenedEvidence:
+    """A service ticket that the KDC opened and found its own, shown by the service that it was issued for.
+
+    `caveats` are those that came with it, those inside `ticket` apart.
+    """
+
+    ticket: Ticket
+    caveats: tuple[bytes, ...]
+    proof: bytes = field(repr=False)
+
+    __getstate__ = not_exported
+
+
+def evidence_proof(session_key: bytes, evidence: bytes) -> bytes:
+    """What proves to the KDC that its holder opened the ticket `evidence`: 32 bytes, secret, good for nothing else."""
+    return derive(session_key, "evid", digest(evidence))
+
+
+def mixed_with_evidence(pop_key: bytes, proof: bytes) -> bytes:
+    """The key of a TGS exchange with evidence: from K_pop of the TGT and `evidence_proof`. 32 bytes, secret."""
+    return derive(pop_key, "evmix", proof)
+
+
+def peek_unverified_evidence(behalf: UnverifiedBehalf) -> UnverifiedHeader | None:
+    """What the evidence says of its key, to find it with. Raises Malformed or PeerMisbehaved `wrong-ticket-type`."""
+    if behalf.evidence is None:
+        return None
+    header = peek_unverified_header(behalf.evidence)
+    if header.ticket_type != SERVICE_TICKET:
+        raise PeerMisbehaved("wrong-ticket-type", f"type {header.ticket_type} shown as evidence")
+    return header
+
+
+def open_evidence(behalf: UnverifiedBehalf, key: TicketKey, mac_keys: Mapping[int, KdcMacKey]) -> OpenedEvidence:
+    """Opens the evidence with `key`, one of the asking client's own, and checks the KDC's mark.
+
+    The service that it was issued for could have edited everything else (CVE-2020-17049, "Bronze Bit"). Raises as
+    `open_tgt`, before the sender has proved anything.
+    """
+    if behalf.evidence is None:
+        raise LocalMisuse("wrong-state", "there is no evidence to open")
+    ticket = require_kdc_mark(behalf.evidence, key, mac_keys)
+    return OpenedEvidence(
+        ticket=ticket,
+        caveats=split_caveats(behalf.caveats),
+        proof=evidence_proof(ticket.session_key, behalf.evidence),
+    )
