@@ -41,9 +41,9 @@ from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.serving.peers import Peer
+from tests.client.daemon.tickets.test_persistence import store_of
 from tests.client.house import open_house
-from tests.client.test_client import StillClock, grant
-from tests.client.test_persistence import store_of
+from tests.client.local.test_client import StillClock, grant
 from tests.client.world import elapse, open_world
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.kdc_bench import KdcBench

@@ -16,8 +16,8 @@ from orthros_protocol.fakes import ManualStore
 from orthros_protocol.reasons import REASONS
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import open_house
-from tests.client.test_client import StillClock, grant
-from tests.client.test_client_on_behalf import ask
+from tests.client.local.test_client import StillClock, grant
+from tests.client.local.test_client_on_behalf import ask
 from tests.client.world import evidence_of, new_realm
 
 ALICE = Subject(Principal("test.realm", "users/ada"), 0, 2)

@@ -26,10 +26,10 @@ from orthros_protocol import frame
 from orthros_runtime.serving.connections import Connection, Deadlines
 from orthros_runtime.serving.limits import Group
 from orthros_runtime.serving.peers import UNKNOWN_PEER, Peer
+from tests.client.daemon.listeners.test_forward_auth_listener import Proxy, open_proxy, raw
+from tests.client.daemon.listeners.test_local_server import ask, needs_root
 from tests.client.forwarding import Sent, by_nginx
 from tests.client.house import NOBODY, House, as_user, listener_for, open_house, read_response
-from tests.client.test_forward_auth_listener import Proxy, open_proxy, raw
-from tests.client.test_local_server import ask, needs_root
 
 WWW = 33
 PING = encode_request(Request(op=Op.PING))

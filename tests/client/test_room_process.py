@@ -12,7 +12,14 @@ from pathlib import Path
 import trio
 
 from orthros_client import Client
-from tests.client.test_daemon_process import WallClock, configure, open_daemon, open_kdc, serve_realm, wait_for_log
+from tests.client.daemon.test_daemon_process import (
+    WallClock,
+    configure,
+    open_daemon,
+    open_kdc,
+    serve_realm,
+    wait_for_log,
+)
 from tests.client.test_room import connected
 from tests.client.world import new_realm
 

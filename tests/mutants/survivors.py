@@ -43,18 +43,23 @@ KNOWN: Final[tuple[Entry, ...]] = (
         "errors.OrthrosError.__init__: without *",
     ),
     *_because("It keeps core dumps and debuggers away from a process; nothing of it travels.", "hardening.*"),
-    *_because("Permissions and renaming of files on this host: tests/protocol/test_secret_file.py.", "secret_file.*"),
-    *_because("How full a disk of this host is: tests/client/test_persistence.py and tests/kdc/audit/.", "disk.*"),
     *_because(
-        "Whose clock is wrong, in words for people: tests/client/test_clocks_apart.py.",
+        "Permissions and renaming of files on this host: tests/protocol/keys/test_secret_file.py.", "secret_file.*"
+    ),
+    *_because(
+        "How full a disk of this host is: tests/client/daemon/tickets/test_persistence.py and tests/kdc/audit/.",
+        "disk.*",
+    ),
+    *_because(
+        "Whose clock is wrong, in words for people: tests/client/daemon/test_clocks_apart.py.",
         "whose_clock.*",
         "acceptance.Possession.refused: without `name_clock_at_service*",
         "acceptance.prove: 1000 -> * (2)",
         "acceptance.prove: left_s > 1 -> left_s >= 1",
         "acceptance.prove: 1 -> *",
     ),
-    *_because("What logs may show: tests/protocol/test_redaction.py.", "redaction.*"),
-    *_because("The ticket cache never leaves its host: tests/protocol/test_cache_file.py.", "cache_file.*"),
+    *_because("What logs may show: tests/protocol/primitives/test_redaction.py.", "redaction.*"),
+    *_because("The ticket cache never leaves its host: tests/protocol/tickets/test_cache_file.py.", "cache_file.*"),
     *_because("Who presented a ticket, for logs: tests/protocol/test_presenters.py and the audit log.", "presenters.*"),
     *_because("Words for people: vectors show the numbers of a note, which any reader shows.", "notes.*"),
     Entry(

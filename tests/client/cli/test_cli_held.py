@@ -12,9 +12,9 @@ from orthros_client import Client
 from orthros_client.cli.__main__ import main
 from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_protocol import Principal
+from tests.client.cli.test_cli import steady
+from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import House, as_user, open_house
-from tests.client.test_cli import steady
-from tests.client.test_local_server import needs_root
 from tests.client.world import evidence_of
 
 ORDERS = Principal("test.realm", "orders")

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from orthros_protocol import peek_unverified_header, pop_key_of
+from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import NOBODY, House, as_user, open_house, read_response
-from tests.client.test_local_server import needs_root
 
 HEADER = "Orthros-Local: 1"
 A = "tcp://kdc-a:1"

@@ -37,10 +37,10 @@ from orthros_protocol import (
 )
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import InMemoryRealm
+from tests.client.daemon.listeners.test_local_server import ask as talk
+from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import NOBODY, House, as_user, open_house
-from tests.client.test_client import StillClock, grant
-from tests.client.test_local_server import ask as talk
-from tests.client.test_local_server import needs_root
+from tests.client.local.test_client import StillClock, grant
 from tests.client.world import evidence_of, new_realm
 
 ALICE = Principal("test.realm", "alice")

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from orthros_kdc.audit.receipts import KEPT, Batch, Receipt
 from orthros_kdc.process.native_port import Answer, Server
 from orthros_protocol import OrthrosError, Unavailable, frame
-from tests.kdc.test_server import LIMITS, connected, read_messages
+from tests.kdc.process.test_server import LIMITS, connected, read_messages
 from tests.support.http_port import ignored
 
 

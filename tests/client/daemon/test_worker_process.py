@@ -15,7 +15,7 @@ import trio
 from orthros_client import Client, TicketRefused
 from orthros_client.cli.__main__ import main
 from orthros_client.credentials.worker_login import WorkerLogin
-from tests.client.test_daemon_process import COMMAND, WallClock, configure, open_daemon, open_kdc, wait_for_log
+from tests.client.daemon.test_daemon_process import COMMAND, WallClock, configure, open_daemon, open_kdc, wait_for_log
 from tests.client.world import new_realm
 
 CLI = [sys.executable, "-m", "orthros_client.cli"]

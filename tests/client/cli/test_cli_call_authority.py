@@ -19,7 +19,7 @@ from orthros_client.integrations.wsgi_discharges import DischargeEndpoint
 from orthros_protocol import DELEGABLE, ApRequest, Ticket, open_ticket, parse_ap_request
 from orthros_protocol.exchanges.http_profile import parse_authorization
 from orthros_protocol.testing import InMemoryRealm
-from tests.client.test_cli_call import Counter, open_counter, typed
+from tests.client.cli.test_cli_call import Counter, open_counter, typed
 from tests.support.http_target import HttpTarget
 
 

@@ -62,7 +62,7 @@ from orthros_protocol.primitives.limits import MAX_WANTS
 
 ORDERS = Principal("test.realm", "orders")
 WEB = Principal("test.realm", "web")
-DOCUMENT = Path(__file__).parents[2] / "docs" / "local-api.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "local-api.md"
 
 scopes = st.lists(st.from_regex(r"[a-z0-9][a-z0-9._:/-]{0,10}", fullmatch=True), unique=True, max_size=4).map(
     lambda found: tuple(sorted(found, key=lambda scope: (len(scope), scope)))

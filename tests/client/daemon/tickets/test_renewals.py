@@ -8,7 +8,7 @@ from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
 from orthros_client.daemon.tickets.given import Given
 from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S, Planned, Renewals
 from orthros_protocol import Principal
-from tests.client import test_ticket_cache
+from tests.client.daemon.tickets import test_ticket_cache
 
 
 def key(name: str, *scopes: str, behalf: bytes = b"") -> CacheKey:

@@ -11,7 +11,7 @@ from orthros_client.daemon.listeners.forward_auth_settings import _ROUTE, _SECTI
 from orthros_protocol import Misconfigured
 from tests.client.forwarding import new_forward_realm, settings_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "forward-auth.md"
+PAGE = Path(__file__).parents[4] / "docs" / "forward-auth.md"
 EXAMPLE = PAGE.parent / "examples" / "forward-auth" / "daemon.toml"
 MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'
 SECTION = """

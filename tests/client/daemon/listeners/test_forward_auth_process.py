@@ -13,10 +13,10 @@ from attrs import define
 from orthros_client.daemon.listeners.forward_auth import Verdict
 from orthros_protocol import Keytab
 from orthros_protocol.testing import InMemoryRealm
+from tests.client.daemon.listeners.test_forward_auth_listener import raw
+from tests.client.daemon.test_daemon_process import configure, open_daemon, wait_for_log
 from tests.client.forwarding import ORIGIN, Sender, Sent, by_envoy, by_nginx, new_forward_realm
 from tests.client.house import read_response
-from tests.client.test_daemon_process import configure, open_daemon, wait_for_log
-from tests.client.test_forward_auth_listener import raw
 
 
 def free_port() -> int:
