@@ -89,11 +89,17 @@ def setting(form: Form, default: str | float, help_text: str, *, reload: bool = 
 def table_of(sections: Mapping[str, type]) -> tuple[Setting, ...]:
     """The rows that the fields of these section classes describe."""
     return tuple(
-        Setting(section=section, key=one.name, default=one.default, form=one.metadata["form"],
-                help=one.metadata["help"], reload=one.metadata["reload"])
+        Setting(
+            section=section,
+            key=one.name,
+            default=one.default,
+            form=one.metadata["form"],
+            help=one.metadata["help"],
+            reload=one.metadata["reload"],
+        )
         for section, kind in sections.items()
         for one in attrs.fields(kind)
-    )  # fmt: skip
+    )
 
 
 def _parse_whole(text: str) -> int:
@@ -133,8 +139,7 @@ def number(low: float, high: float) -> Form:
         return float(value)
 
     allowed = f"a number from {_plain(low)} to {_plain(high)}"
-    return Form(allowed=allowed, types=frozenset({int, float}), check=check, parse=_parse_number,
-                show=_plain)  # fmt: skip
+    return Form(allowed=allowed, types=frozenset({int, float}), check=check, parse=_parse_number, show=_plain)
 
 
 def one_of(*words: str) -> Form:
@@ -239,8 +244,9 @@ def switch() -> Form:
     def parse(text: str) -> object:
         return words.get(text, text)
 
-    return Form(allowed="true or false", types=frozenset({bool}), check=bool, parse=parse,
-                show=lambda value: str(value).lower())  # fmt: skip
+    return Form(
+        allowed="true or false", types=frozenset({bool}), check=bool, parse=parse, show=lambda value: str(value).lower()
+    )
 
 
 def url() -> Form:

@@ -91,13 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     request = _add_command(names, "call", parents=[shared], text="send an HTTP request with a ticket, curl's way")
     call_options.add_options(request)
     for name, help_text, epilog, add_options in (
-        ("narrow", "write less authority than you have into a file, or hand it over",
-         narrow.NARROW_EPILOG, narrow.add_narrow_options),
+        (
+            "narrow",
+            "write less authority than you have into a file, or hand it over",
+            narrow.NARROW_EPILOG,
+            narrow.add_narrow_options,
+        ),
         ("receive", "open what somebody handed over to this host", narrow.RECEIVE_EPILOG, narrow.add_receive_options),
         ("inspect", "say what a file or text is, and what in it is unverified", inspect.EPILOG, inspect.add_options),
         ("renew", "ask the KDC again for what the daemon holds", held.RENEW_EPILOG, held.add_options),
         ("forget", "drop what the daemon holds", held.FORGET_EPILOG, held.add_options),
-    ):  # fmt: skip
+    ):
         add_options(
             _add_command(
                 names,

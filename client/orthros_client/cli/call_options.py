@@ -90,9 +90,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         what.add_argument(*names, action=_Datum, dest="data", metavar=metavar, help=words)
     what.add_argument("-T", "--upload-file", metavar="FILE", help="send a file of any size; - is standard input")
     what.add_argument(
-        "--idempotency-key", nargs="?", const="", metavar="VALUE",
+        "--idempotency-key",
+        nargs="?",
+        const="",
+        metavar="VALUE",
         help="send this Idempotency-Key, or a random one, and repeat as a read: the target must honour it",
-    )  # fmt: skip
+    )
     what.add_argument("--harmless", action="store_true", help="repeat as a read: running it twice does no harm")
     what.add_argument("--cover", action="append", default=[], metavar="HEADER", help="bind this header too")
     shown = parser.add_argument_group("what is shown")

@@ -40,11 +40,23 @@ _DIGEST_BYTES: Final = 32
 _MOST_BYTES: Final = 64 * 1024
 _RECORD: Final = Schema(
     "narrowed credentials",
-    text(is_name), text(is_name), integer(), text(is_name), text(is_name), text_set(is_scope, MAX_SCOPES),
-    integer(), integer(), optional(SUBJECT), binary(16, MAX_TICKET_BYTES), binary(0, MAX_CAVEATS_BLOB_BYTES),
-    binary(32), array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES), integer(), integer(),
+    text(is_name),
+    text(is_name),
+    integer(),
+    text(is_name),
+    text(is_name),
+    text_set(is_scope, MAX_SCOPES),
+    integer(),
+    integer(),
+    optional(SUBJECT),
+    binary(16, MAX_TICKET_BYTES),
+    binary(0, MAX_CAVEATS_BLOB_BYTES),
+    binary(32),
+    array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES),
+    integer(),
+    integer(),
     limit=_MOST_BYTES,
-)  # fmt: skip
+)
 
 
 def save_credentials(credentials: Credentials, path: str | os.PathLike[str], *, replace: bool = False) -> None:
@@ -56,10 +68,22 @@ def save_credentials(credentials: Credentials, path: str | os.PathLike[str], *, 
     offset_ms = credentials.time.offset_ms()
     ahead, behind = max(offset_ms, 0), max(-offset_ms, 0)
     record = _RECORD.encode(
-        one.target.realm, one.target.name, one.target_uid, one.client.realm, one.client.name, list(one.scopes),
-        one.expires, one.ttl_s, None if one.subject is None else one.subject.to_items(), one.ticket, one.caveats,
-        one.tail, list(one.demands), ahead, behind,
-    )  # fmt: skip
+        one.target.realm,
+        one.target.name,
+        one.target_uid,
+        one.client.realm,
+        one.client.name,
+        list(one.scopes),
+        one.expires,
+        one.ttl_s,
+        None if one.subject is None else one.subject.to_items(),
+        one.ticket,
+        one.caveats,
+        one.tail,
+        list(one.demands),
+        ahead,
+        behind,
+    )
     body = CREDENTIAL_FILE_MAGIC + record
     write_secret_file(path, body + digest(body), replace=replace)
 
@@ -110,8 +134,22 @@ def parse_credentials(content: bytes) -> tuple[HandedOver, int]:
 
 def _handed_in(record: bytes) -> tuple[HandedOver, int]:
     (
-        realm, name, uid, crealm, cname, scopes, expires, ttl_s, subject, ticket, caveats, tail, demands, ahead, behind,
-    ) = _RECORD.decode(record)  # fmt: skip
+        realm,
+        name,
+        uid,
+        crealm,
+        cname,
+        scopes,
+        expires,
+        ttl_s,
+        subject,
+        ticket,
+        caveats,
+        tail,
+        demands,
+        ahead,
+        behind,
+    ) = _RECORD.decode(record)
     peek_unverified_header(ticket)
     split_caveats(caveats)
     if ahead and behind:

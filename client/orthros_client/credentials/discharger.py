@@ -136,9 +136,13 @@ class Discharger:
         verifier = self._verifier
         try:
             caller = verifier.accept(
-                request, DISCHARGE_ENDPOINT, cid,
-                peer=peer, channel_binding=channel_binding, repeatable=self._repeatable,
-            )  # fmt: skip
+                request,
+                DISCHARGE_ENDPOINT,
+                cid,
+                peer=peer,
+                channel_binding=channel_binding,
+                repeatable=self._repeatable,
+            )
             box = self.answer(caller, cid)
         except Refused as refusal:
             if refusal.reply is None:
@@ -157,9 +161,14 @@ class Discharger:
         except (PeerMisbehaved, Refused) as error:
             raise caller.refusal("discharge-refused", f"the demand: {error.code}") from None
         question = Question(
-            about=demand.about, predicate=demand.predicate, adder=demand.adder, caller=caller, expires=demand.expires,
-            demand=demand, cid=cid,
-        )  # fmt: skip
+            about=demand.about,
+            predicate=demand.predicate,
+            adder=demand.adder,
+            caller=caller,
+            expires=demand.expires,
+            demand=demand,
+            cid=cid,
+        )
         if not self._is_own(question) and not self._is_allowed(question):
             raise caller.refusal("discharge-refused", f"{caller.client} may not ask about {demand.about}")
         return question

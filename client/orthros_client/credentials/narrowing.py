@@ -39,9 +39,17 @@ from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_EXTENSION_BYTES
 from orthros_protocol.primitives.names import check_list, check_texts
 
 __all__ = [
-    "MAX_LIMITS_BYTES", "Demanded", "Limits", "demanded_by", "left_by", "limits_field", "require_writable",
-    "those_held", "unbroken", "with_more",
-]  # fmt: skip
+    "MAX_LIMITS_BYTES",
+    "Demanded",
+    "Limits",
+    "demanded_by",
+    "left_by",
+    "limits_field",
+    "require_writable",
+    "those_held",
+    "unbroken",
+    "with_more",
+]
 
 MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
 """What the KDC is asked to write, as one field: the rest of the want's extensions is the entry around it."""

@@ -44,10 +44,16 @@ _MAGIC: Final = b"ORTHROSL\x01"
 _DIGEST_BYTES: Final = 32
 _RECORD: Final = Schema(
     "worker's login",
-    text(is_name), text(is_name), integer(), binary(16, MAX_TICKET_BYTES), binary(1, MAX_CAVEATS_BLOB_BYTES),
-    binary(32), integer(), integer(),
+    text(is_name),
+    text(is_name),
+    integer(),
+    binary(16, MAX_TICKET_BYTES),
+    binary(1, MAX_CAVEATS_BLOB_BYTES),
+    binary(32),
+    integer(),
+    integer(),
     limit=MAX_LOGIN_BYTES,
-)  # fmt: skip
+)
 
 
 @frozen(eq=False, kw_only=True)

@@ -52,8 +52,15 @@ _OTHER_FILES: Final = 96
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Changing these takes a restart: the sockets are open and the cache file is in use.
 _FIXED: Final = (
-    "login", "socket", "http_socket", "socket_mode", "cache_file", "cache_entries", "behalf_entries", "log_format",
-)  # fmt: skip
+    "login",
+    "socket",
+    "http_socket",
+    "socket_mode",
+    "cache_file",
+    "cache_entries",
+    "behalf_entries",
+    "log_format",
+)
 
 
 @define(eq=False)

@@ -23,9 +23,13 @@ __all__ = ["here", "is_awaited_by"]
 # Whose callbacks wake something up that waits. Those of applications may hold anything.
 _AWAITERS: Final = frozenset({"asyncio.tasks", "asyncio.futures", "asyncio.taskgroups", "anyio._backends._asyncio"})
 # Where threads run one function after another.
-_WORKERS: Final = frozenset({
-    "concurrent.futures.thread", "anyio._backends._asyncio", "asgiref.current_thread_executor",
-})  # fmt: skip
+_WORKERS: Final = frozenset(
+    {
+        "concurrent.futures.thread",
+        "anyio._backends._asyncio",
+        "asgiref.current_thread_executor",
+    }
+)
 _LOOP: Final = "asyncio.base_events"
 _BRIDGE: Final = "AsyncToSync.main_wrap"
 _PATIENCE_S: Final = 10.0

@@ -34,9 +34,19 @@ from orthros_protocol.primitives.instants import seconds_of
 from orthros_protocol.primitives.names import check_list
 
 __all__ = [
-    "LABEL", "REQUIRED", "TAG", "Signable", "SignatureKey", "Signed", "SigningParameters", "key_id_of", "sign",
-    "signature_base", "signature_key", "verify",
-]  # fmt: skip
+    "LABEL",
+    "REQUIRED",
+    "TAG",
+    "Signable",
+    "SignatureKey",
+    "Signed",
+    "SigningParameters",
+    "key_id_of",
+    "sign",
+    "signature_base",
+    "signature_key",
+    "verify",
+]
 
 LABEL: Final = "orthros"
 TAG: Final = "orthros-v1"
@@ -96,8 +106,12 @@ class SigningParameters:
     def to_text(self, components: Sequence[str]) -> str:
         """The value of `@signature-params` (RFC 9421, section 2.3). Raises LocalMisuse."""
         given = {
-            "created": self.created, "expires": self.expires, "nonce": self.nonce, "keyid": self.keyid, "tag": self.tag
-        }  # fmt: skip
+            "created": self.created,
+            "expires": self.expires,
+            "nonce": self.nonce,
+            "keyid": self.keyid,
+            "tag": self.tag,
+        }
         check_list(components, "components")
         named = " ".join(f'"{name}"' for name in components)
         shown = [(name, value) for name, value in given.items() if value is not None]
@@ -183,8 +197,11 @@ def verify(
     if len(numbers) + len(strings) != len(given) or len(set(components)) != len(components):
         raise Malformed("a component or parameter occurs twice")
     if set(numbers) != {"created", "expires"} or not {"nonce", "keyid", "tag"} <= set(strings) <= {
-        "nonce", "keyid", "tag", "alg"
-    }:  # fmt: skip
+        "nonce",
+        "keyid",
+        "tag",
+        "alg",
+    }:
         raise Malformed("a parameter is missing, unknown or of another kind")
     if strings["tag"] != TAG or strings.get("alg", _ALG) != _ALG:
         raise Malformed("a signature of another profile or algorithm")

@@ -23,9 +23,15 @@ with framework("Flask"):
     from flask import Flask, Response, current_app, request
 
 __all__ = [
-    "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "current_caller", "protect",
+    "Caller",
+    "OrthrosMiddleware",
+    "RequestBodyMismatch",
+    "Route",
+    "answer_failed_calls",
+    "current_caller",
+    "protect",
     "require",
-]  # fmt: skip
+]
 
 P = ParamSpec("P")
 

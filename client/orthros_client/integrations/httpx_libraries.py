@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 from orthros_runtime.extras import extra
 
 __all__ = [
-    "AsyncByteStream", "Auth", "ByteStream", "Request", "Response", "SyncByteStream", "installed", "is_request",
-    "library_of", "not_read",
-]  # fmt: skip
+    "AsyncByteStream",
+    "Auth",
+    "ByteStream",
+    "Request",
+    "Response",
+    "SyncByteStream",
+    "installed",
+    "is_request",
+    "library_of",
+    "not_read",
+]
 
 _NAMES: Final = ("httpx", "httpx2")
 

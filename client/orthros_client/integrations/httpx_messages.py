@@ -16,8 +16,15 @@ from orthros_client.integrations.httpx_libraries import Request, Response, libra
 from orthros_client.integrations.httpx_streams import Once, Spending
 
 __all__ = [
-    "asking_for", "authorize", "dressed", "escape", "lowered", "netloc_of", "refuse_redirect", "target_of",
-]  # fmt: skip
+    "asking_for",
+    "authorize",
+    "dressed",
+    "escape",
+    "lowered",
+    "netloc_of",
+    "refuse_redirect",
+    "target_of",
+]
 
 
 def escape(request: Request) -> None:

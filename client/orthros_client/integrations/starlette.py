@@ -26,9 +26,15 @@ with framework("starlette"):
     from starlette.responses import Response
 
 __all__ = [
-    "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "answer_failed_calls", "caller_of", "require",
+    "Caller",
+    "OrthrosMiddleware",
+    "RequestBodyMismatch",
+    "Route",
+    "answer_failed_calls",
+    "caller_of",
+    "require",
     "self_test",
-]  # fmt: skip
+]
 
 Endpoint = Callable[..., Any]
 

@@ -40,8 +40,14 @@ from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = [
-    "CALLER", "Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "gunicorn_client_certificate", "self_test",
-]  # fmt: skip
+    "CALLER",
+    "Caller",
+    "OrthrosMiddleware",
+    "RequestBodyMismatch",
+    "Route",
+    "gunicorn_client_certificate",
+    "self_test",
+]
 
 Channel = Callable[[Environ], bytes | None]
 """Names the connection of a request in 32 bytes, such as the SHA-256 of the client's certificate; None without one."""

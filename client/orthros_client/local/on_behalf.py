@@ -15,9 +15,18 @@ from orthros_client.remedies import Asked, name_within
 from orthros_protocol import Behalf, Principal, check_name
 
 __all__ = [
-    "AS_CONFIGURED", "OR_OWN_NAME", "Choice", "OnBehalfOf", "Propagate", "SpeaksFor", "Spoken", "check_propagate",
-    "choose", "describe", "resolve",
-]  # fmt: skip
+    "AS_CONFIGURED",
+    "OR_OWN_NAME",
+    "Choice",
+    "OnBehalfOf",
+    "Propagate",
+    "SpeaksFor",
+    "Spoken",
+    "check_propagate",
+    "choose",
+    "describe",
+    "resolve",
+]
 
 _NO_CALLER: Final = (
     "no verified caller is served here: carry the request over (`propagation.carried`), name whom the call is for, or "

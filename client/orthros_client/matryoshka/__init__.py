@@ -20,6 +20,19 @@ from orthros_client.matryoshka.values import (
 from orthros_client.matryoshka.writing import CallerLike, export_caller, nest
 
 __all__ = [
-    "HEADER_CHARS", "READING", "WRITING", "AuthStack", "CallerLike", "Layer", "ReaderKey", "Remark", "SigningKey",
-    "Sought", "StackLimits", "export_caller", "nest", "peek_unverified", "read_stack",
-]  # fmt: skip
+    "HEADER_CHARS",
+    "READING",
+    "WRITING",
+    "AuthStack",
+    "CallerLike",
+    "Layer",
+    "ReaderKey",
+    "Remark",
+    "SigningKey",
+    "Sought",
+    "StackLimits",
+    "export_caller",
+    "nest",
+    "peek_unverified",
+    "read_stack",
+]

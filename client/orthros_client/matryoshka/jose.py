@@ -24,9 +24,19 @@ with extra("matryoshka"):
     from joserfc.jwk import OctKey
 
 __all__ = [
-    "JWT_TYPE", "Sealed", "Signed", "container_hash", "hash_matches", "open_sealed", "parse_sealed", "parse_signed",
-    "seal", "sign", "signature_matches", "token_kind",
-]  # fmt: skip
+    "JWT_TYPE",
+    "Sealed",
+    "Signed",
+    "container_hash",
+    "hash_matches",
+    "open_sealed",
+    "parse_sealed",
+    "parse_signed",
+    "seal",
+    "sign",
+    "signature_matches",
+    "token_kind",
+]
 
 JWT_TYPE: Final = "matryoshka+jwt"
 

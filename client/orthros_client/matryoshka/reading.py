@@ -162,8 +162,13 @@ def _opaque(sealed: jose.Sealed) -> Layer:
         sid=sid if is_label(sid) else None,
         kid=sealed.kid,
         depth_said=depth if type(depth) is int and 0 <= depth <= _MOST_DEPTH_SAID else None,
-        depth_found=0, unverified_claims=NO_CLAIMS, verified=False, signer=None, opaque=True, remarks=("opaque",),
-    )  # fmt: skip
+        depth_found=0,
+        unverified_claims=NO_CLAIMS,
+        verified=False,
+        signer=None,
+        opaque=True,
+        remarks=("opaque",),
+    )
 
 
 def _layer(token: jose.Signed, around: Sequence[Layer], asked: _Asked, *, sealed: bool) -> tuple[Layer, _Nested | None]:
@@ -181,9 +186,16 @@ def _layer(token: jose.Signed, around: Sequence[Layer], asked: _Asked, *, sealed
         remarks.append("expired")
     verified = not faults and all(layer.verified for layer in around)
     layer = Layer(
-        sid=sid, kid=token.kid, depth_said=nested.depth if nested else None, depth_found=0, unverified_claims=claims,
-        verified=verified, signer=signer if verified else None, sealed=sealed, remarks=tuple(remarks),
-    )  # fmt: skip
+        sid=sid,
+        kid=token.kid,
+        depth_said=nested.depth if nested else None,
+        depth_found=0,
+        unverified_claims=claims,
+        verified=verified,
+        signer=signer if verified else None,
+        sealed=sealed,
+        remarks=tuple(remarks),
+    )
     return layer, nested
 
 

@@ -15,9 +15,22 @@ from orthros_protocol import LocalMisuse
 from orthros_protocol.keys.role_keys import not_exported
 
 __all__ = [
-    "HEADER_CHARS", "NO_CLAIMS", "READING", "WRITING", "AuthStack", "KeySource", "Layer", "ReaderKey", "ReaderSource",
-    "Remark", "SigningKey", "Sought", "StackLimits", "is_label", "signing_key_for",
-]  # fmt: skip
+    "HEADER_CHARS",
+    "NO_CLAIMS",
+    "READING",
+    "WRITING",
+    "AuthStack",
+    "KeySource",
+    "Layer",
+    "ReaderKey",
+    "ReaderSource",
+    "Remark",
+    "SigningKey",
+    "Sought",
+    "StackLimits",
+    "is_label",
+    "signing_key_for",
+]
 
 HEADER_CHARS: Final = 6144
 """What a written token may have: proxies take 8 KiB of headers, and other headers need room."""

@@ -74,9 +74,15 @@ def nest(
     content = _checked_claims(claims)
     if previous is not None:
         content[CLAIM] = _member(
-            previous, key, sid=sid, seal_for=seal_for, compress=compress, tell_depth=tell_depth,
-            allow_loops=allow_loops, limits=limits,
-        )  # fmt: skip
+            previous,
+            key,
+            sid=sid,
+            seal_for=seal_for,
+            compress=compress,
+            tell_depth=tell_depth,
+            allow_loops=allow_loops,
+            limits=limits,
+        )
     elif sid is not None or seal_for is not None:
         raise LocalMisuse("value-invalid", "sid and seal_for go with a previous token")
     token = jose.sign(to_json(content), key)
@@ -173,15 +179,24 @@ def export_caller(
     hops = [{"client_id": str(hop.principal), "auth_time": hop.auth_time} for hop in caller.chain]
     subject = caller.client if caller.subject is None else caller.subject.principal
     outermost = {
-        "iss": issuer, "sub": str(subject), "client_id": str(caller.client), "txn": caller.transaction_id,
-        "iat": now_s, "exp": caller.expires_at,
-    }  # fmt: skip
+        "iss": issuer,
+        "sub": str(subject),
+        "client_id": str(caller.client),
+        "txn": caller.transaction_id,
+        "iat": now_s,
+        "exp": caller.expires_at,
+    }
     token: str | None = None
     for claims in (*hops, outermost):
         # What repeats on this path, the realm's policy has allowed.
         token = nest(
-            claims, key, previous=token, sid=None if token is None else str(claims["client_id"]), compress=compress,
-            allow_loops=True, limits=limits,
-        )  # fmt: skip
+            claims,
+            key,
+            previous=token,
+            sid=None if token is None else str(claims["client_id"]),
+            compress=compress,
+            allow_loops=True,
+            limits=limits,
+        )
     assert token is not None  # noqa: S101  # there is always the caller
     return token

@@ -197,6 +197,11 @@ class VerifiedCaller:
         """
         accepted = self._accepted
         return seal_http_reply(
-            accepted.pop_key, accepted.request.whole, response,
-            covered=covered, body_digest=body_digest, now=self.accepted_at, epoch=accepted.epoch,
-        )  # fmt: skip
+            accepted.pop_key,
+            accepted.request.whole,
+            response,
+            covered=covered,
+            body_digest=body_digest,
+            now=self.accepted_at,
+            epoch=accepted.epoch,
+        )

@@ -20,5 +20,21 @@ from orthros_kdc.admin import (
 )
 from orthros_kdc.admin.context import EVENTS, Admin, AdminAudit, Fact, login_name
 
-__all__ = ["EVENTS", "Admin", "AdminAudit", "Fact", "audit_logs", "decisions", "groups", "jwt_keys", "keys",
-           "login_name", "master_keys", "oauth_secrets", "principals", "realm", "realm_file", "rules"]  # fmt: skip
+__all__ = [
+    "EVENTS",
+    "Admin",
+    "AdminAudit",
+    "Fact",
+    "audit_logs",
+    "decisions",
+    "groups",
+    "jwt_keys",
+    "keys",
+    "login_name",
+    "master_keys",
+    "oauth_secrets",
+    "principals",
+    "realm",
+    "realm_file",
+    "rules",
+]

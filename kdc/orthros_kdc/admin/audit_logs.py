@@ -82,9 +82,15 @@ async def archive(admin: Admin, directory: str | os.PathLike[str], to: str | os.
 def _record_archived(tx: Transaction, admin: Admin, archived: Archived) -> None:
     segment, stub = archived.segment, archived.stub
     admin.record(
-        tx, ARCHIVED_CHANGE, writer=segment.writer, segment=segment.number, line=stub.last, hash=stub.hash,
-        sha256=stub.sha256, to=str(archived.copy.parent),
-    )  # fmt: skip
+        tx,
+        ARCHIVED_CHANGE,
+        writer=segment.writer,
+        segment=segment.number,
+        line=stub.last,
+        hash=stub.hash,
+        sha256=stub.sha256,
+        to=str(archived.copy.parent),
+    )
 
 
 async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, reason: str) -> Restarted:

@@ -18,8 +18,18 @@ from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
 from orthros_protocol import Misconfigured, Timestamp, seconds_of
 
-__all__ = ["EVENTS", "Admin", "AdminAudit", "BatchAudit", "Fact", "change_as_planned", "hand_over", "login_name",
-           "require_principal", "require_seen"]  # fmt: skip
+__all__ = [
+    "EVENTS",
+    "Admin",
+    "AdminAudit",
+    "BatchAudit",
+    "Fact",
+    "change_as_planned",
+    "hand_over",
+    "login_name",
+    "require_principal",
+    "require_seen",
+]
 
 Fact = str | int | None
 P = TypeVar("P")
@@ -30,16 +40,44 @@ _PLANS: Final = 5
 _LOCKED_S: Final = 1.0
 
 EVENTS: Final = (
-    "realm.initialised", "realm.changed", "realm.key-rotated", "realm.key-erased",
-    "realm.rewrap-started", "realm.rewrapped", "realm.master-key-changed", "realm.restored", "kdc.clock-accepted",
-    "principal.added", "principal.disabled", "principal.enabled", "principal.capped", "principal.deleted",
-    "key.rotated", "key.activated", "key.retired", "key.exported", "key.tombstones-erased",
-    "group.added", "group.deleted", "group.member-added", "group.member-removed",
-    "rule.added", "rule.removed",
-    "jwt.enabled", "jwt.disabled", "jwt.rotated", "jwt.exported", "jwt.claims-changed",
-    "oauth.enabled", "oauth.disabled", "oauth.secret-added", "oauth.secret-retired", "oauth.audience-changed",
-    "audit.archived", "audit.restarted",
-)  # fmt: skip
+    "realm.initialised",
+    "realm.changed",
+    "realm.key-rotated",
+    "realm.key-erased",
+    "realm.rewrap-started",
+    "realm.rewrapped",
+    "realm.master-key-changed",
+    "realm.restored",
+    "kdc.clock-accepted",
+    "principal.added",
+    "principal.disabled",
+    "principal.enabled",
+    "principal.capped",
+    "principal.deleted",
+    "key.rotated",
+    "key.activated",
+    "key.retired",
+    "key.exported",
+    "key.tombstones-erased",
+    "group.added",
+    "group.deleted",
+    "group.member-added",
+    "group.member-removed",
+    "rule.added",
+    "rule.removed",
+    "jwt.enabled",
+    "jwt.disabled",
+    "jwt.rotated",
+    "jwt.exported",
+    "jwt.claims-changed",
+    "oauth.enabled",
+    "oauth.disabled",
+    "oauth.secret-added",
+    "oauth.secret-retired",
+    "oauth.audience-changed",
+    "audit.archived",
+    "audit.restarted",
+)
 """Every event that a use case can record; each change records exactly one."""
 
 

@@ -37,9 +37,17 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
         rules = policy.rules_for(client, ask.target)
         caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
         facts = _facts_of(tx, called)
-        found = explain_decision(client, ask, rules, client_caps=caps, target=facts, limits=tx.realm().limits,
-                                 address=address, groups_of=policy.groups_of,
-                                 facts_of=_facts_by_name(tx))  # fmt: skip
+        found = explain_decision(
+            client,
+            ask,
+            rules,
+            client_caps=caps,
+            target=facts,
+            limits=tx.realm().limits,
+            address=address,
+            groups_of=policy.groups_of,
+            facts_of=_facts_by_name(tx),
+        )
         if isinstance(found.decision, Denial) and found.decision.code == "target-unavailable":
             return evolve(found, remedies=revivals(ask.target, facts))
         return found

@@ -13,8 +13,20 @@ from orthros_kdc.policy.model import Rule, Selector
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
-__all__ = ["GroupDeletion", "add", "add_in", "add_member", "add_member_in", "delete", "delete_in", "foresee_deletion",
-           "listed", "remove_member", "remove_member_in", "show"]  # fmt: skip
+__all__ = [
+    "GroupDeletion",
+    "add",
+    "add_in",
+    "add_member",
+    "add_member_in",
+    "delete",
+    "delete_in",
+    "foresee_deletion",
+    "listed",
+    "remove_member",
+    "remove_member_in",
+    "show",
+]
 
 
 async def add(admin: Admin, group: str) -> None:

@@ -17,15 +17,26 @@ from orthros_kdc.realm.vault import OPAQUE
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
-__all__ = ["check_audience", "disable", "disable_in", "enable", "enable_in", "export", "listed", "rotate",
-           "set_claims", "set_claims_in"]  # fmt: skip
+__all__ = [
+    "check_audience",
+    "disable",
+    "disable_in",
+    "enable",
+    "enable_in",
+    "export",
+    "listed",
+    "rotate",
+    "set_claims",
+    "set_claims_in",
+]
 
 _LIVE = 2
 _AUDIENCE = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 
-async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str | None = None,
-                 claims: Sequence[str] = ()) -> JwtKeyRecord:  # fmt: skip
+async def enable(
+    admin: Admin, target: str, *, alg: str = "HS256", audience: str | None = None, claims: Sequence[str] = ()
+) -> JwtKeyRecord:
     """Lets clients whose rules grant it obtain JWTs for `target`, under a fresh key.
 
     `alg` opaque makes them sealed handles, to be introspected. `audience` is the one exact `aud`, by default
@@ -38,8 +49,9 @@ async def enable(admin: Admin, target: str, *, alg: str = "HS256", audience: str
     return await admin.store.change(lambda tx: enable_in(tx, admin, target, alg=alg, audience=exact, claims=extra))
 
 
-def enable_in(tx: Transaction, admin: Admin, target: str, *, alg: str, audience: str,
-              claims: tuple[str, ...]) -> JwtKeyRecord:  # fmt: skip
+def enable_in(
+    tx: Transaction, admin: Admin, target: str, *, alg: str, audience: str, claims: tuple[str, ...]
+) -> JwtKeyRecord:
     """`enable` within a transaction, with what `check_audience` and `check_token_claims` have seen."""
     principal = require_principal(tx, target)
     if principal.jwt_alg is not None:
@@ -48,8 +60,16 @@ def enable_in(tx: Transaction, admin: Admin, target: str, *, alg: str, audience:
     record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
     tx.add_jwt_key(record)
     tx.set_principal(evolve(principal, jwt_alg=alg, jwt_audience=audience, token_claims=claims))
-    admin.record(tx, "jwt.enabled", principal=target, uid=principal.uid, alg=alg, audience=audience, kid=record.kid,
-                 claims=" ".join(claims))  # fmt: skip
+    admin.record(
+        tx,
+        "jwt.enabled",
+        principal=target,
+        uid=principal.uid,
+        alg=alg,
+        audience=audience,
+        kid=record.kid,
+        claims=" ".join(claims),
+    )
     return record
 
 

@@ -46,8 +46,15 @@ async def rotate(admin: Admin, name: str) -> Keytab:
         kvno = 1 + max((key.kvno for key in held), default=0)
         record, _ = admin.vault.new_root(principal, kvno=kvno, state=KEY_PREPARED, now=admin.now())
         tx.add_key(record)
-        admin.record(tx, "key.rotated", principal=name, uid=principal.uid, kvno=kvno, kid=record.kid_as.hex(),
-                     tombstones_erased=_erase_tombstones(admin, tx))  # fmt: skip
+        admin.record(
+            tx,
+            "key.rotated",
+            principal=name,
+            uid=principal.uid,
+            kvno=kvno,
+            kid=record.kid_as.hex(),
+            tombstones_erased=_erase_tombstones(admin, tx),
+        )
         return _full_keytab(admin, tx, principal)
 
     return await admin.store.change(work)
@@ -93,8 +100,15 @@ async def retire(admin: Admin, name: str, kvno: int, *, force: bool = False) -> 
         if key.state == KEY_ACTIVE and not force:
             raise Misconfigured("conflict", f"version {kvno} is active: activate its successor first, or force")
         tx.set_key(admin.vault.tombstone(principal, key, now=admin.now()))
-        admin.record(tx, "key.retired", principal=name, uid=principal.uid, kvno=kvno, was=key.state,
-                     tombstones_erased=_erase_tombstones(admin, tx))  # fmt: skip
+        admin.record(
+            tx,
+            "key.retired",
+            principal=name,
+            uid=principal.uid,
+            kvno=kvno,
+            was=key.state,
+            tombstones_erased=_erase_tombstones(admin, tx),
+        )
 
     await admin.store.change(work)
 
@@ -112,8 +126,14 @@ async def export(admin: Admin, name: str, *, verify_only: bool = False) -> Keyta
         keytab = _full_keytab(admin, tx, principal)
         if verify_only:
             keytab = keytab.verify_only()
-        admin.record(tx, "key.exported", principal=name, uid=principal.uid,
-                     kind="verify-only" if verify_only else "full", kvnos=" ".join(map(str, keytab.kvnos)))  # fmt: skip
+        admin.record(
+            tx,
+            "key.exported",
+            principal=name,
+            uid=principal.uid,
+            kind="verify-only" if verify_only else "full",
+            kvnos=" ".join(map(str, keytab.kvnos)),
+        )
         return keytab
 
     # A change, although no row but the audit anchor moves: what leaves is recorded, or does not leave.

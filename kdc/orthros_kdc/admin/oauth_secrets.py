@@ -12,8 +12,18 @@ from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
-__all__ = ["OAuthClientShown", "disable", "disable_in", "enable", "enable_without_secret_in",
-           "listed", "retire", "rotate", "set_default_audience", "set_default_audience_in"]  # fmt: skip
+__all__ = [
+    "OAuthClientShown",
+    "disable",
+    "disable_in",
+    "enable",
+    "enable_without_secret_in",
+    "listed",
+    "retire",
+    "rotate",
+    "set_default_audience",
+    "set_default_audience_in",
+]
 
 _LIVE = 2
 _PAGE = 1000
@@ -41,14 +51,18 @@ async def enable(admin: Admin, name: str, *, default_audience: str | None = None
     def work(tx: Transaction) -> OAuthSecret:
         principal = require_principal(tx, name)
         if principal.oauth:
-            raise Misconfigured("already-exists", f"{name} is an OAuth client: `oauth secret` makes another secret, "
-                                "`oauth audience` changes its default target")  # fmt: skip
+            raise Misconfigured(
+                "already-exists",
+                f"{name} is an OAuth client: `oauth secret` makes another secret, "
+                "`oauth audience` changes its default target",
+            )
         if default_audience is not None:
             require_principal(tx, default_audience)
         tx.set_principal(evolve(principal, oauth=True, default_audience=default_audience))
         secret = _add(admin, tx, principal)
-        admin.record(tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=secret.secret_id,
-                     target=default_audience)  # fmt: skip
+        admin.record(
+            tx, "oauth.enabled", principal=name, uid=principal.uid, secret_id=secret.secret_id, target=default_audience
+        )
         return secret
 
     return await admin.store.change(work)
@@ -109,8 +123,9 @@ async def rotate(admin: Admin, name: str) -> OAuthSecret:
         erased = tx.oauth_secrets_of(principal.uid)[_LIVE:]
         for old in erased:
             tx.delete_oauth_secret(principal.uid, old.secret_id)
-        admin.record(tx, "oauth.secret-added", principal=name, uid=principal.uid, secret_id=secret.secret_id,
-                     erased=len(erased))  # fmt: skip
+        admin.record(
+            tx, "oauth.secret-added", principal=name, uid=principal.uid, secret_id=secret.secret_id, erased=len(erased)
+        )
         return secret
 
     return await admin.store.change(work)

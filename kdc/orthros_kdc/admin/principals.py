@@ -40,7 +40,7 @@ __all__ = [
     "set_caps_in",
     "set_disabled_in",
     "show",
-]  # fmt: skip
+]
 
 
 @frozen(kw_only=True)
@@ -123,9 +123,14 @@ def set_disabled_in(tx: Transaction, admin: Admin, name: str, *, disabled: bool)
     return True
 
 
-async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | EllipsisType | None = ...,
-                   max_jwt_s: int | EllipsisType | None = ...,
-                   sources: Sequence[str] | None = None) -> PrincipalRecord:  # fmt: skip
+async def set_caps(
+    admin: Admin,
+    name: str,
+    *,
+    max_ticket_s: int | EllipsisType | None = ...,
+    max_jwt_s: int | EllipsisType | None = ...,
+    sources: Sequence[str] | None = None,
+) -> PrincipalRecord:
     """Limits the life of tickets and JWTs for this principal in seconds, and the networks that it may ask from.
 
     None leaves the limit to realm and rules; `...` leaves it as it is when the change is made. `sources` are in CIDR
@@ -138,15 +143,23 @@ async def set_caps(admin: Admin, name: str, *, max_ticket_s: int | EllipsisType 
     return await admin.store.change(lambda tx: set_caps_in(tx, admin, name, caps, networks))
 
 
-def set_caps_in(tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any],
-                networks: tuple[str, ...] | None) -> PrincipalRecord:  # fmt: skip
+def set_caps_in(
+    tx: Transaction, admin: Admin, name: str, caps: Mapping[str, Any], networks: tuple[str, ...] | None
+) -> PrincipalRecord:
     """`set_caps` within a transaction, with what `check_caps` and `check_sources` have seen."""
     before = require_principal(tx, name)
     after = evolve(before, **caps, sources=before.sources if networks is None else networks)
     tx.set_principal(after)
     told = " ".join(after.sources)
-    admin.record(tx, "principal.capped", principal=name, uid=after.uid, max_ticket_s=after.max_ticket_s,
-                 max_jwt_s=after.max_jwt_s, sources=told)  # fmt: skip
+    admin.record(
+        tx,
+        "principal.capped",
+        principal=name,
+        uid=after.uid,
+        max_ticket_s=after.max_ticket_s,
+        max_jwt_s=after.max_jwt_s,
+        sources=told,
+    )
     return after
 
 
@@ -198,8 +211,15 @@ def _delete(tx: Transaction, admin: Admin, name: str, along: PrincipalDeletion) 
     for client in tx.principals_with_default(name):
         tx.set_principal(evolve(client, default_audience=None))
     tx.delete_principal(along.uid)
-    admin.record(tx, "principal.deleted", principal=name, uid=along.uid, rules=numbers(along.rules),
-                 groups=" ".join(along.groups), default_audience_of=" ".join(along.clients))  # fmt: skip
+    admin.record(
+        tx,
+        "principal.deleted",
+        principal=name,
+        uid=along.uid,
+        rules=numbers(along.rules),
+        groups=" ".join(along.groups),
+        default_audience_of=" ".join(along.clients),
+    )
     return along
 
 

@@ -18,16 +18,31 @@ from orthros_kdc.store.base import RealmKeyRecord, RealmRecord, Transaction, def
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 
-__all__ = ["LIMITS", "MAC_NAME", "RealmChange", "RealmShown", "change", "change_in", "check_issuer", "erase_old_keys",
-           "foresee_change", "init", "rotate_keys", "show"]  # fmt: skip
+__all__ = [
+    "LIMITS",
+    "MAC_NAME",
+    "RealmChange",
+    "RealmShown",
+    "change",
+    "change_in",
+    "check_issuer",
+    "erase_old_keys",
+    "foresee_change",
+    "init",
+    "rotate_keys",
+    "show",
+]
 
 MAC_NAME: Final = "kdc"
 """The name under which the numbered kdcmac keys are stored."""
 LIMITS: Final = tuple(one.name for one in fields(RealmLimits))
 """The names of the limits that `change` takes."""
 _OWN_KEYS: Final = (
-    (ROLE_TGT, KDC_TGT), (ROLE_TICKET, KDC_KEYS), (ROLE_TICKET, KDC_ADMIN), (ROLE_KDCMAC, MAC_NAME),
-)  # fmt: skip
+    (ROLE_TGT, KDC_TGT),
+    (ROLE_TICKET, KDC_KEYS),
+    (ROLE_TICKET, KDC_ADMIN),
+    (ROLE_KDCMAC, MAC_NAME),
+)
 _ISSUER = re.compile(r"https?://[!-~]{1,240}", re.ASCII)
 
 
@@ -84,8 +99,9 @@ class RealmChange:
         return {one: pair for one, pair in pairs.items() if pair[1] < pair[0]}
 
 
-async def foresee_change(admin: Admin, *, issuer: str | None = None,
-                         limits: Mapping[str, int] | None = None) -> RealmChange:  # fmt: skip
+async def foresee_change(
+    admin: Admin, *, issuer: str | None = None, limits: Mapping[str, int] | None = None
+) -> RealmChange:
     """What `change` would do. Raises as `change`."""
 
     def work(tx: Transaction) -> RealmChange:
@@ -93,15 +109,19 @@ async def foresee_change(admin: Admin, *, issuer: str | None = None,
         wanted = RealmChange(before=before, after=_changed(before, issuer, limits or {}))
         most = max((seconds for _, seconds in wanted.shortened.values()), default=None)
         rules = tx.policy().rules if most is not None else ()
-        return evolve(wanted, cut_rules=tuple(
-            rule.rule_id for rule in rules if rule.max_ttl_s is not None and rule.max_ttl_s > (most or 0)
-        ))  # fmt: skip
+        return evolve(
+            wanted,
+            cut_rules=tuple(
+                rule.rule_id for rule in rules if rule.max_ttl_s is not None and rule.max_ttl_s > (most or 0)
+            ),
+        )
 
     return await admin.store.read(work)
 
 
-async def change(admin: Admin, *, issuer: str | None = None, limits: Mapping[str, int] | None = None,
-                 seen: RealmChange | None = None) -> RealmRecord:  # fmt: skip
+async def change(
+    admin: Admin, *, issuer: str | None = None, limits: Mapping[str, int] | None = None, seen: RealmChange | None = None
+) -> RealmRecord:
     """Replaces the issuer, and the limits that are named (`LIMITS`, in seconds); what is not given stays as it is
     when the change is made. Raises Misconfigured `value-invalid`, and with `seen` `conflict` when the realm was changed
     meanwhile."""
@@ -126,8 +146,9 @@ def _changed(before: RealmRecord, issuer: str | None, limits: Mapping[str, int])
     unknown = sorted(set(limits) - set(LIMITS))
     if unknown:
         raise Misconfigured("value-invalid", f"{unknown[0]} is no limit of a realm")
-    return evolve(before, issuer=before.issuer if issuer is None else check_issuer(issuer),
-                  limits=evolve(before.limits, **limits))  # fmt: skip
+    return evolve(
+        before, issuer=before.issuer if issuer is None else check_issuer(issuer), limits=evolve(before.limits, **limits)
+    )
 
 
 async def rotate_keys(admin: Admin) -> int:

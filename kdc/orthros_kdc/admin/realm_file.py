@@ -43,14 +43,21 @@ async def diff(admin: Admin, document: RealmDocument, *, prune: bool = False) ->
     return await admin.store.read(lambda tx: plan_changes(document, _state(tx), prune=prune))
 
 
-async def foresee(admin: Admin, document: RealmDocument, *, prune: bool = False,
-                  most_removals: int | None = None) -> Plan:  # fmt: skip
+async def foresee(
+    admin: Admin, document: RealmDocument, *, prune: bool = False, most_removals: int | None = None
+) -> Plan:
     """What `apply` would do. Raises as `apply`."""
     return await admin.store.read(lambda tx: _allowed(tx, document, prune, most_removals))
 
 
-async def apply(admin: Admin, document: RealmDocument, *, prune: bool = False, most_removals: int | None = None,
-                seen: Plan | None = None) -> Plan:  # fmt: skip
+async def apply(
+    admin: Admin,
+    document: RealmDocument,
+    *,
+    prune: bool = False,
+    most_removals: int | None = None,
+    seen: Plan | None = None,
+) -> Plan:
     """Makes the realm as `document` says, and returns what had to change for that.
 
     All of it happens, with one audit event for each change, or nothing. New principals get key version 1, which

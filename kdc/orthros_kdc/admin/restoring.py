@@ -53,8 +53,15 @@ async def restored(admin: Admin, directory: str | os.PathLike[str]) -> Restored:
         first_uid = tx.jump_uids(max(admin.now_ms(), tx.jump_uids(0) + max(until - last, 0) + 1))
         not_before = admin.now() + 1
         tx.raise_not_before(not_before)
-        admin.record(tx, RESTORED_CHANGE, not_before=not_before, after=last, until=until,
-                     heads=" ".join(one.hash for one in undone), first_uid=first_uid)  # fmt: skip
+        admin.record(
+            tx,
+            RESTORED_CHANGE,
+            not_before=not_before,
+            after=last,
+            until=until,
+            heads=" ".join(one.hash for one in undone),
+            first_uid=first_uid,
+        )
         return Restored(last=last, undone=undone, first_uid=first_uid)
 
     return await change_as_planned(admin.store, plan, make)

@@ -16,23 +16,56 @@ from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
 from orthros_protocol.tickets.call_chain import ChainRule
 
-__all__ = ["add", "allow", "deny", "foresee_denial", "listed", "mentioned", "numbers", "removal_facts", "remove",
-           "require_unmentioned", "rule_facts"]  # fmt: skip
+__all__ = [
+    "add",
+    "allow",
+    "deny",
+    "foresee_denial",
+    "listed",
+    "mentioned",
+    "numbers",
+    "removal_facts",
+    "remove",
+    "require_unmentioned",
+    "rule_facts",
+]
 
 
-async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), max_ttl_s: int | None = None,
-                jwt: bool = False, delegable: bool = False, subjects: tuple[str, ...] = (),
-                behalf: tuple[str, ...] = (), sources: tuple[str, ...] = (), chain: ChainRule | None = None,
-                caveats: RuleCaveats | None = None) -> Rule:  # fmt: skip
+async def allow(
+    admin: Admin,
+    client: str,
+    target: str,
+    *,
+    scopes: tuple[str, ...] = (),
+    max_ttl_s: int | None = None,
+    jwt: bool = False,
+    delegable: bool = False,
+    subjects: tuple[str, ...] = (),
+    behalf: tuple[str, ...] = (),
+    sources: tuple[str, ...] = (),
+    chain: ChainRule | None = None,
+    caveats: RuleCaveats | None = None,
+) -> Rule:
     """Adds a rule from `client` to `target`, each a name or `group:name`; one direction only.
 
     For everything else see `Rule`. Other scopes for the same pair make another rule. Raises Misconfigured
     `already-exists` for a rule that says exactly the same, `not-found` when anybody that it names is nobody,
     `name-invalid`, `scope-invalid` or `value-invalid`.
     """
-    wanted = Rule(rule_id=0, client=Selector.parse(client), target=Selector.parse(target), scopes=scopes,
-                  max_ttl_s=max_ttl_s, jwt=jwt, delegable=delegable, subjects=subjects, behalf=behalf,
-                  sources=sources, chain=chain or ChainRule(), caveats=caveats or RuleCaveats())  # fmt: skip
+    wanted = Rule(
+        rule_id=0,
+        client=Selector.parse(client),
+        target=Selector.parse(target),
+        scopes=scopes,
+        max_ttl_s=max_ttl_s,
+        jwt=jwt,
+        delegable=delegable,
+        subjects=subjects,
+        behalf=behalf,
+        sources=sources,
+        chain=chain or ChainRule(),
+        caveats=caveats or RuleCaveats(),
+    )
 
     def work(tx: Transaction) -> Rule:
         rule = add(tx, wanted)
@@ -62,8 +95,9 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
 def mentioned(rule: Rule) -> frozenset[str]:
     """Whom the conditions and caveats of `rule` name, besides its client and target: `name`, `name@realm` of another
     realm, or `group:name`."""
-    return frozenset((*rule.chain.deny_via, *rule.chain.require_via,
-                      *(demand.discharger for demand in rule.caveats.discharges)))  # fmt: skip
+    return frozenset(
+        (*rule.chain.deny_via, *rule.chain.require_via, *(demand.discharger for demand in rule.caveats.discharges))
+    )
 
 
 def require_unmentioned(tx: Transaction, gone: Selector) -> None:

@@ -14,8 +14,18 @@ from typing import Final
 from orthros_kdc.audit.chain import Head, genesis
 from orthros_kdc.store.base import AdminLine, Transaction
 
-__all__ = ["ADMIN_WRITER", "ARCHIVED_CHANGE", "RESTARTED_CHANGE", "all_unnamed", "base_of", "changes_of", "head_of",
-           "lines_backwards", "lines_of", "unnamed"]  # fmt: skip
+__all__ = [
+    "ADMIN_WRITER",
+    "ARCHIVED_CHANGE",
+    "RESTARTED_CHANGE",
+    "all_unnamed",
+    "base_of",
+    "changes_of",
+    "head_of",
+    "lines_backwards",
+    "lines_of",
+    "unnamed",
+]
 
 ADMIN_WRITER: Final = "admin"
 ARCHIVED_CHANGE: Final = "audit.archived"

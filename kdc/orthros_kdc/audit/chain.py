@@ -26,9 +26,20 @@ from orthros_protocol import LocalMisuse
 from orthros_protocol.primitives.derivation import checksum
 
 __all__ = [
-    "CLOSED", "OPENED", "RESTARTED", "STOPPED", "UNRECORDED",
-    "Head", "Problem", "VerifyReport", "Walk", "append", "genesis", "peek", "verify",
-]  # fmt: skip
+    "CLOSED",
+    "OPENED",
+    "RESTARTED",
+    "STOPPED",
+    "UNRECORDED",
+    "Head",
+    "Problem",
+    "VerifyReport",
+    "Walk",
+    "append",
+    "genesis",
+    "peek",
+    "verify",
+]
 
 OPENED: Final = "segment-opened"
 CLOSED: Final = "segment-closed"

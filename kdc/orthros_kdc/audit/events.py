@@ -14,10 +14,29 @@ from orthros_kdc.audit.event import Event, bounded, hex_id
 from orthros_protocol.exchanges.notes import Note
 
 __all__ = [
-    "EVENTS", "AdminChanged", "AdminUndone", "AsIssued", "AsRefused", "AuditResumed", "ChangeUnrecorded", "ClockJumped",
-    "ConfigReloaded", "Event", "KdcStarted", "KdcStopped", "RealmApplied", "RequestRejected", "RequestReplayed",
-    "Suppressed", "TgsIssued", "TgsRefused", "TokenIntrospected", "TokenIssued", "TokenRefused", "TokenRevoked",
-]  # fmt: skip
+    "EVENTS",
+    "AdminChanged",
+    "AdminUndone",
+    "AsIssued",
+    "AsRefused",
+    "AuditResumed",
+    "ChangeUnrecorded",
+    "ClockJumped",
+    "ConfigReloaded",
+    "Event",
+    "KdcStarted",
+    "KdcStopped",
+    "RealmApplied",
+    "RequestRejected",
+    "RequestReplayed",
+    "Suppressed",
+    "TgsIssued",
+    "TgsRefused",
+    "TokenIntrospected",
+    "TokenIssued",
+    "TokenRefused",
+    "TokenRevoked",
+]
 
 _MOST_STRANGER_BYTES: Final = 64
 _MOST_SUBJECT_BYTES: Final = 300
@@ -325,10 +344,26 @@ class ConfigReloaded(Event):
 EVENTS: Final[Mapping[str, type[Event]]] = {
     kind.name: kind
     for kind in (
-        AsIssued, AsRefused, TgsIssued, TgsRefused, TokenIssued, TokenRefused, TokenIntrospected, TokenRevoked,
-        RequestRejected, RequestReplayed, Suppressed,
-        AdminChanged, AdminUndone, AuditResumed, RealmApplied, ChangeUnrecorded, KdcStarted, KdcStopped, ConfigReloaded,
+        AsIssued,
+        AsRefused,
+        TgsIssued,
+        TgsRefused,
+        TokenIssued,
+        TokenRefused,
+        TokenIntrospected,
+        TokenRevoked,
+        RequestRejected,
+        RequestReplayed,
+        Suppressed,
+        AdminChanged,
+        AdminUndone,
+        AuditResumed,
+        RealmApplied,
+        ChangeUnrecorded,
+        KdcStarted,
+        KdcStopped,
+        ConfigReloaded,
         ClockJumped,
     )
-}  # fmt: skip
+}
 """Every event that a log can hold, by its name there."""

@@ -140,9 +140,13 @@ def _stub_for(segment: Segment) -> Stub:
         detail = f"it ends with line {walk.head.seq}, and the next segment does not go on from that line"
         raise Misconfigured("audit-broken", f"{segment.path}: {detail}")
     return Stub(
-        first=begins[0].seq, prev=prev, last=walk.head.seq, hash=walk.head.hash, at=walk.at,
+        first=begins[0].seq,
+        prev=prev,
+        last=walk.head.seq,
+        hash=walk.head.hash,
+        at=walk.at,
         sha256=file_digest(segment.path),
-    )  # fmt: skip
+    )
 
 
 def _goes_on_from(segment: Segment) -> Head | None:
@@ -168,9 +172,16 @@ def restart_chain(
     number = max((segment.number for segment in segments), default=0) + 1
     evidence = {one.path.name: file_digest(one.path) for one in segments if not one.is_stub}
     fields: dict[str, Any] = {
-        "event": RESTARTED, "at": at, "kdc_id": writer, "segment": number, "actor": actor, "reason": reason,
-        "anchor_seq": before.seq, "problem": problem, "evidence": evidence,
-    }  # fmt: skip
+        "event": RESTARTED,
+        "at": at,
+        "kdc_id": writer,
+        "segment": number,
+        "actor": actor,
+        "reason": reason,
+        "anchor_seq": before.seq,
+        "problem": problem,
+        "evidence": evidence,
+    }
     line, head = append(before, fields)
     path = file_of(directory, writer, number)
     try:

@@ -188,8 +188,12 @@ class AuditLog:
             await self._write(chain)
         if self._pending:
             lines = Counter(event.name for event in self._pending)
-            _log.error("audit log closed without its last lines", writer=self.writer, lines=dict(lines),
-                       detail="" if self._problem is None else self._problem.detail)  # fmt: skip
+            _log.error(
+                "audit log closed without its last lines",
+                writer=self.writer,
+                lines=dict(lines),
+                detail="" if self._problem is None else self._problem.detail,
+            )
         try:
             if self._problem is None and chain.head != chain.synced:
                 await trio.to_thread.run_sync(chain.sync, limiter=self._one)
@@ -221,8 +225,12 @@ class AuditLog:
         problem = unwritable(chain.path, error)
         if self._problem is None:
             self._failed_at = self.now_ms()
-            _log.error("audit log cannot be written, nothing is issued", code=problem.code, detail=problem.detail,
-                       remedy=problem.remedy)  # fmt: skip
+            _log.error(
+                "audit log cannot be written, nothing is issued",
+                code=problem.code,
+                detail=problem.detail,
+                remedy=problem.remedy,
+            )
         self._problem = problem
         told = Unavailable("kdc-fault", f"the audit log cannot be written: {problem.detail}")
         waiting, later = self._pending, self._batch
@@ -236,9 +244,12 @@ class AuditLog:
     async def _resume(self, chain: ChainFile) -> None:
         """Tries once whether the log can be written again, with the line that says for how long it could not."""
         resumed: Event = AuditResumed(
-            at=self.now_ms(), kdc_id=self.writer, since=self._failed_at, refused=self._refused,
+            at=self.now_ms(),
+            kdc_id=self.writer,
+            since=self._failed_at,
+            refused=self._refused,
             why="" if self._problem is None else self._problem.detail,
-        )  # fmt: skip
+        )
         with trio.CancelScope(shield=True):
             # This line alone: what waits may be thousands of lines, and is encoded once it can be written.
             try:

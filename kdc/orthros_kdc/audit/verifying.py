@@ -152,8 +152,12 @@ def _complete(report: VerifyReport, changes: Changes) -> VerifyReport:
     which = f"change {first}" if first == last else f"changes {first} to {last}"
     numbered = enumerate(changes.lines, changes.base.seq + 1)
     line = next((number for number, one in numbered if changes_of(one) and changes_of(one).start > last), None)
-    return evolve(report, problem=Problem.UNRECORDED, line=report.head.seq if line is None else line,
-                  detail=f"no line names {which} of the realm: written past `orthros-admin`")  # fmt: skip
+    return evolve(
+        report,
+        problem=Problem.UNRECORDED,
+        line=report.head.seq if line is None else line,
+        detail=f"no line names {which} of the realm: written past `orthros-admin`",
+    )
 
 
 def _reports_of(
@@ -253,9 +257,18 @@ def _step_over(walk: Walk, segment: Segment, record: _Record) -> None:
     """An archived segment that is not among the folders: its stub, if administration has recorded it."""
     due = walk.head.seq + 1
     stub = read_stub(segment.path)
-    if stub is None or (stub.first, stub.prev) != (due, walk.head.hash) or not record.has(
-        ARCHIVED_CHANGE, writer=walk.writer, segment=segment.number, line=stub.last, hash=stub.hash, sha256=stub.sha256
-    ):  # fmt: skip
+    if (
+        stub is None
+        or (stub.first, stub.prev) != (due, walk.head.hash)
+        or not record.has(
+            ARCHIVED_CHANGE,
+            writer=walk.writer,
+            segment=segment.number,
+            line=stub.last,
+            hash=stub.hash,
+            sha256=stub.sha256,
+        )
+    ):
         detail = f"{segment.path.name} stands for a segment that no administrator has archived so"
         walk.found = (Problem.MISSING, due, detail)
         return

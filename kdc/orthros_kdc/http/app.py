@@ -36,8 +36,11 @@ _MOST_HEADERS: Final = 64
 _MOST_HEADER_BYTES: Final = 16 * 1024
 _READABLE: Final = frozenset({"GET", "HEAD"})
 _ERRORS: Final[Mapping[int, str]] = {
-    404: "not_found", 405: "method_not_allowed", 500: "server_error", 503: "temporarily_unavailable",
-}  # fmt: skip
+    404: "not_found",
+    405: "method_not_allowed",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
 _ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"pragma", b"no-cache"),

@@ -52,9 +52,19 @@ with extra("kdc"):
     import jwt
 
 __all__ = [
-    "JWT_TYPE", "Extra", "Issued", "Lineage", "OwnToken", "TokenContent", "check_extra_claims", "issue_token",
-    "mint_token", "open_own_token", "peek_unverified_kid", "subject_name",
-]  # fmt: skip
+    "JWT_TYPE",
+    "Extra",
+    "Issued",
+    "Lineage",
+    "OwnToken",
+    "TokenContent",
+    "check_extra_claims",
+    "issue_token",
+    "mint_token",
+    "open_own_token",
+    "peek_unverified_kid",
+    "subject_name",
+]
 
 JWT_TYPE: Final = "orthros+jwt"
 _MAX_CHARS: Final = 16 * 1024

@@ -20,23 +20,62 @@ from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
 from orthros_protocol.primitives.names import is_name, is_scope
 
 __all__ = [
-    "MAX_EXTRA_BYTES", "MAX_EXTRA_CHARS", "MAX_EXTRA_CLAIMS", "RESERVED_CLAIMS", "Extra", "Lineage", "OwnToken",
-    "TokenContent", "callers_of", "canonical_json", "check_extra_claims", "marked_claims", "read_marked",
+    "MAX_EXTRA_BYTES",
+    "MAX_EXTRA_CHARS",
+    "MAX_EXTRA_CLAIMS",
+    "RESERVED_CLAIMS",
+    "Extra",
+    "Lineage",
+    "OwnToken",
+    "TokenContent",
+    "callers_of",
+    "canonical_json",
+    "check_extra_claims",
+    "marked_claims",
+    "read_marked",
     "subject_name",
-]  # fmt: skip
+]
 
 Extra = Mapping[str, str | int | bool]
 """Claims that a client has copied into its tokens, as they stand under `ext`."""
 
-RESERVED_CLAIMS: Final = frozenset({
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti",  # RFC 7519 section 4.1
-    "active", "username", "token_type", "scope", "client_id",  # RFC 7662 section 2.2
-    "act", "may_act", "cnf",  # RFC 8693 section 4, RFC 7800 section 3.1
-    "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash", "c_hash",  # OpenID Connect Core section 2
-    "txn", "tctx", "rctx", "req_wl",  # transaction tokens
-    "typ", "alg", "kid", "crit",  # of headers, which some libraries mix with claims
-    "ext", "kdc",  # the KDC's own
-})  # fmt: skip
+RESERVED_CLAIMS: Final = frozenset(
+    {
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",  # RFC 7519 section 4.1
+        "active",
+        "username",
+        "token_type",
+        "scope",
+        "client_id",  # RFC 7662 section 2.2
+        "act",
+        "may_act",
+        "cnf",  # RFC 8693 section 4, RFC 7800 section 3.1
+        "auth_time",
+        "nonce",
+        "acr",
+        "amr",
+        "azp",
+        "sid",
+        "at_hash",
+        "c_hash",  # OpenID Connect Core section 2
+        "txn",
+        "tctx",
+        "rctx",
+        "req_wl",  # transaction tokens
+        "typ",
+        "alg",
+        "kid",
+        "crit",  # of headers, which some libraries mix with claims
+        "ext",
+        "kdc",  # the KDC's own
+    }
+)
 """Names that mean something already, so that no client may fill them in."""
 
 MAX_EXTRA_CLAIMS: Final = 8

@@ -20,9 +20,16 @@ with extra("kdc"):
     import jwt
 
 __all__ = [
-    "ASSERTION_ALGORITHMS", "MAX_ASSERTION_CHARS", "Assertion", "BadAssertion", "check_audience", "check_single_use",
-    "check_times", "is_signed_by", "parse_assertion",
-]  # fmt: skip
+    "ASSERTION_ALGORITHMS",
+    "MAX_ASSERTION_CHARS",
+    "Assertion",
+    "BadAssertion",
+    "check_audience",
+    "check_single_use",
+    "check_times",
+    "is_signed_by",
+    "parse_assertion",
+]
 
 ASSERTION_ALGORITHMS: Final = ("HS256", "HS512")
 MAX_ASSERTION_CHARS: Final = 16 * 1024

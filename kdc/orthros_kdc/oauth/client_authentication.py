@@ -33,9 +33,18 @@ from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.primitives.names import is_name
 
 __all__ = [
-    "CLIENT_ASSERTION_TYPE", "METHODS", "AssertionRules", "Credentials", "SingleUse",
-    "client_name", "judge_assertion", "judge_bearer", "judge_client", "read_credentials", "require_standing",
-]  # fmt: skip
+    "CLIENT_ASSERTION_TYPE",
+    "METHODS",
+    "AssertionRules",
+    "Credentials",
+    "SingleUse",
+    "client_name",
+    "judge_assertion",
+    "judge_bearer",
+    "judge_client",
+    "read_credentials",
+    "require_standing",
+]
 
 METHODS: Final = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 CLIENT_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -27,9 +27,13 @@ from orthros_kdc.oauth.requested import read_lifetime, read_scopes, read_target
 from orthros_kdc.oauth.values import Answer
 
 __all__ = [
-    "SAM12_BEARER", "bare_token_answer", "paladin_error_answer", "paladin_request", "paladin_wish",
+    "SAM12_BEARER",
+    "bare_token_answer",
+    "paladin_error_answer",
+    "paladin_request",
+    "paladin_wish",
     "simple_form",
-]  # fmt: skip
+]
 
 SAM12_BEARER: Final = "urn:ietf:params:oauth:grant-type:sam12-bearer"
 _ANYBODY: Final = "anon"
@@ -37,8 +41,14 @@ _UNAUTHORIZED: Final = 401
 # A 401 must name a scheme (RFC 9110 section 15.5.2). The assertion in the body is a bearer's, and Basic is not taken.
 _CHALLENGE: Final = ("www-authenticate", 'Bearer realm="orthros"')
 _TYPED_SUBJECT = re.compile(r"([A-Za-z][A-Za-z0-9]*):([a-z0-9][a-z0-9._-]*)", re.ASCII)
-_SIMPLE_MEMBERS: Final = {"sub": "client_id", "aud": "audience", "client_secret": "client_secret", "scope": "scope",
-                          "expires_in": "expires_in", "rexp": "rexp"}  # fmt: skip
+_SIMPLE_MEMBERS: Final = {
+    "sub": "client_id",
+    "aud": "audience",
+    "client_secret": "client_secret",
+    "scope": "scope",
+    "expires_in": "expires_in",
+    "rexp": "rexp",
+}
 
 
 def paladin_request(body: Mapping[str, Any]) -> Bearer:

@@ -15,8 +15,14 @@ from orthros_kdc.oauth.values import Answer
 from orthros_protocol import OrthrosError, Refused, Unavailable
 
 __all__ = [
-    "ErrorCode", "OAuthError", "client_refused", "error_answer", "invalid_request", "json_answer", "oauth_error_of",
-]  # fmt: skip
+    "ErrorCode",
+    "OAuthError",
+    "client_refused",
+    "error_answer",
+    "invalid_request",
+    "json_answer",
+    "oauth_error_of",
+]
 
 JSON_TYPE: Final = ("content-type", "application/json;charset=UTF-8")
 _RETRY_S: Final = 1

@@ -19,11 +19,28 @@ from orthros_kdc.oauth.requested import TargetWish, read_lifetime, read_scopes, 
 from orthros_protocol.primitives.names import is_name
 
 __all__ = [
-    "ACCESS_TOKEN_TYPE", "CLIENT_CREDENTIALS", "GRANT_TYPES", "JWT_BEARER", "JWT_TOKEN_TYPE", "TOKEN_EXCHANGE",
-    "Bearer", "ExchangeTokens", "Wish", "bearer_assertion", "bearer_wish", "claimed_rexp", "claimed_scope",
-    "claimed_subject", "credentials_wish", "exchange_tokens", "exchange_wish", "extra_claims", "grant_refused",
-    "read_bearer", "require_grant_type",
-]  # fmt: skip
+    "ACCESS_TOKEN_TYPE",
+    "CLIENT_CREDENTIALS",
+    "GRANT_TYPES",
+    "JWT_BEARER",
+    "JWT_TOKEN_TYPE",
+    "TOKEN_EXCHANGE",
+    "Bearer",
+    "ExchangeTokens",
+    "Wish",
+    "bearer_assertion",
+    "bearer_wish",
+    "claimed_rexp",
+    "claimed_scope",
+    "claimed_subject",
+    "credentials_wish",
+    "exchange_tokens",
+    "exchange_wish",
+    "extra_claims",
+    "grant_refused",
+    "read_bearer",
+    "require_grant_type",
+]
 
 T = TypeVar("T")
 

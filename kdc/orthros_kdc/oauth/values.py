@@ -12,9 +12,16 @@ from attrs import field, frozen
 from orthros_protocol import LocalMisuse
 
 __all__ = [
-    "INTROSPECT_PATH", "MAX_BODY_BYTES", "METADATA_PATH", "PALADIN_PATH", "REVOKE_PATH", "TOKEN_PATH",
-    "Answer", "Ask", "OAuthOptions",
-]  # fmt: skip
+    "INTROSPECT_PATH",
+    "MAX_BODY_BYTES",
+    "METADATA_PATH",
+    "PALADIN_PATH",
+    "REVOKE_PATH",
+    "TOKEN_PATH",
+    "Answer",
+    "Ask",
+    "OAuthOptions",
+]
 
 TOKEN_PATH: Final = "/token"
 INTROSPECT_PATH: Final = "/introspect"

@@ -20,9 +20,19 @@ from orthros_protocol.primitives.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_L
 from orthros_protocol.primitives.names import scope_order
 
 __all__ = [
-    "Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PolicySnapshot", "PrincipalCaps", "TargetFacts",
-    "decide", "dropped_scopes", "lifetime_caps",
-]  # fmt: skip
+    "Ask",
+    "Cap",
+    "Denial",
+    "Grant",
+    "Kind",
+    "Objection",
+    "PolicySnapshot",
+    "PrincipalCaps",
+    "TargetFacts",
+    "decide",
+    "dropped_scopes",
+    "lifetime_caps",
+]
 
 
 def _life(rule: Rule) -> int:

@@ -165,8 +165,17 @@ def _check(
     if client is None or target is None or stranger is not None:
         return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
     rules = policy.rules_for(expected.client, expected.ask.target)
-    because = explain(expected.client, expected.ask, rules, client_caps=client, target=target, limits=limits,
-                      address=expected.address, groups_of=policy.groups_of, facts_of=facts_of)  # fmt: skip
+    because = explain(
+        expected.client,
+        expected.ask,
+        rules,
+        client_caps=client,
+        target=target,
+        limits=limits,
+        address=expected.address,
+        groups_of=policy.groups_of,
+        facts_of=facts_of,
+    )
     decision = because.decision
     if isinstance(decision, Denial):
         holds, found = decision.code == expected.refused, f"refused {decision.code}"

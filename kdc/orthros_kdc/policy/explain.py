@@ -156,8 +156,14 @@ def explain(
         if obstacle is None and isinstance(decision, Grant):
             obstacle = obstacle_after(decision, facts_of)
     if obstacle is not None:
-        return Explanation(client=client, ask=ask, decision=obstacle.denial, rules=tuple(rules),
-                           remedies=obstacle.remedies, address=address)  # fmt: skip
+        return Explanation(
+            client=client,
+            ask=ask,
+            decision=obstacle.denial,
+            rules=tuple(rules),
+            remedies=obstacle.remedies,
+            address=address,
+        )
     caps: list[Cap] = []
     if isinstance(decision, Grant) and target is not None:
         behind = [rule for rule in rules if rule.rule_id in decision.rule_ids]

@@ -25,9 +25,20 @@ from orthros_protocol.primitives.names import is_name
 from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = [
-    "ANY_SUBJECT", "GROUP_PREFIX", "Demand", "RealmLimits", "Rule", "RuleCaveats", "Selector",
-    "chain_texts", "check_chain", "check_principal_name", "check_subject_patterns", "named_subjects", "subject_matches",
-]  # fmt: skip
+    "ANY_SUBJECT",
+    "GROUP_PREFIX",
+    "Demand",
+    "RealmLimits",
+    "Rule",
+    "RuleCaveats",
+    "Selector",
+    "chain_texts",
+    "check_chain",
+    "check_principal_name",
+    "check_subject_patterns",
+    "named_subjects",
+    "subject_matches",
+]
 
 GROUP_PREFIX: Final = "group:"
 
@@ -99,8 +110,9 @@ def _is_subject(name: str) -> bool:
     return is_name(name) and name.partition("/")[0] != "kdc"
 
 
-def check_chain(*, deny_via: object = (), require_via: object = (), max_depth: object = MAX_CHAIN_HOPS,
-                callbacks: bool = False) -> ChainRule:  # fmt: skip
+def check_chain(
+    *, deny_via: object = (), require_via: object = (), max_depth: object = MAX_CHAIN_HOPS, callbacks: bool = False
+) -> ChainRule:
     """Conditions on the path of a call in canonical form, from what an admin wrote.
 
     Entries of `deny_via` and `require_via` are `name`, `name@realm` or `group:name`. Raises Misconfigured
@@ -129,8 +141,9 @@ def _passed(what: str, values: object) -> tuple[str, ...]:
 
 
 def _canonical(chain: ChainRule) -> ChainRule:
-    return check_chain(deny_via=chain.deny_via, require_via=chain.require_via, max_depth=chain.max_depth,
-                       callbacks=chain.callbacks)  # fmt: skip
+    return check_chain(
+        deny_via=chain.deny_via, require_via=chain.require_via, max_depth=chain.max_depth, callbacks=chain.callbacks
+    )
 
 
 def _positive_or_none(_instance: object, attribute: object, value: int | None) -> None:

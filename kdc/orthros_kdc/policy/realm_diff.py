@@ -28,9 +28,13 @@ __all__ = ["MOST_REMOVALS", "Change", "Plan", "plan_changes", "require_few_remov
 MOST_REMOVALS: Final = 10
 """How many removals a plan may hold, and no more than a tenth of what there is of each kind, unless told otherwise."""
 _KINDS: Final = {
-    "rule.removed": "rules", "group.deleted": "groups", "group.member-removed": "groups",
-    "principal.deleted": "principals", "jwt.disabled": "principals", "oauth.disabled": "principals",
-}  # fmt: skip
+    "rule.removed": "rules",
+    "group.deleted": "groups",
+    "group.member-removed": "groups",
+    "principal.deleted": "principals",
+    "jwt.disabled": "principals",
+    "oauth.disabled": "principals",
+}
 """What each removal takes a part of."""
 
 _USUAL: Final = PrincipalFacts()
@@ -191,8 +195,9 @@ def _realm(document: RealmDocument, state: RealmState) -> Iterator[Change]:
     }
     after = {name: value for name, value in document.realm.items() if before[name] != value}
     if after:
-        yield Change(sign="~", event="realm.changed", name=state.realm, value=after,
-                     words=f"realm: {_steps(before, after)}")  # fmt: skip
+        yield Change(
+            sign="~", event="realm.changed", name=state.realm, value=after, words=f"realm: {_steps(before, after)}"
+        )
 
 
 def _principal(document: RealmDocument, state: RealmState, name: str) -> Iterator[Change]:

@@ -52,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     init = add("init", "found a realm: folder, master key, database, configuration")
     init.add_argument("--realm", required=True, help="the realm's name, lower case, such as corp.example")
     init.add_argument("--data", required=True, metavar="DIR", help="the folder to create everything in")
-    init.add_argument("--issuer", help="the URL at which OAuth clients reach the HTTP port, the `iss` of JWTs "
-                      "(default https://REALM)")  # fmt: skip
+    init.add_argument(
+        "--issuer", help="the URL at which OAuth clients reach the HTTP port, the `iss` of JWTs (default https://REALM)"
+    )
     init.add_argument("--listen", default="127.0.0.1:7788", metavar="HOST:PORT", help="for the configuration file")
 
     for name, text in (

@@ -25,9 +25,15 @@ from orthros_protocol.primitives.derivation import derive, digest, mac, mac_matc
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES, open_box, seal
 
 __all__ = [
-    "CREDENTIAL_NAME", "ENVIRONMENT_NAME", "MASTER_KEY_PREFIX", "NEXT_CREDENTIAL_NAME", "MasterKey",
-    "create_master_key_file", "load_master_key", "load_next_master_key",
-]  # fmt: skip
+    "CREDENTIAL_NAME",
+    "ENVIRONMENT_NAME",
+    "MASTER_KEY_PREFIX",
+    "NEXT_CREDENTIAL_NAME",
+    "MasterKey",
+    "create_master_key_file",
+    "load_master_key",
+    "load_next_master_key",
+]
 
 MASTER_KEY_PREFIX: Final = "ort1m_"
 ENVIRONMENT_NAME: Final = "ORTHROS_STORE_MASTER_KEY"

@@ -25,8 +25,16 @@ from orthros_kdc.store.base import (
 from orthros_protocol import AsKey, TicketKey
 from orthros_protocol.primitives.limits import MAX_INT
 
-__all__ = ["ClientView", "Key", "KnownPrincipal", "LoginView", "OAuthClientView", "PrincipalRows", "TargetView",
-           "rows_of"]  # fmt: skip
+__all__ = [
+    "ClientView",
+    "Key",
+    "KnownPrincipal",
+    "LoginView",
+    "OAuthClientView",
+    "PrincipalRows",
+    "TargetView",
+    "rows_of",
+]
 
 Key = tuple[Literal["uid"], int] | tuple[Literal["kid"], bytes] | tuple[Literal["name", "jwt", "audience"], str]
 """What a principal is looked up by: its number, the id of a login key, its name, the id of a JWT key, or its `aud`."""

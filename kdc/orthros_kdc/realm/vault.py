@@ -40,9 +40,16 @@ from orthros_protocol import (
 from orthros_protocol.primitives.derivation import derive, digest, mac_matches
 
 __all__ = [
-    "JWT_ALGORITHMS", "OPAQUE", "ROLE_KDCMAC", "ROLE_TGT", "ROLE_TICKET", "JwtKey", "OAuthSecret", "Vault",
+    "JWT_ALGORITHMS",
+    "OPAQUE",
+    "ROLE_KDCMAC",
+    "ROLE_TGT",
+    "ROLE_TICKET",
+    "JwtKey",
+    "OAuthSecret",
+    "Vault",
     "open_vault",
-]  # fmt: skip
+]
 
 ROLE_TGT, ROLE_TICKET, ROLE_KDCMAC = "tgt", "ticket", "kdcmac"
 Sealed = KeyRecord | RealmKeyRecord | JwtKeyRecord | OAuthSecretRecord

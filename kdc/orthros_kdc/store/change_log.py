@@ -14,8 +14,17 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["CHANGED_GROUP", "CHANGED_LOGIN_KEY", "CHANGED_MEMBER", "CHANGED_PRINCIPAL", "CHANGED_REALM", "CHANGED_RULE",
-           "CHANGES_KEPT", "ChangeEntry", "ChangeHead"]  # fmt: skip
+__all__ = [
+    "CHANGED_GROUP",
+    "CHANGED_LOGIN_KEY",
+    "CHANGED_MEMBER",
+    "CHANGED_PRINCIPAL",
+    "CHANGED_REALM",
+    "CHANGED_RULE",
+    "CHANGES_KEPT",
+    "ChangeEntry",
+    "ChangeHead",
+]
 
 CHANGED_REALM, CHANGED_PRINCIPAL, CHANGED_LOGIN_KEY = "realm", "principal", "login-key"
 CHANGED_RULE, CHANGED_GROUP, CHANGED_MEMBER = "rule", "group", "member"

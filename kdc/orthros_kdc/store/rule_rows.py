@@ -32,11 +32,22 @@ def terms_of(rule: Rule) -> tuple[Any, ...]:
     """Everything but the number, client and target."""
     chain, caveats = rule.chain, rule.caveats
     return (
-        " ".join(rule.scopes), rule.max_ttl_s, rule.jwt, rule.delegable,
-        " ".join(rule.subjects), " ".join(rule.behalf), " ".join(rule.sources),
-        " ".join(chain.deny_via), " ".join(chain.require_via), chain.max_depth, chain.callbacks,
-        " ".join(caveats.methods), caveats.path, " ".join(caveats.peers), " ".join(map(str, caveats.discharges)),
-    )  # fmt: skip
+        " ".join(rule.scopes),
+        rule.max_ttl_s,
+        rule.jwt,
+        rule.delegable,
+        " ".join(rule.subjects),
+        " ".join(rule.behalf),
+        " ".join(rule.sources),
+        " ".join(chain.deny_via),
+        " ".join(chain.require_via),
+        chain.max_depth,
+        chain.callbacks,
+        " ".join(caveats.methods),
+        caveats.path,
+        " ".join(caveats.peers),
+        " ".join(map(str, caveats.discharges)),
+    )
 
 
 def row_of(rule: Rule) -> RuleRow:
@@ -49,9 +60,22 @@ def row_of(rule: Rule) -> RuleRow:
 def opened(row: RuleRow) -> Rule:
     """The rule of a row. Raises Misconfigured for one that no rule can be."""
     (
-        scopes, max_ttl_s, jwt, delegable, subjects, behalf, sources,
-        deny_via, require_via, max_depth, callbacks, methods, path, peers, discharges,
-    ) = row.terms  # fmt: skip
+        scopes,
+        max_ttl_s,
+        jwt,
+        delegable,
+        subjects,
+        behalf,
+        sources,
+        deny_via,
+        require_via,
+        max_depth,
+        callbacks,
+        methods,
+        path,
+        peers,
+        discharges,
+    ) = row.terms
     return Rule(
         rule_id=row.rule_id,
         client=Selector.parse(row.client),

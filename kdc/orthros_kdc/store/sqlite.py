@@ -138,8 +138,15 @@ _FOR_READING_ALONE: Final = (*_FOR_READING, "locking_mode = EXCLUSIVE")
 class SqliteStore:
     """A Store in a file. `open` and `create` block, so they belong before the first request."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], int], durable: bool, lock_limit: LockLimit | None,
-                 *, is_alone: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        path: Path,
+        now_ms: Callable[[], int],
+        durable: bool,
+        lock_limit: LockLimit | None,
+        *,
+        is_alone: bool = False,
+    ) -> None:
         """Use `open` or `create`. `is_alone`: on a full disk, where nothing can be changed."""
         self._path = path
         self._now_ms = now_ms
@@ -163,9 +170,13 @@ class SqliteStore:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True,
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        now_ms: Callable[[], int] = _wall_clock_ms,
+        durable: bool = True,
         lock_limit: LockLimit | None = None,
-    ) -> Self:  # fmt: skip
+    ) -> Self:
         """The store in an existing file, of which nothing is changed. An older version waits for `upgrade`.
 
         Without `durable` no change waits for a disk: only for a file that is thrown away with its process. With

@@ -39,8 +39,10 @@ class AuditRows(TokenRows):
         self._run(
             "INSERT INTO anchors (writer, seq, head) VALUES (?, ?, ?)"
             " ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, head = excluded.head",
-            anchor.writer, anchor.seq, anchor.head,
-        )  # fmt: skip
+            anchor.writer,
+            anchor.seq,
+            anchor.head,
+        )
 
     def admin_head(self) -> AdminLine | None:
         row = self._row(f"{_LINES} ORDER BY seq DESC LIMIT 1")

@@ -41,22 +41,51 @@ _KEYS = "SELECT uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired
 
 def _principal(row: tuple[Any, ...]) -> PrincipalRecord:
     (
-        uid, name, created, disabled, max_ticket_s, max_jwt_s, jwt_alg, jwt_audience, sources, oauth, token_claims,
+        uid,
+        name,
+        created,
+        disabled,
+        max_ticket_s,
+        max_jwt_s,
+        jwt_alg,
+        jwt_audience,
+        sources,
+        oauth,
+        token_claims,
         default_audience,
-    ) = row  # fmt: skip
-    return PrincipalRecord(uid=uid, name=name, created=created, disabled=bool(disabled), max_ticket_s=max_ticket_s,
-                           max_jwt_s=max_jwt_s, jwt_alg=jwt_alg, jwt_audience=jwt_audience,
-                           sources=tuple(sources.split()), oauth=bool(oauth),
-                           token_claims=tuple(token_claims.split()),
-                           default_audience=default_audience)  # fmt: skip
+    ) = row
+    return PrincipalRecord(
+        uid=uid,
+        name=name,
+        created=created,
+        disabled=bool(disabled),
+        max_ticket_s=max_ticket_s,
+        max_jwt_s=max_jwt_s,
+        jwt_alg=jwt_alg,
+        jwt_audience=jwt_audience,
+        sources=tuple(sources.split()),
+        oauth=bool(oauth),
+        token_claims=tuple(token_claims.split()),
+        default_audience=default_audience,
+    )
 
 
 def _key(row: tuple[Any, ...]) -> KeyRecord:
     uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as = row
     if state not in KEY_STATES:
         raise Misconfigured("database-invalid", f"key version {kvno} of uid {uid} is in no state: {state!r}")
-    return KeyRecord(uid=uid, kvno=kvno, kid_as=kid_as, kid_ticket=kid_ticket, kid_sync=kid_sync, state=state,
-                     created=created, retired=retired, sealed=sealed, sealed_as=sealed_as)  # fmt: skip
+    return KeyRecord(
+        uid=uid,
+        kvno=kvno,
+        kid_as=kid_as,
+        kid_ticket=kid_ticket,
+        kid_sync=kid_sync,
+        state=state,
+        created=created,
+        retired=retired,
+        sealed=sealed,
+        sealed_as=sealed_as,
+    )
 
 
 @define
@@ -78,17 +107,27 @@ class SqliteRows(RuleRows):
         self._run(
             "INSERT INTO realm (id, realm, issuer, max_ticket_s, max_tgt_s, max_jwt_s, created, key_check)"
             " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-            record.realm, record.issuer, limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s, record.created,
-            record.key_check, taken="the place of the realm", code="already-exists",
-        )  # fmt: skip
+            record.realm,
+            record.issuer,
+            limits.max_ticket_s,
+            limits.max_tgt_s,
+            limits.max_jwt_s,
+            record.created,
+            record.key_check,
+            taken="the place of the realm",
+            code="already-exists",
+        )
         self._log(CHANGED_REALM, "")
 
     def set_realm(self, *, issuer: str, limits: RealmLimits) -> None:
         self.realm()
         self._run(
             "UPDATE realm SET issuer = ?, max_ticket_s = ?, max_tgt_s = ?, max_jwt_s = ?",
-            issuer, limits.max_ticket_s, limits.max_tgt_s, limits.max_jwt_s,
-        )  # fmt: skip
+            issuer,
+            limits.max_ticket_s,
+            limits.max_tgt_s,
+            limits.max_jwt_s,
+        )
         self._log(CHANGED_REALM, "")
 
     def not_before(self) -> int:
@@ -112,8 +151,9 @@ class SqliteRows(RuleRows):
             " UNION ALL SELECT sealed FROM oauth_secrets"
             " UNION ALL SELECT sealed FROM keys UNION ALL SELECT sealed_as FROM keys)"
             " WHERE sealed <> x'' AND substr(sealed, 1, ?) <> ?",
-            len(head), head,
-        )  # fmt: skip
+            len(head),
+            head,
+        )
         return int(count)
 
     # Principals
@@ -145,8 +185,13 @@ class SqliteRows(RuleRows):
         return tuple(map(_principal, self._rows(statement, after, most)))
 
     def add_principal(self, *, name: str, created: int) -> PrincipalRecord:
-        self._run("INSERT INTO principals (name, created) VALUES (?, ?)", check_principal_name(name), created,
-                  taken=f"principal {name}", code="already-exists")  # fmt: skip
+        self._run(
+            "INSERT INTO principals (name, created) VALUES (?, ?)",
+            check_principal_name(name),
+            created,
+            taken=f"principal {name}",
+            code="already-exists",
+        )
         record = self.principal_by_name(name)
         if record is None:
             raise LocalMisuse("wrong-state", "a row vanished inside its own transaction")
@@ -163,10 +208,19 @@ class SqliteRows(RuleRows):
             "UPDATE principals SET disabled = ?, max_ticket_s = ?, max_jwt_s = ?, jwt_alg = ?, jwt_audience = ?,"
             " sources = ?, oauth = ?, token_claims = ?, default_audience = ?"
             " WHERE uid = ? AND name = ? AND created = ?",
-            record.disabled, record.max_ticket_s, record.max_jwt_s, record.jwt_alg, record.jwt_audience,
-            " ".join(record.sources), record.oauth, " ".join(record.token_claims), record.default_audience,
-            record.uid, record.name, record.created,
-        )  # fmt: skip
+            record.disabled,
+            record.max_ticket_s,
+            record.max_jwt_s,
+            record.jwt_alg,
+            record.jwt_audience,
+            " ".join(record.sources),
+            record.oauth,
+            " ".join(record.token_claims),
+            record.default_audience,
+            record.uid,
+            record.name,
+            record.created,
+        )
         if not touched and self.principal_by_uid(record.uid) is None:
             raise missing(f"principal with uid {record.uid}")
         if not touched:
@@ -212,10 +266,18 @@ class SqliteRows(RuleRows):
         self._run(
             "INSERT INTO keys (uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            record.uid, record.kvno, record.kid_as, record.kid_ticket, record.kid_sync, record.state,
-            record.created, record.retired, record.sealed, record.sealed_as,
+            record.uid,
+            record.kvno,
+            record.kid_as,
+            record.kid_ticket,
+            record.kid_sync,
+            record.state,
+            record.created,
+            record.retired,
+            record.sealed,
+            record.sealed_as,
             taken=f"key version {record.kvno} or one of its key ids",
-        )  # fmt: skip
+        )
         self._log_principals(record.uid)
         self._log(CHANGED_LOGIN_KEY, record.kid_as.hex())
 
@@ -223,9 +285,17 @@ class SqliteRows(RuleRows):
         touched = self._run(
             "UPDATE keys SET state = ?, retired = ?, sealed = ?, sealed_as = ? WHERE uid = ? AND kvno = ?"
             " AND kid_as = ? AND kid_ticket = ? AND kid_sync = ? AND created = ?",
-            record.state, record.retired, record.sealed, record.sealed_as, record.uid, record.kvno,
-            record.kid_as, record.kid_ticket, record.kid_sync, record.created,
-        )  # fmt: skip
+            record.state,
+            record.retired,
+            record.sealed,
+            record.sealed_as,
+            record.uid,
+            record.kvno,
+            record.kid_as,
+            record.kid_ticket,
+            record.kid_sync,
+            record.created,
+        )
         if not touched and not self._rows("SELECT 1 FROM keys WHERE uid = ? AND kvno = ?", record.uid, record.kvno):
             raise missing(f"key version {record.kvno}")
         if not touched:
@@ -236,8 +306,9 @@ class SqliteRows(RuleRows):
         found = self._rows(
             "SELECT uid, kvno, name, lower(hex(kid_as)), sealed_as <> x'', kvno = (SELECT max(kvno) FROM keys k"
             " WHERE k.uid = keys.uid) FROM keys JOIN principals USING (uid) WHERE retired < ? AND state = ?",
-            retired_before, KEY_RETIRED,
-        )  # fmt: skip
+            retired_before,
+            KEY_RETIRED,
+        )
         older = [(uid, kvno) for uid, kvno, *_, is_newest in found if not is_newest]
         sealed = [(uid, kvno) for uid, kvno, _, _, is_sealed, is_newest in found if is_sealed and is_newest]
         self._run_many("DELETE FROM keys WHERE uid = ? AND kvno = ?", older)
@@ -259,9 +330,13 @@ class SqliteRows(RuleRows):
     def add_realm_key(self, record: RealmKeyRecord) -> None:
         self._run(
             "INSERT INTO realm_keys (role, name, number, created, sealed) VALUES (?, ?, ?, ?, ?)",
-            record.role, record.name, record.number, record.created, record.sealed,
+            record.role,
+            record.name,
+            record.number,
+            record.created,
+            record.sealed,
             taken=f"realm key {record.role} {record.name} {record.number}",
-        )  # fmt: skip
+        )
         self._log(CHANGED_REALM, "")
 
     def delete_realm_key(self, role: str, name: str, number: int) -> None:

@@ -118,8 +118,10 @@ class RuleRows(AuditRows):
         return tuple(map(opened, rows))
 
     def groups_with(self, principal: str) -> tuple[str, ...]:
-        statement = ("SELECT g.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
-                     " WHERE p.name = ? ORDER BY g.name")  # fmt: skip
+        statement = (
+            "SELECT g.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
+            " WHERE p.name = ? ORDER BY g.name"
+        )
         return tuple(self._texts(statement, principal))
 
     def add_rules(self, rules: Sequence[Rule]) -> range:
@@ -134,9 +136,11 @@ class RuleRows(AuditRows):
         added = range(first, first + len(rules))
         self._run_many(
             _INSERT_RULE,
-            [(number, *sides[rule.client], *sides[rule.target], *terms_of(rule))
-             for number, rule in zip(added, rules, strict=True)],
-        )  # fmt: skip
+            [
+                (number, *sides[rule.client], *sides[rule.target], *terms_of(rule))
+                for number, rule in zip(added, rules, strict=True)
+            ],
+        )
         self._log(CHANGED_RULE, *map(str, added))
         return added
 
@@ -146,8 +150,12 @@ class RuleRows(AuditRows):
         self._log(CHANGED_RULE, *map(str, rule_ids))
 
     def add_group(self, name: str) -> None:
-        self._run("INSERT INTO groups (name) VALUES (?)", check_name(name, "group"),
-                  taken=f"group {name}", code="already-exists")  # fmt: skip
+        self._run(
+            "INSERT INTO groups (name) VALUES (?)",
+            check_name(name, "group"),
+            taken=f"group {name}",
+            code="already-exists",
+        )
         self._log(CHANGED_GROUP, name)
 
     def delete_group(self, name: str) -> None:
@@ -170,8 +178,13 @@ class RuleRows(AuditRows):
 
     def add_member(self, group: str, principal: str) -> None:
         place, member = self._membership(group, principal)
-        self._run("INSERT INTO members (group_id, uid) VALUES (?, ?)", place, member,
-                  taken=f"the place of {principal} in {group}", code="already-exists")  # fmt: skip
+        self._run(
+            "INSERT INTO members (group_id, uid) VALUES (?, ?)",
+            place,
+            member,
+            taken=f"the place of {principal} in {group}",
+            code="already-exists",
+        )
         self._log(CHANGED_MEMBER, f"{group} {principal}")
 
     def remove_member(self, group: str, principal: str) -> None:

@@ -34,8 +34,13 @@ class TokenRows(Statements):
     def add_jwt_key(self, record: JwtKeyRecord) -> None:
         self._run(
             "INSERT INTO jwt_keys (uid, kid, alg, created, sealed) VALUES (?, ?, ?, ?, ?)",
-            record.uid, record.kid, record.alg, record.created, record.sealed, taken=f"JWT key id {record.kid}",
-        )  # fmt: skip
+            record.uid,
+            record.kid,
+            record.alg,
+            record.created,
+            record.sealed,
+            taken=f"JWT key id {record.kid}",
+        )
         self._log_principals(record.uid)
 
     def delete_jwt_key(self, uid: int, kid: str) -> None:
@@ -55,8 +60,12 @@ class TokenRows(Statements):
     def add_oauth_secret(self, record: OAuthSecretRecord) -> None:
         self._run(
             "INSERT INTO oauth_secrets (uid, secret_id, created, sealed) VALUES (?, ?, ?, ?)",
-            record.uid, record.secret_id, record.created, record.sealed, taken=f"client secret {record.secret_id}",
-        )  # fmt: skip
+            record.uid,
+            record.secret_id,
+            record.created,
+            record.sealed,
+            taken=f"client secret {record.secret_id}",
+        )
         self._log_principals(record.uid)
 
     def delete_oauth_secret(self, uid: int, secret_id: str) -> None:
@@ -83,8 +92,11 @@ class TokenRows(Statements):
             raise Refused("busy", f"{held} live entries of kind {kind}")
         self._run(
             "INSERT OR REPLACE INTO remembered (kind, digest, uid, until) VALUES (?, ?, ?, ?)",
-            kind, digest, uid, until,
-        )  # fmt: skip
+            kind,
+            digest,
+            uid,
+            until,
+        )
         return True
 
     def recalls(self, kind: str, digest: bytes, *, now: int) -> bool:

@@ -51,8 +51,14 @@ from orthros_protocol.tickets.ticket import (
 )
 
 __all__ = [
-    "Accepted", "Possession", "accept", "build_ap_error", "build_ap_reply", "judge", "prove",
-]  # fmt: skip
+    "Accepted",
+    "Possession",
+    "accept",
+    "build_ap_error",
+    "build_ap_reply",
+    "judge",
+    "prove",
+]
 
 ANY_PATH: Final = ChainRule()
 """What holds without a rule of the target's own: no more hops than a ticket can carry, and nobody twice."""
@@ -153,9 +159,16 @@ def judge(
     """
     try:
         return _judge(
-            possession, standing, bind=bind, repetition=repetition, accept_user=accept_user, max_life_s=max_life_s,
-            access=_visible(access, possession.request.use, standing.now), chain=chain, mismatch=mismatch,
-        )  # fmt: skip
+            possession,
+            standing,
+            bind=bind,
+            repetition=repetition,
+            accept_user=accept_user,
+            max_life_s=max_life_s,
+            access=_visible(access, possession.request.use, standing.now),
+            chain=chain,
+            mismatch=mismatch,
+        )
     except Refused as refusal:
         raise possession.refused(refusal, now=standing.now, epoch=standing.epoch) from None
 
@@ -180,9 +193,15 @@ def accept(
     """
     possession = prove(request, open_ticket_once, use=use, now=now)
     return judge(
-        possession, replay.admit(possession.entry), bind=bind, repetition=repetition, accept_user=accept_user,
-        max_life_s=max_life_s, access=access, chain=chain,
-    )  # fmt: skip
+        possession,
+        replay.admit(possession.entry),
+        bind=bind,
+        repetition=repetition,
+        accept_user=accept_user,
+        max_life_s=max_life_s,
+        access=access,
+        chain=chain,
+    )
 
 
 def _visible(access: Access | None, use: int, now: Timestamp) -> Access:

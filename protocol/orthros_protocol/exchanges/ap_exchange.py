@@ -39,10 +39,29 @@ from orthros_protocol.reasons import reason_by_number
 from orthros_protocol.tickets.ticket import check_flags
 
 __all__ = [
-    "AP_ERROR", "AP_REPLY", "AP_SIGNED", "ASSERT_USER_SCOPE", "ERROR_LABELS", "KNOWN_AP_FLAGS", "REPLY_LABELS",
-    "REQUEST_LABELS", "SAFE", "USE_CHANNEL", "USE_HTTP", "USE_KDC", "USE_RAW", "ApReply", "ApRequest",
-    "AssertedUser", "PendingAp", "TargetRefusal", "build_ap_request", "hints_of", "open_ap_reply", "parse_ap_request",
-]  # fmt: skip
+    "AP_ERROR",
+    "AP_REPLY",
+    "AP_SIGNED",
+    "ASSERT_USER_SCOPE",
+    "ERROR_LABELS",
+    "KNOWN_AP_FLAGS",
+    "REPLY_LABELS",
+    "REQUEST_LABELS",
+    "SAFE",
+    "USE_CHANNEL",
+    "USE_HTTP",
+    "USE_KDC",
+    "USE_RAW",
+    "ApReply",
+    "ApRequest",
+    "AssertedUser",
+    "PendingAp",
+    "TargetRefusal",
+    "build_ap_request",
+    "hints_of",
+    "open_ap_reply",
+    "parse_ap_request",
+]
 
 USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC = 0, 1, 2, 3
 SAFE: Final = 1
@@ -60,11 +79,22 @@ _CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
 AP_SIGNED: Final = Schema("AP message", binary(4, MAX_AP_REQUEST_BYTES), binary(32), limit=MAX_AP_REQUEST_BYTES)
 _REQUEST: Final = Schema(
     "AP-REQ",
-    const(VERSION), const(AP_REQ), integer(USE_KDC), binary(16, MAX_TICKET_BYTES), _CAVEATS,
-    array(_CAVEATS, MAX_DISCHARGES), integer(), binary(16), optional(binary(8)), integer(MAX_U32),
-    optional(binary(32)), optional(_USER), extensions(), extensions(),
+    const(VERSION),
+    const(AP_REQ),
+    integer(USE_KDC),
+    binary(16, MAX_TICKET_BYTES),
+    _CAVEATS,
+    array(_CAVEATS, MAX_DISCHARGES),
+    integer(),
+    binary(16),
+    optional(binary(8)),
+    integer(MAX_U32),
+    optional(binary(32)),
+    optional(_USER),
+    extensions(),
+    extensions(),
     limit=MAX_AP_REQUEST_BYTES,
-)  # fmt: skip
+)
 AP_REPLY: Final = Schema(
     "AP-REP", const(VERSION), binary(16), integer(), binary(8), integer(MAX_U32), extensions(), limit=4096
 )

@@ -31,23 +31,51 @@ from orthros_protocol.primitives.sealing import seal
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SERVICE_TICKET, TGT, check_flags, peek_unverified_header
 
 __all__ = [
-    "AsReply", "AsRequest", "PendingAs", "UnverifiedAsRequest", "build_as_request", "check_as_extensions",
-    "open_as_reply", "parse_as_request", "seal_as_error", "seal_as_reply", "verify_as_request",
-]  # fmt: skip
+    "AsReply",
+    "AsRequest",
+    "PendingAs",
+    "UnverifiedAsRequest",
+    "build_as_request",
+    "check_as_extensions",
+    "open_as_reply",
+    "parse_as_request",
+    "seal_as_error",
+    "seal_as_reply",
+    "verify_as_request",
+]
 
 _REQUEST: Final = Schema(
     "AS-REQ",
-    const(VERSION), const(AS_REQ), text(is_name), binary(8), binary(16), integer(), text(is_name),
-    integer(MAX_U32), integer(MAX_U32), binary(16), extensions(), extensions(),
+    const(VERSION),
+    const(AS_REQ),
+    text(is_name),
+    binary(8),
+    binary(16),
+    integer(),
+    text(is_name),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    binary(16),
+    extensions(),
+    extensions(),
     limit=4096,
-)  # fmt: skip
+)
 _REPLY: Final = Schema(
     "AS-REP",
-    binary(16), integer(), text(is_name), nested(integer(SERVICE_TICKET, TGT), text(is_name), text(is_name)),
-    text(is_name), integer(), binary(16, MAX_TICKET_BYTES), binary(32), integer(MAX_U32), integer(MAX_U32),
-    integer(MAX_U32, 1), extensions(),
+    binary(16),
+    integer(),
+    text(is_name),
+    nested(integer(SERVICE_TICKET, TGT), text(is_name), text(is_name)),
+    text(is_name),
+    integer(),
+    binary(16, MAX_TICKET_BYTES),
+    binary(32),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    integer(MAX_U32, 1),
+    extensions(),
     limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+)
 _KNOWN_REQUEST_FLAGS: Final = 0
 
 
@@ -187,9 +215,19 @@ def seal_as_reply(
     header = peek_unverified_header(ticket)
     client = request.key.principal
     body = _REPLY.encode(
-        request.nonce, now, kdc_id, [header.ticket_type, client.realm, request.service], client.name,
-        request.key.uid, ticket, session_key, ttl_s, flags, newest_kvno, [],
-    )  # fmt: skip
+        request.nonce,
+        now,
+        kdc_id,
+        [header.ticket_type, client.realm, request.service],
+        client.name,
+        request.key.uid,
+        ticket,
+        session_key,
+        ttl_s,
+        flags,
+        newest_kvno,
+        [],
+    )
     return outer_reply(seal(request.key.reply_key, "as-rep", request.context, body, entropy=entropy))
 
 
@@ -198,9 +236,15 @@ def seal_as_error(
 ) -> bytes:
     """AS-ERR to `request`. Exists only for verified requests: nobody else gets a reason."""
     return seal_error(
-        request.key.error_key, "as-err", request.context, code,
-        now=now, retry_s=retry_s, detail=detail, entropy=entropy,
-    )  # fmt: skip
+        request.key.error_key,
+        "as-err",
+        request.context,
+        code,
+        now=now,
+        retry_s=retry_s,
+        detail=detail,
+        entropy=entropy,
+    )
 
 
 def open_as_reply(pending: PendingAs, key: AsKey, data: bytes) -> AsReply:
@@ -210,9 +254,13 @@ def open_as_reply(pending: PendingAs, key: AsKey, data: bytes) -> AsReply:
     `unsupported-critical` for a flag that this version must not ignore.
     """
     plain = open_reply_box(
-        data, reply_key=key.reply_key, reply_label="as-rep", error_key=key.error_key, error_label="as-err",
+        data,
+        reply_key=key.reply_key,
+        reply_label="as-rep",
+        error_key=key.error_key,
+        error_label="as-err",
         context=pending.context,
-    )  # fmt: skip
+    )
     nonce, kdc_time, kdc_id, sealed_for, cname, cuid, ticket, session_key, ttl_s, flags, newest, _opt = _REPLY.decode(
         plain
     )

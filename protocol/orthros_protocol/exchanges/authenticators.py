@@ -21,9 +21,11 @@ _MOST_BINDING_BYTES = 4096
 _DIGEST_BYTES = 32
 _RAW = Schema(
     "raw/1 binding",
-    text(re.compile(r"raw/1")), text(str.isprintable, _MOST_ENDPOINT_CHARS),
-    optional(binary(0, _MOST_BINDING_BYTES)), binary(_DIGEST_BYTES),
-)  # fmt: skip
+    text(re.compile(r"raw/1")),
+    text(str.isprintable, _MOST_ENDPOINT_CHARS),
+    optional(binary(0, _MOST_BINDING_BYTES)),
+    binary(_DIGEST_BYTES),
+)
 
 
 def bind_raw(endpoint: str, payload: bytes = b"", *, channel_binding: bytes | None = None) -> bytes:

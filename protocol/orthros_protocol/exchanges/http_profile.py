@@ -24,11 +24,26 @@ from orthros_protocol.primitives.messages import VERSION
 from orthros_protocol.primitives.names import check_list, is_name
 
 __all__ = [
-    "MAX_COVERED", "SAFE_METHODS", "HttpAuthorization", "HttpBinding", "HttpChallenge", "HttpReply", "HttpResponse",
-    "canonical_authority", "decode_base64url", "encode_base64url", "format_authorization", "format_challenge",
-    "format_content_digest", "open_http_reply", "parse_authorization", "parse_challenge", "parse_content_digest",
-    "peek_unverified_reply", "seal_http_reply",
-]  # fmt: skip
+    "MAX_COVERED",
+    "SAFE_METHODS",
+    "HttpAuthorization",
+    "HttpBinding",
+    "HttpChallenge",
+    "HttpReply",
+    "HttpResponse",
+    "canonical_authority",
+    "decode_base64url",
+    "encode_base64url",
+    "format_authorization",
+    "format_challenge",
+    "format_content_digest",
+    "open_http_reply",
+    "parse_authorization",
+    "parse_challenge",
+    "parse_content_digest",
+    "peek_unverified_reply",
+    "seal_http_reply",
+]
 
 MAX_COVERED: Final = 16
 """Headers that one request or response may cover."""
@@ -49,14 +64,25 @@ _MOST_PORT: Final = 65_535
 _MOST_PROOF_BYTES: Final = 4096
 _BINDING: Final = Schema(
     "http/1 binding",
-    text(_PROFILE), text(_METHOD), text(_SCHEME), text(_AUTHORITY, 300), binary(1, _MOST_TARGET_BYTES),
-    array(nested(text(_HEADER_NAME), binary(0, _MOST_VALUE_BYTES)), MAX_COVERED), optional(binary(1, 128)),
-)  # fmt: skip
+    text(_PROFILE),
+    text(_METHOD),
+    text(_SCHEME),
+    text(_AUTHORITY, 300),
+    binary(1, _MOST_TARGET_BYTES),
+    array(nested(text(_HEADER_NAME), binary(0, _MOST_VALUE_BYTES)), MAX_COVERED),
+    optional(binary(1, 128)),
+)
 _REPLY: Final = Schema(
     "HTTP reply",
-    const(VERSION), integer(), binary(8), integer(999, 100), array(text(_HEADER_NAME), MAX_COVERED), binary(32),
-    optional(binary(32)), limit=_MOST_PROOF_BYTES,
-)  # fmt: skip
+    const(VERSION),
+    integer(),
+    binary(8),
+    integer(999, 100),
+    array(text(_HEADER_NAME), MAX_COVERED),
+    binary(32),
+    optional(binary(32)),
+    limit=_MOST_PROOF_BYTES,
+)
 _REPLY_LABEL: Final = "http-rep"
 
 _B64 = "[A-Za-z0-9_-]"

@@ -56,18 +56,37 @@ from orthros_protocol.tickets.ticket import (
 )
 
 __all__ = [
-    "OpenedTgt", "PendingTgs", "TgsReply", "TgsRequest", "UnverifiedTgsRequest", "build_tgs_request",
-    "check_tgs_extensions", "open_tgs_reply", "open_tgt", "parse_tgs_request", "seal_tgs_error", "seal_tgs_reply",
+    "OpenedTgt",
+    "PendingTgs",
+    "TgsReply",
+    "TgsRequest",
+    "UnverifiedTgsRequest",
+    "build_tgs_request",
+    "check_tgs_extensions",
+    "open_tgs_reply",
+    "open_tgt",
+    "parse_tgs_request",
+    "seal_tgs_error",
+    "seal_tgs_reply",
     "verify_tgs_request",
-]  # fmt: skip
+]
 
 _CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
 _REQUEST: Final = Schema(
     "TGS-REQ",
-    const(VERSION), const(TGS_REQ), binary(16, MAX_TICKET_BYTES), _CAVEATS, array(_CAVEATS, MAX_DISCHARGES),
-    integer(), binary(16), binary(1, MAX_FRAME_BYTES), optional(BEHALF), extensions(), extensions(),
+    const(VERSION),
+    const(TGS_REQ),
+    binary(16, MAX_TICKET_BYTES),
+    _CAVEATS,
+    array(_CAVEATS, MAX_DISCHARGES),
+    integer(),
+    binary(16),
+    binary(1, MAX_FRAME_BYTES),
+    optional(BEHALF),
+    extensions(),
+    extensions(),
     limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+)
 _REPLY: Final = Schema(
     "TGS-REP", binary(16), integer(), text(is_name), integer(), RESULTS, extensions(), limit=MAX_FRAME_BYTES
 )
@@ -276,9 +295,15 @@ def seal_tgs_error(
 ) -> bytes:
     """TGS-ERR for the request as a whole."""
     return seal_error(
-        request.error_key, "tgs-err", request.context, code,
-        now=now, retry_s=retry_s, detail=detail, entropy=entropy,
-    )  # fmt: skip
+        request.error_key,
+        "tgs-err",
+        request.context,
+        code,
+        now=now,
+        retry_s=retry_s,
+        detail=detail,
+        entropy=entropy,
+    )
 
 
 def open_tgs_reply(pending: PendingTgs, data: bytes) -> TgsReply:

@@ -45,9 +45,20 @@ from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SUBJECT, Subject, check_flags
 
 __all__ = [
-    "EXACT", "KNOWN_WANT_FLAGS", "RESULTS", "WANT_DELEGABLE", "WANT_JWT", "WANT_TICKET", "Granted", "NotGranted",
-    "Want", "read_wants", "result_of", "result_row", "wants_field",
-]  # fmt: skip
+    "EXACT",
+    "KNOWN_WANT_FLAGS",
+    "RESULTS",
+    "WANT_DELEGABLE",
+    "WANT_JWT",
+    "WANT_TICKET",
+    "Granted",
+    "NotGranted",
+    "Want",
+    "read_wants",
+    "result_of",
+    "result_row",
+    "wants_field",
+]
 
 WANT_TICKET, WANT_JWT = 0, 1
 EXACT, WANT_DELEGABLE = 1, 2
@@ -60,9 +71,14 @@ EXT_DEMANDS: Final = 1
 
 _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
 _WANT_FIELDS: Final[Mapping[str, Field]] = {
-    "kind": integer(WANT_JWT), "realm": text(is_name), "target": text(is_name), "scopes": optional(_SCOPES),
-    "ttl_s": integer(MAX_U32), "flags": integer(MAX_U32), "ext": extensions(),
-}  # fmt: skip
+    "kind": integer(WANT_JWT),
+    "realm": text(is_name),
+    "target": text(is_name),
+    "scopes": optional(_SCOPES),
+    "ttl_s": integer(MAX_U32),
+    "flags": integer(MAX_U32),
+    "ext": extensions(),
+}
 _WANT: Final = Schema("want", *_WANT_FIELDS.values())
 # The same one by one, to tell which field is wrong; all at once is faster.
 _WANT_PARTS: Final = {name: Schema(name, field) for name, field in _WANT_FIELDS.items()}
@@ -70,14 +86,30 @@ _WANT_PARTS: Final = {name: Schema(name, field) for name, field in _WANT_FIELDS.
 _NOTE: Final = nested(integer(0xFF, 1), integer(0xFF, 1), optional(integer(MAX_SCOPES - 1)))
 _OK: Final = Schema(
     "granted result",
-    const(0), text(is_name), text(is_name), integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)),
-    integer(MAX_U32), integer(MAX_U32), integer(MAX_U32), _SCOPES, optional(SUBJECT), array(_NOTE, 64),
+    const(0),
+    text(is_name),
+    text(is_name),
+    integer(),
+    binary(16, MAX_TICKET_BYTES),
+    optional(binary(32)),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    _SCOPES,
+    optional(SUBJECT),
+    array(_NOTE, 64),
     extensions(MAX_RESULT_EXTENSION_BYTES),
-)  # fmt: skip
+)
 _NO: Final = Schema(
     "refused result",
-    const(1), text(is_name), text(is_name), integer(0xFFFF), integer(MAX_U32), binary(8), extensions(),
-)  # fmt: skip
+    const(1),
+    text(is_name),
+    text(is_name),
+    integer(0xFFFF),
+    integer(MAX_U32),
+    binary(8),
+    extensions(),
+)
 
 
 def _check_result(items: list[Any]) -> None:
@@ -199,9 +231,14 @@ def _fits(check: Callable[[Any], None], value: Any) -> bool:
 
 def _want_row(want: Want) -> list[Any]:
     return [
-        want.kind, want.target.realm, want.target.name, None if want.scopes is None else list(want.scopes),
-        want.ttl_s, want.flags, [[EXT_LIMITS, want.limits]] if want.limits else [],
-    ]  # fmt: skip
+        want.kind,
+        want.target.realm,
+        want.target.name,
+        None if want.scopes is None else list(want.scopes),
+        want.ttl_s,
+        want.flags,
+        [[EXT_LIMITS, want.limits]] if want.limits else [],
+    ]
 
 
 def _want_of(row: list[Any]) -> Want:
@@ -223,10 +260,20 @@ def result_row(result: Granted | NotGranted) -> list[Any]:
         return [1, target.realm, target.name, result.reason.number, result.retry_s, result.ref, []]
     subject = None if result.subject is None else result.subject.to_items()
     return [
-        0, target.realm, target.name, result.target_uid, result.credential, result.session_key, result.ttl_s,
-        result.flags, result.kvno, list(result.scopes), subject, [note.to_items() for note in result.notes],
+        0,
+        target.realm,
+        target.name,
+        result.target_uid,
+        result.credential,
+        result.session_key,
+        result.ttl_s,
+        result.flags,
+        result.kvno,
+        list(result.scopes),
+        subject,
+        [note.to_items() for note in result.notes],
         [[EXT_DEMANDS, encode(*result.demands)]] if result.demands else [],
-    ]  # fmt: skip
+    ]
 
 
 def result_of(row: list[Any], want: Want) -> Granted | NotGranted:

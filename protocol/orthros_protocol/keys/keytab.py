@@ -34,10 +34,18 @@ _MOST_RECORDS: Final = 64
 
 _RECORD = Schema(
     "key record",
-    text(is_name), text(is_name), integer(), integer(MAX_U32, 1),
-    integer(1), optional(text(lambda role: role in _ROLES)), binary(8), binary(32), integer(), extensions(),
+    text(is_name),
+    text(is_name),
+    integer(),
+    integer(MAX_U32, 1),
+    integer(1),
+    optional(text(lambda role: role in _ROLES)),
+    binary(8),
+    binary(32),
+    integer(),
+    extensions(),
     limit=2048,
-)  # fmt: skip
+)
 
 
 @frozen(eq=False)
@@ -131,9 +139,17 @@ class Keytab:
             key = entry.key
             kind, role = (_ROOT, None) if isinstance(key, RootKey) else (_ROLE, key.role)
             record = _RECORD.encode(
-                key.principal.realm, key.principal.name, key.uid, key.kvno,
-                kind, role, key.kid, key.material, entry.not_before, [],
-            )  # fmt: skip
+                key.principal.realm,
+                key.principal.name,
+                key.uid,
+                key.kvno,
+                kind,
+                role,
+                key.kid,
+                key.material,
+                entry.not_before,
+                [],
+            )
             body += len(record).to_bytes(2, "big") + record
         body += b"\0\0"
         return bytes(body) + digest(bytes(body))

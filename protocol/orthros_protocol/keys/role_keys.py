@@ -16,9 +16,18 @@ from orthros_protocol.primitives.limits import MAX_U32
 from orthros_protocol.primitives.names import Principal
 
 __all__ = [
-    "AsKey", "KdcMacKey", "RoleKey", "RootKey", "Secret", "SyncKey", "TgtKey", "TicketKey", "TicketSealingKey",
-    "key_id", "not_exported",
-]  # fmt: skip
+    "AsKey",
+    "KdcMacKey",
+    "RoleKey",
+    "RootKey",
+    "Secret",
+    "SyncKey",
+    "TgtKey",
+    "TicketKey",
+    "TicketSealingKey",
+    "key_id",
+    "not_exported",
+]
 
 KEY_BYTES: Final = 32
 KID_BYTES: Final = 8

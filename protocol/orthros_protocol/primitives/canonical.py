@@ -26,9 +26,21 @@ from orthros_protocol.primitives.limits import (
 )
 
 __all__ = [
-    "Field", "Schema", "array", "binary", "const", "decode", "encode", "extensions", "integer",
-    "nested", "nested_set", "optional", "text", "text_set",
-]  # fmt: skip
+    "Field",
+    "Schema",
+    "array",
+    "binary",
+    "const",
+    "decode",
+    "encode",
+    "extensions",
+    "integer",
+    "nested",
+    "nested_set",
+    "optional",
+    "text",
+    "text_set",
+]
 
 _NONE: Final = type(None)
 _LIST: Final = frozenset({list})

@@ -17,10 +17,21 @@ from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.primitives.limits import MAX_NAME_CHARS, MAX_SCOPES
 
 __all__ = [
-    "KDC_ADMIN", "KDC_KEYS", "KDC_SERVICES", "KDC_TGT", "Principal",
-    "cached_principal", "check_list", "check_name", "check_scopes", "check_texts", "is_name", "is_scope", "listed",
+    "KDC_ADMIN",
+    "KDC_KEYS",
+    "KDC_SERVICES",
+    "KDC_TGT",
+    "Principal",
+    "cached_principal",
+    "check_list",
+    "check_name",
+    "check_scopes",
+    "check_texts",
+    "is_name",
+    "is_scope",
+    "listed",
     "scope_order",
-]  # fmt: skip
+]
 
 Listed = TypeVar("Listed", bound=Iterable[Any])
 

@@ -14,8 +14,14 @@ from orthros_protocol.primitives.derivation import derive, digest
 from orthros_protocol.primitives.limits import MAX_CAVEAT_BYTES, MAX_CAVEATS, MAX_CAVEATS_BLOB_BYTES
 
 __all__ = [
-    "add_caveat", "join_caveats", "mix_discharges", "pop_key_of", "split_caveats", "tail_after", "tail_of",
-]  # fmt: skip
+    "add_caveat",
+    "join_caveats",
+    "mix_discharges",
+    "pop_key_of",
+    "split_caveats",
+    "tail_after",
+    "tail_of",
+]
 
 
 def split_caveats(blob: bytes) -> tuple[bytes, ...]:

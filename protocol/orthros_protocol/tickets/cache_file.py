@@ -45,10 +45,24 @@ _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
 _NOTE: Final = nested(integer(MAX_U32), integer(MAX_U32), optional(integer(MAX_U32)))
 _RECORD: Final = Schema(
     "cached ticket",
-    integer(1), text(is_name), text(is_name), optional(_SCOPES), integer(MAX_U32), integer(MAX_U32), binary(0, 32),
-    integer(), binary(16, MAX_TICKET_BYTES), optional(binary(32)), integer(MAX_U32), integer(MAX_U32),
-    integer(MAX_U32), _SCOPES, array(_NOTE, 64), integer(), integer(),
-)  # fmt: skip
+    integer(1),
+    text(is_name),
+    text(is_name),
+    optional(_SCOPES),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    binary(0, 32),
+    integer(),
+    binary(16, MAX_TICKET_BYTES),
+    optional(binary(32)),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    integer(MAX_U32),
+    _SCOPES,
+    array(_NOTE, 64),
+    integer(),
+    integer(),
+)
 
 
 @frozen(kw_only=True)
@@ -146,17 +160,46 @@ def _records(body: bytes) -> Iterable[CachedTicket]:
 def _encode(entry: CachedTicket) -> bytes:
     asked = None if entry.asked_scopes is None else list(entry.asked_scopes)
     return _RECORD.encode(
-        entry.kind, entry.target.realm, entry.target.name, asked, entry.asked_ttl_s, entry.asked_flags,
-        entry.behalf, entry.target_uid, entry.credential, entry.session_key, entry.ttl_s, entry.flags, entry.kvno,
-        list(entry.scopes), [note.to_items() for note in entry.notes], entry.expires_ms, entry.policy_seq,
-    )  # fmt: skip
+        entry.kind,
+        entry.target.realm,
+        entry.target.name,
+        asked,
+        entry.asked_ttl_s,
+        entry.asked_flags,
+        entry.behalf,
+        entry.target_uid,
+        entry.credential,
+        entry.session_key,
+        entry.ttl_s,
+        entry.flags,
+        entry.kvno,
+        list(entry.scopes),
+        [note.to_items() for note in entry.notes],
+        entry.expires_ms,
+        entry.policy_seq,
+    )
 
 
 def _decode(record: bytes) -> CachedTicket:
     (
-        kind, realm, target, asked, asked_ttl_s, asked_flags, behalf, uid, credential, session_key, ttl_s, flags,
-        kvno, scopes, notes, expires_ms, policy_seq,
-    ) = _RECORD.decode(record)  # fmt: skip
+        kind,
+        realm,
+        target,
+        asked,
+        asked_ttl_s,
+        asked_flags,
+        behalf,
+        uid,
+        credential,
+        session_key,
+        ttl_s,
+        flags,
+        kvno,
+        scopes,
+        notes,
+        expires_ms,
+        policy_seq,
+    ) = _RECORD.decode(record)
     return CachedTicket(
         kind=kind,
         target=Principal(realm, target),

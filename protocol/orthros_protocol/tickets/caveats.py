@@ -41,9 +41,19 @@ from orthros_protocol.primitives.names import (
 from orthros_protocol.tickets.access import Access, canonical_network, canonical_path, is_network
 
 __all__ = [
-    "AppCaveat", "Caveat", "ChannelCaveat", "ExpiresCaveat", "MethodsCaveat", "PathCaveat", "PeerCaveat",
-    "ScopesCaveat", "TargetsCaveat", "ThirdPartyCaveat", "is_app_name", "parse_caveat",
-]  # fmt: skip
+    "AppCaveat",
+    "Caveat",
+    "ChannelCaveat",
+    "ExpiresCaveat",
+    "MethodsCaveat",
+    "PathCaveat",
+    "PeerCaveat",
+    "ScopesCaveat",
+    "TargetsCaveat",
+    "ThirdPartyCaveat",
+    "is_app_name",
+    "parse_caveat",
+]
 
 _T = TypeVar("_T")
 _EXPIRES: Final = 1

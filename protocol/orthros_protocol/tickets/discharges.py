@@ -25,10 +25,23 @@ from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, ThirdPartyCa
 from orthros_protocol.tickets.envelopes import open_envelope
 
 __all__ = [
-    "DISCHARGE_ENDPOINT", "MAX_DEMAND_BYTES", "Demand", "DemandSource", "Discharge", "NewDemand", "demand_of_holder",
-    "demand_of_kdc", "discharge_root", "judge_discharge", "make_discharge", "narrow_discharge", "open_demand",
-    "open_discharge", "peek_unverified_discharger", "seal_discharge",
-]  # fmt: skip
+    "DISCHARGE_ENDPOINT",
+    "MAX_DEMAND_BYTES",
+    "Demand",
+    "DemandSource",
+    "Discharge",
+    "NewDemand",
+    "demand_of_holder",
+    "demand_of_kdc",
+    "discharge_root",
+    "judge_discharge",
+    "make_discharge",
+    "narrow_discharge",
+    "open_demand",
+    "open_discharge",
+    "peek_unverified_discharger",
+    "seal_discharge",
+]
 
 DISCHARGE_ENDPOINT: Final = "orthros/discharge"
 """The endpoint of a discharger's AP exchange (profile raw/1); the payload is the demand."""
@@ -39,17 +52,25 @@ _KDC: Final = "kdc"
 
 _CONTENT: Final = Schema(
     "demand",
-    binary(32), nested(text(is_name), text(is_name)), text(str.isprintable, _MOST_PREDICATE_CHARS), integer(),
+    binary(32),
+    nested(text(is_name), text(is_name)),
+    text(str.isprintable, _MOST_PREDICATE_CHARS),
+    integer(),
     limit=_MOST_CONTENT_BYTES,
-)  # fmt: skip
+)
 _OF_HOLDER: Final = Schema(
     "demand of a holder", binary(16, MAX_TICKET_BYTES), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES
 )
 # The caveat that a holder adds says whom to ask; the one that the KDC writes is sealed, so its demand does.
 _OF_KDC: Final = Schema(
     "demand of the KDC",
-    text(is_name), text(is_name), integer(MAX_U32), binary(8), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES,
-)  # fmt: skip
+    text(is_name),
+    text(is_name),
+    integer(MAX_U32),
+    binary(8),
+    binary(72, _MOST_CONTENT_BYTES),
+    limit=MAX_DEMAND_BYTES,
+)
 _ARRAY_OF_2: Final = 0x92
 _DISCHARGE: Final = Schema(
     "discharge", binary(1, MAX_CAVEATS_BLOB_BYTES), binary(32), limit=MAX_CAVEATS_BLOB_BYTES + 64

@@ -29,9 +29,15 @@ from orthros_protocol.tickets.ticket import (
 )
 
 __all__ = [
-    "BEHALF", "Behalf", "OpenedEvidence", "UnverifiedBehalf", "evidence_proof", "mixed_with_evidence", "open_evidence",
+    "BEHALF",
+    "Behalf",
+    "OpenedEvidence",
+    "UnverifiedBehalf",
+    "evidence_proof",
+    "mixed_with_evidence",
+    "open_evidence",
     "peek_unverified_evidence",
-]  # fmt: skip
+]
 
 BEHALF: Final = nested(optional(binary(16, MAX_TICKET_BYTES)), binary(0, MAX_CAVEATS_BLOB_BYTES), optional(SUBJECT))
 

@@ -46,15 +46,29 @@ __all__ = ["HandedOver", "open_hand_over", "peek_unverified_hand_over", "seal_ha
 _MOST_CONTENT_BYTES: Final = 48 * 1024
 _OUTER: Final = Schema(
     "hand-over",
-    const(VERSION), binary(16, MAX_TICKET_BYTES), binary(32), binary(72, _MOST_CONTENT_BYTES), limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+    const(VERSION),
+    binary(16, MAX_TICKET_BYTES),
+    binary(32),
+    binary(72, _MOST_CONTENT_BYTES),
+    limit=MAX_FRAME_BYTES,
+)
 _CONTENT: Final = Schema(
     "handed over",
-    binary(16, MAX_TICKET_BYTES), binary(0, MAX_CAVEATS_BLOB_BYTES), binary(32), text(is_name), text(is_name),
-    integer(), text(is_name), text(is_name), text_set(is_scope, MAX_SCOPES), integer(), integer(), optional(SUBJECT),
+    binary(16, MAX_TICKET_BYTES),
+    binary(0, MAX_CAVEATS_BLOB_BYTES),
+    binary(32),
+    text(is_name),
+    text(is_name),
+    integer(),
+    text(is_name),
+    text(is_name),
+    text_set(is_scope, MAX_SCOPES),
+    integer(),
+    integer(),
+    optional(SUBJECT),
     array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES),
     limit=_MOST_CONTENT_BYTES,
-)  # fmt: skip
+)
 
 
 @frozen(eq=False, kw_only=True)
@@ -93,10 +107,20 @@ def seal_hand_over(
     `entropy` is 24 fresh random bytes. Raises LocalMisuse for what does not fit.
     """
     content = _CONTENT.encode(
-        handed.ticket, handed.caveats, handed.tail, handed.target.realm, handed.target.name, handed.target_uid,
-        handed.client.realm, handed.client.name, list(handed.scopes), handed.expires, handed.ttl_s,
-        None if handed.subject is None else handed.subject.to_items(), list(handed.demands),
-    )  # fmt: skip
+        handed.ticket,
+        handed.caveats,
+        handed.tail,
+        handed.target.realm,
+        handed.target.name,
+        handed.target_uid,
+        handed.client.realm,
+        handed.client.name,
+        list(handed.scopes),
+        handed.expires,
+        handed.ttl_s,
+        None if handed.subject is None else handed.subject.to_items(),
+        list(handed.demands),
+    )
     named = digest(handed.ticket)
     box = seal(derive(pop_key, "deleg"), "deleg", _context(sender, receiver, named), content, entropy=entropy)
     return _OUTER.encode(VERSION, ticket, named, box)
@@ -118,8 +142,20 @@ def open_hand_over(data: bytes, keytab: Keytab, *, now: Timestamp) -> HandedOver
     context = _context(envelope.sender, keytab.principal, named)
     plain = open_box(derive(envelope.pop_key, "deleg"), "deleg", context, box, limit=_MOST_CONTENT_BYTES)
     (
-        handed, caveats, tail, realm, name, uid, crealm, cname, scopes, expires, ttl_s, subject, demands,
-    ) = _CONTENT.decode(plain)  # fmt: skip
+        handed,
+        caveats,
+        tail,
+        realm,
+        name,
+        uid,
+        crealm,
+        cname,
+        scopes,
+        expires,
+        ttl_s,
+        subject,
+        demands,
+    ) = _CONTENT.decode(plain)
     if not mac_matches(digest(handed), named):
         raise PeerMisbehaved("box-unopened", "the hand-over names another ticket than it holds")
     peek_unverified_header(handed)

@@ -39,10 +39,26 @@ from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
 from orthros_protocol.tickets.attenuation import join_caveats, split_caveats
 
 __all__ = [
-    "BY_ASSERTION", "BY_EVIDENCE", "CROSS_REALM_TGT", "DELEGABLE", "INITIAL", "KNOWN_FLAGS", "SERVICE_TICKET",
-    "SUBJECT", "TGT", "Hop", "Subject", "Ticket", "UnverifiedHeader", "check_flags", "check_ticket_times",
-    "open_ticket", "peek_unverified_header", "require_kdc_mark", "seal_ticket",
-]  # fmt: skip
+    "BY_ASSERTION",
+    "BY_EVIDENCE",
+    "CROSS_REALM_TGT",
+    "DELEGABLE",
+    "INITIAL",
+    "KNOWN_FLAGS",
+    "SERVICE_TICKET",
+    "SUBJECT",
+    "TGT",
+    "Hop",
+    "Subject",
+    "Ticket",
+    "UnverifiedHeader",
+    "check_flags",
+    "check_ticket_times",
+    "open_ticket",
+    "peek_unverified_header",
+    "require_kdc_mark",
+    "seal_ticket",
+]
 
 VERSION: Final = 1
 SUITE: Final = 1
@@ -64,11 +80,26 @@ _NEAR_SUBJECT: Final = nested(optional(text(is_name)), text(is_name), integer(),
 _HOP: Final = nested(optional(text(is_name)), text(is_name), integer())
 
 _FIELDS: Final = (
-    const(VERSION), binary(16), text(is_name), text(is_name), integer(), binary(32),
-    integer(), integer(), integer(), binary(8), integer(MAX_U32), text_set(is_scope, MAX_SCOPES),
-    binary(0, MAX_CAVEATS_BLOB_BYTES), array(_HOP, MAX_CHAIN_HOPS),
-    optional(_NEAR_SUBJECT), binary(16), extensions(), extensions(), integer(MAX_U32, 1),
-)  # fmt: skip
+    const(VERSION),
+    binary(16),
+    text(is_name),
+    text(is_name),
+    integer(),
+    binary(32),
+    integer(),
+    integer(),
+    integer(),
+    binary(8),
+    integer(MAX_U32),
+    text_set(is_scope, MAX_SCOPES),
+    binary(0, MAX_CAVEATS_BLOB_BYTES),
+    array(_HOP, MAX_CHAIN_HOPS),
+    optional(_NEAR_SUBJECT),
+    binary(16),
+    extensions(),
+    extensions(),
+    integer(MAX_U32, 1),
+)
 _BODY = Schema("ticket body", *_FIELDS, binary(KMAC_BYTES), limit=MAX_TICKET_BYTES)
 # What is sealed must fit once header, box and mark are around it.
 _MOST_UNMARKED_BYTES: Final = MAX_TICKET_BYTES - HEADER_BYTES - BOX_OVERHEAD - 2 - KMAC_BYTES
@@ -191,9 +222,26 @@ def seal_ticket(
     hops = [_near([hop.principal.realm, hop.principal.name, hop.auth_time], client.realm) for hop in chain]
     whom = None if subject is None else _near(subject.to_items(), client.realm)
     unmarked = _UNMARKED_BODY.encode(
-        VERSION, tid, client.realm, client.name, client_uid, session_key, iat, exp, auth_time, ckid, flags,
-        list(scopes), join_caveats(caveats), hops, whom, txn, [], [], mac_key.number,
-    )  # fmt: skip
+        VERSION,
+        tid,
+        client.realm,
+        client.name,
+        client_uid,
+        session_key,
+        iat,
+        exp,
+        auth_time,
+        ckid,
+        flags,
+        list(scopes),
+        join_caveats(caveats),
+        hops,
+        whom,
+        txn,
+        [],
+        [],
+        mac_key.number,
+    )
     body = _ARRAY_OF_20 + unmarked[3:] + _KMAC_PREFIX + _kdc_mark(key, mac_key, unmarked)
     return key.header + seal(key.box_key, "ticket", key.context, body, entropy=entropy)
 
@@ -221,9 +269,27 @@ def _open_body(ticket: bytes, key: TicketSealingKey) -> bytes:
 
 def _ticket_of(body: bytes, key: TicketSealingKey) -> Ticket:
     (
-        _version, tid, crealm, cname, cuid, session_key, iat, exp, auth_time, ckid, flags,
-        scopes, caveats, chain, subject, txn, crit, _opt, _mac_no, _kmac,
-    ) = _BODY.decode(body)  # fmt: skip
+        _version,
+        tid,
+        crealm,
+        cname,
+        cuid,
+        session_key,
+        iat,
+        exp,
+        auth_time,
+        ckid,
+        flags,
+        scopes,
+        caveats,
+        chain,
+        subject,
+        txn,
+        crit,
+        _opt,
+        _mac_no,
+        _kmac,
+    ) = _BODY.decode(body)
     hops = [_whole(hop, crealm) for hop in chain]
     whom = None if subject is None else Subject.of_items(_whole(subject, crealm))
     if crit:

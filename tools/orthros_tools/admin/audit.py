@@ -46,12 +46,18 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("audit", "what was decided and changed, and by whom")
     tailing = verbs.add(
-        "tail", _tail, "the newest entries of all logs",
-        examples=("audit tail", "audit tail -n 100 --event tgs-refused", "audit tail --client shop --since 15m",
-                  "audit tail --follow --event principal.added"),
+        "tail",
+        _tail,
+        "the newest entries of all logs",
+        examples=(
+            "audit tail",
+            "audit tail -n 100 --event tgs-refused",
+            "audit tail --client shop --since 15m",
+            "audit tail --follow --event principal.added",
+        ),
         notes="With --follow and --output json, each entry is one JSON object on a line of its own.\n"
-              f"Events: {' '.join(_KNOWN)}.\nChanges by admins, which --event knows as well: {' '.join(CHANGES)}.",
-    )  # fmt: skip
+        f"Events: {' '.join(_KNOWN)}.\nChanges by admins, which --event knows as well: {' '.join(CHANGES)}.",
+    )
     tailing.add_argument("-n", metavar="N", dest="most", type=from_one, default=20, help="how many (default: 20)")
     tailing.add_argument("--follow", action="store_true", help="go on with new entries, until interrupted")
     tailing.add_argument("--event", metavar="E", type=_event, help="only entries of this event or change")
@@ -66,36 +72,44 @@ def register(nouns: Nouns) -> None:
         help="only entries since 90s, 15m or 1h ago, or since 2027-01-31T10:00:00Z",
     )
     verifying = verbs.add(
-        "verify", _verify, "proves that no entry was changed, cut, forged or lost",
+        "verify",
+        _verify,
+        "proves that no entry was changed, cut, forged or lost",
         examples=("audit verify", "audit verify --also /archive/orthros"),
         notes="Every log against its hash chain, and its end against the anchor in the store;\n"
-              "the record of changes by admins against what each KDC took into force.",
-    )  # fmt: skip
+        "the record of changes by admins against what each KDC took into force.",
+    )
     verifying.add_argument("--also", metavar="DIR", action="append", default=[], help="where archived segments are")
     _register_keeping(verbs)
 
 
 def _register_keeping(verbs: Verbs) -> None:
     archiving = verbs.add(
-        "archive", _archive, "moves closed segments to another folder",
+        "archive",
+        _archive,
+        "moves closed segments to another folder",
         examples=("audit archive --to /archive/orthros",),
         notes="A stub with the hashes stays, so that `audit verify` still proves the whole chain.",
-    )  # fmt: skip
+    )
     archiving.add_argument("--to", metavar="DIR", required=True, help="an existing folder for the archive")
     restarting = verbs.add(
-        "restart", _restart, "begins a new chain for a KDC whose log is damaged or lost",
+        "restart",
+        _restart,
+        "begins a new chain for a KDC whose log is damaged or lost",
         examples=("audit restart kdc-1 --reason 'disk replaced, log lost'",),
         notes="The first line says where the old chain stood, why there is a new one, and who began it.\n"
-              "Stop the KDC first. With `admin` as WRITER it accepts the changes that no line of the record\n"
-              "of changes names; no KDC has to stop for that.",
-    )  # fmt: skip
+        "Stop the KDC first. With `admin` as WRITER it accepts the changes that no line of the record\n"
+        "of changes names; no KDC has to stop for that.",
+    )
     restarting.add_argument("writer", metavar="WRITER", help="the KDC's name in its log, `audit.writer`; or admin")
     restarting.add_argument("--reason", metavar="TEXT", required=True, help="the cause, for later readers of the log")
     exporting = verbs.add(
-        "export", _export, "the record of changes by admins, as lines of a chained log",
+        "export",
+        _export,
+        "the record of changes by admins, as lines of a chained log",
         examples=("audit export", "audit export --to /archive/orthros/admin-record.jsonl"),
         notes="A file that has the beginning already gets what is missing, if the record goes on from it.",
-    )  # fmt: skip
+    )
     exporting.add_argument("--to", metavar="FILE", help="append to this file instead of standard output")
 
 
@@ -163,8 +177,11 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
 
         entries, seen = await store.read(look)
         if not options.follow:
-            return Answer(rows=[entry_row(entry) for entry in entries], lines=[_line(entry) for entry in entries],
-                          remarks=() if entries else ("no such entry",))  # fmt: skip
+            return Answer(
+                rows=[entry_row(entry) for entry in entries],
+                lines=[_line(entry) for entry in entries],
+                remarks=() if entries else ("no such entry",),
+            )
         shown = {(entry.writer, entry.seq) for entry in entries}
         try:
             while True:
@@ -229,13 +246,18 @@ async def _archive(desk: Desk, options: Namespace) -> Answer:
         moved = await audit_logs.archive(admin, desk.config.audit.directory, options.to)
     return Answer(
         rows=[
-            {"writer": one.segment.writer, "segment": one.segment.number, "entries": one.stub.last - one.stub.first + 1,
-             "file": str(one.copy), "sha256": one.stub.sha256}
+            {
+                "writer": one.segment.writer,
+                "segment": one.segment.number,
+                "entries": one.stub.last - one.stub.first + 1,
+                "file": str(one.copy),
+                "sha256": one.stub.sha256,
+            }
             for one in moved
         ],
         columns=("writer", "segment", "entries", "file"),
         remarks=() if moved else ("nothing to move: the newest segment of each log stays",),
-    )  # fmt: skip
+    )
 
 
 async def _restart(desk: Desk, options: Namespace) -> Answer:

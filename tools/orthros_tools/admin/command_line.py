@@ -17,8 +17,18 @@ from orthros_protocol import Misconfigured, Reason
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer
 
-__all__ = ["PROGRAM", "Nouns", "Parser", "Verbs", "duration", "duration_or_none", "from_one", "from_zero", "usage",
-           "wants_json"]  # fmt: skip
+__all__ = [
+    "PROGRAM",
+    "Nouns",
+    "Parser",
+    "Verbs",
+    "duration",
+    "duration_or_none",
+    "from_one",
+    "from_zero",
+    "usage",
+    "wants_json",
+]
 
 PROGRAM: Final = "orthros-admin"
 EXIT_CODES: Final = {
@@ -95,8 +105,9 @@ class Verbs:
     actions: Any
     prog: str
 
-    def add(self, verb: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int] = (),
-            notes: str = "") -> Parser:  # fmt: skip
+    def add(
+        self, verb: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int] = (), notes: str = ""
+    ) -> Parser:
         """One command. `codes` are those it can end with besides 0, 1, 4 and 5; `examples` lack the program's name."""
         return _command(self.actions, verb, run, summary, examples=examples, codes=codes, notes=notes)
 
@@ -109,13 +120,24 @@ class Nouns:
             prog=PROGRAM,
             description="Manages an Orthros realm on the machine that holds its store.",
             epilog=_epilog(
-                ("principal add billing --out billing.key", "policy allow billing orders --scope read --max-ttl 15m",
-                 "policy explain billing orders --scope read", "explain 0f3a5c7e9b1d2f40"),
+                (
+                    "principal add billing --out billing.key",
+                    "policy allow billing orders --scope read --max-ttl 15m",
+                    "policy explain billing orders --scope read",
+                    "explain 0f3a5c7e9b1d2f40",
+                ),
                 sorted(EXIT_CODES),
             ),
-        )  # fmt: skip
-        self.parser.set_defaults(config=None, store=None, master_key_file=None, next_master_key_file=None,
-                                 output="table", quiet=False, actor=None)  # fmt: skip
+        )
+        self.parser.set_defaults(
+            config=None,
+            store=None,
+            master_key_file=None,
+            next_master_key_file=None,
+            output="table",
+            quiet=False,
+            actor=None,
+        )
         _add_global_options(self.parser)
         self._actions = self.parser.add_subparsers(title="nouns", metavar="NOUN", required=True)
 
@@ -130,8 +152,9 @@ class Nouns:
         return _command(self._actions, word, run, summary, examples=examples, codes=(), notes=notes)
 
 
-def _command(actions: Any, word: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int],
-             notes: str) -> Parser:  # fmt: skip
+def _command(
+    actions: Any, word: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int], notes: str
+) -> Parser:
     sentence = f"{summary[0].upper()}{summary[1:]}."
     description = f"{sentence}\n\n{notes}" if notes else sentence
     parser: Parser = actions.add_parser(

@@ -28,22 +28,38 @@ _UNKNOWN: Final = evolve(
     reason_for("not-found"),
     cause="No audit log here has this reference.",
     remedy="Compare it with the refusal. Each KDC keeps its own log, so ask where the refusal came from. "
-           "If there are many refusals, the entry is written up to ten seconds later.",
-)  # fmt: skip
+    "If there are many refusals, the entry is written up to ten seconds later.",
+)
 # Label -> field of the entry; what an entry lacks is not shown.
 _TOLD: Final = {
-    "client": "client", "target": "target", "service": "service", "kind": "kind", "grant": "grant",
-    "subject": "subject", "came through": "chain", "evidence": "evidence", "scopes": "scopes",
-    "claimed, unproven": "claimed", "key id": "kid", "from": "source", "transaction": "txn", "detail": "detail",
-    "refusals under this reference": "count", "reasons": "codes",
-}  # fmt: skip
+    "client": "client",
+    "target": "target",
+    "service": "service",
+    "kind": "kind",
+    "grant": "grant",
+    "subject": "subject",
+    "came through": "chain",
+    "evidence": "evidence",
+    "scopes": "scopes",
+    "claimed, unproven": "claimed",
+    "key id": "kid",
+    "from": "source",
+    "transaction": "txn",
+    "detail": "detail",
+    "refusals under this reference": "count",
+    "reasons": "codes",
+}
 
 
 def register(nouns: Nouns) -> None:
     """Adds the command."""
-    parser = nouns.command("explain", _explain, "why a request was refused, by the reference in the refusal",
-                           examples=("explain 0f3a5c7e9b1d2f40",),
-                           notes="An unproven caller is told a reference only; this tells the rest.")  # fmt: skip
+    parser = nouns.command(
+        "explain",
+        _explain,
+        "why a request was refused, by the reference in the refusal",
+        examples=("explain 0f3a5c7e9b1d2f40",),
+        notes="An unproven caller is told a reference only; this tells the rest.",
+    )
     parser.add_argument("ref", metavar="REF", type=_reference, help="16 hexadecimal digits")
 
 
@@ -60,8 +76,13 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
     fields = entry.fields
     code = _code_of(fields)
     reason = _REASONS.get(code)
-    row = {"ref": options.ref, "code": code or None, "cause": reason and reason.cause,
-           "remedy": reason and reason.remedy, "entry": entry_row(entry)}  # fmt: skip
+    row = {
+        "ref": options.ref,
+        "code": code or None,
+        "cause": reason and reason.cause,
+        "remedy": reason and reason.remedy,
+        "entry": entry_row(entry),
+    }
     lines = [f"{entry.event}, by {entry.writer}, {instant(entry.at // 1000)}"]
     lines += [f"{label}: {_word(fields[name])}" for label, name in _TOLD.items() if fields.get(name)]
     lines += [f"code: {code}"]

@@ -25,10 +25,14 @@ def register(nouns: Nouns) -> None:
         ("add", _add, "a new, empty group", "group add frontends"),
     ):
         verbs.add(verb, run, summary, examples=(example,)).add_argument("group", metavar="GROUP")
-    delete = verbs.add("delete", _delete, "removes a group and the rules from it and to it",
-                       examples=("group delete frontends", "group delete frontends --yes"),
-                       notes="Says which rules go, and asks first. A rule that names the group in a condition has to\n"
-                             "be removed before.")  # fmt: skip
+    delete = verbs.add(
+        "delete",
+        _delete,
+        "removes a group and the rules from it and to it",
+        examples=("group delete frontends", "group delete frontends --yes"),
+        notes="Says which rules go, and asks first. A rule that names the group in a condition has to\n"
+        "be removed before.",
+    )
     delete.add_argument("group", metavar="GROUP")
     add_yes(delete)
     for verb, run, summary, example in (

@@ -24,49 +24,76 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("jwt", "JWTs for targets that check them with an ordinary library")
     enable = verbs.add(
-        "enable", _enable, "a JWT key for a target",
-        examples=("jwt enable orders", "jwt enable orders --alg HS512 --audience https://orders.example",
-                  "jwt enable orders --alg opaque", "jwt enable orders --claim tenant --claim region"),
+        "enable",
+        _enable,
+        "a JWT key for a target",
+        examples=(
+            "jwt enable orders",
+            "jwt enable orders --alg HS512 --audience https://orders.example",
+            "jwt enable orders --alg opaque",
+            "jwt enable orders --claim tenant --claim region",
+        ),
         notes="Clients obtain JWTs for TARGET where a rule says --jwt. With --alg opaque they get handles that only\n"
-              "the KDC can open: TARGET introspects them, and holds no key that could make one.",
-    )  # fmt: skip
+        "the KDC can open: TARGET introspects them, and holds no key that could make one.",
+    )
     enable.add_argument("target", metavar="TARGET")
     enable.add_argument("--alg", choices=tuple(JWT_ALGORITHMS), default="HS256", help="default: HS256")
     enable.add_argument("--audience", metavar="A", help="the one `aud` of its JWTs (default: TARGET@REALM)")
     _add_claims(enable)
 
-    claims = verbs.add("claims", _claims, "names the extra claims that clients may have put into its tokens",
-                       examples=("jwt claims orders --claim tenant --claim region", "jwt claims orders --none"),
-                       notes="They replace those before. What a client says there stands under `ext` in the token,\n"
-                             "and is the client's word: nobody has checked it.")  # fmt: skip
+    claims = verbs.add(
+        "claims",
+        _claims,
+        "names the extra claims that clients may have put into its tokens",
+        examples=("jwt claims orders --claim tenant --claim region", "jwt claims orders --none"),
+        notes="They replace those before. What a client says there stands under `ext` in the token,\n"
+        "and is the client's word: nobody has checked it.",
+    )
     claims.add_argument("target", metavar="TARGET")
     _add_claims(claims)
     claims.add_argument("--none", action="store_true", help="no extra claims")
 
-    disable = verbs.add("disable", _disable, "no more JWTs for a target; its JWT keys are erased",
-                        examples=("jwt disable orders", "jwt disable orders --yes"),
-                        notes="Asks first. JWTs that were issued before stay valid where the key is still installed.",
-                        )  # fmt: skip
+    disable = verbs.add(
+        "disable",
+        _disable,
+        "no more JWTs for a target; its JWT keys are erased",
+        examples=("jwt disable orders", "jwt disable orders --yes"),
+        notes="Asks first. JWTs that were issued before stay valid where the key is still installed.",
+    )
     disable.add_argument("target", metavar="TARGET")
     add_yes(disable)
 
-    rotate = verbs.add("rotate", _rotate, "a fresh JWT key that signs from now on", examples=("jwt rotate orders",),
-                       notes="The one before stays live, older ones are erased. Export and install the new key at\n"
-                             "once: until then TARGET meets a key id that it does not know.")  # fmt: skip
+    rotate = verbs.add(
+        "rotate",
+        _rotate,
+        "a fresh JWT key that signs from now on",
+        examples=("jwt rotate orders",),
+        notes="The one before stays live, older ones are erased. Export and install the new key at\n"
+        "once: until then TARGET meets a key id that it does not know.",
+    )
     rotate.add_argument("target", metavar="TARGET")
 
-    export = verbs.add("export", _export, "the JWT key, for the target alone",
-                       examples=("jwt export orders --out orders.jwk",
-                                 "jwt export orders --format hex --out orders.hex"),
-                       notes="Whoever holds it can make JWTs to TARGET in anybody's name.")  # fmt: skip
+    export = verbs.add(
+        "export",
+        _export,
+        "the JWT key, for the target alone",
+        examples=("jwt export orders --out orders.jwk", "jwt export orders --format hex --out orders.hex"),
+        notes="Whoever holds it can make JWTs to TARGET in anybody's name.",
+    )
     export.add_argument("target", metavar="TARGET")
     export.add_argument("--out", metavar="FILE", required=True, help="where the key goes; - for standard output")
     export.add_argument("--format", choices=("jwk", "hex"), default="jwk", help="jwk (RFC 7517, default), or hex")
 
 
 def _add_claims(parser: Parser) -> None:
-    parser.add_argument("--claim", metavar="NAME", action="append", default=[], dest="claims",
-                        help="an extra claim: a-z, 0-9 and _; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--claim",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="claims",
+        help="an extra claim: a-z, 0-9 and _; may be repeated",
+    )
 
 
 async def _enable(desk: Desk, options: Namespace) -> Answer:
@@ -130,8 +157,13 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
         jwk = await jwt_keys.export(admin, target)
     again = f"{PROGRAM} jwt export {target} --format {options.format} --out FILE"
     destination.hand_over(f"{_written(jwk, options.format)}\n".encode("ascii"), recover=again)
-    row = {"target": target, "alg": jwk["alg"], "kid": jwk["kid"], "format": options.format,
-           "key_file": str(destination)}  # fmt: skip
+    row = {
+        "target": target,
+        "alg": jwk["alg"],
+        "kid": jwk["kid"],
+        "format": options.format,
+        "key_file": str(destination),
+    }
     said = f"JWT key {jwk['kid']} of {target} written to {destination}"
     return Answer(rows=[row], remarks=[said], handed_over=destination.path is None)
 

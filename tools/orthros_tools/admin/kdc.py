@@ -18,11 +18,15 @@ __all__ = ["register"]
 def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("kdc", "the KDCs of this machine")
-    verbs.add("accept-clock", _accept_clock, "says that this machine's clock is right after a jump",
-              examples=("kdc accept-clock",),
-              notes="A KDC whose clock jumps by more than 5 s issues nothing for a minute. It goes on within a second\n"
-                    "of this command. Compare the clock with another machine's first: tickets that are issued by a\n"
-                    "wrong clock are refused.")  # fmt: skip
+    verbs.add(
+        "accept-clock",
+        _accept_clock,
+        "says that this machine's clock is right after a jump",
+        examples=("kdc accept-clock",),
+        notes="A KDC whose clock jumps by more than 5 s issues nothing for a minute. It goes on within a second\n"
+        "of this command. Compare the clock with another machine's first: tickets that are issued by a\n"
+        "wrong clock are refused.",
+    )
 
 
 async def _accept_clock(desk: Desk, options: Namespace) -> Answer:

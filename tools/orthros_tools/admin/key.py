@@ -28,41 +28,58 @@ def register(nouns: Nouns) -> None:
     listing.add_argument("name", metavar="NAME")
 
     rotate = verbs.add(
-        "rotate", _rotate, "prepares the next version",
+        "rotate",
+        _rotate,
+        "prepares the next version",
         examples=("key rotate orders --out orders.key.new",),
         notes="The file holds every live version. Tickets stay under the old one until `key activate`, so that\n"
-              "there is time to install the file on every host of NAME.",
-    )  # fmt: skip
+        "there is time to install the file on every host of NAME.",
+    )
     rotate.add_argument("name", metavar="NAME")
     rotate.add_argument("--out", metavar="FILE", required=True, help="the new key file; - for standard output")
 
-    activate = verbs.add("activate", _activate, "seals new tickets under the prepared version",
-                         examples=("key activate orders",),
-                         notes="Versions before it drain: they open tickets and log in until retired.")  # fmt: skip
+    activate = verbs.add(
+        "activate",
+        _activate,
+        "seals new tickets under the prepared version",
+        examples=("key activate orders",),
+        notes="Versions before it drain: they open tickets and log in until retired.",
+    )
     activate.add_argument("name", metavar="NAME")
 
-    retire = verbs.add("retire", _retire, "erases one version for good",
-                       examples=("key retire orders 1", "key retire orders 2 --force"),
-                       notes="A login with it is refused with `key-retired` for 30 days, and then as unknown. The\n"
-                             "active version needs --force, which asks first: after that, nobody obtains tickets for\n"
-                             "NAME until another version is active.")  # fmt: skip
+    retire = verbs.add(
+        "retire",
+        _retire,
+        "erases one version for good",
+        examples=("key retire orders 1", "key retire orders 2 --force"),
+        notes="A login with it is refused with `key-retired` for 30 days, and then as unknown. The\n"
+        "active version needs --force, which asks first: after that, nobody obtains tickets for\n"
+        "NAME until another version is active.",
+    )
     retire.add_argument("name", metavar="NAME")
     retire.add_argument("kvno", metavar="KVNO", type=from_one)
     retire.add_argument("--force", action="store_true", help="also when the version is active")
     add_yes(retire)
 
-    export = verbs.add("export", _export, "hands the key file out again",
-                       examples=("key export orders --out orders.key",
-                                 "key export orders --verify-only --out orders.verify.key"),
-                       notes="Each export leaves an audit event: whoever holds the full file is NAME.")  # fmt: skip
+    export = verbs.add(
+        "export",
+        _export,
+        "hands the key file out again",
+        examples=("key export orders --out orders.key", "key export orders --verify-only --out orders.verify.key"),
+        notes="Each export leaves an audit event: whoever holds the full file is NAME.",
+    )
     export.add_argument("name", metavar="NAME")
     export.add_argument("--out", metavar="FILE", required=True, help="the key file; - for standard output")
     export.add_argument("--verify-only", action="store_true", help="a file that opens tickets and cannot log in")
 
-    verbs.add("erase-tombstones", _erase_tombstones, "forgets every version retired more than 30 days ago",
-              examples=("key erase-tombstones",),
-              notes="A tombstone tells late users `key-retired`; after 30 days they are strangers anyway.\n"
-                    "`key rotate` and `key retire` erase old ones too.")  # fmt: skip
+    verbs.add(
+        "erase-tombstones",
+        _erase_tombstones,
+        "forgets every version retired more than 30 days ago",
+        examples=("key erase-tombstones",),
+        notes="A tombstone tells late users `key-retired`; after 30 days they are strangers anyway.\n"
+        "`key rotate` and `key retire` erase old ones too.",
+    )
 
 
 def key_row(key: KeyRecord) -> dict[str, object]:
@@ -106,8 +123,10 @@ async def _activate(desk: Desk, options: Namespace) -> Answer:
         kvno = await keys.activate(admin, name)
         draining = [key.kvno for key in await keys.listed(admin, name) if key.state == "draining"]
     remarks = [f"new tickets for {name} are sealed under version {kvno}"]
-    remarks += [f"next: once the tickets under version {old} have ended, run {PROGRAM} key retire {name} {old}"
-                for old in draining]  # fmt: skip
+    remarks += [
+        f"next: once the tickets under version {old} have ended, run {PROGRAM} key retire {name} {old}"
+        for old in draining
+    ]
     return Answer(rows=[{"name": name, "kvno": kvno, "state": "active", "draining": draining}], remarks=remarks)
 
 

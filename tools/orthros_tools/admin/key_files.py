@@ -67,8 +67,12 @@ class Destination:
                 write_secret_file(self.path, secret)
         except (OrthrosError, OSError) as error:
             detail = error.detail if isinstance(error, OrthrosError) else f"standard output: {error.strerror}"
-            reason = Reason(0, "key-not-written", "The change is stored, but its key could not be written.",
-                            f"Nothing is lost: run `{recover}`.")  # fmt: skip
+            reason = Reason(
+                0,
+                "key-not-written",
+                "The change is stored, but its key could not be written.",
+                f"Nothing is lost: run `{recover}`.",
+            )
             raise Misconfigured(reason, detail) from None
 
     def __str__(self) -> str:

@@ -22,55 +22,80 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("oauth", "principals that ask for tokens over HTTP, and their client secrets")
     enable = verbs.add(
-        "enable", _enable, "lets a principal ask as an OAuth client, with a first client secret",
-        examples=("oauth enable billing", "oauth enable billing --default-audience orders",
-                  "oauth enable shop/orders --out /etc/orthros/orders.oauth-secret",
-                  "oauth enable batch --out - | ssh host 'umask 077; cat > batch.oauth-secret'"),
+        "enable",
+        _enable,
+        "lets a principal ask as an OAuth client, with a first client secret",
+        examples=(
+            "oauth enable billing",
+            "oauth enable billing --default-audience orders",
+            "oauth enable shop/orders --out /etc/orthros/orders.oauth-secret",
+            "oauth enable batch --out - | ssh host 'umask 077; cat > batch.oauth-secret'",
+        ),
         notes="The client id is NAME. The secret is random, made here, and handed out once, in a file of mode 0600.\n"
-              "What the client gets is a matter of policy, as ever. A target that introspects needs this too.",
-    )  # fmt: skip
+        "What the client gets is a matter of policy, as ever. A target that introspects needs this too.",
+    )
     _add_name_and_out(enable)
-    enable.add_argument("--default-audience", metavar="TARGET",
-                        help="the target of client_credentials requests that name none")  # fmt: skip
+    enable.add_argument(
+        "--default-audience", metavar="TARGET", help="the target of client_credentials requests that name none"
+    )
 
-    audience = verbs.add("audience", _audience, "the target of a client's requests that name none",
-                         examples=("oauth audience billing orders", "oauth audience billing --none"),
-                         notes="For libraries that do not repeat `audience` when they renew a token, such as Authlib.\n"
-                               "A target that the request names goes first, and policy decides as ever.")  # fmt: skip
+    audience = verbs.add(
+        "audience",
+        _audience,
+        "the target of a client's requests that name none",
+        examples=("oauth audience billing orders", "oauth audience billing --none"),
+        notes="For libraries that do not repeat `audience` when they renew a token, such as Authlib.\n"
+        "A target that the request names goes first, and policy decides as ever.",
+    )
     audience.add_argument("name", metavar="NAME")
     audience.add_argument(
         "target", metavar="TARGET", nargs="?", help="the name of a principal, in place of the one before"
     )
     audience.add_argument("--none", action="store_true", help="no default: such requests are refused")
 
-    disable = verbs.add("disable", _disable, "refuses a principal as an OAuth client; its secrets are erased",
-                        examples=("oauth disable billing", "oauth disable billing --yes"),
-                        notes="Asks first. Its key file still works. Tokens that were issued before live on.",
-                        )  # fmt: skip
+    disable = verbs.add(
+        "disable",
+        _disable,
+        "refuses a principal as an OAuth client; its secrets are erased",
+        examples=("oauth disable billing", "oauth disable billing --yes"),
+        notes="Asks first. Its key file still works. Tokens that were issued before live on.",
+    )
     disable.add_argument("name", metavar="NAME")
     add_yes(disable)
 
-    secret = verbs.add("secret", _secret, "a fresh client secret beside the one before",
-                       examples=("oauth secret billing --out billing.oauth-secret.new",),
-                       notes="Both are good: install the new one everywhere, then `oauth retire` the old one. Of\n"
-                             "three, the oldest is erased.")  # fmt: skip
+    secret = verbs.add(
+        "secret",
+        _secret,
+        "a fresh client secret beside the one before",
+        examples=("oauth secret billing --out billing.oauth-secret.new",),
+        notes="Both are good: install the new one everywhere, then `oauth retire` the old one. Of\n"
+        "three, the oldest is erased.",
+    )
     _add_name_and_out(secret)
 
-    retire = verbs.add("retire", _retire, "erases one client secret, which is refused from now on",
-                       examples=("oauth retire billing --id 0f3a5c7e9b1d2f40",),
-                       notes="`oauth list` shows the ids.")  # fmt: skip
+    retire = verbs.add(
+        "retire",
+        _retire,
+        "erases one client secret, which is refused from now on",
+        examples=("oauth retire billing --id 0f3a5c7e9b1d2f40",),
+        notes="`oauth list` shows the ids.",
+    )
     retire.add_argument("name", metavar="NAME")
     retire.add_argument("--id", metavar="ID", required=True, dest="secret_id", help="the id of the secret")
 
-    listing = verbs.add("list", _list, "the OAuth clients and the ids of their secrets",
-                        examples=("oauth list", "oauth list billing"))  # fmt: skip
+    listing = verbs.add(
+        "list", _list, "the OAuth clients and the ids of their secrets", examples=("oauth list", "oauth list billing")
+    )
     listing.add_argument("name", metavar="NAME", nargs="?", help="only this one")
 
 
 def _add_name_and_out(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--out", metavar="FILE", help="where the secret goes; - for standard output "
-                        "(default: NAME.oauth-secret here, with - for each /)")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where the secret goes; - for standard output (default: NAME.oauth-secret here, with - for each /)",
+    )
 
 
 async def _enable(desk: Desk, options: Namespace) -> Answer:
@@ -105,8 +130,9 @@ async def _secret(desk: Desk, options: Namespace) -> Answer:
         (client,) = await oauth_secrets.listed(admin, name)
     before = [held.secret_id for held in client.secrets if held.secret_id != secret.secret_id]
     said = [f"the secret before it, {one}, stays good" for one in before]
-    said += [f"next: install the new one everywhere, then run {PROGRAM} oauth retire {name} --id {one}"
-             for one in before]  # fmt: skip
+    said += [
+        f"next: install the new one everywhere, then run {PROGRAM} oauth retire {name} --id {one}" for one in before
+    ]
     return _handed_over(name, secret, destination, said)
 
 

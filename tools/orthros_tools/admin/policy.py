@@ -40,25 +40,34 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("policy", "who may call whom; what no rule allows is refused")
     allow = verbs.add(
-        "allow", _allow, "a new rule",
-        examples=("policy allow billing orders --scope read --max-ttl 15m",
-                  "policy allow group:frontends orders --scope read --scope write --jwt",
-                  "policy allow web orders", "policy allow portal orders --scope read --jwt --subject 'users/*'",
-                  "policy allow orders ledger --scope read --behalf 'users/*' --deny-via group:edge --max-depth 2",
-                  "policy allow billing orders --scope pay --methods POST --discharge approvals=four-eyes"),
+        "allow",
+        _allow,
+        "a new rule",
+        examples=(
+            "policy allow billing orders --scope read --max-ttl 15m",
+            "policy allow group:frontends orders --scope read --scope write --jwt",
+            "policy allow web orders",
+            "policy allow portal orders --scope read --jwt --subject 'users/*'",
+            "policy allow orders ledger --scope read --behalf 'users/*' --deny-via group:edge --max-depth 2",
+            "policy allow billing orders --scope pay --methods POST --discharge approvals=four-eyes",
+        ),
         notes="CLIENT and TARGET are a principal, or group:NAME. The rule holds in this direction only.\n"
-              "Without --scope the client can prove who it is, and nothing more. --subject and --behalf take a\n"
-              "name, NAME/* for all below NAME/, or * for anybody, principals included. The conditions of one\n"
-              "rule hold together; another rule for the same pair goes by its own.",
-    )  # fmt: skip
+        "Without --scope the client can prove who it is, and nothing more. --subject and --behalf take a\n"
+        "name, NAME/* for all below NAME/, or * for anybody, principals included. The conditions of one\n"
+        "rule hold together; another rule for the same pair goes by its own.",
+    )
     _add_pair(allow)
     _add_scopes(allow)
     add_rule_options(allow)
 
-    deny = verbs.add("deny", _deny, "removes rules",
-                     examples=("policy deny billing orders", "policy deny --rule 7"),
-                     notes="By pair: every rule that names just these two; those by way of a group stay. Says which\n"
-                           "rules go, and asks first when they are several.")  # fmt: skip
+    deny = verbs.add(
+        "deny",
+        _deny,
+        "removes rules",
+        examples=("policy deny billing orders", "policy deny --rule 7"),
+        notes="By pair: every rule that names just these two; those by way of a group stay. Says which\n"
+        "rules go, and asks first when they are several.",
+    )
     deny.add_argument("client", metavar="CLIENT", nargs="?")
     deny.add_argument("target", metavar="TARGET", nargs="?")
     deny.add_argument("--rule", metavar="ID", type=from_one, help="one rule by its number")
@@ -69,14 +78,20 @@ def register(nouns: Nouns) -> None:
     listing.add_argument("--target", metavar="TARGET", help="only rules that name exactly this target or group:NAME")
 
     explain = verbs.add(
-        "explain", _explain, "what the KDC would answer, and why", codes=(3,),
-        examples=("policy explain billing orders", "policy explain billing orders --scope read --scope admin --ttl 1h",
-                  "policy explain billing orders --jwt --exact",
-                  "policy explain orders ledger --behalf users/ada --via portal --from 192.0.2.7"),
+        "explain",
+        _explain,
+        "what the KDC would answer, and why",
+        codes=(3,),
+        examples=(
+            "policy explain billing orders",
+            "policy explain billing orders --scope read --scope admin --ttl 1h",
+            "policy explain billing orders --jwt --exact",
+            "policy explain orders ledger --behalf users/ada --via portal --from 192.0.2.7",
+        ),
         notes="The KDC decides with the same function. A refusal ends with 3, says which condition of which rule\n"
-              "failed, and names the command that would allow it. Without --via whom --behalf names has called\n"
-              "CLIENT, without --behalf the first of --via; without --from no network is held against it.",
-    )  # fmt: skip
+        "failed, and names the command that would allow it. Without --via whom --behalf names has called\n"
+        "CLIENT, without --behalf the first of --via; without --from no network is held against it.",
+    )
     _add_pair(explain)
     _add_scopes(explain)
     explain.add_argument("--ttl", metavar="TIME", type=duration, default=0, help="the life asked for: 90, 90s, 15m, 1h")
@@ -86,13 +101,23 @@ def register(nouns: Nouns) -> None:
     named = explain.add_mutually_exclusive_group()
     named.add_argument("--subject", metavar="NAME", help="ask in the name of NAME, by the client's word alone")
     named.add_argument("--behalf", metavar="NAME", help="ask on behalf of NAME, proven by evidence")
-    explain.add_argument("--via", metavar="NAME", action="append", default=[],
-                         help="who called on the way to CLIENT; may be repeated, the first caller first")  # fmt: skip
+    explain.add_argument(
+        "--via",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="who called on the way to CLIENT; may be repeated, the first caller first",
+    )
     explain.add_argument("--from", metavar="ADDRESS", dest="address", help="the IP address that it asks from, or local")
 
-    test = verbs.add("test", _test, "checks a file of expectations", codes=(3,),
-                     examples=("policy test policy-expectations.toml", "policy test - < policy-expectations.toml"),
-                     notes=_EXPECTATIONS)  # fmt: skip
+    test = verbs.add(
+        "test",
+        _test,
+        "checks a file of expectations",
+        codes=(3,),
+        examples=("policy test policy-expectations.toml", "policy test - < policy-expectations.toml"),
+        notes=_EXPECTATIONS,
+    )
     test.add_argument("file", metavar="FILE", help="TOML; - for standard input")
 
 
@@ -168,15 +193,27 @@ async def _test(desk: Desk, options: Namespace) -> Answer:
     text, source = _expectations(options.file)
     async with desk.open_admin() as admin:
         report = await decisions.check(admin, text, source=source)
-    row = {"checked": report.checked, "failed": len(report.failures), "failures": [
-        {"entry": one.entry, "line": one.line, "expected": one.expected, "found": one.found,
-         "explanation": one.explanation and one.explanation.to_dict()} for one in report.failures
-    ]}  # fmt: skip
+    row = {
+        "checked": report.checked,
+        "failed": len(report.failures),
+        "failures": [
+            {
+                "entry": one.entry,
+                "line": one.line,
+                "expected": one.expected,
+                "found": one.found,
+                "explanation": one.explanation and one.explanation.to_dict(),
+            }
+            for one in report.failures
+        ],
+    }
     if not report.failures:
         return Answer(rows=[row], remarks=[f"{report.checked} expectations hold"])
-    lines = [line for one in report.failures for line in (
-        str(one), *(f"  {line}" for line in (one.explanation.lines() if one.explanation else ()))
-    )]  # fmt: skip
+    lines = [
+        line
+        for one in report.failures
+        for line in (str(one), *(f"  {line}" for line in (one.explanation.lines() if one.explanation else ())))
+    ]
     seen = f"{len(report.failures)} of {report.checked} fail"
     return Answer(rows=[row], lines=lines, problem=Refused("policy-expectation-failed", seen))
 

@@ -28,16 +28,24 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("principal", "who can log in and be called")
     add = verbs.add(
-        "add", _add, "a new principal, and its key file",
-        examples=("principal add billing --out /etc/orthros/billing.key",
-                  "principal add orders --out orders.key --verify-only-out orders.verify.key",
-                  "principal add batch --out - | ssh host 'umask 077; cat > batch.key'"),
+        "add",
+        _add,
+        "a new principal, and its key file",
+        examples=(
+            "principal add billing --out /etc/orthros/billing.key",
+            "principal add orders --out orders.key --verify-only-out orders.verify.key",
+            "principal add batch --out - | ssh host 'umask 077; cat > batch.key'",
+        ),
         notes="The key file is written with mode 0600 and never over another file. Whoever holds it is NAME.\n"
-              "A service that only answers calls needs the verify-only file: it opens tickets and cannot log in.",
-    )  # fmt: skip
+        "A service that only answers calls needs the verify-only file: it opens tickets and cannot log in.",
+    )
     add.add_argument("name", metavar="NAME", help="lower case, such as billing or shop/orders")
-    add.add_argument("--out", metavar="FILE", help="where the key file goes; - for its text form on standard output "
-                     "(default: NAME.key here, with - for each /)")  # fmt: skip
+    add.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where the key file goes; - for its text form on standard output "
+        "(default: NAME.key here, with - for each /)",
+    )
     add.add_argument("--verify-only-out", metavar="FILE", help="a second file that cannot log in")
     add.add_argument("--max-ticket-s", metavar="N", type=duration, help="longest life of its tickets (90, 15m, 1h)")
     add.add_argument("--max-jwt-s", metavar="N", type=duration, help="longest life of its JWTs")
@@ -48,29 +56,48 @@ def register(nouns: Nouns) -> None:
     )
     show.add_argument("name", metavar="NAME")
 
-    limit = verbs.add("limit", _limit, "limits the life of its tickets and JWTs, and where it may ask from",
-                      examples=("principal limit billing --max-ticket-s 15m",
-                                "principal limit billing --max-jwt-s none",
-                                "principal limit billing --from 10.1.0.0/16 --from 2001:db8::/32",
-                                "principal limit billing --from any"),
-                      notes="What is not named stays as it is; none and any remove a limit.")  # fmt: skip
+    limit = verbs.add(
+        "limit",
+        _limit,
+        "limits the life of its tickets and JWTs, and where it may ask from",
+        examples=(
+            "principal limit billing --max-ticket-s 15m",
+            "principal limit billing --max-jwt-s none",
+            "principal limit billing --from 10.1.0.0/16 --from 2001:db8::/32",
+            "principal limit billing --from any",
+        ),
+        notes="What is not named stays as it is; none and any remove a limit.",
+    )
     limit.add_argument("name", metavar="NAME")
     limit.add_argument("--max-ticket-s", metavar="N", type=duration_or_none, default=..., help="90, 15m, 1h or none")
     limit.add_argument("--max-jwt-s", metavar="N", type=duration_or_none, default=..., help="90, 5m, 1h or none")
-    limit.add_argument("--from", metavar="CIDR", action="append", dest="sources",
-                       help="a network that it may ask from, in place of those before; may be repeated")  # fmt: skip
+    limit.add_argument(
+        "--from",
+        metavar="CIDR",
+        action="append",
+        dest="sources",
+        help="a network that it may ask from, in place of those before; may be repeated",
+    )
 
-    disable = verbs.add("disable", _disable, "refuses it everything new, as client and as target",
-                        examples=("principal disable billing",),
-                        notes="Tickets that were issued before live on until they end by themselves.")  # fmt: skip
+    disable = verbs.add(
+        "disable",
+        _disable,
+        "refuses it everything new, as client and as target",
+        examples=("principal disable billing",),
+        notes="Tickets that were issued before live on until they end by themselves.",
+    )
     disable.add_argument("name", metavar="NAME")
     enable = verbs.add("enable", _enable, "undoes disable", examples=("principal enable billing",))
     enable.add_argument("name", metavar="NAME")
 
-    delete = verbs.add("delete", _delete, "removes it with its keys, its memberships, and the rules from it and to it",
-                       examples=("principal delete billing", "principal delete billing --yes"),
-                       notes="A rule that names it in a condition stops the deletion. A later principal of the same "
-                             "name is another principal and inherits nothing.")  # fmt: skip
+    delete = verbs.add(
+        "delete",
+        _delete,
+        "removes it with its keys, its memberships, and the rules from it and to it",
+        examples=("principal delete billing", "principal delete billing --yes"),
+        notes="A rule that names it in a condition stops the deletion. A later principal of the same "
+        "name is another principal and inherits nothing.",
+    )
     delete.add_argument("name", metavar="NAME")
     add_yes(delete)
 
@@ -89,8 +116,13 @@ async def _add(desk: Desk, options: Namespace) -> Answer:
     for destination in wanted[1:]:
         recover = f"{PROGRAM} key export {name} --verify-only --out FILE"
         destination.hand_over_keytab(keytab.verify_only(), recover=recover)
-    row = {"name": name, "uid": keytab.uid, "kvno": keytab.kvnos[-1], "key_file": str(full),
-           "verify_only_file": str(wanted[1]) if wanted[1:] else None}  # fmt: skip
+    row = {
+        "name": name,
+        "uid": keytab.uid,
+        "kvno": keytab.kvnos[-1],
+        "key_file": str(full),
+        "verify_only_file": str(wanted[1]) if wanted[1:] else None,
+    }
     remarks = [f"principal {keytab.principal} (uid {keytab.uid}) added, key version {row['kvno']} written to {full}"]
     remarks += [f"verify-only keys written to {destination}" for destination in wanted[1:]]
     remarks += [f"next: {PROGRAM} policy allow {name} TARGET --scope SCOPE"]
@@ -102,8 +134,9 @@ async def _list(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
         while page := await principals.page(admin, after=records[-1].name if records else "", most=_PAGE):
             records += page
-    return Answer(rows=[_row(record) for record in records], columns=_COLUMNS,
-                  remarks=() if records else ("no principals yet",))  # fmt: skip
+    return Answer(
+        rows=[_row(record) for record in records], columns=_COLUMNS, remarks=() if records else ("no principals yet",)
+    )
 
 
 async def _show(desk: Desk, options: Namespace) -> Answer:
@@ -137,8 +170,9 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
         raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or --from.")
     sources = [] if options.sources == [_ANYWHERE] else options.sources
     async with desk.open_admin() as admin:
-        after = await principals.set_caps(admin, options.name, max_ticket_s=options.max_ticket_s,
-                                          max_jwt_s=options.max_jwt_s, sources=sources)  # fmt: skip
+        after = await principals.set_caps(
+            admin, options.name, max_ticket_s=options.max_ticket_s, max_jwt_s=options.max_jwt_s, sources=sources
+        )
     said = [f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"]
     said += [f"{after.name} may ask from {_sources(after)}"] if options.sources else []
     return Answer(rows=[_row(after)], remarks=said)
@@ -167,8 +201,9 @@ async def _delete(desk: Desk, options: Namespace) -> Answer:
         require_consent(desk, foretold, f"Delete {name}?", word=name, yes=options.yes)
         await principals.delete(admin, name, seen=along)
     said = [f"principal {name} deleted"]
-    said += [f"it was the default target of {one}; next: {PROGRAM} oauth audience {one} TARGET"
-             for one in along.clients]  # fmt: skip
+    said += [
+        f"it was the default target of {one}; next: {PROGRAM} oauth audience {one} TARGET" for one in along.clients
+    ]
     row = {"name": name, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}
     return Answer(rows=[row], remarks=said)
 

@@ -29,41 +29,68 @@ def register(nouns: Nouns) -> None:
     """Adds the noun."""
     verbs = nouns.noun("realm", "the realm itself")
     verbs.add("show", _show, "name, issuer, limits and the realm's own keys", examples=("realm show",))
-    limit = verbs.add("limit", _limit, "limits the life of everything that the realm issues",
-                      examples=("realm limit --max-ticket-s 1h --max-jwt-s 5m", "realm limit --max-jwt-s 1m --yes",
-                                "realm limit --issuer https://kdc.corp.example"),
-                      notes="What is not named stays as it is. Asks first when a limit gets shorter: clients that\n"
-                            "expect longer lives get what is left of them. --issuer is `realm issuer`.")  # fmt: skip
+    limit = verbs.add(
+        "limit",
+        _limit,
+        "limits the life of everything that the realm issues",
+        examples=(
+            "realm limit --max-ticket-s 1h --max-jwt-s 5m",
+            "realm limit --max-jwt-s 1m --yes",
+            "realm limit --issuer https://kdc.corp.example",
+        ),
+        notes="What is not named stays as it is. Asks first when a limit gets shorter: clients that\n"
+        "expect longer lives get what is left of them. --issuer is `realm issuer`.",
+    )
     for name, what in _LIMITS:
         limit.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=duration, help=f"longest life of {what}")
     limit.add_argument("--issuer", metavar="URL", help="the issuer as well, in the same change")
     add_yes(limit)
 
-    issuer = verbs.add("issuer", _issuer, "the URL at which OAuth clients reach the KDC, and the `iss` of its tokens",
-                       examples=("realm issuer https://kdc.corp.example",),
-                       notes="Services that check tokens must then expect the new one. Older tokens are refused,\n"
-                             "by the KDC and by services: best change it before the first token.")  # fmt: skip
+    issuer = verbs.add(
+        "issuer",
+        _issuer,
+        "the URL at which OAuth clients reach the KDC, and the `iss` of its tokens",
+        examples=("realm issuer https://kdc.corp.example",),
+        notes="Services that check tokens must then expect the new one. Older tokens are refused,\n"
+        "by the KDC and by services: best change it before the first token.",
+    )
     issuer.add_argument("url", metavar="URL", help="https://HOST or https://HOST:PORT")
 
     register_verbs(verbs)
-    verbs.add("rotate-keys", _rotate_keys, "adds the next number of each of the realm's own keys",
-              examples=("realm rotate-keys",),
-              notes="It seals as soon as the KDC has seen it, which looks every 50 ms. Older numbers open what was\n"
-                    "sealed before.")  # fmt: skip
-    verbs.add("erase-old-keys", _erase_old_keys, "erases those of the realm's own keys that no ticket needs any more",
-              examples=("realm erase-old-keys",),
-              notes="A number is needed for the longest ticket life after its successor was made. After lowering the\n"
-                    "limits, wait for the old ones first.")  # fmt: skip
+    verbs.add(
+        "rotate-keys",
+        _rotate_keys,
+        "adds the next number of each of the realm's own keys",
+        examples=("realm rotate-keys",),
+        notes="It seals as soon as the KDC has seen it, which looks every 50 ms. Older numbers open what was\n"
+        "sealed before.",
+    )
+    verbs.add(
+        "erase-old-keys",
+        _erase_old_keys,
+        "erases those of the realm's own keys that no ticket needs any more",
+        examples=("realm erase-old-keys",),
+        notes="A number is needed for the longest ticket life after its successor was made. After lowering the\n"
+        "limits, wait for the old ones first.",
+    )
 
-    new = verbs.add("new-master-key", _new_master_key, "writes the next master key to a new file",
-                    examples=("realm new-master-key --out /var/lib/orthros/master.key.2",),
-                    notes="The database learns nothing of it. Copy it to a safe place, name it to every KDC as\n"
-                          "store.next_master_key_file, restart them, then run `realm rewrap`.")  # fmt: skip
+    new = verbs.add(
+        "new-master-key",
+        _new_master_key,
+        "writes the next master key to a new file",
+        examples=("realm new-master-key --out /var/lib/orthros/master.key.2",),
+        notes="The database learns nothing of it. Copy it to a safe place, name it to every KDC as\n"
+        "store.next_master_key_file, restart them, then run `realm rewrap`.",
+    )
     new.add_argument("--out", metavar="FILE", required=True, help="the new file, of mode 0600")
-    verbs.add("rewrap", _rewrap, "seals every stored secret under the next master key",
-              examples=("realm rewrap --next-master-key-file /var/lib/orthros/master.key.2",),
-              notes="Every KDC must hold both master keys before this; they go on issuing meanwhile. When it is\n"
-                    "interrupted, both keys are still needed: run it again, and it goes on where it was.")  # fmt: skip
+    verbs.add(
+        "rewrap",
+        _rewrap,
+        "seals every stored secret under the next master key",
+        examples=("realm rewrap --next-master-key-file /var/lib/orthros/master.key.2",),
+        notes="Every KDC must hold both master keys before this; they go on issuing meanwhile. When it is\n"
+        "interrupted, both keys are still needed: run it again, and it goes on where it was.",
+    )
 
 
 async def _show(desk: Desk, options: Namespace) -> Answer:

@@ -47,34 +47,58 @@ _WHOLE: Final = (
 
 def register_verbs(verbs: Verbs) -> None:
     """Adds the four verbs to the noun `realm`."""
-    validate = verbs.add("validate", _validate, "checks a realm file by itself, without a realm",
-                         examples=("realm validate realm.toml", "realm validate - < realm.toml"),
-                         notes="Names that the file uses and does not define are listed: only a realm can tell\n"
-                               "whether they are right.")  # fmt: skip
+    validate = verbs.add(
+        "validate",
+        _validate,
+        "checks a realm file by itself, without a realm",
+        examples=("realm validate realm.toml", "realm validate - < realm.toml"),
+        notes="Names that the file uses and does not define are listed: only a realm can tell\nwhether they are right.",
+    )
     _add_file(validate)
 
-    diff = verbs.add("diff", _diff, "what `realm apply` would change", codes=(3,),
-                     examples=("realm diff realm.toml", "realm diff realm.toml --prune-principals"),
-                     notes=f"Ends with 3 when there is a difference, and changes nothing.\n{_WHOLE}")  # fmt: skip
+    diff = verbs.add(
+        "diff",
+        _diff,
+        "what `realm apply` would change",
+        codes=(3,),
+        examples=("realm diff realm.toml", "realm diff realm.toml --prune-principals"),
+        notes=f"Ends with 3 when there is a difference, and changes nothing.\n{_WHOLE}",
+    )
     _add_file(diff)
     _add_prune(diff)
 
-    apply = verbs.add("apply", _apply, "makes the realm as the file says, all at once or not at all",
-                      examples=("realm apply realm.toml", "realm apply realm.toml --yes",
-                                "realm apply realm.toml --prune-principals --max-removals 25"),
-                      notes=f"Shows the changes and asks first.\n{_WHOLE}\n"
-                            "What removes much is refused until --max-removals says how much is meant.")  # fmt: skip
+    apply = verbs.add(
+        "apply",
+        _apply,
+        "makes the realm as the file says, all at once or not at all",
+        examples=(
+            "realm apply realm.toml",
+            "realm apply realm.toml --yes",
+            "realm apply realm.toml --prune-principals --max-removals 25",
+        ),
+        notes=f"Shows the changes and asks first.\n{_WHOLE}\n"
+        "What removes much is refused until --max-removals says how much is meant.",
+    )
     _add_file(apply)
     _add_prune(apply)
-    apply.add_argument("--max-removals", metavar="N", type=from_zero, dest="most_removals",
-                       help="remove as many as N rules, groups, members and principals (default: "
-                            f"{MOST_REMOVALS}, and a tenth of each at most)")  # fmt: skip
+    apply.add_argument(
+        "--max-removals",
+        metavar="N",
+        type=from_zero,
+        dest="most_removals",
+        help="remove as many as N rules, groups, members and principals (default: "
+        f"{MOST_REMOVALS}, and a tenth of each at most)",
+    )
     add_yes(apply)
 
-    export = verbs.add("export", _export, "writes the realm down as a realm file, which holds no key",
-                       examples=("realm export", "realm export realm.toml"),
-                       notes="The same realm is always written the same way, and `realm diff` finds nothing in it.\n"
-                             "An existing file is not replaced.")  # fmt: skip
+    export = verbs.add(
+        "export",
+        _export,
+        "writes the realm down as a realm file, which holds no key",
+        examples=("realm export", "realm export realm.toml"),
+        notes="The same realm is always written the same way, and `realm diff` finds nothing in it.\n"
+        "An existing file is not replaced.",
+    )
     export.add_argument("file", metavar="FILE", nargs="?", default=_STANDARD, help="default: standard output")
 
 
@@ -83,15 +107,24 @@ def _add_file(parser: Parser) -> None:
 
 
 def _add_prune(parser: Parser) -> None:
-    parser.add_argument("--prune-principals", action="store_true", dest="prune",
-                        help="delete the principals that the file does not define, with their keys")  # fmt: skip
+    parser.add_argument(
+        "--prune-principals",
+        action="store_true",
+        dest="prune",
+        help="delete the principals that the file does not define, with their keys",
+    )
 
 
 async def _validate(_desk: Desk, options: Namespace) -> Answer:
     document = _read(options.file)
     warnings = warnings_of(document)
-    row = {"file": document.source.name, "principals": len(document.principals), "groups": len(document.groups),
-           "rules": len(document.rules), "warnings": list(warnings)}  # fmt: skip
+    row = {
+        "file": document.source.name,
+        "principals": len(document.principals),
+        "groups": len(document.groups),
+        "rules": len(document.rules),
+        "warnings": list(warnings),
+    }
     counted = ", ".join(f"{row[key]} {key if row[key] != 1 else key[:-1]}" for key in ("principals", "groups", "rules"))
     return Answer(
         rows=[row],
@@ -159,14 +192,20 @@ def _unchanged(plan: Plan) -> list[str]:
 
 
 def _rows(plan: Plan) -> Sequence[Row]:
-    changes = [{"change": _WORDS[one.sign], "event": one.event, "name": one.name, "words": one.words}
-               for one in plan.changes]  # fmt: skip
+    changes = [
+        {"change": _WORDS[one.sign], "event": one.event, "name": one.name, "words": one.words} for one in plan.changes
+    ]
     return [*changes, *({"change": "leave", "event": None, "name": None, "words": one} for one in plan.left)]
 
 
 def _exported(state: RealmState, file: str | None, text: str | None) -> Row:
-    return {"file": file, "principals": len(state.principals), "groups": len(state.groups),
-            "rules": len(state.rules), "text": text}  # fmt: skip
+    return {
+        "file": file,
+        "principals": len(state.principals),
+        "groups": len(state.groups),
+        "rules": len(state.rules),
+        "text": text,
+    }
 
 
 def _read(file: str) -> RealmDocument:

@@ -17,16 +17,26 @@ __all__ = ["add_rule_options", "columns_for", "described_rule", "rule_remarks", 
 
 _ALWAYS: Final = ("rule", "client", "target", "scopes", "max_ttl_s", "jwt", "delegable", "subjects")
 _SELDOM: Final = (
-    "behalf", "from", "deny_via", "require_via", "max_depth", "callbacks", "methods", "path", "peers", "discharges",
-)  # fmt: skip
+    "behalf",
+    "from",
+    "deny_via",
+    "require_via",
+    "max_depth",
+    "callbacks",
+    "methods",
+    "path",
+    "peers",
+    "discharges",
+)
 
 
 def add_rule_options(parser: Parser) -> None:
     """Everything that a rule says besides its client, target and scopes."""
 
     def many(option: str, metavar: str, dest: str, words: str) -> None:
-        parser.add_argument(option, metavar=metavar, action="append", default=[], dest=dest,
-                            help=f"{words}; may be repeated")  # fmt: skip
+        parser.add_argument(
+            option, metavar=metavar, action="append", default=[], dest=dest, help=f"{words}; may be repeated"
+        )
 
     parser.add_argument("--max-ttl", metavar="TIME", type=duration, help="longest life of what it grants: 90, 15m, 1h")
     parser.add_argument("--jwt", action="store_true", help="also as JWTs, if they are enabled for the target")
@@ -36,8 +46,13 @@ def add_rule_options(parser: Parser) -> None:
     many("--from", "CIDR", "sources", "only for asks from this network or address")
     many("--deny-via", "WHO", "deny_via", "not for calls that came through NAME, NAME@REALM or group:NAME")
     many("--require-via", "WHO", "require_via", "only for calls that came through NAME, NAME@REALM or group:NAME")
-    parser.add_argument("--max-depth", metavar="N", type=int, default=MAX_CHAIN_HOPS,
-                        help=f"at most N callers before the client, 0 to {MAX_CHAIN_HOPS}")  # fmt: skip
+    parser.add_argument(
+        "--max-depth",
+        metavar="N",
+        type=int,
+        default=MAX_CHAIN_HOPS,
+        help=f"at most N callers before the client, 0 to {MAX_CHAIN_HOPS}",
+    )
     parser.add_argument("--callbacks", action="store_true", help="also for calls back to those on the way here")
     many("--methods", "METHOD", "methods", "its tickets only for this HTTP method")
     parser.add_argument("--path", metavar="PATH", help="its tickets only for this HTTP path and what lies below it")
@@ -54,11 +69,16 @@ def described_rule(options: Namespace) -> dict[str, Any]:
         "subjects": tuple(options.subjects),
         "behalf": tuple(options.behalf),
         "sources": tuple(options.sources),
-        "chain": check_chain(deny_via=options.deny_via, require_via=options.require_via, max_depth=options.max_depth,
-                             callbacks=options.callbacks),
-        "caveats": RuleCaveats(methods=options.methods, path=options.path, peers=options.peers,
-                               discharges=options.discharges),
-    }  # fmt: skip
+        "chain": check_chain(
+            deny_via=options.deny_via,
+            require_via=options.require_via,
+            max_depth=options.max_depth,
+            callbacks=options.callbacks,
+        ),
+        "caveats": RuleCaveats(
+            methods=options.methods, path=options.path, peers=options.peers, discharges=options.discharges
+        ),
+    }
 
 
 def rule_row(rule: Rule) -> dict[str, object]:

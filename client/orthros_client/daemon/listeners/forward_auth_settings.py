@@ -131,14 +131,32 @@ def _depth(value: Any) -> int:
 
 _Parsers = Mapping[str, Callable[[Any], Any]]
 _SECTION: Final[_Parsers] = {
-    "socket": _path, "tcp": _tcp, "socket_mode": _mode, "proxy_uid": _uid, "dialect": _dialect,
-    "keytab": _path, "origins": _texts, "schemes": _texts, "jwk": _path, "audience": _text, "issuer": _text,
-}  # fmt: skip
+    "socket": _path,
+    "tcp": _tcp,
+    "socket_mode": _mode,
+    "proxy_uid": _uid,
+    "dialect": _dialect,
+    "keytab": _path,
+    "origins": _texts,
+    "schemes": _texts,
+    "jwk": _path,
+    "audience": _text,
+    "issuer": _text,
+}
 _ROUTE: Final[_Parsers] = {
-    "path": _text, "schemes": _texts, "scopes": _texts, "covers": _texts, "unsized_bodies": _flag,
-    "accept_user": _flag, "public": _flag, "deny_via": _texts, "require_via": _texts, "max_depth": _depth,
-    "callbacks": _flag, "repeatable": _repeatable,
-}  # fmt: skip
+    "path": _text,
+    "schemes": _texts,
+    "scopes": _texts,
+    "covers": _texts,
+    "unsized_bodies": _flag,
+    "accept_user": _flag,
+    "public": _flag,
+    "deny_via": _texts,
+    "require_via": _texts,
+    "max_depth": _depth,
+    "callbacks": _flag,
+    "repeatable": _repeatable,
+}
 _CHAIN: Final = ("deny_via", "require_via", "max_depth", "callbacks")
 
 

@@ -59,9 +59,13 @@ class CacheKey:
     def want(self) -> Want:
         """The same, as an item of a TGS request."""
         return Want(
-            kind=self.kind, target=self.target, scopes=self.scopes, ttl_s=self.ttl_s, flags=self.flags,
+            kind=self.kind,
+            target=self.target,
+            scopes=self.scopes,
+            ttl_s=self.ttl_s,
+            flags=self.flags,
             limits=self.limits,
-        )  # fmt: skip
+        )
 
 
 @frozen(kw_only=True)

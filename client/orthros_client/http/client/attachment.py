@@ -132,9 +132,7 @@ class Attachment:
         if origin in self.bearer or origin in self.forwarded:
             _check_direct(origin)
         scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
-        return Place(
-            origin, target, scopes, origin in self.bearer, origin in self.forwarded, origin in self.delegable
-        )  # fmt: skip
+        return Place(origin, target, scopes, origin in self.bearer, origin in self.forwarded, origin in self.delegable)
 
     @property
     def keyed(self) -> bool:

@@ -16,10 +16,22 @@ __all__ = ["REQUEST_FLOOR", "check_cover"]
 
 REQUEST_FLOOR: Final = ("content-type", "content-encoding", "idempotency-key")
 # Bound by other means, or rewritten on the way by right.
-_NEVER_COVERED: Final = frozenset({
-    "authorization", "host", "content-digest", "content-length", "connection", "transfer-encoding", "te", "trailer",
-    "upgrade", "keep-alive", "proxy-authorization", "proxy-connection",
-})  # fmt: skip
+_NEVER_COVERED: Final = frozenset(
+    {
+        "authorization",
+        "host",
+        "content-digest",
+        "content-length",
+        "connection",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+    }
+)
 
 
 def check_cover(names: Iterable[str]) -> tuple[str, ...]:

@@ -22,9 +22,17 @@ from orthros_protocol.primitives.http_fields import stated_length
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 
 __all__ = [
-    "MEDIA_TYPE", "MOST_ANSWER_BYTES", "PATH", "answered", "asker_of", "asking", "check_size", "doubting", "given",
+    "MEDIA_TYPE",
+    "MOST_ANSWER_BYTES",
+    "PATH",
+    "answered",
+    "asker_of",
+    "asking",
+    "check_size",
+    "doubting",
+    "given",
     "too_long",
-]  # fmt: skip
+]
 
 PATH: Final = DISCHARGE_PATH
 MEDIA_TYPE: Final = "application/vnd.orthros.discharge"

@@ -20,9 +20,19 @@ from orthros_protocol import HttpResponse, Malformed, OrthrosError, Refused, for
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = [
-    "ROWS", "Answer", "Challenge", "Proof", "Row", "explain", "failed", "json_answer", "refuse", "seal_answer",
-    "unavailable", "upgrade_refused",
-]  # fmt: skip
+    "ROWS",
+    "Answer",
+    "Challenge",
+    "Proof",
+    "Row",
+    "explain",
+    "failed",
+    "json_answer",
+    "refuse",
+    "seal_answer",
+    "unavailable",
+    "upgrade_refused",
+]
 
 
 class Challenge(StrEnum):
@@ -67,8 +77,12 @@ ROWS: Final = (
     *[
         Row(reason, 401, "invalid_token", Challenge.BARE, Proof.NONE)
         for reason in (
-            "malformed, within the AP-REQ or the ticket", "unknown-key", "wrong-ticket-type", "box-unopened",
-            "wrong-mac", "token-invalid",
+            "malformed, within the AP-REQ or the ticket",
+            "unknown-key",
+            "wrong-ticket-type",
+            "box-unopened",
+            "wrong-mac",
+            "token-invalid",
         )
     ],
     # 401: other credentials, another signature, or the same in a while would do. `busy` and `quota` are no 503 and no
@@ -76,14 +90,34 @@ ROWS: Final = (
     # the same request, which is `replayed` or executed twice. No answer here has a Retry-After.
     # The challenge is the whole proof: a client acts on it and drops the body.
     *_proven(
-        401, "invalid_token", Proof.CHALLENGE,
-        "epoch-required", "not-repeatable", "too-far-ahead", "clock-skew", "replayed", "quota", "busy", "clock-unsafe",
-        "ticket-expired", "ticket-times-invalid", "revoked", "unsupported-critical", "wrong-binding", "not-covered",
-        "discharge-mismatch", _OWN,
+        401,
+        "invalid_token",
+        Proof.CHALLENGE,
+        "epoch-required",
+        "not-repeatable",
+        "too-far-ahead",
+        "clock-skew",
+        "replayed",
+        "quota",
+        "busy",
+        "clock-unsafe",
+        "ticket-expired",
+        "ticket-times-invalid",
+        "revoked",
+        "unsupported-critical",
+        "wrong-binding",
+        "not-covered",
+        "discharge-mismatch",
+        _OWN,
     ),
     # 403: the caller is known, and this very call is not for it: so the verifier says, ...
     *_proven(
-        403, "access_denied", Proof.CHALLENGE, "caveat-refused", "caveat-unsupported", "chain-refused",
+        403,
+        "access_denied",
+        Proof.CHALLENGE,
+        "caveat-refused",
+        "caveat-unsupported",
+        "chain-refused",
         "user-not-accepted",
     ),
     # ... or who looks at a request that the verifier has accepted, and so can prove the whole answer.
@@ -96,7 +130,7 @@ ROWS: Final = (
     Row("a websocket, on a route that is not public", 403, "access_denied", Challenge.NONE, Proof.NONE),
     Row("the verifier or a hook failed", 503, "temporarily_unavailable", Challenge.NONE, Proof.NONE),
     Row("the application failed before it answered", 500, "server_error", Challenge.NONE, Proof.RESPONSE),
-)  # fmt: skip
+)
 """Every answer that a service gives instead of its application: docs/protocol/http.md has this table."""
 
 _BY_REASON: Final = {row.reason: row for row in ROWS}

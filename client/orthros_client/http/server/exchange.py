@@ -23,9 +23,15 @@ __all__ = ["EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", 
 _log: Final = structlog.get_logger("orthros.http")
 _sieve: Final = LogSieve()
 # What this program's own credentials, files and dischargers ran into; of a caller it is said with a proof.
-_OWN_TROUBLE: Final = frozenset({
-    "discharge-mismatch", "discharger-unknown", "excluded-by-your-caveat", "exact-not-possible", "ticket-expired",
-})  # fmt: skip
+_OWN_TROUBLE: Final = frozenset(
+    {
+        "discharge-mismatch",
+        "discharger-unknown",
+        "excluded-by-your-caveat",
+        "exact-not-possible",
+        "ticket-expired",
+    }
+)
 MOST_READ_AHEAD: Final = 64 * 1024
 _MOST_OF_STRANGERS: Final = 64 * 1024
 _MOST_OF_CALLERS: Final = 16 * 1024 * 1024

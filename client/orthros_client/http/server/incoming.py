@@ -26,9 +26,17 @@ from orthros_protocol.primitives.names import check_texts
 from orthros_protocol.tickets.access import decoded_path
 
 __all__ = [
-    "IncomingRequest", "OwnOrigins", "Sent", "bind32_of", "binding_of", "decode_path", "read_mount", "read_path",
-    "read_sent", "rebuild_target",
-]  # fmt: skip
+    "IncomingRequest",
+    "OwnOrigins",
+    "Sent",
+    "bind32_of",
+    "binding_of",
+    "decode_path",
+    "read_mount",
+    "read_path",
+    "read_sent",
+    "rebuild_target",
+]
 
 MOST_FIELDS: Final = 256
 MOST_HEAD_BYTES: Final = 128 * 1024
@@ -37,9 +45,14 @@ MOST_HEAD_BYTES: Final = 128 * 1024
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
 # Each of them makes some framework or proxy act on another method or path than the one that is bound.
 _OVERRIDES: Final = (
-    "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
-    "script-name", "path-info",
-)  # fmt: skip
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "script-name",
+    "path-info",
+)
 _MOST_SHOWN: Final = 100
 _SCHEMES: Final = ("https", "http")
 

@@ -14,9 +14,16 @@ from orthros_protocol.primitives.canonical import integer, nested, optional, tex
 from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_U32
 
 __all__ = [
-    "ENTRY", "FAILURE", "FAILURE_ITEMS", "WORDS", "entry_items", "entry_of", "failure_items", "failure_of",
+    "ENTRY",
+    "FAILURE",
+    "FAILURE_ITEMS",
+    "WORDS",
+    "entry_items",
+    "entry_of",
+    "failure_items",
+    "failure_of",
     "plain_words",
-]  # fmt: skip
+]
 
 _MOST_TEXT: Final = 1000
 _NAME: Final = text(is_name)
@@ -25,9 +32,14 @@ _U32: Final = integer(MAX_U32)
 WORDS: Final = text(str.isprintable, _MOST_TEXT)
 ENTRY: Final = nested(integer(1), _NAME, _NAME, optional(_SCOPES), _SCOPES, integer(), _U32, _U32, _U32, integer())
 FAILURE_ITEMS: Final = (
-    text(lambda family: family in FAMILIES), integer(0xFFFF), text(str.isprintable, 64), optional(WORDS),
-    _U32, _U32, optional(text(str.isprintable, 32)),
-)  # fmt: skip
+    text(lambda family: family in FAMILIES),
+    integer(0xFFFF),
+    text(str.isprintable, 64),
+    optional(WORDS),
+    _U32,
+    _U32,
+    optional(text(str.isprintable, 32)),
+)
 FAILURE: Final = nested(*FAILURE_ITEMS)
 
 
@@ -41,9 +53,17 @@ def entry_items(entry: Entry) -> list[Any]:
     """The items of an entry."""
     asked = None if entry.asked is None else list(entry.asked)
     return [
-        entry.kind, entry.target.realm, entry.target.name, asked, list(entry.scopes), entry.remaining_ms,
-        entry.ttl_s, entry.flags, entry.kvno, entry.renew_ms,
-    ]  # fmt: skip
+        entry.kind,
+        entry.target.realm,
+        entry.target.name,
+        asked,
+        list(entry.scopes),
+        entry.remaining_ms,
+        entry.ttl_s,
+        entry.flags,
+        entry.kvno,
+        entry.renew_ms,
+    ]
 
 
 def entry_of(row: list[Any]) -> Entry:
@@ -65,9 +85,14 @@ def entry_of(row: list[Any]) -> Entry:
 def failure_items(failure: Failure) -> list[Any]:
     """The items of a failure."""
     return [
-        failure.family, failure.reason.number, failure.reason.name, plain_words(failure.detail),
-        min(failure.retry_s, MAX_U32), min(failure.remaining_s, MAX_U32), failure.ref or None,
-    ]  # fmt: skip
+        failure.family,
+        failure.reason.number,
+        failure.reason.name,
+        plain_words(failure.detail),
+        min(failure.retry_s, MAX_U32),
+        min(failure.remaining_s, MAX_U32),
+        failure.ref or None,
+    ]
 
 
 def failure_of(items: list[Any]) -> Failure:
@@ -76,8 +101,12 @@ def failure_of(items: list[Any]) -> Failure:
     try:
         reason = DAEMON_BUSY if (number, name) == (DAEMON_BUSY.number, DAEMON_BUSY.name) else reason_for(name)
     except KeyError:
-        reason = Reason(number, name, "The daemon answered with a code that this version does not know.",
-                        "Upgrade this side, or look the code up in the daemon's documentation.")  # fmt: skip
+        reason = Reason(
+            number,
+            name,
+            "The daemon answered with a code that this version does not know.",
+            "Upgrade this side, or look the code up in the daemon's documentation.",
+        )
     return Failure(
         family=family, reason=reason, detail=detail or "", retry_s=retry_s, remaining_s=remaining_s, ref=ref or ""
     )

@@ -81,9 +81,14 @@ from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 from orthros_protocol.tickets.ticket import SUBJECT
 
 __all__ = [
-    "LIST_PAGE", "MOST_LOGIN_TARGETS", "decode_reply", "decode_request", "encode_failure", "encode_reply",
+    "LIST_PAGE",
+    "MOST_LOGIN_TARGETS",
+    "decode_reply",
+    "decode_request",
+    "encode_failure",
+    "encode_reply",
     "encode_request",
-]  # fmt: skip
+]
 
 LIST_PAGE: Final = 64
 MOST_LOGIN_TARGETS: Final = 32
@@ -109,26 +114,59 @@ _EMPTY: Final = Schema("no arguments")
 _RECEIVE: Final = Schema("hand-over to open", binary(16, MAX_FRAME_BYTES), limit=MAX_FRAME_BYTES)
 _LOGIN: Final = Schema(
     "login request",
-    array(nested(optional(_NAME), _NAME), MOST_LOGIN_TARGETS, 1), optional(_SCOPES), _U32, _U32, limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+    array(nested(optional(_NAME), _NAME), MOST_LOGIN_TARGETS, 1),
+    optional(_SCOPES),
+    _U32,
+    _U32,
+    limit=MAX_FRAME_BYTES,
+)
 
 _GRANT: Final = Schema(
     "grant",
-    _NAME, _NAME, integer(), _NAME, _NAME, binary(16, MAX_TICKET_BYTES), optional(binary(32)),
-    integer(), _U32, _U32, _U32, _SCOPES, _NOTES, integer(), integer(), integer(),
-    optional(SUBJECT), array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES), binary(0, MAX_CAVEATS_BLOB_BYTES),
+    _NAME,
+    _NAME,
+    integer(),
+    _NAME,
+    _NAME,
+    binary(16, MAX_TICKET_BYTES),
+    optional(binary(32)),
+    integer(),
+    _U32,
+    _U32,
+    _U32,
+    _SCOPES,
+    _NOTES,
+    integer(),
+    integer(),
+    integer(),
+    optional(SUBJECT),
+    array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES),
+    binary(0, MAX_CAVEATS_BLOB_BYTES),
     optional(nested(_NAME, _NAME)),
     limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+)
 _LOGIN_GRANT: Final = Schema("login granted", _BODY, limit=MAX_FRAME_BYTES)
 _LISTING: Final = Schema("listing", array(ENTRY, LIST_PAGE), optional(_U32), limit=MAX_FRAME_BYTES)
 _KDC: Final = nested(WORDS, optional(integer()), optional(WORDS))
 _STATUS: Final = Schema(
     "status",
-    _NAME, _NAME, integer(), _U32, _U32, optional(WORDS), optional(WORDS), integer(), integer(),
-    integer(), integer(), array(_KDC, 64), integer(), WORDS, optional(WORDS),
+    _NAME,
+    _NAME,
+    integer(),
+    _U32,
+    _U32,
+    optional(WORDS),
+    optional(WORDS),
+    integer(),
+    integer(),
+    integer(),
+    integer(),
+    array(_KDC, 64),
+    integer(),
+    WORDS,
+    optional(WORDS),
     limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+)
 _FAILURE: Final = Schema("failure", *FAILURE_ITEMS)
 
 
@@ -240,19 +278,51 @@ def _split(offset_ms: int) -> tuple[int, int]:
 
 def _encode_grant(grant: Grant) -> bytes:
     return _GRANT.encode(
-        grant.target.realm, grant.target.name, grant.target_uid, grant.client.realm, grant.client.name,
-        grant.credential, grant.tail, grant.remaining_ms, grant.ttl_s, grant.flags, grant.kvno,
-        list(grant.scopes), [note.to_items() for note in grant.notes], grant.fresh_ms, *_split(grant.offset_ms),
-        None if grant.subject is None else grant.subject.to_items(), list(grant.demands), join_caveats(grant.caveats),
+        grant.target.realm,
+        grant.target.name,
+        grant.target_uid,
+        grant.client.realm,
+        grant.client.name,
+        grant.credential,
+        grant.tail,
+        grant.remaining_ms,
+        grant.ttl_s,
+        grant.flags,
+        grant.kvno,
+        list(grant.scopes),
+        [note.to_items() for note in grant.notes],
+        grant.fresh_ms,
+        *_split(grant.offset_ms),
+        None if grant.subject is None else grant.subject.to_items(),
+        list(grant.demands),
+        join_caveats(grant.caveats),
         None if grant.sender is None else [grant.sender.realm, grant.sender.name],
-    )  # fmt: skip
+    )
 
 
 def _decode_grant(body: bytes) -> Grant:
     (
-        realm, target, uid, crealm, cname, credential, tail, remaining_ms, ttl_s, flags, kvno, scopes, notes,
-        fresh_ms, ahead_ms, behind_ms, subject, demands, caveats, sender,
-    ) = _GRANT.decode(body)  # fmt: skip
+        realm,
+        target,
+        uid,
+        crealm,
+        cname,
+        credential,
+        tail,
+        remaining_ms,
+        ttl_s,
+        flags,
+        kvno,
+        scopes,
+        notes,
+        fresh_ms,
+        ahead_ms,
+        behind_ms,
+        subject,
+        demands,
+        caveats,
+        sender,
+    ) = _GRANT.decode(body)
     return Grant(
         target=cached_principal(realm, target),
         target_uid=uid,
@@ -277,18 +347,41 @@ def _decode_grant(body: bytes) -> Grant:
 def _encode_status(status: Status) -> bytes:
     kdcs = [[line.address, line.good_age_s, plain_words(line.failure or "")] for line in status.kdcs]
     return _STATUS.encode(
-        status.client.realm, status.client.name, status.uid, status.kvno, status.newest_kvno,
-        plain_words(status.code or ""), plain_words(status.detail or ""), status.tgt_remaining_s, status.cached,
-        *_split(status.offset_ms), kdcs, status.uptime_s, status.version,
+        status.client.realm,
+        status.client.name,
+        status.uid,
+        status.kvno,
+        status.newest_kvno,
+        plain_words(status.code or ""),
+        plain_words(status.detail or ""),
+        status.tgt_remaining_s,
+        status.cached,
+        *_split(status.offset_ms),
+        kdcs,
+        status.uptime_s,
+        status.version,
         None if status.login_file is None else plain_words(status.login_file),
-    )  # fmt: skip
+    )
 
 
 def _decode_status(body: bytes) -> Status:
     (
-        realm, name, uid, kvno, newest_kvno, code, detail, tgt_remaining_s, cached, ahead_ms, behind_ms, kdcs,
-        uptime_s, version, login_file,
-    ) = _STATUS.decode(body)  # fmt: skip
+        realm,
+        name,
+        uid,
+        kvno,
+        newest_kvno,
+        code,
+        detail,
+        tgt_remaining_s,
+        cached,
+        ahead_ms,
+        behind_ms,
+        kdcs,
+        uptime_s,
+        version,
+        login_file,
+    ) = _STATUS.decode(body)
     return Status(
         client=Principal(realm, name),
         uid=uid,

@@ -25,8 +25,13 @@ from orthros_protocol.primitives.canonical import Schema, array, binary, integer
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_U32
 
 __all__ = [
-    "RENEWALS_PAGE", "Question", "decode_about_held", "decode_outcome", "encode_about_held", "encode_outcome",
-]  # fmt: skip
+    "RENEWALS_PAGE",
+    "Question",
+    "decode_about_held",
+    "decode_outcome",
+    "encode_about_held",
+    "encode_outcome",
+]
 
 RENEWALS_PAGE: Final = 64
 """As many renewals are listed in one reply."""

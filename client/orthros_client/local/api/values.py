@@ -38,7 +38,7 @@ __all__ = [
     "Request",
     "Status",
     "WantRequest",
-]  # fmt: skip
+]
 
 
 class Op(IntEnum):

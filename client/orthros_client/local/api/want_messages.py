@@ -40,18 +40,29 @@ _WANT: Final = Schema("want", optional(_NAME), _NAME, optional(text_set(is_scope
 _PLAIN: Final = Schema("local request", const(VERSION), integer(Op.TOKEN, Op.TICKET), _BODY, limit=MAX_FRAME_BYTES)
 # Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's) or nil.
 _BEHALF: Final = nested(
-    optional(binary(16, MAX_TICKET_BYTES)), optional(binary(32)), binary(0, MAX_CAVEATS_BLOB_BYTES),
-    optional(_NAME), optional(_NAME),
-)  # fmt: skip
+    optional(binary(16, MAX_TICKET_BYTES)),
+    optional(binary(32)),
+    binary(0, MAX_CAVEATS_BLOB_BYTES),
+    optional(_NAME),
+    optional(_NAME),
+)
 _ON_BEHALF: Final = Schema(
     "local request on behalf of somebody",
-    const(VERSION), integer(Op.TOKEN, Op.TICKET), _BODY, _BEHALF, limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+    const(VERSION),
+    integer(Op.TOKEN, Op.TICKET),
+    _BODY,
+    _BEHALF,
+    limit=MAX_FRAME_BYTES,
+)
 _LIMITED: Final = Schema(
     "local request with limits",
-    const(VERSION), const(int(Op.TICKET)), _BODY, optional(_BEHALF), binary(1, MAX_LIMITS_BYTES),
+    const(VERSION),
+    const(int(Op.TICKET)),
+    _BODY,
+    optional(_BEHALF),
+    binary(1, MAX_LIMITS_BYTES),
     limit=MAX_FRAME_BYTES,
-)  # fmt: skip
+)
 # The number of its items tells which of them a request is: what is absent is not written, so there is one encoding.
 _LONG: Final = {b"\x94": _ON_BEHALF, b"\x95": _LIMITED}
 

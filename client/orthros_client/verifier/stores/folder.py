@@ -39,9 +39,11 @@ def find_folder(environ: Mapping[str, str] = os.environ) -> str | None:
 def folders(environ: Mapping[str, str] = os.environ) -> list[str]:
     """All that a service of this user may use, in this environment or in another: for looking, nothing is made."""
     found = {
-        environ.get(STATE_VARIABLE, ""), *environ.get("RUNTIME_DIRECTORY", "").split(":"), *_candidates(environ),
+        environ.get(STATE_VARIABLE, ""),
+        *environ.get("RUNTIME_DIRECTORY", "").split(":"),
+        *_candidates(environ),
         f"/run/user/{os.geteuid()}/orthros",
-    }  # fmt: skip
+    }
     return sorted(os.path.abspath(path) for path in found if path.startswith("/"))
 
 

@@ -87,9 +87,17 @@ class _State:
     def to_bytes(self) -> bytes:
         memory = self.memory
         head = _HEAD.pack(
-            _VERSION, memory.random, self.boot_id, *self.identity, self.namespace, memory.born, self.reached,
-            memory.lead_ms, self.floor, self.generation,
-        )  # fmt: skip
+            _VERSION,
+            memory.random,
+            self.boot_id,
+            *self.identity,
+            self.namespace,
+            memory.born,
+            self.reached,
+            memory.lead_ms,
+            self.floor,
+            self.generation,
+        )
         return head + b"".join([_TOTAL.pack(*one) for one in self.totals.items()])
 
 

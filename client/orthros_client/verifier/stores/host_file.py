@@ -24,9 +24,14 @@ with extra("wsgi"):
 __all__ = ["DAMAGED", "MIN_MAP_BYTES", "HostFile", "open_file"]
 
 DAMAGED: Final = (
-    lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.MapResizedError,
-    lmdb.PanicError, lmdb.BadTxnError,
-)  # fmt: skip
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.VersionMismatchError,
+    lmdb.PageNotFoundError,
+    lmdb.MapResizedError,
+    lmdb.PanicError,
+    lmdb.BadTxnError,
+)
 MIN_MAP_BYTES: Final = 4 << 20
 _MAX_MAP_BYTES: Final = 256 << 20
 _OF_FREE_SPACE: Final = 4
@@ -117,9 +122,14 @@ class HostFile:
         # By the descriptor that was checked, not by a path that may lead elsewhere by now. No writemap: on a full
         # tmpfs the kernel would end the process with SIGBUS. No sync: a memory that outlives no reboot needs none.
         self.env = lmdb.open(
-            f"/proc/self/fd/{self._descriptor}", subdir=False, lock=False, sync=False, metasync=False,
-            writemap=False, map_size=size,
-        )  # fmt: skip
+            f"/proc/self/fd/{self._descriptor}",
+            subdir=False,
+            lock=False,
+            sync=False,
+            metasync=False,
+            writemap=False,
+            map_size=size,
+        )
         self.map_bytes = self.env.info()["map_size"]
 
 

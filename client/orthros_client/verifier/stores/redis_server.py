@@ -47,16 +47,22 @@ _MARGIN_MS: Final = 10_000
 _MOST_CLOCK_DIFFERENCE_MS: Final = 5_000
 _NUMBERS: Final = (WINDOW_PAST_MS, TOO_FAR_AHEAD_MS, _BUCKET_MS, CLOCK_STEP_MS, _MARGIN_MS, _MOST_DELETED)
 _WORDS: Final = {
-    b"fresh": Admission.FRESH, b"seen": Admission.SEEN, b"stale": Admission.STALE, b"ahead": Admission.AHEAD,
-    b"quota": Admission.QUOTA, b"full": Admission.FULL,
-}  # fmt: skip
+    b"fresh": Admission.FRESH,
+    b"seen": Admission.SEEN,
+    b"stale": Admission.STALE,
+    b"ahead": Admission.AHEAD,
+    b"quota": Admission.QUOTA,
+    b"full": Admission.FULL,
+}
 
 _log = structlog.get_logger("orthros.verifier")
 
 
 _TROUBLE: Final = {
-    b"role": "it is a replica", b"policy": "its maxmemory-policy is not noeviction", b"memory": "it has no memory left",
-}  # fmt: skip
+    b"role": "it is a replica",
+    b"policy": "its maxmemory-policy is not noeviction",
+    b"memory": "it has no memory left",
+}
 # What a URL may say besides address, name, password and database: where its certificates are.
 _OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
@@ -130,10 +136,17 @@ class RedisStore:
         """The script's answer. The token is the call's own, so a lost answer can be asked for again."""
         shares = self._shares
         values = (
-            entry.tag, entry.ts, digest(entry.client.encode("ascii"))[:8], digest(entry.ticket)[:8],
-            self._entropy(RANDOM_BYTES), self._entropy(RANDOM_BYTES), shares.capacity, shares.per_client,
-            shares.per_ticket, *_NUMBERS,
-        )  # fmt: skip
+            entry.tag,
+            entry.ts,
+            digest(entry.client.encode("ascii"))[:8],
+            digest(entry.ticket)[:8],
+            self._entropy(RANDOM_BYTES),
+            self._entropy(RANDOM_BYTES),
+            shares.capacity,
+            shares.per_client,
+            shares.per_ticket,
+            *_NUMBERS,
+        )
         began_s = time.monotonic()
         try:
             answer: list[Any] = self._script(keys=[self._prefix], args=values)
