@@ -75,9 +75,10 @@ POOL = st.sampled_from(
 )
 
 
+@pytest.mark.parity("L7", "L23")
 @given(held=st.lists(POOL, min_size=1, max_size=6), shown=st.lists(POOL, max_size=7), data=st.data())
 def test_removing_editing_or_reordering_any_fails(held: list[bytes], shown: list[bytes], data: st.DataObject) -> None:
-    """L7, L23: with the tail behind a list, only lists that begin with it can be shown."""
+    """With the tail behind a list, only lists that begin with it can be shown."""
     parties = Parties()
     credentials, verifier = parties.credentials("web", "orders"), parties.verifier()
     tail = tail_after(credentials.tail.material, held)
@@ -99,8 +100,9 @@ def outcome(parties: Parties, verifier: Verifier, credentials: Credentials, cave
     return "accepted"
 
 
+@pytest.mark.parity("L23")
 def test_a_delegate_cannot_exceed(parties: Parties) -> None:
-    """L23: it holds ticket, caveats and tail, and can go on narrowing. Nothing leads back."""
+    """It holds ticket, caveats and tail, and can go on narrowing. Nothing leads back."""
     verifier = parties.verifier()
     credentials = parties.credentials("web", "orders")
     delegate = received(parties, credentials.narrow(scopes=["read"], lifetime=60))
@@ -115,8 +117,9 @@ def test_a_delegate_cannot_exceed(parties: Parties) -> None:
                     shown_under(parties, verifier, delegate, caveats, key)
 
 
+@pytest.mark.parity("B4")
 def test_a_captured_request_is_worthless(parties: Parties) -> None:
-    """B4: nothing bearer travels. Neither again, nor elsewhere, nor with fewer caveats, nor as a key."""
+    """Nothing bearer travels. Neither again, nor elsewhere, nor with fewer caveats, nor as a key."""
     verifier, another = parties.verifier(), parties.verifier()
     credentials = parties.credentials("web", "orders").narrow(scopes=["read"])
     epoch = epoch_of(verifier, credentials)
@@ -142,8 +145,9 @@ def test_a_captured_request_is_worthless(parties: Parties) -> None:
                 verifier.accept(forged.message, ENDPOINT)
 
 
+@pytest.mark.parity("L14")
 def test_a_token_moved_to_another_connection_fails(parties: Parties) -> None:
-    """L14: the channel is the target's own finding, and inside a channel of Orthros none holds."""
+    """The channel is the target's own finding, and inside a channel of Orthros none holds."""
     verifier = parties.verifier()
     bound = parties.credentials("web", "orders").narrow(channel=b"c" * 32)
     call(bound, verifier, channel_binding=b"c" * 32)
@@ -155,8 +159,9 @@ def test_a_token_moved_to_another_connection_fails(parties: Parties) -> None:
         verifier.accept(bound.present(None, use=USE_CHANNEL).request, ENDPOINT)
 
 
+@pytest.mark.parity("L15")
 def test_an_address_is_what_the_transport_says(parties: Parties) -> None:
-    """L15: the request carries none, and where the target knows none it refuses."""
+    """The request carries none, and where the target knows none it refuses."""
     verifier = parties.verifier()
     confined = parties.credentials("web", "orders").narrow(peer=["10.0.0.0/8"])
     assert refused_as(confined, verifier, peer="192.0.2.1") == "caveat-refused"
@@ -164,9 +169,10 @@ def test_an_address_is_what_the_transport_says(parties: Parties) -> None:
     assert refused_as(confined, verifier, peer="10.9.9.9") == "accepted"
 
 
+@pytest.mark.parity("L24")
 @pytest.mark.parametrize("caveat", [enc(10), enc(200, b"x"), enc(0), enc(2**63 - 1, [])])
 def test_an_unknown_kind_is_critical(parties: Parties, caveat: bytes) -> None:
-    """L24: what a target does not understand it refuses, under its MAC."""
+    """What a target does not understand it refuses, under its MAC."""
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
     key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
     with pytest.raises(Refused, match="caveat-unsupported") as refused:
@@ -174,9 +180,10 @@ def test_an_unknown_kind_is_critical(parties: Parties, caveat: bytes) -> None:
     assert refused.value.reply is not None
 
 
+@pytest.mark.parity("L24")
 @given(st.binary(min_size=1, max_size=40))
 def test_a_caveat_of_any_bytes_never_grants_more(caveat: bytes) -> None:
-    """L24: fuzz. It parses as one that narrows, or the request is refused."""
+    """fuzz. It parses as one that narrows, or the request is refused."""
     parties = Parties()
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders", "read")
     key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
@@ -191,7 +198,7 @@ def test_a_caveat_of_any_bytes_never_grants_more(caveat: bytes) -> None:
     [enc(1, True), enc(True, 1), enc(2, [True]), enc(1, -1), enc(1, 1.5), enc(1, None), enc(1, {}), enc(1, 2, 3)],
 )
 def test_a_caveat_with_bool_for_int_or_of_wrong_arity(parties: Parties, caveat: bytes) -> None:
-    """Section 17: bool for int, wrong arity."""
+    """Bool for int, wrong arity."""
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
     key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
     with pytest.raises(Malformed):
@@ -211,7 +218,7 @@ def test_seventeen_caveats_with_those_of_the_kdc(parties: Parties) -> None:
 
 
 def test_what_the_kdc_wrote_binds_the_delegator_too(parties: Parties) -> None:
-    """Section 9: it sits in the sealed body, so nobody who holds the session key can leave it out."""
+    """It sits in the sealed body, so nobody who holds the session key can leave it out."""
     parties.realm.allow("web", "orders", "read", "write", caveats=[ScopesCaveat(("read",))])
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
     assert credentials.caveats == ()
@@ -222,8 +229,9 @@ def test_what_the_kdc_wrote_binds_the_delegator_too(parties: Parties) -> None:
     assert refused_as(limited, ledger, peer="10.0.0.1") == "accepted"
 
 
+@pytest.mark.parity("B4")
 def test_a_hand_over_opens_for_its_receiver_alone(parties: Parties) -> None:
-    """B4: eve sees the box pass, or is handed it."""
+    """Eve sees the box pass, or is handed it."""
     box = parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker"))
     now = parties.realm.clock.now()
     for name in ("eve", "web", "orders"):
@@ -237,7 +245,7 @@ def test_a_hand_over_opens_for_its_receiver_alone(parties: Parties) -> None:
 
 
 def test_a_hand_over_reflected_to_its_sender(parties: Parties) -> None:
-    """Section 9: from, to and ticket are in the context; a symmetric key alone has no direction."""
+    """From, to and ticket are in the context; a symmetric key alone has no direction."""
     now, keytab = parties.realm.clock.now(), parties.realm.keytab("web")
     box = parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker"))
     with pytest.raises(PeerMisbehaved, match="unknown-key"):
@@ -264,7 +272,7 @@ def test_a_hand_over_is_from_whom_the_kdc_says(parties: Parties) -> None:
 
 
 def test_every_flipped_bit_of_a_hand_over(parties: Parties) -> None:
-    """Section 17: every single flipped bit of every message."""
+    """Every single flipped bit of every message."""
     now, keytab = parties.realm.clock.now(), parties.realm.keytab("worker")
     box = parties.credentials("web", "orders").narrow(scopes=["read"]).hand_over(parties.credentials("web", "worker"))
     for bit in range(len(box) * 8):
@@ -315,7 +323,7 @@ def test_what_a_sender_claims_of_a_ticket_is_not_believed_by_the_target(parties:
 
 
 def test_the_mac_covers_the_caveats_that_are_shown(parties: Parties) -> None:
-    """Section 9: what is presented is a MAC over the request, caveats included."""
+    """What is presented is a MAC over the request, caveats included."""
     credentials = parties.credentials("web", "orders").narrow(scopes=["read"])
     request = parse_ap_request(credentials.present(bind_raw(ENDPOINT)).request)
     assert request.caveats == join_caveats(credentials.caveats)

@@ -33,16 +33,18 @@ def test_every_field_of_the_body_is_tried() -> None:
     assert tuple(EDITS) == FIELDS
 
 
+@pytest.mark.parity("K18")
 async def test_bronze_bit_what_was_not_edited_is_evidence(journey: Journey) -> None:
-    """K18: the control of this experiment: resealed without a change, the same evidence is accepted."""
+    """The control of this experiment: resealed without a change, the same evidence is accepted."""
     granted = await called(journey)
     control = resealed(journey.sealer("ledger"), granted)
     assert isinstance(await journey.ask("ledger", "vault", behalf=control), Granted)
 
 
+@pytest.mark.parity("K18")
 @pytest.mark.parametrize("field", FIELDS)
 async def test_bronze_bit_evidence_that_was_edited_is_nobodys(journey: Journey, field: str) -> None:
-    """K18, section 17: evidence edited by B in each field. It has the key to seal and to prove, but not the mark."""
+    """Evidence edited by B in each field. It has the key to seal and to prove, but not the mark."""
     granted = await called(journey)
     forged = resealed(journey.sealer("ledger"), granted, **{field: EDITS[field]})
     with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
@@ -52,8 +54,9 @@ async def test_bronze_bit_evidence_that_was_edited_is_nobodys(journey: Journey, 
     assert not [one for one in journey.events("tgs-issued") if one["target"] == "vault@corp.test"]
 
 
+@pytest.mark.parity("K18")
 async def test_bronze_bit_the_delegable_flag_itself(journey: Journey) -> None:
-    """K18, CVE-2020-17049 to the letter: a ticket that is not to be delegated is made so."""
+    """CVE-2020-17049 to the letter: a ticket that is not to be delegated is made so."""
     plain = await journey.obtain("web", "orders", flags=0)
     forged = resealed(journey.sealer("orders"), plain, flags=2)
     with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
@@ -61,8 +64,9 @@ async def test_bronze_bit_the_delegable_flag_itself(journey: Journey) -> None:
     assert journey.events("request-rejected")[-1]["code"] == "ticket-altered"
 
 
+@pytest.mark.parity("K18")
 async def test_bronze_bit_a_mark_of_one_ticket_on_the_body_of_another(journey: Journey) -> None:
-    """K18: each mark covers one body."""
+    """Each mark covers one body."""
     delegable, plain = await journey.obtain("web", "orders"), await journey.obtain("web", "orders", flags=0)
     sealer = journey.sealer("orders")
     mark = sealer.open(delegable.credential)[-1]
@@ -70,8 +74,9 @@ async def test_bronze_bit_a_mark_of_one_ticket_on_the_body_of_another(journey: J
         await journey.ask("orders", "ledger", behalf=resealed(sealer, plain, flags=2, kmac=mark))
 
 
+@pytest.mark.parity("K18")
 async def test_silver_ticket_a_service_invents_its_caller(journey: Journey) -> None:
-    """K18: orders makes a ticket out of nothing, as any service can for itself. The KDC knows none of it."""
+    """Orders makes a ticket out of nothing, as any service can for itself. The KDC knows none of it."""
     sealer = journey.sealer("orders")
     now = journey.kdc.clock.now() // 1000
     body = [

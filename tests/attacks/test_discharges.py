@@ -92,8 +92,9 @@ def self_made(root: bytes, cid: bytes, *caveats: bytes) -> Discharge:
     return Discharge(cid_digest=digest(cid), caveats=join_caveats(shown), tail=tail)
 
 
+@pytest.mark.parity("L8")
 def test_missing(parties: Parties) -> None:
-    """L8: the target refuses under MAC, and says of whom; half of them are not enough."""
+    """The target refuses under MAC, and says of whom; half of them are not enough."""
     verifier = parties.verifier()
     credentials = by_holder(parties, parties.credentials("web", "orders"))
     with pytest.raises(TargetRefusal, match=r"0 presented, demanded of approvals@test\.realm, approvals@test\.realm"):
@@ -105,7 +106,7 @@ def test_missing(parties: Parties) -> None:
 
 
 def test_extra(parties: Parties) -> None:
-    """Section 10: exact count, also where none is demanded."""
+    """Exact count, also where none is demanded."""
     verifier, ledger = parties.verifier(), parties.verifier("ledger")
     credentials = parties.credentials("web", "orders")
     (one,) = given(parties, credentials)
@@ -123,8 +124,9 @@ def test_extra(parties: Parties) -> None:
         plain.with_discharges([one])
 
 
+@pytest.mark.parity("L8")
 def test_foreign(parties: Parties) -> None:
-    """L8: a discharge of another ticket, even of the same client, target, predicate and second."""
+    """A discharge of another ticket, even of the same client, target, predicate and second."""
     verifier = parties.verifier()
     credentials, another = parties.credentials("web", "orders"), parties.credentials("web", "orders")
     (theirs,) = given(parties, another)
@@ -138,8 +140,9 @@ def test_foreign(parties: Parties) -> None:
         verifier.accept(credentials.with_discharges([renamed]).present(bind_raw(ENDPOINT)).request, ENDPOINT)
 
 
+@pytest.mark.parity("L8")
 def test_expired(parties: Parties) -> None:
-    """L8: it ends when its discharger said, whatever is left of the ticket."""
+    """It ends when its discharger said, whatever is left of the ticket."""
     verifier = parties.verifier()
     credentials = parties.credentials("web", "orders")
     full = credentials.with_discharges(given(parties, credentials))
@@ -153,7 +156,7 @@ def test_expired(parties: Parties) -> None:
 
 @pytest.mark.parametrize("caveats", [(), (ScopesCaveat(("read",)).to_bytes(),)], ids=["bare", "scopes-only"])
 def test_without_an_end(parties: Parties, caveats: tuple[bytes, ...]) -> None:
-    """Section 10: a discharge always carries an expires caveat; a discharger that forgets it gives nothing."""
+    """A discharge always carries an expires caveat; a discharger that forgets it gives nothing."""
     credentials = parties.credentials("web", "orders")
     (cid,) = credentials.demands
     demand = open_demand(cid, parties.realm.keytab("approvals"), now=parties.realm.clock.now())
@@ -166,7 +169,7 @@ def test_without_an_end(parties: Parties, caveats: tuple[bytes, ...]) -> None:
 
 
 def test_nested(parties: Parties) -> None:
-    """Section 10: no nesting, whoever made it."""
+    """No nesting, whoever made it."""
     credentials = parties.credentials("web", "orders")
     (cid,) = credentials.demands
     demand = open_demand(cid, parties.realm.keytab("approvals"), now=parties.realm.clock.now())
@@ -180,7 +183,7 @@ def test_nested(parties: Parties) -> None:
 
 
 def test_reordered(parties: Parties) -> None:
-    """Section 10: each in order, the KDC's first. The library sorts them; an attacker's order fails."""
+    """Each in order, the KDC's first. The library sorts them; an attacker's order fails."""
     verifier = parties.verifier()
     credentials = by_holder(parties, by_holder(parties, parties.credentials("web", "orders")))
     three = given(parties, credentials)
@@ -193,7 +196,7 @@ def test_reordered(parties: Parties) -> None:
 
 
 def test_the_order_is_the_kdcs_first_and_then_that_of_the_caveats(parties: Parties) -> None:
-    """Section 10: tails of KDC-written third-party caveats are mixed before those of holders."""
+    """Tails of KDC-written third-party caveats are mixed before those of holders."""
     parties.realm.allow(
         "web", "orders", "read", discharges=[("approvals", PREDICATE), ("auditors", "signed off")]
     )  # fmt: skip
@@ -207,8 +210,9 @@ def test_the_order_is_the_kdcs_first_and_then_that_of_the_caveats(parties: Parti
         by_holder(parties, credentials)
 
 
+@pytest.mark.parity("L8")
 def test_the_client_cannot_discharge_what_the_kdc_demands(parties: Parties) -> None:
-    """L8, the named attack: the client knows k32, all tails, the demand and its own keys. The root is none of them."""
+    """The named attack: the client knows k32, all tails, the demand and its own keys. The root is none of them."""
     granted = parties.granted("web", "orders")
     assert granted.session_key is not None
     (cid,) = granted.demands
@@ -293,7 +297,7 @@ def test_a_holder_can_discharge_what_he_adds_himself(parties: Parties) -> None:
 
 
 def test_edited_caveats_of_a_discharge(parties: Parties) -> None:
-    """Section 10: shown are caveats, proven is the tail behind them."""
+    """Shown are caveats, proven is the tail behind them."""
     verifier = parties.verifier()
     credentials = parties.credentials("web", "orders")
     (honest,) = given(parties, credentials)
@@ -323,7 +327,7 @@ def test_the_demand_of_another_ticket(parties: Parties) -> None:
 
 
 def test_a_discharger_does_not_speak_about_who_did_not_ask(parties: Parties) -> None:
-    """Section 10: eve shows web's demand; replays web's question; puts another demand into it."""
+    """Eve shows web's demand; replays web's question; puts another demand into it."""
     discharger, verifier = parties.discharger(), parties.verifier("approvals")
     (cid,) = parties.credentials("web", "orders").demands
     (other,) = parties.credentials("web", "orders").demands
@@ -343,8 +347,9 @@ def test_a_discharger_does_not_speak_about_who_did_not_ask(parties: Parties) -> 
         verifier.accept(elsewhere.request, DISCHARGE_ENDPOINT, cid)
 
 
+@pytest.mark.parity("B4")
 def test_a_stolen_answer_is_worthless(parties: Parties) -> None:
-    """B4: the box opens for the very request that asked, and its caveats alone prove nothing."""
+    """The box opens for the very request that asked, and its caveats alone prove nothing."""
     discharger, verifier = parties.discharger(), parties.verifier()
     credentials, web, eve = (
         parties.credentials("web", "orders"),
@@ -422,7 +427,7 @@ def test_a_demand_for_another_discharger(parties: Parties) -> None:
 
 
 def test_every_changed_byte_of_a_demand(parties: Parties) -> None:
-    """Section 17: a bit flipped anywhere; the kind of error is the discharger's own business."""
+    """A bit flipped anywhere; the kind of error is the discharger's own business."""
     keytab, now = parties.realm.keytab("approvals"), parties.realm.clock.now()
     of_kdc = parties.credentials("web", "orders").demands[0]
     of_holder = by_holder(parties, parties.credentials("web", "ledger")).demands[0]

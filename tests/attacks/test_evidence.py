@@ -62,8 +62,9 @@ async def is_turned_away(journey: Journey, client: str, target: str, behalf: Beh
 # Whose evidence
 
 
+@pytest.mark.parity("K18")
 async def test_sniffed_evidence_is_worthless_without_its_key(journey: Journey) -> None:
-    """K18, section 17: evidence whose key is not known. The ticket travels in clear; opening it is the proof."""
+    """Evidence whose key is not known. The ticket travels in clear; opening it is the proof."""
     granted = await journey.obtain("web", "orders")
     for guess in (bytes(32), granted.credential[:32], journey.logins["web"].reply.session_key):
         sniffed = Behalf(evidence=granted.credential, proof=evidence_proof(guess, granted.credential))
@@ -71,7 +72,7 @@ async def test_sniffed_evidence_is_worthless_without_its_key(journey: Journey) -
 
 
 async def test_evidence_beside_a_request_in_the_own_name(journey: Journey) -> None:
-    """Section 11: the key of a plain request does not open the way for one with evidence, nor the other way round."""
+    """The key of a plain request does not open the way for one with evidence, nor the other way round."""
     granted = await journey.obtain("web", "orders")
     shown = journey.evidence(granted)
     login = await journey.login("orders")
@@ -87,8 +88,9 @@ async def test_evidence_beside_a_request_in_the_own_name(journey: Journey) -> No
     assert isinstance(open_tgs_reply(mixed, answer).results[0], Granted)
 
 
+@pytest.mark.parity("K18")
 async def test_evidence_of_somebody_else(journey: Journey) -> None:
-    """K18, section 17: a ticket for ledger shown by orders, by its client, and with the key that belongs to it."""
+    """A ticket for ledger shown by orders, by its client, and with the key that belongs to it."""
     await rules.allow(journey.kdc.admin, "web", "ledger", scopes=("read",), delegable=True)
     granted = await journey.obtain("web", "ledger")
     shown = Behalf(evidence=granted.credential, proof=evidence_proof(granted.session_key or b"", granted.credential))
@@ -107,15 +109,15 @@ async def test_a_tgt_is_no_evidence(journey: Journey) -> None:
 # Evidence that does not count any more
 
 
+@pytest.mark.parity("L23")
 async def test_evidence_that_is_not_delegable(journey: Journey) -> None:
-    """L23, section 17."""
     plain = await journey.obtain("web", "orders", flags=0)
     code = await journey.refusal("orders", "ledger", behalf=journey.evidence(plain))
     assert code == "evidence-refused: it is not delegable"
 
 
 async def test_evidence_that_has_expired(journey: Journey) -> None:
-    """Section 17: there is no grace, neither for the ticket nor for its caveat."""
+    """There is no grace, neither for the ticket nor for its caveat."""
     short = await journey.obtain("web", "orders", ttl_s=60)
     long = await journey.obtain("web", "orders")
     soon = ExpiresCaveat(journey.kdc.clock.now() // 1000 + 60).to_bytes()
@@ -130,8 +132,9 @@ async def test_evidence_that_has_expired(journey: Journey) -> None:
     assert isinstance(await journey.ask("orders", "ledger", behalf=journey.evidence(long)), Granted)
 
 
+@pytest.mark.parity("P11")
 async def test_a_caller_whose_login_key_was_retired(journey: Journey) -> None:
-    """P11, section 11: a stolen login does not live on in what it had obtained."""
+    """A stolen login does not live on in what it had obtained."""
     shown = journey.evidence(await journey.obtain("web", "orders"))
     admin = journey.kdc.admin
     await keys.rotate(admin, "web")
@@ -142,8 +145,9 @@ async def test_a_caller_whose_login_key_was_retired(journey: Journey) -> None:
     assert code == "evidence-refused: web@corp.test: the key of its login has been retired"
 
 
+@pytest.mark.parity("P11")
 async def test_a_retired_login_key_stops_the_chain_further_on(journey: Journey) -> None:
-    """P11: nor does it in what others had obtained for it; who logged in again afterwards goes on."""
+    """Nor does it in what others had obtained for it; who logged in again afterwards goes on."""
     admin, clock = journey.kdc.admin, journey.kdc.clock
     first = await journey.obtain("web", "orders")
     shown = journey.evidence(await journey.obtain("orders", "ledger", behalf=journey.evidence(first)))
@@ -160,8 +164,9 @@ async def test_a_retired_login_key_stops_the_chain_further_on(journey: Journey) 
     assert isinstance(await journey.ask("ledger", "vault", behalf=shown), Granted)
 
 
+@pytest.mark.parity("K2")
 async def test_evidence_under_a_key_that_was_retired(journey: Journey) -> None:
-    """K2: its key is erased, so nobody can tell what it said."""
+    """Its key is erased, so nobody can tell what it said."""
     shown = journey.evidence(await journey.obtain("web", "orders"))
     admin = journey.kdc.admin
     journey.kdc.keytabs["orders"] = await keys.rotate(admin, "orders")
@@ -170,9 +175,10 @@ async def test_evidence_under_a_key_that_was_retired(journey: Journey) -> None:
     assert await is_turned_away(journey, "orders", "ledger", shown) == "unknown-key"
 
 
+@pytest.mark.parity("P10")
 @pytest.mark.parametrize("who", ["web", "orders"])
 async def test_a_disabled_member_of_the_chain_stops_the_chain(journey: Journey, who: str) -> None:
-    """P10: the one who asked first, and the one in between; and nobody else is concerned."""
+    """The one who asked first, and the one in between; and nobody else is concerned."""
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     shown = journey.evidence(second)
@@ -184,9 +190,10 @@ async def test_a_disabled_member_of_the_chain_stops_the_chain(journey: Journey, 
     assert isinstance(await journey.ask("ledger", "vault", behalf=shown), Granted)
 
 
+@pytest.mark.parity("K20")
 @pytest.mark.parametrize("who", ["web", "orders"])
 async def test_a_recreated_member_of_the_chain_is_somebody_else(journey: Journey, who: str) -> None:
-    """K20: neither as subject nor as caller nor in the chain does a new principal inherit what an old one began."""
+    """Neither as subject nor as caller nor in the chain does a new principal inherit what an old one began."""
     first = await journey.obtain("web", "orders", behalf=USER)
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     shown = journey.evidence(second)
@@ -199,8 +206,9 @@ async def test_a_recreated_member_of_the_chain_is_somebody_else(journey: Journey
     assert code.startswith(f"evidence-refused: {who}@corp.test ")
 
 
+@pytest.mark.parity("K20")
 async def test_a_recreated_subject_is_somebody_else_in_the_same_second(journey: Journey) -> None:
-    """K20: the number tells, not the time."""
+    """The number tells, not the time."""
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     await principals.delete(journey.kdc.admin, "web")
@@ -212,16 +220,18 @@ async def test_a_recreated_subject_is_somebody_else_in_the_same_second(journey: 
 # Caveats shed on the way
 
 
+@pytest.mark.parity("B4")
 @pytest.mark.parametrize("kind", NOT_CARRIED)
 async def test_a_caveat_that_would_be_lost_stops_the_chain(journey: Journey, kind: str) -> None:
-    """B4, section 17: an honest service called by a restricted worker must not shed the restriction."""
+    """An honest service called by a restricted worker must not shed the restriction."""
     granted = await journey.obtain("web", "orders")
     shown = journey.evidence(granted, [ScopesCaveat(("read",)).to_bytes(), NOT_CARRIED[kind]])
     assert (await journey.refusal("orders", "ledger", behalf=shown)).startswith("caveat-not-carried")
 
 
+@pytest.mark.parity("B4", "L7")
 async def test_scopes_that_were_given_up_stay_so_at_every_hop(journey: Journey) -> None:
-    """B4, L7: a restricted worker gains nothing by a longer way: the limit is in each ticket that can go further."""
+    """A restricted worker gains nothing by a longer way: the limit is in each ticket that can go further."""
     first = await journey.obtain("web", "orders")
     read = ScopesCaveat(("read",)).to_bytes()
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first, [read]))
@@ -235,8 +245,9 @@ async def test_scopes_that_were_given_up_stay_so_at_every_hop(journey: Journey) 
     assert (await journey.obtain("ledger", "vault", behalf=nothing, flags=0)).scopes == ()
 
 
+@pytest.mark.parity("B4")
 async def test_a_token_that_can_be_exchanged_does_not_shed_scopes_either(journey: Journey) -> None:
-    """B4: a JWT carries no caveats, so under one it is not made for exchange."""
+    """A JWT carries no caveats, so under one it is not made for exchange."""
     admin = journey.kdc.admin
     await jwt_keys.enable(admin, "ledger")
     await rules.allow(admin, "orders", "ledger", scopes=("read",), jwt=True, delegable=True, behalf=("*",))
@@ -246,16 +257,18 @@ async def test_a_token_that_can_be_exchanged_does_not_shed_scopes_either(journey
     assert await journey.refusal("orders", "ledger", behalf=shown, **wanted) == "caveat-not-carried"
 
 
+@pytest.mark.parity("B4")
 @pytest.mark.parametrize("kind", ["methods", "path", "peer", "channel", "app"])
 async def test_a_caveat_inside_the_ticket_cannot_be_shed_by_anybody(journey: Journey, kind: str) -> None:
-    """B4: it is under the KDC's mark, so not showing it is no way around it."""
+    """It is under the KDC's mark, so not showing it is no way around it."""
     granted = await journey.obtain("web", "orders", limits=join_caveats([NOT_CARRIED[kind]]))
     code = await journey.refusal("orders", "ledger", behalf=journey.evidence(granted))
     assert code.startswith("caveat-not-carried")
 
 
+@pytest.mark.parity("L24")
 async def test_an_unknown_caveat_stops_the_chain(journey: Journey) -> None:
-    """L24: types are always critical."""
+    """Types are always critical."""
     granted = await journey.obtain("web", "orders")
     shown = journey.evidence(granted, [encode(77, "later")])
     assert (await journey.refusal("orders", "ledger", behalf=shown)).startswith("caveat-unsupported")
@@ -271,8 +284,9 @@ async def test_a_misshapen_caveat_is_no_message(journey: Journey) -> None:
 # Circles and depth
 
 
+@pytest.mark.parity("M6")
 async def test_the_target_is_in_the_chain_already(journey: Journey) -> None:
-    """M6, section 17: loops die at the KDC."""
+    """Loops die at the KDC."""
     admin = journey.kdc.admin
     await rules.allow(admin, "ledger", "orders", scopes=("read",), delegable=True, behalf=("*",))
     await rules.allow(admin, "ledger", "web", scopes=("read",), delegable=True, behalf=("*",))
@@ -283,8 +297,9 @@ async def test_the_target_is_in_the_chain_already(journey: Journey) -> None:
         assert isinstance(await journey.ask("ledger", target), Granted)
 
 
+@pytest.mark.parity("M6")
 async def test_oneself_in_the_chain(journey: Journey) -> None:
-    """M6, section 17: whoever was called back, where that is allowed, does not go round again."""
+    """Whoever was called back, where that is allowed, does not go round again."""
     admin = journey.kdc.admin
     back = ChainRule(callbacks=True)
     await rules.allow(admin, "ledger", "orders", scopes=("read",), delegable=True, behalf=("*",), chain=back)
@@ -296,15 +311,17 @@ async def test_oneself_in_the_chain(journey: Journey) -> None:
     assert await journey.refusal("orders", "vault", behalf=journey.evidence(third)) == "chain-refused"
 
 
+@pytest.mark.parity("M6")
 async def test_a_service_that_calls_itself_with_its_own_evidence(journey: Journey) -> None:
-    """M6: a ticket to oneself is evidence of nothing but oneself."""
+    """A ticket to oneself is evidence of nothing but oneself."""
     await rules.allow(journey.kdc.admin, "orders", "orders", scopes=("read",), delegable=True, behalf=("*",))
     own = await journey.obtain("orders", "orders")
     assert await journey.refusal("orders", "ledger", behalf=journey.evidence(own)) == "chain-refused"
 
 
+@pytest.mark.parity("M6")
 async def test_a_ninth_hop(journey: Journey) -> None:
-    """M6, section 17: depth 9, also where everybody may call everybody back."""
+    """Depth 9, also where everybody may call everybody back."""
     admin = journey.kdc.admin
     back = ChainRule(callbacks=True)
     for client, target in (("orders", "ledger"), ("ledger", "orders")):
@@ -319,9 +336,9 @@ async def test_a_ninth_hop(journey: Journey) -> None:
     assert code.startswith("chain-refused: ")
 
 
+@pytest.mark.parity("M6", "B5")
 @pytest.mark.parametrize(("depth", "allowed"), [(0, False), (1, False), (2, True)])
 async def test_a_rule_may_want_shorter_paths(journey: Journey, depth: int, allowed: bool) -> None:
-    """M6, B5."""
     admin = journey.kdc.admin
     await rules.deny(admin, "ledger", "vault")
     await rules.allow(admin, "ledger", "vault", behalf=("*",), chain=ChainRule(max_depth=depth))
@@ -331,9 +348,10 @@ async def test_a_rule_may_want_shorter_paths(journey: Journey, depth: int, allow
     assert isinstance(answer, Granted if allowed else NotGranted)
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize("via", ["orders", "web", "group:edge"])
 async def test_a_path_that_is_forbidden(journey: Journey, via: str) -> None:
-    """M5: deny-via, by name and by group, wherever on the path; a direct call is none of it."""
+    """deny-via, by name and by group, wherever on the path; a direct call is none of it."""
     admin = journey.kdc.admin
     await groups.add(admin, "edge")
     await groups.add_member(admin, "edge", "web")
@@ -345,8 +363,9 @@ async def test_a_path_that_is_forbidden(journey: Journey, via: str) -> None:
     assert isinstance(await journey.ask("ledger", "vault"), Granted)
 
 
+@pytest.mark.parity("M5")
 async def test_a_path_that_is_demanded(journey: Journey) -> None:
-    """M5: require-via: neither the own call, nor one on behalf of a name, nor one by another way."""
+    """require-via: neither the own call, nor one on behalf of a name, nor one by another way."""
     admin = journey.kdc.admin
     await rules.deny(admin, "ledger", "vault")
     only = ChainRule(require_via=("orders",))
@@ -363,8 +382,9 @@ async def test_a_path_that_is_demanded(journey: Journey) -> None:
 # In whose name
 
 
+@pytest.mark.parity("P8")
 async def test_a_subject_that_no_rule_names(journey: Journey) -> None:
-    """P8: the client of the evidence, or the name that it asserts; the KDC's own names never."""
+    """The client of the evidence, or the name that it asserts; the KDC's own names never."""
     admin = journey.kdc.admin
     await rules.deny(admin, "orders", "ledger")
     await rules.allow(admin, "orders", "ledger", scopes=("read",), behalf=("user/*",), subjects=("guest/*",))
@@ -379,7 +399,7 @@ async def test_a_subject_that_no_rule_names(journey: Journey) -> None:
 
 
 async def test_evidence_and_an_assertion_together_are_no_message(journey: Journey) -> None:
-    """Section 6: exactly one of them; and nobody asserts that something was proven, or a principal's number."""
+    """Exactly one of them; and nobody asserts that something was proven, or a principal's number."""
     granted = await journey.obtain("web", "orders")
     login = await journey.login("orders")
     pending = journey.kdc.tgs_request(login, Want(target=principal("ledger")))
@@ -400,7 +420,7 @@ async def test_evidence_and_an_assertion_together_are_no_message(journey: Journe
 
 
 async def test_a_narrowed_login_acts_for_nobody(journey: Journey) -> None:
-    """Section 6: else a restricted worker and a colluding target reach a third service as the delegator."""
+    """Else a restricted worker and a colluding target reach a third service as the delegator."""
     shown = journey.evidence(await journey.obtain("web", "orders"))
     narrowed = [ScopesCaveat(("read",)).to_bytes()]
     login = await journey.login("orders")
@@ -411,7 +431,7 @@ async def test_a_narrowed_login_acts_for_nobody(journey: Journey) -> None:
 
 
 async def test_no_result_is_ever_in_another_name(journey: Journey) -> None:
-    """Section 11: own, proven and asserted calls of one login, in any order, each get what they asked for."""
+    """Own, proven and asserted calls of one login, in any order, each get what they asked for."""
     admin = journey.kdc.admin
     await rules.allow(admin, "orders", "ledger", scopes=("say",), subjects=("user/*",))
     own, for_ada = await journey.obtain("web", "orders"), await journey.obtain("web", "orders", behalf=USER)
@@ -426,8 +446,9 @@ async def test_no_result_is_ever_in_another_name(journey: Journey) -> None:
             assert granted.subject == subject
 
 
+@pytest.mark.parity("K10")
 async def test_a_copied_request_with_evidence_opens_for_its_maker_alone(journey: Journey) -> None:
-    """K10, section 6: it is answered and reported; the copier holds neither key."""
+    """It is answered and reported; the copier holds neither key."""
     shown = journey.evidence(await journey.obtain("web", "orders"))
     login = await journey.login("orders")
     pending = journey.kdc.tgs_request(login, Want(target=principal("ledger"), flags=WANT_DELEGABLE), behalf=shown)

@@ -35,8 +35,9 @@ def a_day_at_this_rate(bench: KdcBench, before: int) -> float:
     return (written(bench) - before) / SECONDS * DAY_S
 
 
+@pytest.mark.parity("O5")
 async def test_a_client_that_is_refused_in_long_words(bench: KdcBench) -> None:
-    """O5: refusals with 32 scopes each, as fast as the rate allows and behind the burst; before, 114 GB a day."""
+    """Refusals with 32 scopes each, as fast as the rate allows and behind the burst; before, 114 GB a day."""
     login = await bench.log_in("billing")
     refs: set[str] = set()
 
@@ -60,8 +61,9 @@ async def test_a_client_that_is_refused_in_long_words(bench: KdcBench) -> None:
     assert refs <= {getattr(event, "ref", "") for event in bench.ledger.events}
 
 
+@pytest.mark.parity("O5")
 async def test_one_captured_request_sent_again_and_again(bench: KdcBench) -> None:
-    """O5: before, 44 GB a day."""
+    """Before, 44 GB a day."""
     await rules.allow(bench.admin, "billing", "orders", scopes=("read",))
     login = await bench.log_in("billing")
     before = 0
@@ -77,8 +79,9 @@ async def test_one_captured_request_sent_again_and_again(bench: KdcBench) -> Non
     assert a_day_at_this_rate(bench, before) < 0.2 * GB
 
 
+@pytest.mark.parity("O5")
 async def test_garbage_of_strangers(bench: KdcBench) -> None:
-    """O5: before, 7 GB a day, and 27 over HTTP, whose texts were longer; each is cut now."""
+    """Before, 7 GB a day, and 27 over HTTP, whose texts were longer; each is cut now."""
     for number in range(1000):
         await bench.send(b"garbage", f"2001:db8:{number:x}::/64")
     before = written(bench)

@@ -89,8 +89,9 @@ def self_made(root: bytes, cid: bytes, expires: int) -> Discharge:
     return make_discharge(question, cid, [], expires=expires)
 
 
+@pytest.mark.parity("L8")
 async def test_the_discharger_opens_the_way(bench: KdcBench) -> None:
-    """L8: the control of these experiments."""
+    """The control of these experiments."""
     granted, payroll, now = await obtain(bench), Payroll(bench), bench.clock.now()
     (cid,) = granted.demands
     question = open_demand(cid, bench.keytabs["approvals"], now=now)
@@ -100,8 +101,9 @@ async def test_the_discharger_opens_the_way(bench: KdcBench) -> None:
         payroll.called(granted)
 
 
+@pytest.mark.parity("L8", "B4")
 async def test_a_client_cannot_discharge_what_the_kdc_demands(bench: KdcBench) -> None:
-    """L8, B4, section 17: self-made for a KDC-added caveat. The client knows k32, the ticket, the cid and all tails;
+    """Self-made for a KDC-added caveat. The client knows k32, the ticket, the cid and all tails;
     the root is random, and stands in the sealed body alone."""
     granted, payroll = await obtain(bench), Payroll(bench)
     (cid,) = granted.demands
@@ -125,8 +127,9 @@ async def test_a_client_cannot_discharge_what_the_kdc_demands(bench: KdcBench) -
         assert refused.value.code in {"wrong-mac", "discharge-mismatch"}, name
 
 
+@pytest.mark.parity("L8")
 async def test_a_demand_opens_for_its_discharger_alone(bench: KdcBench) -> None:
-    """L8: not for the client that carries it, nor for the target, nor for a stranger."""
+    """Not for the client that carries it, nor for the target, nor for a stranger."""
     granted = await obtain(bench)
     (cid,) = granted.demands
     for name in ("billing", "payroll", "mallory"):
@@ -138,8 +141,9 @@ async def test_a_demand_opens_for_its_discharger_alone(bench: KdcBench) -> None:
     assert question.about == principal("billing")
 
 
+@pytest.mark.parity("L8")
 async def test_a_discharge_of_one_ticket_is_none_for_another(bench: KdcBench) -> None:
-    """L8, section 17: foreign; each demand has its own root, also for the same rule in the same second."""
+    """Foreign; each demand has its own root, also for the same rule in the same second."""
     first, second, payroll = await obtain(bench), await obtain(bench), Payroll(bench)
     now = bench.clock.now()
     question = open_demand(first.demands[0], bench.keytabs["approvals"], now=now)
@@ -149,8 +153,9 @@ async def test_a_discharge_of_one_ticket_is_none_for_another(bench: KdcBench) ->
             payroll.called(second, foreign)
 
 
+@pytest.mark.parity("L8")
 async def test_a_discharge_cannot_be_prolonged(bench: KdcBench) -> None:
-    """L8: its end hangs off its tail."""
+    """Its end hangs off its tail."""
     granted, payroll, now = await obtain(bench), Payroll(bench), bench.clock.now()
     (cid,) = granted.demands
     question = open_demand(cid, bench.keytabs["approvals"], now=now)
@@ -167,8 +172,9 @@ async def test_a_discharge_cannot_be_prolonged(bench: KdcBench) -> None:
         payroll.called(granted, short)
 
 
+@pytest.mark.parity("K18")
 async def test_the_caveat_stands_under_the_kdcs_mark(bench: KdcBench) -> None:
-    """K18: payroll itself may shed it, for it is payroll's to enforce; but what it edits is evidence of nothing."""
+    """Payroll itself may shed it, for it is payroll's to enforce; but what it edits is evidence of nothing."""
     demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
     await rules.allow(bench.admin, "mallory", "payroll", scopes=("see",), delegable=True, caveats=demanded)
     await rules.allow(bench.admin, "payroll", "billing", scopes=("x",), behalf=("*",))
@@ -197,8 +203,9 @@ async def test_where_there_is_no_rule_no_discharger_is_looked_for(bench: KdcBenc
     assert len(answers) == 3
 
 
+@pytest.mark.parity("L8")
 async def test_an_edited_demand_opens_for_nobody(bench: KdcBench) -> None:
-    """L8: every byte of it."""
+    """Every byte of it."""
     (cid,) = (await obtain(bench)).demands
     for at in range(0, len(cid), 7):
         broken = cid[:at] + bytes([cid[at] ^ 1]) + cid[at + 1 :]
@@ -209,7 +216,7 @@ async def test_an_edited_demand_opens_for_nobody(bench: KdcBench) -> None:
 
 
 async def test_the_root_is_random_and_in_the_ticket(bench: KdcBench) -> None:
-    """Section 10: the target reads it in the ticket, so it needs to ask nobody."""
+    """The target reads it in the ticket, so it needs to ask nobody."""
     tickets = [await obtain(bench), await obtain(bench)]
     roots = []
     for granted in tickets:

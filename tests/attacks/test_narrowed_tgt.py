@@ -51,8 +51,9 @@ async def code_of(bench: KdcBench, login: Login, target: str, caveats: Sequence[
     return answer.reason.name
 
 
+@pytest.mark.parity("B4", "L23")
 async def test_another_target_than_those_named(bench: KdcBench) -> None:
-    """B4, L23: whether there is a rule, or a target, or a realm, is not even looked up."""
+    """Whether there is a rule, or a target, or a realm, is not even looked up."""
     login = await bench.log_in("billing")
     for target in ("payroll", "nobody", "kdc/keys", "order", "orders2"):
         assert await code_of(bench, login, target, [ONLY_ORDERS]) == "excluded-by-your-caveat"
@@ -66,7 +67,7 @@ async def test_another_target_than_those_named(bench: KdcBench) -> None:
 
 
 async def test_guessing_behind_a_caveat_costs_no_more_and_tells_no_more(bench: KdcBench) -> None:
-    """Section 6: decided before any look-up, so the price of a guess is not charged either."""
+    """Decided before any look-up, so the price of a guess is not charged either."""
     small = await open_bench(burst=40)
     await small.add("billing", "orders")
     await rules.allow(small.admin, "billing", "orders")
@@ -79,7 +80,7 @@ async def test_guessing_behind_a_caveat_costs_no_more_and_tells_no_more(bench: K
 
 
 async def test_what_a_caveat_excludes_is_not_looked_up(bench: KdcBench) -> None:
-    """Section 6: shown with a target whose row cannot be read: only who may reach it runs into that."""
+    """Shown with a target whose row cannot be read: only who may reach it runs into that."""
 
     def spoil(tx: Transaction) -> None:
         record = tx.principal_by_name("payroll")
@@ -101,15 +102,16 @@ async def test_what_a_caveat_excludes_is_not_looked_up(bench: KdcBench) -> None:
     ids=["delegable", "jwt", "delegable-jwt"],
 )
 async def test_what_would_outgrow_the_caveats(bench: KdcBench, want: dict[str, Any]) -> None:
-    """Section 6: else a restricted worker and a colluding target reach a third service as the delegator."""
+    """Else a restricted worker and a colluding target reach a third service as the delegator."""
     login = await bench.log_in("billing")
     for caveats in ([ONLY_ORDERS], [ONLY_READ], [ExpiresCaveat(2**40).to_bytes()]):
         assert await code_of(bench, login, "orders", caveats, **want) == "excluded-by-your-caveat"
     assert isinstance(await bench.ask_one(login, "orders", **want), Granted)
 
 
+@pytest.mark.parity("L15", "B4")
 async def test_after_the_end_of_the_caveat(bench: KdcBench) -> None:
-    """L15, B4: to the second, whatever the login itself has left."""
+    """To the second, whatever the login itself has left."""
     login = await bench.log_in("billing")
     end = [ExpiresCaveat(bench.clock.now() // 1000 + 60).to_bytes()]
     bench.clock.advance(59)
@@ -121,8 +123,9 @@ async def test_after_the_end_of_the_caveat(bench: KdcBench) -> None:
         assert await code_of(bench, login, target, end) == "excluded-by-your-caveat"
 
 
+@pytest.mark.parity("B4", "L24")
 async def test_a_caveat_that_the_kdc_cannot_carry(bench: KdcBench) -> None:
-    """B4, L24: said under the key of the tail, so that the worker learns which."""
+    """Said under the key of the tail, so that the worker learns which."""
     login = await bench.log_in("billing")
     carried = (MethodsCaveat(("GET",)).to_bytes(), AppCaveat("corp/rows", b"9").to_bytes())
     for caveat in carried:
@@ -135,6 +138,7 @@ async def test_a_caveat_that_the_kdc_cannot_carry(bench: KdcBench) -> None:
 WRITE, LONG = ScopesCaveat(("write",)).to_bytes(), ExpiresCaveat(2**40).to_bytes()
 
 
+@pytest.mark.parity("L7")
 @pytest.mark.parametrize(
     ("held", "shown"),
     [
@@ -153,7 +157,7 @@ WRITE, LONG = ScopesCaveat(("write",)).to_bytes(), ExpiresCaveat(2**40).to_bytes
 async def test_a_worker_cannot_change_what_came_before(
     bench: KdcBench, held: tuple[bytes, ...], shown: tuple[bytes, ...]
 ) -> None:
-    """L7, section 17: caveat dropped, reordered, edited: the key of the tail fits one list only, and the KDC tells
+    """Caveat dropped, reordered, edited: the key of the tail fits one list only, and the KDC tells
     nobody why."""
     login = await bench.log_in("billing")
     for caveats in (shown, held):

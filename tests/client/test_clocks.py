@@ -1,4 +1,4 @@
-"""Clocks that jump, at the KDC and on the daemon's host: the agent and its desk on turned clocks (row O6)."""
+"""Clocks that jump, at the KDC and on the daemon's host: the agent and its desk on turned clocks."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer
 from tests.client.world import START, DaemonClock, World, elapse, open_world
+
+pytestmark = pytest.mark.parity("O6")
+
 
 A, B = "tcp://kdc-a:1", "tcp://kdc-b:1"
 TEN_MINUTES, HOUR = 600, 3600
@@ -67,11 +70,12 @@ async def test_a_kdc_that_is_wrong_for_a_moment_moves_no_clock(
         assert (await status_of(world)).ready
 
 
+@pytest.mark.parity("K11")
 @pytest.mark.parametrize("jump_s", JUMPS)
 async def test_a_kdc_whose_clock_was_set_is_believed_after_five_seconds(
     autojump_clock: trio.testing.MockClock, jump_s: int
 ) -> None:
-    """K11: the second exchange confirms the first one."""
+    """The second exchange confirms the first one."""
     async with open_world() as world:
         assert await is_good(world)
         world.kdc_clock.wrong_ms = jump_s * 1000

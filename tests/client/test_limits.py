@@ -72,8 +72,9 @@ def ask(conversation: Conversation, number: int | None, limits: Limits | None) -
     raise AssertionError("one question, one answer")
 
 
+@pytest.mark.parity("L7")
 def test_limits_are_part_of_the_question() -> None:
-    """L7: two limits are two tickets, none is a third; what is written the same way is the same."""
+    """Two limits are two tickets, none is a third; what is written the same way is the same."""
     conversation = Conversation(10, clock=StillClock())
     cases: list[Limits | None] = [None, READ_ORDERS, Limits(scopes=["read"]), Limits(scopes=[])]
     answers = [ask(conversation, number, limits) for number, limits in enumerate(cases)]
@@ -86,6 +87,7 @@ def test_limits_are_part_of_the_question() -> None:
     assert ask(conversation, None, Limits())[1] is answers[0][1]
 
 
+@pytest.mark.parity("L23")
 @pytest.mark.parametrize(
     "limits",
     [
@@ -100,7 +102,7 @@ def test_limits_are_part_of_the_question() -> None:
     ids=["targets", "too-large", "too-many", "channel", "path", "dict", "bytes"],
 )
 def test_what_is_no_limit_of_a_ticket_is_not_asked(limits: Any) -> None:
-    """L23: the program is told at once."""
+    """The program is told at once."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         next(Conversation(10).credentials("orders", None, 0, limits=limits))
 
@@ -112,8 +114,9 @@ def opened(realm: InMemoryRealm, credentials: Credentials) -> tuple[bytes, ...]:
     return open_ticket(credentials.ticket, realm.root(credentials.target.name).ticket_key()).caveats
 
 
+@pytest.mark.parity("L7", "L23", "B4")
 async def test_limits_are_in_the_ticket_and_bind_its_holder() -> None:
-    """L7, L23, B4: through sockets, daemon and KDC to the target; nothing beside the ticket says them, so nothing can
+    """Through sockets, daemon and KDC to the target; nothing beside the ticket says them, so nothing can
     be left out, not even by somebody who has the key of the ticket itself."""
     async with open_house() as house, AsyncClient(house.socket) as client:
         realm, clock = house.world.realm, house.world.clock
@@ -137,6 +140,7 @@ async def test_limits_are_in_the_ticket_and_bind_its_holder() -> None:
         assert refused_as(handed, verifier, method="PUT", path="/orders/7") == "caveat-refused"
 
 
+@pytest.mark.parity("L24")
 @pytest.mark.parametrize(
     "limit",
     [
@@ -147,7 +151,7 @@ async def test_limits_are_in_the_ticket_and_bind_its_holder() -> None:
     ids=["targets", "third-party", "unknown"],
 )
 async def test_kinds_that_the_kdc_does_not_write_are_refused_at_the_desk(limit: bytes) -> None:
-    """L24: with the KDC's own code, and without a question that the whole host would pay for."""
+    """With the KDC's own code, and without a question that the whole host would pay for."""
     async with open_house() as house:
         limits = join_caveats([ScopesCaveat(("read",)).to_bytes(), limit])
         reply = await house.desk.answer(ROOT, WantRequest(op=Op.TICKET, target="orders", limits=limits))
@@ -155,8 +159,9 @@ async def test_kinds_that_the_kdc_does_not_write_are_refused_at_the_desk(limit: 
         assert house.world.realm.handled <= 1
 
 
+@pytest.mark.parity("L24")
 async def test_a_token_has_no_place_for_limits() -> None:
-    """L24: the library writes no such request, and the daemon would not understand one."""
+    """The library writes no such request, and the daemon would not understand one."""
     async with open_house() as house:
         request = WantRequest(op=Op.TOKEN, target="orders", limits=FIELD)
         with Client(house.socket) as client, pytest.raises(LocalMisuse, match="token"):
@@ -168,8 +173,9 @@ def code_of(reply: Reply) -> str:
     return reply.reason.name if isinstance(reply, Failure) else type(reply).__name__
 
 
+@pytest.mark.parity("L15")
 async def test_an_end_among_the_limits_is_the_end(autojump_clock: trio.testing.MockClock) -> None:
-    """L15: the caller is told what is really left, on a host whose clock is wrong; nothing is renewed to end no later,
+    """The caller is told what is really left, on a host whose clock is wrong; nothing is renewed to end no later,
     and what has ended is refused from memory, while all others are served."""
     async with open_world(wrong_ms=600_000) as world:
         second = world.realm.clock.now() // 1000 + 100
@@ -191,8 +197,9 @@ async def test_an_end_among_the_limits_is_the_end(autojump_clock: trio.testing.M
         assert await world.outcome(world.key("billing"), timeout_s=0.1) == "held"
 
 
+@pytest.mark.parity("K5")
 async def test_limited_tickets_are_renewed_as_others_are(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: with the same limits."""
+    """With the same limits."""
     async with open_world() as world:
         key = world.key("orders", limits=FIELD)
         first = await world.agent.obtain(key, timeout_s=10)
@@ -202,10 +209,11 @@ async def test_limited_tickets_are_renewed_as_others_are(autojump_clock: trio.te
         assert world.opened(second).caveats == split_caveats(FIELD)
 
 
+@pytest.mark.parity("K5")
 async def test_refusals_are_remembered_for_the_limits_that_they_were_about(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """K5: one question's refusal is not the next one's."""
+    """One question's refusal is not the next one's."""
     async with open_world() as world:
         one, other = (world.key("payroll", limits=limits_field(Limits(path=path))) for path in ("/a", "/b"))
         assert await world.outcome(one) == "not-granted"
@@ -214,8 +222,9 @@ async def test_refusals_are_remembered_for_the_limits_that_they_were_about(
         assert await world.outcome(other) == "held"
 
 
+@pytest.mark.parity("K6")
 async def test_many_long_limits_at_once_fit_their_messages(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: with long scopes beside them they are shared out over requests; all answers fit into their frames."""
+    """With long scopes beside them they are shared out over requests; all answers fit into their frames."""
     scopes = tuple(f"{number}" + "s" * 59 for number in range(8))
     async with open_world() as world:
         world.realm.allow("web", "orders", *scopes)
@@ -233,8 +242,9 @@ async def test_many_long_limits_at_once_fit_their_messages(autojump_clock: trio.
         assert max(map(len, world.network.sent)) < MAX_FRAME_BYTES // 2
 
 
+@pytest.mark.parity("L7")
 async def test_limited_tickets_are_not_written_to_disk(autojump_clock: trio.testing.MockClock, tmp_path: Any) -> None:
-    """L7: the file does not say limits, so what it holds would come back as the answer to another question."""
+    """The file does not say limits, so what it holds would come back as the answer to another question."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders", limits=FIELD), timeout_s=10)
         await world.agent.obtain(world.key("billing"), timeout_s=10)
@@ -295,8 +305,9 @@ def evidence_without_caveats(held: Held) -> Behalf:
     return Behalf(evidence=held.credential, proof=evidence_proof(held.session_key, held.credential))
 
 
+@pytest.mark.parity("L7", "L23", "B4")
 async def test_a_delegate_sheds_what_was_narrowed_and_never_what_was_limited() -> None:
-    """L7, L23, B4: the whole KDC; orders acts for web, and leaves away what it can."""
+    """The whole KDC; orders acts for web, and leaves away what it can."""
     journey = await open_journey()
     async with trio.open_nursery() as nursery:
         agent = await agent_of(journey, "web", nursery)
@@ -316,8 +327,9 @@ async def test_a_delegate_sheds_what_was_narrowed_and_never_what_was_limited() -
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("L7", "B4")
 async def test_the_kdc_writes_limits_of_every_kind_that_a_target_judges() -> None:
-    """L7, B4: and a verifier of the target holds whoever presents the ticket to them."""
+    """And a verifier of the target holds whoever presents the ticket to them."""
     journey = await open_journey()
     limits = Limits(
         scopes=["read"], methods=["GET"], path="/orders", peer=["192.0.2.0/24"], channel=bytes(32),
@@ -350,8 +362,9 @@ async def test_the_kdc_writes_limits_of_every_kind_that_a_target_judges() -> Non
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("L24")
 async def test_what_the_kdc_refuses_is_the_callers_refusal() -> None:
-    """L24: kinds that it does not write, should a daemon ask for them."""
+    """Kinds that it does not write, should a daemon ask for them."""
     journey = await open_journey()
     async with trio.open_nursery() as nursery:
         agent = await agent_of(journey, "web", nursery)

@@ -44,8 +44,9 @@ def remedy(code: str, behalf: Any = None, *, conversation: Conversation | None =
     return caught.value.remedy
 
 
+@pytest.mark.parity("B2", "K17")
 def test_a_refused_path_is_explained_by_a_command_that_can_be_run() -> None:
-    """B2, K17: who asked for what, for whom and through whom: all of it stood in the ticket that is the evidence."""
+    """Who asked for what, for whom and through whom: all of it stood in the ticket that is the evidence."""
     realm = new_realm()
     for via, options in (
         ((), "--behalf users/ada --via shop"),
@@ -57,9 +58,10 @@ def test_a_refused_path_is_explained_by_a_command_that_can_be_run() -> None:
     assert own == "Find the condition with `orthros-admin policy explain web ledger --behalf shop`."
 
 
+@pytest.mark.parity("B2")
 @pytest.mark.parametrize("code", ["not-granted", "no-scope-left", "subject-refused", "chain-refused", "source-refused"])
 def test_what_a_rule_decides_on_behalf_of_others_names_the_explanation(code: str) -> None:
-    """B2: also where the remedy for own calls is another one."""
+    """Also where the remedy for own calls is another one."""
     told = remedy(code, served(new_realm(), "portal"))
     assert "orthros-admin policy explain web ledger --behalf users/ada --via portal --via shop" in told
     for placeholder in ("CLIENT", "TARGET", "NAME", "CALLER"):
@@ -69,8 +71,9 @@ def test_what_a_rule_decides_on_behalf_of_others_names_the_explanation(code: str
     assert "--via" not in asserted
 
 
+@pytest.mark.parity("B2")
 def test_this_program_is_named_once_it_knows_its_name() -> None:
-    """B2: a subject that it asserts says nothing about it; any ticket does."""
+    """A subject that it asserts says nothing about it; any ticket does."""
     conversation = Conversation(10, clock=StillClock())
     rule = "Check the spelling of ledger (an unknown name is refused alike), then ask an admin to run "
     rule += "`orthros-admin policy allow {} ledger --scope ...`."
@@ -90,8 +93,9 @@ def test_this_program_is_named_once_it_knows_its_name() -> None:
     assert "--subject users/ada@else.realm`" in foreign
 
 
+@pytest.mark.parity("B2")
 def test_evidence_that_nothing_is_known_of_leaves_its_placeholders() -> None:
-    """B2: nobody is guessed."""
+    """Nobody is guessed."""
     told = remedy("chain-refused", evidence_of(new_realm(), "shop"))
     assert told == "Find the condition with `orthros-admin policy explain CLIENT ledger --behalf NAME --via CALLER`."
 
@@ -105,8 +109,9 @@ def test_every_remedy_stays_a_remedy(behalf: str | None) -> None:
         assert told.count("`") % 2 == 0
 
 
+@pytest.mark.parity("B2", "L23")
 async def test_a_refusal_that_the_daemon_remembers_is_each_askers_own() -> None:
-    """B2, L23: one remembered refusal, two askers; neither reads whom the other served."""
+    """One remembered refusal, two askers; neither reads whom the other served."""
     async with open_house() as house:
         realm = house.world.realm
         with Client(house.socket, propagate=True) as client:

@@ -75,11 +75,12 @@ USERS += [
 ]
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize(("stranger", "proxy_uid"), USERS)
 async def test_300_silent_connections_do_not_shut_the_proxy_out(
     tmp_path: Path, stranger: int | None, proxy_uid: int | None
 ) -> None:
-    """L16: neither its open connection nor a new one, whoever the stranger is."""
+    """Neither its open connection nor a new one, whoever the stranger is."""
 
     async def connect(uid: int | None, proxy: Proxy) -> trio.SocketStream:
         with nullcontext() if uid is None else as_user(uid):
@@ -98,8 +99,9 @@ async def test_300_silent_connections_do_not_shut_the_proxy_out(
             await stream.aclose()
 
 
+@pytest.mark.parity("L16")
 async def test_a_question_of_the_dialect_keeps_a_connection_longer(tmp_path: Path) -> None:
-    """L16: other words do not, however many."""
+    """Other words do not, however many."""
     async with open_proxy(tmp_path, most=16) as proxy:
         kept = await proxy.connect(tcp=True)
         assert (await proxy.ask(by_nginx(Sent()), kept))[0] == 401
@@ -113,8 +115,9 @@ async def test_a_question_of_the_dialect_keeps_a_connection_longer(tmp_path: Pat
             await stream.aclose()
 
 
+@pytest.mark.parity("L16")
 async def test_no_room_is_a_403_for_a_proxy(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
-    """L16: 503 would be a permission where a proxy lets pass what the daemon does not answer; the body says why."""
+    """503 would be a permission where a proxy lets pass what the daemon does not answer; the body says why."""
     async with open_proxy(tmp_path, most=1) as proxy, await proxy.connect() as deaf, trio.open_nursery() as nursery:
         # It asks and does not read the answers. The clock stands still, so it has not been deaf for long.
         nursery.start_soon(deaf.send_all, raw(by_nginx(Sent())) * 10_000)
@@ -130,9 +133,10 @@ async def test_no_room_is_a_403_for_a_proxy(tmp_path: Path, mock_clock: trio.tes
 # The two local sockets.
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_strangers_cannot_keep_the_others_out() -> None:
-    """K4: silent connections of users who may only connect use up their own share, under any number of uids."""
+    """Silent connections of users who may only connect use up their own share, under any number of uids."""
     async with open_house(most=16) as house:
         with ExitStack() as stack:
             for number in range(40):
@@ -142,9 +146,10 @@ async def test_strangers_cannot_keep_the_others_out() -> None:
             assert house.listener.connection_count <= 2 + 1
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_a_user_who_fills_a_share_with_requests_is_told_and_root_gets_in() -> None:
-    """K4: the answer names the limit that was met; nobody else notices."""
+    """The answer names the limit that was met; nobody else notices."""
     rules = (AllowRule(uid=NOBODY), AllowRule(uid=WWW))
     async with open_house(most=16, rules=rules, moods={A: "hanging"}) as house:
         with connected(8, house.socket, NOBODY) as sockets:
@@ -166,9 +171,10 @@ async def test_a_user_who_fills_a_share_with_requests_is_told_and_root_gets_in()
     assert refused.detail == f"user {NOBODY}: 8 of 8 connections open, none idle"
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_what_others_may_have_together_leaves_places_for_root() -> None:
-    """K4: two users with requests in progress, as many as they may have."""
+    """Two users with requests in progress, as many as they may have."""
     async with open_house(most=16, rules=(AllowRule(uid=NOBODY), AllowRule(uid=WWW)), moods={A: "hanging"}) as house:
         with connected(7, house.socket, NOBODY) as some, connected(6, house.socket, WWW) as more:
             for sock in (*some, *more):
@@ -187,9 +193,10 @@ async def test_what_others_may_have_together_leaves_places_for_root() -> None:
     assert refused.detail.startswith("all users without a place of their own: 13 of 13 connections open")
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_the_daemons_own_user_leaves_places_for_root() -> None:
-    """K4: a service of the daemon's user, with more requests in progress than there are places."""
+    """A service of the daemon's user, with more requests in progress than there are places."""
     async with open_house(most=16, own_uid=NOBODY, moods={A: "hanging"}) as house:
         with connected(20, house.socket, NOBODY) as sockets:
             for sock in sockets:
@@ -208,8 +215,9 @@ def waiting_bytes(sock: socket.socket) -> bytes:
     return b""
 
 
+@pytest.mark.parity("K4")
 async def test_silent_connections_of_ones_own_make_room() -> None:
-    """K4: 300 of them, on each socket."""
+    """300 of them, on each socket."""
     async with open_house(most=32) as house:
         with connected(300, house.socket), connected(300, house.http_socket):
             with Client(house.socket) as client:
@@ -219,8 +227,9 @@ async def test_silent_connections_of_ones_own_make_room() -> None:
             assert house.http_listener.connection_count <= 32
 
 
+@pytest.mark.parity("K4", "B2")
 async def test_no_room_is_a_503_over_http() -> None:
-    """K4, B2: with the cause, a remedy and when to come again."""
+    """With the cause, a remedy and when to come again."""
     async with open_house(most=1, moods={A: "hanging"}) as house:
         async with await trio.open_unix_socket(house.http_socket) as working:
             await working.send_all(b"GET /v1/ticket?target=orders HTTP/1.1\r\nHost: x\r\nOrthros-Local: 1\r\n\r\n")
@@ -233,9 +242,10 @@ async def test_no_room_is_a_503_over_http() -> None:
         assert "`connections`" in facts["remedy"]
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize("beginning", [b"\x00\x00\x00\x20half", b"GET /livez HTTP/1.1\r\n"])
 async def test_half_a_request_is_given_up(autojump_clock: trio.testing.MockClock, beginning: bytes) -> None:
-    """K4: 10 s after its first byte, however many follow, and also behind a whole request."""
+    """10 s after its first byte, however many follow, and also behind a whole request."""
     whole = frame(PING), b"GET /livez HTTP/1.1\r\nHost: x\r\nOrthros-Local: 1\r\n\r\n"
     async with open_house() as house:
         is_http = beginning.startswith(b"GET")
@@ -251,10 +261,11 @@ async def test_half_a_request_is_given_up(autojump_clock: trio.testing.MockClock
 # What clients see.
 
 
+@pytest.mark.parity("K6", "K17")
 async def test_a_client_without_room_says_so_and_not_that_there_is_no_daemon(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """K6, K17: library and command line, when the time that they have is over."""
+    """Library and command line, when the time that they have is over."""
     async with open_house(most=1, moods={A: "hanging"}) as house, open_working(house):
         with Client(house.socket, timeout=1) as client, pytest.raises(TicketUnavailable) as caught:
             await house.in_thread(client.ping)
@@ -270,8 +281,9 @@ async def test_a_client_without_room_says_so_and_not_that_there_is_no_daemon(
     assert told[2].endswith(": 1 of 1 connections open, none idle")
 
 
+@pytest.mark.parity("K6")
 async def test_a_client_waits_for_room() -> None:
-    """K6: what was refused for lack of room has not been looked at, so it is asked again in the time that is left."""
+    """What was refused for lack of room has not been looked at, so it is asked again in the time that is left."""
     async with (
         open_house(most=1, moods={A: "hanging"}) as house,
         open_working(house, timeout_ms=200) as working,
@@ -284,8 +296,9 @@ async def test_a_client_waits_for_room() -> None:
                 assert b"timeout" in await working.receive_some(4096)
 
 
+@pytest.mark.parity("K6")
 async def test_clients_that_take_each_others_place_notice_nothing() -> None:
-    """K6: there is one connection, and each of them finds the one that it kept closed."""
+    """There is one connection, and each of them finds the one that it kept closed."""
     async with open_house(most=1) as house, AsyncClient(house.socket) as third:
         with Client(house.socket) as first, Client(house.socket) as second:
             for _ in range(10):
@@ -309,8 +322,9 @@ def full_queue(path: str) -> Iterator[socket.socket]:
         yield deaf
 
 
+@pytest.mark.parity("K6")
 async def test_a_full_queue_is_no_missing_daemon(tmp_path: Path) -> None:
-    """K6: the system says EAGAIN when more clients connect at once than the daemon has accepted yet."""
+    """The system says EAGAIN when more clients connect at once than the daemon has accepted yet."""
     path = str(tmp_path / "daemon.sock")
     with full_queue(path):
         with Client(path, timeout=1) as client, pytest.raises(TicketUnavailable, match="queue of new connections"):
@@ -320,8 +334,9 @@ async def test_a_full_queue_is_no_missing_daemon(tmp_path: Path) -> None:
                 await other.ping()
 
 
+@pytest.mark.parity("K6")
 def test_a_full_queue_is_no_missing_daemon_under_asyncio(tmp_path: Path) -> None:
-    """K6: whatever loop there is."""
+    """Whatever loop there is."""
     path = str(tmp_path / "daemon.sock")
 
     async def ping() -> None:
@@ -333,8 +348,9 @@ def test_a_full_queue_is_no_missing_daemon_under_asyncio(tmp_path: Path) -> None
         anyio.run(ping, backend="asyncio")
 
 
+@pytest.mark.parity("K6")
 async def test_a_client_gets_through_a_queue_that_was_full() -> None:
-    """K6: as soon as the daemon accepts again."""
+    """As soon as the daemon accepts again."""
     async with open_house() as house, trio.open_nursery() as serving:
         path = house.socket + ".2"
         with full_queue(path) as deaf, Client(path, timeout=10) as client:
@@ -356,8 +372,9 @@ def connection_of(peer: Peer) -> Connection:
     return Connection(stream, peer, Deadlines(), lambda _: None, lambda _: None)
 
 
+@pytest.mark.parity("K4")
 def test_the_sum_of_the_others_leaves_a_place_for_each() -> None:
-    """K4: root, the proxy and the daemon's own user, whatever all others have at once."""
+    """Root, the proxy and the daemon's own user, whatever all others have at once."""
     shares = Shares(most=64, proxy_uid=lambda: WWW, own_uid=1000)
 
     def full(*uids: int) -> int:
@@ -379,8 +396,9 @@ def test_the_sum_of_the_others_leaves_a_place_for_each() -> None:
     assert 56 - full(2001, 2002, 2003) >= 4  # the daemon's own user
 
 
+@pytest.mark.parity("K4", "L16")
 async def test_shares() -> None:
-    """K4, L16: root, the daemon's own user and the proxy, other users, users without a rule, and the nameless."""
+    """Root, the daemon's own user and the proxy, other users, users without a rule, and the nameless."""
     own, known, unknown = os.geteuid() or 1, 66_000, 70_000
 
     async def group_of(shares: Shares, peer: Peer) -> tuple[int, str, str]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 
 from orthros_client import Client
@@ -48,8 +49,9 @@ def in_all_threads(socket: Path, work: Callable[[Client], object]) -> list[BaseE
     return failures
 
 
+@pytest.mark.parity("K4", "K6")
 async def test_40_clients_of_8_threads(tmp_path: Path) -> None:
-    """K4, K6: 320 threads on 256 places, and root gets in beside them."""
+    """320 threads on 256 places, and root gets in beside them."""
 
     def work(client: Client) -> None:
         for _ in range(5):
@@ -66,8 +68,9 @@ async def test_40_clients_of_8_threads(tmp_path: Path) -> None:
     assert "connection failed" not in log
 
 
+@pytest.mark.parity("K4", "K6")
 async def test_320_threads_that_wait_for_the_kdc(tmp_path: Path) -> None:
-    """K4, K6: those for whom there is no room meanwhile ask again; no request is cut, and all get their ticket."""
+    """Those for whom there is no room meanwhile ask again; no request is cut, and all get their ticket."""
     may_answer = trio.Event()
     realm = new_realm(WallClock())
 
@@ -95,8 +98,9 @@ async def test_320_threads_that_wait_for_the_kdc(tmp_path: Path) -> None:
     assert failures == []
 
 
+@pytest.mark.parity("K4")
 async def test_a_daemon_that_may_open_few_files(tmp_path: Path) -> None:
-    """K4: it says so at its start, and leaves enough of them to ask the KDC, whatever local programs do."""
+    """It says so at its start, and leaves enough of them to ask the KDC, whatever local programs do."""
     realm = new_realm(WallClock())
     async with open_kdc(realm) as kdc, open_daemon(configure(tmp_path, realm, kdc), 200) as daemon:
         assert b"connections=20 open_files=200" in await wait_for_log(daemon, b"allows fewer connections")
@@ -111,8 +115,9 @@ async def test_a_daemon_that_may_open_few_files(tmp_path: Path) -> None:
     assert "accepting connections failed" not in log
 
 
+@pytest.mark.parity("K4")
 async def test_a_daemon_that_runs_out_of_files(tmp_path: Path) -> None:
-    """K4: the limit falls under what is open; silent connections make room, and the log says why."""
+    """The limit falls under what is open; silent connections make room, and the log says why."""
     realm = new_realm(WallClock())
     async with open_kdc(realm) as kdc, open_daemon(configure(tmp_path, realm, kdc)) as daemon:
         with connected(100, str(tmp_path / "daemon.sock")), Client(tmp_path / "daemon.sock", timeout=60) as client:

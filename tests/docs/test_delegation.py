@@ -98,16 +98,18 @@ def open_services(street: Street) -> tuple[Callable[[bytes], bytes], list[Any]]:
     return answered(orders["submit"], b"order 7"), ledger["seen"]
 
 
+@pytest.mark.parity("L20", "P17")
 def test_orders_acts_for_alice_and_then_for_itself(street: Street) -> None:
-    """L20, P17: evidence, by the page's samples; the same client object asks in its own name afterwards."""
+    """Evidence, by the page's samples; the same client object asks in its own name afterwards."""
     gateway = street.run("gateway", GATEWAY)
     to_orders, seen = open_services(street)
     gateway["ticket"].call(to_orders, "orders/submit", b"order 7")
     assert seen == [("user/alice", ("gateway", "orders")), (None, ())]
 
 
+@pytest.mark.parity("L20")
 def test_what_gateway_took_away_stays_away(street: Street) -> None:
-    """L20: the confused deputy; orders may write, the call that it serves may not."""
+    """The confused deputy; orders may write, the call that it serves may not."""
     gateway = street.run("gateway", GATEWAY, NARROW)
     to_orders, seen = open_services(street)
     with pytest.raises(TicketRefused, match="no-scope-left"):
@@ -122,8 +124,9 @@ def test_a_hand_over_is_used_in_the_name_of_its_giver(street: Street) -> None:
     assert ticket.expires_in_s <= 60
 
 
+@pytest.mark.parity("L19")
 def test_what_a_holder_demands_is_attested(street: Street) -> None:
-    """L19: the sample's discharger refuses, and once it was approved, attests; orders checks that by itself."""
+    """The sample's discharger refuses, and once it was approved, attests; orders checks that by itself."""
     gateway = street.run("gateway", GATEWAY, NARROW, HAND_OVER, DEMAND)
     box = gateway["checked"].hand_over(gateway["to_worker"])
     worker = street.run("worker", WORKER, box=box)

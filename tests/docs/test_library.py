@@ -38,8 +38,9 @@ def names(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
     return found | {"transport": found["serve"], "async_transport": async_transport}
 
 
+@pytest.mark.parity("P17")
 def test_client_sample_calls_service_sample(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """P17: ten-line samples, executed."""
+    """ten-line samples, executed."""
     run(CALLER, names)
     names["client"].close()
     assert names["answer"] == b"packed for shop"

@@ -36,8 +36,9 @@ def test_make_targets_exist() -> None:
     assert targets.issuperset(typed)
 
 
+@pytest.mark.parity("P17")
 def test_client_sample_calls_service_sample(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P17: ten-line samples, executed; the service runs under uvicorn."""
+    """ten-line samples, executed; the service runs under uvicorn."""
     monkeypatch.setenv("ORTHROS_SOCKET", os.fspath(terminal.folder / "shop.sock"))
     found: dict[str, Any] = {}
     exec(compile(sample(CALLER, terminal), "README.md", "exec"), found)

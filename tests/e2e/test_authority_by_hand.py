@@ -58,8 +58,9 @@ def call(verifier: Verifier, credentials: Credentials, endpoint: str, *, accept_
     return seen[-1]
 
 
+@pytest.mark.parity("L20", "L23")
 def test_a_service_speaks_for_whom_it_serves(three: Estate) -> None:
-    """L20, L23: the whole way through two daemons and a KDC; the last target sees for whom and through whom."""
+    """The whole way through two daemons and a KDC; the last target sees for whom and through whom."""
     orders = Verifier.from_file(three.key_file("orders.verify.key"))
     ledger = Verifier.from_file(three.key_file("ledger.verify.key"))
     caller = call(orders, three.client("shop").credentials("orders", delegable=True), SERVE)
@@ -85,8 +86,9 @@ def test_a_service_speaks_for_whom_it_serves(three: Estate) -> None:
         client.credentials("ledger")
 
 
+@pytest.mark.parity("L23", "B4")
 def test_a_worker_lives_off_a_narrowed_login(three: Estate) -> None:
-    """L23, B4: the KDC issues within the login's targets and scopes, and nothing else."""
+    """The KDC issues within the login's targets and scopes, and nothing else."""
     login, socket = three.folder / "worker.login", three.folder / "worker.sock"
     three.orthros(f"worker-login --target orders --scope read --lifetime 2m --out {login}").require()
     words = ("--login", str(login), "--kdcs", f"unix://{three.folder}/kdc.sock", "--socket", str(socket))
@@ -108,8 +110,9 @@ def test_a_worker_lives_off_a_narrowed_login(three: Estate) -> None:
             client.credentials("orders", behalf="alice")
 
 
+@pytest.mark.parity("B4")
 def test_what_is_handed_over_is_opened_by_the_receivers_daemon(three: Estate) -> None:
-    """B4: shop gives orders its own right to post, once narrowed; orders acts in shop's name with it."""
+    """Shop gives orders its own right to post, once narrowed; orders acts in shop's name with it."""
     mine = three.client("shop").credentials("ledger").narrow(lifetime=60)
     box = mine.hand_over(three.client("shop").credentials("orders"))
     ledger = Verifier.from_file(three.key_file("ledger.verify.key"))

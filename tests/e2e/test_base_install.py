@@ -110,9 +110,10 @@ def _pins() -> str:
     return (ROOT / "requirements" / "dev.txt").read_text("utf-8")
 
 
+@pytest.mark.parity("O17")
 @pytest.mark.timeout(300)
 def test_every_import_of_the_base_install_works_or_names_its_extra(installed: Installed) -> None:
-    """O17: one typed error, which is an ImportError as well, with the command for this very wheel."""
+    """One typed error, which is an ImportError as well, with the command for this very wheel."""
     found: dict[str, Any] = json.loads(installed.run("python", "-c", IMPORTS).stdout)
     assert len(found) > 250
     missing = {name: raised for name, raised in found.items() if raised is not None}
@@ -137,8 +138,9 @@ def test_every_import_of_the_base_install_works_or_names_its_extra(installed: In
     assert "orthros_client.integrations.asgi" in missing
 
 
+@pytest.mark.parity("O17")
 def test_every_program_of_the_base_install_explains_itself(installed: Installed) -> None:
-    """O17: help of every command, and the version."""
+    """Help of every command, and the version."""
     for program, (module, least) in PROGRAMS.items():
         done = installed.run(program, "--help")
         assert (done.returncode, done.stderr) == (0, "")
@@ -149,8 +151,9 @@ def test_every_program_of_the_base_install_explains_itself(installed: Installed)
         assert installed.run(program, "version").returncode == 0
 
 
+@pytest.mark.parity("O17")
 def test_commands_that_need_an_extra_name_it(installed: Installed) -> None:
-    """O17: the programs print one explained error instead of a traceback."""
+    """The programs print one explained error instead of a traceback."""
     folder, config = installed.folder, installed.folder / "kdc" / "kdc.toml"
     key = folder / "web.key"
     done = installed.run("orthros-kdc", "init", "--realm", "corp.test", "--data", folder / "kdc")
@@ -170,9 +173,10 @@ def test_commands_that_need_an_extra_name_it(installed: Installed) -> None:
     assert installed.names("daemon", served)
 
 
+@pytest.mark.parity("O17")
 @pytest.mark.timeout(300)
 def test_the_command_that_is_printed_mends_it(installed: Installed) -> None:
-    """O17: typed as it stands, for one small extra."""
+    """Typed as it stands, for one small extra."""
     found = COMMAND.search(installed.run("python", "-c", "import orthros_client.verifier.bearer").stderr)
     assert found
     words = [*shlex.split(found[1]), "--constraint", str(installed.folder.parent / "pins.txt")]

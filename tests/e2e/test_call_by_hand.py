@@ -162,8 +162,9 @@ def test_another_target_cannot_prove_itself(street: Street) -> None:
     assert "--target" in unnamed.err
 
 
+@pytest.mark.parity("L11")
 def test_a_changed_answer_is_not_shown(street: Street) -> None:
-    """L11: the answer is bound to the request, and so is a file that is written from it."""
+    """The answer is bound to the request, and so is a file that is written from it."""
     street.wire.change_reply = lambda reply: reply.replace(b'"order":7', b'"order":9')
     try:
         outcome = street.call(f"{GET} -o {street.hand.folder}/answer")

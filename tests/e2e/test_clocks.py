@@ -1,4 +1,4 @@
-"""Clocks that jump under real programs: KDC, daemon and service, each with a clock that is turned (row O6).
+"""Clocks that jump under real programs: KDC, daemon and service, each with a clock that is turned.
 
 The long matrix is the scene `clocks` of `make chaos`.
 """
@@ -14,7 +14,7 @@ from tests.support.peers import require
 from tests.support.processes import Founded, eventually
 from tests.support.turned_clocks import PROGRAM
 
-pytestmark = pytest.mark.stories
+pytestmark = [pytest.mark.stories, pytest.mark.parity("O6")]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import jwt
+import pytest
 
 from tests.support.processes import eventually
 from workshop.stage import Stage
@@ -45,8 +46,9 @@ def assert_oauth_works(said: str, key: jwt.PyJWK) -> None:
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
+@pytest.mark.parity("P15")
 def test_dev_realm_works_as_it_says_and_leaves_nothing() -> None:
-    """P15: one command, and a ticket and a JWT can be had."""
+    """One command, and a ticket and a JWT can be had."""
     with Stage("orthros-e2e-") as stage:
         kdc = stage.start("dev", "orthros-kdc", "dev")
         eventually(lambda: "Ctrl-C" in kdc.out.read_text(), "the realm is ready")

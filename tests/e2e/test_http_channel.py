@@ -63,8 +63,9 @@ def place(programs: Path) -> Iterator[Place]:
         yield Place(port=port, realm=realm, mine=mine, thiefs=thiefs, certificate=certificate)
 
 
+@pytest.mark.parity("L14")
 def test_a_stolen_ticket_is_useless_on_another_connection(place: Place) -> None:
-    """L14: the token moved to another connection fails, even with all of its keys."""
+    """The token moved to another connection fails, even with all of its keys."""
     issued = place.realm.issue("shop", "orders")
     bound = HttpCaller.of(issued, ChannelCaveat(place.certificate).to_bytes(), origin=("https", "orders.example:443"))
     first = bound.call("OPTIONS", flags=0)

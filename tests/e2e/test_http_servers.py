@@ -48,8 +48,9 @@ def served(server: Server, caller: HttpCaller, make: str = "order") -> tuple[Cal
     return call, received
 
 
+@pytest.mark.parity("L20")
 def test_a_call_is_served_and_proven(server: Server) -> None:
-    """L20: the transaction's id and the trace arrive, and are in the log. L11: the service proves itself."""
+    """The transaction's id and the trace arrive, and are in the log. L11: the service proves itself."""
     caller = server.caller("read", "write", txn=bytes(range(16)))
     call, received = served(server, caller)
     assert received.status == 200, received
@@ -88,8 +89,9 @@ def test_a_first_unsafe_call_gets_through_over_one_connection(server: Server) ->
             assert post(connection)[1].status == 200
 
 
+@pytest.mark.parity("B8")
 def test_a_captured_request_is_refused_by_every_worker(server: Server) -> None:
-    """B8: accepted once; the same bytes again are refused by the worker that knows them and by the other one."""
+    """Accepted once; the same bytes again are refused by the worker that knows them and by the other one."""
     caller = server.caller("read", "write")
     call, received = served(server, caller)
     assert received.status == 200
@@ -117,8 +119,9 @@ def test_a_mount_point_from_a_header_is_refused(server: Server) -> None:
     assert (received.status, json.loads(received.body)["code"]) == (400, "malformed")
 
 
+@pytest.mark.parity("L19")
 def test_a_missing_scope_is_refused_with_what_is_needed(server: Server) -> None:
-    """L19: under proof, and with the name of the scope."""
+    """Under proof, and with the name of the scope."""
     caller = server.caller("read")
     call, received = served(server, caller)
     assert received.status == 403
@@ -130,8 +133,9 @@ def test_a_missing_scope_is_refused_with_what_is_needed(server: Server) -> None:
     caller.open(call, received)
 
 
+@pytest.mark.parity("P8", "L20")
 def test_a_call_on_behalf_of_somebody_needs_a_route_that_serves_others(server: Server) -> None:
-    """P8, L20: these examples serve callers for themselves, whatever the KDC vouches for; the caller learns why."""
+    """These examples serve callers for themselves, whatever the KDC vouches for; the caller learns why."""
     portal, alice = server.realm.principal("portal"), server.realm.principal("alice")
     caller = server.caller("read", subject=Subject(alice, 0, 2), chain=(Hop(portal, 1),))
     call, received = served(server, caller, "show")

@@ -66,8 +66,9 @@ def nameless() -> Iterator[Nameless]:
         yield Nameless(uid, folder, become)
 
 
+@pytest.mark.parity("O17")
 def test_a_realm_is_founded_and_serves_under_a_uid_without_a_name(nameless: Nameless) -> None:
-    """O17: init, the admin tool, the KDC, the daemon and the command line."""
+    """Init, the admin tool, the KDC, the daemon and the command line."""
     folder, config = nameless.folder, nameless.folder / "kdc" / "kdc.toml"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

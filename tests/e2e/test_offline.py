@@ -1,4 +1,4 @@
-"""P1 and Z1: a target needs no network to check a ticket, and no line of Orthros to check a JWT."""
+"""A target needs no network to check a ticket, and no line of Orthros to check a JWT."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pytest
 
 from orthros_client import Credentials
 from tests.support.processes import REALM, Dialogue, Estate, isolation
+
+pytestmark = pytest.mark.parity("P1", "Z1")
+
 
 PYTHON = (sys.executable, "-P")
 
@@ -46,8 +49,9 @@ def test_verifier_process_has_no_network(verifier: Dialogue) -> None:
         assert seen["interfaces"] == ["lo"]
 
 
+@pytest.mark.parity("L5", "L10")
 def test_ticket_is_accepted_without_a_network(running: Estate, verifier: Dialogue) -> None:
-    """L5, L10: what the ticket carries in its sealed body is all that the service needs; nobody is asked."""
+    """What the ticket carries in its sealed body is all that the service needs; nobody is asked."""
     ticket = running.client().credentials("orders")
     first, second = call(verifier, ticket)
     assert first["code"] == "epoch-required"

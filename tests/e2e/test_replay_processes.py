@@ -48,9 +48,10 @@ def two_replicas(street: Street, store: str) -> list[Service]:
     return services
 
 
+@pytest.mark.parity("O1")
 @pytest.mark.parametrize("options", ["-k gthread --threads 4", pytest.param("--preload", marks=pytest.mark.campaign)])
 def test_workers_of_a_host_accept_a_captured_request_once_also_after_a_restart(street: Street, options: str) -> None:
-    """O1: the other servers are in `make chaos`."""
+    """The other servers are in `make chaos`."""
     service = street.service(street.host(), "gunicorn", workers=4, options=options)
     caller = street.caller(service.port)
     assert caller.calls("POST", 4).failed == 0
@@ -87,9 +88,9 @@ def test_two_sync_workers_leave_no_post_open(street: Street) -> None:
     assert (posts.calls, str(posts)) == (200, "")
 
 
+@pytest.mark.parity("O2")
 @pytest.mark.parametrize("balancer", [BALANCERS[0], pytest.param(BALANCERS[1], marks=pytest.mark.campaign)], ids=str)
 def test_reads_through_a_balancer_need_no_shared_store(street: Street, balancer: Balancer) -> None:
-    """O2."""
     require(balancer.program)
     services = two_replicas(street, "")
     port = street.balancer(balancer, services)
@@ -101,8 +102,8 @@ def test_reads_through_a_balancer_need_no_shared_store(street: Street, balancer:
     assert street.executions.of(captured.name) == 0, "it names no epoch"
 
 
+@pytest.mark.parity("O2")
 def test_with_one_store_nothing_fails_and_what_befalls_it_revives_no_request(street: Street) -> None:
-    """O2."""
     for balancer in BALANCERS:
         require(balancer.program)
     with RedisServer() as redis, street.scene() as scene:

@@ -1,4 +1,4 @@
-"""K10: a service that is killed and comes back accepts no request that its predecessor may have accepted."""
+"""A service that is killed and comes back accepts no request that its predecessor may have accepted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 
 from orthros_client import Credentials, TargetRefusal
 from tests.support.processes import Dialogue, Estate
+
+pytestmark = pytest.mark.parity("K10")
+
 
 ENDPOINT = "orders/get"
 

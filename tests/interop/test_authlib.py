@@ -44,8 +44,9 @@ def checked(house: House, token: dict[str, Any]) -> dict[str, Any]:
     return jwt.decode(token["access_token"], key, ["HS256"], audience="orders@corp.test", issuer=house.issuer)
 
 
+@pytest.mark.parity("L18")
 def test_metadata_is_valid(house: House) -> None:
-    """L18: what RFC 8414 demands, as Authlib checks it; nothing that is `none` can be negotiated."""
+    """What RFC 8414 demands, as Authlib checks it; nothing that is `none` can be negotiated."""
     with house.http() as http:
         told = http.get(get_well_known_url(house.issuer, external=True)).json()
     metadata = AuthorizationServerMetadata(told)
@@ -58,10 +59,11 @@ def test_metadata_is_valid(house: House) -> None:
         assert metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] == ["HS256", "HS512"]
 
 
+@pytest.mark.parity("P2")
 @pytest.mark.parametrize("client", ["shop", "shop/web", "shop@corp.test"])
 @pytest.mark.parametrize("method", METHODS[:2])
 def test_credentials_grant_over_requests(house: House, method: str, client: str) -> None:
-    """P2; Authlib does not encode what it puts into Basic, and a client id may be written with its realm."""
+    """Authlib does not encode what it puts into Basic, and a client id may be written with its realm."""
     secret = house.secret(client.partition("@")[0])
     with session_of(house, method) as session:
         session.client_id, session.client_secret = client, secret
@@ -131,8 +133,9 @@ async def test_renewal_over_httpx(house: House) -> None:
         assert checked(house, waiting.token)["scope"] == "read write"
 
 
+@pytest.mark.parity("P17")
 def test_renewing_sample(house: House) -> None:
-    """P17: docs/examples/jwt/renewing_client.py as it is; it names no target, and is none the worse for it."""
+    """docs/examples/jwt/renewing_client.py as it is; it names no target, and is none the worse for it."""
     sample = ROOT / "docs" / "examples" / "jwt" / "renewing_client.py"
     words = (sys.executable, sample, house.issuer, "renewer", house.secret_file("renewer"), f"{house.issuer}/livez")
     ended = house.run(*words)
@@ -203,8 +206,9 @@ def test_introspection_and_revocation(house: House) -> None:
         assert looked == {"active": False}
 
 
+@pytest.mark.parity("P9")
 def test_assertion_as_a_grant(house: House) -> None:
-    """P9: Authlib's own bearer assertion; the KDC sets iss, iat, nbf, exp and jti, whatever the assertion says."""
+    """Authlib's own bearer assertion; the KDC sets iss, iat, nbf, exp and jti, whatever the assertion says."""
     key = OctKey.import_key(house.secret("shop"))
     assertion = JWTBearerGrant.sign(key, "shop", house.issuer, "shop", alg="HS256", expires_in=60)
     with session_of(house, "none") as session:

@@ -54,8 +54,9 @@ def shell(house: House, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return Shell(house, folder)
 
 
+@pytest.mark.parity("P2", "P17")
 def test_the_page_word_for_word(shell: Shell) -> None:
-    """P2, P17: what is shown below each line is what comes out."""
+    """What is shown below each line is what comes out."""
     typed = [line for block in blocks(PAGE, "console") for line in transcript(block) if line[0].startswith(PROGRAMS)]
     assert len(typed) == 13
     for command, shown in typed:
@@ -67,8 +68,9 @@ def test_the_page_word_for_word(shell: Shell) -> None:
     assert (shell.folder / "shop.curl").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parity("P17")
 def test_the_page_shows_the_samples_as_they_are() -> None:
-    """P17: each sample is short, and the page has it to the letter."""
+    """Each sample is short, and the page has it to the letter."""
     shown = [*blocks(PAGE, "python"), *blocks(PAGE, "javascript")]
     files = [SAMPLES / name for name in ("token_client.py", "renewing_client.py", "verify_pyjwt.py", "verify_jose.mjs")]
     assert sorted(shown) == sorted(file.read_text("utf-8") for file in files)
@@ -92,8 +94,9 @@ def test_secret_in_a_configuration_file(shell: Shell, client: str) -> None:
     assert answer["token_type"] == "Bearer"
 
 
+@pytest.mark.parity("P4")
 def test_headers_that_a_script_may_read(shell: Shell) -> None:
-    """P4: the end without parsing, no cache in between, and a status."""
+    """The end without parsing, no cache in between, and a status."""
     asked = "https://kdc.corp.example:8443/token -d grant_type=client_credentials -d audience=orders"
     (shell.folder / "shop.curl").write_text(f'user = "shop:{shell.house.secret("shop")}"\n', encoding="ascii")
     head, _, body = shell.type(f"curl -sS -i -K shop.curl {asked}").replace("\r", "").partition("\n\n")

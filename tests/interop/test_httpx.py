@@ -35,8 +35,9 @@ def test_the_secret_may_stand_in_the_form(house: House, http: httpx.Client) -> N
     assert answer.status_code == 200
 
 
+@pytest.mark.parity("P3", "P4")
 def test_lifetime_is_stated_twice_and_the_same(house: House, http: httpx.Client) -> None:
-    """P3, P4: less than the cap is granted as asked for, more is cut; x-expiry is the exp of the token."""
+    """Less than the cap is granted as asked for, more is cut; x-expiry is the exp of the token."""
     basic = ("shop", house.secret("shop"))
     for asked, granted in (("60", 60), ("100000", 300), (None, 300)):
         before = int(time.time())
@@ -53,8 +54,9 @@ def test_lifetime_is_stated_twice_and_the_same(house: House, http: httpx.Client)
     assert rule.json()["expires_in"] == 120
 
 
+@pytest.mark.parity("P5")
 def test_more_is_asked_than_may_be_had(house: House, http: httpx.Client) -> None:
-    """P5: unknown scopes are dropped, and the reply lists them; when nothing is left, it is an error."""
+    """Unknown scopes are dropped, and the reply lists them; when nothing is left, it is an error."""
     basic = ("shop", house.secret("shop"))
     answer = http.post("/token", auth=basic, data=CREDENTIALS | {"scope": "read erase Odd:One"})
     assert (answer.json()["scope"], answer.json()["dropped"]) == ("read", ["erase", "Odd:One"])
@@ -83,8 +85,9 @@ def test_a_target_looks_into_its_opaque_tokens(house: House, http: httpx.Client)
     assert look("archive") == {"active": False}
 
 
+@pytest.mark.parity("H5")
 def test_the_client_is_told_from_where_it_asks(house: House, http: httpx.Client) -> None:
-    """H5: tied to another network, the right secret is no better than a wrong one."""
+    """Tied to another network, the right secret is no better than a wrong one."""
     answer = http.post("/token", auth=("faraway", house.secret("faraway")), data=CREDENTIALS)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     # Other tests of this house may have used up what their source may have written: then it is one of a sum.

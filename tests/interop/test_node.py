@@ -55,10 +55,11 @@ def test_oauth4webapi_discovers(house: House, by_oauth4webapi: dict[str, Any]) -
     assert by_oauth4webapi["as"]["token_endpoint"] == f"{house.issuer}/token"
 
 
+@pytest.mark.parity("P2", "P5")
 @pytest.mark.parametrize("method", ["basic", "post", "jwt", "hs512"])
 @pytest.mark.parametrize("client", ["shop", "shop/web"])
 def test_oauth4webapi_gets_tokens(house: House, by_oauth4webapi: dict[str, Any], client: str, method: str) -> None:
-    """P2, P5: with each way to authenticate; it encodes what it puts into Basic, and signs for the issuer."""
+    """With each way to authenticate; it encodes what it puts into Basic, and signs for the issuer."""
     token = by_oauth4webapi["tokens"][f"{client} {method}"]
     assert (token["scope"], token["dropped"]) == ("read", ["erase"])
     claims = claims_of(house, token["access_token"])
@@ -115,8 +116,9 @@ def jose(node: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copy(SAMPLE, folder))
 
 
+@pytest.mark.parity("P1", "P2", "P17")
 def test_sample_target_accepts(house: House, node: str, jose: Path) -> None:
-    """P1, P2, P17: docs/examples/jwt/verify_jose.mjs with HS256 and HS512, given the JWK, audience and issuer."""
+    """docs/examples/jwt/verify_jose.mjs with HS256 and HS512, given the JWK, audience and issuer."""
     for target, audience, scope in (
         ("orders", "orders@corp.test", "read write"), ("ledger", "https://ledger.example", "post"),
     ):  # fmt: skip
@@ -137,6 +139,7 @@ def test_sample_target_allows_for_a_clock_that_is_behind(house: House, node: str
     assert "ERR_JWT_CLAIM_VALIDATION_FAILED" in ended.stderr
 
 
+@pytest.mark.parity("H2", "L28")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -152,7 +155,7 @@ def test_sample_target_allows_for_a_clock_that_is_behind(house: House, node: str
     ids=str,
 )
 def test_sample_target_refuses(house: House, node: str, jose: Path, changes: dict[str, Any], code: str) -> None:
-    """H2, L28: claims that are not for it, and whatever a header would like to choose."""
+    """Claims that are not for it, and whatever a header would like to choose."""
     token = altered(house, changes)
     ended = house.run(node, jose, house.keys / "orders.jwk", "orders@corp.test", house.issuer, given=token)
     assert ended.returncode != 0

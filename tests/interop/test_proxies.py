@@ -44,8 +44,9 @@ def _nothing_reached(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("site").reached.clear()
 
 
+@pytest.mark.parity("L16", "L11")
 def test_a_signed_request_reaches_the_application_with_the_name_of_its_caller(site: Site) -> None:
-    """L16, L11: the application sees who calls and no credential; the client that the target accepted its request."""
+    """The application sees who calls and no credential; the client that the target accepted its request."""
     sent = Sent(target="/entries/a%20b?x=%2F&y=1", headers=(("content-type", "text/plain"),))
     answer = site.send(site.sender.sign(sent))
     assert (answer.status, answer.body) == (200, b"ok")
@@ -62,16 +63,18 @@ def test_a_signed_request_reaches_the_application_with_the_name_of_its_caller(si
         assert "orthros-accepted" not in seen.names()
 
 
+@pytest.mark.parity("L12")
 def test_a_stranger_is_told_what_is_expected(site: Site) -> None:
-    """L12: 401 with the challenge of the route."""
+    """401 with the challenge of the route."""
     answer = site.send(Sent())
     assert answer.status == 401
     assert dict(answer.headers)["www-authenticate"] == 'Orthros realm="corp.test"'
     assert site.reached == []
 
 
+@pytest.mark.parity("L16")
 def test_silent_connections_of_other_programs_do_not_shut_the_proxy_out(site: Site) -> None:
-    """L16: neither while they come nor while they stay; that the daemon closed what the proxy kept is not noticed."""
+    """Neither while they come nor while they stay; that the daemon closed what the proxy kept is not noticed."""
     host, colon, port = site.forward.rpartition(":")
     family, place = (socket.AF_INET, (host, int(port))) if colon else (socket.AF_UNIX, site.forward)
     with ExitStack() as silent:
@@ -82,9 +85,10 @@ def test_silent_connections_of_other_programs_do_not_shut_the_proxy_out(site: Si
         assert site.status(site.sender.sign(Sent())) == 200
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize("name", ["X-Orthros-Client", "x-orthros-client", "X_Orthros_Client", "X-Orthros_Client"])
 def test_a_spoofed_result_never_reaches_the_application(site: Site, name: str) -> None:
-    """L16: refused by the daemon or by Envoy, or dropped by nginx and Caddy; with good credentials and without."""
+    """Refused by the daemon or by Envoy, or dropped by nginx and Caddy; with good credentials and without."""
     for sent in (Sent(), site.sender.sign(Sent())):
         answer = site.send(evolve(sent, headers=(*sent.headers, (name, "root@corp.test"))))
         assert answer.status in (200, 400, 401, 403)
@@ -93,9 +97,10 @@ def test_a_spoofed_result_never_reaches_the_application(site: Site, name: str) -
         assert not [value for _, value in seen.headers if "root@corp.test" in value]
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "envoy" not in kind.values])
 def test_the_example_itself_writes_over_what_a_client_brings_along(kind: str) -> None:
-    """L16: the second line of defence, behind somebody who allows everything and names nobody. Envoy has none: what the
+    """The second line of defence, behind somebody who allows everything and names nobody. Envoy has none: what the
     daemon does not name would stay, so that the daemon refuses it."""
     require(kind)
     with Stage("orthros-proxy-") as stage, open_application() as application, open_application() as gullible:
@@ -110,8 +115,9 @@ def test_the_example_itself_writes_over_what_a_client_brings_along(kind: str) ->
         assert asked.path == "/v1/forward-auth"
 
 
+@pytest.mark.parity("L6")
 def test_a_replay_is_refused_and_explained(site: Site) -> None:
-    """L6: the reason comes through the proxy, proven."""
+    """The reason comes through the proxy, proven."""
     signed = site.sender.sign(Sent())
     assert site.status(signed) == 200
     again = site.send(signed)
@@ -120,12 +126,13 @@ def test_a_replay_is_refused_and_explained(site: Site) -> None:
     assert len(site.reached) == 1
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize(
     "change",
     [{"target": "/orders/7?full=2"}, {"target": "/orders/8?full=1"}, {"method": "DELETE"}, {"host": "other.example"}],
 )
 def test_a_changed_request_is_refused(site: Site, change: dict[str, Any]) -> None:
-    """L6: query, path, method, host."""
+    """Query, path, method, host."""
     signed = site.sender.sign(Sent())
     answer = site.send(evolve(signed, **change))
     if "host" in change and site.kind in (
@@ -138,8 +145,9 @@ def test_a_changed_request_is_refused(site: Site, change: dict[str, Any]) -> Non
     assert site.reached == []
 
 
+@pytest.mark.parity("L16")
 def test_what_a_proxy_tells_the_daemon_cannot_be_told_by_a_client(site: Site) -> None:
-    """L16: X-Original-* and X-Forwarded-* of the client are written over."""
+    """X-Original-* and X-Forwarded-* of the client are written over."""
     signed = site.sender.sign(Sent(target="/harmless"))
     lies = (
         ("X-Original-Method", "GET"),
@@ -157,8 +165,9 @@ def test_what_a_proxy_tells_the_daemon_cannot_be_told_by_a_client(site: Site) ->
     assert site.status(evolve(signed, headers=(*site.sender.sign(Sent(target="/harmless")).headers, *lies))) == 200
 
 
+@pytest.mark.parity("L6")
 def test_a_body_goes_through_and_must_be_bound(site: Site) -> None:
-    """L6: the proxy keeps it to itself; nginx and Caddy tell that it is there."""
+    """The proxy keeps it to itself; nginx and Caddy tell that it is there."""
     sent = Sent(method="POST", target="/entries", body=b'{"amount":1}')
     assert site.status(site.sender.sign(sent)) == 200
     (seen,) = site.reached
@@ -186,8 +195,9 @@ def test_a_body_may_be_as_large_as_the_location_of_the_application_allows(site: 
         assert len(site.reached) == 1
 
 
+@pytest.mark.parity("L19")
 def test_a_missing_scope_is_a_403_that_says_so(site: Site) -> None:
-    """L19: the challenge of a 403 comes through as well."""
+    """The challenge of a 403 comes through as well."""
     assert site.status(site.sender.sign(Sent(target="/desk/1"))) == 200
     answer = site.send(site.sender.sign(Sent(target="/audit/1")))
     assert answer.status == 403
@@ -195,8 +205,9 @@ def test_a_missing_scope_is_a_403_that_says_so(site: Site) -> None:
     assert len(site.reached) == 1
 
 
+@pytest.mark.parity("P14")
 def test_a_token_of_the_kdc_passes_where_a_route_takes_it(site: Site) -> None:
-    """P14: the same application by JWT; it sees the same name, and not the token."""
+    """The same application by JWT; it sees the same name, and not the token."""
     token = site.estate.client().token("ledger").value
     bearing = Sent(target="/api/1", headers=(("Authorization", f"Bearer {token}"),))
     assert site.status(bearing) == 200
@@ -226,9 +237,10 @@ def test_an_upgrade_goes_nowhere_and_may_not_be_repeated(site: Site) -> None:
     assert not [seen for seen in site.reached if "upgrade" in seen.names()]
 
 
+@pytest.mark.parity("L12")
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_the_daemon_nothing_passes(tmp_path: Path, kind: str) -> None:
-    """L12: it fails closed, recovers, and ends without a word of trouble."""
+    """It fails closed, recovers, and ends without a word of trouble."""
     require(kind)
     with open_site(tmp_path, kind) as site:
         site.meet()
@@ -268,8 +280,9 @@ class _ThroughProxy(httpx.BaseTransport):
         return httpx.Response(answer.status, headers=kept, content=answer.body)
 
 
+@pytest.mark.parity("L11", "L16")
 def test_httpx_calls_through_a_proxy_that_asks_the_daemon(site: Site) -> None:
-    """L11, L16: the target proves that it accepted; what came back is TLS's word, and the client had to say so."""
+    """The target proves that it accepted; what came back is TLS's word, and the client had to say so."""
     source = site.estate.client()
     trusting = OrthrosAuth({ORIGIN: "ledger"}, client=source, forwarded=[ORIGIN])
     if site.kind == "traefik":  # the proof ends at the application, and what that says proves nothing

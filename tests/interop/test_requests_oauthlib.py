@@ -26,10 +26,11 @@ def fetch(house: House, session: OAuth2Session, client: str = "shop", **fields: 
     return found
 
 
+@pytest.mark.parity("P17")
 @pytest.mark.parametrize("in_the_form", [False, True], ids=["basic", "post"])
 @pytest.mark.parametrize("client", ["shop", "shop/web"])
 def test_backend_client_gets_a_token(house: House, client: str, in_the_form: bool) -> None:
-    """P17: a stock OAuth client and three lines; a client id with a slash is one like others."""
+    """A stock OAuth client and three lines; a client id with a slash is one like others."""
     with session_of(house, client) as session:
         token = fetch(house, session, client, include_client_id=in_the_form)
         assert token["token_type"] == "Bearer"
@@ -39,8 +40,9 @@ def test_backend_client_gets_a_token(house: House, client: str, in_the_form: boo
     assert claims["client_id"] == f"{client}@corp.test"
 
 
+@pytest.mark.parity("P5")
 def test_fewer_scopes_are_noticed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P5: the reply states what was granted, so the library notices; who relaxes it gets the token."""
+    """The reply states what was granted, so the library notices; who relaxes it gets the token."""
     with session_of(house, scope=["read", "erase"]) as session:
         with pytest.raises(Warning, match="Scope has changed") as noticed:
             fetch(house, session)
@@ -72,8 +74,9 @@ def test_refusals_are_its_own_exceptions(
     assert refused.value.error == code
 
 
+@pytest.mark.parity("P17")
 def test_the_sample_client(house: House) -> None:
-    """P17: docs/examples/jwt/token_client.py as it is."""
+    """docs/examples/jwt/token_client.py as it is."""
     sample = ROOT / "docs" / "examples" / "jwt" / "token_client.py"
     ended = house.run(sys.executable, sample, house.issuer, "shop", house.secret_file("shop"), "orders")
     assert ended.returncode == 0, ended.stderr

@@ -57,9 +57,10 @@ def by_joserfc(house: House, target: str, token: str) -> dict[str, Any]:
     return found.claims
 
 
+@pytest.mark.parity("P2", "P9", "H2")
 @pytest.mark.parametrize(("target", "alg", "scope"), [("orders", "HS256", "read write"), ("ledger", "HS512", "post")])
 def test_golden_claims(house: House, target: str, alg: str, scope: str) -> None:
-    """P2, P9, H2: two libraries read the same with the key and the audience; here is every claim there is."""
+    """Two libraries read the same with the key and the audience; here is every claim there is."""
     before = int(time.time())
     token = house.token(target=target)
     claims = by_pyjwt(house, target, token)
@@ -77,15 +78,17 @@ def test_golden_claims(house: House, target: str, alg: str, scope: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parity("H3")
 def test_default_lifetime_is_known(house: House) -> None:
-    """H3: five minutes, as `realm show` says."""
+    """Five minutes, as `realm show` says."""
     assert house.estate.admin("--output json realm show").out.count('"max_jwt_s": 300') == 1
     claims = by_pyjwt(house, "orders", house.token())
     assert claims["exp"] - claims["iat"] == 300
 
 
+@pytest.mark.parity("P14")
 def test_both_ports_issue_the_same(house: House, native: Client) -> None:
-    """P14: one principal, one policy: inside it asks with its key file, at the edge with its OAuth secret."""
+    """One principal, one policy: inside it asks with its key file, at the edge with its OAuth secret."""
     own = {"jti", "txn", "iat", "nbf", "exp", "auth_time", "kdc"}
     inside = by_pyjwt(house, "orders", native.token("orders", ["read", "erase"]).value)
     at_the_edge = by_pyjwt(house, "orders", house.token(scope="read erase"))
@@ -99,8 +102,9 @@ def test_both_ports_issue_the_same(house: House, native: Client) -> None:
     assert (looked["active"], looked["client_id"]) == (True, "shop@corp.test")
 
 
+@pytest.mark.parity("P1", "Z1")
 def test_target_without_a_network_takes_both(house: House, native: Client, offline: Dialogue) -> None:
-    """P1, Z1: one target process, no network, a ticket and a JWT: who calls and what he may do stands inside."""
+    """One target process, no network, a ticket and a JWT: who calls and what he may do stands inside."""
     answers: list[dict[str, Any]] = []
 
     def send(request: bytes) -> bytes:
@@ -113,8 +117,9 @@ def test_target_without_a_network_takes_both(house: House, native: Client, offli
     assert (answers[-1]["client"], answers[-1]["scopes"]) == (claims["sub"], claims["scope"].split())
 
 
+@pytest.mark.parity("P1", "P17", "Z1")
 def test_sample_target(house: House) -> None:
-    """P1, P17, Z1: docs/examples/jwt/verify_pyjwt.py as it is, with a JWK file and without a network."""
+    """docs/examples/jwt/verify_pyjwt.py as it is, with a JWK file and without a network."""
     for target, audience in AUDIENCES.items():
         words = (sys.executable, SAMPLE, house.keys / f"{target}.jwk", audience, house.issuer)
         ended = house.run(*isolation(), *words, given=house.token(target=target) + "\n")
@@ -132,6 +137,7 @@ def test_sample_target_allows_for_a_clock_that_is_behind(house: House) -> None:
     assert "ImmatureSignatureError" in ended.stderr
 
 
+@pytest.mark.parity("H2", "L28")
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
@@ -144,7 +150,7 @@ def test_sample_target_allows_for_a_clock_that_is_behind(house: House) -> None:
     ids=str,
 )
 def test_sample_target_refuses(house: House, changes: dict[str, Any], refusal: str) -> None:
-    """H2, L28: nothing is printed that was not checked."""
+    """Nothing is printed that was not checked."""
     words = (sys.executable, SAMPLE, house.keys / "orders.jwk", AUDIENCES["orders"], house.issuer)
     ended = house.run(*words, given=altered(house, changes))
     assert ended.returncode != 0
@@ -152,6 +158,7 @@ def test_sample_target_refuses(house: House, changes: dict[str, Any], refusal: s
     assert not ended.stdout
 
 
+@pytest.mark.parity("H2", "L28")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -162,7 +169,7 @@ def test_sample_target_refuses(house: House, changes: dict[str, Any], refusal: s
     ids=str,
 )  # fmt: skip
 def test_claim_by_claim(house: House, changes: dict[str, Any]) -> None:
-    """H2, L28: each check of the libraries bites, for the token is good but for this."""
+    """Each check of the libraries bites, for the token is good but for this."""
     unaltered = altered(house, {})
     assert by_pyjwt(house, "orders", unaltered) == by_joserfc(house, "orders", unaltered)
     token = altered(house, changes)
@@ -182,8 +189,9 @@ def test_target_cannot_pass_its_own_work_off_as_the_kdcs(house: House) -> None:
         assert (answer.status_code, answer.json()) == (200, {"active": False})
 
 
+@pytest.mark.parity("H1")
 def test_simple_endpoint(house: House, lenient: House) -> None:
-    """H1: POST {sub, aud}, back comes {token}; unlike its model it does not believe just anybody."""
+    """POST {sub, aud}, back comes {token}; unlike its model it does not believe just anybody."""
     wish = {"sub": "shop", "aud": "orders"}
     with lenient.http() as http:
         for bad in (wish, wish | {"client_secret": "wrong"}, wish | {"client_secret": house.secret("spy")}):

@@ -208,6 +208,7 @@ def ask_signed(house: House, text: str) -> Got:
     return house.ask_form("/token", urlencode(fields).encode())
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -223,7 +224,7 @@ def ask_signed(house: House, text: str) -> Got:
     ids=str,
 )  # fmt: skip
 def test_assertions(house: House, changes: dict[str, Any]) -> None:
-    """L28: whatever an assertion would like to choose, its key, algorithm, audience or end, it is the same 401."""
+    """Whatever an assertion would like to choose, its key, algorithm, audience or end, it is the same 401."""
     named = {"TOKEN-URL": f"{house.issuer}/token", "SPY": house.secret("spy")}
     changes = {name: named.get(str(value), value) for name, value in changes.items()}
     if isinstance(changes.get("aud"), list):
@@ -287,6 +288,7 @@ def test_targets_that_are_not_for_you_look_the_same(house: House) -> None:
     assert len({str(seen(require(got, 400, "invalid_target"))) for got in answers}) == 1
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -298,7 +300,7 @@ def test_targets_that_are_not_for_you_look_the_same(house: House) -> None:
     ids=str,
 )  # fmt: skip
 def test_tokens_that_the_kdc_did_not_make(house: House, changes: dict[str, Any]) -> None:
-    """L28: its target can sign anything; the KDC says of each no more than that it is not active."""
+    """Its target can sign anything; the KDC says of each no more than that it is not active."""
     if changes.get("header", {}).get("kid") == "LEDGER":
         changes = {"header": {"kid": house.jwk("ledger")["kid"]}}
     forged = altered(house, changes)

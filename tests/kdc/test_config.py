@@ -24,8 +24,9 @@ def refusal(*arguments) -> str:
     return caught.value.detail
 
 
+@pytest.mark.parity("H3", "P16")
 def test_defaults_are_safe_and_documented() -> None:
-    """H3, P16: everything has a default, listed in one table; nothing listens beyond the host."""
+    """Everything has a default, listed in one table; nothing listens beyond the host."""
     config = load_config(None, {})
     assert config == Config()
     assert config.listen.tcp == ("127.0.0.1:7788",)
@@ -44,9 +45,10 @@ def test_defaults_are_safe_and_documented() -> None:
         assert row.variable == f"ORTHROS_{row.section.upper()}_{row.key.upper()}"
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(product((False, True), repeat=3)))
 def test_flag_over_environment_over_file_over_default(written, in_file, in_environment, in_flag) -> None:
-    """P16: the whole matrix of precedence, and `config show --effective` tells which one won."""
+    """The whole matrix of precedence, and `config show --effective` tells which one won."""
     file = written("version = 1\n" + ("[log]\nlevel = 'debug'\n" if in_file else ""))
     environ = {"ORTHROS_LOG_LEVEL": "warning"} if in_environment else {}
     overrides = {"log.level": "error" if in_flag else None}
@@ -81,10 +83,11 @@ HTTP_VALUES = {
 }
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize("key", HTTP_VALUES)
 @pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(product((False, True), repeat=3)))
 def test_each_http_setting_follows_the_same_precedence(written, key, in_file, in_environment, in_flag) -> None:
-    """P16: the matrix for every key of `[http]`; H3: without any layer the default."""
+    """The matrix for every key of `[http]`; H3: without any layer the default."""
     values = HTTP_VALUES[key]
     row = next(row for row in settings_table() if row.name == f"http.{key}")
     quoted = f'"{values[0]}"' if str in row.form.types else values[0]
@@ -127,8 +130,9 @@ def test_proxies_are_a_list_in_the_file_and_one_text_elsewhere(written) -> None:
     assert load_config(None, environ).http.trusted_proxies == expected
 
 
+@pytest.mark.parity("P16")
 def test_every_setting_can_be_written_in_each_layer(written) -> None:
-    """P16: what one layer can say, all of them can."""
+    """What one layer can say, all of them can."""
     table = settings_table()
     shown = {row.name: row.form.show(row.default) for row in table}
     quoted = {row.name: f'"{shown[row.name]}"' if str in row.form.types else shown[row.name] for row in table}
@@ -147,6 +151,7 @@ def test_every_setting_can_be_written_in_each_layer(written) -> None:
         assert {found for _, _, found in effective(config)} == {source}
 
 
+@pytest.mark.parity("P16", "K17")
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
@@ -194,13 +199,14 @@ def test_every_setting_can_be_written_in_each_layer(written) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(written, text, detail) -> None:
-    """P16, K17: file, key and what is allowed."""
+    """File, key and what is allowed."""
     file = written(text)
     found = refusal(file, {})
     assert detail in found
     assert str(file) in found or found.startswith("[")
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(
     ("variable", "value", "detail"),
     [
@@ -217,12 +223,13 @@ def test_a_file_that_cannot_be_used_says_why(written, text, detail) -> None:
     ],
 )
 def test_an_environment_variable_that_cannot_be_used_says_why(variable, value, detail) -> None:
-    """P16: a misspelt variable is an error, not a silent default."""
+    """A misspelt variable is an error, not a silent default."""
     assert detail in refusal(None, {variable: value})
 
 
+@pytest.mark.parity("P16")
 def test_variables_of_other_programs_are_left_alone() -> None:
-    """P16: the daemon and the master key have variables of their own."""
+    """The daemon and the master key have variables of their own."""
     environ = {"ORTHROS_SOCKET": "unix:///x", "ORTHROS_STORE_MASTER_KEY": "ort1m_abc", "PATH": "/bin"}
     assert load_config(None, environ) == Config()
 
@@ -246,8 +253,8 @@ def test_a_key_in_the_place_of_its_path_is_refused_and_not_repeated() -> None:
         assert "is not a path" in found
 
 
+@pytest.mark.parity("K17")
 def test_a_missing_file_is_named(tmp_path) -> None:
-    """K17."""
     with pytest.raises(Misconfigured, match=r"file-unreadable.*none\.toml"):
         load_config(tmp_path / "none.toml", {})
 
@@ -257,8 +264,9 @@ def test_bytes_that_are_not_text_are_refused(tmp_path) -> None:
     assert "utf-8" in refusal(tmp_path / "kdc.toml", {})
 
 
+@pytest.mark.parity("P16")
 def test_reload_takes_what_can_change_and_lists_what_waits(written) -> None:
-    """P16: SIGHUP never half-applies a setting silently."""
+    """SIGHUP never half-applies a setting silently."""
     running = load_config(None, {}, {"listen.unix": "/run/a"})
     fresh = load_config(
         written("version = 1\n[listen]\nunix = '/run/b'\n[rate]\nper_source_per_s = 5\n[log]\nformat = 'json'\n"), {}

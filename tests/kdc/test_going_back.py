@@ -132,8 +132,9 @@ def test_a_database_that_its_log_knows_may_serve(realm: Realm) -> None:
         assert realm.may_serve()
 
 
+@pytest.mark.parity("O5")
 def test_what_a_kdc_said_last_is_not_archived(realm: Realm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """O5: else no folder of the KDC would say that a backup is behind, and uids would be given twice."""
+    """Else no folder of the KDC would say that a backup is behind, and uids would be given twice."""
     realm.add("billing")
     realm.take_into_force()
     copy = realm.back_up()

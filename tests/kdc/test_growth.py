@@ -64,8 +64,9 @@ def call(bench: KdcBench, granted: Granted, verifier: Verifier, *, peer: str = "
     raise AssertionError("the target wanted two epochs")
 
 
+@pytest.mark.parity("L22")
 async def test_services_join_under_load_without_touching_any_other(bench: KdcBench) -> None:
-    """L22: N services are N keys: each new one works at once, no call fails, and no other key file changes."""
+    """N services are N keys: each new one works at once, no call fails, and no other key file changes."""
     orders = verifier_of(bench, bench.keytabs["orders"])
     keys_before = await bench.store.read(lambda tx: tx.keys_of(bench.keytabs["orders"].uid))
     login = await bench.log_in("billing")
@@ -96,8 +97,9 @@ async def test_services_join_under_load_without_touching_any_other(bench: KdcBen
     assert await bench.store.read(lambda tx: tx.keys_of(bench.keytabs["orders"].uid)) == keys_before
 
 
+@pytest.mark.parity("L25")
 async def test_whoever_moves_takes_its_name_along(bench: KdcBench) -> None:
-    """L25: names, not addresses: on another host the same key file accepts the same ticket, from wherever its client
+    """Names, not addresses: on another host the same key file accepts the same ticket, from wherever its client
     calls now, and the KDC is not asked; on no host does another service's."""
     login = await bench.log_in("billing")
     granted = await bench.ask_one(login, "orders")
@@ -116,8 +118,9 @@ async def test_whoever_moves_takes_its_name_along(bench: KdcBench) -> None:
     assert call(bench, elsewhere, verifier_of(bench, bench.keytabs["orders"])) == {"read", "write"}
 
 
+@pytest.mark.parity("Z2")
 async def test_the_next_ticket_follows_the_rules_of_its_moment(bench: KdcBench) -> None:
-    """Z2: what is asked for again is decided again, by the policy whose number the reply carries."""
+    """What is asked for again is decided again, by the policy whose number the reply carries."""
     login = await bench.log_in("billing")
     before = await bench.ask_one(login, "orders")
     (rule,) = await rules.deny(bench.admin, "billing", "orders")
@@ -135,8 +138,9 @@ async def test_the_next_ticket_follows_the_rules_of_its_moment(bench: KdcBench) 
         call(bench, before, orders)
 
 
+@pytest.mark.parity("Z2")
 async def test_a_daemon_serves_what_was_revoked_for_one_life_at_most(autojump_clock: trio.testing.MockClock) -> None:
-    """Z2: renewal reads permissions anew, so that the staleness is the life of a ticket and no more."""
+    """Renewal reads permissions anew, so that the staleness is the life of a ticket and no more."""
     async with open_world() as world:
         world.realm.allow("web", "orders", "read", "write", max_ttl_s=600)
         held = await world.agent.obtain(world.key("orders"), timeout_s=10)
@@ -146,8 +150,9 @@ async def test_a_daemon_serves_what_was_revoked_for_one_life_at_most(autojump_cl
         assert (await world.agent.obtain(world.key("orders"), timeout_s=10)).scopes == ("read",)
 
 
+@pytest.mark.parity("L22")
 async def test_a_removed_principal_takes_its_rules_along(bench: KdcBench) -> None:
-    """L22: leaving is as local as joining."""
+    """Leaving is as local as joining."""
     await bench.add("shard")
     await rules.allow(bench.admin, "billing", "shard")
     await principals.delete(bench.admin, "shard")

@@ -1,1 +1,1 @@
-"""Usual mistakes, each made with real programs: what its caller reads, and what the service logs (row O14)."""
+"""Usual mistakes, each made with real programs: what its caller reads, and what the service logs."""

@@ -21,18 +21,20 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield running
 
 
+@pytest.mark.parity("O14")
 def test_the_table_has_its_rows() -> None:
-    """O14: at least 25, each once, and each with words for whoever reads them."""
+    """At least 25, each once, and each with words for whoever reads them."""
     names = [mistake.name for mistake in ROWS]
     assert len(names) == len(set(names)) >= 25
     assert all(mistake.caller and mistake.at for mistake in ROWS)
 
 
+@pytest.mark.parity("O14")
 @pytest.mark.stories
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mistake", ROWS, ids=lambda mistake: mistake.make.__name__)
 def test_a_mistake_explains_itself(mistake: Mistake, house: House) -> None:
-    """O14: with real programs; no traceback, no key."""
+    """With real programs; no traceback, no key."""
     for program in mistake.needs:
         require(program)
     seen = mistake.make(house)

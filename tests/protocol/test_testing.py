@@ -162,8 +162,9 @@ class Acting(ExchangePair):
 DELEGABLE_WANT = {"flags": WANT_DELEGABLE}
 
 
+@pytest.mark.parity("L19")
 def test_a_call_on_behalf_carries_whom_it_is_for_and_whom_it_came_through() -> None:
-    """L19, section 11: subject, chain and txn of the first call; auth_time and login key of the caller."""
+    """Subject, chain and txn of the first call; auth_time and login key of the caller."""
     pair = Acting()
     first = pair.granted("gateway", "billing", **DELEGABLE_WANT)
     pair.realm.clock.advance(5)
@@ -183,7 +184,7 @@ def test_a_call_on_behalf_carries_whom_it_is_for_and_whom_it_came_through() -> N
 
 
 def test_evidence_entitles_only_where_both_rules_say_so() -> None:
-    """Section 17: evidence not delegable; the second rule must allow to act for others as well."""
+    """Evidence not delegable; the second rule must allow to act for others as well."""
     pair = Acting()
     plain = pair.granted("gateway", "billing")
     assert pair.code("billing", "payroll", pair.evidence(plain)) == "evidence-refused"
@@ -228,7 +229,7 @@ def test_caveats_of_the_evidence_are_not_shed_by_an_honest_service() -> None:
 
 
 def test_scopes_that_a_caveat_took_away_stay_away_along_the_chain() -> None:
-    """Section 9: intersected, at the next hop as well: what is handed on keeps the caveat, what is not needs none."""
+    """Intersected, at the next hop as well: what is handed on keeps the caveat, what is not needs none."""
     pair = Acting()
     evidence = pair.evidence(pair.granted("gateway", "billing", **DELEGABLE_WANT), ScopesCaveat(("write",)))
     last = pair.granted("billing", "payroll", evidence)
@@ -240,7 +241,7 @@ def test_scopes_that_a_caveat_took_away_stay_away_along_the_chain() -> None:
 
 
 def test_loops_and_depth_end_at_the_kdc() -> None:
-    """Section 17: target in chain, self in chain, depth 9."""
+    """Target in chain, self in chain, depth 9."""
     pair = Acting()
     alice = Subject(principal("alice"), 0, BY_EVIDENCE)
 
@@ -266,7 +267,7 @@ def test_a_subject_is_asserted_only_by_whom_the_rule_allows() -> None:
 
 
 def test_a_narrowed_tgt_obtains_narrowed_tickets_and_nothing_else() -> None:
-    """Section 6: neither delegable tickets, nor JWTs, nor behalf: a restricted worker stays one."""
+    """Neither delegable tickets, nor JWTs, nor behalf: a restricted worker stays one."""
     pair = Acting()
     pair.realm.allow("billing", "payroll", "read", "write", jwt=True, delegable=True, behalf=True, subjects=["alice"])
     narrow: list[Caveat] = [
@@ -286,8 +287,9 @@ def test_a_narrowed_tgt_obtains_narrowed_tickets_and_nothing_else() -> None:
         assert pair.code("billing", "payroll", None, ExpiresCaveat(end)) == "excluded-by-your-caveat"
 
 
+@pytest.mark.parity("L8")
 def test_what_a_rule_demands_is_written_and_can_be_discharged() -> None:
-    """L8: the client learns the demands beside its ticket, in the order of their caveats."""
+    """The client learns the demands beside its ticket, in the order of their caveats."""
     pair = Acting()
     pair.realm.allow(
         "billing", "payroll", "read", caveats=[MethodsCaveat(("GET",))],

@@ -91,8 +91,9 @@ def tag() -> str:
     return (int(read_clocks()[0]).to_bytes(8, "big") + os.urandom(8)).hex()
 
 
+@pytest.mark.parity("K10")
 def test_of_equal_requests_at_once_in_four_processes_one_is_fresh(worker: Callable[[], Worker]) -> None:
-    """K10: the same authenticator sent at once to all workers is accepted once."""
+    """The same authenticator sent at once to all workers is accepted once."""
     workers, tags = [worker() for _ in range(4)], [tag() for _ in range(100)]
     for one in workers:
         one.say(tags=tags)

@@ -12,8 +12,9 @@ from orthros_protocol import Misconfigured
 from orthros_runtime.extras import ExtraMissing, extra, framework, install_command
 
 
+@pytest.mark.parity("O17")
 def test_an_extra_that_is_not_installed_is_one_typed_error() -> None:
-    """O17: an ImportError for whoever tries the import, a Misconfigured with its command for whoever reads it."""
+    """An ImportError for whoever tries the import, a Misconfigured with its command for whoever reads it."""
     with pytest.raises(ExtraMissing) as caught, extra("wsgi"):
         import no_such_package_here.part  # type: ignore[import-not-found]  # noqa: F401
     error = caught.value

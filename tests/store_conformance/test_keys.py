@@ -28,8 +28,9 @@ def jwt_key(uid, kid, **changes):
     return evolve(JwtKeyRecord(uid=uid, kid=kid, alg="HS256", created=5, sealed=b"sealed " + kid.encode()), **changes)
 
 
+@pytest.mark.parity("K2")
 async def test_a_key_is_found_by_the_key_id_of_its_role_alone(store, billing, key_of):
-    """K2: exact look-up, no trial decryption."""
+    """Exact look-up, no trial decryption."""
     record = key_of(billing.uid, 1, 9)
     await store.change(lambda tx: tx.add_key(record))
     assert await store.read(lambda tx: tx.key_by_as_kid(record.kid_as)) == record
@@ -47,7 +48,7 @@ async def test_versions_come_oldest_first_in_whatever_order_they_were_added(stor
 
 @pytest.mark.parametrize("field", ["kid_as", "kid_ticket", "kid_sync"])
 async def test_a_key_id_belongs_to_one_key(store, billing, payroll, key_of, field):
-    """Section 3: the KDC refuses collisions, so a key id selects exactly one key."""
+    """The KDC refuses collisions, so a key id selects exactly one key."""
     first = key_of(billing.uid, 1, 1)
     await store.change(lambda tx: tx.add_key(first))
     with pytest.raises(Misconfigured, match="conflict"):
@@ -191,8 +192,9 @@ async def test_sealed_bytes_are_not_shown(billing, key_of):
     assert "secret" not in shown
 
 
+@pytest.mark.parity("K13")
 async def test_secrets_are_counted_by_how_they_begin_and_erased_ones_are_not(store, billing, key_of):
-    """K13: the master key may go when nothing is left that another one than the next has sealed."""
+    """The master key may go when nothing is left that another one than the next has sealed."""
 
     def fill(tx):
         tx.add_key(key_of(billing.uid, 1, 1, state=KEY_RETIRED, retired=1, sealed=b"", sealed_as=b"old as"))

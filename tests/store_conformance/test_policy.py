@@ -37,8 +37,9 @@ async def test_a_rule_comes_back_as_it_was_added(store):
     assert (await store.read(lambda tx: tx.policy())).rules == (rule,)
 
 
+@pytest.mark.parity("P6", "M5", "M6", "K18")
 async def test_every_word_of_a_rule_comes_back(store):
-    """P6, M5, M6, K18: conditions and caveats are kept whole; the number that a rule comes with says nothing."""
+    """Conditions and caveats are kept whole; the number that a rule comes with says nothing."""
     wanted = Rule(
         rule_id=77,
         client=CALLERS,
@@ -60,9 +61,10 @@ async def test_every_word_of_a_rule_comes_back(store):
     assert await store.read(lambda tx: tx.rules_between(CALLERS, PAYROLL)) == (rule,)
 
 
+@pytest.mark.parity("M6")
 @pytest.mark.parametrize("depth", [0, 3, 8])
 async def test_a_depth_is_kept_to_the_number(store, depth):
-    """M6: none at all is a depth of its own."""
+    """None at all is a depth of its own."""
     added = await allow(store, BILLING, PAYROLL, chain=check_chain(max_depth=depth))
     assert (await store.read(lambda tx: tx.policy())).rules[0].chain.max_depth == added.chain.max_depth == depth
 
@@ -73,8 +75,9 @@ async def test_a_rule_without_scopes_has_none(store):
     assert await store.read(lambda tx: tx.rules_between(BILLING, PAYROLL)) == (rule,)
 
 
+@pytest.mark.parity("P6")
 async def test_rules_between_are_those_of_this_direction_and_kind(store):
-    """P6: rules are directional."""
+    """Rules are directional."""
     await store.change(lambda tx: tx.add_group("billing"))
     rules = [await allow(store, BILLING, PAYROLL, scope) for scope in ("b", "a")]
     back = await allow(store, PAYROLL, BILLING)
@@ -145,8 +148,9 @@ async def test_group_names_are_canonical_and_taken_once(store):
         await store.change(lambda tx: tx.add_group("Callers"))
 
 
+@pytest.mark.parity("K20")
 async def test_a_deleted_group_takes_its_rules_along_and_a_new_one_inherits_nothing(store):
-    """K20, for groups."""
+    """For groups."""
     await store.change(lambda tx: tx.add_member("callers", "billing"))
     await allow(store, CALLERS, PAYROLL)
     await allow(store, PAYROLL, CALLERS)

@@ -84,17 +84,19 @@ async def test_a_default_audience_is_a_name_that_outlives_its_principal(store):
     assert (await store.read(lambda tx: tx.principal_by_name("shop"))).default_audience == "orders"
 
 
+@pytest.mark.parity("K20")
 @pytest.mark.parametrize("changes", [{"name": "other"}, {"created": 8}])
 async def test_a_principal_cannot_become_another(store, changes):
-    """K20: the id belongs to one name for ever."""
+    """The id belongs to one name for ever."""
     added = await store.change(lambda tx: tx.add_principal(name="billing", created=7))
     with pytest.raises(Misconfigured, match="conflict"):
         await store.change(lambda tx: tx.set_principal(evolve(added, **changes)))
     assert await store.read(lambda tx: tx.principal_by_uid(added.uid)) == added
 
 
+@pytest.mark.parity("K20")
 async def test_uids_start_behind_the_reserved_ones_and_are_never_reused(store):
-    """K20: a re-created name is a new principal."""
+    """A re-created name is a new principal."""
     first = await store.change(lambda tx: tx.add_principal(name="a", created=1))
     second = await store.change(lambda tx: tx.add_principal(name="b", created=1))
     await store.change(lambda tx: tx.delete_principal(second.uid))
@@ -157,8 +159,9 @@ async def test_only_what_exists_can_be_deleted_or_set(store):
         await store.change(lambda tx: tx.set_principal(evolve(added, uid=added.uid + 1)))
 
 
+@pytest.mark.parity("K20")
 async def test_deleting_a_principal_takes_all_that_hangs_on_it(store, key_of):
-    """K20: nothing is left for a later principal of that name."""
+    """Nothing is left for a later principal of that name."""
 
     def fill(tx):
         billing, payroll = (tx.add_principal(name=name, created=1) for name in ("billing", "payroll"))

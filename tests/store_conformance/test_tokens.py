@@ -76,8 +76,9 @@ async def test_secrets_go_with_their_principal(store, billing):
     assert await store.read(lambda tx: tx.count_secrets_without(b"new")) == 0
 
 
+@pytest.mark.parity("K13")
 async def test_sealed_secrets_are_counted_and_not_shown(store, billing):
-    """K13, lesson 11."""
+    """Lesson 11."""
     await store.change(lambda tx: tx.add_oauth_secret(secret(billing.uid, "a", sealed=b"old bytes")))
     assert await store.read(lambda tx: tx.count_secrets_without(b"new")) == 1
     assert await store.read(lambda tx: tx.count_secrets_without(b"old")) == 0
@@ -92,8 +93,9 @@ async def test_the_facts_of_a_principal_come_back_as_they_were_set(store, billin
         assert await store.read(lambda tx: tx.principal_by_name("billing")) == record
 
 
+@pytest.mark.parity("P6")
 async def test_the_subjects_of_a_rule_come_back_in_order(store, billing):
-    """P6: a rule says in whose name its client may ask."""
+    """A rule says in whose name its client may ask."""
 
     def allow(tx, *subjects):
         tx.add_rules([Rule(rule_id=0, client=Selector("billing"), target=Selector("billing"), scopes=(), jwt=True,

@@ -127,7 +127,7 @@ async def test_the_generation_moves_with_changes_only(store, clock):
 
 
 async def test_the_sequence_follows_the_clock_and_never_goes_back(store, clock):
-    """Section 8: seq = max(last + 1, now_ms), so that a restored backup never goes back."""
+    """Seq = max(last + 1, now_ms), so that a restored backup never goes back."""
     await store.change(lambda tx: tx.add_group("a"))
     first = (await store.read(lambda tx: tx.policy())).seq
     assert first == clock.ms
@@ -212,8 +212,9 @@ async def test_closing_waits_for_the_change_that_runs(store):
     assert finished == ["change", "close"]
 
 
+@pytest.mark.parity("K16")
 async def test_entries_of_administration_are_only_added_and_count_as_no_change(store):
-    """K16: the record is in the transaction of the change, which alone counts."""
+    """The record is in the transaction of the change, which alone counts."""
     lines = [AdminLine(seq=seq, hash=f"{seq:02x}", at=seq, line=b"{}\n") for seq in range(5, 12)]
     before = store.peek_head()
 

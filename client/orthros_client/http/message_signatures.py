@@ -1,4 +1,4 @@
-"""HTTP message signatures with hmac-sha256 (RFC 9421), for peers that expect them beside a ticket (row L6).
+"""HTTP message signatures with hmac-sha256 (RFC 9421), for peers that expect them beside a ticket.
 
 Sans-IO: builds the signature base, signs it and verifies it. Knows no server, no ticket and no key but the one given.
 The key is derived from one ticket's K_pop under a label of its own, so it is bound to one client, one target and the

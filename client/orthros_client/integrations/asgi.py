@@ -246,9 +246,9 @@ async def self_test(
 ) -> None:
     """Asks `app` without credentials, as a server would, at every route and at a path that it does not have.
 
-    `app` is the outermost application, the one that the server runs; `root_path` is where it says that it is mounted,
-    below which `routes` are written. Raises Misconfigured `unprotected` when it answers anything but 401 or 403
-    (row L12), and `config-invalid` for a route that is written with the mount point.
+     `app` is the outermost application, the one that the server runs; `root_path` is where it says that it is mounted,
+     below which `routes` are written. Raises Misconfigured `unprotected` when it answers anything but 401 or 403
+    , and `config-invalid` for a route that is written with the mount point.
     """
     for probe in probes_of(routes, host, paths, root_path):
         judge_probe(probe, await _status_of(app, probe))

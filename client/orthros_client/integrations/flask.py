@@ -37,7 +37,7 @@ P = ParamSpec("P")
 
 
 def protect(app: Flask, *, paths: Iterable[str] = (), **options: Any) -> OrthrosMiddleware:
-    """Puts the middleware around `app`, answers refusals that views raise, and tests the result (row L12).
+    """Puts the middleware around `app`, answers refusals that views raise, and tests the result.
 
     Call it last, when nothing else wraps `app.wsgi_app` any more. `options` are those of `OrthrosMiddleware`;
     `paths` are asked without credentials besides the routes. Raises as the middleware and `self_test`.

@@ -195,7 +195,7 @@ def self_test(app: App, routes: Iterable[Route] = (), *, host: str = "localhost"
     """Asks `app` without credentials, as a server would, at every route and at a path that it does not have.
 
     `app` is the outermost application, the one that the server runs. Raises Misconfigured `unprotected` when it answers
-    anything but 401 or 403 (row L12), and `config-invalid` for a route that is written with the mount point, where the
+    anything but 401 or 403, and `config-invalid` for a route that is written with the mount point, where the
     environment says that there is one (`SCRIPT_NAME`, for gunicorn and a2wsgi).
     """
     mount = os.environ.get("SCRIPT_NAME", "").rstrip("/")

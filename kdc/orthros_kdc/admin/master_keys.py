@@ -1,4 +1,4 @@
-"""Use cases of changing the master key while KDCs go on issuing (row K13).
+"""Use cases of changing the master key while KDCs go on issuing.
 
 Every row says which master key sealed it, so old and new ones live side by side: each step leaves a database that
 both keys together open, and the stored check moves to the new key only when no row needs the old one any more.

@@ -1,6 +1,6 @@
 """Use cases on OAuth clients: let a principal ask as one, give it client secrets and a default target, take them away.
 
-Knows no grant and no HTTP. Secrets are generated here only; no admin can bring one along (rows L2 and L3).
+Knows no grant and no HTTP. Secrets are generated here only; no admin can bring one along.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opaque handles: tokens that only the KDC can read, for targets that introspect (row L2).
+"""Opaque handles: tokens that only the KDC can read, for targets that introspect.
 
 The same claims as in a JWT, in a box whose key never leaves the KDC. Knows no policy and no JWS.
 """

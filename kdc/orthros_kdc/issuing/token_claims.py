@@ -163,7 +163,7 @@ def canonical_json(value: Mapping[str, Any]) -> bytes:
 
 
 def check_extra_claims(names_allowed: Collection[str], claims: Mapping[str, Any]) -> dict[str, str | int | bool]:
-    """The extra claims of a request, if the target takes them: `names_allowed` is its list of names (row P7).
+    """The extra claims of a request, if the target takes them: `names_allowed` is its list of names.
 
     Raises Refused `claim-refused`, naming the claim, for a name that is reserved or not on the list, a value that
     is no str of at most 256 characters, no int within 2^53 and no bool, and for more than 8 claims or 1 KiB.

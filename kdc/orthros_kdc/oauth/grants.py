@@ -167,7 +167,7 @@ def claimed_subject(sub: str | None, *, client: str, realm: str) -> str | None:
 
 
 def extra_claims(assertion: Assertion, *, client: str, realm: str) -> dict[str, Any]:
-    """What the assertion says beyond itself. Raises BadAssertion for what only the KDC may say (row P7)."""
+    """What the assertion says beyond itself. Raises BadAssertion for what only the KDC may say."""
     extra = {name: value for name, value in assertion.claims.items() if name not in _ASSERTION_CLAIMS}
     client_id = extra.pop("client_id", None)
     if client_id is not None and (type(client_id) is not str or client_name(client_id, realm) != client):

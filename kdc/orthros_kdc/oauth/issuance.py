@@ -134,7 +134,7 @@ def token_answer(minted: Minted, wish: Wish) -> Answer:
 
 
 def expiry_header(minted: Minted) -> tuple[str, str]:
-    """The token's `exp`, for clients that do not parse the body (row P4)."""
+    """The token's `exp`, for clients that do not parse the body."""
     content = minted.issued.content
     return "x-expiry", str(content.issued_at + content.ttl_s)
 

@@ -84,7 +84,7 @@ def read_scopes(text: str | None) -> tuple[str, ...] | None:
 
 
 def read_lifetime(expires_in: str | None, rexp: str | int | None, now_s: int) -> int:
-    """The lifetime asked for in seconds, 0 when the request leaves it to the caps (row P3).
+    """The lifetime asked for in seconds, 0 when the request leaves it to the caps.
 
     `expires_in` counts seconds from now, `rexp` is a Unix second. Raises OAuthError `invalid_request` for both at
     once, and for what is no whole number, zero, negative or past.

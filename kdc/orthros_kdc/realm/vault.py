@@ -1,5 +1,5 @@
 """Turns sealed records into key objects, and new keys into sealed records. The only holder of the master key,
-and of the next one while it is being changed (row K13).
+and of the next one while it is being changed.
 
 Knows no storage and no policy: records come in, keys go out, and every row opens only in its own place.
 """

@@ -149,7 +149,7 @@ class TokenService:
         return await self._answer(ask, self._paladin, render=paladin_error_answer)
 
     async def simple_token(self, ask: Ask) -> Answer:
-        """POST /token with JSON {sub, aud}; unlike its model it demands the client's secret (row H1)."""
+        """POST /token with JSON {sub, aud}; unlike its model it demands the client's secret."""
         return await self._answer(ask, self._simple)
 
     async def metadata(self) -> Answer:

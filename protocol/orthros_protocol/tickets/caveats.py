@@ -256,7 +256,7 @@ class PeerCaveat(_LeavesScopes):
 
 @frozen
 class ChannelCaveat(_LeavesScopes):
-    """Only over the channel with this 32-byte digest, such as that of a peer certificate (row L14)."""
+    """Only over the channel with this 32-byte digest, such as that of a peer certificate."""
 
     digest: bytes = field(repr=False)
 
@@ -289,7 +289,7 @@ class TargetsCaveat(_LeavesScopes):
 
 @frozen
 class ThirdPartyCaveat(_LeavesScopes):
-    """Only with a discharge by `discharger` for the request with this digest (section 10, row L8).
+    """Only with a discharge by `discharger` for the request with this digest (section 10).
 
     `salt` (16 bytes) is set in one that a holder added, `root` (32 bytes, secret) in one that the KDC wrote into the
     sealed ticket; never both. `cid_digest` commits to the sealed demand, which travels beside the ticket.

@@ -177,7 +177,7 @@ def posts(street: Street, report: Report, *, quick: bool) -> None:
 
 
 def every_server(street: Street, report: Report, *, quick: bool) -> None:
-    """O1: workers of each server share what they remember: no call fails, and what is captured runs once."""
+    """Workers of each server share what they remember: no call fails, and what is captured runs once."""
     for server in OTHERS[1:] if quick else ("gunicorn", *OTHERS):
         for workers in (2,) if quick else (2, 4):
             with street.scene() as scene:

@@ -111,14 +111,16 @@ policy logs  failed  kdc-unreachable: tcp://kdc-a:1: Connection refused
 """
 
 
+@pytest.mark.parity("K17")
 async def test_ticket_shows_what_it_is_and_no_key(run: Run) -> None:
-    """K17: golden text."""
+    """Golden text."""
     async with open_house() as house:
         assert await at(house, run, "ticket", "orders", "--scope", "read") == (0, TICKET, "")
 
 
+@pytest.mark.parity("B3")
 async def test_ticket_as_json(run: Run) -> None:
-    """B3: for scripts; the options may stand before or after the command."""
+    """For scripts; the options may stand before or after the command."""
     async with open_house() as house:
         code, out, _ = await at(house, run, "ticket", "orders", "--ttl", "60", "--output", "json")
         facts = json.loads(out)
@@ -134,8 +136,9 @@ async def test_ticket_as_json(run: Run) -> None:
         }
 
 
+@pytest.mark.parity("P2")
 async def test_token_is_alone_on_stdout(run: Run) -> None:
-    """P2: `$(orthros token orders)`."""
+    """`$(orthros token orders)`."""
     async with open_house() as house:
         code, out, err = await at(house, run, "token", "orders", "--scope", "read")
         assert (code, err) == (0, "")
@@ -144,8 +147,9 @@ async def test_token_is_alone_on_stdout(run: Run) -> None:
         assert json.loads(out)["scopes"] == ["read", "write"]
 
 
+@pytest.mark.parity("B2", "K17")
 async def test_a_refusal_reads_well(run: Run) -> None:
-    """B2, K17: code, cause, detail, remedy, reference; exit code 3."""
+    """Code, cause, detail, remedy, reference; exit code 3."""
     async with open_house() as house:
         assert await at(house, run, "ticket", "payroll") == (3, "", REFUSED)
         code, out, err = await at(house, run, "--output", "json", "token", "payroll")
@@ -153,8 +157,9 @@ async def test_a_refusal_reads_well(run: Run) -> None:
         assert json.loads(err)["error"] == "not-granted"
 
 
+@pytest.mark.parity("K17")
 async def test_list_is_a_table(run: Run) -> None:
-    """K17: golden text, and JSON beside it."""
+    """Golden text, and JSON beside it."""
     async with open_house() as house:
         nothing = await at(house, run, "list")
         assert nothing == (0, "The daemon holds no ticket for you yet.\n", "")
@@ -167,8 +172,9 @@ async def test_list_is_a_table(run: Run) -> None:
         assert [(row["kind"], row["asked"]) for row in json.loads(out)] == [("ticket", None), ("token", ["read"])]
 
 
+@pytest.mark.parity("B7", "K11")
 async def test_status_is_shown(run: Run) -> None:
-    """B7, K11: readiness, remaining login, offset, KDCs."""
+    """Readiness, remaining login, offset, KDCs."""
     async with open_house() as house:
         await house.world.outcome(house.world.key("orders"))
         assert await at(house, run, "status") == (0, STATUS, "")
@@ -177,8 +183,9 @@ async def test_status_is_shown(run: Run) -> None:
         assert json.loads(out)["ready"] is True
 
 
+@pytest.mark.parity("B7")
 async def test_a_daemon_without_kdc_says_so(run: Run) -> None:
-    """B7: exit code 4 and the reason."""
+    """Exit code 4 and the reason."""
     async with open_house(moods={A: "down"}) as house:
         code, out, _ = await at(house, run, "status")
         assert code == 4
@@ -189,8 +196,9 @@ async def test_a_daemon_without_kdc_says_so(run: Run) -> None:
         assert (await at(house, run, "ticket", "orders"))[0] == 4
 
 
+@pytest.mark.parity("K17")
 async def test_doctor_on_a_healthy_host(run: Run, tmp_path: Path) -> None:
-    """K17: one line per link, key file to policy."""
+    """One line per link, key file to policy."""
     async with open_house() as house:
         house.world.realm.keytab("web").save(tmp_path / "web.key")
         await house.in_thread(lambda: run("--socket", house.socket, "status"))
@@ -198,16 +206,18 @@ async def test_doctor_on_a_healthy_host(run: Run, tmp_path: Path) -> None:
         assert (code, out.replace(house.socket, "SOCKET")) == (0, DOCTOR)
 
 
+@pytest.mark.parity("K17", "B2")
 async def test_doctor_names_each_failure_with_its_remedy(run: Run) -> None:
-    """K17, B2: exit code of the first failure."""
+    """Exit code of the first failure."""
     async with open_house(moods={A: "down"}) as house:
         house.desk.request_timeout_s = 0.05
         code, out, _ = await at(house, run, "doctor", "--target", "logs")
         assert (code, out.replace(house.socket, "SOCKET")) == (4, SICK)
 
 
+@pytest.mark.parity("K17", "K11")
 async def test_doctor_finds_wrong_files_and_clocks(run: Run, tmp_path: Path) -> None:
-    """K17, K11: an unsafe key file, another principal's, a clock that is ten minutes off."""
+    """An unsafe key file, another principal's, a clock that is ten minutes off."""
     async with open_house(wrong_ms=600_000) as house:
         await house.world.outcome(house.world.key("orders"))
         key = tmp_path / "orders.key"
@@ -224,8 +234,9 @@ async def test_doctor_finds_wrong_files_and_clocks(run: Run, tmp_path: Path) -> 
         assert "key file  failed  key-file-unsafe" in out
 
 
+@pytest.mark.parity("K17")
 def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
-    """K17: exit code 4, and what to do."""
+    """Exit code 4, and what to do."""
     code, out, err = run("ticket", "orders", "--socket", f"{tmp_path}/none.sock")
     assert (code, out) == (4, "")
     assert err == (
@@ -239,6 +250,7 @@ def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
     assert out.count("failed") == 2
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     "words",
     [
@@ -252,21 +264,22 @@ def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_1(run: Run, words: tuple[str, ...]) -> None:
-    """K17."""
     code, out, err = run(*words)
     assert (code, out) == (1, "")
     assert "usage: orthros" in err
 
 
+@pytest.mark.parity("K17")
 def test_bad_names_are_local_errors(run: Run) -> None:
-    """K17: nothing is asked, exit code 1."""
+    """Nothing is asked, exit code 1."""
     code, _, err = run("ticket", "Orders")
     assert code == 1
     assert err.startswith("error:     name-invalid\n")
 
 
+@pytest.mark.parity("K17")
 def test_help_has_examples_and_exit_codes(run: Run) -> None:
-    """K17: and the version."""
+    """And the version."""
     code, out, _ = run("--help")
     assert code == 0
     assert "EXAMPLES\n" in out
@@ -278,6 +291,7 @@ def test_help_has_examples_and_exit_codes(run: Run) -> None:
 REFUSAL = TargetRefusal(40, "", target_time=Timestamp(0), epoch=bytes(8))
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -294,19 +308,20 @@ REFUSAL = TargetRefusal(40, "", target_time=Timestamp(0), epoch=bytes(8))
     ],
 )
 def test_exit_codes(error: OrthrosError, code: int) -> None:
-    """K17: 1 local, 2 remote, 3 refused, 4 unavailable, 5 not found."""
+    """1 local, 2 remote, 3 refused, 4 unavailable, 5 not found."""
     assert exit_code_of(error) == code
 
 
+@pytest.mark.parity("K17")
 def test_lives_are_words() -> None:
-    """K17."""
     assert [life(seconds) for seconds in (0.4, 59.9, 60, 3599, 3600, 90_000)] == [
         "0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "25 h 0 min",
     ]  # fmt: skip
 
 
+@pytest.mark.parity("K4")
 async def test_no_key_in_any_output(run: Run) -> None:
-    """K4: every command, searched for the keys of the ticket in hand."""
+    """Every command, searched for the keys of the ticket in hand."""
     async with open_house() as house:
         shown = ""
         for words in (("ticket", "orders"), ("list",), ("status",), ("doctor", "--target", "orders")):
@@ -321,9 +336,10 @@ async def test_no_key_in_any_output(run: Run) -> None:
             assert secret.hex() not in shown
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("command", ["list", "status"])
 async def test_a_stranger_is_refused_in_words(run: Run, command: str) -> None:
-    """K17: also by the commands that name no target."""
+    """Also by the commands that name no target."""
     stranger = NOBODY if os.geteuid() == 0 else os.geteuid()
     async with open_house(own_uid=os.geteuid() + 1) as house:
         with as_user(stranger):
@@ -332,9 +348,10 @@ async def test_a_stranger_is_refused_in_words(run: Run, command: str) -> None:
     assert err.startswith("error:     peer-not-allowed\n")
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_an_answer_that_cannot_be_written_is_1() -> None:
-    """K17: no traceback."""
+    """No traceback."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "orthros_client.cli", "version"], stdout=full, stderr=subprocess.PIPE, check=False
@@ -343,8 +360,9 @@ def test_an_answer_that_cannot_be_written_is_1() -> None:
     assert done.stderr == b"orthros: the answer could not be written: No space left on device\n"
 
 
+@pytest.mark.parity("K17")
 async def test_doctor_names_who_is_disabled(run: Run) -> None:
-    """K17: a remedy that can be pasted; a reason of a newer daemon is shown as it is."""
+    """A remedy that can be pasted; a reason of a newer daemon is shown as it is."""
     async with open_house() as house:
         house.world.realm.disable("web")
         code, out, _ = await at(house, run, "doctor")

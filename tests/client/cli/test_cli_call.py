@@ -71,8 +71,9 @@ async def open_counter(capsys: pytest.CaptureFixture[str], **options: Any) -> As
             yield Counter(house, target, f"http://127.0.0.1:{port}", capsys)
 
 
+@pytest.mark.parity("P2", "L6")
 async def test_a_call(capsys: pytest.CaptureFixture[str]) -> None:
-    """P2, L6: the body on stdout, nothing on stderr."""
+    """The body on stdout, nothing on stderr."""
     async with open_counter(capsys) as counter:
         assert await counter.call("-d", "a=1", "-d", "b=2") == (0, "you sent a=1&b=2", "")
         sent = counter.target.executed[0]
@@ -82,6 +83,7 @@ async def test_a_call(capsys: pytest.CaptureFixture[str]) -> None:
         assert sent.value("accept-encoding") == b"identity"
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize(
     ("words", "method", "body", "headers"),
     [
@@ -113,7 +115,7 @@ async def test_what_curl_would_send(  # noqa: PLR0917  # the columns of the tabl
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """L6: curl's words mean what they mean there, and every body has its digest."""
+    """Curl's words mean what they mean there, and every body has its digest."""
     (tmp_path / "file").write_bytes(b"one\ntwo\n")
     monkeypatch.setattr(
         sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from\nstdin\n" if "-" in words else b"from stdin\n"))
@@ -132,8 +134,9 @@ async def test_what_curl_would_send(  # noqa: PLR0917  # the columns of the tabl
             assert b'h="x-tenant"' in (sent.value("authorization") or b"")
 
 
+@pytest.mark.parity("L6")
 async def test_the_head_and_where_it_goes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L6: -i, -I, -o; a file appears when all of it is proven."""
+    """-i, -I, -o; a file appears when all of it is proven."""
     out = tmp_path / "body"
     async with open_counter(capsys) as counter:
         code, shown, _err = await counter.call("-i", "-d", "x")
@@ -163,8 +166,9 @@ async def test_the_head_and_where_it_goes(capsys: pytest.CaptureFixture[str], tm
             assert (code, "No space left" in err) == (4, True)
 
 
+@pytest.mark.parity("L6")
 async def test_verbose_shows_what_was_bound_and_proven(capsys: pytest.CaptureFixture[str]) -> None:
-    """L6: never the authenticator, cookies or tokens."""
+    """Never the authenticator, cookies or tokens."""
     async with open_counter(capsys) as counter:
         code, out, err = await counter.call("-v", "-d", "x", "-H", "Cookie: session=hunter2")
         assert (code, out) == (0, "you sent x")
@@ -185,8 +189,9 @@ async def test_verbose_shows_what_was_bound_and_proven(capsys: pytest.CaptureFix
         assert "* the body is not proven\n" in err
 
 
+@pytest.mark.parity("L6")
 async def test_explain_sends_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L6: the head as it would be, without daemon, network or secrets."""
+    """The head as it would be, without daemon, network or secrets."""
     (tmp_path / "file").write_bytes(b"one\ntwo\n")
     words = ("--explain-http", "-H", "Cookie: session=hunter2", "-H", "Idempotency-Key: k1", "--socket", "/nowhere")
     url = "https://orders.example/v1?q=a b"
@@ -208,10 +213,11 @@ async def test_explain_sends_nothing(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "there is no body" in typed(capsys, "call", url, "--target", "orders", "--explain-http")[1]
 
 
+@pytest.mark.parity("L29")
 async def test_origins_from_a_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L29: --targets or ORTHROS_TARGETS; every other origin is refused before anything is asked or sent."""
+    """--targets or ORTHROS_TARGETS; every other origin is refused before anything is asked or sent."""
     file = tmp_path / "targets.toml"
     async with open_counter(capsys) as counter:
         file.write_text(
@@ -236,6 +242,7 @@ async def test_origins_from_a_file(
         assert len(counter.target.heard) == heard
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     "content",
     [
@@ -249,7 +256,7 @@ async def test_origins_from_a_file(
     ],
 )
 def test_a_file_of_origins_is_read_strictly(content: str, tmp_path: Path) -> None:
-    """L29: a mistake in it is said, not passed over."""
+    """A mistake in it is said, not passed over."""
     file = tmp_path / "targets.toml"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(Misconfigured, match="config-invalid"):
@@ -259,8 +266,9 @@ def test_a_file_of_origins_is_read_strictly(content: str, tmp_path: Path) -> Non
     assert load_targets(None, {}).origins == {}
 
 
+@pytest.mark.parity("K17", "B2")
 async def test_refusals_and_faults_have_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    """K17, B2: 3 refused with cause and remedy, by the KDC or the target; 2 unproven; 4 unavailable."""
+    """3 refused with cause and remedy, by the KDC or the target; 2 unproven; 4 unavailable."""
     async with open_counter(capsys) as counter:
         code, out, err = await counter.call(target="payroll")
         assert (code, out) == (3, "")
@@ -283,8 +291,9 @@ async def test_refusals_and_faults_have_exit_codes(capsys: pytest.CaptureFixture
     assert (code, err.splitlines()[0]) == (4, "error:     daemon-unreachable")
 
 
+@pytest.mark.parity("K17")
 async def test_what_may_have_been_executed_has_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    """K17: 2, with cause and remedy; with a promise the call is repeated instead."""
+    """2, with cause and remedy; with a promise the call is repeated instead."""
     async with open_counter(capsys) as counter:
         for process in counter.target.processes:
             process.born = Timestamp(counter.target.now() - 60_000)  # nobody has to wait for it
@@ -308,8 +317,9 @@ async def test_what_may_have_been_executed_has_an_exit_code(capsys: pytest.Captu
             assert (keys != {None}) == (words != ("--harmless",))
 
 
+@pytest.mark.parity("B2", "L6")
 async def test_a_refusal_of_the_target_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
-    """B2, L6: something between rewrote the request; the target's proven reason, cause and remedy."""
+    """Something between rewrote the request; the target's proven reason, cause and remedy."""
     async with open_counter(capsys) as counter:
         honest = counter.target.hear
 
@@ -325,13 +335,14 @@ async def test_a_refusal_of_the_target_reads_well(capsys: pytest.CaptureFixture[
     assert "remedy:    Compare what was signed with what was received: " in err
 
 
+@pytest.mark.parity("L19", "K17")
 @pytest.mark.parametrize(
     ("status", "code"), [(200, 0), (302, 0), (400, 2), (401, 3), (403, 3), (404, 5), (429, 4), (500, 2), (503, 4)]
 )
 async def test_fail_turns_a_status_into_an_exit_code(
     status: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """L19, K17: only with --fail; what the target says is proven in both cases."""
+    """Only with --fail; what the target says is proven in both cases."""
     async with open_counter(capsys) as counter:
         counter.target.application = lambda _heard: Said(status, (), b"words")
         assert await counter.call() == (0, "words", "")
@@ -340,8 +351,9 @@ async def test_fail_turns_a_status_into_an_exit_code(
         assert err == ("" if code == 0 else f"orthros: the target answered {status} {HTTPStatus(status).phrase}\n")
 
 
+@pytest.mark.parity("L11")
 async def test_a_truncated_download_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L11: nothing of it is shown, and the exit code is not 0; also when the length itself was forged."""
+    """Nothing of it is shown, and the exit code is not 0; also when the length itself was forged."""
     async with open_counter(capsys) as counter:
         counter.target.application = lambda _heard: Said(200, (("Connection", "close"),), b"x" * 100)
         assert (await counter.call())[0] == 0
@@ -368,8 +380,9 @@ async def test_a_truncated_download_says_so(capsys: pytest.CaptureFixture[str], 
         assert f"{size} bytes came" in err
 
 
+@pytest.mark.parity("L6")
 async def test_tls_and_unix_sockets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L6: --cacert and --unix-socket; the origin stays what the URL says."""
+    """--cacert and --unix-socket; the origin stays what the URL says."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -391,8 +404,9 @@ async def test_tls_and_unix_sockets(capsys: pytest.CaptureFixture[str], tmp_path
         assert await counter.type(*words) == (0, "you sent ", "")
 
 
+@pytest.mark.parity("P14", "P2")
 async def test_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    """P14, P2: --bearer sends a JWT, on loopback or over TLS only."""
+    """--bearer sends a JWT, on loopback or over TLS only."""
     reached: list[Heard] = []
 
     def ledger(heard: Heard) -> Said:
@@ -413,6 +427,7 @@ async def test_tokens(capsys: pytest.CaptureFixture[str]) -> None:
         assert (code, err.splitlines()[0]) == (1, "error:     config-invalid")
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -436,13 +451,14 @@ async def test_tokens(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_contradictions_are_local_errors(
     words: tuple[str, ...], code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """K17: nothing is sent, exit code 1, and no traceback."""
+    """Nothing is sent, exit code 1, and no traceback."""
     async with open_counter(capsys) as counter:
         got, out, err = await counter.call(*words)
         assert (got, out, err.splitlines()[0]) == (1, "", f"error:     {code}")
         assert counter.target.heard == []
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     "url",
     [
@@ -455,14 +471,15 @@ async def test_contradictions_are_local_errors(
     ],
 )
 def test_a_bad_url_is_a_local_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """K17: with the reason."""
+    """With the reason."""
     code, out, err = typed(capsys, "call", url, "--target", "orders", "--socket", "/nowhere")
     assert (code, out) == (1, "")
     assert err.splitlines()[0] in ("error:     value-invalid", "error:     origin-unknown")
 
 
+@pytest.mark.parity("K17")
 def test_without_httpx_the_way_to_get_it_is_said() -> None:
-    """K17: every other command works without the extra."""
+    """Every other command works without the extra."""
     script = textwrap.dedent(
         """
         import sys

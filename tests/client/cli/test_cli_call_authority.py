@@ -31,8 +31,9 @@ def last_request(counter: Counter) -> tuple[ApRequest, Ticket]:
     return request, open_ticket(request.ticket, counter.house.world.realm.root("orders").ticket_key())
 
 
+@pytest.mark.parity("P8")
 async def test_a_user(capsys: pytest.CaptureFixture[str]) -> None:
-    """P8: told to the target under MAC; this one serves nobody else, and says so."""
+    """Told to the target under MAC; this one serves nobody else, and says so."""
     async with open_counter(capsys) as counter:
         code, out, err = await counter.call("--user", "alice")
         assert (code, out, err.splitlines()[0]) == (3, "", "error:     user-not-accepted")
@@ -41,8 +42,9 @@ async def test_a_user(capsys: pytest.CaptureFixture[str]) -> None:
         assert (user.name, user.how) == ("alice", 2)
 
 
+@pytest.mark.parity("P8")
 async def test_a_subject_that_the_rules_let_us_name(capsys: pytest.CaptureFixture[str]) -> None:
-    """P8: and no other one."""
+    """And no other one."""
     async with open_counter(capsys) as counter:
         counter.house.world.realm.allow("web", "orders", "read", subjects=["alice"])
         code, _out, err = await counter.call("--behalf", "mallory")
@@ -54,8 +56,9 @@ async def test_a_subject_that_the_rules_let_us_name(capsys: pytest.CaptureFixtur
         assert str(subject.principal) == "alice@test.realm"
 
 
+@pytest.mark.parity("K18")
 async def test_a_ticket_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """K18: only where it is asked for, and allowed."""
+    """Only where it is asked for, and allowed."""
     async with open_counter(capsys) as counter:
         counter.house.world.realm.allow("web", "orders", "read", delegable=True)
         for words, flag in (((), 0), (("--delegable",), DELEGABLE)):
@@ -63,8 +66,9 @@ async def test_a_ticket_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None
             assert last_request(counter)[1].flags & DELEGABLE == flag
 
 
+@pytest.mark.parity("L23")
 async def test_narrowed_credentials_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L23: they work without a daemon, and for no more than they say."""
+    """They work without a daemon, and for no more than they say."""
     path = tmp_path / "orders.cred"
     async with open_counter(capsys) as counter:
 
@@ -91,9 +95,10 @@ async def test_narrowed_credentials_of_a_file(capsys: pytest.CaptureFixture[str]
         assert (code, err.splitlines()[0]) == (1, "error:     key-file-unsafe")
 
 
+@pytest.mark.parity("L23")
 @pytest.mark.parametrize("option", ["--credentials", "--behalf", "--user"])
 async def test_a_name_that_is_empty_is_not_the_own_authority(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """L23: a script whose variable is not set calls for nobody, not for the whole host."""
+    """A script whose variable is not set calls for nobody, not for the whole host."""
     async with open_counter(capsys) as counter:
         code, _out, err = await counter.call(option, "")
         assert (code, err[:7]) == (1, "error: ")
@@ -124,9 +129,10 @@ def discharger_at_work(realm: InMemoryRealm, target: HttpTarget, attests: bool) 
         server.server_close()
 
 
+@pytest.mark.parity("L8")
 @pytest.mark.parametrize("attests", [True, False])
 async def test_discharges(attests: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """L8: collected where the command line says; without it, the error names whom to name."""
+    """Collected where the command line says; without it, the error names whom to name."""
     async with open_counter(capsys) as counter:
         realm = counter.house.world.realm
         realm.allow("web", "orders", "read", discharges=[("billing", "paid")])
@@ -142,9 +148,10 @@ async def test_discharges(attests: bool, capsys: pytest.CaptureFixture[str]) -> 
             assert counter.target.heard == []
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("option", ["billing", "=https://x.example", "billing=", "billing=x"])
 async def test_a_discharger_has_a_name_and_an_origin(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """K17: wrong usage, before anything is asked."""
+    """Wrong usage, before anything is asked."""
     async with open_counter(capsys) as counter:
         code, _out, err = await counter.call("--discharger", option)
         assert (code, err.splitlines()[0]) in ((1, "error:     value-invalid"), (1, "error:     config-invalid"))

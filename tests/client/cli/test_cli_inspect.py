@@ -190,8 +190,9 @@ KINDS = {
 }
 
 
+@pytest.mark.parity("L7", "B4")
 def test_every_kind_is_told_by_itself(shelf: Shelf) -> None:
-    """L7, B4: and each says what is unverified, or that it proves nothing by itself."""
+    """And each says what is unverified, or that it proves nothing by itself."""
     assert {name: [one.kind for one in walk(shelf.look(name))] for name in shelf.things} == KINDS
     for name in shelf.things:
         innermost = [*walk(shelf.look(name))][-1]
@@ -199,10 +200,11 @@ def test_every_kind_is_told_by_itself(shelf: Shelf) -> None:
         assert not shelf.look(name).has_wrong
 
 
+@pytest.mark.parity("B4", "L23")
 @pytest.mark.parametrize("holder", [None, "orders", "worker", "web"])
 @pytest.mark.parametrize("name", KINDS)
 def test_no_secret_is_shown(name: str, holder: str | None, shelf: Shelf) -> None:
-    """B4, L23: neither in words nor as JSON, with a key or without."""
+    """Neither in words nor as JSON, with a key or without."""
     text = shown(shelf.look(name, holder), shelf.second).encode()
     leaks = [form for secret in shelf.secrets[name] for form, found in forms_of(secret).items() if found in text]
     assert leaks == []
@@ -224,8 +226,9 @@ def test_bytes_may_come_as_text(name: str, shelf: Shelf) -> None:
         assert found.facts["came_as"] in ("hex", "base64")
 
 
+@pytest.mark.parity("L7")
 def test_caveats_in_words(shelf: Shelf) -> None:
-    """L7: each type; what this version cannot read is said to be refused."""
+    """Each type; what this version cannot read is said to be refused."""
     second = shelf.second
     rows = [
         ExpiresCaveat(second).to_bytes(),
@@ -313,15 +316,17 @@ def steady(lines: Iterator[str]) -> str:
     return re.sub(r"\b\d{2,4}( bytes)|(?<=bytes  )\d+", r"SIZE\1", text)
 
 
+@pytest.mark.parity("L7", "B4")
 def test_a_request_without_and_with_the_key_of_its_service(shelf: Shelf) -> None:
-    """L7, B4: golden; what a service may know of it, and what it may not."""
+    """Golden; what a service may know of it, and what it may not."""
     assert steady(lines_of(shelf.look("request"), shelf.second)) == WITHOUT_KEY
     text = steady(lines_of(shelf.look("request", "orders"), shelf.second))
     assert text == WITHOUT_KEY.partition("  UNVERIFIED")[0] + WITH_KEY
 
 
+@pytest.mark.parity("L7")
 def test_what_was_changed_is_wrong(shelf: Shelf) -> None:
-    """L7: a caveat that is dropped, edited or moved, and a discharge that is left out, break the MAC."""
+    """A caveat that is dropped, edited or moved, and a discharge that is left out, break the MAC."""
     eye = shelf.eye("orders")
     plain = shelf.parties.credentials("web", "orders")
     narrowed = plain.narrow(scopes=["read"]).narrow(path="/orders")
@@ -347,8 +352,9 @@ def test_what_was_changed_is_wrong(shelf: Shelf) -> None:
     assert found.notes == ("the ticket demands 1 discharges, which are not there: it is refused",)
 
 
+@pytest.mark.parity("B4")
 def test_anothers_key_opens_nothing(shelf: Shelf) -> None:
-    """B4: it is said, and the rest is unverified."""
+    """It is said, and the rest is unverified."""
     for name in ("request", "ticket", "credentials", "header"):
         ticket = [*walk(shelf.look(name, "ledger"))][-1]
         assert ticket.wrong[0].startswith("it does not open with the key file of ledger@test.realm: The message names")
@@ -358,8 +364,9 @@ def test_anothers_key_opens_nothing(shelf: Shelf) -> None:
     assert "target" not in found.facts
 
 
+@pytest.mark.parity("L23")
 def test_a_hand_over_with_the_key_of_its_receiver(shelf: Shelf) -> None:
-    """L23: from whom, for what, within which caveats; its ticket stays sealed."""
+    """From whom, for what, within which caveats; its ticket stays sealed."""
     found = shelf.look("hand-over", "worker")
     assert (found.facts["handed_over_by"], found.facts["target"]) == ("web@test.realm", "orders@test.realm")
     assert found.allows[1:4] == ("only the scopes read", "only the HTTP methods GET", "only HTTP paths at or below /v1")
@@ -377,16 +384,18 @@ def test_what_has_ended_is_said(shelf: Shelf) -> None:
         assert not any("it has ended" in note for note in shelf.look(name, holder).notes)
 
 
+@pytest.mark.parity("K17")
 def test_damaged_files_say_what_they_claim_to_be(shelf: Shelf) -> None:
-    """K17: with the reason, and without their content."""
+    """With the reason, and without their content."""
     for name in ("credentials", "key file", "login"):
         found = inspect(shelf.things[name][:-1], shelf.eye())
         assert not found.is_recognised
         assert "checksum is wrong" in found.notes[0]
 
 
+@pytest.mark.parity("P9")
 def test_tokens_say_that_nothing_was_checked(shelf: Shelf) -> None:
-    """P9: claims of every layer, tokens and keys in them cut out, controls made harmless."""
+    """Claims of every layer, tokens and keys in them cut out, controls made harmless."""
     token = shelf.look("token")
     assert token.facts["claims"] == {
         "sub": "shop",
@@ -424,8 +433,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, stdin: bytes = b"") -> 
     return code, out, err
 
 
+@pytest.mark.parity("K17")
 def test_the_command(shelf: Shelf, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """K17: a file, standard input, words or JSON; 2 says that something in it is wrong."""
+    """A file, standard input, words or JSON; 2 says that something in it is wrong."""
     path, keys = tmp_path / "thing", tmp_path / "orders.key"
     path.write_bytes(shelf.things["request"])
     path.chmod(0o644)
@@ -449,6 +459,7 @@ def test_the_command(shelf: Shelf, capsys: pytest.CaptureFixture[str], tmp_path:
     assert (code, "--key-file opens nothing here" in out) == (0, True)
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "detail"),
     [
@@ -470,15 +481,16 @@ def test_what_cannot_be_looked_at(  # noqa: PLR0917  # the columns of the table
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """K17: exit code 1, cause and remedy."""
+    """Exit code 1, cause and remedy."""
     got, out, err = run(capsys, *(word.replace("FOLDER", str(tmp_path)) for word in words), stdin=stdin)
     assert (got, out, err.splitlines()[0]) == (1, "", f"error:     {code}")
     assert detail in err
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("name", ["header", "token", "bearer", "key text", "oauth", "nested"])
 def test_texts_are_not_taken_from_the_command_line(name: str, shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
-    """K17: other users see command lines; it is refused, and not repeated."""
+    """Other users see command lines; it is refused, and not repeated."""
     text = shelf.things[name].decode().strip()
     code, out, err = run(capsys, text)
     assert (code, out) == (1, "")
@@ -486,8 +498,9 @@ def test_texts_are_not_taken_from_the_command_line(name: str, shelf: Shelf, caps
     assert text[40:80] not in err
 
 
+@pytest.mark.parity("K17")
 def test_without_the_extra_the_outermost_token_is_shown(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """K17: and the way to get at the others."""
+    """And the way to get at the others."""
     for name in [name for name in sys.modules if name.startswith("orthros_client.matryoshka")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "joserfc", None)
@@ -511,20 +524,22 @@ def unleaked(found: Finding, shelf: Shelf, secrets: list[bytes]) -> bool:
     return not any(form in text.encode() for secret in secrets for form in forms_of(secret).values())
 
 
+@pytest.mark.parity("K17")
 @given(st.sampled_from(HEADS), st.binary(max_size=400), st.sampled_from(LOOKERS), st.booleans())
 def test_random_bytes_are_looked_at_calmly(
     shelf: Shelf, head: bytes, data: bytes, holder: str | None, as_text: bool
 ) -> None:
-    """K17: nothing raises, and no run of 16 of their bytes is shown in any form."""
+    """Nothing raises, and no run of 16 of their bytes is shown in any form."""
     body = base64.urlsafe_b64encode(data) if as_text else data
     found = inspect(head + body, shelf.eye(holder))
     chunks = [data[at : at + 16] for at in range(0, len(data) - 15, 16) if len(set(data[at : at + 16])) > 8]
     assert unleaked(found, shelf, chunks)
 
 
+@pytest.mark.parity("K17", "B4")
 @given(st.sampled_from(sorted(KINDS)), st.data(), st.sampled_from(LOOKERS))
 def test_damaged_things_are_looked_at_calmly(shelf: Shelf, name: str, data: st.DataObject, holder: str | None) -> None:
-    """K17, B4: changed, cut, doubled: nothing raises, and what was secret before is not shown."""
+    """Changed, cut, doubled: nothing raises, and what was secret before is not shown."""
     thing = bytearray(shelf.things[name])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(thing)))
@@ -554,9 +569,10 @@ JSON_VALUES = st.recursive(
 CLAIMS = st.dictionaries(st.sampled_from(["exp", "iat", "auth_stack", "auth_token", "act", "x"]), JSON_VALUES)
 
 
+@pytest.mark.parity("P9", "K17")
 @given(CLAIMS, st.binary(min_size=32, max_size=32))
 def test_claims_of_any_shape_are_shown_safely(shelf: Shelf, claims: dict[str, Any], signature: bytes) -> None:
-    """P9, K17: printable, never raising, without the signature."""
+    """Printable, never raising, without the signature."""
     parts = [json.dumps({"alg": "HS256"}).encode(), json.dumps(claims).encode(), signature]
     token = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     found = inspect(token, shelf.eye())

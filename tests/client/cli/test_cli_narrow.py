@@ -152,8 +152,9 @@ note     whoever reads the file can use it until then
 """
 
 
+@pytest.mark.parity("L7", "L23", "B4")
 async def test_less_in_a_file_for_a_job(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L7, L23, B4: what the file says in words is what the service lets through, without a daemon."""
+    """What the file says in words is what the service lets through, without a daemon."""
     async with open_bench(capsys, tmp_path) as bench:
         limits = ("--scope", "read", "--method", "get", "--path", "/v1/orders", "--peer", "127.0.0.0/8")
         code, out, err = await bench.narrow("orders", *limits, "--lifetime", "10m", out="job")
@@ -173,8 +174,9 @@ async def test_less_in_a_file_for_a_job(capsys: pytest.CaptureFixture[str], tmp_
         assert len(bench.heard) == 1
 
 
+@pytest.mark.parity("L7", "L23")
 async def test_narrower_still(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L7, L23: a file is narrowed without asking anybody, and never widened."""
+    """A file is narrowed without asking anybody, and never widened."""
     async with open_bench(capsys, tmp_path) as bench:
         assert (await bench.narrow("orders", "--scope", "read", "--lifetime", "10m", out="job"))[0] == 0
         words = ("narrow", "--from", bench.at("job"), "--output", "json")
@@ -205,8 +207,9 @@ async def test_narrower_still(capsys: pytest.CaptureFixture[str], tmp_path: Path
         assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parity("L23", "B4")
 async def test_a_hand_over_is_used_by_its_receiver_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L23, B4: sealed to `billing`, whose daemon opens it; the service sees the delegator, within the caveats."""
+    """Sealed to `billing`, whose daemon opens it; the service sees the delegator, within the caveats."""
     async with open_bench(capsys, tmp_path) as bench, second_daemon(bench, "billing") as socket:
         words = ("orders", "--scope", "read", "--method", "GET", "--to", "billing")
         code, out, _err = await bench.narrow(*words, out="handed")
@@ -228,10 +231,11 @@ async def test_a_hand_over_is_used_by_its_receiver_alone(capsys: pytest.CaptureF
         assert (code, "only the HTTP methods GET" in out) == (0, True)
 
 
+@pytest.mark.parity("K17")
 async def test_standard_input_and_what_is_no_hand_over(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K17: said before the daemon is asked."""
+    """Said before the daemon is asked."""
     async with open_bench(capsys, tmp_path) as bench, second_daemon(bench, "billing") as socket:
         await bench.narrow("orders", "--scope", "read", out="job")
         await bench.narrow("orders", "--scope", "read", "--to", "billing", out="handed")
@@ -243,8 +247,9 @@ async def test_standard_input_and_what_is_no_hand_over(
         assert (await bench.type("receive", "-", "--out", bench.at("got"), socket=socket))[0] == 0
 
 
+@pytest.mark.parity("L8")
 async def test_a_discharge_is_demanded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """L8: the file names whom the service wants to hear; `about` is whom the word concerns."""
+    """The file names whom the service wants to hear; `about` is whom the word concerns."""
     async with open_bench(capsys, tmp_path) as bench:
         words = ("orders", "--demand", "billing=paid up", "--about", "kiosk")
         code, out, _err = await bench.narrow(*words, out="job")
@@ -257,6 +262,7 @@ async def test_a_discharge_is_demanded(capsys: pytest.CaptureFixture[str], tmp_p
         assert "policy allow web payroll" in refused[2]
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -282,15 +288,16 @@ async def test_a_discharge_is_demanded(capsys: pytest.CaptureFixture[str], tmp_p
 async def test_nothing_is_written_for_wrong_words(
     words: tuple[str, ...], code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """K17: each with its cause, exit code 1."""
+    """Each with its cause, exit code 1."""
     async with open_bench(capsys, tmp_path) as bench:
         words = tuple(word.replace("FOLDER", str(tmp_path)) for word in words)
         assert code_of(await bench.narrow(*words)) == (1, code)
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parity("K17")
 async def test_refusals_of_policy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """K17: the remedy names the pair that lacks a rule."""
+    """The remedy names the pair that lacks a rule."""
     async with open_bench(capsys, tmp_path) as bench:
         for words, pair in (
             (("payroll", "--lifetime", "1m"), "web payroll"),
@@ -307,8 +314,9 @@ async def test_refusals_of_policy(capsys: pytest.CaptureFixture[str], tmp_path: 
         )
 
 
+@pytest.mark.parity("P5")
 async def test_a_life_beyond_the_tickets_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """P5: a fresh ticket if that lives longer, and the truth if it does not."""
+    """A fresh ticket if that lives longer, and the truth if it does not."""
     async with open_bench(capsys, tmp_path) as bench:
         bench.realm.allow("web", "orders", "read", max_ttl_s=300)
         code, out, _err = await bench.narrow("orders", "--lifetime", "1h", "--output", "json")
@@ -318,8 +326,9 @@ async def test_a_life_beyond_the_tickets_is_said(capsys: pytest.CaptureFixture[s
         assert "the ticket lives no longer than" in facts["notes"][0]
 
 
+@pytest.mark.parity("B3")
 async def test_safe_places_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """B3: refused before the daemon is asked; what is there stays."""
+    """Refused before the daemon is asked; what is there stays."""
     opened, taken, dangling = tmp_path / "open", tmp_path / "taken", tmp_path / "dangling"
     opened.mkdir()
     opened.chmod(0o777)
@@ -347,8 +356,9 @@ async def test_safe_places_alone(capsys: pytest.CaptureFixture[str], tmp_path: P
         assert (await bench.narrow("orders", "--lifetime", "1m", out="sticky/x"))[0] == 0
 
 
+@pytest.mark.parity("B3")
 async def test_no_key_is_ever_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """B3: neither the tail of the ticket nor that of the file, in any form and in no output."""
+    """Neither the tail of the ticket nor that of the file, in any form and in no output."""
     async with open_bench(capsys, tmp_path) as bench:
         shown = ""
         for out, words in (
@@ -371,19 +381,21 @@ async def test_no_key_is_ever_shown(capsys: pytest.CaptureFixture[str], tmp_path
         assert found == []
 
 
+@pytest.mark.parity("B3")
 @pytest.mark.parametrize("command", ["narrow", "receive", "inspect"])
 def test_help_has_examples_and_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """B3: as the whole program's."""
+    """As the whole program's."""
     code, out, _err = typed(capsys, command, "--help")
     assert code == 0
     assert f"EXAMPLES\n  orthros {command} " in out
     assert "EXIT CODES\n  0  " in out
 
 
+@pytest.mark.parity("K17")
 async def test_a_worker_login_that_is_refused_for_several_targets(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """K17: in words, for no target in particular."""
+    """In words, for no target in particular."""
     async with open_bench(capsys, tmp_path) as bench:
         words = ("worker-login", "--target", "orders", "--target", "billing", "--out", bench.at("login"))
         assert code_of(await bench.type(*words)) == (3, "peer-not-allowed")

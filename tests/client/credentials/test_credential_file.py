@@ -28,8 +28,9 @@ def load(parties: Parties, path: Path, *, wrong_ms: int = 0, realm_offset_ms: in
     return load_credentials(path, realm_offset_ms=realm_offset_ms, clock=clock, entropy=parties.realm.entropy)
 
 
+@pytest.mark.parity("L23", "B4")
 def test_another_program_uses_what_was_narrowed_for_it(parties: Parties, path: Path) -> None:
-    """L23, B4: within the caveats, until the end, and it can narrow on."""
+    """Within the caveats, until the end, and it can narrow on."""
     narrowed = parties.credentials("web", "orders").narrow(scopes=["read"], lifetime=600)
     save_credentials(narrowed, path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -47,8 +48,9 @@ def test_another_program_uses_what_was_narrowed_for_it(parties: Parties, path: P
     assert read_credentials(path)[0].expires == parties.second
 
 
+@pytest.mark.parity("L8")
 def test_demands_go_along_and_discharges_stay(parties: Parties, path: Path) -> None:
-    """L8: whoever loads it collects its own."""
+    """Whoever loads it collects its own."""
     parties.realm.allow("web", "orders", "read", discharges=[("approvals", PREDICATE)])
     credentials = parties.credentials("web", "orders")
     credentials = credentials.demand(parties.credentials("web", "approvals"), PREDICATE)
@@ -91,7 +93,7 @@ def test_what_has_ended_is_not_written(parties: Parties, path: Path) -> None:
 
 
 def test_a_file_that_others_could_read_or_replace_is_refused(parties: Parties, path: Path, tmp_path: Path) -> None:
-    """Section 3: no symbolic links, no permission for anybody else, nothing but a plain file."""
+    """No symbolic links, no permission for anybody else, nothing but a plain file."""
     save_credentials(parties.credentials("web", "orders"), path)
     link = tmp_path / "link"
     link.symlink_to(path)

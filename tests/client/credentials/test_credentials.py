@@ -96,8 +96,9 @@ def credentials_of(realm: InMemoryRealm, *, wrong_ms: int = 0, offset_ms: int = 
     return Credentials(**facts | changes)
 
 
+@pytest.mark.parity("K7", "K10")
 def test_first_contact_learns_the_epoch_and_later_calls_carry_it(realm: InMemoryRealm, target: Target) -> None:
-    """K7, K10: the first call takes one repeat, the next none."""
+    """The first call takes one repeat, the next none."""
     credentials = credentials_of(realm)
     confirmed = credentials.call(target.answer, ENDPOINT)
     assert confirmed.target == realm.principal("orders")
@@ -106,8 +107,9 @@ def test_first_contact_learns_the_epoch_and_later_calls_carry_it(realm: InMemory
     assert (target.executed, len(target.seen)) == (2, 3)
 
 
+@pytest.mark.parity("K7")
 def test_a_payload_is_bound(realm: InMemoryRealm, target: Target) -> None:
-    """K7: authorised for these bytes at this endpoint and nothing else."""
+    """Authorised for these bytes at this endpoint and nothing else."""
     credentials = credentials_of(realm)
     credentials.call(lambda request: target.answer(request, b"pay 1"), ENDPOINT, b"pay 1")
     with pytest.raises(TargetRefusal, match="wrong-binding"):
@@ -117,8 +119,9 @@ def test_a_payload_is_bound(realm: InMemoryRealm, target: Target) -> None:
     assert target.executed == 1
 
 
+@pytest.mark.parity("L11", "K7")
 def test_a_fake_target_is_detected(realm: InMemoryRealm, target: Target) -> None:
-    """L11, K7: no valid AP-REP, no result; and nothing is learnt from it."""
+    """No valid AP-REP, no result; and nothing is learnt from it."""
     credentials = credentials_of(realm)
     call = credentials.authenticate(ENDPOINT)
     genuine = target.answer(call.request)
@@ -128,8 +131,9 @@ def test_a_fake_target_is_detected(realm: InMemoryRealm, target: Target) -> None
     assert credentials.peer.read() == (None, 0)
 
 
+@pytest.mark.parity("K7")
 def test_the_answer_to_another_request_is_refused(realm: InMemoryRealm, target: Target) -> None:
-    """K7: a recorded answer proves nothing."""
+    """A recorded answer proves nothing."""
     credentials = credentials_of(realm)
     credentials.call(target.answer, ENDPOINT)
     earlier = target.answer(credentials.authenticate(ENDPOINT).request)
@@ -137,8 +141,9 @@ def test_the_answer_to_another_request_is_refused(realm: InMemoryRealm, target: 
         credentials.authenticate(ENDPOINT).finish(earlier)
 
 
+@pytest.mark.parity("K10")
 def test_an_unsafe_call_that_named_an_epoch_is_not_repeated(realm: InMemoryRealm, target: Target) -> None:
-    """K10: another process may have executed a copy, so the caller decides."""
+    """Another process may have executed a copy, so the caller decides."""
     credentials = credentials_of(realm)
     credentials.call(target.answer, ENDPOINT)
     target.restart()
@@ -150,8 +155,9 @@ def test_an_unsafe_call_that_named_an_epoch_is_not_repeated(realm: InMemoryRealm
     assert (target.executed, len(target.seen)) == (2, 4)
 
 
+@pytest.mark.parity("K10")
 def test_a_safe_call_is_repeated_after_a_restart(realm: InMemoryRealm, target: Target) -> None:
-    """K10: executing it twice does no harm."""
+    """Executing it twice does no harm."""
     credentials = credentials_of(realm)
     credentials.call(target.answer, ENDPOINT, safe=True)
     target.restart()
@@ -159,9 +165,10 @@ def test_a_safe_call_is_repeated_after_a_restart(realm: InMemoryRealm, target: T
     assert (target.executed, len(target.seen)) == (2, 4)
 
 
+@pytest.mark.parity("K11")
 @pytest.mark.parametrize("wrong_ms", [50_000, -200_000])
 def test_a_target_with_a_wrong_clock_is_served(realm: InMemoryRealm, wrong_ms: int) -> None:
-    """K11: its time is learnt from its MACed refusal, for this target only."""
+    """Its time is learnt from its MACed refusal, for this target only."""
     target = Target(realm, wrong_ms)
     credentials = credentials_of(realm)
     credentials.call(target.answer, ENDPOINT)
@@ -169,8 +176,9 @@ def test_a_target_with_a_wrong_clock_is_served(realm: InMemoryRealm, wrong_ms: i
     assert (target.executed, len(target.seen)) == (1, 2)
 
 
+@pytest.mark.parity("K11")
 def test_a_target_cannot_push_the_offset_beyond_300_s(realm: InMemoryRealm) -> None:
-    """K11: an authenticator dated an hour ahead would be worth an hour to a thief."""
+    """An authenticator dated an hour ahead would be worth an hour to a thief."""
     target = Target(realm, 400_000)
     credentials = credentials_of(realm)
     with pytest.raises((TargetRefusal, MaybeExecuted)):
@@ -179,16 +187,18 @@ def test_a_target_cannot_push_the_offset_beyond_300_s(realm: InMemoryRealm) -> N
     assert target.executed == 0
 
 
+@pytest.mark.parity("K11")
 def test_a_caller_with_a_wrong_clock_uses_the_realm_offset(realm: InMemoryRealm, target: Target) -> None:
-    """K11: what the daemon learnt from the KDC serves the first call already."""
+    """What the daemon learnt from the KDC serves the first call already."""
     credentials = credentials_of(realm, wrong_ms=-900_000, offset_ms=900_000)
     credentials.call(target.answer, ENDPOINT)
     assert (target.executed, len(target.seen)) == (1, 2)
     assert credentials.peer.read()[1] == 0
 
 
+@pytest.mark.parity("K11")
 def test_a_slow_answer_teaches_no_time(realm: InMemoryRealm, target: Target) -> None:
-    """K11: 6 s of round trip."""
+    """6 s of round trip."""
     credentials = credentials_of(realm)
     target.wrong_ms = 100_000
 
@@ -211,8 +221,9 @@ def test_a_call_dated_after_its_tickets_end_has_certainly_not_run(realm: InMemor
         credentials.call(target.answer, ENDPOINT)
 
 
+@pytest.mark.parity("K10")
 def test_busy_is_repeated_twice_and_then_said(realm: InMemoryRealm, target: Target) -> None:
-    """K10: a full replay set refuses; the library does not hammer it."""
+    """A full replay set refuses; the library does not hammer it."""
     target.restart(replay_capacity=1, replay_per_client=2, replay_per_ticket=2)
     credentials = credentials_of(realm)
     target.answer(credentials.authenticate(ENDPOINT).request)
@@ -222,8 +233,9 @@ def test_busy_is_repeated_twice_and_then_said(realm: InMemoryRealm, target: Targ
     assert (len(target.seen), rest.waits) == (4, [1.25])
 
 
+@pytest.mark.parity("K10")
 def test_an_unsafe_call_is_not_repeated_after_busy(realm: InMemoryRealm, target: Target) -> None:
-    """K10: at first contact `busy` says that nothing ran, which a second refusal could not."""
+    """At first contact `busy` says that nothing ran, which a second refusal could not."""
     target.restart(replay_capacity=1, replay_per_client=2, replay_per_ticket=2)
     target.answer(credentials_of(realm).authenticate(ENDPOINT).request)
     credentials = credentials_of(realm)
@@ -237,8 +249,9 @@ def test_an_unsafe_call_is_not_repeated_after_busy(realm: InMemoryRealm, target:
     assert (target.executed, len(target.seen)) == (0, 3)
 
 
+@pytest.mark.parity("B2")
 def test_a_refusal_of_the_request_itself_is_not_repeated(realm: InMemoryRealm, target: Target) -> None:
-    """B2: an expired ticket stays expired; code, cause and remedy reach the caller."""
+    """An expired ticket stays expired; code, cause and remedy reach the caller."""
     credentials = credentials_of(realm)
     realm.clock.advance(3601)
     with pytest.raises(TargetRefusal) as caught:
@@ -248,8 +261,9 @@ def test_a_refusal_of_the_request_itself_is_not_repeated(realm: InMemoryRealm, t
     assert credentials.expires_in_s == 0.0
 
 
+@pytest.mark.parity("K7")
 async def test_sync_and_async_share_the_flow(realm: InMemoryRealm, target: Target) -> None:
-    """K7: the same generator drives both."""
+    """The same generator drives both."""
 
     async def send(request: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -267,16 +281,18 @@ async def test_sync_and_async_share_the_flow(realm: InMemoryRealm, target: Targe
     assert target.executed == 2
 
 
+@pytest.mark.parity("K10")
 def test_renewed_credentials_share_what_was_learnt(realm: InMemoryRealm, target: Target) -> None:
-    """K10: a renewal does not cost another first contact."""
+    """A renewal does not cost another first contact."""
     peers = Peers()
     credentials_of(realm, peers=peers).call(target.answer, ENDPOINT)
     credentials_of(realm, peers=peers).call(target.answer, ENDPOINT)
     assert len(target.seen) == 3
 
 
+@pytest.mark.parity("K10")
 def test_threads_may_share_credentials(realm: InMemoryRealm, target: Target) -> None:
-    """K10: the target accepts each call once."""
+    """The target accepts each call once."""
     credentials = credentials_of(realm)
     credentials.call(target.answer, ENDPOINT)
     failures: list[BaseException] = []
@@ -297,8 +313,9 @@ def test_threads_may_share_credentials(realm: InMemoryRealm, target: Target) -> 
     assert len(set(target.seen)) == len(target.seen) == 402
 
 
+@pytest.mark.parity("K4")
 def test_secrets_stay_inside(realm: InMemoryRealm) -> None:
-    """K4: neither repr nor pickle nor copy gives a key away."""
+    """Neither repr nor pickle nor copy gives a key away."""
     credentials = credentials_of(realm)
     call = credentials.authenticate(ENDPOINT)
     shown = repr(credentials) + repr(call) + repr(credentials.peer)
@@ -311,8 +328,9 @@ def test_secrets_stay_inside(realm: InMemoryRealm) -> None:
         copy.deepcopy(credentials)
 
 
+@pytest.mark.parity("B3")
 def test_notes_become_sentences(realm: InMemoryRealm) -> None:
-    """B3: what was cut, and by what."""
+    """What was cut, and by what."""
     credentials = credentials_of(realm, notes=(Note(1, 1, 0), Note(2, 3)))
     assert credentials.describe_notes(("delete",)) == [
         "Scope delete was not granted: the rules for this pair do not allow it.",
@@ -320,8 +338,9 @@ def test_notes_become_sentences(realm: InMemoryRealm) -> None:
     ]
 
 
+@pytest.mark.parity("K7")
 def test_an_endpoint_must_be_named(realm: InMemoryRealm) -> None:
-    """K7: misuse is a local error, before anything travels."""
+    """Misuse is a local error, before anything travels."""
     for endpoint in ("", "x" * 256, "naïve", "a\nb"):
         with pytest.raises(LocalMisuse):
             credentials_of(realm).authenticate(endpoint)

@@ -33,9 +33,10 @@ def received(parties: Parties, handed: HandedOver, *, wrong_ms: int = 0) -> Cred
     )
 
 
+@pytest.mark.parity("L23", "B4")
 @pytest.mark.parametrize("wrong_ms", [0, -200_000, 200_000])
 def test_what_is_handed_over_works_within_its_limits(parties: Parties, wrong_ms: int) -> None:
-    """L23, B4: the target sees the delegator's name, the narrowed rights and nothing of the receiver."""
+    """The target sees the delegator's name, the narrowed rights and nothing of the receiver."""
     verifier = parties.verifier()
     narrowed = parties.credentials("web", "orders").narrow(scopes=["read"], lifetime=300)
     handed = opened(parties, narrowed.hand_over(parties.credentials("web", "worker")))
@@ -51,8 +52,9 @@ def test_what_is_handed_over_works_within_its_limits(parties: Parties, wrong_ms:
     assert refused_as(got, verifier) == "caveat-refused"
 
 
+@pytest.mark.parity("L23")
 def test_it_can_be_handed_on_for_less(parties: Parties) -> None:
-    """L23: web to worker to eve, each with its own ticket to the next."""
+    """Web to worker to eve, each with its own ticket to the next."""
     first = opened(parties, parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker")))
     second = received(parties, first).narrow(scopes=["read"])
     handed = opened(parties, second.hand_over(parties.credentials("worker", "eve")), "eve")
@@ -61,8 +63,9 @@ def test_it_can_be_handed_on_for_less(parties: Parties) -> None:
     assert call(got, parties.verifier()).scopes == {"read"}
 
 
+@pytest.mark.parity("L8")
 def test_a_demand_makes_the_receiver_ask(parties: Parties) -> None:
-    """L8: web demands that `approvals` says something of the worker; the worker cannot do without."""
+    """Web demands that `approvals` says something of the worker; the worker cannot do without."""
     verifier, discharger = parties.verifier(), parties.discharger()
     about = parties.realm.principal("worker")
     demanding = parties.credentials("web", "orders").demand(
@@ -137,16 +140,18 @@ def test_a_predicate_that_no_demand_can_hold(parties: Parties, predicate: str) -
         parties.credentials("web", "orders").demand(parties.credentials("web", "approvals"), predicate)
 
 
+@pytest.mark.parity("K18")
 def test_tickets_say_whether_they_may_be_passed_on(parties: Parties) -> None:
-    """K18: delegable is what the KDC granted, not what was asked for."""
+    """Delegable is what the KDC granted, not what was asked for."""
     assert not parties.credentials("web", "orders").delegable
     assert parties.credentials("web", "orders", flags=2).delegable
     parties.realm.allow("web", "orders", "read")
     assert not parties.credentials("web", "orders", flags=2).delegable
 
 
+@pytest.mark.parity("B4")
 def test_a_request_shows_caveats_and_never_the_tail(parties: Parties) -> None:
-    """B4: what travels is a MAC."""
+    """What travels is a MAC."""
     credentials = parties.credentials("web", "orders").narrow(scopes=["read"])
     request = credentials.authenticate("orders/submit").request
     assert credentials.caveats[0] in request

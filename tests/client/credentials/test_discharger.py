@@ -52,8 +52,9 @@ def http_call(parties: Parties, verifier: Verifier, client: Credentials, **optio
     return pending, caller
 
 
+@pytest.mark.parity("L8")
 def test_the_rule_learns_who_asks_what_about_whom(parties: Parties) -> None:
-    """L8: and the caller gets what it says, for as long as it says."""
+    """And the caller gets what it says, for as long as it says."""
     asked: list[Question] = []
 
     def attest(question: Question) -> Attested:
@@ -70,7 +71,7 @@ def test_the_rule_learns_who_asks_what_about_whom(parties: Parties) -> None:
 
 
 def test_a_holders_demand_names_its_adder(parties: Parties) -> None:
-    """Section 10: the rule can tell who wants to know."""
+    """The rule can tell who wants to know."""
     asked: list[Question] = []
     about = parties.realm.principal("worker")
     demanding = parties.credentials("web", "ledger").demand(
@@ -166,7 +167,7 @@ def test_what_the_rule_was_refused_itself_is_not_told(parties: Parties) -> None:
 
 
 def test_others_ask_only_where_the_service_says_so(parties: Parties) -> None:
-    """Section 10: the authenticated caller is whom it concerns, or allowed to ask."""
+    """The authenticated caller is whom it concerns, or allowed to ask."""
     with pytest.raises(DischargeRefused, match="may not ask"):
         answer(parties, None, who="worker")
     answer(parties, None, who="worker", may_ask=lambda question: question.caller.client.name == "worker")

@@ -68,8 +68,9 @@ def scene() -> Scene:
     return Scene()
 
 
+@pytest.mark.parity("L8")
 def test_what_was_collected_is_kept(scene: Scene) -> None:
-    """L8: one question for many calls, and for every narrowed form of one ticket."""
+    """One question for many calls, and for every narrowed form of one ticket."""
     credentials, verifier = scene.credentials(), scene.parties.verifier()
     for narrowed in (credentials, credentials.narrow(scopes=["read"]), credentials):
         assert refused_as(scene.collect(narrowed), verifier) == "accepted"
@@ -84,7 +85,7 @@ def test_what_demands_nothing_asks_nobody(scene: Scene) -> None:
 
 
 def test_several_are_asked_in_order(scene: Scene) -> None:
-    """Section 10: the KDC's first, then those of holders in the order of their caveats."""
+    """The KDC's first, then those of holders in the order of their caveats."""
     source = scene.parties.credentials("web", "approvals")
     credentials = scene.credentials().demand(source, PREDICATE).demand(source, PREDICATE)
     full = scene.collect(credentials)
@@ -148,8 +149,9 @@ def test_a_refusal_ends_what_is_in_hand(scene: Scene) -> None:
     assert len(scene.held) == 0
 
 
+@pytest.mark.parity("L11")
 def test_an_answer_that_proves_nothing_is_neither_kept_nor_remembered(scene: Scene) -> None:
-    """L11: a fake discharger can delay, no more."""
+    """A fake discharger can delay, no more."""
     credentials = scene.credentials()
     scene.mood = "garbage"
     for _attempt in range(2):

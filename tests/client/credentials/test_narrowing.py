@@ -28,6 +28,7 @@ def parties() -> Parties:
     return Parties()
 
 
+@pytest.mark.parity("L7", "L14", "L15")
 @pytest.mark.parametrize(
     ("limits", "passes", "fails"),
     [
@@ -47,7 +48,7 @@ def parties() -> Parties:
 def test_each_kind_of_limit_holds_at_the_target(
     parties: Parties, limits: dict[str, Any], passes: dict[str, Any] | None, fails: dict[str, Any] | None
 ) -> None:
-    """L7, L14, L15: added without asking anybody, judged by the target against what it sees itself."""
+    """Added without asking anybody, judged by the target against what it sees itself."""
     verifier = parties.verifier(app_caveats={"shop/even": only_even})
     narrowed = parties.credentials("web", "orders").narrow(**limits)
     if passes is not None:
@@ -56,8 +57,9 @@ def test_each_kind_of_limit_holds_at_the_target(
         assert refused_as(narrowed, verifier, **fails) == "caveat-refused"
 
 
+@pytest.mark.parity("L7", "L19")
 def test_scopes_become_fewer_and_never_more(parties: Parties) -> None:
-    """L7, L19: and both sides know."""
+    """And both sides know."""
     credentials, verifier = parties.credentials("web", "orders"), parties.verifier()
     reading = credentials.narrow(scopes=["read", "admin"])
     assert reading.scopes == ("read",)
@@ -67,8 +69,9 @@ def test_scopes_become_fewer_and_never_more(parties: Parties) -> None:
     assert call(credentials, verifier).scopes == {"read", "write"}
 
 
+@pytest.mark.parity("L15")
 def test_a_shorter_life_ends_on_both_sides(parties: Parties) -> None:
-    """L15: the caller knows when, and the target refuses from that second on."""
+    """The caller knows when, and the target refuses from that second on."""
     verifier = parties.verifier()
     narrowed = parties.credentials("web", "orders").narrow(lifetime=60)
     assert narrowed.expires_in_s == 60
@@ -89,8 +92,9 @@ def test_a_life_is_counted_in_the_realms_time(parties: Parties, wrong_ms: int) -
     assert narrowed.expires_in_s == pytest.approx(60)
 
 
+@pytest.mark.parity("L7")
 def test_narrowing_twice_is_narrowing_by_both(parties: Parties) -> None:
-    """L7: each step only adds, and the order is kept."""
+    """Each step only adds, and the order is kept."""
     verifier = parties.verifier()
     credentials = parties.credentials("web", "orders")
     both = credentials.narrow(scopes=["read"], peer=["10.0.0.0/8"]).narrow(methods=["GET"], path="/a")
@@ -220,11 +224,12 @@ def allowed(credentials: Credentials, verifier: Verifier, request: dict[str, Any
         return None
 
 
+@pytest.mark.parity("L7", "B4")
 @given(first=LIMITS, second=LIMITS, requests=REQUESTS, later_s=st.sampled_from([0, 30]))
 def test_adding_any_caveat_never_grants_more(
     first: list[dict[str, Any]], second: list[dict[str, Any]], requests: list[dict[str, Any]], later_s: int
 ) -> None:
-    """L7, B4: whatever is added, the accepted requests and the scopes are a subset of those before."""
+    """Whatever is added, the accepted requests and the scopes are a subset of those before."""
     parties = Parties()
     verifier = parties.verifier(app_caveats={"shop/even": only_even})
     wider = parties.credentials("web", "orders")
@@ -243,9 +248,10 @@ def test_adding_any_caveat_never_grants_more(
             assert after == set(narrower.scopes)
 
 
+@pytest.mark.parity("L15")
 @given(limits=LIMITS)
 def test_what_one_object_says_of_its_life_the_target_says_too(limits: list[dict[str, Any]]) -> None:
-    """L15: the end that the caller is told is the target's."""
+    """The end that the caller is told is the target's."""
     parties = Parties()
     credentials = parties.credentials("web", "orders")
     for one in limits:

@@ -117,9 +117,10 @@ def outcome(credentials: Credentials, target: Script, *, safe: bool = False) -> 
     return "done"
 
 
+@pytest.mark.parity("L6", "K10")
 @pytest.mark.parametrize(("code", "circumstances", "cell"), list(table()))
 def test_what_follows_a_refusal(code: str, circumstances: str, cell: str, source: RealmSource) -> None:
-    """L6, K10: every cell of the table in docs/protocol/ap_exchange.md."""
+    """Every cell of the table in docs/protocol/ap_exchange.md."""
     answering_epochs = (OTHER, NO_EPOCH) if "another epoch" in circumstances else (E,)
     if code.startswith("ticket-expired"):
         answering_epochs = (NO_EPOCH,) if code.endswith("unseen") else (OTHER if len(answering_epochs) > 1 else E,)
@@ -146,8 +147,9 @@ def test_the_table_of_the_page_is_read() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parity("L6")
 def test_a_read_gets_through_where_every_process_is_busy_for_a_second(source: RealmSource) -> None:
-    """L6: another process may answer at once; if it is busy as well, the client waits until that is over, once."""
+    """Another process may answer at once; if it is busy as well, the client waits until that is over, once."""
     target = Script(source.realm, ("busy", NO_EPOCH), ("busy", NO_EPOCH), ("accepted", E))
     assert outcome(acquainted(source, E), target, safe=True) == "done"
     assert source.waits == [1.25]
@@ -156,9 +158,10 @@ def test_a_read_gets_through_where_every_process_is_busy_for_a_second(source: Re
     assert source.waits == [1.25]
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("code", ["clock-skew", "replayed", "too-far-ahead"])
 def test_a_repeatable_call_is_signed_anew_once_for_each_code(code: str, source: RealmSource) -> None:
-    """L6: the second refusal for the same reason is the result."""
+    """The second refusal for the same reason is the result."""
     target = Script(source.realm, (code, E), (code, E))
     assert outcome(acquainted(source, E), target, safe=True) == "refused"
     target = Script(source.realm, (code, E), ("epoch-required", OTHER), ("accepted", OTHER))
@@ -166,8 +169,9 @@ def test_a_repeatable_call_is_signed_anew_once_for_each_code(code: str, source: 
     assert target.named == [E, E if code == "clock-skew" else None, OTHER]
 
 
+@pytest.mark.parity("L6")
 def test_a_read_gets_through_when_every_instance_is_new(source: RealmSource) -> None:
-    """L6: the first refusal teaches an epoch; after the second, the client waits for the latest birth it was told."""
+    """The first refusal teaches an epoch; after the second, the client waits for the latest birth it was told."""
     target = Script(source.realm, ("epoch-required", E, 4_000), ("epoch-required", OTHER, 2_500), ("accepted", THIRD))
     began = source.realm.clock.now()
     assert outcome(acquainted(source, b"the past"), target, safe=True) == "done"
@@ -176,8 +180,9 @@ def test_a_read_gets_through_when_every_instance_is_new(source: RealmSource) -> 
     assert source.realm.clock.now() - began == 4_250
 
 
+@pytest.mark.parity("L6")
 def test_a_younger_instance_is_waited_for_as_well(source: RealmSource) -> None:
-    """L6: until all are old enough that were there when the call began; one that came later is named."""
+    """Until all are old enough that were there when the call began; one that came later is named."""
     target = Script(
         source.realm,
         ("epoch-required", E, 1_000), ("epoch-required", OTHER, 2_000), ("epoch-required", THIRD, 100),
@@ -188,8 +193,9 @@ def test_a_younger_instance_is_waited_for_as_well(source: RealmSource) -> None:
     assert source.waits == [2.25, 3.0]
 
 
+@pytest.mark.parity("L6")
 def test_a_wait_has_an_end(source: RealmSource) -> None:
-    """L6: 6 s, whatever is told; no wait where nothing is."""
+    """6 s, whatever is told; no wait where nothing is."""
     refusals = [("epoch-required", epoch, 2**32 - 1) for epoch in (E, OTHER, THIRD, E, OTHER)]
     assert outcome(acquainted(source), Script(source.realm, *refusals), safe=True) == "refused"
     assert source.waits == [6.0]
@@ -200,15 +206,17 @@ def test_a_wait_has_an_end(source: RealmSource) -> None:
     assert source.waits == []
 
 
+@pytest.mark.parity("L6")
 def test_a_call_that_must_not_run_twice_waits_for_nothing(source: RealmSource) -> None:
-    """L6: it is refused or open after its second request."""
+    """It is refused or open after its second request."""
     target = Script(source.realm, ("epoch-required", E, 4_000), ("epoch-required", OTHER, 4_000))
     assert outcome(acquainted(source), target) == "maybe executed"
     assert source.waits == []
 
 
+@pytest.mark.parity("L6")
 async def test_a_wait_of_a_task_can_be_cancelled(source: RealmSource) -> None:
-    """L6: `acall` waits in its task."""
+    """`acall` waits in its task."""
     target = Script(source.realm, ("epoch-required", E, 900), ("epoch-required", OTHER, 100), ("accepted", E))
 
     async def send(request: bytes) -> bytes:
@@ -218,8 +226,9 @@ async def test_a_wait_of_a_task_can_be_cancelled(source: RealmSource) -> None:
     assert source.waits == [1.15]
 
 
+@pytest.mark.parity("L6")
 def test_a_task_waits_under_every_loop() -> None:
-    """L6: without a library for both; a cancelled task does not go on."""
+    """Without a library for both; a cancelled task does not go on."""
 
     async def cancelled() -> bool:
         with anyio.move_on_after(0) as scope:
@@ -235,8 +244,9 @@ def test_a_task_waits_under_every_loop() -> None:
     Pause(0, HostRest()).block()
 
 
+@pytest.mark.parity("K7")
 def test_by_hand_a_pause_is_an_effect(source: RealmSource) -> None:
-    """K7: whoever drives `calls` alone waits as it likes."""
+    """Whoever drives `calls` alone waits as it likes."""
     target = Script(source.realm, ("epoch-required", E, 900), ("epoch-required", OTHER, 100), ("accepted", E))
     flow = acquainted(source).calls(ENDPOINT, safe=True)
     first = next(flow)
@@ -252,8 +262,9 @@ def test_by_hand_a_pause_is_an_effect(source: RealmSource) -> None:
         flow.send(target(last))
 
 
+@pytest.mark.parity("L6")
 def test_what_must_not_run_twice_is_remembered(source: RealmSource) -> None:
-    """L6: after not-repeatable the same call counts as unsafe, whatever its caller says."""
+    """After not-repeatable the same call counts as unsafe, whatever its caller says."""
     target = Script(
         source.realm,
         ("not-repeatable", E), ("accepted", E),  # at first contact no request has named an epoch
@@ -267,8 +278,9 @@ def test_what_must_not_run_twice_is_remembered(source: RealmSource) -> None:
     credentials.call(others, "orders/list", safe=True)
 
 
+@pytest.mark.parity("L6")
 def test_a_read_that_must_not_run_twice_is_open_once_it_named_an_epoch(source: RealmSource) -> None:
-    """L6: also when it was an earlier request of the call that named one, and the refused one did not."""
+    """Also when it was an earlier request of the call that named one, and the refused one did not."""
     target = Script(source.realm, ("epoch-required", NO_EPOCH), ("not-repeatable", OTHER))
     credentials = acquainted(source, E)
     assert outcome(credentials, target, safe=True) == "maybe executed"
@@ -276,16 +288,18 @@ def test_a_read_that_must_not_run_twice_is_open_once_it_named_an_epoch(source: R
         credentials.call(Script(source.realm, ("epoch-required", OTHER)), ENDPOINT, safe=True)
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("code", ["replayed", "busy", "too-far-ahead"])
 def test_a_read_that_a_target_does_not_repeat_is_not_run_twice(code: str, source: RealmSource) -> None:
-    """L6: nobody has told its caller yet. The repeat names no epoch, so it does not run, and the target says so."""
+    """Nobody has told its caller yet. The repeat names no epoch, so it does not run, and the target says so."""
     target = Script(source.realm, (code, E), ("not-repeatable", E))
     assert outcome(acquainted(source, E), target, safe=True) == "maybe executed"
     assert target.named == [E, None]
 
 
+@pytest.mark.parity("B2")
 def test_what_leaves_a_call_open_is_said(source: RealmSource) -> None:
-    """B2: which request, for how long, and what to do about it."""
+    """Which request, for how long, and what to do about it."""
     with pytest.raises(MaybeExecuted) as caught:
         acquainted(source, E).call(Script(source.realm, ("too-far-ahead", E)), ENDPOINT)
     until = caught.value.until
@@ -306,9 +320,10 @@ EPOCHS = {
 }
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("heard", EPOCHS)
 def test_a_restart_is_no_second_instance(heard: str) -> None:
-    """L6: nor is an answer that names no epoch."""
+    """Nor is an answer that names no epoch."""
     peer = PeerState()
     for second, epoch in enumerate(EPOCHS[heard]):
         peer.learn(epoch, None, sent_s=second, now_s=second + 0.5)
@@ -316,8 +331,9 @@ def test_a_restart_is_no_second_instance(heard: str) -> None:
     assert peer.read() == (EPOCHS[heard][-1], 0)
 
 
+@pytest.mark.parity("L6")
 def test_an_earlier_epoch_that_answers_again_is_another_instance() -> None:
-    """L6: for an hour after the last time."""
+    """For an hour after the last time."""
     peer = PeerState()
     for second, epoch in enumerate((E, OTHER, E)):
         assert not peer.is_plural(second)
@@ -328,8 +344,9 @@ def test_an_earlier_epoch_that_answers_again_is_another_instance() -> None:
     assert not peer.is_plural(3602)
 
 
+@pytest.mark.parity("L6")
 def test_an_answer_that_was_under_way_while_the_target_restarted_is_no_news() -> None:
-    """L6: its request left before the new epoch was met."""
+    """Its request left before the new epoch was met."""
     peer = PeerState()
     peer.learn(E, 0, sent_s=0, now_s=0)
     peer.learn(OTHER, 0, sent_s=10, now_s=11)
@@ -338,8 +355,9 @@ def test_an_answer_that_was_under_way_while_the_target_restarted_is_no_news() ->
     assert peer.read(12) == (OTHER, 7)
 
 
+@pytest.mark.parity("L6")
 def test_an_epoch_is_kept_for_an_hour() -> None:
-    """L6: since it was heard last; what comes later is a first contact."""
+    """Since it was heard last; what comes later is a first contact."""
     peer = PeerState()
     peer.learn(E, 5, sent_s=0, now_s=0)
     peer.learn(E, None, sent_s=1000, now_s=1000)
@@ -350,8 +368,9 @@ def test_an_epoch_is_kept_for_an_hour() -> None:
     assert not peer.is_plural(4602)
 
 
+@pytest.mark.parity("L6")
 def test_what_is_kept_is_bounded() -> None:
-    """L6: epochs, calls and places of one target."""
+    """Epochs, calls and places of one target."""
     peer = PeerState()
     for number in range(1, 100):
         peer.learn(number.to_bytes(8, "big"), None, sent_s=number, now_s=number)
@@ -372,8 +391,9 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(peers._states) == 64
 
 
+@pytest.mark.parity("L6")
 def test_origins_are_apart(source: RealmSource) -> None:
-    """L6: what one taught serves it alone."""
+    """What one taught serves it alone."""
     credentials = source.credentials("orders")
     now_s = source.realm.clock.now() / 1000
     credentials.peers.at("https://a.example").learn(E, 5, sent_s=now_s, now_s=now_s)

@@ -104,13 +104,15 @@ def write(path: Path, login: WorkerLogin) -> Path:
 # Who gets one
 
 
+@pytest.mark.parity("K4")
 async def test_without_a_workers_section_nobody_gets_a_login() -> None:
-    """K4: not even the daemon's own user, who may use every target."""
+    """Not even the daemon's own user, who may use every target."""
     async with open_house() as house:
         with Client(house.socket) as client, pytest.raises(TicketRefused, match="peer-not-allowed"):
             await house.in_thread(lambda: client.login(["orders"]))
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize(
     ("peer", "allowed", "for_workers", "code"),
     [
@@ -125,15 +127,16 @@ async def test_without_a_workers_section_nobody_gets_a_login() -> None:
 async def test_both_lists_decide_who_gets_a_login_for_what(
     autojump_clock: trio.testing.MockClock, peer: Peer, allowed: AllowRule | None, for_workers: WorkerTerms, code: str
 ) -> None:
-    """K4: who may use a target may not therefore take a login for it, nor the other way round."""
+    """Who may use a target may not therefore take a login for it, nor the other way round."""
     async with open_world() as world:
         desk = desk_of(world, for_workers, *([allowed] if allowed else []))
         assert code_of(await desk.answer(peer, login_for("orders"))) == code
         assert code_of(await desk.answer(peer, login_for("orders", "payroll"))) == "peer-not-allowed"
 
 
+@pytest.mark.parity("L23")
 async def test_a_login_always_ends_and_always_names_its_targets(autojump_clock: trio.testing.MockClock) -> None:
-    """L23: capped by the configuration and by the daemon's own login, whatever is asked for."""
+    """Capped by the configuration and by the daemon's own login, whatever is asked for."""
     async with open_world() as world:
         second = world.realm.clock.now() // 1000
         for asked_s, given_s in ((0, 600), (60, 60), (86_400, 600)):
@@ -145,15 +148,17 @@ async def test_a_login_always_ends_and_always_names_its_targets(autojump_clock: 
         assert WorkerLogin.from_bytes(reply.content).expires - second <= 3600
 
 
+@pytest.mark.parity("K17")
 async def test_too_many_targets_for_a_caveat_are_named_as_the_mistake(autojump_clock: trio.testing.MockClock) -> None:
-    """K17: a typed error, and no login that is good for fewer."""
+    """A typed error, and no login that is good for fewer."""
     async with open_world() as world:
         names = tuple(f"{number:02}" + "x" * 60 for number in range(32))
         assert code_of(await desk_of(world, terms()).answer(OWN, login_for(*names))) == "value-invalid"
 
 
+@pytest.mark.parity("K6")
 async def test_no_login_without_a_kdc(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: in time, and with the reason."""
+    """In time, and with the reason."""
     async with open_world(moods={A: "hanging"}) as world:
         request = evolve(login_for("orders"), timeout_ms=2000)
         assert code_of(await desk_of(world, terms()).answer(OWN, request)) == "timeout"
@@ -162,10 +167,11 @@ async def test_no_login_without_a_kdc(autojump_clock: trio.testing.MockClock) ->
 # What it is good for
 
 
+@pytest.mark.parity("L23", "B4")
 async def test_a_worker_obtains_what_its_login_names_and_nothing_else(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """L23, B4: targets, scopes, time, kinds; the KDC judges, by the caveats that nobody can take off."""
+    """Targets, scopes, time, kinds; the KDC judges, by the caveats that nobody can take off."""
     async with open_world() as world:
         login = await taken(world, "orders", scopes=("read",))
         async with open_worker(world, write(tmp_path / "login", login)) as worker:
@@ -182,8 +188,9 @@ async def test_a_worker_obtains_what_its_login_names_and_nothing_else(
             assert await worker.outcome(worker.key("orders", "write")) == "no-scope-left"
 
 
+@pytest.mark.parity("L23")
 async def test_a_worker_speaks_for_nobody(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """L23: neither with evidence nor by name, at its own desk and at the KDC."""
+    """Neither with evidence nor by name, at its own desk and at the KDC."""
     async with open_world() as world:
         behalf = evidence_of(world.realm, "shop")
         async with open_worker(world, write(tmp_path / "login", await taken(world, "ledger"))) as worker:
@@ -212,8 +219,9 @@ def widened(login: WorkerLogin) -> list[WorkerLogin]:
     ]
 
 
+@pytest.mark.parity("B4")
 async def test_nobody_makes_more_of_a_login(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B4: other caveats, another order, appended ones without their tail: none of them is a login of this realm."""
+    """Other caveats, another order, appended ones without their tail: none of them is a login of this realm."""
     async with open_world() as world:
         login = await taken(world, "orders", lifetime_s=60)
         for forged in widened(login):
@@ -228,8 +236,9 @@ async def test_nobody_makes_more_of_a_login(autojump_clock: trio.testing.MockClo
             assert await worker.outcome(worker.key("orders")) == "held"
 
 
+@pytest.mark.parity("B4")
 async def test_a_worker_gives_its_own_workers_less(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B4: the same once more; a target outside is refused at once, and the end stays the first one's."""
+    """The same once more; a target outside is refused at once, and the end stays the first one's."""
     async with open_world() as world:
         first = await taken(world, "orders", "billing", lifetime_s=100)
         async with open_worker(world, write(tmp_path / "login", first)) as worker:
@@ -246,10 +255,11 @@ async def test_a_worker_gives_its_own_workers_less(autojump_clock: trio.testing.
 # The file
 
 
+@pytest.mark.parity("B7", "K6")
 async def test_an_ended_login_is_said_and_its_successor_is_taken_at_once(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """B7, K6: no key, so no login of its own; whoever writes the file again is noticed without a signal."""
+    """No key, so no login of its own; whoever writes the file again is noticed without a signal."""
     async with open_world() as world:
         path = write(tmp_path / "login", await taken(world, "orders", lifetime_s=60))
         async with open_worker(world, path) as worker:
@@ -271,8 +281,9 @@ async def test_an_ended_login_is_said_and_its_successor_is_taken_at_once(
             assert (await desk.status(probe=True)).ready
 
 
+@pytest.mark.parity("B7")
 async def test_a_successor_is_taken_before_the_end(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B7: whoever writes the file in time has no gap, and a new target counts at once."""
+    """Whoever writes the file in time has no gap, and a new target counts at once."""
     async with open_world() as world:
         path = write(tmp_path / "login", await taken(world, "orders", lifetime_s=60))
         async with open_worker(world, path) as worker:
@@ -284,11 +295,12 @@ async def test_a_successor_is_taken_before_the_end(autojump_clock: trio.testing.
             assert await worker.outcome(worker.key("billing")) == "held"
 
 
+@pytest.mark.parity("B7")
 @pytest.mark.parametrize("damage", ["gone", "mode", "cut", "foreign"])
 async def test_a_bad_successor_takes_nothing_away(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, daemon_log: io.StringIO, damage: str
 ) -> None:
-    """B7: the login at hand goes on to its end; the log says what is wrong, and then every caller is told."""
+    """The login at hand goes on to its end; the log says what is wrong, and then every caller is told."""
     codes = {"gone": "file-unreadable", "mode": "key-file-unsafe", "cut": "login-file-invalid", "foreign": "conflict"}
     async with open_world() as world:
         login = await taken(world, "orders", lifetime_s=300)
@@ -313,10 +325,11 @@ async def test_a_bad_successor_takes_nothing_away(
             assert await worker.outcome(worker.key("orders"), timeout_s=1) == "held"
 
 
+@pytest.mark.parity("K6")
 async def test_a_login_that_the_realm_no_longer_takes_has_ended(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """K6: the KDC's word counts, whatever this host's clock says."""
+    """The KDC's word counts, whatever this host's clock says."""
     async with open_world() as world:
         login = await taken(world, "orders", lifetime_s=600)
         path = write(tmp_path / "login", evolve(login, offset_ms=-500_000))
@@ -327,6 +340,7 @@ async def test_a_login_that_the_realm_no_longer_takes_has_ended(
             assert await worker.outcome(worker.key("orders"), timeout_s=1) == "login-expired"
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -340,7 +354,7 @@ async def test_a_login_that_the_realm_no_longer_takes_has_ended(
 async def test_a_file_that_is_no_login_is_refused_with_its_path(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, change: object, code: str
 ) -> None:
-    """K17: cause and remedy, before anything is opened."""
+    """Cause and remedy, before anything is opened."""
     async with open_world() as world:
         login = await taken(world, "orders")
         path = tmp_path / "login"
@@ -350,8 +364,9 @@ async def test_a_file_that_is_no_login_is_refused_with_its_path(
         assert str(path) in caught.value.detail
 
 
+@pytest.mark.parity("L23")
 async def test_a_login_without_end_or_targets_is_none(autojump_clock: trio.testing.MockClock) -> None:
-    """L23: nobody runs a worker with a whole login by mistake; nor with a service ticket."""
+    """Nobody runs a worker with a whole login by mistake; nor with a service ticket."""
     async with open_world() as world:
         login = await taken(world, "orders")
         expires, targets = split_caveats(login.caveats)
@@ -366,8 +381,9 @@ async def test_a_login_without_end_or_targets_is_none(autojump_clock: trio.testi
                 evolve(login, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parity("B7")
 async def test_a_login_shows_no_secret(autojump_clock: trio.testing.MockClock, daemon_log: io.StringIO) -> None:
-    """B7: neither in repr nor in the daemon's log, which says who got it for what."""
+    """Neither in repr nor in the daemon's log, which says who got it for what."""
     async with open_world() as world:
         own = world.agent.session
         login = await taken(world, "orders")
@@ -380,8 +396,9 @@ async def test_a_login_shows_no_secret(autojump_clock: trio.testing.MockClock, d
             assert repr(secret)[2:-1] not in shown
 
 
+@pytest.mark.parity("K17")
 async def test_a_login_for_less_than_a_second_is_none(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """K17: a worker's daemon at the end of its own login says so."""
+    """A worker's daemon at the end of its own login says so."""
     async with open_world() as world:
         path = write(tmp_path / "login", await taken(world, "orders", lifetime_s=60))
         async with open_worker(world, path) as worker:
@@ -390,8 +407,9 @@ async def test_a_login_for_less_than_a_second_is_none(autojump_clock: trio.testi
                 await worker.agent.login(timeout_s=1)
 
 
+@pytest.mark.parity("K4")
 def test_targets_are_a_list_of_names() -> None:
-    """K4: a single string would be taken letter by letter; nothing is asked."""
+    """A single string would be taken letter by letter; nothing is asked."""
     with Client("/nowhere") as client:
         with pytest.raises(LocalMisuse, match="value-invalid"):
             client.login("orders")
@@ -399,8 +417,9 @@ def test_targets_are_a_list_of_names() -> None:
             client.login([])
 
 
+@pytest.mark.parity("K4")
 async def test_a_login_travels_through_the_socket() -> None:
-    """K4: the blocking client's view of it."""
+    """The blocking client's view of it."""
     async with open_house(workers=terms(ORDERS)) as house:
         content = await in_client(house)
         assert WorkerLogin.from_bytes(content).targets == {ORDERS}

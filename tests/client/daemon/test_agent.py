@@ -16,8 +16,9 @@ A = "tcp://kdc-a:1"
 HALF_AN_HOUR_S = 1800
 
 
+@pytest.mark.parity("K5")
 async def test_a_thousand_callers_cause_one_request(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: one login and one ticket request for everybody who waits."""
+    """One login and one ticket request for everybody who waits."""
     async with open_world() as world:
         outcomes: list[Held] = []
 
@@ -32,8 +33,9 @@ async def test_a_thousand_callers_cause_one_request(autojump_clock: trio.testing
         assert world.realm.handled == 2
 
 
+@pytest.mark.parity("K3")
 async def test_targets_wanted_at_the_same_moment_travel_together(autojump_clock: trio.testing.MockClock) -> None:
-    """K3: 100 targets take 4 round trips and the login."""
+    """100 targets take 4 round trips and the login."""
     async with open_world() as world:
         for number in range(100):
             world.realm.add(f"shard-{number}")
@@ -45,8 +47,9 @@ async def test_targets_wanted_at_the_same_moment_travel_together(autojump_clock:
         assert world.realm.handled == 1 + 4
 
 
+@pytest.mark.parity("K5")
 async def test_a_ticket_and_a_token_for_one_target_are_two_things(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: kind and scopes are part of the question."""
+    """Kind and scopes are part of the question."""
     async with open_world() as world:
         ticket = await world.agent.obtain(world.key("orders"), timeout_s=10)
         token = await world.agent.obtain(world.key("orders", kind=WANT_JWT), timeout_s=10)
@@ -57,8 +60,9 @@ async def test_a_ticket_and_a_token_for_one_target_are_two_things(autojump_clock
         assert token.credential.startswith(b"jwt-for.orders")
 
 
+@pytest.mark.parity("B7")
 async def test_kdc_gone_keeps_serving_and_says_the_remaining_life(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: down for half a ticket life, no failed call."""
+    """Down for half a ticket life, no failed call."""
     async with open_world() as world:
         key = world.key("orders")
         await world.agent.obtain(key, timeout_s=10)
@@ -73,8 +77,9 @@ async def test_kdc_gone_keeps_serving_and_says_the_remaining_life(autojump_clock
         assert HALF_AN_HOUR_S - 30 <= caught.value.remaining_s <= HALF_AN_HOUR_S
 
 
+@pytest.mark.parity("B7")
 async def test_an_outage_through_the_renewal_window_heals_by_itself(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: the ticket and the login are renewed as soon as the KDC is back; no restart, no gap."""
+    """The ticket and the login are renewed as soon as the KDC is back; no restart, no gap."""
     async with open_world() as world:
         key = world.key("orders")
         first = await world.agent.obtain(key, timeout_s=10)
@@ -88,8 +93,9 @@ async def test_an_outage_through_the_renewal_window_heals_by_itself(autojump_clo
         assert await world.agent.not_ready_because(timeout_s=5) is None
 
 
+@pytest.mark.parity("K5")
 async def test_a_used_ticket_is_renewed_in_its_window_without_a_caller(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: fetched while the old one is still good."""
+    """Fetched while the old one is still good."""
     async with open_world() as world:
         key = world.key("orders")
         first = await world.agent.obtain(key, timeout_s=10)
@@ -102,8 +108,9 @@ async def test_a_used_ticket_is_renewed_in_its_window_without_a_caller(autojump_
         assert world.realm.handled == handled
 
 
+@pytest.mark.parity("K5")
 async def test_an_idle_daemon_stops_asking(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: what nobody wants lapses; only the login is kept."""
+    """What nobody wants lapses; only the login is kept."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
         await elapse(6 * 3600)
@@ -113,8 +120,9 @@ async def test_an_idle_daemon_stops_asking(autojump_clock: trio.testing.MockCloc
         assert world.realm.handled - handled <= 10 / 0.7 + 1
 
 
+@pytest.mark.parity("K6")
 async def test_backoff_grows_and_is_jittered(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: a dead KDC is asked ever less often, up to the cap."""
+    """A dead KDC is asked ever less often, up to the cap."""
     async with open_world(moods={A: "down"}) as world:
         await elapse(600)
         moments = [at for _, at in world.network.asked]
@@ -124,8 +132,9 @@ async def test_backoff_grows_and_is_jittered(autojump_clock: trio.testing.MockCl
         assert len({round(gap, 3) for gap in gaps[7:]}) > 5
 
 
+@pytest.mark.parity("K6")
 async def test_callers_do_not_break_the_backoff(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: a loop of impatient callers causes no more requests than nobody at all."""
+    """A loop of impatient callers causes no more requests than nobody at all."""
     async with open_world(moods={A: "down"}) as world:
         for _ in range(3000):
             assert await world.outcome(world.key("orders"), timeout_s=0.05) == "kdc-unreachable"
@@ -133,8 +142,9 @@ async def test_callers_do_not_break_the_backoff(autojump_clock: trio.testing.Moc
         assert len(world.network.asked) < 25
 
 
+@pytest.mark.parity("K6")
 async def test_a_patient_caller_waits_for_the_kdc_to_return(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: a short outage costs time, not an error."""
+    """A short outage costs time, not an error."""
     async with open_world(moods={A: "down"}) as world:
         await elapse(1)
         async with trio.open_nursery() as nursery:
@@ -148,8 +158,9 @@ async def test_a_patient_caller_waits_for_the_kdc_to_return(autojump_clock: trio
         assert await world.outcome(world.key("orders"), timeout_s=30) == "held"
 
 
+@pytest.mark.parity("K5")
 async def test_refused_targets_are_remembered_for_a_moment(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: not-granted is cached, with its reference; others are not affected."""
+    """not-granted is cached, with its reference; others are not affected."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         handled = world.realm.handled
@@ -166,8 +177,9 @@ async def test_refused_targets_are_remembered_for_a_moment(autojump_clock: trio.
         assert await world.outcome(world.key("payroll")) == "held"
 
 
+@pytest.mark.parity("B7")
 async def test_a_withdrawn_permission_leaves_the_ticket_until_its_end(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: renewal is refused, the ticket in hand is good until it ends; then the refusal shows."""
+    """Renewal is refused, the ticket in hand is good until it ends; then the refusal shows."""
     async with open_world() as world:
         key = world.key("orders")
         await world.agent.obtain(key, timeout_s=10)
@@ -178,8 +190,9 @@ async def test_a_withdrawn_permission_leaves_the_ticket_until_its_end(autojump_c
         assert await world.outcome(key) == "not-granted"
 
 
+@pytest.mark.parity("K3")
 async def test_one_refusal_in_a_batch_is_its_own(autojump_clock: trio.testing.MockClock) -> None:
-    """K3: each want is granted or refused on its own."""
+    """Each want is granted or refused on its own."""
     async with open_world() as world:
         outcomes: dict[str, str] = {}
 
@@ -193,8 +206,9 @@ async def test_one_refusal_in_a_batch_is_its_own(autojump_clock: trio.testing.Mo
         assert world.realm.handled == 2
 
 
+@pytest.mark.parity("K5")
 async def test_a_caller_who_leaves_does_not_take_the_flight_along(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: a cancelled caller costs the others nothing."""
+    """A cancelled caller costs the others nothing."""
     async with open_world() as world:
         with trio.move_on_after(0):
             await world.outcome(world.key("orders"))
@@ -202,16 +216,18 @@ async def test_a_caller_who_leaves_does_not_take_the_flight_along(autojump_clock
         assert world.realm.handled == 2
 
 
+@pytest.mark.parity("K6")
 async def test_no_answer_in_time_says_so(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: deadlines on everything."""
+    """Deadlines on everything."""
     async with open_world(moods={A: "hanging"}) as world:
         before = trio.current_time()
         assert await world.outcome(world.key("orders"), timeout_s=2.0) == "timeout"
         assert trio.current_time() - before == pytest.approx(2.0)
 
 
+@pytest.mark.parity("B7")
 async def test_ready_means_that_a_fresh_ticket_can_be_served(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: a daemon that only lives off its cache does not call itself ready."""
+    """A daemon that only lives off its cache does not call itself ready."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         assert await world.agent.not_ready_because(timeout_s=5) is None
@@ -226,16 +242,18 @@ async def test_ready_means_that_a_fresh_ticket_can_be_served(autojump_clock: tri
         assert await world.agent.not_ready_because(timeout_s=5) is None
 
 
+@pytest.mark.parity("B7")
 async def test_a_machine_that_slept_recovers(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: everything expired together while nobody looked; the key file is enough to go on."""
+    """Everything expired together while nobody looked; the key file is enough to go on."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         autojump_clock.jump(12 * 3600)
         assert await world.outcome(world.key("orders")) == "held"
 
 
+@pytest.mark.parity("K5")
 async def test_a_short_ticket_is_served_and_fetched_again(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: the asked life is part of the question and is honoured."""
+    """The asked life is part of the question and is honoured."""
     async with open_world() as world:
         key = world.key("orders", ttl_s=2)
         first = await world.agent.obtain(key, timeout_s=10)
@@ -244,8 +262,9 @@ async def test_a_short_ticket_is_served_and_fetched_again(autojump_clock: trio.t
         assert (await world.agent.obtain(key, timeout_s=10)).credential != first.credential
 
 
+@pytest.mark.parity("K3")
 async def test_many_long_scopes_fit_the_frames(autojump_clock: trio.testing.MockClock) -> None:
-    """K3: a local caller cannot make a batch too large to be sent, nor its reply."""
+    """A local caller cannot make a batch too large to be sent, nor its reply."""
     async with open_world() as world:
         scopes = [f"{number:02}" + "s" * 62 for number in range(32)]
         for number in range(32):
@@ -258,8 +277,9 @@ async def test_many_long_scopes_fit_the_frames(autojump_clock: trio.testing.Mock
         assert world.realm.handled == 1 + 4
 
 
+@pytest.mark.parity("K5")
 async def test_short_tickets_are_not_renewed_for_hours(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: asked for once, renewed once or twice; somebody who goes on asking finds it fresh."""
+    """Asked for once, renewed once or twice; somebody who goes on asking finds it fresh."""
     async with open_world() as world:
         for ttl_s in range(1, 21):
             assert await world.outcome(world.key("orders", ttl_s=ttl_s)) == "held"
@@ -268,8 +288,9 @@ async def test_short_tickets_are_not_renewed_for_hours(autojump_clock: trio.test
         assert world.realm.handled - handled < 80
 
 
+@pytest.mark.parity("P16")
 async def test_a_reload_ends_the_pause(autojump_clock: trio.testing.MockClock) -> None:
-    """P16: whoever corrected the list of KDCs does not wait for the rest of a long back-off."""
+    """Whoever corrected the list of KDCs does not wait for the rest of a long back-off."""
     async with open_world(moods={A: "down"}) as world:
         world.agent.backoff.most_s = 3600.0
         for _ in range(14):
@@ -284,10 +305,11 @@ async def test_a_reload_ends_the_pause(autojump_clock: trio.testing.MockClock) -
         assert trio.current_time() - before < 5
 
 
+@pytest.mark.parity("K6")
 async def test_a_login_that_works_is_no_reason_to_go_on_asking_for_tickets(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """K6: back-off on every failure, also where one KDC logs in and another one refuses the TGT."""
+    """back-off on every failure, also where one KDC logs in and another one refuses the TGT."""
     async with open_world() as world:
         assert await world.outcome(world.key("orders")) == "held"
         world.network.moods[A] = "nak-tgs"
@@ -303,8 +325,9 @@ async def test_a_login_that_works_is_no_reason_to_go_on_asking_for_tickets(
         assert await world.agent.not_ready_because(timeout_s=1) is None
 
 
+@pytest.mark.parity("K4")
 async def test_a_reload_forgets_refusals(autojump_clock: trio.testing.MockClock) -> None:
-    """K4: after `policy allow`, whoever does not want to wait for the end of the memory sends SIGHUP."""
+    """After `policy allow`, whoever does not want to wait for the end of the memory sends SIGHUP."""
     async with open_world() as world:
         for _ in range(6):
             assert await world.outcome(world.key("payroll")) == "not-granted"

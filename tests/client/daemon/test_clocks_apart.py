@@ -1,4 +1,4 @@
-"""A caller and a target whose clocks are apart: what runs, and whose clock both sides name (row O6)."""
+"""A caller and a target whose clocks are apart: what runs, and whose clock both sides name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from orthros_protocol import Refused, Secret, Timestamp, Unavailable, tail_of
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest
+
+pytestmark = pytest.mark.parity("O6")
+
 
 ENDPOINT = "orders/submit"
 LIFE_S = 3600

@@ -19,11 +19,12 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(("in_file", "in_environment", "in_flag"), list(itertools.product([False, True], repeat=3)))
 def test_flags_beat_environment_beats_file(
     tmp_path: Path, *, in_file: bool, in_environment: bool, in_flag: bool
 ) -> None:
-    """P16: precedence, and each value says where it came from."""
+    """Precedence, and each value says where it came from."""
     path = written(tmp_path, MINIMAL + ("drain_s = 1\n" if in_file else ""))
     environ = {"ORTHROS_DAEMON_DRAIN_S": "2", "ORTHROS_SOCKET": "/elsewhere"} if in_environment else {}
     config = load_config(path, environ, {"drain_s": "3" if in_flag else None})
@@ -32,6 +33,7 @@ def test_flags_beat_environment_beats_file(
     assert (config.drain_s, config.sources["drain_s"]) == expected
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -74,14 +76,15 @@ def test_flags_beat_environment_beats_file(
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
-    """P16: file and key, never a stack trace."""
+    """File and key, never a stack trace."""
     with pytest.raises(Misconfigured, match="config-invalid") as caught:
         load_config(written(tmp_path, text), {})
     assert place in caught.value.detail
 
 
+@pytest.mark.parity("P16")
 def test_unknown_variables_and_values_are_named(tmp_path: Path) -> None:
-    """P16: a typing error in the environment is not silently ignored."""
+    """A typing error in the environment is not silently ignored."""
     path = written(tmp_path, MINIMAL)
     with pytest.raises(Misconfigured) as caught:
         load_config(path, {"ORTHROS_DAEMON_DRIAN_S": "2"})
@@ -91,14 +94,15 @@ def test_unknown_variables_and_values_are_named(tmp_path: Path) -> None:
     assert caught.value.detail.startswith("--cache-entries: expected a whole number")
 
 
+@pytest.mark.parity("P16")
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """P16."""
     with pytest.raises(Misconfigured, match="file-unreadable"):
         load_config(str(tmp_path / "none.toml"), {})
 
 
+@pytest.mark.parity("K4")
 def test_rules_open_the_sockets_and_name_their_targets(tmp_path: Path) -> None:
-    """K4: per uid or gid, explicit targets of the own realm unless they say another."""
+    """Per uid or gid, explicit targets of the own realm unless they say another."""
     text = MINIMAL + '[[allow]]\nuid = 7\ntargets = ["orders", "x@b.realm"]\n[[allow]]\ngid = 8\ntargets = "all"\n'
     config = load_config(written(tmp_path, text), {})
     first, second = config.rules("a.realm")
@@ -110,8 +114,9 @@ def test_rules_open_the_sockets_and_name_their_targets(tmp_path: Path) -> None:
     assert load_config(None, {"ORTHROS_DAEMON_KDCS": "tcp://a:1, tcp://b:2"}, {"socket_mode": "0660"}).mode == 0o660
 
 
+@pytest.mark.parity("K4")
 def test_workers_are_nobody_unless_listed(tmp_path: Path) -> None:
-    """K4: rules like those of the allow-list, and a longest life."""
+    """Rules like those of the allow-list, and a longest life."""
     terms = load_config(written(tmp_path, MINIMAL), {}).worker_terms("a.realm")
     assert (terms.rules, terms.lifetime_s) == ((), 600)
     text = MINIMAL + '[workers]\nlifetime_s = 60\n[[workers.allow]]\nuid = 0\ntargets = ["orders"]\n'
@@ -128,8 +133,9 @@ def test_workers_are_nobody_unless_listed(tmp_path: Path) -> None:
     assert ("workers lifetime_s", "60", "file") in rows
 
 
+@pytest.mark.parity("P16")
 def test_every_setting_is_shown_with_its_source(tmp_path: Path) -> None:
-    """P16: `config show --effective`."""
+    """`config show --effective`."""
     rows = load_config(written(tmp_path, MINIMAL), {}).describe()
     assert [name for name, _, _ in rows] == [setting.name for setting in SETTINGS]
     assert ("kdcs", "tcp://kdc:1", f"{tmp_path}/daemon.toml: kdcs") in rows

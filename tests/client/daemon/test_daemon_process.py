@@ -116,8 +116,9 @@ def configure(tmp_path: Path, realm: InMemoryRealm, kdc: str) -> Path:
     return config
 
 
+@pytest.mark.parity("B7")
 async def test_a_whole_life(tmp_path: Path) -> None:
-    """B7: real processes and sockets: serve, drain, save, restart without a KDC, serve again; nothing leaks."""
+    """Real processes and sockets: serve, drain, save, restart without a KDC, serve again; nothing leaks."""
     realm = new_realm(WallClock())
     async with open_kdc(realm) as kdc:
         config = configure(tmp_path, realm, kdc)
@@ -161,8 +162,9 @@ async def test_a_whole_life(tmp_path: Path) -> None:
         assert repr(secret)[2:-1] not in shown
 
 
+@pytest.mark.parity("P16", "K2")
 async def test_a_reload_takes_over_keys_and_rules(tmp_path: Path) -> None:
-    """P16, K2: SIGHUP; what is wrong changes nothing and is logged."""
+    """SIGHUP; what is wrong changes nothing and is logged."""
     realm = new_realm(WallClock())
     async with open_kdc(realm) as kdc:
         config = configure(tmp_path, realm, kdc)
@@ -191,6 +193,7 @@ async def test_a_reload_takes_over_keys_and_rules(tmp_path: Path) -> None:
         assert code == 0
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
@@ -203,7 +206,7 @@ async def test_a_reload_takes_over_keys_and_rules(tmp_path: Path) -> None:
 def test_a_bad_key_file_is_refused_at_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, code: str
 ) -> None:
-    """K17: cause, remedy and code; nothing is opened."""
+    """Cause, remedy and code; nothing is opened."""
     realm = new_realm()
     config = configure(tmp_path, realm, "tcp://127.0.0.1:1")
     key = tmp_path / "web.key"
@@ -223,8 +226,9 @@ def test_a_bad_key_file_is_refused_at_the_start(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parity("P16")
 def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """P16: validate and show before running."""
+    """Validate and show before running."""
     config = configure(tmp_path, new_realm(), "tcp://127.0.0.1:1")
     assert main(["config", "validate", "--config", str(config)]) == 0
     assert capsys.readouterr().out == "the configuration is valid\n"
@@ -242,15 +246,16 @@ def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "orthros 0.1.0\n"
 
 
+@pytest.mark.parity("K17")
 def test_wrong_usage_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    """K17."""
     with pytest.raises(SystemExit, match="1"):
         main(["--nonsense", "x"])
     assert "usage: orthros-daemon" in capsys.readouterr().err
 
 
+@pytest.mark.parity("B7")
 async def test_a_successor_may_start_while_its_predecessor_drains(tmp_path: Path) -> None:
-    """B7: the one that stops takes its own socket away, never the other's."""
+    """The one that stops takes its own socket away, never the other's."""
     may_answer = trio.Event()
 
     async def silent_kdc(_stream: trio.abc.Stream) -> None:
@@ -278,8 +283,9 @@ async def test_a_successor_may_start_while_its_predecessor_drains(tmp_path: Path
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("K20")
 async def test_a_recreated_principal_takes_a_restart(tmp_path: Path) -> None:
-    """K20: what is cached belongs to the old one."""
+    """What is cached belongs to the old one."""
     realm, again = new_realm(WallClock()), InMemoryRealm()
     for name in ("a", "b", "c", "d", "web"):
         again.add(name)
@@ -291,8 +297,9 @@ async def test_a_recreated_principal_takes_a_restart(tmp_path: Path) -> None:
             assert b"was re-created as uid" in await wait_for_log(daemon, b"reload refused")
 
 
+@pytest.mark.parity("K17")
 async def test_a_daemon_whose_output_nobody_takes_serves_all_the_same(tmp_path: Path) -> None:
-    """K17: stdout and stderr on a full disk."""
+    """Stdout and stderr on a full disk."""
     config = configure(tmp_path, new_realm(), "tcp://127.0.0.1:1")
     command = f"exec {shlex.join([*COMMAND, '--config', str(config)])} > /dev/full 2>&1"
     process = await trio.lowlevel.open_process(["/bin/sh", "-c", command])

@@ -11,9 +11,10 @@ from orthros_protocol import Secret
 from orthros_protocol.testing import InMemoryRealm
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_whatever_is_logged_no_key_shows(form: str) -> None:
-    """K4: bytes longer than 16, secrets and key texts are taken out of every event."""
+    """Bytes longer than 16, secrets and key texts are taken out of every event."""
     stream = io.StringIO()
     configure_logs(form, stream)
     realm = InMemoryRealm()
@@ -33,8 +34,8 @@ def test_whatever_is_logged_no_key_shows(form: str) -> None:
         assert secret not in shown
 
 
+@pytest.mark.parity("K17")
 def test_json_is_one_object_per_line() -> None:
-    """K17."""
     stream = io.StringIO()
     configure_logs("json", stream)
     structlog.get_logger().info("first", code="x")
@@ -43,8 +44,9 @@ def test_json_is_one_object_per_line() -> None:
     assert (event["event"], event["level"], event["code"]) == ("first", "info", "x")
 
 
+@pytest.mark.parity("K17")
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
-    """K17: a full disk under stderr, or a pipe that nobody reads."""
+    """A full disk under stderr, or a pipe that nobody reads."""
 
     class Full(io.StringIO):
         def write(self, text: str) -> int:

@@ -26,8 +26,9 @@ async def orthros(*words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+@pytest.mark.parity("L23", "K4")
 async def test_a_worker_from_its_login_to_its_end(tmp_path: Path) -> None:
-    """L23, K4: no key file beyond the host; the worker's programs notice nothing but narrower rights."""
+    """No key file beyond the host; the worker's programs notice nothing but narrower rights."""
     (tmp_path / "worker").mkdir()
     login, socket = tmp_path / "worker" / "login", tmp_path / "worker" / "daemon.sock"
     realm = new_realm(WallClock())
@@ -74,12 +75,13 @@ async def test_a_worker_from_its_login_to_its_end(tmp_path: Path) -> None:
     assert not any(one.hex() in shown_all or repr(one)[2:-1] in shown_all for one in (secret.tail, secret.tgt))
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("damage", "code"),
     [("none", "file-unreadable"), ("mode", "key-file-unsafe"), ("text", "login-file-invalid")],
 )
 def test_a_bad_login_file_is_refused_at_the_start(tmp_path: Path, damage: str, code: str) -> None:
-    """K17: cause, remedy and code; nothing is opened."""
+    """Cause, remedy and code; nothing is opened."""
     login = tmp_path / "login"
     if damage != "none":
         login.write_bytes(b"ORTHROSL\x01")
@@ -93,9 +95,10 @@ def test_a_bad_login_file_is_refused_at_the_start(tmp_path: Path, damage: str, c
     assert not (tmp_path / "worker.sock").exists()
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("kind", ["key file", "directory", "link"])
 def test_only_a_login_file_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
-    """K17: a slip of the hand destroys no key file; the daemon is not even asked."""
+    """A slip of the hand destroys no key file; the daemon is not even asked."""
     out = tmp_path / "web.key"
     if kind == "directory":
         out.mkdir()
@@ -109,9 +112,9 @@ def test_only_a_login_file_is_replaced(tmp_path: Path, capsys: pytest.CaptureFix
     assert kind != "key file" or out.read_bytes() == before
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("lifetime", ["0", "soon", "25h", "-1", "1d", "10 m"])
 def test_a_lifetime_is_a_time(capsys: pytest.CaptureFixture[str], lifetime: str) -> None:
-    """K17."""
     with pytest.raises(SystemExit, match="1"):
         main(["worker-login", "--target", "orders", "--out", "/tmp/x", f"--lifetime={lifetime}"])
     assert "such as 90s, 10m or 1h" in capsys.readouterr().err

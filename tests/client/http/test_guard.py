@@ -186,8 +186,9 @@ class TestOrigins:
             OwnOrigins(origins)
 
 
+@pytest.mark.parity("L15")
 class TestPeers:
-    """L15: the transport's address counts; a header only behind a proxy that is configured."""
+    """The transport's address counts; a header only behind a proxy that is configured."""
 
     proxies = (canonical_network("10.0.0.0/8"), canonical_network("fd00::/8"))
 
@@ -281,8 +282,9 @@ def house_epoch(guard: Guard, house: House) -> bytes | None:
     return caller.epoch
 
 
+@pytest.mark.parity("L14")
 def test_a_ticket_bound_to_a_connection_dies_elsewhere(house: House) -> None:
-    """L14: the token moved to another connection fails, and so it does where no connection has a name."""
+    """The token moved to another connection fails, and so it does where no connection has a name."""
     mine, other = digest(b"certificate of billing"), digest(b"certificate of a thief")
     guard = Guard(**house.settings())
     caller = house.caller(ChannelCaveat(mine).to_bytes())
@@ -310,6 +312,7 @@ def chained(house: House, *via: str, **changes: Any) -> HttpCaller:
     return house.caller(chain=chain, subject=Subject(house.realm.principal("alice"), 0, 2), **changes)
 
 
+@pytest.mark.parity("M5", "M8")
 @pytest.mark.parametrize(
     ("rule", "via", "objection"),
     [
@@ -327,7 +330,7 @@ def chained(house: House, *via: str, **changes: Any) -> HttpCaller:
 def test_the_path_of_a_call_under_the_rule_of_its_route(
     rule: ChainRule | None, via: tuple[str, ...] | None, objection: str | None, house: House
 ) -> None:
-    """M5, M8: 403 with the reason under MAC; without a rule any path passes on which nobody occurs twice."""
+    """403 with the reason under MAC; without a rule any path passes on which nobody occurs twice."""
     guard = Guard(**house.settings(routes=[Route("/*", accept_user=True, chain=rule)]))
     caller = house.caller() if via is None else chained(house, *via)
     meet(guard, caller)
@@ -344,8 +347,8 @@ def test_the_path_of_a_call_under_the_rule_of_its_route(
     assert objection in told["error_description"]
 
 
+@pytest.mark.parity("M5")
 def test_the_rule_of_a_route_stands_in_the_place_of_the_verifiers(house: House) -> None:
-    """M5"""
     verifier = house.verifier(chain=ChainRule(deny_via=["portal"]))
     routes = [Route("/*", accept_user=True), Route("/open", accept_user=True, chain=ChainRule())]
     guard = Guard(**house.settings(verifier=verifier, routes=routes))
@@ -355,8 +358,9 @@ def test_the_rule_of_a_route_stands_in_the_place_of_the_verifiers(house: House) 
     assert judge(guard, caller, caller.call("GET", b"/open")) == "admitted"
 
 
+@pytest.mark.parity("P8")
 def test_a_ticket_on_behalf_of_somebody_needs_the_routes_consent(house: House) -> None:
-    """P8: 403 that says so, whoever vouches for the subject."""
+    """403 that says so, whoever vouches for the subject."""
     guard = Guard(**house.settings())
     caller = chained(house, "portal")
     meet(guard, caller)
@@ -367,9 +371,10 @@ def test_a_ticket_on_behalf_of_somebody_needs_the_routes_consent(house: House) -
     assert caller.refusal(call, received(verdict.answer)).code == "user-not-accepted"
 
 
+@pytest.mark.parity("L20")
 @pytest.mark.parametrize("observing", [True, False])
 def test_the_log_says_for_whom_and_through_whom(observing: bool, house: House) -> None:
-    """L20: with the transaction under which the KDC's audit knows the call; observing as well."""
+    """With the transaction under which the KDC's audit knows the call; observing as well."""
     mode = "observe" if observing else "enforce"
     guard = Guard(**house.settings(mode=mode, routes=[Route("/*", accept_user=True, scopes=["write"])]))
     caller = chained(house, "payroll", "portal", txn=b"\xab" * 16)
@@ -384,6 +389,7 @@ def test_the_log_says_for_whom_and_through_whom(observing: bool, house: House) -
     }  # fmt: skip
 
 
+@pytest.mark.parity("L20")
 @pytest.mark.parametrize(
     ("reason", "route", "caveats", "changes"),
     [
@@ -399,7 +405,7 @@ def test_the_log_says_for_whom_and_through_whom(observing: bool, house: House) -
 def test_whoever_has_proven_himself_is_named_however_he_is_refused(
     reason: str, route: dict[str, Any], caveats: tuple[bytes, ...], changes: dict[str, Any], house: House
 ) -> None:
-    """L20: by the acceptance itself as by what follows; the operator asks first who it was."""
+    """By the acceptance itself as by what follows; the operator asks first who it was."""
     guard = Guard(**house.settings(routes=[Route("/*", **route)]))
     caller = chained(house, "payroll", "portal", txn=b"\xab" * 16, caveats=caveats)
     meet(guard, caller)
@@ -413,8 +419,9 @@ def test_whoever_has_proven_himself_is_named_however_he_is_refused(
     }  # fmt: skip
 
 
+@pytest.mark.parity("L20")
 def test_a_replayed_request_is_logged_with_whose_it_was(house: House) -> None:
-    """L20: whoever sent it again."""
+    """Whoever sent it again."""
     guard = Guard(**house.settings())
     caller = house.caller(txn=b"\xab" * 16)
     meet(guard, caller)
@@ -459,8 +466,9 @@ def test_a_refusal_is_logged_without_query_headers_or_body(house: House) -> None
     assert "hidden" not in repr(house.log.lines)
 
 
+@pytest.mark.parity("L19")
 def test_scopes_of_a_route(house: House) -> None:
-    """L19: 403, insufficient_scope and what is needed."""
+    """403, insufficient_scope and what is needed."""
     guard = Guard(**house.settings(routes=[Route("/orders/*", scopes=["read", "write"])]))
     caller = house.caller(scopes=("read",))
     meet(guard, caller)
@@ -473,8 +481,9 @@ def test_scopes_of_a_route(house: House) -> None:
     caller.open(call, received(verdict.answer))
 
 
+@pytest.mark.parity("P12")
 def test_a_hook_can_veto(house: House) -> None:
-    """P12: the service's own rule has the last word, and no word of it is lost."""
+    """The service's own rule has the last word, and no word of it is lost."""
     seen: list[tuple[str, str]] = []
 
     def on_verify(caller: Any, request: IncomingRequest) -> None:

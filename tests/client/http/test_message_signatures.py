@@ -54,8 +54,9 @@ def check(values: tuple[str, str], request: Signable = REQUEST, **changes: Any) 
     return verify(request, *values, {KEY_ID: KEY}.get, **given)
 
 
+@pytest.mark.parity("L6")
 def test_vector_b_2_5_of_rfc_9421() -> None:
-    """L6: RFC vector B.2.5 passes. Signing a Request using hmac-sha256, with the RFC's shared secret."""
+    """RFC vector B.2.5 passes. Signing a Request using hmac-sha256, with the RFC's shared secret."""
     secret = b64decode("uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==")
     request = Signable(
         method="POST",
@@ -76,8 +77,9 @@ def test_vector_b_2_5_of_rfc_9421() -> None:
     )
 
 
+@pytest.mark.parity("L6")
 def test_the_key_belongs_to_one_ticket_and_to_this_purpose() -> None:
-    """L6: key derived per target, as SigV4 does per day: here per ticket, which is for one target and hour."""
+    """Key derived per target, as SigV4 does per day: here per ticket, which is for one target and hour."""
     assert signature_key(bytes(32)) == kd(bytes(32), "rfc9421")
     assert signature_key(bytes(32)) != signature_key(b"\1" * 32)
     assert key_id_of(b"ticket") == sha256(b"ticket")[:16].hex()
@@ -170,6 +172,7 @@ def test_what_a_signature_must_cover(left_out: str) -> None:
         check(values, replay=replay)
 
 
+@pytest.mark.parity("L4")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -182,7 +185,7 @@ def test_what_a_signature_must_cover(left_out: str) -> None:
     ],
 )  # fmt: skip
 def test_a_signature_has_its_time(changes: dict[str, Any], code: str) -> None:
-    """L4: late and early fail."""
+    """Late and early fail."""
     with pytest.raises(Refused, match=code):
         check(signed(**changes))
 
@@ -212,7 +215,7 @@ def test_a_keyid_of_no_ticket_and_the_key_of_another() -> None:
 
 
 def test_nothing_is_burnt_before_the_mac_is_right() -> None:
-    """Section 18: replay insert before verification."""
+    """Replay insert before verification."""
     replay = store()
     with pytest.raises(PeerMisbehaved):
         check(sign(REQUEST, signature_key(bytes(32)), PARAMETERS, REQUIRED), replay=replay)

@@ -103,9 +103,10 @@ def test_each_family_has_its_status(case: str) -> None:
     assert told(error) == expected
 
 
+@pytest.mark.parity("B2")
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_told_but_the_code_and_what_it_means(case: str) -> None:
-    """B2: no detail, no remedy, no name of whom it was for, through whom and to whom."""
+    """No detail, no remedy, no name of whom it was for, through whom and to whom."""
     answer = onward_answer(CASES[case][0], "0f")
     if answer is not None:
         content = json.loads(answer.body)
@@ -128,8 +129,9 @@ def test_how_long_to_wait() -> None:
         assert dict(answer.headers)["retry-after"] == expected
 
 
+@pytest.mark.parity("B2", "L20")
 def test_the_log_has_what_the_answer_leaves_out() -> None:
-    """B2, L20: found by the reference that the caller was given."""
+    """Found by the reference that the caller was given."""
     log = Lines()
     caller = Presenter(
         client=Principal("test.realm", "gateway"), subject=Subject(Principal("test.realm", "users/ada"), 0, 2),
@@ -148,8 +150,9 @@ def test_the_log_has_what_the_answer_leaves_out() -> None:
     assert len(log.lines) == 1
 
 
+@pytest.mark.parity("B7")
 def test_no_secret_of_a_detail_reaches_the_log() -> None:
-    """B7: details come from others."""
+    """Details come from others."""
     log, secret = Lines(), "ort1h_" + "A" * 80
     answer_onward(Unavailable("kdc-unreachable", secret), None, log=log)
     ((_event, facts),) = log.lines

@@ -17,6 +17,7 @@ LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     ("text", "scheme", "host", "port"),
     [
@@ -31,13 +32,14 @@ HOSTS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
     ],
 )
 def test_an_origin_has_one_form(text: str, scheme: str, host: str, port: int) -> None:
-    """L29: scheme, host and port, all explicit."""
+    """Scheme, host and port, all explicit."""
     origin = Origin.parse(text)
     assert (origin.scheme, origin.host, origin.port) == (scheme, host, port)
     assert Origin.parse(str(origin)) == origin
     assert origin.authority == canonical_authority(f"{host}:{port}", scheme)
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     "text",
     [
@@ -57,13 +59,14 @@ def test_an_origin_has_one_form(text: str, scheme: str, host: str, port: int) ->
     ],
 )  # fmt: skip
 def test_what_could_be_read_in_two_ways_is_no_origin(text: str) -> None:
-    """L29: refused in the configuration, with the reason, instead of being repaired."""
+    """Refused in the configuration, with the reason, instead of being repaired."""
     with pytest.raises(Misconfigured, match="config-invalid"):
         Origin.parse(text)
 
 
+@pytest.mark.parity("L29")
 def test_exact_matches_only() -> None:
-    """L29: no suffix, no prefix, no other port, no other scheme."""
+    """No suffix, no prefix, no other port, no other scheme."""
     origins = OriginMap(ORDERS)
     assert origins.locate("https", "orders.example") == (Origin("https", "orders.example", 443), "orders")
     assert origins.locate("https", "orders.example:443")[1] == "orders"
@@ -82,8 +85,9 @@ def test_exact_matches_only() -> None:
             origins.locate(scheme, netloc)
 
 
+@pytest.mark.parity("L29")
 def test_a_map_must_be_unambiguous() -> None:
-    """L29: one origin, one target, and both well named."""
+    """One origin, one target, and both well named."""
     with pytest.raises(Misconfigured, match="twice"):
         OriginMap({"https://orders.example": "orders", "https://ORDERS.example:443/": "billing"})
     with pytest.raises(Misconfigured, match="name-invalid"):
@@ -94,17 +98,19 @@ def test_a_map_must_be_unambiguous() -> None:
     assert len(OriginMap({})) == 0
 
 
+@pytest.mark.parity("L29")
 def test_tokens_travel_only_where_nobody_reads() -> None:
-    """L29: what counts as confidential for bearer tokens."""
+    """What counts as confidential for bearer tokens."""
     confidential = ["https://orders.example", "http://localhost:1", "http://127.0.0.2", "http://[::1]:8080"]
     open_to_all = ["http://orders.example", "http://10.0.0.1", "http://[2001:db8::1]", "http://localhost.example"]
     assert all(Origin.parse(text).is_confidential for text in confidential)
     assert not any(Origin.parse(text).is_confidential for text in open_to_all)
 
 
+@pytest.mark.parity("L29")
 @given(host=HOSTS, port=st.integers(1, 65_535), scheme=st.sampled_from(["http", "https"]))
 def test_every_canonical_host_is_found_again(host: str, port: int, scheme: str) -> None:
-    """L29: what the map holds is found by the URL that httpx sends, and by nothing one character away."""
+    """What the map holds is found by the URL that httpx sends, and by nothing one character away."""
     try:
         origins = OriginMap({f"{scheme}://{host}:{port}": "orders"})
     except Misconfigured:
@@ -116,9 +122,10 @@ def test_every_canonical_host_is_found_again(host: str, port: int, scheme: str) 
             origins.locate(scheme, f"{other}:{port}")
 
 
+@pytest.mark.parity("L29")
 @given(text=st.text(alphabet=string.printable + "。٤é\u202e\u00ad", max_size=40))
 def test_whatever_a_url_holds_it_is_exact_or_unknown(text: str) -> None:
-    """L29: any text in the place of host and port never reaches a target that it does not spell out."""
+    """Any text in the place of host and port never reaches a target that it does not spell out."""
     origins = OriginMap(ORDERS)
     for netloc in (text, f"orders.example{text}", f"{text}orders.example", f"orders.example:{text}"):
         try:
@@ -130,9 +137,10 @@ def test_whatever_a_url_holds_it_is_exact_or_unknown(text: str) -> None:
             assert netloc in (str(origin).removeprefix("https://"), origin.authority)
 
 
+@pytest.mark.parity("L29")
 @given(netloc=st.text(max_size=30), scheme=st.sampled_from(["https", "http", "ftp", ""]))
 def test_an_origin_means_to_the_protocol_what_it_says(netloc: str, scheme: str) -> None:
-    """L29: whatever is accepted is the authority that the target computes from the Host header."""
+    """Whatever is accepted is the authority that the target computes from the Host header."""
     try:
         origin = Origin.of(scheme, netloc)
     except Malformed:

@@ -133,8 +133,9 @@ def restart(target: HttpTarget) -> None:
     target.processes = HttpTarget(target.realm).processes
 
 
+@pytest.mark.parity("L6", "L11")
 def test_first_contact_costs_one_repeat_and_then_none(credentials: Credentials, target: HttpTarget) -> None:
-    """L6, L11: the response is proven; the epoch is learnt from the refusal and kept."""
+    """The response is proven; the epoch is learnt from the refusal and kept."""
     proven, said = run(request("POST", content=b"pay"), credentials, target, b"pay")
     assert (said.status, proven.target.name, proven.covered) == (200, "orders", ("content-type",))
     assert proven.body_is_proven
@@ -143,8 +144,9 @@ def test_first_contact_costs_one_repeat_and_then_none(credentials: Credentials, 
     assert target.verdicts[2:] == ["accepted"]
 
 
+@pytest.mark.parity("L6")
 def test_what_is_bound_is_what_is_covered(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: the floor as far as it is there, then what the caller lists, each once."""
+    """The floor as far as it is there, then what the caller lists, each once."""
     outgoing = request(
         "POST", ("x-tenant", b" acme\t"), ("content-type", b"text/plain"), ("accept", b"*/*"), content=b"x"
     )
@@ -172,9 +174,10 @@ def changed(heard: Heard, name: str, value: bytes) -> Heard:
     return evolve(heard, headers=tuple((known, value if known == name else old) for known, old in heard.headers))
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_request_is_refused(change: str, credentials: Credentials, target: HttpTarget) -> None:
-    """L6: with everything that is bound, one at a time; nothing runs."""
+    """With everything that is bound, one at a time; nothing runs."""
     outgoing = request(
         "POST", ("content-type", b"text/plain"), ("idempotency-key", b"1"), ("x-tenant", b"acme"), content=b"x"
     )
@@ -208,17 +211,19 @@ def flip(proof: str) -> str:
     return proof[:-2] + ("A" if proof[-2] != "A" else "B") + proof[-1]
 
 
+@pytest.mark.parity("L11")
 @pytest.mark.parametrize("lie", LIES)
 def test_a_response_that_was_touched_is_no_result(lie: str, credentials: Credentials, target: HttpTarget) -> None:
-    """L11: a stripped reply, another status, a changed covered header and their kin."""
+    """A stripped reply, another status, a changed covered header and their kin."""
     run(request(), credentials, target)
     target.between = LIES[lie]
     with pytest.raises(PeerMisbehaved, match="response-unproven"):
         run(request(), credentials, target)
 
 
+@pytest.mark.parity("L11")
 def test_a_fake_server_is_detected(realm: InMemoryRealm, credentials: Credentials) -> None:
-    """L11: whoever has not the target's key proves nothing, whatever it answers; and nothing is learnt from it."""
+    """Whoever has not the target's key proves nothing, whatever it answers; and nothing is learnt from it."""
     fakes = [
         Said(200, (("Content-Type", "text/plain"),), b"welcome"),
         Said(401, (("WWW-Authenticate", 'Orthros realm="test.realm"'),)),
@@ -244,8 +249,9 @@ def test_a_fake_server_is_detected(realm: InMemoryRealm, credentials: Credential
         run(request(), other, stranger)
 
 
+@pytest.mark.parity("L11")
 def test_a_refusal_of_another_request_proves_nothing(credentials: Credentials, target: HttpTarget) -> None:
-    """L11: neither a recorded refusal nor a recorded reply, nor a refusal with a friendly status."""
+    """Neither a recorded refusal nor a recorded reply, nor a refusal with a friendly status."""
     recorded: list[Said] = []
 
     def record(said: Said) -> Said:
@@ -265,8 +271,9 @@ def test_a_refusal_of_another_request_proves_nothing(credentials: Credentials, t
         run(request(), credentials, target)
 
 
+@pytest.mark.parity("L11")
 def test_an_acceptance_is_no_challenge(realm: InMemoryRealm, credentials: Credentials) -> None:
-    """L11: an AP-REP, which HTTP does not have, proves no refusal."""
+    """An AP-REP, which HTTP does not have, proves no refusal."""
 
     class Confused(HttpTarget):
         def _answer(self, heard: Heard, process: Any) -> Said:
@@ -279,16 +286,18 @@ def test_an_acceptance_is_no_challenge(realm: InMemoryRealm, credentials: Creden
         run(request(), credentials, Confused(realm))
 
 
+@pytest.mark.parity("L6")
 def test_an_empty_key_is_no_key(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: it is covered, and does not make a repeat harmless, whatever the target does with keys."""
+    """It is covered, and does not make a repeat harmless, whatever the target does with keys."""
     run(request(), credentials, target)
     restart(target)
     with pytest.raises(MaybeExecuted):
         run(request("POST", ("idempotency-key", b"")), credentials, target, keyed=True)
 
 
+@pytest.mark.parity("L11")
 def test_several_challenges(credentials: Credentials, target: HttpTarget) -> None:
-    """L11: other schemes may stand beside ours; two of ours contradict each other."""
+    """Other schemes may stand beside ours; two of ours contradict each other."""
     target.between = lambda said: evolve(said, headers=(("WWW-Authenticate", 'Bearer realm="x"'), *said.headers))
     run(request(), credentials, target)
     restart(target)
@@ -298,9 +307,10 @@ def test_several_challenges(credentials: Credentials, target: HttpTarget) -> Non
         run(request(), credentials, target)
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("wrong_ms", [50_000, -200_000])
 def test_a_target_with_a_wrong_clock_is_served(wrong_ms: int, realm: InMemoryRealm, credentials: Credentials) -> None:
-    """L6: its time is learnt from its MACed refusal."""
+    """Its time is learnt from its MACed refusal."""
     target = HttpTarget(realm, wrong_ms=wrong_ms)
     run(request("POST"), credentials, target)
     assert met(credentials).read()[1] == wrong_ms
@@ -311,12 +321,13 @@ REFUSALS = ["epoch-required", "clock-skew", "busy", "replayed", "ticket-expired"
 WHY = {"none": (False, False), "key": (True, False), "key and promise": (True, True)}
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("key", WHY)
 @pytest.mark.parametrize("names_epoch", [False, True])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "DELETE", "PATCH", "PURGE"])
 def test_when_a_call_is_repeated(method: str, names_epoch: bool, key: str, code: str) -> None:
-    """L6: method x epoch named x idempotency key x refusal, against a target that judges.
+    """Method x epoch named x idempotency key x refusal, against a target that judges.
 
     A key alone makes nothing repeatable: the caller promises that the target honours it. What cannot be repeated and
     may have run is MaybeExecuted, never silence.
@@ -375,8 +386,9 @@ def first_copy(code: str, target: HttpTarget) -> Callable[[Heard], Heard]:
     return deliver
 
 
+@pytest.mark.parity("L6")
 def test_a_target_whose_instances_take_turns_is_noticed(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: then calls that must not run twice start without an epoch, so that they may be repeated."""
+    """Then calls that must not run twice start without an epoch, so that they may be repeated."""
     run(request(), credentials, target)
     target.choose = lambda _number: 1
     with pytest.raises(MaybeExecuted):
@@ -393,8 +405,9 @@ def test_a_target_whose_instances_take_turns_is_noticed(credentials: Credentials
     assert target.verdicts[2:] == ["accepted", "accepted"]
 
 
+@pytest.mark.parity("L6")
 def test_a_body_that_is_read_once_is_not_wasted_on_first_contact(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: a probe without body and epoch learns the epoch; later none is needed."""
+    """A probe without body and epoch learns the epoch; later none is needed."""
     outgoing = request("POST", ("idempotency-key", b"1"), content=b"once", once=True)
     run(outgoing, credentials, target, b"once", keyed=True)
     assert [heard.method for heard in target.heard] == ["OPTIONS", "POST"]
@@ -415,8 +428,9 @@ def newcomer(target: HttpTarget) -> Credentials:
     return RealmSource(target.realm).credentials("orders")
 
 
+@pytest.mark.parity("L6")
 def test_a_probe_that_is_refused_for_good_stops_the_call(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: also when nothing proves the refusal; the body is never sent."""
+    """Also when nothing proves the refusal; the body is never sent."""
     target.realm.clock.advance(3700)
     with pytest.raises(TargetRefusal, match="ticket-expired"):
         run(request("POST", content=b"once", once=True), credentials, target, b"once")
@@ -433,8 +447,9 @@ def methods(target: HttpTarget) -> list[str]:
     return [heard.method for heard in target.heard]
 
 
+@pytest.mark.parity("L6")
 def test_a_large_body_waits_for_an_epoch(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: at first contact and where instances take turns; 64 KiB are sent at once."""
+    """At first contact and where instances take turns; 64 KiB are sent at once."""
     run(request("PUT", content=LARGE), credentials, target, LARGE)
     assert (methods(target), target.heard[0].body) == (["OPTIONS", "PUT"], b"")
     run(request("PUT", content=LARGE), credentials, target, LARGE)
@@ -455,10 +470,11 @@ def test_a_large_body_waits_for_an_epoch(credentials: Credentials, target: HttpT
     assert methods(target) == ["OPTIONS", "PUT"]
 
 
+@pytest.mark.parity("L6")
 def test_a_proxy_that_answers_options_itself_stops_no_body_that_can_be_sent_again(
     credentials: Credentials, target: HttpTarget
 ) -> None:
-    """L6: then it meets the target without an epoch; a stream is not wasted on that."""
+    """Then it meets the target without an epoch; a stream is not wasted on that."""
     honest, asked = target.between, []
 
     def between(said: Said) -> Said:
@@ -474,10 +490,11 @@ def test_a_proxy_that_answers_options_itself_stops_no_body_that_can_be_sent_agai
     assert methods(target) == ["OPTIONS"]
 
 
+@pytest.mark.parity("L6")
 def test_behind_such_a_proxy_instances_that_take_turns_get_a_large_body_too(
     credentials: Credentials, target: HttpTarget
 ) -> None:
-    """L6: the epoch heard last may be the other instance's: named, it would leave open whether the call ran."""
+    """The epoch heard last may be the other instance's: named, it would leave open whether the call ran."""
     for number in (0, 1, 0):
         target.choose = lambda _number, number=number: number  # type: ignore[misc]
         run(request(), credentials, target)
@@ -489,24 +506,27 @@ def test_behind_such_a_proxy_instances_that_take_turns_get_a_large_body_too(
     assert methods(target) == ["OPTIONS", "PUT", "PUT"]
 
 
+@pytest.mark.parity("L6")
 def test_a_busy_target_is_not_sent_a_large_body(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: nothing ran, and nothing was uploaded."""
+    """Nothing ran, and nothing was uploaded."""
     provoke("busy", target, False)
     with pytest.raises(TargetRefusal, match="busy"):
         run(request("PUT", content=LARGE), credentials, target, LARGE)
     assert methods(target) == ["OPTIONS"]
 
 
+@pytest.mark.parity("L6")
 def test_an_upgrade_is_no_read(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: what follows it may do anything."""
+    """What follows it may do anything."""
     run(request(), credentials, target)
     restart(target)
     with pytest.raises(MaybeExecuted):
         run(request("GET", ("upgrade", b"websocket")), credentials, target)
 
 
+@pytest.mark.parity("L6")
 def test_what_is_learnt_at_one_origin_serves_it_alone(credentials: Credentials, target: HttpTarget) -> None:
-    """L6: the same target may be something else behind another door."""
+    """The same target may be something else behind another door."""
     run(request(), credentials, target)
     elsewhere = evolve(request(), origin=Origin("https", "orders.internal", 443), headers=())
     attempt = next(exchange(elsewhere, credentials))
@@ -515,8 +535,9 @@ def test_what_is_learnt_at_one_origin_serves_it_alone(credentials: Credentials, 
     assert met(credentials).read()[0] is not None
 
 
+@pytest.mark.parity("L11")
 def test_bodies_that_nobody_proved_are_refused(credentials: Credentials, target: HttpTarget) -> None:
-    """L11: unless the caller says otherwise; what cannot have a body needs no proof of it."""
+    """Unless the caller says otherwise; what cannot have a body needs no proof of it."""
     target.sealed_bodies = False
     with pytest.raises(PeerMisbehaved, match="accept_unproven_bodies"):
         run(request(), credentials, target)
@@ -529,9 +550,10 @@ def test_bodies_that_nobody_proved_are_refused(credentials: Credentials, target:
     assert run(request(), credentials, target)[0].body_is_proven
 
 
+@pytest.mark.parity("L11")
 @given(pieces=st.lists(st.binary(max_size=20), max_size=6), at=st.integers(0, 200))
 def test_a_body_is_proven_whole_or_not_at_all(pieces: list[bytes], at: int) -> None:
-    """L11: any cut into pieces; one byte changed, added or missing at the end."""
+    """Any cut into pieces; one byte changed, added or missing at the end."""
     whole = b"".join(pieces)
     check = BodyProof(digest(whole), "GET https://orders.example")
     for piece in pieces:
@@ -548,14 +570,16 @@ def test_a_body_is_proven_whole_or_not_at_all(pieces: list[bytes], at: int) -> N
             check.finish()
 
 
+@pytest.mark.parity("L19")
 def test_an_error_of_the_application_is_a_result(credentials: Credentials, target: HttpTarget) -> None:
-    """L19: a 403 or 401 that carries the proof is the target's own word."""
+    """A 403 or 401 that carries the proof is the target's own word."""
     for status in (401, 403, 404, 500, 302):
         target.application = lambda _heard, status=status: Said(status, (("Location", "/x"),))  # type: ignore[misc]
         proven, said = run(request(), credentials, target)
         assert (said.status, proven.covered) == (status, ("location",))
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize(
     "bad",
     [
@@ -575,13 +599,14 @@ def test_an_error_of_the_application_is_a_result(credentials: Credentials, targe
     ],
 )
 def test_what_cannot_be_bound_is_not_sent(bad: OutgoingRequest, credentials: Credentials) -> None:
-    """L6: a local error, before anything travels."""
+    """A local error, before anything travels."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         next(exchange(bad, credentials))
 
 
+@pytest.mark.parity("L6")
 def test_bodies_of_requests() -> None:
-    """L6: a digest for every body but the empty one; a stated digest must be true and in the one form."""
+    """A digest for every body but the empty one; a stated digest must be true and in the one form."""
     assert Body.of(b"").content_digest is None
     assert Body.of(b"x").content_digest == format_content_digest(digest(b"x"))
     stated = format_content_digest(digest(b"x"))
@@ -607,15 +632,17 @@ RAW = {
 }
 
 
+@pytest.mark.parity("L6")
 def test_what_may_not_stand_raw_in_a_path_is_escaped() -> None:
-    """L6: RFC 3986, section 3.3; escapes stay as they are, and so does the query."""
+    """RFC 3986, section 3.3; escapes stay as they are, and so does the query."""
     for raw, sent in RAW.items():
         assert with_escapes(raw) == with_escapes(with_escapes(raw)) == sent
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("name", ["Authorization", "host", "Content-Digest", "connection", "a b", "", "x:y", "naïve"])
 def test_headers_that_cannot_be_covered(name: str) -> None:
-    """L6: bound already, or rewritten on the way."""
+    """Bound already, or rewritten on the way."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         check_cover([name])
     assert check_cover(["X-Tenant", "ETag"]) == ("x-tenant", "etag")
@@ -623,8 +650,9 @@ def test_headers_that_cannot_be_covered(name: str) -> None:
         check_cover([f"x-{number}" for number in range(14)])
 
 
+@pytest.mark.parity("L6")
 def test_files_are_measured_and_read_again(tmp_path: Path) -> None:
-    """L6: in pieces, as often as needed; a file that is not there is a local error."""
+    """In pieces, as often as needed; a file that is not there is a local error."""
     path = tmp_path / "big"
     content = bytes(range(256)) * 2048
     path.write_bytes(content)
@@ -637,8 +665,9 @@ def test_files_are_measured_and_read_again(tmp_path: Path) -> None:
             use(FileBody(tmp_path / "none"))
 
 
+@pytest.mark.parity("L6")
 def test_nothing_secret_is_shown(credentials: Credentials) -> None:
-    """L6: neither the authenticator nor headers in any repr."""
+    """Neither the authenticator nor headers in any repr."""
     outgoing = request("POST", ("cookie", b"session=hunter2"), content=b"x")
     steps = exchange(outgoing, credentials)
     attempt = next(steps)
@@ -666,8 +695,9 @@ def forwarded(credentials: Credentials, *answers: Callable[[bytes], tuple[str, .
     raise AssertionError("the exchange wants more")
 
 
+@pytest.mark.parity("L11")
 def test_behind_a_proxy_the_acceptance_is_proven_and_nothing_else(realm: InMemoryRealm) -> None:
-    """L11: only the target's own AP-REP to this very request counts; an AP-ERR there is no acceptance."""
+    """Only the target's own AP-REP to this very request counts; an AP-ERR there is no acceptance."""
     source = RealmSource(realm)
     credentials = source.credentials("orders")
     said: list[str] = []

@@ -15,8 +15,9 @@ def house() -> House:
     return House()
 
 
+@pytest.mark.parity("O14")
 def test_the_log_alone_names_the_origins_of_a_service(house: House) -> None:
-    """O14: a stranger with another Host reads no more than before."""
+    """A stranger with another Host reads no more than before."""
     guard = Guard(**house.settings(origins=["http://orders.test", "http://hidden.test:8080"]))
     verdict = guard.judge(incoming(house.caller().call().replaced("host", b"elsewhere.test")))
     assert isinstance(verdict, Denied)
@@ -31,8 +32,9 @@ def test_the_log_alone_names_the_origins_of_a_service(house: House) -> None:
     assert "add this one to them" in str(facts["remedy"])
 
 
+@pytest.mark.parity("O14")
 def test_the_log_alone_names_the_keys_that_are_held(house: House) -> None:
-    """O14: a ticket for another service is told to its caller as nothing but a failure."""
+    """A ticket for another service is told to its caller as nothing but a failure."""
     guard = Guard(**house.settings(verifier=house.verifier("payroll")))
     verdict = guard.judge(incoming(house.caller().call()))
     assert isinstance(verdict, Denied)
@@ -45,8 +47,9 @@ def test_the_log_alone_names_the_keys_that_are_held(house: House) -> None:
     assert str(facts["remedy"]).startswith("If this service is not payroll, install its own key file")
 
 
+@pytest.mark.parity("O14")
 def test_a_proven_caller_is_told_what_was_received(house: House) -> None:
-    """O14: under the MAC of the refusal, so that whoever reads it can believe it."""
+    """Under the MAC of the refusal, so that whoever reads it can believe it."""
     guard = Guard(**house.settings())
     caller = house.caller()
     assert judge(guard, caller, caller.call()) == "epoch-required"

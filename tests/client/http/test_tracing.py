@@ -16,9 +16,10 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
 
 
+@pytest.mark.parity("L20")
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("ff", True)])
 def test_a_trace_goes_on_with_its_sampling_and_no_other_flag(flags: str, sampled: bool) -> None:
-    """L20: of the flags level 1 knows one."""
+    """Of the flags level 1 knows one."""
     trace = Trace.continued(f"00-{TRACE}-{PARENT}-{flags}")
     assert (trace.trace_id.hex(), trace.sampled) == (TRACE, sampled)
     first, second = trace.onward(), trace.onward()
@@ -27,6 +28,7 @@ def test_a_trace_goes_on_with_its_sampling_and_no_other_flag(flags: str, sampled
     assert first.endswith(f"-{int(sampled):02x}")
 
 
+@pytest.mark.parity("L20")
 @pytest.mark.parametrize(
     "header",
     [
@@ -48,7 +50,7 @@ def test_a_trace_goes_on_with_its_sampling_and_no_other_flag(flags: str, sampled
     ],
 )
 def test_anything_else_begins_a_trace_that_nobody_has_recorded(header: str | None) -> None:
-    """L20: ignored, neither mended nor refused (sections 3.2 and 4.3)."""
+    """Ignored, neither mended nor refused (sections 3.2 and 4.3)."""
     one, another = Trace.continued(header), Trace.continued(header)
     assert one.trace_id != another.trace_id != bytes.fromhex(TRACE)
     assert not one.sampled
@@ -77,8 +79,9 @@ def test_a_request_that_says_it_twice_says_nothing() -> None:
     assert (said(), said(header), said(header, header)) == (None, header[1].decode(), None)
 
 
+@pytest.mark.parity("L20")
 def test_a_trace_ends_with_its_request() -> None:
-    """L20: also for code that was started while it was served, which may go on in its own name."""
+    """Also for code that was started while it was served, which may go on in its own name."""
     assert traceparent() is None
     with serving(None, traceparent=f"00-{TRACE}-{PARENT}-01") as request:
         here = traceparent()

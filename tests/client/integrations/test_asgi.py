@@ -486,8 +486,9 @@ def collector(sent: list[Any]) -> Callable[[Any], Awaitable[None]]:
     return send
 
 
+@pytest.mark.parity("L11")
 async def test_a_changed_response_does_not_open(house: House, service: Service) -> None:
-    """L11: whoever cannot open the ticket cannot answer for the service."""
+    """Whoever cannot open the ticket cannot answer for the service."""
     app = OrthrosMiddleware(service, **house.settings())
     caller = await met(house, app)
     call = caller.call()
@@ -503,8 +504,9 @@ async def test_a_changed_response_does_not_open(house: House, service: Service) 
         caller.open(other, received)
 
 
+@pytest.mark.parity("L19")
 async def test_a_handler_that_demands_more_refuses_under_proof(house: House) -> None:
-    """L19: 403 and insufficient_scope, with what is needed; also when nothing catches the refusal."""
+    """403 and insufficient_scope, with what is needed; also when nothing catches the refusal."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         scope["orthros"].require("write")
@@ -754,8 +756,9 @@ async def test_what_comes_behind_the_head_is_no_header(house: House) -> None:
     assert given[-1] == trailer
 
 
+@pytest.mark.parity("L1")
 async def test_observe_lets_everything_pass_and_counts_it(house: House, service: Service) -> None:
-    """L1: nothing is blocked; what would have been is logged without secrets, and counted."""
+    """Nothing is blocked; what would have been is logged without secrets, and counted."""
     app = OrthrosMiddleware(service, **house.settings(mode="observe", routes=[Route("/orders/*", scopes=["write"])]))
     caller = house.caller()
     anonymous = caller.call("POST", b"/orders/1?token=hunter2", body=b"one").without("authorization")
@@ -789,8 +792,9 @@ async def lifespan(application: Any, **scope: Any) -> list[Any]:
     return reported
 
 
+@pytest.mark.parity("L12")
 async def test_a_service_that_answers_strangers_does_not_start(house: House) -> None:
-    """L12: a middleware that was forgotten, or stands behind something that answers first, is flagged."""
+    """A middleware that was forgotten, or stands behind something that answers first, is flagged."""
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -862,8 +866,9 @@ async def test_a_channel_that_cannot_be_named_closes_the_service(house: House, s
     assert service.callers == []
 
 
+@pytest.mark.parity("L14")
 async def test_the_channel_of_a_request_is_what_the_service_says(house: House, service: Service) -> None:
-    """L14: here it comes from the extension of a server that tells certificates."""
+    """Here it comes from the extension of a server that tells certificates."""
     mine = ChannelCaveat(digest(b"certificate")).to_bytes()
     app = OrthrosMiddleware(
         service, **house.settings(), channel=lambda scope: digest(scope["extensions"]["tls"]["der"])

@@ -129,8 +129,9 @@ def served(realm: InMemoryRealm) -> VerifiedCaller:
     return verifier.accept(source.credentials("web").authenticate("x", safe=True).request, "x")
 
 
+@pytest.mark.parity("P8", "L20")
 def test_a_gateway_names_its_user_for_each_request(library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm) -> None:
-    """P8, L20: under its own ticket, where the handler serves others."""
+    """Under its own ticket, where the handler serves others."""
     make, get = library
     auth = make({shop.origin: "orders"}, client=Source(realm))
     alice, bob = auth.for_user("alice"), auth.for_user(AssertedUser("bob", 1))
@@ -144,8 +145,9 @@ def test_a_gateway_names_its_user_for_each_request(library: tuple[Any, Get], sho
             auth.for_user(wrong)
 
 
+@pytest.mark.parity("P8")
 def test_a_token_names_no_user(library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm) -> None:
-    """P8: what cannot be said is not left out silently."""
+    """What cannot be said is not left out silently."""
     make, get = library
     auth = make({shop.origin: "orders"}, client=Source(realm), bearer=[shop.origin])
     with pytest.raises(LocalMisuse, match="names no user"):
@@ -153,8 +155,9 @@ def test_a_token_names_no_user(library: tuple[Any, Get], shop: Shop, realm: InMe
     assert shop.callers == []
 
 
+@pytest.mark.parity("K18")
 def test_what_the_client_is_asked(library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm) -> None:
-    """K18: a ticket that may be passed on only for the origins that say so; on whose behalf only if somebody says."""
+    """A ticket that may be passed on only for the origins that say so; on whose behalf only if somebody says."""
     make, get = library
     source = Source(realm)
     plain = make({shop.origin: "orders"}, client=source)
@@ -168,8 +171,9 @@ def test_what_the_client_is_asked(library: tuple[Any, Get], shop: Shop, realm: I
             make({shop.origin: "orders"}, client=source, **wrong)
 
 
+@pytest.mark.parity("L20")
 def test_the_trace_of_the_served_request_goes_on(library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm) -> None:
-    """L20: with clients that propagate, and where nobody wrote another one; each call with a parent-id of its own."""
+    """With clients that propagate, and where nobody wrote another one; each call with a parent-id of its own."""
     make, get = library
     auth = make({shop.origin: "orders"}, client=Source(realm))
     silent = make({shop.origin: "orders"}, client=Source(realm), traceparent=False)
@@ -188,10 +192,11 @@ def test_the_trace_of_the_served_request_goes_on(library: tuple[Any, Get], shop:
     assert shop.states == [None] * 6
 
 
+@pytest.mark.parity("L23")
 def test_work_in_the_own_name_may_outlive_its_request(
     library: tuple[Any, Get], shop: Shop, realm: InMemoryRealm
 ) -> None:
-    """L23: a background task that says `None` goes on, without the trace of a request that has ended."""
+    """A background task that says `None` goes on, without the trace of a request that has ended."""
     make, get = library
     source = Source(realm)
     auth = make({shop.origin: "orders"}, client=source).on_behalf_of(None)
@@ -205,8 +210,9 @@ def test_work_in_the_own_name_may_outlive_its_request(
     assert shop.traces == [None, None]
 
 
+@pytest.mark.parity("L20")
 def test_others_are_told_no_trace(shop: Shop, realm: InMemoryRealm) -> None:
-    """L20: which requests belong together is for targets, not for every site that a service reads."""
+    """Which requests belong together is for targets, not for every site that a service reads."""
     auth = OrthrosAuth({shop.origin: "orders"}, client=Source(realm), pass_others=True)
     with serving(served(realm)):
         flow = auth.sync_auth_flow(httpx.Request("GET", "https://else.example/"))

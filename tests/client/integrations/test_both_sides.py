@@ -112,9 +112,10 @@ def uvicorn_with(realm: InMemoryRealm) -> Iterator[tuple[str, list[Any]]]:
         listener.close()
 
 
+@pytest.mark.parity("L6", "L11", "L19")
 @pytest.mark.usefixtures("either_httpx")
 def test_httpx_and_the_asgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> None:
-    """L6, L11, L19: bodies of every kind, proven responses, refusals with reasons, and a restart in between."""
+    """Bodies of every kind, proven responses, refusals with reasons, and a restart in between."""
     path = tmp_path / "upload"
     path.write_bytes(LARGE)
     with uvicorn_with(realm) as (origin, holder):
@@ -159,9 +160,10 @@ def test_httpx_and_the_asgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> 
             assert client.post("/sink", content=iter([b"a", b"b"]), headers=stated).json() == {"size": 2}
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.usefixtures("either_httpx")
 def test_a_stream_meets_the_target_first(realm: InMemoryRealm) -> None:
-    """L6: the probe is refused by the guard, before any application code, and the body is read once."""
+    """The probe is refused by the guard, before any application code, and the body is read once."""
     with uvicorn_with(realm) as (origin, holder):
         stated = {"Content-Digest": format_content_digest(digest(b"ab")).decode()}
         auth = OrthrosAuth({origin: "orders"}, client=RealmSource(realm))
@@ -175,9 +177,10 @@ def test_a_stream_meets_the_target_first(realm: InMemoryRealm) -> None:
             assert (refused.status_code, proven_by_httpx(refused) is not None) == (400, True)
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.usefixtures("either_httpx")
 def test_httpx_async_and_the_asgi_middleware(realm: InMemoryRealm) -> None:
-    """L6: in process, under asyncio."""
+    """In process, under asyncio."""
     origin = "https://orders.example"
     app = asgi.OrthrosMiddleware(APPLICATION, verifier=verifier_of(realm), origins=[origin], routes=ROUTES)
 
@@ -190,8 +193,9 @@ def test_httpx_async_and_the_asgi_middleware(realm: InMemoryRealm) -> None:
     anyio.run(calls)
 
 
+@pytest.mark.parity("L6", "L11", "L19")
 def test_requests_and_the_wsgi_middleware(realm: InMemoryRealm, tmp_path: Path) -> None:
-    """L6, L11, L19: the same with requests, Flask and a WSGI server."""
+    """The same with requests, Flask and a WSGI server."""
     path = tmp_path / "upload"
     path.write_bytes(LARGE)
     application = flask.Flask(__name__)

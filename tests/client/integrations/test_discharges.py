@@ -106,8 +106,9 @@ def sent_to(transport: InProcess, host: str) -> list[httpx.Request]:
     return [request for request in transport.seen if request.url.host == host]
 
 
+@pytest.mark.parity("L8")
 async def test_a_discharge_is_collected_once_and_shown_each_time(parties: Parties) -> None:
-    """L8: by the authentication itself, with a ticket of its own, over the client that makes the call."""
+    """By the authentication itself, with a ticket of its own, over the client that makes the call."""
     rule, office = Rule(), Office(parties)
     transport = transport_of(parties, rule)
     headers = {"X-Secret": "of orders", "Cookie": "a=b"}
@@ -125,8 +126,9 @@ async def test_a_discharge_is_collected_once_and_shown_each_time(parties: Partie
     assert len(sent_to(transport, "orders.test")) == 3
 
 
+@pytest.mark.parity("L8")
 def test_objects_made_of_one_authentication_share_what_is_collected(parties: Parties) -> None:
-    """L8: also those for users and subjects."""
+    """Also those for users and subjects."""
     rule, office = Rule(), Office(parties)
     transport = transport_of(parties, rule)
     auth = auth_of(office)
@@ -140,8 +142,9 @@ def test_objects_made_of_one_authentication_share_what_is_collected(parties: Par
     assert len(rule.asked) == 1
 
 
+@pytest.mark.parity("L8")
 async def test_a_refusal_of_the_discharger_is_told_and_remembered(parties: Parties) -> None:
-    """L8: with its own words; the target hears nothing."""
+    """With its own words; the target hears nothing."""
 
     def attest(_question: Question) -> Attested | None:
         asked.append(1)
@@ -169,8 +172,9 @@ async def test_a_demand_is_shown_to_nobody_but_its_discharger(options: dict[str,
     assert transport.seen == []
 
 
+@pytest.mark.parity("L11")
 async def test_a_redirect_does_not_lead_a_demand_elsewhere(parties: Parties) -> None:
-    """L11: not even with a client that follows redirects, and methods and bodies with them."""
+    """Not even with a client that follows redirects, and methods and bodies with them."""
 
     async def away(_request: Request) -> Response:
         return RedirectResponse(f"{EVIL}{PATH}", 307)
@@ -192,8 +196,9 @@ async def test_a_redirect_does_not_lead_a_demand_elsewhere(parties: Parties) -> 
     assert seen == []
 
 
+@pytest.mark.parity("L8")
 async def test_collecting_does_not_go_round_in_circles(parties: Parties) -> None:
-    """L8: a ticket to the discharger that demands one in its turn."""
+    """A ticket to the discharger that demands one in its turn."""
     parties.realm.allow("web", "approvals", "read", discharges=[("approvals", PREDICATE)])
     transport = transport_of(parties, Rule())
     async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
@@ -202,8 +207,9 @@ async def test_collecting_does_not_go_round_in_circles(parties: Parties) -> None
     assert transport.seen == []
 
 
+@pytest.mark.parity("L8")
 async def test_what_the_target_refuses_is_asked_for_again(parties: Parties) -> None:
-    """L8: a discharge whose caveats do not fit is not kept for ever."""
+    """A discharge whose caveats do not fit is not kept for ever."""
     rule = Rule(Attested(lifetime_s=60, caveats=[PathCaveat("/8")]))
     transport = transport_of(parties, rule)
     async with httpx.AsyncClient(auth=auth_of(Office(parties)), transport=transport) as client:
@@ -227,9 +233,10 @@ async def test_a_service_that_is_no_discharger_says_so(parties: Parties) -> None
             await client.get(f"{ORDERS}/7")
 
 
+@pytest.mark.parity("L8")
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
 async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parties) -> None:
-    """L8: a discharger is trusted with its word, not with this program's memory."""
+    """A discharger is trusted with its word, not with this program's memory."""
     read: list[bytes] = []
 
     class Watched(httpx.AsyncByteStream):
@@ -256,9 +263,10 @@ async def test_an_answer_that_could_grow_is_not_read(coding: str, parties: Parti
     assert read == []
 
 
+@pytest.mark.parity("L8")
 @pytest.mark.parametrize("length", ["000000000999999999", "+5", "5, 5", " 5", "5_0", "9" * 18, None, "10"])
 async def test_an_answer_is_limited_whatever_its_length_says(length: str | None, parties: Parties) -> None:
-    """L8: zeros in front passed a limit that looked at the first digits; one that lies is cut while it is read."""
+    """Zeros in front passed a limit that looked at the first digits; one that lies is cut while it is read."""
     read: list[int] = []
 
     class Watched(httpx.AsyncByteStream):
@@ -286,8 +294,9 @@ async def test_an_answer_is_limited_whatever_its_length_says(length: str | None,
     assert sum(read) == (80 * 1024 if length == "10" else 0)
 
 
+@pytest.mark.parity("L8")
 async def test_one_call_pays_for_a_discharger_that_is_away(parties: Parties) -> None:
-    """L8: and the next ones go on with what is in hand, as long as it is good."""
+    """And the next ones go on with what is in hand, as long as it is good."""
     dead: list[int] = []
 
     class Network(InProcess):
@@ -313,8 +322,9 @@ async def test_one_call_pays_for_a_discharger_that_is_away(parties: Parties) -> 
             await client.get(f"{ORDERS}/7")
 
 
+@pytest.mark.parity("L8")
 async def test_a_handler_without_its_discharger_has_failed_itself(parties: Parties) -> None:
-    """L8: its caller did nothing wrong, and is told so under proof; it learns nothing of whom the service asks."""
+    """Its caller did nothing wrong, and is told so under proof; it learns nothing of whom the service asks."""
 
     async def endpoint(_request: Request) -> Response:
         auth = auth_of(Office(parties), dischargers=None)
@@ -381,8 +391,9 @@ def listening(parties: Parties, name: str, rule: Any = None, app: Any = None) ->
         server.server_close()
 
 
+@pytest.mark.parity("L8")
 def test_requests_collects_as_well(parties: Parties) -> None:
-    """L8: with a session of its own, in whose way neither a .netrc nor the caller's headers are."""
+    """With a session of its own, in whose way neither a .netrc nor the caller's headers are."""
     rule = Rule()
     with listening(parties, "orders") as orders, listening(parties, "approvals", rule) as approvals:
         options: dict[str, Any] = {"client": Office(parties), "dischargers": {"approvals@test.realm": approvals}}
@@ -428,9 +439,10 @@ def by_hand(parties: Parties) -> HttpCaller:
     )
 
 
+@pytest.mark.parity("L8")
 @pytest.mark.parametrize("case", ILL_FORMED.values(), ids=ILL_FORMED)
 async def test_what_is_no_demand_is_refused_under_proof(case: tuple[str, str, bytes], parties: Parties) -> None:
-    """L8: by either interface, and the rule is not asked."""
+    """By either interface, and the rule is not asked."""
     method, kind, body = case
     rule = Rule()
     over_asgi = starlette_of(parties, "approvals", rule)
@@ -456,8 +468,9 @@ async def test_what_is_no_demand_is_refused_under_proof(case: tuple[str, str, by
     assert rule.asked == []
 
 
+@pytest.mark.parity("L12")
 async def test_without_a_middleware_nothing_is_attested(parties: Parties) -> None:
-    """L12: whoever forgot it answers nobody."""
+    """Whoever forgot it answers nobody."""
     rule = Rule()
     call = by_hand(parties).call("POST", PATH.encode(), headers=[("content-type", MEDIA_TYPE.encode())], body=b"x")
     bare = DischargeEndpoint(Starlette(), discharger=discharger_of(parties, rule))

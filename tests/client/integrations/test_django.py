@@ -118,8 +118,8 @@ def ask_async(app: Any, call: Call) -> Received:
     return seen.received
 
 
+@pytest.mark.parity("L19")
 def test_scopes_of_a_view(application: WSGIHandler) -> None:
-    """L19"""
     house = House()
     app = OrthrosMiddleware(application, **house.settings())
     caller = met(house, app)
@@ -130,9 +130,10 @@ def test_scopes_of_a_view(application: WSGIHandler) -> None:
     assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
 
 
+@pytest.mark.parity("B2")
 @pytest.mark.parametrize("first", ["CallerMiddleware", "FailedCallsMiddleware"])
 def test_a_call_that_a_view_made_and_did_not_get(first: str, application: WSGIHandler) -> None:
-    """B2: 502 with the code, under proof; refusals of its own caller stay what they are, in either order."""
+    """502 with the code, under proof; refusals of its own caller stay what they are, in either order."""
     both = ["CallerMiddleware", "FailedCallsMiddleware"]
     names = [first, *(name for name in both if name != first)]
     with override_settings(MIDDLEWARE=[f"orthros_client.integrations.django.{name}" for name in names]):

@@ -69,8 +69,8 @@ def get(app: Any, caller: HttpCaller, target: bytes) -> Received:
     return received
 
 
+@pytest.mark.parity("L19")
 def test_scopes_of_a_view(house: House) -> None:
-    """L19"""
     app = make_app()
     protect(app, **house.settings())
     caller = met(house, app)
@@ -82,8 +82,9 @@ def test_scopes_of_a_view(house: House) -> None:
     assert get(app, caller, b"/calls-on").status == 500  # refused elsewhere: no fault of this caller
 
 
+@pytest.mark.parity("B2")
 def test_a_call_that_a_view_made_and_did_not_get(house: House) -> None:
-    """B2: 502 with the code, under proof; refusals of its own caller and other errors stay what they are."""
+    """502 with the code, under proof; refusals of its own caller and other errors stay what they are."""
     app = make_app()
 
     @app.get("/away")
@@ -108,8 +109,9 @@ def test_a_call_that_a_view_made_and_did_not_get(house: House) -> None:
     assert house.log.lines[0][1]["client"] == "billing@test.realm"
 
 
+@pytest.mark.parity("L20")
 def test_the_trace_of_a_request_is_that_of_its_calls(house: House) -> None:
-    """L20: under WSGI the header comes by another name."""
+    """Under WSGI the header comes by another name."""
     app = make_app()
     app.add_url_rule("/trace", view_func=lambda: traceparent() or "none")
     protect(app, **house.settings())
@@ -141,8 +143,8 @@ def test_without_a_middleware_nobody_is_served(house: House) -> None:
     assert b"no Orthros middleware" not in received.body or b"credentials-missing" in received.body
 
 
+@pytest.mark.parity("L12")
 def test_what_answers_before_the_middleware_is_flagged(house: House) -> None:
-    """L12"""
     app = make_app()
     protect(app, **house.settings(routes=[Route("/health", public=True)]), paths=["/read", "/write"])
     again = make_app()

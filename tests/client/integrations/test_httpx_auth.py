@@ -73,10 +73,11 @@ def client_of(target: HttpTarget, source: Any, *, others: Any = None, **options:
     return httpx.Client(auth=auth, transport=in_process(target, others))
 
 
+@pytest.mark.parity("L6", "L11")
 def test_a_call_is_authenticated_and_its_response_proven(
     client: httpx.Client, target: HttpTarget, source: RealmSource
 ) -> None:
-    """L6, L11: every kind of body in memory; scopes are asked for as given."""
+    """Every kind of body in memory; scopes are asked for as given."""
     for arguments in ({}, {"content": b"x"}, {"json": {"a": 1}}, {"data": {"a": "1"}}, {"files": {"f": b"x"}}):
         response = client.post(URL, **arguments)
         assert response.status_code == 200
@@ -93,15 +94,17 @@ def test_a_call_is_authenticated_and_its_response_proven(
     assert [asked[2] for asked in source.asked[5:]] == [("read",), ("write",)]
 
 
+@pytest.mark.parity("L6")
 def test_what_the_library_measures_is_there(client: httpx.Client) -> None:
-    """L6: httpx2 keeps it in the stream of the response."""
+    """httpx2 keeps it in the stream of the response."""
     response = client.get(URL)
     assert response.elapsed.total_seconds() >= 0
     assert response.num_bytes_downloaded == len(response.content)
 
 
+@pytest.mark.parity("L6")
 async def test_the_same_under_trio(target: HttpTarget, source: RealmSource) -> None:
-    """L6: one generator, two drivers; a blocking source waits in a thread."""
+    """One generator, two drivers; a blocking source waits in a thread."""
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
     async with httpx.AsyncClient(auth=auth, transport=in_process(target)) as client:
         response = await client.post(URL, content=b"x")
@@ -114,8 +117,9 @@ async def test_the_same_under_trio(target: HttpTarget, source: RealmSource) -> N
             await client.get(URL)
 
 
+@pytest.mark.parity("L6")
 def test_the_same_under_asyncio(target: HttpTarget, source: RealmSource) -> None:
-    """L6: the adapter does not care which loop it is."""
+    """The adapter does not care which loop it is."""
 
     async def call() -> str:
         auth = OrthrosAuth({ORDERS: "orders"}, client=source)
@@ -125,8 +129,9 @@ def test_the_same_under_asyncio(target: HttpTarget, source: RealmSource) -> None
     assert anyio.run(call) == "you sent x"
 
 
+@pytest.mark.parity("L29")
 def test_other_origins_get_nothing(realm: InMemoryRealm, source: RealmSource) -> None:
-    """L29: nothing is sent, nothing is asked of the daemon; or, by choice, the request goes out as it is."""
+    """Nothing is sent, nothing is asked of the daemon; or, by choice, the request goes out as it is."""
     reached: list[httpx.Request] = []
 
     def others(request: httpx.Request) -> httpx.Response:
@@ -153,10 +158,11 @@ def test_other_origins_get_nothing(realm: InMemoryRealm, source: RealmSource) ->
     assert source.asked == []
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("where", ["https://evil.example/", "/v2/orders"])
 def test_redirects_are_not_followed(status: int, where: str, target: HttpTarget, source: RealmSource) -> None:
-    """L29: a proven redirect is a result; one that httpx follows is an error, and elsewhere nothing arrives."""
+    """A proven redirect is a result; one that httpx follows is an error, and elsewhere nothing arrives."""
     reached: list[httpx.Request] = []
 
     def others(request: httpx.Request) -> httpx.Response:
@@ -183,9 +189,10 @@ LIES: dict[str, Callable[[Said], Said]] = {
 }
 
 
+@pytest.mark.parity("L11")
 @pytest.mark.parametrize("lie", LIES)
 def test_a_fake_head_is_no_response(lie: str, client: httpx.Client, target: HttpTarget) -> None:
-    """L11: not even with `stream`: the head is judged before the caller sees it."""
+    """Not even with `stream`: the head is judged before the caller sees it."""
     client.get(URL)
     target.between = LIES[lie]
     with pytest.raises(PeerMisbehaved, match="response-unproven"):
@@ -202,9 +209,10 @@ BODIES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.parity("L11")
 @pytest.mark.parametrize("change", BODIES)
 def test_a_fake_body_is_noticed_at_its_end(change: str, client: httpx.Client, target: HttpTarget) -> None:
-    """L11: `read()` raises instead of returning; whoever streams is told before the end."""
+    """`read()` raises instead of returning; whoever streams is told before the end."""
     client.get(URL)
     target.between = lambda said: evolve(said, body=BODIES[change](said.body))
     with pytest.raises(PeerMisbehaved, match=r"response-unproven.*bytes came"):
@@ -218,8 +226,9 @@ def test_a_fake_body_is_noticed_at_its_end(change: str, client: httpx.Client, ta
         response.read()
 
 
+@pytest.mark.parity("L11")
 def test_compressed_bodies_are_checked_as_they_travel(client: httpx.Client, target: HttpTarget) -> None:
-    """L11: before decoding; the caller gets the decoded text."""
+    """Before decoding; the caller gets the decoded text."""
     packed = gzip.compress(b"hello " * 1000)
     target.application = lambda _heard: Said(200, (("Content-Encoding", "gzip"),), packed)
     assert client.get(URL).content == b"hello " * 1000
@@ -228,8 +237,9 @@ def test_compressed_bodies_are_checked_as_they_travel(client: httpx.Client, targ
         client.get(URL)
 
 
+@pytest.mark.parity("L11")
 def test_a_hook_that_reads_first_does_not_hide_a_fake_body(target: HttpTarget, source: RealmSource) -> None:
-    """L11: then the read body is compared; after decoding that is impossible, and refused."""
+    """Then the read body is compared; after decoding that is impossible, and refused."""
     with client_of(target, source) as client:
         client.event_hooks = {"response": [lambda response: response.read() and None]}
         assert client.get(URL).status_code == 200
@@ -242,8 +252,9 @@ def test_a_hook_that_reads_first_does_not_hide_a_fake_body(target: HttpTarget, s
             client.get(URL)
 
 
+@pytest.mark.parity("L11")
 def test_streams_without_proof_only_on_request(target: HttpTarget, source: RealmSource) -> None:
-    """L11: the head is proven all the same."""
+    """The head is proven all the same."""
     target.sealed_bodies = False
     with client_of(target, source) as client, pytest.raises(PeerMisbehaved, match="response-unproven"):
         client.get(URL)
@@ -256,8 +267,9 @@ def test_streams_without_proof_only_on_request(target: HttpTarget, source: Realm
             client.get(URL)
 
 
+@pytest.mark.parity("L11")
 async def test_the_body_of_a_refusal_is_read_up_to_a_limit(target: HttpTarget, source: RealmSource) -> None:
-    """L11: nobody has proven it; it is thrown away, and decoded never."""
+    """Nobody has proven it; it is thrown away, and decoded never."""
     bomb = gzip.compress(bytes(1 << 20))
     target.between = lambda said: (
         said
@@ -281,8 +293,9 @@ async def test_the_body_of_a_refusal_is_read_up_to_a_limit(target: HttpTarget, s
             assert (await async_client.get(URL)).status_code == 200
 
 
+@pytest.mark.parity("L6")
 def test_a_refusal_explains_itself(client: httpx.Client, realm: InMemoryRealm) -> None:
-    """L6: the reason that the target proved, as an exception with cause and remedy."""
+    """The reason that the target proved, as an exception with cause and remedy."""
     realm.clock.advance(-3000)
     issued_early = RealmSource(realm)
     credentials = issued_early.credentials("orders")
@@ -298,8 +311,9 @@ def test_a_refusal_explains_itself(client: httpx.Client, realm: InMemoryRealm) -
         assert caught.value.remedy.startswith("Obtain a new one")
 
 
+@pytest.mark.parity("L6")
 def test_an_unsafe_call_is_never_repeated_silently(client: httpx.Client, target: HttpTarget) -> None:
-    """L6: after a restart of the target POST may have run, with a key or without; GET is repeated."""
+    """After a restart of the target POST may have run, with a key or without; GET is repeated."""
     client.post(URL)
     for headers in ({}, {"Idempotency-Key": "k"}):
         target.processes = HttpTarget(target.realm).processes
@@ -312,10 +326,11 @@ def test_an_unsafe_call_is_never_repeated_silently(client: httpx.Client, target:
     assert client.get(URL).status_code == 200
 
 
+@pytest.mark.parity("L6")
 def test_a_file_is_hashed_first_and_sent_as_often_as_needed(
     client: httpx.Client, target: HttpTarget, tmp_path: Path
 ) -> None:
-    """L6: with its length and digest; an empty one as no body."""
+    """With its length and digest; an empty one as no body."""
     path = tmp_path / "upload"
     content = b"0123456789abcdef" * 40_000
     path.write_bytes(content)
@@ -338,8 +353,9 @@ def test_a_file_is_hashed_first_and_sent_as_often_as_needed(
     assert [heard.body for heard in target.heard] == [content[: 64 * 1024]] * 2
 
 
+@pytest.mark.parity("L6")
 async def test_a_file_is_sent_by_the_async_client(target: HttpTarget, source: RealmSource, tmp_path: Path) -> None:
-    """L6: also replayable."""
+    """Also replayable."""
     path = tmp_path / "upload"
     path.write_bytes(b"x" * 300_000)
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
@@ -350,8 +366,9 @@ async def test_a_file_is_sent_by_the_async_client(target: HttpTarget, source: Re
     assert [len(heard.body) for heard in target.executed] == [300_000, 300_000]
 
 
+@pytest.mark.parity("L6")
 def test_a_large_file_needs_little_memory(realm: InMemoryRealm, source: RealmSource, tmp_path: Path) -> None:
-    """L6: 64 MiB are hashed and sent in a few MiB, though nothing proves the answer to the probe before."""
+    """64 MiB are hashed and sent in a few MiB, though nothing proves the answer to the probe before."""
     path = tmp_path / "large"
     size = 64 << 20
     with path.open("wb") as file:
@@ -388,8 +405,9 @@ async def async_generator(*pieces: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
+@pytest.mark.parity("L6")
 def test_a_generator_needs_a_digest_or_a_choice(client: httpx.Client, target: HttpTarget, source: RealmSource) -> None:
-    """L6: without either nothing is sent; with a digest a probe meets the target first."""
+    """Without either nothing is sent; with a digest a probe meets the target first."""
     with pytest.raises(LocalMisuse, match="not-covered"):
         client.post(URL, content=generator(b"a", b"b"))
     assert target.heard == []
@@ -407,8 +425,9 @@ def test_a_generator_needs_a_digest_or_a_choice(client: httpx.Client, target: Ht
         client.post(URL, content=b"a", headers=[("Content-Digest", "a"), ("Content-Digest", "b")])
 
 
+@pytest.mark.parity("L6")
 async def test_an_async_generator_with_a_digest(target: HttpTarget, source: RealmSource) -> None:
-    """L6: the same probe."""
+    """The same probe."""
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
     stated = {"Content-Digest": format_content_digest(digest(b"ab")).decode()}
     async with httpx.AsyncClient(auth=auth, transport=in_process(target)) as client:
@@ -417,8 +436,9 @@ async def test_an_async_generator_with_a_digest(target: HttpTarget, source: Real
     assert [heard.method for heard in target.heard] == ["OPTIONS", "POST"]
 
 
+@pytest.mark.parity("L6")
 def test_open_files_are_hashed_and_begun_anew(client: httpx.Client, target: HttpTarget, tmp_path: Path) -> None:
-    """L6: of any size, from where they stand; with their length."""
+    """Of any size, from where they stand; with their length."""
     path = tmp_path / "upload"
     for content in (b"small", bytes(range(256)) * 6000):
         path.write_bytes(content)
@@ -435,8 +455,9 @@ def test_open_files_are_hashed_and_begun_anew(client: httpx.Client, target: Http
         client.post(URL, content=text)  # type: ignore[arg-type]
 
 
+@pytest.mark.parity("L6")
 def test_a_form_of_any_size_is_hashed_and_sent_again(client: httpx.Client, target: HttpTarget, tmp_path: Path) -> None:
-    """L6: files= above what is kept in memory; also where httpx cannot tell the length beforehand."""
+    """Files= above what is kept in memory; also where httpx cannot tell the length beforehand."""
     path = tmp_path / "upload"
     path.write_bytes(bytes(range(256)) * 6000)
 
@@ -459,8 +480,9 @@ def test_a_form_of_any_size_is_hashed_and_sent_again(client: httpx.Client, targe
         assert sent.value("transfer-encoding") is None
 
 
+@pytest.mark.parity("L6")
 async def test_a_form_of_the_async_client(target: HttpTarget, source: RealmSource, tmp_path: Path) -> None:
-    """L6: hashed in a thread."""
+    """Hashed in a thread."""
     path = tmp_path / "upload"
     path.write_bytes(b"x" * (2 << 20))
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
@@ -470,8 +492,9 @@ async def test_a_form_of_the_async_client(target: HttpTarget, source: RealmSourc
     assert [(heard.method, len(heard.body) > 2 << 20) for heard in target.heard] == [("OPTIONS", False), ("POST", True)]
 
 
+@pytest.mark.parity("B2")
 def test_what_can_be_read_once_says_what_to_do(client: httpx.Client, target: HttpTarget) -> None:
-    """B2: a large form with a pipe in it."""
+    """A large form with a pipe in it."""
 
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
@@ -482,8 +505,9 @@ def test_what_can_be_read_once_says_what_to_do(client: httpx.Client, target: Htt
     assert target.heard == []
 
 
+@pytest.mark.parity("L6")
 def test_a_large_form_needs_little_memory(source: RealmSource, tmp_path: Path) -> None:
-    """L6: 64 MiB, read twice."""
+    """64 MiB, read twice."""
     path = tmp_path / "large"
     with path.open("wb") as made:
         made.truncate(64 << 20)
@@ -507,8 +531,9 @@ def test_a_large_form_needs_little_memory(source: RealmSource, tmp_path: Path) -
     assert peak < 8 << 20
 
 
+@pytest.mark.parity("L6")
 def test_a_stated_digest_is_compared_where_the_body_can_be_read(client: httpx.Client, tmp_path: Path) -> None:
-    """L6: a wrong one is a local error."""
+    """A wrong one is a local error."""
     path = tmp_path / "upload"
     path.write_bytes(b"content")
     right = {"Content-Digest": format_content_digest(digest(b"content")).decode()}
@@ -517,8 +542,9 @@ def test_a_stated_digest_is_compared_where_the_body_can_be_read(client: httpx.Cl
         client.put(URL, content=FileBody(path), headers={"Content-Digest": right["Content-Digest"][:-5] + "AAA=:"})
 
 
+@pytest.mark.parity("L11")
 def test_compression_is_not_asked_for_unless_the_caller_does(target: HttpTarget, source: RealmSource) -> None:
-    """L11: what a proxy compresses is not what the target proved; the error says so."""
+    """What a proxy compresses is not what the target proved; the error says so."""
     with client_of(target, source) as client:
         client.get(URL)
         client.get(URL, headers={"Accept-Encoding": "gzip"})
@@ -538,8 +564,9 @@ def test_compression_is_not_asked_for_unless_the_caller_does(target: HttpTarget,
         assert sent.headers["Accept-Encoding"].startswith("gzip, deflate")
 
 
+@pytest.mark.parity("L6")
 def test_a_key_is_added_and_promised(target: HttpTarget, source: RealmSource) -> None:
-    """L6: to unsafe requests that have none, random and covered; with it they are repeated as reads are."""
+    """To unsafe requests that have none, random and covered; with it they are repeated as reads are."""
     with client_of(target, source, idempotency="header") as client:
         for _ in range(2):
             client.post(URL)
@@ -557,8 +584,9 @@ def test_a_key_is_added_and_promised(target: HttpTarget, source: RealmSource) ->
         client_of(target, source, idempotency="body")
 
 
+@pytest.mark.parity("L6")
 def test_the_caller_can_say_that_a_call_is_harmless(target: HttpTarget, source: RealmSource) -> None:
-    """L6: for single requests; then it is repeated as a read is."""
+    """For single requests; then it is repeated as a read is."""
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
     with httpx.Client(auth=auth, transport=in_process(target)) as client:
         client.put(URL)
@@ -587,8 +615,9 @@ class Again:
         pass
 
 
+@pytest.mark.parity("L6")
 def test_a_transport_that_repeats(target: HttpTarget, source: RealmSource) -> None:
-    """L6: a read is signed anew, once; of anything else the likelier cause is said, not an attacker first."""
+    """A read is signed anew, once; of anything else the likelier cause is said, not an attacker first."""
 
     class Retrying(Again, httpx.BaseTransport):
         pass
@@ -609,8 +638,9 @@ def test_a_transport_that_repeats(target: HttpTarget, source: RealmSource) -> No
         assert target.verdicts[-5:] == ["accepted", "replayed", "epoch-required", "accepted", "replayed"]
 
 
+@pytest.mark.parity("L6")
 def test_headers_are_covered_as_they_are_sent(target: HttpTarget, source: RealmSource) -> None:
-    """L6: the floor, what is listed, and nothing else; cookies and proxies' credentials stay as they are."""
+    """The floor, what is listed, and nothing else; cookies and proxies' credentials stay as they are."""
     with client_of(target, source, cover=["X-Tenant"]) as client:
         client.cookies.set("session", "c1")
         client.post(URL, json={}, headers={"X-Tenant": "acme", "Proxy-Authorization": "Basic eA==", "X-Other": "o"})
@@ -621,8 +651,9 @@ def test_headers_are_covered_as_they_are_sent(target: HttpTarget, source: RealmS
     assert (sent.value("cookie"), sent.value("proxy-authorization")) == (b"session=c1", b"Basic eA==")
 
 
+@pytest.mark.parity("L29")
 def test_a_request_cannot_serve_two_masters(client: httpx.Client, target: HttpTarget) -> None:
-    """L29: another Authorization, another Host, another target form: refused before anything is sent."""
+    """Another Authorization, another Host, another target form: refused before anything is sent."""
     with pytest.raises(LocalMisuse, match="Authorization"):
         client.get(URL, headers={"Authorization": "Bearer x"})
     with pytest.raises(LocalMisuse, match="Host"):
@@ -634,8 +665,9 @@ def test_a_request_cannot_serve_two_masters(client: httpx.Client, target: HttpTa
     assert client.send(request).status_code == client.send(request).status_code == 200
 
 
+@pytest.mark.parity("P14", "L29")
 def test_tokens_go_to_their_origins_alone(target: HttpTarget, source: RealmSource) -> None:
-    """P14, L29: one auth object, tickets inside and JWTs at the edge; no fall-back from one to the other."""
+    """One auth object, tickets inside and JWTs at the edge; no fall-back from one to the other."""
     ledger: list[httpx.Request] = []
 
     def others(request: httpx.Request) -> httpx.Response:
@@ -658,8 +690,9 @@ def test_tokens_go_to_their_origins_alone(target: HttpTarget, source: RealmSourc
     assert all((heard.value("authorization") or b"").startswith(b"Orthros ") for heard in target.heard)
 
 
+@pytest.mark.parity("L29")
 def test_a_redirect_of_a_bearer_origin_is_not_followed(target: HttpTarget, source: RealmSource) -> None:
-    """L29: the token does not arrive elsewhere."""
+    """The token does not arrive elsewhere."""
     seen: list[httpx.Request] = []
 
     def others(request: httpx.Request) -> httpx.Response:
@@ -676,6 +709,7 @@ def test_a_redirect_of_a_bearer_origin_is_not_followed(target: HttpTarget, sourc
     assert "authorization" not in seen[1].headers
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -688,13 +722,14 @@ def test_a_redirect_of_a_bearer_origin_is_not_followed(target: HttpTarget, sourc
     ],
 )
 def test_wrong_options_are_refused_at_once(options: dict[str, Any], error: type[OrthrosError]) -> None:
-    """L29: not at the first request."""
+    """Not at the first request."""
     with pytest.raises(error):
         OrthrosAuth(**{"targets": {ORDERS: "orders"}, "client": Client(), **options})
 
 
+@pytest.mark.parity("L6")
 def test_threads_may_share_one_auth(target: HttpTarget, source: RealmSource) -> None:
-    """L6: each call has its own authenticator; the target executes each once."""
+    """Each call has its own authenticator; the target executes each once."""
     failures: list[BaseException] = []
     with client_of(target, source) as client:
         client.get(URL)
@@ -717,8 +752,9 @@ def test_threads_may_share_one_auth(target: HttpTarget, source: RealmSource) -> 
     assert len(set(bodies)) == len(bodies) == 161
 
 
+@pytest.mark.parity("L6")
 async def test_tasks_may_share_one_auth(target: HttpTarget, source: RealmSource) -> None:
-    """L6: the same for tasks."""
+    """The same for tasks."""
     auth = OrthrosAuth({ORDERS: "orders"}, client=source)
     async with httpx.AsyncClient(auth=auth, transport=in_process(target)) as client:
 
@@ -733,10 +769,11 @@ async def test_tasks_may_share_one_auth(target: HttpTarget, source: RealmSource)
     assert len({heard.body for heard in target.executed}) == len(target.executed) == 51
 
 
+@pytest.mark.parity("L6")
 def test_no_secret_is_shown(
     client: httpx.Client, target: HttpTarget, source: RealmSource, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L6: neither in reprs, nor in errors, nor in the logs of httpx at its most talkative."""
+    """Neither in reprs, nor in errors, nor in the logs of httpx at its most talkative."""
     caplog.set_level(logging.DEBUG)
     with listening(target.hear) as port:
         target.scheme, target.authority = "http", f"127.0.0.1:{port}"
@@ -756,8 +793,9 @@ def test_no_secret_is_shown(
         assert credentials.ticket.hex().encode() not in text + logged
 
 
+@pytest.mark.parity("L6", "L11")
 def test_over_a_real_socket(realm: InMemoryRealm, source: RealmSource) -> None:
-    """L6, L11: what httpx really sends is what was bound, whatever the URL holds."""
+    """What httpx really sends is what was bound, whatever the URL holds."""
     target = HttpTarget(realm, scheme="http")
     with listening(target.hear) as port:
         target.authority = f"127.0.0.1:{port}"
@@ -789,12 +827,13 @@ def test_over_a_real_socket(realm: InMemoryRealm, source: RealmSource) -> None:
     assert target.verdicts.count("epoch-required") == 1
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize("kind", ["ticket", "token"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_credentials_travel_once_also_to_the_same_origin(
     kind: str, method: str, realm: InMemoryRealm, source: RealmSource
 ) -> None:
-    """L29: httpx follows a redirect with a copy of the head that it has sent; they are not in it any more."""
+    """Httpx follows a redirect with a copy of the head that it has sent; they are not in it any more."""
     target = HttpTarget(realm, scheme="http")
     credentials: list[bool] = []
 
@@ -819,8 +858,9 @@ def test_credentials_travel_once_also_to_the_same_origin(
     assert not any(credentials[1:])
 
 
+@pytest.mark.parity("L29")
 def test_a_proxy_of_the_environment_learns_nothing(source: RealmSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L29: it is asked for a tunnel, and gets no authenticator."""
+    """It is asked for a tunnel, and gets no authenticator."""
     tunnels: list[Heard] = []
 
     def refuse(heard: Heard) -> Said:
@@ -844,8 +884,9 @@ def test_a_proxy_of_the_environment_learns_nothing(source: RealmSource, monkeypa
             client.get(origin, auth=auth)
 
 
+@pytest.mark.parity("L6")
 def test_the_clients_must_fit(target: HttpTarget, tmp_path: Path) -> None:
-    """L6: an AsyncClient does not serve httpx.Client; without a daemon the reason is said."""
+    """An AsyncClient does not serve httpx.Client; without a daemon the reason is said."""
     with client_of(target, AsyncClient(tmp_path / "none")) as client, pytest.raises(LocalMisuse, match="AsyncClient"):
         client.get(URL)
     with client_of(target, Client(tmp_path / "none")) as client, pytest.raises(Unavailable, match="daemon-unreachable"):
@@ -858,8 +899,9 @@ def host_is_ahead_by() -> int:
     return HostClock().wall_ms() - KdcClock().now()
 
 
+@pytest.mark.parity("L6", "P2")
 async def test_with_a_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """L6, P2: both clients made by the adapter itself, against a real daemon."""
+    """Both clients made by the adapter itself, against a real daemon."""
     ahead = host_is_ahead_by()
     async with open_house(wrong_ms=ahead) as house:
         monkeypatch.setenv("ORTHROS_SOCKET", house.socket)
@@ -878,9 +920,10 @@ async def test_with_a_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert target.verdicts == ["epoch-required", "accepted", "epoch-required", "accepted"]
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("number", [0, 1])
 async def test_the_samples_of_the_page_run(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L6: docs/http-clients.md, against a daemon and a target that listens."""
+    """docs/http-clients.md, against a daemon and a target that listens."""
     ahead = host_is_ahead_by()
     async with open_house(wrong_ms=ahead) as house:
         monkeypatch.setenv("ORTHROS_SOCKET", house.socket)
@@ -899,8 +942,9 @@ async def test_the_samples_of_the_page_run(number: int, monkeypatch: pytest.Monk
     assert target.verdicts == ["epoch-required", "accepted"]
 
 
+@pytest.mark.parity("L6")
 async def test_an_async_client_serves_the_async_flow() -> None:
-    """L6: given by the caller."""
+    """Given by the caller."""
     async with open_house(wrong_ms=host_is_ahead_by()) as house, AsyncClient(house.socket) as source:
         target = HttpTarget(house.world.realm)
         auth = OrthrosAuth({ORDERS: "orders"}, client=source)

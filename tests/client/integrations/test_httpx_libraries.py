@@ -32,24 +32,27 @@ BEFORE = {
 }
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("which", BEFORE)
 def test_whichever_is_installed_is_served(which: str) -> None:
-    """L6: one class; with both installed, one object is taken by both."""
+    """One class; with both installed, one object is taken by both."""
     before, printed = BEFORE[which]
     script = before + IMPORTS + SERVES
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr
 
 
+@pytest.mark.parity("B2")
 def test_without_either_the_extra_is_named() -> None:
-    """B2: not the name of a module that nobody has heard of."""
+    """Not the name of a module that nobody has heard of."""
     script = "import sys; sys.modules['httpx'] = sys.modules['httpx2'] = None" + IMPORTS
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "is in the extra httpx of the wheel that you installed" in done.stderr
 
 
+@pytest.mark.parity("L6")
 def test_an_object_of_ours_is_no_other_kind_of_auth() -> None:
-    """L6: neither library takes it for a function or a pair."""
+    """Neither library takes it for a function or a pair."""
     auth = OrthrosAuth({"https://orders.example": "orders"}, client=Client())
     assert not callable(auth)
     assert isinstance(auth, httpx.Auth)

@@ -113,21 +113,23 @@ def calling(library: str, size: int, **options: Any) -> Iterator[Caller]:
 LIBRARIES = pytest.mark.parametrize("library", ["httpx", "httpx2", "requests"])
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 @pytest.mark.parametrize("size", [2, 3, 12])
 def test_reads_get_through_instances_that_take_turns(library: str, size: int) -> None:
-    """L6: none fails, none is sent twice once an epoch is known, none runs twice."""
+    """None fails, none is sent twice once an epoch is known, none runs twice."""
     with calling(library, size) as caller:
         assert [caller.call("GET", "/") for _ in range(40)] == ["done"] * 40
         assert len(caller.fleet.seen) == 40
     assert Counter(call for call, _ in caller.fleet.executed) == Counter(str(n) for n in range(1, 41))
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 @pytest.mark.parametrize("apart_s", [0, 0.3])
 @pytest.mark.parametrize("size", [2, 3, 12])
 def test_reads_get_through_a_rolling_deploy(library: str, size: int, apart_s: float) -> None:
-    """L6: in which every instance is new. A read waits for those that it met, then for all."""
+    """In which every instance is new. A read waits for those that it met, then for all."""
     with calling(library, size) as caller:
         for number in range(size):
             caller.fleet.realm.clock.advance(apart_s)
@@ -139,18 +141,20 @@ def test_reads_get_through_a_rolling_deploy(library: str, size: int, apart_s: fl
     assert len(caller.fleet.executed) == 31
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 def test_reads_get_through_restarts(library: str) -> None:
-    """L6: one instance after the other, each before the calls that meet it."""
+    """One instance after the other, each before the calls that meet it."""
     with calling(library, 3) as caller:
         for number in range(9):
             caller.fleet.restart(number % 3)
             assert [caller.call("GET", "/") for _ in range(4)] == ["done"] * 4
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 def test_what_must_not_run_twice_fails_by_design(library: str) -> None:
-    """L6: without a shared store, behind turns; never silently, and never executed twice."""
+    """Without a shared store, behind turns; never silently, and never executed twice."""
     with calling(library, 2) as caller:
         outcomes = {caller.call("POST", "/") for _ in range(20)}
     assert outcomes <= {"done", "maybe"}
@@ -160,11 +164,12 @@ def test_what_must_not_run_twice_fails_by_design(library: str) -> None:
     assert sorted(done) == sorted(call for call, _ in caller.fleet.executed)
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 @pytest.mark.parametrize("path", ["/", "/once", "/often"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_sticky_balancing_serves_everything(library: str, path: str, method: str) -> None:
-    """L6: each caller stays at one instance."""
+    """Each caller stays at one instance."""
     with calling(library, 3) as caller:
         caller.fleet.turn = lambda _number: 1
         assert [caller.call(method, path) for _ in range(10)] == ["done"] * 10
@@ -178,19 +183,21 @@ REMEDIES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
 }
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 @pytest.mark.parametrize("remedy", REMEDIES)
 def test_what_may_run_twice_gets_through(library: str, remedy: str) -> None:
-    """L6: behind turns, without a shared store."""
+    """Behind turns, without a shared store."""
     method, path, options, harmless = REMEDIES[remedy]
     with calling(library, 3, **options) as caller:
         assert [caller.call(method, path, harmless=harmless) for _ in range(20)] == ["done"] * 20
     assert max(Counter(call for call, _ in caller.fleet.executed).values()) == 1
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 def test_a_read_that_must_not_be_repeated(library: str) -> None:
-    """L6: at first contact it is; behind turns it ends as it would for a POST, and the caller remembers."""
+    """At first contact it is; behind turns it ends as it would for a POST, and the caller remembers."""
     with calling(library, 2) as caller:
         caller.fleet.turn = lambda _number: 0
         assert caller.call("GET", "/once") == "done"
@@ -201,9 +208,10 @@ def test_a_read_that_must_not_be_repeated(library: str) -> None:
     assert max(Counter(call for call, _ in caller.fleet.executed).values()) == 1
 
 
+@pytest.mark.parity("L6")
 @LIBRARIES
 def test_a_large_body_is_uploaded_once(library: str) -> None:
-    """L6: at first contact, and where instances take turns; the question before it is answered by any of them."""
+    """At first contact, and where instances take turns; the question before it is answered by any of them."""
     content = b"x" * 70_000
     with calling(library, 2) as caller:
         caller.fleet.turn = lambda _number: 0
@@ -226,8 +234,9 @@ class Narrowed(RealmSource):
         return RealmSource.credentials(self, target, scopes).narrow(methods=["PUT"])
 
 
+@pytest.mark.parity("L6")
 def test_a_question_that_the_ticket_does_not_allow_teaches_all_the_same() -> None:
-    """L6: the refusal of OPTIONS names the epoch, and says nothing of PUT."""
+    """The refusal of OPTIONS names the epoch, and says nothing of PUT."""
     with calling("httpx", 1) as caller:
         narrowed = OrthrosAuth({ORIGIN: "orders"}, client=Narrowed(caller.fleet.realm))
         response = caller.session.put(f"{ORIGIN}/", content=b"x" * 70_000, auth=narrowed)
@@ -243,11 +252,12 @@ MOVES = st.lists(
 )
 
 
+@pytest.mark.parity("L6")
 @given(moves=MOVES, call=st.sampled_from([("POST", "/"), ("GET", "/"), ("GET", "/once")]), met=st.booleans())
 def test_nothing_that_must_not_run_twice_does(
     moves: list[tuple[int, list[tuple[int, int]], bool]], call: tuple[str, str], met: bool
 ) -> None:
-    """L6: whoever stands between deals requests out, delivers copies before and after them, and restarts instances.
+    """Whoever stands between deals requests out, delivers copies before and after them, and restarts instances.
 
     What was refused never runs, what succeeded ran once, and where that is left open it ran once at most. A read of a
     route that must not be repeated runs once at most as well, also before its caller knows; but until then, its caller

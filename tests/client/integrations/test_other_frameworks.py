@@ -253,10 +253,11 @@ def called(house: House, make: Any, handle: Handler) -> Received:
     return anyio.run(run)
 
 
+@pytest.mark.parity("L19")
 @pytest.mark.parametrize("make", [*ASGI, *WSGI])
 @pytest.mark.parametrize("handle", [demands, demands_further_down, vetoes, hides_it])
 def test_a_refusal_of_the_caller_is_answered_as_one(make: Any, handle: Handler, house: House) -> None:
-    """L19: what frameworks make of an exception that they do not know is a 500; its caller gets 403, under proof."""
+    """What frameworks make of an exception that they do not know is a 500; its caller gets 403, under proof."""
     received = called(house, make, handle)
     expected = "vetoed" if handle is vetoes else "insufficient-scope"
     assert (received.status, json.loads(received.body)["code"]) == (403, expected)
@@ -278,8 +279,9 @@ def test_what_fails_after_that_is_no_refusal(make: Any, house: House) -> None:
     assert house.log.events == []
 
 
+@pytest.mark.parity("K18")
 @pytest.mark.parametrize("make", [*ASGI, *WSGI])
 def test_a_handler_acts_for_its_caller(make: Any, house: House) -> None:
-    """K18: in whatever task or thread the framework runs it."""
+    """In whatever task or thread the framework runs it."""
     received = called(house, make, acts_for_it)
     assert (received.status, {*received.body.decode().strip('"').split()}) == (200, {"acts"})

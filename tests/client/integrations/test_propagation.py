@@ -121,6 +121,7 @@ async def in_a_group(request: Request) -> Response:
     return PlainTextResponse(seen[0])
 
 
+@pytest.mark.parity("K18")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("streams", [False, True], ids=["held", "streamed"])
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ async def in_a_group(request: Request) -> Response:
 def test_asgi_requests_never_see_one_anothers_caller(
     endpoint: Callable[[Request], Awaitable[Response]], told: str, streams: bool, backend: str, realm: InMemoryRealm
 ) -> None:
-    """K18: whatever one handler calls on behalf of its caller, it cannot call on behalf of another one's."""
+    """Whatever one handler calls on behalf of its caller, it cannot call on behalf of another one's."""
 
     async def run() -> dict[str, str]:
         inner = Starlette(routes=[Path_("/", endpoint)])
@@ -140,9 +141,10 @@ def test_asgi_requests_never_see_one_anothers_caller(
     assert anyio.run(run, backend=backend) == {name: told.format(name) for name in NAMES}
 
 
+@pytest.mark.parity("K18")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_endpoints_in_threads_neither(backend: str, realm: InMemoryRealm) -> None:
-    """K18: FastAPI runs plain functions in a pool of threads, with a copy of the request's context."""
+    """FastAPI runs plain functions in a pool of threads, with a copy of the request's context."""
     everybody = threading.Barrier(AT_ONCE, timeout=20)
     inner = fastapi.FastAPI()
 
@@ -178,8 +180,9 @@ def call_in_threads(app: Any, realm: InMemoryRealm) -> tuple[dict[str, str], dic
     return answers, afterwards
 
 
+@pytest.mark.parity("K18")
 def test_threads_of_a_wsgi_server_neither(realm: InMemoryRealm) -> None:
-    """K18: before, between and behind the pieces of a response, in threads that serve one request after the other."""
+    """Before, between and behind the pieces of a response, in threads that serve one request after the other."""
     everybody = threading.Barrier(AT_ONCE, timeout=20)
 
     def application(_environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -267,8 +270,9 @@ def test_django_views(view: str, middlewares: int, realm: InMemoryRealm) -> None
         assert anyio.run(run) == {name: name for name in NAMES}
 
 
+@pytest.mark.parity("K18")
 def test_a_task_that_outlives_its_request_has_no_authority(realm: InMemoryRealm) -> None:
-    """K18: neither one of the framework, which begins when the answer has left, nor one that is left running."""
+    """Neither one of the framework, which begins when the answer has left, nor one that is left running."""
     seen: list[str] = []
 
     def look() -> None:

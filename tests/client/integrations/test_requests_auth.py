@@ -72,8 +72,9 @@ def shop() -> Iterator[Shop]:
             session.close()
 
 
+@pytest.mark.parity("L6", "L11")
 def test_a_call_is_authenticated_and_its_response_proven(shop: Shop) -> None:
-    """L6, L11: every kind of body in memory, and what a session keeps: its connection and cookies."""
+    """Every kind of body in memory, and what a session keeps: its connection and cookies."""
     session = shop.session()
     shop.target.application = lambda heard: Said(200, (("Set-Cookie", "a=1"),), b"you sent " + heard.body)
     bodies: list[dict[str, Any]] = [
@@ -90,8 +91,9 @@ def test_a_call_is_authenticated_and_its_response_proven(shop: Shop) -> None:
     assert [heard.value("cookie") for heard in shop.target.executed[1:]] == [b"a=1"] * 5
 
 
+@pytest.mark.parity("L29")
 def test_other_origins_get_nothing(shop: Shop) -> None:
-    """L29: nothing is sent, nothing is asked of the daemon; or, by choice, the request goes out as it is."""
+    """Nothing is sent, nothing is asked of the daemon; or, by choice, the request goes out as it is."""
     reached: list[Heard] = []
 
     def others(heard: Heard) -> Said:
@@ -117,9 +119,10 @@ def test_other_origins_get_nothing(shop: Shop) -> None:
     assert shop.source.asked == []
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_not_followed(status: int, shop: Shop) -> None:
-    """L29: a proven redirect is a result; where requests goes by itself no authenticator arrives, and it raises."""
+    """A proven redirect is a result; where requests goes by itself no authenticator arrives, and it raises."""
     reached: list[Heard] = []
 
     def others(heard: Heard) -> Said:
@@ -147,9 +150,10 @@ LIES: dict[str, Callable[[Said], Said]] = {
 }
 
 
+@pytest.mark.parity("L11")
 @pytest.mark.parametrize("lie", LIES)
 def test_a_fake_head_is_no_response(lie: str, shop: Shop) -> None:
-    """L11: not even with stream=True."""
+    """Not even with stream=True."""
     session = shop.session()
     session.get(shop.url())
     shop.target.between = LIES[lie]
@@ -158,10 +162,11 @@ def test_a_fake_head_is_no_response(lie: str, shop: Shop) -> None:
             session.get(shop.url(), stream=stream)
 
 
+@pytest.mark.parity("L11")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_fake_body_is_noticed_at_its_end(chunked: bool, stream: bool, shop: Shop) -> None:
-    """L11: with and without length, in pieces and at once; a good one passes, also compressed."""
+    """With and without length, in pieces and at once; a good one passes, also compressed."""
     packed, forged = gzip.compress(b"hello " * 5000), gzip.compress(b"hullo " * 5000)
     shop.target.application = lambda _heard: Said(200, (("Content-Encoding", "gzip"),), packed)
 
@@ -197,8 +202,9 @@ class Eager(requests.adapters.HTTPAdapter):
         return response
 
 
+@pytest.mark.parity("L11")
 def test_an_adapter_that_reads_first_does_not_hide_a_fake_body(shop: Shop) -> None:
-    """L11: then the read body is compared; after decoding that is impossible, and refused."""
+    """Then the read body is compared; after decoding that is impossible, and refused."""
     session = shop.session()
     session.mount("http://", Eager())
     assert session.get(shop.url()).text == "you sent "
@@ -211,8 +217,9 @@ def test_an_adapter_that_reads_first_does_not_hide_a_fake_body(shop: Shop) -> No
         session.get(shop.url())
 
 
+@pytest.mark.parity("L6")
 def test_an_abandoned_stream_leaks_nothing(shop: Shop) -> None:
-    """L6: closing early gives the connection up; the session goes on."""
+    """Closing early gives the connection up; the session goes on."""
     shop.target.application = lambda _heard: Said(200, (), b"x" * 500_000)
     session = shop.session()
     for _ in range(3):
@@ -221,8 +228,9 @@ def test_an_abandoned_stream_leaks_nothing(shop: Shop) -> None:
     assert session.get(shop.url()).content == b"x" * 500_000
 
 
+@pytest.mark.parity("L11")
 def test_responses_without_body(shop: Shop) -> None:
-    """L11: HEAD and 204 need no proof of one; unproven streams only by choice."""
+    """HEAD and 204 need no proof of one; unproven streams only by choice."""
     session = shop.session()
     assert session.head(shop.url()).status_code == 200
     shop.target.application = lambda _heard: Said(204)
@@ -237,8 +245,9 @@ def test_responses_without_body(shop: Shop) -> None:
     assert (response.content, proven.body_is_proven) == (b"stream", False)
 
 
+@pytest.mark.parity("L6")
 def test_bodies_are_rewound_for_the_repeat(shop: Shop, tmp_path: Path) -> None:
-    """L6: files from where they stood, FileBody from its start; both with their length and digest."""
+    """Files from where they stood, FileBody from its start; both with their length and digest."""
     path = tmp_path / "upload"
     path.write_bytes(b"0123456789" * 30_000)
     with path.open("rb") as file:
@@ -264,9 +273,10 @@ def test_bodies_are_rewound_for_the_repeat(shop: Shop, tmp_path: Path) -> None:
         shop.session().put(shop.url(), data=io.StringIO("text"))
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("watched", [False, True])
 def test_an_encoder_of_the_toolbelt_is_hashed_and_begun_anew(watched: bool, shop: Shop, tmp_path: Path) -> None:
-    """L6: from where its files stand, with and without a monitor, which sees what is sent and not what is hashed."""
+    """From where its files stand, with and without a monitor, which sees what is sent and not what is hashed."""
     path = tmp_path / "upload"
     path.write_bytes(bytes(range(256)) * 6000)
     seen: list[int] = []
@@ -288,8 +298,9 @@ def test_an_encoder_of_the_toolbelt_is_hashed_and_begun_anew(watched: bool, shop
     assert not watched or seen[-1] == len(sent.body)
 
 
+@pytest.mark.parity("L6")
 def test_a_small_encoder_is_sent_again_at_first_contact(shop: Shop) -> None:
-    """L6: the same boundary and the same bytes."""
+    """The same boundary and the same bytes."""
     body = MultipartEncoder([("a", "1"), ("f", ("name", io.BytesIO(b"x" * 100)))])
     response = shop.session().post(shop.url(), data=body, headers={"Content-Type": body.content_type})
     assert response.status_code == 200
@@ -298,8 +309,9 @@ def test_a_small_encoder_is_sent_again_at_first_contact(shop: Shop) -> None:
     assert b"x" * 100 in first.body
 
 
+@pytest.mark.parity("B2")
 def test_an_encoder_that_can_be_read_once_says_what_to_do(shop: Shop) -> None:
-    """B2: a pipe in a form, or fields that are gone."""
+    """A pipe in a form, or fields that are gone."""
 
     class Pipe:
         len = 10
@@ -314,8 +326,9 @@ def test_an_encoder_that_can_be_read_once_says_what_to_do(shop: Shop) -> None:
     assert shop.target.heard == []
 
 
+@pytest.mark.parity("L29")
 def test_a_file_that_requests_would_send_elsewhere_is_not_sent(shop: Shop, tmp_path: Path) -> None:
-    """L29: a redirect that is followed goes back to its beginning, without authenticator, and raises."""
+    """A redirect that is followed goes back to its beginning, without authenticator, and raises."""
     path = tmp_path / "upload"
     path.write_bytes(b"0123456789")
     shop.target.application = lambda _heard: Said(307, (("Location", "/v2"),))
@@ -332,9 +345,10 @@ class Flaky(HTTPAdapter):
         super().__init__(max_retries=retries)
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("how", ["the answer is lost", "503"])
 def test_urllib3_that_repeats(how: str, shop: Shop) -> None:
-    """L6: a read is signed anew; of anything else it is said that urllib3 has sent it, and how often."""
+    """A read is signed anew; of anything else it is said that urllib3 has sent it, and how often."""
     honest, lost = shop.target.hear, [0]
 
     def hear(heard: Heard) -> Said:
@@ -378,8 +392,9 @@ def path_of(content: bytes) -> Iterator[Path]:
         yield Path(file.name)
 
 
+@pytest.mark.parity("L6", "L11")
 def test_keys_and_compression(shop: Shop) -> None:
-    """L6, L11: as with httpx: a random key where none is, the same for each repeat; no compression by default."""
+    """As with httpx: a random key where none is, the same for each repeat; no compression by default."""
     session = shop.session(idempotency="header")
     for _ in range(2):
         session.post(shop.url())
@@ -395,8 +410,9 @@ def pieces(*parts: bytes) -> Iterator[bytes]:
     yield from parts
 
 
+@pytest.mark.parity("L6")
 def test_a_generator_needs_a_digest_or_a_choice(shop: Shop) -> None:
-    """L6: with a digest the first message is a probe, and the body is consumed once."""
+    """With a digest the first message is a probe, and the body is consumed once."""
     session = shop.session()
     with pytest.raises(LocalMisuse, match="not-covered"):
         session.post(shop.url(), data=pieces(b"a"))
@@ -414,8 +430,9 @@ def test_a_generator_needs_a_digest_or_a_choice(shop: Shop) -> None:
         session.post(shop.url(), data=pieces(b"a", b"b"), headers=stated)
 
 
+@pytest.mark.parity("L6")
 def test_unsafe_calls_and_refusals(shop: Shop) -> None:
-    """L6: MaybeExecuted for POST after a restart, a repeat for GET; a proven refusal explains itself."""
+    """MaybeExecuted for POST after a restart, a repeat for GET; a proven refusal explains itself."""
     session = shop.session()
     session.post(shop.url())
     shop.restart()
@@ -436,8 +453,9 @@ def test_unsafe_calls_and_refusals(shop: Shop) -> None:
         )
 
 
+@pytest.mark.parity("L6")
 def test_what_is_bound_is_what_urllib3_sends(shop: Shop) -> None:
-    """L6: whatever the URL holds; characters that it would rewrite are refused."""
+    """Whatever the URL holds; characters that it would rewrite are refused."""
     session = shop.session(cover=["X-Tenant"])
     for path in ("", "/", "/a b", "/é", "/a%c3%a9b", "/a/../b", "/x?q=a b&r=%c3%a9", "/x?", "/x#frag", "/[x]|^?[y]|"):
         assert session.get(shop.url(path), headers={"X-Tenant": "acme"}).status_code == 200
@@ -453,8 +471,9 @@ def test_what_is_bound_is_what_urllib3_sends(shop: Shop) -> None:
     assert session.send(raw).status_code == 200
 
 
+@pytest.mark.parity("L29")
 def test_a_request_serves_once_and_one_master(shop: Shop) -> None:
-    """L29: a prepared request is spent; its own Authorization or another Host is refused."""
+    """A prepared request is spent; its own Authorization or another Host is refused."""
     session = shop.session()
     prepared = session.prepare_request(requests.Request("GET", shop.url()))
     assert session.send(prepared).status_code == 200
@@ -467,8 +486,9 @@ def test_a_request_serves_once_and_one_master(shop: Shop) -> None:
     assert shop.target.verdicts == ["epoch-required", "accepted", "replayed"]
 
 
+@pytest.mark.parity("P14", "L29")
 def test_tokens_go_to_their_origins_alone(shop: Shop) -> None:
-    """P14, L29: a JWT for the origin that takes one, gone when it redirects."""
+    """A JWT for the origin that takes one, gone when it redirects."""
     reached: list[Heard] = []
 
     def ledger(heard: Heard) -> Said:
@@ -492,8 +512,9 @@ def test_tokens_go_to_their_origins_alone(shop: Shop) -> None:
     assert shop.source.asked[:2] == [("token", "ledger", ("book",)), ("ticket", "orders", None)]
 
 
+@pytest.mark.parity("L6")
 def test_threads_may_share_one_session(shop: Shop) -> None:
-    """L6: each call has its own authenticator; the target executes each once."""
+    """Each call has its own authenticator; the target executes each once."""
     session = shop.session()
     session.get(shop.url())
     failures: list[BaseException] = []
@@ -514,8 +535,9 @@ def test_threads_may_share_one_session(shop: Shop) -> None:
     assert len({heard.body for heard in shop.target.executed}) == len(shop.target.executed) == 61
 
 
+@pytest.mark.parity("L29")
 def test_a_proxy_of_the_environment_learns_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L29: it is asked for a tunnel, and gets no authenticator."""
+    """It is asked for a tunnel, and gets no authenticator."""
     tunnels: list[Heard] = []
 
     def refuse(heard: Heard) -> Said:
@@ -539,8 +561,9 @@ def test_a_proxy_of_the_environment_learns_nothing(shop: Shop, monkeypatch: pyte
             client.get(origin, auth=auth)
 
 
+@pytest.mark.parity("L6")
 def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """L6: neither in reprs nor in errors nor in logs."""
+    """Neither in reprs nor in errors nor in logs."""
     caplog.set_level(logging.DEBUG)
     session = shop.session()
     response = session.get(shop.url())
@@ -555,6 +578,7 @@ def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> Non
         assert credentials.ticket.hex().encode() not in shown + caplog.text.encode()
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -564,13 +588,14 @@ def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_wrong_options_are_refused_at_once(options: dict[str, Any], error: type[OrthrosError]) -> None:
-    """L29: not at the first request."""
+    """Not at the first request."""
     with pytest.raises(error):
         OrthrosRequestsAuth({"https://orders.example": "orders"}, client=Client(), **options)
 
 
+@pytest.mark.parity("L6")
 def test_without_a_daemon_nothing_is_sent(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L6: the reason is said; a client made here can be closed."""
+    """The reason is said; a client made here can be closed."""
     monkeypatch.setenv("ORTHROS_SOCKET", f"{tmp_path}/none")
     auth = OrthrosRequestsAuth({shop.origin: "orders"})
     with pytest.raises(Unavailable, match="daemon-unreachable"):

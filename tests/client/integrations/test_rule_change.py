@@ -186,9 +186,10 @@ WAYS: dict[str, Callable[[Scene], Any]] = {
 }
 
 
+@pytest.mark.parity("O3")
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_call_after_the_refused_one_passes(way: str) -> None:
-    """O3: in the same process, with one question to the KDC; the refusal says what will happen."""
+    """In the same process, with one question to the KDC; the refusal says what will happen."""
     async with open_scene() as scene, WAYS[way](scene) as call:
         scene.house.world.realm.allow("web", "orders", "read", "write")
         await scene.house.in_thread(lambda: hold_a_ticket(scene))
@@ -212,9 +213,10 @@ def hold_a_ticket(scene: Scene) -> None:
         assert client.credentials("orders").scopes == ("read", "write")
 
 
+@pytest.mark.parity("O3")
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("raw")])
 async def test_a_proven_403_is_reported_as_well(way: str) -> None:
-    """O3: as `caller.require` sends it: the caller gets the response, whose proof covers it whole."""
+    """As `caller.require` sends it: the caller gets the response, whose proof covers it whole."""
     async with open_scene(proves=True) as scene, WAYS[way](scene) as call:
         await scene.house.in_thread(lambda: hold_a_ticket(scene))
         scene.grant_refund()

@@ -114,10 +114,11 @@ async def get(app: Any, caller: HttpCaller, target: bytes) -> Received:
     return received
 
 
+@pytest.mark.parity("L19")
 @pytest.mark.parametrize("inside", [True, False], ids=["add_middleware", "around"])
 @pytest.mark.parametrize("make", [fastapi_app, starlette_app])
 async def test_scopes_of_an_endpoint(make: Any, inside: bool, house: House) -> None:
-    """L19: 403 and insufficient_scope with what is needed, proven like every other response."""
+    """403 and insufficient_scope with what is needed, proven like every other response."""
     app = wrapped(make(), house, inside)
     caller = await met(house, app)
     assert (await get(app, caller, b"/read")).status == 200
@@ -130,10 +131,11 @@ async def test_scopes_of_an_endpoint(make: Any, inside: bool, house: House) -> N
     assert (await get(app, caller, b"/nowhere")).status == 404
 
 
+@pytest.mark.parity("B2")
 @pytest.mark.parametrize("inside", [True, False], ids=["add_middleware", "around"])
 @pytest.mark.parametrize("make", [FastAPI, Starlette])
 async def test_a_call_that_an_endpoint_made_and_did_not_get(make: Any, inside: bool, house: House) -> None:
-    """B2: alone and in a group of tasks; what is told to its own caller, and what is a bug, stay what they are."""
+    """Alone and in a group of tasks; what is told to its own caller, and what is a bug, stay what they are."""
     asked = Asked(target="ledger", client="orders", subject="users/ada", on_behalf=True)
 
     async def refused(request: Request) -> Response:
@@ -223,15 +225,16 @@ async def test_without_a_middleware_nobody_is_served(house: House) -> None:
         assert b"no Orthros middleware" in received.body
 
 
+@pytest.mark.parity("L1")
 async def test_observing_counts_what_an_endpoint_would_refuse(house: House) -> None:
-    """L1"""
     middleware = OrthrosMiddleware(starlette_app(), **house.settings(mode="observe"))
     assert (await ask(middleware, house.caller().call("GET", b"/read").without("authorization"))).status == 200
     assert middleware.guard.counts() == {("/*", "credentials-missing"): 2}  # at the gate, and at the endpoint
 
 
+@pytest.mark.parity("L12")
 async def test_a_wrong_order_of_middlewares_is_flagged_at_start(house: House) -> None:
-    """L12: one that answers by itself, and stands outside, shows in the self-test."""
+    """One that answers by itself, and stands outside, shows in the self-test."""
 
     class Cache:
         def __init__(self, app: Any) -> None:

@@ -165,8 +165,9 @@ def guarded(
     return OrthrosMiddleware(app, verifier=verifier, origins=[f"https://{name}.test"], routes=routes)
 
 
+@pytest.mark.parity("K18", "L20")
 async def test_the_ledger_sees_for_whom_through_whom_and_in_which_transaction() -> None:
-    """K18, L20: the user that the gateway asserted, the gateway in the chain, one transaction from end to end."""
+    """The user that the gateway asserted, the gateway in the chain, one transaction from end to end."""
     async with open_town() as town, town.gateway() as gateway:
         answer = await gateway.post("/orders", json={"item": 7})
         assert (answer.status_code, answer.json()) == (200, {"booked": True})
@@ -181,9 +182,10 @@ async def test_the_ledger_sees_for_whom_through_whom_and_in_which_transaction() 
         assert at_ledger.transaction_id == at_orders.transaction_id
 
 
+@pytest.mark.parity("L20")
 @pytest.mark.parametrize("flags", ["00", "01"])
 async def test_one_trace_from_end_to_end_is_the_one_that_the_request_came_with(flags: str) -> None:
-    """L20: of the request, where the transaction is of the login: two requests are two traces and one transaction."""
+    """Of the request, where the transaction is of the login: two requests are two traces and one transaction."""
     traces = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"]
     async with open_town() as town, town.gateway() as gateway:
         for trace in traces:
@@ -199,8 +201,9 @@ async def test_one_trace_from_end_to_end_is_the_one_that_the_request_came_with(f
         assert town.ledger.states == [None, None]  # orders has put nothing into it, and passes nothing on
 
 
+@pytest.mark.parity("L20")
 async def test_a_request_without_a_trace_begins_one_that_its_calls_share() -> None:
-    """L20: made once for each request that is served; nothing of it follows from the transaction."""
+    """Made once for each request that is served; nothing of it follows from the transaction."""
     async with open_town() as town, town.gateway() as gateway:
 
         async def twice(_request: Request) -> Response:
@@ -219,8 +222,9 @@ async def test_a_request_without_a_trace_begins_one_that_its_calls_share() -> No
         assert town.ledger.seen[0].transaction_id not in ids
 
 
+@pytest.mark.parity("K18")
 async def test_without_a_subject_the_caller_itself_is_it() -> None:
-    """K18: what orders calls while the gateway calls it, it calls for the gateway."""
+    """What orders calls while the gateway calls it, it calls for the gateway."""
     async with open_town() as town, town.gateway(None) as gateway:
         assert (await gateway.get("/orders")).status_code == 200
         subject = town.ledger.seen[0].subject
@@ -228,8 +232,9 @@ async def test_without_a_subject_the_caller_itself_is_it() -> None:
         assert (str(subject.principal), subject.how) == ("gateway@test.realm", 1)
 
 
+@pytest.mark.parity("L20")
 async def test_an_own_call_afterwards_is_in_the_own_name() -> None:
-    """L20: the ticket on behalf of alice stays hers, also in the caches of client and daemon."""
+    """The ticket on behalf of alice stays hers, also in the caches of client and daemon."""
     async with open_town() as town, town.gateway() as gateway:
         assert (await gateway.get("/orders")).status_code == 200
         assert (await town.orders.client.get(f"{LEDGER}/entries")).status_code == 200
@@ -244,8 +249,9 @@ async def test_an_own_call_afterwards_is_in_the_own_name() -> None:
         assert own.scopes == {"read", "write", "close-books"}
 
 
+@pytest.mark.parity("L20")
 async def test_two_users_at_once_are_two_subjects() -> None:
-    """L20: neither their tickets nor their transactions meet in what orders holds."""
+    """Neither their tickets nor their transactions meet in what orders holds."""
     async with open_town() as town:
         town.realm.allow("gateway", "orders", "read", delegable=True, subjects=["alice", "bob"])
 
@@ -265,8 +271,9 @@ async def test_two_users_at_once_are_two_subjects() -> None:
         assert sorted(name for name, _transaction in pairs) == ["alice", "bob"]
 
 
+@pytest.mark.parity("L23", "K18")
 async def test_orders_cannot_be_made_to_shed_a_restriction() -> None:
-    """L23, K18: the confused deputy. What the gateway left of its ticket is all that orders gets for it."""
+    """The confused deputy. What the gateway left of its ticket is all that orders gets for it."""
     async with open_town() as town, town.gateway(scopes=["read"], lifetime=60) as gateway:
         assert (await gateway.post("/orders")).status_code == 200
         (seen,) = town.ledger.seen
@@ -276,8 +283,9 @@ async def test_orders_cannot_be_made_to_shed_a_restriction() -> None:
         assert town.ledger.seen[1].scopes == {"read", "write", "close-books"}
 
 
+@pytest.mark.parity("L23", "K18")
 async def test_a_restriction_that_would_be_lost_is_a_refusal_all_the_way_back() -> None:
-    """L23, K18: a caller that may only GET gets no POST through orders, and learns why; the ledger hears nothing."""
+    """A caller that may only GET gets no POST through orders, and learns why; the ledger hears nothing."""
     async with open_town() as town, town.gateway(methods=["GET"]) as gateway:
         refused = await gateway.get("/orders")
         assert (refused.status_code, refused.json()["code"]) == (403, "caveat-not-carried")
@@ -285,22 +293,25 @@ async def test_a_restriction_that_would_be_lost_is_a_refusal_all_the_way_back() 
         assert len(town.orders.seen) == 1
 
 
+@pytest.mark.parity("K18")
 async def test_who_did_not_ask_to_be_spoken_for_is_not() -> None:
-    """K18: orders serves the gateway, and cannot go on in its name; nor does it go on in its own."""
+    """Orders serves the gateway, and cannot go on in its name; nor does it go on in its own."""
     async with open_town() as town, town.gateway(delegable=False) as gateway:
         refused = await gateway.get("/orders")
         assert (refused.status_code, refused.json()["code"]) == (403, "evidence-refused")
         assert town.ledger.seen == []
 
 
+@pytest.mark.parity("P8")
 async def test_a_subject_that_no_rule_lets_the_gateway_name_gets_nowhere() -> None:
-    """P8: a forged subject is refused by the KDC, before anybody is called."""
+    """A forged subject is refused by the KDC, before anybody is called."""
     async with open_town() as town, town.gateway("mallory") as gateway:
         with pytest.raises(Exception, match="subject-refused"):
             await gateway.get("/orders")
         assert town.orders.seen == []
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
@@ -310,7 +321,7 @@ async def test_a_subject_that_no_rule_lets_the_gateway_name_gets_nowhere() -> No
     ],
 )
 async def test_the_ledger_has_rules_of_its_own_for_paths(rule: ChainRule, says: str) -> None:
-    """M5: what the KDC issued all the same, the target refuses: under MAC, to orders."""
+    """What the KDC issued all the same, the target refuses: under MAC, to orders."""
     async with open_town(ledger_route=Route("/*", accept_user=True, chain=rule)) as town, town.gateway() as gateway:
         refusals: list[TargetRefusal] = []
 
@@ -328,9 +339,10 @@ async def test_the_ledger_has_rules_of_its_own_for_paths(rule: ChainRule, says: 
         assert town.ledger.seen == []
 
 
+@pytest.mark.parity("M8")
 @pytest.mark.parametrize("accepts", [True, False])
 async def test_a_service_without_rules_for_paths_serves_chains_where_it_serves_others(accepts: bool) -> None:
-    """M8: chains need no configuration to be let through, and a handler that did not opt in refuses them."""
+    """Chains need no configuration to be let through, and a handler that did not opt in refuses them."""
     async with open_town(ledger_route=Route("/*", accept_user=accepts)) as town, town.gateway() as gateway:
         if not accepts:
             failed = await gateway.get("/orders")
@@ -341,8 +353,9 @@ async def test_a_service_without_rules_for_paths_serves_chains_where_it_serves_o
         assert len(town.ledger.seen) == accepts
 
 
+@pytest.mark.parity("B2", "L20")
 async def test_a_refusal_further_down_is_told_where_the_service_says_so() -> None:
-    """B2, L20: 403 under proof with the code; whom it was for and what would help is in the log of orders."""
+    """403 under proof with the code; whom it was for and what would help is in the log of orders."""
     async with open_town(ledger_route=Route("/*")) as town, town.gateway() as gateway:
         log, routes = Lines(), [Route("/*", accept_user=True)]
         town.transport.apps = dict(town.transport.apps) | {

@@ -299,8 +299,9 @@ def test_write_and_exc_info(house: House) -> None:
         ask(app, caller.call())
 
 
+@pytest.mark.parity("L19")
 def test_a_handler_that_demands_more(house: House) -> None:
-    """L19: 403 insufficient_scope, although nothing catches the refusal."""
+    """403 insufficient_scope, although nothing catches the refusal."""
 
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
         environ["orthros.caller"].require("write")
@@ -446,8 +447,9 @@ def test_what_uwsgi_shows_twice_is_one_header(house: House, service: Service) ->
     assert service.bodies == [b"one"]
 
 
+@pytest.mark.parity("L1")
 def test_observe_blocks_nothing(house: House, service: Service) -> None:
-    """L1: an unsigned call passes, and is counted."""
+    """An unsigned call passes, and is counted."""
     app = OrthrosMiddleware(service, **house.settings(mode="observe"))
     call = house.caller().call("POST", body=b"one").without("authorization")
     assert ask(app, call).status == 200
@@ -455,8 +457,9 @@ def test_observe_blocks_nothing(house: House, service: Service) -> None:
     assert app.guard.counts() == {("/*", "credentials-missing"): 1}
 
 
+@pytest.mark.parity("L12")
 def test_an_application_without_middleware_is_flagged(house: House, service: Service) -> None:
-    """L12: the self-test asks the application that the server would run."""
+    """The self-test asks the application that the server would run."""
     with pytest.raises(Misconfigured, match="unprotected"):
         self_test(service)
     app = OrthrosMiddleware(service, **house.settings(routes=[Route("/open/*", public=True)]))

@@ -77,8 +77,9 @@ def settle(
     raise AssertionError("one question, one answer")
 
 
+@pytest.mark.parity("K5")
 def test_a_loop_does_not_ask_the_daemon_each_time() -> None:
-    """K5: kept for a minute at most, so that a renewed ticket is noticed."""
+    """Kept for a minute at most, so that a renewed ticket is noticed."""
     clock = StillClock()
     conversation = Conversation(10, clock=clock)
     first = settle(conversation, grant())
@@ -92,11 +93,12 @@ def test_a_loop_does_not_ask_the_daemon_each_time() -> None:
     assert (second.realm_offset_ms, second.expires_in_s) == (250, 3600)
 
 
+@pytest.mark.parity("K5")
 @pytest.mark.parametrize(
     ("remaining_s", "fresh_s", "kept_s"), [(3600, 20, 20), (4, 3, 2), (3600, 0, 1), (1, 0, 0.5), (3600, 3000, 60)]
 )
 def test_renewed_tickets_are_fetched_in_time(remaining_s: float, fresh_s: float, kept_s: float) -> None:
-    """K5: never kept beyond the daemon's renewal, nor beyond half of the life left."""
+    """Never kept beyond the daemon's renewal, nor beyond half of the life left."""
     clock = StillClock()
     conversation = Conversation(10, clock=clock)
     settle(conversation, grant(remaining_s=remaining_s, fresh_s=fresh_s))
@@ -106,8 +108,9 @@ def test_renewed_tickets_are_fetched_in_time(remaining_s: float, fresh_s: float,
     settle(conversation, grant(number=2))
 
 
+@pytest.mark.parity("B7")
 def test_a_daemon_that_is_away_costs_nothing_while_the_ticket_lives() -> None:
-    """B7: what is in hand stays good until its own end."""
+    """What is in hand stays good until its own end."""
     clock = StillClock()
     conversation = Conversation(10, clock=clock)
     first = settle(conversation, grant(remaining_s=600))
@@ -119,8 +122,9 @@ def test_a_daemon_that_is_away_costs_nothing_while_the_ticket_lives() -> None:
         settle(conversation, away)
 
 
+@pytest.mark.parity("K5")
 def test_different_questions_have_different_answers() -> None:
-    """K5: scopes are part of the question; None is not the same as none."""
+    """Scopes are part of the question; None is not the same as none."""
     conversation = Conversation(10, clock=StillClock())
     first = settle(conversation, grant(number=1))
     second = settle(conversation, grant(number=2), ["read"])
@@ -129,28 +133,32 @@ def test_different_questions_have_different_answers() -> None:
     assert settle(conversation, None, ("read",)) is second
 
 
+@pytest.mark.parity("K6")
 def test_the_daemon_is_given_less_time_than_the_caller_has() -> None:
-    """K6: it knows why, so it should speak first."""
+    """It knows why, so it should speak first."""
     request = next(Conversation(10).token("orders@other.realm", ["b", "a"]))
     assert request == WantRequest(op=Op.TOKEN, target="orders", realm="other.realm", scopes=("a", "b"), timeout_ms=9000)
     assert next(Conversation(10).ping()) == Request(op=Op.PING)
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize("target", ["", "Orders", "orders@", "@realm", "a b"])
 def test_bad_names_are_local_errors(target: str) -> None:
-    """K4: nothing is asked."""
+    """Nothing is asked."""
     with pytest.raises(Misconfigured, match="name-invalid"):
         next(Conversation(10).credentials(target, None, 0))
 
 
+@pytest.mark.parity("K4")
 def test_scopes_are_a_list() -> None:
-    """K4: a single string would be taken letter by letter."""
+    """A single string would be taken letter by letter."""
     with pytest.raises(Misconfigured, match="scope-invalid"):
         next(Conversation(10).credentials("orders", "read", 0))
 
 
+@pytest.mark.parity("P16")
 def test_where_the_socket_is_looked_for() -> None:
-    """P16: argument, ORTHROS_SOCKET, default; as path or unix:///path."""
+    """Argument, ORTHROS_SOCKET, default; as path or unix:///path."""
     assert socket_path(None, {}) == "/run/orthros/daemon.sock"
     assert socket_path(None, {"ORTHROS_SOCKET": "unix:///x/y.sock"}) == "/x/y.sock"
     assert socket_path("z.sock", {"ORTHROS_SOCKET": "unix:///x/y.sock"}) == "z.sock"
@@ -159,15 +167,17 @@ def test_where_the_socket_is_looked_for() -> None:
             socket_path(bad, {})
 
 
+@pytest.mark.parity("K4")
 def test_a_token_does_not_show_itself() -> None:
-    """K4: bearer, so not in a log by accident."""
+    """Bearer, so not in a log by accident."""
     token = Token(value="eyJ.secret", target=Principal("r", "t"), scopes=(), expires=5.0, clock=StillClock(2.0))
     assert "secret" not in repr(token)
     assert token.expires_in_s == 3.0
 
 
+@pytest.mark.parity("K5")
 async def test_threads_share_a_client() -> None:
-    """K5: one client per process, asked from everywhere."""
+    """One client per process, asked from everywhere."""
     async with open_house() as house:
         failures: list[BaseException] = []
 
@@ -192,8 +202,9 @@ async def test_threads_share_a_client() -> None:
         assert house.world.realm.handled == 2
 
 
+@pytest.mark.parity("K6")
 async def test_a_restarted_daemon_is_found_again() -> None:
-    """K6: a connection that the daemon closed while idle is replaced without an error."""
+    """A connection that the daemon closed while idle is replaced without an error."""
     async with open_house(idle_s=0.02) as house:
         with Client(house.socket) as client:
             await house.in_thread(client.ping)
@@ -209,8 +220,9 @@ async def test_a_restarted_daemon_is_found_again() -> None:
             await other.ping()
 
 
+@pytest.mark.parity("K5")
 async def test_a_forked_child_has_connections_of_its_own() -> None:
-    """K5: parent and child never read each other's answers."""
+    """Parent and child never read each other's answers."""
     script = (
         "import os, sys; from orthros_client import Client\n"
         "client = Client(sys.argv[1]); client.ping(); pid = os.fork()\n"
@@ -239,27 +251,30 @@ async def use_async_client(socket: str) -> None:
             await client.token("Payroll")
 
 
+@pytest.mark.parity("K4")
 async def test_the_async_client_under_trio() -> None:
-    """K4: one sans-IO session, anyio around it."""
+    """One sans-IO session, anyio around it."""
     async with open_house() as house:
         await use_async_client(house.socket)
 
 
+@pytest.mark.parity("K4")
 async def test_the_async_client_under_asyncio() -> None:
-    """K4: the same under the other loop."""
+    """The same under the other loop."""
     async with open_house() as house:
         await house.in_thread(lambda: anyio.run(use_async_client, house.socket, backend="asyncio"))
 
 
+@pytest.mark.parity("K6")
 async def test_the_async_client_without_a_daemon(tmp_path: os.PathLike[str]) -> None:
-    """K6."""
     async with AsyncClient(f"{tmp_path}/none.sock") as client:
         with pytest.raises(Unavailable, match="daemon-unreachable"):
             await client.ping()
 
 
+@pytest.mark.parity("K6")
 async def test_the_async_client_has_a_deadline() -> None:
-    """K6: a default timeout everywhere."""
+    """A default timeout everywhere."""
     async with open_house(moods={A: "hanging"}) as house, AsyncClient(house.socket, timeout=0.2) as client:
         with pytest.raises(Unavailable, match="timeout"):
             await client.credentials("orders")
@@ -270,8 +285,9 @@ def list_pages(house: House) -> int:
         return len(client.list())
 
 
+@pytest.mark.parity("K4")
 async def test_long_lists_come_in_pages() -> None:
-    """K4: more than one frame's worth of entries."""
+    """More than one frame's worth of entries."""
     async with open_house() as house:
         async with trio.open_nursery() as nursery:
             for ttl_s in range(1000, 1150):
@@ -279,8 +295,9 @@ async def test_long_lists_come_in_pages() -> None:
         assert await house.in_thread(lambda: list_pages(house)) == 150
 
 
+@pytest.mark.parity("K4")
 async def test_pages_stay_below_the_frame_size() -> None:
-    """K4: whoever asks for the longest scopes cannot make a list that does not fit."""
+    """Whoever asks for the longest scopes cannot make a list that does not fit."""
     scopes = [f"{number:02}" + "s" * 62 for number in range(32)]
     async with open_house() as house:
         house.world.realm.allow("web", "billing", *scopes)
@@ -305,8 +322,9 @@ def test_importing_the_library_imports_little() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
+@pytest.mark.parity("B7")
 def test_a_daemon_that_hangs_is_not_waited_for_before_every_call() -> None:
-    """B7: what is in hand stays good; one caller asks again after a while, the others do not wait."""
+    """What is in hand stays good; one caller asks again after a while, the others do not wait."""
     clock = StillClock()
     conversation = Conversation(10.0, clock=clock)
     first = settle(conversation, grant(remaining_s=3600))
@@ -322,8 +340,9 @@ def test_a_daemon_that_hangs_is_not_waited_for_before_every_call() -> None:
     assert settle(conversation, grant(number=2)) is not first
 
 
+@pytest.mark.parity("K4")
 def test_a_refusal_is_not_passed_over() -> None:
-    """K4: after it, the next caller asks as well."""
+    """After it, the next caller asks as well."""
     clock = StillClock()
     conversation = Conversation(10.0, clock=clock)
     settle(conversation, grant(remaining_s=3600))
@@ -333,8 +352,9 @@ def test_a_refusal_is_not_passed_over() -> None:
             settle(conversation, Failure.refused("peer-not-allowed").to_error())
 
 
+@pytest.mark.parity("K5")
 async def test_a_fork_while_another_thread_holds_the_locks() -> None:
-    """K5: nobody in the child could ever release the parent's locks."""
+    """Nobody in the child could ever release the parent's locks."""
     script = (
         "import os, signal, sys, threading; from orthros_client import Client\n"
         "client = Client(sys.argv[1]); client.credentials('orders'); client.ping()\n"
@@ -352,8 +372,9 @@ async def test_a_fork_while_another_thread_holds_the_locks() -> None:
         assert done.returncode == 0
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e12, -1.0])
 def test_a_timeout_that_is_none_is_refused_at_once(timeout: float) -> None:
-    """K17: a typed error, and none that only shows at the first call."""
+    """A typed error, and none that only shows at the first call."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         Client("/nowhere", timeout=timeout)

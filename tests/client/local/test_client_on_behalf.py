@@ -67,8 +67,9 @@ def for_shop(number: int) -> Grant:
     return evolve(grant(number=number), subject=SHOP)
 
 
+@pytest.mark.parity("K5")
 def test_what_is_kept_belongs_to_one_lineage() -> None:
-    """K5: own calls, two pieces of evidence and two spellings of a subject: five questions, each asked once."""
+    """Own calls, two pieces of evidence and two spellings of a subject: five questions, each asked once."""
     conversation = Conversation(10, clock=StillClock())
     realm = new_realm()
     first, second = evidence_of(realm, "shop"), evidence_of(realm, "kiosk")
@@ -93,15 +94,17 @@ def refused(code: str) -> OrthrosError:
     return Failure.refused(code).to_error()
 
 
+@pytest.mark.parity("B7")
 def test_no_proof_is_kept() -> None:
-    """B7: the client keeps tickets under a digest; the evidence goes with the request that it came with."""
+    """The client keeps tickets under a digest; the evidence goes with the request that it came with."""
     conversation = Conversation(10, clock=StillClock())
     ask(conversation, for_shop(1), behalf=evidence_of(new_realm(), "shop"))
     assert [want.behalf for want, _ in conversation._kept._on_behalf] == [None]
 
 
+@pytest.mark.parity("L23")
 def test_answers_in_another_name_than_asked_for_are_no_answers() -> None:
-    """L23: a faulty daemon cannot make a program act in the wrong name unnoticed."""
+    """A faulty daemon cannot make a program act in the wrong name unnoticed."""
     conversation = Conversation(10, clock=StillClock())
     for behalf, reply in ((None, for_shop(1)), ("alice", grant()), (evidence_of(new_realm(), "shop"), grant())):
         with pytest.raises(Malformed):
@@ -110,8 +113,9 @@ def test_answers_in_another_name_than_asked_for_are_no_answers() -> None:
     assert not conversation._kept._on_behalf
 
 
+@pytest.mark.parity("K5")
 def test_callers_do_not_push_out_what_the_program_needs_itself() -> None:
-    """K5: each has its own place."""
+    """Each has its own place."""
     conversation = Conversation(10, clock=StillClock())
     own = ask(conversation, grant())[1]
     for number in range(1100):
@@ -120,8 +124,9 @@ def test_callers_do_not_push_out_what_the_program_needs_itself() -> None:
     assert len(conversation._kept._on_behalf) == 1024
 
 
+@pytest.mark.parity("K5")
 def test_delegable_is_part_of_the_question() -> None:
-    """K5: one ticket lets its target act for us, the other does not."""
+    """One ticket lets its target act for us, the other does not."""
     conversation = Conversation(10, clock=StillClock())
     plain = ask(conversation, grant(number=1))
     open_to_use = ask(conversation, evolve(grant(number=2), flags=DELEGABLE), delegable=True)
@@ -131,12 +136,13 @@ def test_delegable_is_part_of_the_question() -> None:
     assert (plain[1].delegable, open_to_use[1].delegable) == (False, True)
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize(
     ("behalf", "error"),
     [("Alice", Misconfigured), ("alice@", Misconfigured), ("", Misconfigured), (7, LocalMisuse), (b"x", LocalMisuse)],
 )
 def test_whom_one_can_act_for(behalf: Any, error: type[OrthrosError]) -> None:
-    """K4: a name, a caller or evidence; nothing is asked for anything else."""
+    """A name, a caller or evidence; nothing is asked for anything else."""
     with pytest.raises(error):
         next(Conversation(10).credentials("ledger", None, 0, behalf=behalf))
 
@@ -148,8 +154,9 @@ def bearer() -> BearerCaller:
     )  # fmt: skip
 
 
+@pytest.mark.parity("L23")
 def test_a_caller_with_a_token_can_not_be_spoken_for() -> None:
-    """L23: fails closed; whoever means the own name says so."""
+    """Fails closed; whoever means the own name says so."""
     conversation = Conversation(10, propagate=True, clock=StillClock())
     with serving(bearer()):
         with pytest.raises(Refused, match="evidence-refused"):
@@ -157,16 +164,18 @@ def test_a_caller_with_a_token_can_not_be_spoken_for() -> None:
         assert ask(conversation, grant(), behalf=None)[0] is not None
 
 
+@pytest.mark.parity("L23")
 def test_without_propagation_a_request_changes_nothing() -> None:
-    """L23: opt-in, per client."""
+    """opt-in, per client."""
     with serving(bearer()):
         request, _ = ask(Conversation(10, clock=StillClock()), grant())
     assert request is not None
     assert request.behalf is None
 
 
+@pytest.mark.parity("L23")
 def test_outside_of_requests_and_for_nobody_it_is_the_own_name_where_that_is_said() -> None:
-    """L23: a background job, and a public route."""
+    """A background job, and a public route."""
     conversation = Conversation(10, propagate="or-own-name", clock=StillClock())
     _, own = ask(conversation, grant())
     with serving(None):
@@ -174,8 +183,9 @@ def test_outside_of_requests_and_for_nobody_it_is_the_own_name_where_that_is_sai
     assert ask(conversation, None)[1] is own
 
 
+@pytest.mark.parity("L23")
 def test_a_process_that_serves_requests_does_not_fall_back_on_its_own_name() -> None:
-    """L23: an executor, a thread, a public route, observe mode: there the caller is missing, and nobody meant none."""
+    """An executor, a thread, a public route, observe mode: there the caller is missing, and nobody meant none."""
     conversation = Conversation(10, propagate=True, clock=StillClock())
     _, own = ask(conversation, grant())  # a program that serves nobody may use the same client
     with serving(None), pytest.raises(LocalMisuse, match="wrong-state"):
@@ -191,8 +201,9 @@ def test_another_word_for_propagation_is_refused(unknown: Any) -> None:
         Conversation(10, propagate=unknown)
 
 
+@pytest.mark.parity("L23")
 def test_code_that_outlived_its_request_has_nobodys_authority() -> None:
-    """L23: neither its caller's, which has ended, nor this service's own, which was not meant."""
+    """Neither its caller's, which has ended, nor this service's own, which was not meant."""
     conversation = Conversation(10, propagate=True, clock=StillClock())
     with serving(bearer()) as request:
         pass
@@ -223,8 +234,9 @@ def subject_of(realm: InMemoryRealm, credentials: Credentials) -> str | None:
     return None if subject is None else subject.principal.name
 
 
+@pytest.mark.parity("L20", "L23")
 async def test_a_client_that_propagates_asks_for_whom_it_serves() -> None:
-    """L20, L23: through sockets and daemon to the ticket; the program says nothing but `propagate`."""
+    """Through sockets and daemon to the ticket; the program says nothing but `propagate`."""
     async with open_house() as house:
         realm = house.world.realm
         with Client(house.socket, propagate="or-own-name") as client:
@@ -244,8 +256,9 @@ async def test_a_client_that_propagates_asks_for_whom_it_serves() -> None:
                 await house.in_thread(seen)
 
 
+@pytest.mark.parity("L23")
 async def test_requests_served_at_once_by_one_client_stay_apart() -> None:
-    """L23: 30 tasks of three callers through one client, answered out of order; nobody's ticket is another's."""
+    """30 tasks of three callers through one client, answered out of order; nobody's ticket is another's."""
     async with open_house() as house, AsyncClient(house.socket, propagate="or-own-name") as client:
         realm, seen = house.world.realm, []
 
@@ -266,8 +279,9 @@ async def test_requests_served_at_once_by_one_client_stay_apart() -> None:
         assert all(caller == subject for caller, subject in seen)
 
 
+@pytest.mark.parity("L20")
 async def test_a_token_can_be_on_behalf_of_somebody_as_well() -> None:
-    """L20: where the realm exports them."""
+    """Where the realm exports them."""
     async with open_house() as house:
         house.world.realm.allow("web", "orders", "read", jwt=True, behalf=True)
         with Client(house.socket) as client:
@@ -292,8 +306,9 @@ def credentials_of(house: House, client: str, target: str, *scopes: str, **chang
     )  # fmt: skip
 
 
+@pytest.mark.parity("B4", "L23")
 async def test_what_was_handed_over_is_opened_by_the_daemon_and_stays_narrow() -> None:
-    """B4, L23: nothing bearer travels; the receiver acts in the giver's name, within the giver's caveats."""
+    """Nothing bearer travels; the receiver acts in the giver's name, within the giver's caveats."""
     async with open_house() as house:
         narrowed = credentials_of(house, "shop", "orders", "read", "write").narrow(scopes=["read"], methods=["GET"])
         box = narrowed.hand_over(credentials_of(house, "shop", "web"))
@@ -309,8 +324,9 @@ async def test_what_was_handed_over_is_opened_by_the_daemon_and_stays_narrow() -
         assert house.world.realm.handled <= 1
 
 
+@pytest.mark.parity("B4")
 def test_whoever_hands_over_teaches_nothing_about_the_target() -> None:
-    """B4: he knows the key of what he gave, so he can answer as its target, with any epoch and any time."""
+    """He knows the key of what he gave, so he can answer as its target, with any epoch and any time."""
     conversation = Conversation(10, clock=StillClock())
     own = ask(conversation, grant())[1]
     flow = conversation.receive(bytes(64))
@@ -323,8 +339,9 @@ def test_whoever_hands_over_teaches_nothing_about_the_target() -> None:
     assert own.peer.read() == (None, 0)
 
 
+@pytest.mark.parity("B4")
 async def test_boxes_that_are_not_for_us_stay_closed() -> None:
-    """B4: for another service, altered, narrowed senders, ended contents, and something else than a ticket inside."""
+    """For another service, altered, narrowed senders, ended contents, and something else than a ticket inside."""
     async with open_house() as house:
         realm = house.world.realm
         given, to_web = credentials_of(house, "shop", "orders"), credentials_of(house, "shop", "web")
@@ -351,9 +368,10 @@ async def test_boxes_that_are_not_for_us_stay_closed() -> None:
                     await house.in_thread(lambda box=box: client.receive(box))  # type: ignore[misc]
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_a_hand_over_opens_no_target_that_is_closed_to_the_peer() -> None:
-    """K4: the allow-list decides about what is inside."""
+    """The allow-list decides about what is inside."""
     rules = (AllowRule(uid=NOBODY, targets=frozenset({Principal("test.realm", "billing")})),)
     async with open_house(rules=rules) as house:
         to_web = credentials_of(house, "shop", "web")

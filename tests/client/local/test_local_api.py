@@ -157,24 +157,28 @@ STATUS = Status(
 )
 
 
+@pytest.mark.parity("K4")
 @given(requests)
 def test_requests_survive_the_way(request: AnyRequest) -> None:
-    """K4: one encoding each."""
+    """One encoding each."""
     assert decode_request(encode_request(request)) == request
 
 
+@pytest.mark.parity("K4", "B7")
 @given(grants)
 def test_grants_survive_the_way(grant: Grant) -> None:
-    """K4, B7: the remaining life is in every answer."""
+    """The remaining life is in every answer."""
     assert decode_reply(Op.TICKET, encode_reply(Op.TICKET, grant)) == grant
 
 
+@pytest.mark.parity("B2")
 @given(failures)
 def test_failures_survive_the_way(failure: Failure) -> None:
-    """B2: code, detail, retry, remaining life and reference."""
+    """Code, detail, retry, remaining life and reference."""
     assert decode_reply(Op.TOKEN, encode_failure(Op.TOKEN, failure)) == failure
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize(
     ("op", "reply"),
     [
@@ -187,12 +191,12 @@ def test_failures_survive_the_way(failure: Failure) -> None:
     ],
 )
 def test_other_replies_survive_the_way(op: Op, reply: Reply) -> None:
-    """K4."""
     assert decode_reply(op, encode_reply(op, reply)) == reply
 
 
+@pytest.mark.parity("B2")
 def test_a_code_of_a_newer_daemon_is_shown_as_it_is() -> None:
-    """B2: an unknown code is still a code."""
+    """An unknown code is still a code."""
     failure = Failure(family="refused", reason=Reason(99, "moon-phase", "c", "r"))
     seen = decode_reply(Op.TICKET, encode_failure(Op.TICKET, failure))
     assert isinstance(seen, Failure)
@@ -200,8 +204,9 @@ def test_a_code_of_a_newer_daemon_is_shown_as_it_is() -> None:
     assert seen.to_error().code == "moon-phase"
 
 
+@pytest.mark.parity("B2")
 def test_words_of_the_system_are_made_to_fit() -> None:
-    """B2: an error of the operating system may speak any language and be long."""
+    """An error of the operating system may speak any language and be long."""
     failure = Failure.unavailable("kdc-unreachable", "Verbindung verweigert für ü\n" * 100)
     seen = decode_reply(Op.TICKET, encode_failure(Op.TICKET, failure))
     assert isinstance(seen, Failure)
@@ -209,9 +214,10 @@ def test_words_of_the_system_are_made_to_fit() -> None:
     assert len(seen.detail) == 1000
 
 
+@pytest.mark.parity("K4")
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_malformed_or_a_request(data: bytes) -> None:
-    """K4: nothing half-built, no other exception."""
+    """Nothing half-built, no other exception."""
     try:
         request = decode_request(data)
     except Malformed:
@@ -225,8 +231,9 @@ EVIDENCE, PROOF = b"evidence of 32 bytes, not opened", b"the proof that nobody s
 ON_BEHALF = WantRequest(op=Op.TICKET, target="orders", behalf=Behalf(evidence=EVIDENCE, proof=PROOF))
 
 
+@pytest.mark.parity("B7")
 def test_what_proves_something_is_neither_shown_nor_remembered() -> None:
-    """B7: the daemon remembers how it decoded own questions; never evidence, hand-overs or logins."""
+    """The daemon remembers how it decoded own questions; never evidence, hand-overs or logins."""
     for request in (ON_BEHALF, ReceiveRequest(data=EVIDENCE + PROOF), LoginRequest(targets=((None, "orders"),))):
         message = encode_request(request)
         before = _decode_own.cache_info()
@@ -241,8 +248,9 @@ def test_what_proves_something_is_neither_shown_nor_remembered() -> None:
     assert decode_request(own) is decode_request(own)
 
 
+@pytest.mark.parity("B7")
 def test_grants_show_no_secret() -> None:
-    """B7: neither tails nor logins nor demands."""
+    """Neither tails nor logins nor demands."""
     grant = Grant(
         target=ORDERS, target_uid=1, client=WEB, credential=EVIDENCE, tail=PROOF, remaining_ms=1, ttl_s=1, flags=0,
         kvno=1, scopes=(), notes=(), fresh_ms=0, offset_ms=0, demands=(PROOF,),
@@ -251,6 +259,7 @@ def test_grants_show_no_secret() -> None:
     assert not any(words in shown for words in ("nobody shall see", PROOF.hex(), encode_base64url(PROOF)))
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize(
     "behalf",
     [
@@ -268,14 +277,14 @@ def test_grants_show_no_secret() -> None:
     ],
 )
 def test_a_behalf_is_evidence_with_its_proof_or_a_subject(behalf: list[object]) -> None:
-    """K4: everything else is malformed, before anybody is asked."""
+    """Everything else is malformed, before anybody is asked."""
     body = encode(None, "orders", None, 0, 0, 1000)
     with pytest.raises(Malformed):
         decode_request(encode(1, 2, body, behalf))
 
 
+@pytest.mark.parity("K4")
 def test_only_tickets_and_tokens_are_on_behalf_of_somebody() -> None:
-    """K4."""
     for op in (Op.PING, Op.LIST, Op.STATUS, Op.RECEIVE, Op.LOGIN):
         with pytest.raises(Malformed):
             decode_request(encode(1, int(op), encode(0), [None, None, b"", None, "alice"]))
@@ -283,8 +292,9 @@ def test_only_tickets_and_tokens_are_on_behalf_of_somebody() -> None:
         encode_request(evolve(ON_BEHALF, subject="alice"))
 
 
+@pytest.mark.parity("K4")
 def test_requests_without_limits_are_written_as_before() -> None:
-    """K4: what an older daemon understands is what it is sent; only limits need one that knows them."""
+    """What an older daemon understands is what it is sent; only limits need one that knows them."""
     plain = WantRequest(op=Op.TICKET, target="orders", scopes=("read",))
     body = encode(None, "orders", ["read"], 0, 0, 10_000)
     assert encode_request(plain) == encode(1, 2, body)
@@ -294,6 +304,7 @@ def test_requests_without_limits_are_written_as_before() -> None:
     assert encode_request(evolve(plain, subject="alice", limits=LIMITS)) == encode(1, 2, body, named, LIMITS)
 
 
+@pytest.mark.parity("K4", "L7")
 @pytest.mark.parametrize(
     "items",
     [
@@ -310,15 +321,16 @@ def test_requests_without_limits_are_written_as_before() -> None:
     ],
 )
 def test_limits_are_caveats_of_a_ticket(items: list[Any]) -> None:
-    """K4, L7: malformed before anybody is asked, also a known kind in a wrong shape, which the KDC would answer in the
+    """Malformed before anybody is asked, also a known kind in a wrong shape, which the KDC would answer in the
     clear to everybody in the same batch."""
     op, *more = items
     with pytest.raises(Malformed):
         decode_request(encode(1, op, encode(None, "orders", None, 0, 0, 1000), *more))
 
 
+@pytest.mark.parity("L23")
 def test_limits_have_the_room_that_the_kdc_gives_them() -> None:
-    """L23: what fits here fits the request to the KDC, and a token has no place for them."""
+    """What fits here fits the request to the KDC, and a token has no place for them."""
     assert len(LONGEST_LIMITS) == MAX_LIMITS_BYTES
     wants = [Want(target=ORDERS, limits=LONGEST_LIMITS)] * MAX_WANTS
     assert [want.limits for want in read_wants(wants_field(wants))] == [LONGEST_LIMITS] * MAX_WANTS
@@ -328,8 +340,9 @@ def test_limits_have_the_room_that_the_kdc_gives_them() -> None:
         encode_request(WantRequest(op=Op.TOKEN, target="orders", limits=LIMITS))
 
 
+@pytest.mark.parity("K4")
 def test_the_longest_evidence_fits() -> None:
-    """K4: a full ticket with all the caveats that there can be, every scope, and the longest limits."""
+    """A full ticket with all the caveats that there can be, every scope, and the longest limits."""
     largest = join_caveats([b"c" * 512] * 16)
     wanted = tuple(f"{number:02}" + "s" * 62 for number in range(32))
     request = evolve(
@@ -343,9 +356,10 @@ def test_the_longest_evidence_fits() -> None:
     assert len(message) < MAX_REQUEST_BYTES
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_reply_may_arrive_in_pieces(size: int) -> None:
-    """K4: sans-IO; how the bytes are cut does not matter."""
+    """sans-IO; how the bytes are cut does not matter."""
     talk = exchange(Request(op=Op.STATUS))
     assert next(talk).startswith(b"\0\0\0")
     data = ServerSession().reply(Op.STATUS, STATUS)
@@ -356,9 +370,10 @@ def test_a_reply_may_arrive_in_pieces(size: int) -> None:
     assert done.value.value == STATUS
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize("received", [b"", b"\0\0\0\x05ab", frame(b"\x93\x01\x00\x02"), b"\xff\xff\xff\xff"])
 def test_a_broken_answer_is_an_error(received: bytes) -> None:
-    """K4: end of stream, half a frame, nonsense, or a length beyond the cap."""
+    """End of stream, half a frame, nonsense, or a length beyond the cap."""
     talk = exchange(Request(op=Op.PING))
     next(talk)
     with pytest.raises(PeerMisbehaved):  # noqa: PT012  # half a frame needs its end of stream
@@ -366,14 +381,15 @@ def test_a_broken_answer_is_an_error(received: bytes) -> None:
         talk.send(b"")
 
 
+@pytest.mark.parity("K4")
 def test_an_answer_to_another_question_is_refused() -> None:
-    """K4."""
     with pytest.raises(Malformed):
         decode_reply(Op.LIST, encode_reply(Op.PING, Pong()))
 
 
+@pytest.mark.parity("K4")
 def test_the_daemon_reads_pipelined_requests_in_order_and_caps_them() -> None:
-    """K4: bounded before anything is understood."""
+    """Bounded before anything is understood."""
     session = ServerSession()
     data = frame(encode_request(Request(op=Op.PING))) + frame(encode_request(Request(op=Op.LIST)))
     assert [request.op for request in session.received(data)] == [Op.PING, Op.LIST]
@@ -381,8 +397,9 @@ def test_the_daemon_reads_pipelined_requests_in_order_and_caps_them() -> None:
         list(session.received((MAX_REQUEST_BYTES + 1).to_bytes(4, "big")))
 
 
+@pytest.mark.parity("B2")
 def test_the_documented_errors_are_the_errors() -> None:
-    """B2: docs/local-api.md lists every code a local caller can meet, with its meaning and retry."""
+    """docs/local-api.md lists every code a local caller can meet, with its meaning and retry."""
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.+?) \| (yes|no) \|$", DOCUMENT.read_text(), re.MULTILINE)
     assert len(rows) > 15
     for name, number, cause, retry in rows:

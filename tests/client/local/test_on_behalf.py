@@ -44,8 +44,9 @@ async def obtain(world: World, behalf: Behalf | None, target: str = "ledger", *s
     return await world.agent.obtain(key, timeout_s=10, behalf=behalf)
 
 
+@pytest.mark.parity("L23")
 async def test_a_ticket_on_behalf_names_its_caller_and_the_chain(autojump_clock: trio.testing.MockClock) -> None:
-    """L23: evidence that this service opened; the target sees for whom and through whom."""
+    """Evidence that this service opened; the target sees for whom and through whom."""
     async with open_world() as world:
         ticket = world.opened(await obtain(world, evidence_of(world.realm, "shop")))
         assert (ticket.client.name, [hop.principal.name for hop in ticket.chain]) == ("web", ["shop"])
@@ -53,8 +54,9 @@ async def test_a_ticket_on_behalf_names_its_caller_and_the_chain(autojump_clock:
         assert (ticket.subject.principal.name, ticket.subject.how) == ("shop", BY_EVIDENCE)
 
 
+@pytest.mark.parity("L23")
 async def test_two_callers_at_once_never_swap_tickets(autojump_clock: trio.testing.MockClock) -> None:
-    """L23: 40 questions on behalf of 20 calls, and own ones between them, all at the same moment."""
+    """40 questions on behalf of 20 calls, and own ones between them, all at the same moment."""
     async with open_world() as world:
         world.realm.allow("web", "orders", "read", behalf=True)
         cases: list[tuple[str | None, Held]] = []
@@ -77,8 +79,9 @@ async def test_two_callers_at_once_never_swap_tickets(autojump_clock: trio.testi
         assert world.realm.handled == 1 + 1 + 20
 
 
+@pytest.mark.parity("K5")
 async def test_nobody_gets_what_was_obtained_for_somebody_else(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: not for an own call, not for other evidence of the same caller, not for other caveats or scopes."""
+    """Not for an own call, not for other evidence of the same caller, not for other caveats or scopes."""
     async with open_world() as world:
         first = evidence_of(world.realm, "shop")
         limited = evolve(first, caveats=evidence_of(world.realm, "shop", caveats=[ScopesCaveat(("post",))]).caveats)
@@ -97,8 +100,9 @@ async def test_nobody_gets_what_was_obtained_for_somebody_else(autojump_clock: t
         assert world.realm.handled == handled
 
 
+@pytest.mark.parity("K5")
 async def test_a_question_cannot_claim_a_lineage_that_it_does_not_prove(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: a fault of the daemon's own code would be needed, and is stopped here."""
+    """A fault of the daemon's own code would be needed, and is stopped here."""
     async with open_world() as world:
         behalf = evidence_of(world.realm, "shop")
         await obtain(world, behalf)
@@ -107,8 +111,9 @@ async def test_a_question_cannot_claim_a_lineage_that_it_does_not_prove(autojump
                 await world.agent.obtain(claimed, timeout_s=1, behalf=shown)
 
 
+@pytest.mark.parity("B7")
 async def test_the_proof_is_gone_when_the_answer_is_there(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: the daemon keeps what it obtained, not what it was shown; so nothing is renewed ahead either."""
+    """The daemon keeps what it obtained, not what it was shown; so nothing is renewed ahead either."""
     async with open_world() as world:
         behalf = evidence_of(world.realm, "shop")
         shown = weakref.ref(behalf)
@@ -125,10 +130,11 @@ async def test_the_proof_is_gone_when_the_answer_is_there(autojump_clock: trio.t
         assert world.realm.handled == handled
 
 
+@pytest.mark.parity("B7")
 async def test_nothing_on_behalf_of_others_is_written_to_disk(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """B7: nor is a ticket whose demands the file has no place for."""
+    """Nor is a ticket whose demands the file has no place for."""
     async with open_world() as world:
         world.realm.allow("web", "billing", "charge", discharges=[("orders", "paid")])
         for behalf, target in ((None, "orders"), (None, "billing"), (evidence_of(world.realm, "shop"), "ledger")):
@@ -140,8 +146,9 @@ async def test_nothing_on_behalf_of_others_is_written_to_disk(
         assert [held.key.target for held in world.agent.cache.entries(trio.current_time())] == [ORDERS]
 
 
+@pytest.mark.parity("K5")
 async def test_callers_do_not_push_out_the_daemons_own_tickets(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: bounded, each in its own place."""
+    """Bounded, each in its own place."""
     async with open_world() as world:
         world.agent.on_behalf.capacity = 16
         own = await obtain(world, None, "orders")
@@ -153,6 +160,7 @@ async def test_callers_do_not_push_out_the_daemons_own_tickets(autojump_clock: t
         assert world.realm.handled == handled
 
 
+@pytest.mark.parity("K6")
 @pytest.mark.parametrize(
     ("bad", "code"),
     [
@@ -165,7 +173,7 @@ async def test_callers_do_not_push_out_the_daemons_own_tickets(autojump_clock: t
 async def test_bad_evidence_is_its_owners_trouble_alone(
     autojump_clock: trio.testing.MockClock, bad: object, code: str
 ) -> None:
-    """K6: whole refusals, sealed or not, make neither other callers wait nor the daemon doubt its login."""
+    """Whole refusals, sealed or not, make neither other callers wait nor the daemon doubt its login."""
     async with open_world() as world:
         behalf = evidence_of(world.realm, "shop", **(bad if isinstance(bad, dict) else {}))
         if bad == "proof":
@@ -195,8 +203,9 @@ async def test_bad_evidence_is_its_owners_trouble_alone(
         assert world.realm.handled == handled + 4
 
 
+@pytest.mark.parity("K6")
 async def test_what_the_kdc_says_of_the_client_counts_for_everybody(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: a disabled principal backs off as a whole, also where the question was on behalf of somebody."""
+    """A disabled principal backs off as a whole, also where the question was on behalf of somebody."""
     async with open_world() as world:
         await obtain(world, None, "orders")
         world.realm.disable("web")
@@ -205,8 +214,9 @@ async def test_what_the_kdc_says_of_the_client_counts_for_everybody(autojump_clo
         assert await world.outcome(world.key("billing"), timeout_s=0.1) == "principal-disabled"
 
 
+@pytest.mark.parity("K5")
 async def test_refusals_are_remembered_for_whom_they_were_said(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: one caller's refusal is not the next one's, and no own call's."""
+    """One caller's refusal is not the next one's, and no own call's."""
     async with open_world() as world:
         world.realm.allow("web", "orders", "read")
         behalf, other = evidence_of(world.realm, "shop"), evidence_of(world.realm, "shop")
@@ -218,10 +228,11 @@ async def test_refusals_are_remembered_for_whom_they_were_said(autojump_clock: t
         assert await world.outcome(world.key("orders")) == "held"
 
 
+@pytest.mark.parity("L15", "B4")
 async def test_what_comes_after_a_caller_is_never_more_than_the_caller_had(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """L15, B4: scopes and end of what was shown pass on, also those that its holder added."""
+    """Scopes and end of what was shown pass on, also those that its holder added."""
     async with open_world() as world:
         world.realm.allow("web", "ledger", "post", "read", behalf=True)
         soon = seconds_of(world.realm.clock.now()) + 100
@@ -239,8 +250,9 @@ def code_of(reply: Reply) -> str:
     return reply.reason.name if isinstance(reply, Failure) else type(reply).__name__
 
 
+@pytest.mark.parity("B4")
 async def test_sniffed_evidence_is_worth_nothing_at_the_desk() -> None:
-    """B4: another process saw the ticket on its way and asks for what was obtained with it; the KDC is not asked."""
+    """Another process saw the ticket on its way and asks for what was obtained with it; the KDC is not asked."""
     async with open_house(rules=(AllowRule(uid=NOBODY, targets=frozenset({LEDGER})),)) as house:
         behalf = evidence_of(house.world.realm, "shop")
         assert code_of(await house.desk.answer(GUEST, want(behalf))) == "Grant"
@@ -257,6 +269,7 @@ async def test_sniffed_evidence_is_worth_nothing_at_the_desk() -> None:
         assert house.world.realm.handled == handled
 
 
+@pytest.mark.parity("L24")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -265,15 +278,16 @@ async def test_sniffed_evidence_is_worth_nothing_at_the_desk() -> None:
     ],
 )
 async def test_what_the_kdc_would_refuse_anyway_is_refused_at_the_desk(changes: dict[str, Any], code: str) -> None:
-    """L24: said with the reason, and without a question that the whole host would pay for."""
+    """Said with the reason, and without a question that the whole host would pay for."""
     async with open_house() as house:
         behalf = evidence_of(house.world.realm, "shop", **changes)
         assert code_of(await house.desk.answer(Peer(0, frozenset()), want(behalf))) == code
         assert house.world.realm.handled <= 1
 
 
+@pytest.mark.parity("K4")
 async def test_evidence_opens_no_target_that_is_closed_to_the_peer() -> None:
-    """K4: the allow-list decides about targets, whoever is spoken for."""
+    """The allow-list decides about targets, whoever is spoken for."""
     async with open_house(rules=(AllowRule(uid=NOBODY, targets=frozenset({ORDERS})),)) as house:
         behalf = evidence_of(house.world.realm, "shop")
         for request in (want(behalf), want(None, subject="alice")):
@@ -281,8 +295,9 @@ async def test_evidence_opens_no_target_that_is_closed_to_the_peer() -> None:
         assert len(house.world.agent.on_behalf) == 0
 
 
+@pytest.mark.parity("K4")
 async def test_many_pieces_of_evidence_are_many_questions() -> None:
-    """K4: they count against the peer's own allowance, or one user's callers would use up the host's share."""
+    """They count against the peer's own allowance, or one user's callers would use up the host's share."""
     async with open_house(rules=(AllowRule(uid=NOBODY),)) as house:
         house.desk.allowance.burst = 3
         house.desk.allowance.per_s = 0.001
@@ -298,8 +313,9 @@ async def granted(house: House, request: WantRequest) -> Grant:
     return reply
 
 
+@pytest.mark.parity("K4")
 async def test_one_caller_cannot_use_up_what_all_the_others_need() -> None:
-    """K4: whoever calls a service chooses the caveats that come along, and each list of them is another question."""
+    """Whoever calls a service chooses the caveats that come along, and each list of them is another question."""
     async with open_house() as house:
         realm, allowance = house.world.realm, house.desk.evidence_allowance
         allowance.burst, allowance.per_s = 3, 0.001
@@ -316,8 +332,9 @@ async def test_one_caller_cannot_use_up_what_all_the_others_need() -> None:
         assert await codes([evidence_of(realm, "kiosk"), evidence_of(realm, "shop")]) == ["Grant"] * 2
 
 
+@pytest.mark.parity("K4")
 async def test_callers_are_asked_for_in_turn(autojump_clock: trio.testing.MockClock) -> None:
-    """K4: any number of callers at once is no such number of connections, and those who left are not asked for."""
+    """Any number of callers at once is no such number of connections, and those who left are not asked for."""
     async with open_world() as world:
         assert await world.outcome(world.key("orders")) == "held"
         before = len(world.network.asked)
@@ -337,8 +354,9 @@ async def test_callers_are_asked_for_in_turn(autojump_clock: trio.testing.MockCl
         assert world.agent._flights == {}
 
 
+@pytest.mark.parity("L20")
 async def test_a_subject_is_asserted_only_where_a_rule_names_it() -> None:
-    """L20: the KDC decides; the name is of the daemon's own realm unless another is given."""
+    """The KDC decides; the name is of the daemon's own realm unless another is given."""
     async with open_house() as house:
         grant = await granted(house, want(None, subject="alice"))
         assert grant.subject is not None
@@ -349,8 +367,9 @@ async def test_a_subject_is_asserted_only_where_a_rule_names_it() -> None:
         assert code_of(reply) == "subject-refused"
 
 
+@pytest.mark.parity("K4")
 async def test_callers_do_not_show_in_the_list() -> None:
-    """K4: whom a service serves is not the business of everybody who may call the same target."""
+    """Whom a service serves is not the business of everybody who may call the same target."""
     async with open_house() as house:
         await granted(house, want(evidence_of(house.world.realm, "shop")))
         await granted(house, want(None, "orders"))

@@ -13,8 +13,9 @@ KEY = SigningKey(material=SECRET, weak=True)
 SERVICES = ["Organization.Services.ServiceC", "Organization.Services.ServiceB", "Organization.Services.ServiceA"]
 
 
+@pytest.mark.parity("M1", "M2")
 def test_the_simple_example_is_verified_layer_by_layer() -> None:
-    """M1, M2: signature and undocumented hash of both layers."""
+    """Signature and undocumented hash of both layers."""
     stack = read_stack(SIMPLE, KEY, now_s=NOW)
     assert stack.verified
     assert [dict(layer.claims) for layer in stack.layers] == [
@@ -28,8 +29,9 @@ def test_the_simple_example_is_verified_layer_by_layer() -> None:
     assert stack.remarks == {"weak-key"}
 
 
+@pytest.mark.parity("M1", "M2", "M3")
 def test_the_compressed_example_is_read_through_its_wrong_label() -> None:
-    """M1, M2, M3: gzip outside; inside, `cmp` says gzip of a container that is a bare token."""
+    """Gzip outside; inside, `cmp` says gzip of a container that is a bare token."""
     stack = read_stack(THREE_NESTED, KEY, now_s=NOW, inner_faults="report")
     assert [layer.sid for layer in stack.layers] == [*SERVICES, None]
     assert [layer.depth_said for layer in stack.layers] == [3, 2, 1, None]
@@ -40,8 +42,9 @@ def test_the_compressed_example_is_read_through_its_wrong_label() -> None:
     assert "hash-missing" not in stack.remarks
 
 
+@pytest.mark.parity("M2")
 def test_one_token_of_the_document_has_another_secret_than_it_says() -> None:
-    """M2: the token of ServiceA was signed with the default of a well-known web page; neither it nor what is inside
+    """The token of ServiceA was signed with the default of a well-known web page; neither it nor what is inside
     is verified with the document's secret, however tolerant the reader."""
     with pytest.raises(PeerMisbehaved, match=r"token-invalid.*signature-wrong, 2 tokens inside"):
         read_stack(THREE_NESTED, KEY, now_s=NOW)
@@ -61,14 +64,16 @@ def test_one_token_of_the_document_has_another_secret_than_it_says() -> None:
     assert "hash-wrong" in faulty.remarks
 
 
+@pytest.mark.parity("M1")
 def test_hops_read_as_a_path_and_mark_what_nobody_verified() -> None:
-    """M1: the whole chain, for people."""
+    """The whole chain, for people."""
     stack = read_stack(THREE_NESTED, KEY, now_s=NOW, inner_faults="report")
     assert stack.hops == ("1234567890 (unverified)", f"{SERVICES[2]} (unverified)", SERVICES[1], SERVICES[0])
 
 
+@pytest.mark.parity("M1")
 def test_without_the_secret_there_is_only_a_shape() -> None:
-    """M1: signatures are never optional for the outermost token."""
+    """Signatures are never optional for the outermost token."""
     with pytest.raises(PeerMisbehaved, match="unknown-key"):
         read_stack(SIMPLE, {}, now_s=NOW)
     with pytest.raises(PeerMisbehaved, match="token-invalid"):

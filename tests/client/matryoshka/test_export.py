@@ -55,8 +55,9 @@ def verified_caller(realm: InMemoryRealm) -> VerifiedCaller:
     return verifier.accept(pending(learnt.value.epoch).message, "ledger/post", accept_user=True)
 
 
+@pytest.mark.parity("M1")
 def test_the_chain_of_a_verified_caller_in_nested_form() -> None:
-    """M1: native `chain` to nested JSON, oldest innermost, one layer a hop."""
+    """Native `chain` to nested JSON, oldest innermost, one layer a hop."""
     realm = InMemoryRealm()
     caller = verified_caller(realm)
     now_s = seconds_of(realm.clock.now())
@@ -102,8 +103,9 @@ def test_without_a_chain_there_is_one_layer() -> None:
     assert stack.layers[0].claims["sub"] == "last@corp.test"
 
 
+@pytest.mark.parity("M7")
 def test_long_chains_meet_the_header_limit_before_the_protocols() -> None:
-    """M7: eight hops are native; nested they need a limit that the caller raises on purpose."""
+    """Eight hops are native; nested they need a limit that the caller raises on purpose."""
     assert exported(5).depth == 5
     with pytest.raises(Refused, match="chain-refused"):
         exported(8)

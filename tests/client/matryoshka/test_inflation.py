@@ -34,6 +34,7 @@ def packed(data: bytes, cmp: str | None = "g") -> str:
     return layer(padded(data), cmp=cmp)
 
 
+@pytest.mark.parity("M3")
 @pytest.mark.parametrize(
     ("cmp", "compress"),
     [("g", gzip.compress), ("b", brotli.compress), ("g", lambda data: zlib.compress(data, 1, wbits=31))],
@@ -44,21 +45,22 @@ def packed(data: bytes, cmp: str | None = "g") -> str:
 def test_both_compressions_in_any_base64(
     cmp: str, compress: Callable[[bytes], bytes], encode: Callable[[bytes], bytes]
 ) -> None:
-    """M3."""
     stack = read(layer(encode(compress(INNER.encode())).decode(), cmp=cmp))
     assert stack.verified
     assert stack.depth == 3
     assert stack.remarks == frozenset()
 
 
+@pytest.mark.parity("M2", "M3")
 @pytest.mark.parametrize("cmp", [None, "b", "G", "x"])
 def test_gzip_is_known_by_its_first_bytes(cmp: str | None) -> None:
-    """M2, M3: whatever `cmp` says."""
+    """Whatever `cmp` says."""
     stack = read(packed(gzip.compress(CLIENT.encode()), cmp))
     assert stack.verified
     assert stack.remarks == {"compression-mislabelled"}
 
 
+@pytest.mark.parity("M3")
 @pytest.mark.parametrize(
     ("data", "cmp"),
     [
@@ -85,7 +87,7 @@ def test_gzip_is_known_by_its_first_bytes(cmp: str | None) -> None:
     ids=itertools.count(),  # gzip writes the time into its head, and names of tests are the same in all processes
 )
 def test_exactly_one_stream_around_exactly_one_token(data: bytes, cmp: str | None) -> None:
-    """M3: no second member, nothing after the end, no early end, no compression twice."""
+    """No second member, nothing after the end, no early end, no compression twice."""
     with pytest.raises(Malformed):
         read(packed(data, cmp))
 
@@ -95,10 +97,11 @@ def bomb(cmp: str, size: int) -> bytes:
     return gzip.compress(data, 9) if cmp == "g" else brotli.compress(data, lgwin=22)
 
 
+@pytest.mark.parity("M3")
 @pytest.mark.parametrize("cmp", ["g", "b"])
 @pytest.mark.parametrize("ratio", [16, 64])
 def test_a_bomb_is_stopped_while_it_inflates(cmp: str, ratio: int) -> None:
-    """M3: sixteen MiB in a few KiB; memory stays near the budget, whichever limit is met first."""
+    """Sixteen MiB in a few KiB; memory stays near the budget, whichever limit is met first."""
     token = packed(bomb(cmp, 16 * MIB), cmp)
     assert len(token) < 32 * 1024
     tracemalloc.start()
@@ -111,15 +114,17 @@ def test_a_bomb_is_stopped_while_it_inflates(cmp: str, ratio: int) -> None:
     assert peak < 2 * MIB
 
 
+@pytest.mark.parity("M3")
 @pytest.mark.parametrize("cmp", ["g", "b"])
 def test_the_ratio_counts_below_the_budget_too(cmp: str) -> None:
-    """M3: 100 KiB of one letter are within the budget of bytes and still no honest token."""
+    """100 KiB of one letter are within the budget of bytes and still no honest token."""
     with pytest.raises(Malformed, match="inflates to more than its limit"):
         read(packed(bomb(cmp, 100 * 1024), cmp))
 
 
+@pytest.mark.parity("M3")
 def test_many_small_inflations_share_one_budget() -> None:
-    """M3: eight layers, none of them above a limit by itself."""
+    """Eight layers, none of them above a limit by itself."""
     token = CLIENT
     sizes = 0
     for number in range(6):
@@ -132,8 +137,9 @@ def test_many_small_inflations_share_one_budget() -> None:
         read(token, max_depth=16, max_inflated=sizes - 1)
 
 
+@pytest.mark.parity("M6")
 def test_a_stack_without_end_ends_at_the_depth() -> None:
-    """M6: layers that each hide the next in a few bytes."""
+    """Layers that each hide the next in a few bytes."""
     token = CLIENT
     for _ in range(12):
         token = layer(padded(gzip.compress(token.encode())), cmp="g")
@@ -149,9 +155,10 @@ def test_no_bytes_do_more_than_be_refused(data: bytes, cmp: str | None) -> None:
         read(layer(padded(b"\x1f\x8b\x08" + data), cmp=cmp))
 
 
+@pytest.mark.parity("M3")
 @pytest.mark.parametrize("compress", ["gzip", "brotli"])
 def test_written_containers_are_compressed_only_when_that_is_smaller(compress: str) -> None:
-    """M3: a short token stays as it is; the same input gives the same bytes."""
+    """A short token stays as it is; the same input gives the same bytes."""
     short, long = jwt({"sub": "client"}), CLIENT
     written = {
         text: nest({"sub": "a"}, KEY, previous=text, sid="a", compress=compress)  # type: ignore[arg-type]
@@ -169,8 +176,9 @@ def test_written_containers_are_compressed_only_when_that_is_smaller(compress: s
         assert read(token).verified
 
 
+@pytest.mark.parity("M3")
 def test_what_shrinks_too_well_is_not_compressed() -> None:
-    """M3: the strict writer writes nothing that the tolerant reader would take for a bomb."""
+    """The strict writer writes nothing that the tolerant reader would take for a bomb."""
     previous = jwt({"sub": "client", "filling": "a" * 20_000})
     token = nest({"sub": "a"}, KEY, previous=previous, sid="a", limits=StackLimits(max_chars=64 * 1024))
     assert "cmp" not in claims_of(token)["auth_stack"]

@@ -17,8 +17,9 @@ from tests.docs.pages import ROOT, blocks
 PAGE = ROOT / "docs" / "matryoshka.md"
 
 
+@pytest.mark.parity("P17")
 def test_the_sample_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """P17: samples are executed."""
+    """Samples are executed."""
     (sample,) = blocks(PAGE, "python")
     names: dict[str, Any] = {"shared": bytes(range(32)), "caller": caller_of(2), "now": 1_900_000_000}
     exec(compile(sample, PAGE.name, "exec"), names)

@@ -60,9 +60,9 @@ def read(token: str, depth: int) -> AuthStack:
     return read_stack(token, KEYS | {depth: KEYS["svc-0"]}, readers=READER, now_s=NOW, limits=LIMITS)
 
 
+@pytest.mark.parity("M1", "M3", "M4")
 @given(layers)
 def test_what_was_written_comes_back(parts: Layers) -> None:
-    """M1, M3, M4."""
     depth = len(parts) - 1
     stack = read(written(parts), depth)
     assert stack.verified
@@ -74,17 +74,19 @@ def test_what_was_written_comes_back(parts: Layers) -> None:
     assert [layer.sealed for layer in stack.layers[1:]] == [seal for _, _, seal in reversed(parts[1:])]
 
 
+@pytest.mark.parity("M2")
 @given(layers, places, st.sampled_from([*ALPHABET, "", "AA", "."]))
 @settings(max_examples=200)
 def test_no_changed_character_goes_unnoticed(parts: Layers, place: int, other: str) -> None:
-    """M2: flipped, dropped, replaced by two: each is an error."""
+    """Flipped, dropped, replaced by two: each is an error."""
     with pytest.raises(OrthrosError):
         read(changed(written(parts), place, other), len(parts) - 1)
 
 
+@pytest.mark.parity("M2")
 @given(layers, places, st.sampled_from(ALPHABET))
 def test_a_change_that_somebody_signed_around_is_found_too(parts: Layers, place: int, other: str) -> None:
-    """M2: a relay with a good key wraps what it changed; the layer it changed is still an error, or a remark."""
+    """A relay with a good key wraps what it changed; the layer it changed is still an error, or a remark."""
     inside = changed(written(parts), place, other)
     wrapped = layer(inside, KEYS["svc-8"].material, sid="svc-8", depth=len(parts))
     keys: dict[Any, SigningKey] = KEYS | {len(parts): KEYS["svc-0"]}

@@ -26,26 +26,29 @@ def read(token: str, keys: Any = KEY, **options: Any) -> AuthStack:
     return read_stack(token, keys, now_s=NOW, **options)
 
 
+@pytest.mark.parity("M2", "M8")
 @pytest.mark.parametrize("fmt", ["jwt", "JWT"])
 @pytest.mark.parametrize("said", [{}, {"cmp": None}, {"fmt_version": 7}])
 def test_either_spelling_and_members_nobody_knows(fmt: str, said: dict[str, Any]) -> None:
-    """M2, M8: what is unknown is ignored."""
+    """What is unknown is ignored."""
     stack = read(layer(CLIENT, fmt=fmt, sid="svc-a", depth=1, **said))
     assert stack.verified
     assert stack.remarks == {"sid-unproven"}
 
 
+@pytest.mark.parity("M8")
 def test_an_unknown_claim_changes_nothing() -> None:
-    """M8: an old token, or one with claims of somebody else's, is a stack of one layer."""
+    """An old token, or one with claims of somebody else's, is a stack of one layer."""
     for claims in ({}, {"auth_token": "an opaque handle"}, {"auth_stack": None}, {"chain": "x", "auth_token": 7}):
         stack = read(jwt({"sub": "client"} | claims))
         assert (stack.depth, stack.verified, stack.remarks) == (0, True, frozenset())
         assert dict(stack.layers[0].claims) == {"sub": "client"} | claims
 
 
+@pytest.mark.parity("M2")
 @pytest.mark.parametrize("nested", [CLIENT, {"container": CLIENT, "fmt": "JWT"}])
 def test_the_claim_name_of_the_prose(nested: object) -> None:
-    """M2: the prose says `auth_token`, and there the token may stand by itself."""
+    """The prose says `auth_token`, and there the token may stand by itself."""
     stack = read(jwt({"sub": "svc-a", "auth_token": nested}))
     assert stack.verified
     assert [layer.claims["sub"] for layer in stack.layers] == ["svc-a", "client"]
@@ -58,6 +61,7 @@ def test_two_stacks_in_one_token_are_none() -> None:
         read(jwt({"auth_stack": {"container": CLIENT}, "auth_token": CLIENT}))
 
 
+@pytest.mark.parity("M1", "M2")
 @pytest.mark.parametrize(
     ("container", "said", "remark"),
     [
@@ -73,7 +77,6 @@ def test_two_stacks_in_one_token_are_none() -> None:
     ],
 )
 def test_what_is_found_counts_and_what_was_said_is_remarked(container: str, said: dict[str, Any], remark: str) -> None:
-    """M1, M2."""
     stack = read(layer(container, **said))
     assert [one.unverified_claims["sub"] for one in stack.layers] == ["somebody", "client"]
     assert stack.verified
@@ -102,8 +105,9 @@ def test_a_stack_is_an_object() -> None:
             read(jwt({"auth_stack": wrong}))
 
 
+@pytest.mark.parity("M2")
 def test_a_wrong_signature_or_hash_is_an_error_wherever_it_is() -> None:
-    """M2: the hash is checked over the container as sent, with the key of the signature around it."""
+    """The hash is checked over the container as sent, with the key of the signature around it."""
     forged = jwt({"sub": "admin"}, OTHER)
     for token, what in (
         (forged, "signature-wrong, 0 tokens inside"),
@@ -124,8 +128,9 @@ def test_the_outermost_is_never_forgiven() -> None:
         read(layer(CLIENT, OTHER), inner_faults="report")
 
 
+@pytest.mark.parity("M4")
 def test_an_inner_layer_without_a_key_hides_nothing_and_proves_nothing() -> None:
-    """M4: process what can be processed; a right signature inside an unverified layer is no claim to its place."""
+    """Process what can be processed; a right signature inside an unverified layer is no claim to its place."""
     token = layer(layer(CLIENT, OTHER, sid="stranger", depth=1), sid="own", depth=2)
     stack = read(token, {"own": KEY, 2: KEY})
     assert [one.verified for one in stack.layers] == [True, False, False]
@@ -134,8 +139,9 @@ def test_an_inner_layer_without_a_key_hides_nothing_and_proves_nothing() -> None
     assert stack.hops == ("client (unverified)", "stranger (unverified)", "own")
 
 
+@pytest.mark.parity("M5")
 def test_nobody_speaks_under_another_sid() -> None:
-    """M5: a sid is worth what its key says; `kid` does not choose another key for it."""
+    """A sid is worth what its key says; `kid` does not choose another key for it."""
     keys = {"own": KEY, "rival": SigningKey(material=OTHER), "rival-1": SigningKey(material=OTHER, sid="rival")}
     assert read(layer(CLIENT, sid="own"), keys | {1: KEY}).layers[0].signer == "own"
     for kid in ("rival", "rival-1"):
@@ -233,8 +239,9 @@ def test_times_and_audience_of_the_outermost() -> None:
             read(jwt(aud), audience="orders")
 
 
+@pytest.mark.parity("M6")
 def test_loops_are_found_at_any_distance() -> None:
-    """M6: repeated sids are named; whether they matter is for whoever reads."""
+    """Repeated sids are named; whether they matter is for whoever reads."""
     token = CLIENT
     for sid in ("a", "b", "c", "b", "a"):
         token = layer(token, sid=sid)
@@ -249,8 +256,9 @@ def deep(layers: int) -> str:
     return token
 
 
+@pytest.mark.parity("M6")
 def test_depth_is_limited() -> None:
-    """M6: eight tokens inside the outermost unless told otherwise, and never more than 32."""
+    """Eight tokens inside the outermost unless told otherwise, and never more than 32."""
     assert read(deep(8)).depth == 8
     with pytest.raises(Refused, match="chain-refused"):
         read(deep(9))

@@ -38,8 +38,8 @@ def hidden(**options: Any) -> str:
     return nest({"sub": "c"}, KEY, previous=inner, sid="svc-c", seal_for=READER, **options)
 
 
+@pytest.mark.parity("M4")
 def test_the_named_reader_sees_the_whole_path() -> None:
-    """M4."""
     stack = read(hidden(), READER)
     assert stack.verified
     assert stack.opaque == 0
@@ -48,9 +48,10 @@ def test_the_named_reader_sees_the_whole_path() -> None:
     assert read(hidden(), {"auditor": READER, "other": STRANGER}).verified
 
 
+@pytest.mark.parity("M4")
 @pytest.mark.parametrize("readers", [None, {}, STRANGER, {"stranger": STRANGER}])
 def test_a_stranger_sees_how_deep_it_says_it_is(readers: Any) -> None:
-    """M4: the sealed layer is counted, and what is said about it stays somebody's word."""
+    """The sealed layer is counted, and what is said about it stays somebody's word."""
     token = hidden()
     stack = read(token, readers)
     assert (stack.opaque, stack.depth, stack.verified) == (1, 3, False)
@@ -64,15 +65,17 @@ def test_a_stranger_sees_how_deep_it_says_it_is(readers: Any) -> None:
         assert name not in str(claims_of(token))
 
 
+@pytest.mark.parity("M4")
 def test_the_depth_can_be_kept_back() -> None:
-    """M4: the topology may be nobody's business."""
+    """The topology may be nobody's business."""
     stack = read(hidden(tell_depth=False))
     assert (stack.depth, stack.opaque) == (1, 1)
     assert stack.layers[0].depth_said is None
 
 
+@pytest.mark.parity("M4")
 def test_what_a_sealed_layer_says_of_itself_is_unverified() -> None:
-    """M4: header parameters repeat claims (RFC 7519, section 5.3); nobody signed these for us."""
+    """Header parameters repeat claims (RFC 7519, section 5.3); nobody signed these for us."""
     stack = read(layer(sealed(CLIENT, depth=4, sid="svc-x"), fmt="JWE"))
     inside = stack.layers[1]
     assert (inside.depth_said, inside.sid, inside.verified, stack.depth) == (4, "svc-x", False, 5)
@@ -81,8 +84,9 @@ def test_what_a_sealed_layer_says_of_itself_is_unverified() -> None:
     assert (odd.depth_said, odd.sid) == (None, None)
 
 
+@pytest.mark.parity("M4")
 def test_going_on_around_an_opaque_layer_keeps_count() -> None:
-    """M4: the next service says one more than was said to it."""
+    """The next service says one more than was said to it."""
     onward = nest({"sub": "d"}, KEY, previous=read(hidden()), sid="svc-d")
     assert claims_of(onward)["auth_stack"]["depth"] == 4
     assert read(onward).depth == 4
@@ -127,9 +131,10 @@ def test_the_key_is_for_one_way_of_sealing(header: dict[str, Any]) -> None:
     assert read(token).opaque == 1
 
 
+@pytest.mark.parity("M6")
 @pytest.mark.parametrize("inside", ["", "no token", "{}", sealed(CLIENT), "a.b.c", "\u00e4.b.c"])
 def test_a_sealed_container_holds_one_jwt(inside: str) -> None:
-    """M6: also no JWE in a JWE, which no depth would count."""
+    """Also no JWE in a JWE, which no depth would count."""
     with pytest.raises(Malformed):
         read(layer(sealed(inside)), READER)
 

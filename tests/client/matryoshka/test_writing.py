@@ -29,8 +29,9 @@ def stack_of(depth: int, limits: StackLimits = WIDE, **options: Any) -> str:
     return token
 
 
+@pytest.mark.parity("M1", "M2")
 def test_every_member_is_there_and_true() -> None:
-    """M1, M2: fmt, sid, depth, container and the hash over the container as sent."""
+    """Fmt, sid, depth, container and the hash over the container as sent."""
     inner = nest({"sub": "client"}, KEY)
     assert claims_of(inner) == {"sub": "client"}
     token = nest({"sub": "a"}, KEY, previous=inner, sid="svc-a")
@@ -44,8 +45,9 @@ def test_every_member_is_there_and_true() -> None:
     assert read_stack(onward, {"svc-a": KEY, "svc-b": KEY, 2: KEY}, now_s=NOW).remarks == set()
 
 
+@pytest.mark.parity("M2")
 def test_other_algorithms_of_the_key_sign_and_the_hash_stays() -> None:
-    """M2: the hash is HMAC-SHA256 whatever signs."""
+    """The hash is HMAC-SHA256 whatever signs."""
     key = SigningKey(alg="HS512", material=bytes(range(64)), kid="k1")
     inner = nest({"sub": "client"}, key)
     token = nest({"sub": "a"}, key, previous=inner, sid="svc-a")
@@ -55,8 +57,9 @@ def test_other_algorithms_of_the_key_sign_and_the_hash_stays() -> None:
     assert {layer.kid for layer in stack.layers} == {"k1"}
 
 
+@pytest.mark.parity("M6")
 def test_loops_are_not_written() -> None:
-    """M6: also one that somebody else began, unless the caller wants it."""
+    """Also one that somebody else began, unless the caller wants it."""
     token = layer(layer(jwt({"sub": "client"}), sid="svc-a"), sid="svc-b")
     with pytest.raises(Refused, match=r"chain-refused.*svc-a"):
         nest({"sub": "a"}, KEY, previous=token, sid="svc-a")
@@ -66,8 +69,9 @@ def test_loops_are_not_written() -> None:
         nest({"sub": "c"}, KEY, previous=again, sid="svc-c")
 
 
+@pytest.mark.parity("M6")
 def test_a_stack_that_lies_about_its_layers_does_not_help() -> None:
-    """M6: the text counts as well as what was read from it."""
+    """The text counts as well as what was read from it."""
     token = layer(layer(jwt({"sub": "client"}), sid="svc-a"), sid="svc-b")
     with pytest.raises(Refused, match="chain-refused"):
         nest({}, KEY, previous=AuthStack(layers=(), text=token), sid="svc-a")
@@ -75,8 +79,8 @@ def test_a_stack_that_lies_about_its_layers_does_not_help() -> None:
     assert claims_of(onward)["auth_stack"]["depth"] == 3
 
 
+@pytest.mark.parity("M6")
 def test_depth_is_limited_when_writing() -> None:
-    """M6."""
     eight = stack_of(8)
     with pytest.raises(Refused, match=r"chain-refused.*9 tokens"):
         nest({"sub": "a"}, KEY, previous=eight, sid="svc-a", limits=StackLimits(max_chars=64 * 1024))
@@ -84,8 +88,9 @@ def test_depth_is_limited_when_writing() -> None:
         nest({"sub": "a"}, KEY, previous=stack_of(1), sid="svc-a", limits=StackLimits(max_depth=1))
 
 
+@pytest.mark.parity("M7")
 def test_sizes_to_depth_sixteen(record_property: Any) -> None:
-    """M7: each level of base64 in base64 costs a third more, so a header's 6 KiB end before depth 8; sizes are kept
+    """Each level of base64 in base64 costs a third more, so a header's 6 KiB end before depth 8; sizes are kept
     with the test's report."""
     sizes = {
         compress: {depth: len(stack_of(depth, compress=compress)) for depth in (1, 2, 3, 5, 8, 12, 16)}
@@ -103,8 +108,9 @@ def test_sizes_to_depth_sixteen(record_property: Any) -> None:
     assert read(stack_of(16), limits=WIDE).verified
 
 
+@pytest.mark.parity("M7")
 def test_a_header_takes_no_more_than_six_kib() -> None:
-    """M7: refused rather than cut off by a proxy."""
+    """Refused rather than cut off by a proxy."""
     assert HEADER_CHARS == 6144
     with pytest.raises(Refused, match=r"chain-refused.*at most 6144"):
         nest({"sub": "a"}, KEY, previous=stack_of(8), sid="svc-a", limits=StackLimits(max_depth=9, max_chars=6144))

@@ -55,8 +55,9 @@ def even(payload: bytes, _access: Access) -> str | None:
     return None if payload == b"2" else "odd"
 
 
+@pytest.mark.parity("L7", "L24")
 def test_a_registered_caveat_is_judged_by_the_service(parties: Parties) -> None:
-    """L7, L24: with its payload and the request as the verifier sees it; an unregistered one refuses."""
+    """With its payload and the request as the verifier sees it; an unregistered one refuses."""
     seen: list[tuple[bytes, Access]] = []
 
     def rule(payload: bytes, access: Access) -> str | None:
@@ -139,8 +140,9 @@ def test_opened_tickets_are_kept_with_and_without_discharges(parties: Parties) -
 # --- evidence
 
 
+@pytest.mark.parity("K18", "L20")
 def test_a_delegable_call_is_evidence(parties: Parties) -> None:
-    """K18, L20: what orders shows is the ticket and the caveats that it verified, with proof of having opened it."""
+    """What orders shows is the ticket and the caveats that it verified, with proof of having opened it."""
     caller = served(parties, scopes=["read"], lifetime=600)
     behalf = caller.behalf()
     assert isinstance(behalf, Behalf)
@@ -169,7 +171,7 @@ def test_a_user_that_a_request_names_is_no_evidence(parties: Parties) -> None:
 
 
 def test_the_restriction_of_the_caller_goes_along(parties: Parties) -> None:
-    """Section 11: an honest service called by a restricted worker does not shed the restriction."""
+    """An honest service called by a restricted worker does not shed the restriction."""
     caller = served(parties, scopes=["write"])
     assert onward(parties, "orders", caller, "ledger").scopes == ()
     confined = call(
@@ -181,8 +183,9 @@ def test_the_restriction_of_the_caller_goes_along(parties: Parties) -> None:
         onward(parties, "orders", confined, "ledger")
 
 
+@pytest.mark.parity("K18")
 def test_a_ticket_that_was_not_asked_for_as_delegable_is_none(parties: Parties) -> None:
-    """K18: the first caller decides; the refusal goes back to it under MAC."""
+    """The first caller decides; the refusal goes back to it under MAC."""
     caller = call(parties.credentials("worker", "orders"), parties.verifier())
     with pytest.raises(Refused, match="evidence-refused") as refused:
         caller.behalf()
@@ -191,7 +194,7 @@ def test_a_ticket_that_was_not_asked_for_as_delegable_is_none(parties: Parties) 
 
 
 def test_on_behalf_calls_need_a_handler_that_opted_in(parties: Parties) -> None:
-    """Section 7: a ticket with a subject; the same call passes where somebody expects it."""
+    """A ticket with a subject; the same call passes where somebody expects it."""
     credentials = onward(parties, "orders", served(parties), "ledger")
     ledger = parties.verifier("ledger")
     assert refused_as(credentials, ledger) == "user-not-accepted"
@@ -202,8 +205,9 @@ def test_on_behalf_calls_need_a_handler_that_opted_in(parties: Parties) -> None:
     assert caller.act == ("orders@test.realm", "worker@test.realm")
 
 
+@pytest.mark.parity("K18")
 def test_evidence_is_good_for_who_was_called_alone(parties: Parties) -> None:
-    """K18: ledger sees orders' evidence pass and cannot use it; nor can orders change whose it is."""
+    """Ledger sees orders' evidence pass and cannot use it; nor can orders change whose it is."""
     behalf = served(parties).behalf()
     assert behalf.evidence is not None
     with pytest.raises(PeerMisbehaved, match="unauthenticated-refusal"):
@@ -222,6 +226,7 @@ def hops(parties: Parties) -> VerifiedCaller:
     return call(credentials, parties.verifier("ledger"), accept_user=True)
 
 
+@pytest.mark.parity("B5")
 @pytest.mark.parametrize(
     ("rule", "accepted"),
     [
@@ -238,7 +243,7 @@ def hops(parties: Parties) -> VerifiedCaller:
     ],
 )
 def test_a_target_judges_the_path(parties: Parties, rule: ChainRule, accepted: bool) -> None:
-    """B5: for the whole service, or for one call in its place."""
+    """For the whole service, or for one call in its place."""
     credentials = onward(parties, "ledger", hops(parties), "auditors")
     wanted = "accepted" if accepted else "chain-refused"
     assert refused_as(credentials, parties.verifier("auditors", chain=rule), accept_user=True) == wanted
@@ -246,8 +251,9 @@ def test_a_target_judges_the_path(parties: Parties, rule: ChainRule, accepted: b
     assert refused_as(credentials, strict, accept_user=True, chain=rule) == wanted
 
 
+@pytest.mark.parity("B5")
 def test_own_calls_have_no_path(parties: Parties) -> None:
-    """B5: nothing to deny, and nothing that could be required."""
+    """Nothing to deny, and nothing that could be required."""
     web = parties.credentials("web", "orders")
     strict = parties.verifier(chain=ChainRule(deny_via=["web"], max_depth=0))
     assert call(web, strict).path == ()
@@ -255,7 +261,7 @@ def test_own_calls_have_no_path(parties: Parties) -> None:
 
 
 def test_somebody_is_not_called_again_by_those_that_it_called(parties: Parties) -> None:
-    """Section 11: target in chain; the KDC refuses it first, and the target on its own."""
+    """Target in chain; the KDC refuses it first, and the target on its own."""
     caller = hops(parties)
     with pytest.raises(AssertionError, match="chain-refused"):
         onward(parties, "ledger", caller, "orders")
@@ -275,8 +281,9 @@ def test_somebody_is_not_called_again_by_those_that_it_called(parties: Parties) 
 # --- transactions
 
 
+@pytest.mark.parity("L20")
 def test_one_transaction_runs_through_all_hops(parties: Parties) -> None:
-    """L20: the id of the first login, in the tickets of all that follows from it."""
+    """The id of the first login, in the tickets of all that follows from it."""
     first = served(parties)
     second = call(onward(parties, "orders", first, "ledger"), parties.verifier("ledger"), accept_user=True)
     assert first.transaction_id == second.transaction_id
@@ -298,7 +305,7 @@ def test_a_verified_caller_shows_nothing_secret(parties: Parties) -> None:
 
 
 def test_caveats_are_no_facts(parties: Parties) -> None:
-    """Section 9: they only ever deny. A handler cannot even read them."""
+    """They only ever deny. A handler cannot even read them."""
     caller = served(parties, path=None, scopes=["read"], lifetime=60)
     assert not [name for name in dir(caller) if "caveat" in name]
     assert caller.accepted_at == parties.realm.clock.now()

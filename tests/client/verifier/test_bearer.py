@@ -126,9 +126,10 @@ def stray(text: str) -> str:
     return text[:-1] + alphabet[alphabet.index(text[-1]) ^ 1]
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize("make", FORGED.values(), ids=FORGED)
 def test_what_no_key_of_ours_made_is_nothing(make: Callable[[], str], verifier: BearerVerifier) -> None:
-    """L28: no header of a token has a say in how it is verified."""
+    """No header of a token has a say in how it is verified."""
     with pytest.raises(PeerMisbehaved, match="token-invalid"):
         verifier.accept(make())
 
@@ -164,9 +165,10 @@ UNFIT: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parity("H2")
 @pytest.mark.parametrize("claims", UNFIT.values(), ids=UNFIT)
 def test_a_token_of_ours_that_does_not_hold_here(claims: dict[str, Any], verifier: BearerVerifier) -> None:
-    """H2: claim by claim."""
+    """Claim by claim."""
     with pytest.raises(OrthrosError, match="token-invalid"):
         verifier.accept(token(**claims), accept_user=True)
 
@@ -270,6 +272,7 @@ def test_a_service_without_tickets_needs_no_ticket_key(verifier: BearerVerifier)
         Guard(origins=["https://orders.test"])
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize(
     ("rule", "is_admitted"),
     [
@@ -283,7 +286,7 @@ def test_a_service_without_tickets_needs_no_ticket_key(verifier: BearerVerifier)
 def test_the_path_that_a_token_tells_obeys_the_rule_of_its_route(
     rule: ChainRule, is_admitted: bool, verifier: BearerVerifier
 ) -> None:
-    """M5: `act` is the KDC's word as well."""
+    """`act` is the KDC's word as well."""
     act = {"sub": "shop@corp.test", "act": {"sub": "gateway@corp.test"}}
     sent = token(sub="alice@corp.test", act=act)
     guard = Guard(
@@ -297,8 +300,9 @@ def test_the_path_that_a_token_tells_obeys_the_rule_of_its_route(
         assert (verdict.code, verdict.answer.status) == ("chain-refused", 403)
 
 
+@pytest.mark.parity("M5")
 def test_a_token_is_no_way_around_the_path_that_the_verifier_demands(verifier: BearerVerifier) -> None:
-    """M5: one service, one rule, whichever scheme a caller comes with; a route may still say otherwise."""
+    """One service, one rule, whichever scheme a caller comes with; a route may still say otherwise."""
     house = House()
     home = house.realm.name
     act = {"sub": f"shop@{home}", "act": {"sub": f"gateway@{home}"}}

@@ -98,8 +98,9 @@ def epoch_of(verifier: Verifier, scene: Scene, ticket: IssuedTicket) -> bytes:
     return learnt.value.epoch
 
 
+@pytest.mark.parity("K7")
 def test_a_first_contact_learns_the_epoch_and_then_is_accepted(scene: Scene) -> None:
-    """K7: the reply proves the service to the caller."""
+    """The reply proves the service to the caller."""
     verifier, ticket = scene.verifier(), scene.ticket("read")
     pending = scene.request(ticket, epoch_of(verifier, scene, ticket), payload=b"one book")
     caller = verifier.accept(pending.message, ENDPOINT, b"one book")
@@ -110,8 +111,9 @@ def test_a_first_contact_learns_the_epoch_and_then_is_accepted(scene: Scene) -> 
     assert open_ap_reply(pending, caller.reply).target_time == scene.realm.clock.now()
 
 
+@pytest.mark.parity("L19")
 def test_require_names_the_missing_scope_to_both_sides(scene: Scene) -> None:
-    """L19: scopes travel in the ticket and are demanded by the handler."""
+    """Scopes travel in the ticket and are demanded by the handler."""
     verifier, ticket = scene.verifier(), scene.ticket("read")
     pending = scene.request(ticket, epoch_of(verifier, scene, ticket))
     caller = verifier.accept(pending.message, ENDPOINT)
@@ -131,8 +133,9 @@ def test_a_request_runs_once_in_a_process(scene: Scene) -> None:
         verifier.accept(request, ENDPOINT)
 
 
+@pytest.mark.parity("B8")
 def test_a_captured_request_is_dead_on_another_worker_and_after_a_restart(scene: Scene) -> None:
-    """B8: replay safety for replicas without a shared store."""
+    """Replay safety for replicas without a shared store."""
     first, second, ticket = scene.verifier(), scene.verifier(), scene.ticket()
     request = scene.request(ticket, epoch_of(first, scene, ticket)).message
     first.accept(request, ENDPOINT)
@@ -140,8 +143,9 @@ def test_a_captured_request_is_dead_on_another_worker_and_after_a_restart(scene:
         second.accept(request, ENDPOINT)
 
 
+@pytest.mark.parity("K10")
 def test_one_hundred_threads_present_the_same_request_and_one_is_accepted(scene: Scene) -> None:
-    """K10: atomic, also from threads."""
+    """Atomic, also from threads."""
     verifier, ticket = scene.verifier(), scene.ticket()
     request = scene.request(ticket, epoch_of(verifier, scene, ticket)).message
     verdicts: list[str] = []
@@ -248,8 +252,9 @@ def test_an_opened_ticket_is_still_judged_at_every_call(scene: Scene) -> None:
         verifier.accept(scene.request(ticket, epoch, ts_ahead_ms=-1000).message, ENDPOINT)
 
 
+@pytest.mark.parity("L21")
 def test_the_opened_ticket_cache_is_bounded_and_correct_beyond_its_bound(scene: Scene) -> None:
-    """L21: bounded state."""
+    """Bounded state."""
     verifier = scene.verifier(opened_capacity=2)
     tickets = [scene.ticket("read") for _ in range(5)]
     epoch = epoch_of(verifier, scene, tickets[0])
@@ -377,8 +382,9 @@ def test_the_key_comes_from_a_file_or_from_the_environment(
     assert str(Verifier.from_environment().principal) == "orders@test.realm"
 
 
+@pytest.mark.parity("P16")
 def test_keys_are_exchanged_while_it_serves(scene: Scene) -> None:
-    """P16: what was opened under a key that is gone is refused at once; epoch and memory stay."""
+    """What was opened under a key that is gone is refused at once; epoch and memory stay."""
     first, second = (
         scene.realm.root("orders"),
         RootKey(b"\x07" * 32, principal=scene.realm.principal("orders"), uid=17, kvno=2),

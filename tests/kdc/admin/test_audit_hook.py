@@ -78,8 +78,8 @@ async def test_the_story_tells_every_event():
     assert set(STORY) | ELSEWHERE | OF_FILES | OF_CLOCKS == set(EVENTS)
 
 
+@pytest.mark.parity("K16")
 async def test_each_change_records_exactly_one_event_and_names_the_actor(nobodys_realm, trail):
-    """K16."""
     for event, step in STORY.items():
         trail.events.clear()
         await step(nobodys_realm)
@@ -87,9 +87,10 @@ async def test_each_change_records_exactly_one_event_and_names_the_actor(nobodys
         assert trail.events[0][1]["actor"] == "ops/ada"
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize("at", STORY)
 async def test_a_change_that_cannot_be_recorded_does_not_happen(nobodys_realm, trail, store, at):
-    """K16: no change without its event."""
+    """No change without its event."""
     for event, step in STORY.items():
         if event == at:
             break

@@ -50,11 +50,12 @@ async def answered(journey: Journey, target: str, **want: Any) -> str:
     return answer.reason.name if isinstance(answer, NotGranted) else ""
 
 
+@pytest.mark.parity("B3")
 @pytest.mark.parametrize("who", ["", "orders", "web", "approvals"])
 @pytest.mark.parametrize("target", ["ledger", "vault"])
 @pytest.mark.parametrize("through", [(), ("web",)])
 async def test_somebody_who_is_disabled(journey: Journey, who: str, target: str, through: tuple[str, ...]) -> None:
-    """B3: what explain says is granted, the KDC grants."""
+    """What explain says is granted, the KDC grants."""
     if through and target == "vault":
         await rules.allow(journey.kdc.admin, "orders", "vault", scopes=("read",), behalf=("web",),
                           caveats=RuleCaveats(discharges=(Demand("approvals", "seen"),)))  # fmt: skip
@@ -70,8 +71,9 @@ async def test_somebody_who_is_disabled(journey: Journey, who: str, target: str,
     )
 
 
+@pytest.mark.parity("H5", "B3")
 async def test_a_client_that_asks_from_elsewhere(journey: Journey) -> None:
-    """H5, B3: the border of a principal holds for tickets as well as that of a rule."""
+    """The border of a principal holds for tickets as well as that of a rule."""
     await journey.login("orders")
     await principals.set_caps(journey.kdc.admin, "orders", max_ticket_s=None, max_jwt_s=None, sources=("10.0.0.0/8",))
     code, remedies = await foretold(journey, "ledger", "192.0.2.1", ())

@@ -17,7 +17,7 @@ async def admin(admin, trail):
 
 
 async def test_jwt_export_is_off_until_it_is_enabled(admin, trail):
-    """Section 3: own records, opt-in."""
+    """Own records, opt-in."""
     assert (await principals.show(admin, "payroll")).record.jwt_alg is None
     for case in (jwt_keys.export, jwt_keys.rotate, jwt_keys.disable, jwt_keys.listed):
         with pytest.raises(Misconfigured, match="not-found"):
@@ -50,9 +50,10 @@ async def test_two_targets_do_not_share_an_audience(admin, trail, audience):
         await jwt_keys.enable(admin, "ledger", audience=audience)
 
 
+@pytest.mark.parity("P2")
 @pytest.mark.parametrize(("alg", "size"), [("HS256", 32), ("HS512", 64)])
 async def test_the_exported_key_is_a_jwk_that_a_stock_library_takes(admin, alg, size, trail):
-    """P2: JWT export decodable by stock PyJWT with only key and audience."""
+    """JWT export decodable by stock PyJWT with only key and audience."""
     enabled = await jwt_keys.enable(admin, "payroll", alg=alg)
     jwk = await jwt_keys.export(admin, "payroll")
     assert (jwk["kty"], jwk["alg"], jwk["kid"]) == ("oct", alg, enabled.kid)
@@ -85,8 +86,9 @@ async def test_disabling_erases_the_keys(admin):
     assert (shown.record.jwt_alg, shown.record.jwt_audience, shown.jwt_keys) == (None, None, ())
 
 
+@pytest.mark.parity("L2")
 async def test_an_opaque_key_never_leaves_the_kdc(admin, store, trail):
-    """L2: tokens that the target cannot read, and so cannot make."""
+    """Tokens that the target cannot read, and so cannot make."""
     await jwt_keys.enable(admin, "payroll", alg="opaque")
     await jwt_keys.rotate(admin, "payroll")
     assert {key.alg for key in await jwt_keys.listed(admin, "payroll")} == {"opaque"}
@@ -119,10 +121,10 @@ async def test_enabling_twice_is_refused(admin, trail):
     assert trail.names == ["jwt.enabled"]
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize("changes", [{"alg": "none"}, {"alg": "RS256"}, {"audience": ""}, {"audience": "a b"},
                                      {"audience": "ä"}, {"audience": "a" * 257}, {"claims": ["exp"]}])  # fmt: skip
 async def test_what_is_not_supported_is_refused(admin, trail, changes):
-    """L28."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         await jwt_keys.enable(admin, "payroll", **changes)
     assert trail.names == []

@@ -21,8 +21,9 @@ async def states(admin):
     return {key.kvno: key.state for key in await keys.listed(admin, "billing")}
 
 
+@pytest.mark.parity("K2")
 async def test_rotation_prepares_a_version_and_hands_out_both(admin, first, trail):
-    """K2: the old version stays in use until the new one is activated."""
+    """The old version stays in use until the new one is activated."""
     keytab = await keys.rotate(admin, "billing")
     assert keytab.kvnos == (1, 2)
     assert keytab.root_key().kvno == 2
@@ -31,8 +32,9 @@ async def test_rotation_prepares_a_version_and_hands_out_both(admin, first, trai
     assert trail.names == ["key.rotated"]
 
 
+@pytest.mark.parity("K2", "B1")
 async def test_the_full_life_of_a_version(admin, first, trail):
-    """K2, B1: next, current, previous, gone."""
+    """Next, current, previous, gone."""
     await keys.rotate(admin, "billing")
     assert await keys.activate(admin, "billing") == 2
     assert await states(admin) == {1: KEY_DRAINING, 2: KEY_ACTIVE}
@@ -82,7 +84,7 @@ async def test_a_version_retires_once_and_only_if_it_exists(admin, first):
 
 
 async def test_a_retired_root_is_gone_but_its_login_key_explains_for_thirty_days(admin, first, vault, clock, trail):
-    """Section 5: tombstones."""
+    """Tombstones."""
     await keys.rotate(admin, "billing")
     await keys.activate(admin, "billing")
     await keys.retire(admin, "billing", 1)
@@ -126,8 +128,8 @@ async def test_export_hands_out_the_stored_versions_again(admin, first):
     assert exported.ticket_key(first.root_key().ticket_key().kid) is not None
 
 
+@pytest.mark.parity("B9")
 async def test_a_verify_only_export_opens_tickets_and_cannot_log_in(admin, first):
-    """B9."""
     exported = await keys.export(admin, "billing", verify_only=True)
     assert exported.is_verify_only
     assert exported.ticket_key(first.root_key().ticket_key().kid) is not None

@@ -1,4 +1,4 @@
-"""Changing the master key (row K13): step by step, interrupted, and beside other changes."""
+"""Changing the master key: step by step, interrupted, and beside other changes."""
 
 import pytest
 from attrs import evolve
@@ -11,6 +11,9 @@ from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_protocol import LocalMisuse, Misconfigured
 from tests.support.master_keys import BOTH, NEXT, OLD, WRONG, Between, secrets
 
+pytestmark = pytest.mark.parity("K13")
+
+
 DAY = 24 * 3600
 
 
@@ -19,8 +22,9 @@ def milestones(trail):
     return [event for event in trail.names if event != "realm.rewrapped"]
 
 
+@pytest.mark.parity("K13")
 async def test_every_secret_moves_and_the_old_key_opens_nothing_afterwards(ready, store, trail):
-    """K13: client secrets too."""
+    """Client secrets too."""
     before = await secrets(store, BOTH)
     done = await master_keys.rewrap(ready, batch=2)
     assert (done.number, done.rows) == (2, len(before))

@@ -96,8 +96,9 @@ async def test_nobody_is_not_found(admin):
             await case(admin, "nobody")
 
 
+@pytest.mark.parity("L2", "L3")
 def test_no_use_case_takes_a_secret():
-    """L2, L3: secrets are generated only; there is no way to choose one."""
+    """Secrets are generated only; there is no way to choose one."""
     assert list(inspect.signature(oauth_secrets.enable).parameters) == ["admin", "name", "default_audience"]
     assert list(inspect.signature(oauth_secrets.rotate).parameters) == ["admin", "name"]
 
@@ -127,8 +128,9 @@ async def test_a_default_target_must_be_there_when_it_is_named(admin, trail):
     assert trail.names == ["oauth.enabled"]
 
 
+@pytest.mark.parity("K20")
 async def test_a_default_target_goes_with_the_principal(admin, trail):
-    """K20: a later principal of the name is not asked for tokens in place of the one that was meant."""
+    """A later principal of the name is not asked for tokens in place of the one that was meant."""
     await oauth_secrets.enable(admin, "billing", default_audience="orders")
     await principals.delete(admin, "orders")
     assert trail.events[-1][1]["default_audience_of"] == "billing"

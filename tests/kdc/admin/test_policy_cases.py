@@ -18,8 +18,9 @@ async def admin(admin, trail):
     return admin
 
 
+@pytest.mark.parity("P6")
 async def test_allowing_one_direction_allows_no_other(admin, trail):
-    """P6: directional, default deny."""
+    """Directional, default deny."""
     rule = await rules.allow(admin, "billing", "payroll", scopes=("write", "read"), max_ttl_s=60, jwt=True)
     assert (str(rule.client), str(rule.target), rule.scopes) == ("billing", "payroll", ("read", "write"))
     assert (rule.max_ttl_s, rule.jwt, rule.delegable) == (60, True, False)
@@ -38,8 +39,9 @@ async def test_the_same_rule_twice_already_exists_and_other_scopes_make_another(
     assert trail.names == ["rule.added"] * 3
 
 
+@pytest.mark.parity("P6")
 async def test_a_rule_says_in_whose_name_its_client_may_ask(admin, trail):
-    """P6: nobody's by default; other subjects make another rule."""
+    """Nobody's by default; other subjects make another rule."""
     own = await rules.allow(admin, "billing", "payroll", jwt=True)
     users = await rules.allow(admin, "billing", "payroll", jwt=True, subjects=("users/*", "ada", "users/*"))
     assert (own.subjects, users.subjects) == ((), ("ada", "users/*"))
@@ -53,8 +55,9 @@ async def test_a_rule_says_in_whose_name_its_client_may_ask(admin, trail):
     assert trail.events[1][1]["subjects"] == "ada users/*"
 
 
+@pytest.mark.parity("P6", "B3")
 async def test_a_rule_with_conditions_is_recorded_with_all_of_them(admin, trail):
-    """P6, B3: the trail says under which conditions somebody was let in."""
+    """The trail says under which conditions somebody was let in."""
     rule = await rules.allow(
         admin, "billing", "payroll", behalf=("users/*",), sources=("10.0.0.0/8",),
         chain=check_chain(deny_via=["group:callers"], max_depth=2, callbacks=True),
@@ -77,6 +80,7 @@ async def test_a_rule_with_conditions_is_recorded_with_all_of_them(admin, trail)
     assert len(await rules.listed(admin)) == 2
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize(
     ("terms", "code"),
     [
@@ -92,14 +96,15 @@ async def test_a_rule_with_conditions_is_recorded_with_all_of_them(admin, trail)
     ],
 )
 async def test_a_slip_of_the_pen_in_a_condition_is_no_open_door(admin, trail, terms, code):
-    """M5: a name that nobody has would be forbidden in vain."""
+    """A name that nobody has would be forbidden in vain."""
     with pytest.raises(Misconfigured, match=code):
         await rules.allow(admin, "billing", "payroll", **terms)
     assert (await rules.listed(admin), trail.names) == ((), [])
 
 
+@pytest.mark.parity("M5", "K20")
 async def test_who_stands_in_a_condition_does_not_vanish_from_under_it(admin, trail):
-    """M5, K20: neither a forbidden path nor a required one falls to a later bearer of the name."""
+    """Neither a forbidden path nor a required one falls to a later bearer of the name."""
     await principals.add(admin, "web")
     chain = check_chain(deny_via=["web", "group:callers", "far@other.test"])
     rule = await rules.allow(admin, "billing", "payroll", chain=chain)
@@ -116,9 +121,10 @@ async def test_who_stands_in_a_condition_does_not_vanish_from_under_it(admin, tr
     await principals.delete(admin, "web")
 
 
+@pytest.mark.parity("K20")
 @pytest.mark.parametrize("condition", ["subjects", "behalf"])
 async def test_a_subject_that_a_rule_names_does_not_vanish_from_under_it(admin, condition):
-    """K20: a later principal of the name would be acted for by a rule that meant the one before it."""
+    """A later principal of the name would be acted for by a rule that meant the one before it."""
     await principals.add(admin, "web")
     named: dict[str, Any] = {condition: ("web",)}
     everybody: dict[str, Any] = {condition: ("*",)}  # a pattern means later names as well
@@ -151,8 +157,9 @@ async def test_only_what_was_seen_goes_along(admin):
     assert await rules.deny(admin, "group:callers", "payroll", seen=pair) == pair
 
 
+@pytest.mark.parity("K20")
 async def test_a_rule_that_goes_along_does_not_hold_anybody_back(admin):
-    """K20: who is client or target of the rule as well takes it along."""
+    """Who is client or target of the rule as well takes it along."""
     await rules.allow(admin, "billing", "payroll", caveats=RuleCaveats(discharges=["payroll=seen"]))
     await principals.delete(admin, "payroll")
     assert await rules.listed(admin) == ()

@@ -12,6 +12,7 @@ from orthros_kdc.policy.sources import source_allowed
 from orthros_protocol import Misconfigured
 
 
+@pytest.mark.parity("H5")
 @pytest.mark.parametrize(
     ("written", "stored"),
     [
@@ -28,7 +29,7 @@ from orthros_protocol import Misconfigured
     ],
 )
 def test_a_network_has_one_spelling(written, stored):
-    """H5: stored canonically."""
+    """Stored canonically."""
     assert check_sources([written]) == (stored,)
     assert check_sources([stored]) == (stored,)
 
@@ -39,6 +40,7 @@ def test_networks_are_a_set_in_one_order():
     assert check_sources([]) == ()
 
 
+@pytest.mark.parity("H5")
 @pytest.mark.parametrize(
     "wrong",
     ["", "any", "unix", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8 ", " 10.0.0.0/8", "010.0.0.0/8",
@@ -46,7 +48,7 @@ def test_networks_are_a_set_in_one_order():
      "10.0.0.0/8,11.0.0.0/8", "1"],
 )  # fmt: skip
 def test_what_is_no_network_is_refused(wrong):
-    """H5: a slip of the pen is an error and no wider net."""
+    """A slip of the pen is an error and no wider net."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         check_sources(["192.0.2.0/24", wrong])
 

@@ -63,8 +63,9 @@ async def test_showing_a_principal_shows_what_reaches_it_through_groups(admin):
     assert (shown.groups, shown.rules) == (("callers",), (mine, through))
 
 
+@pytest.mark.parity("P10")
 async def test_disable_and_enable_each_leave_one_event(admin, trail):
-    """P10: one command, audited."""
+    """One command, audited."""
     await principals.add(admin, "billing")
     assert await principals.disable(admin, "billing")
     assert (await principals.show(admin, "billing")).record.disabled
@@ -88,8 +89,9 @@ async def test_caps_are_set_and_lifted(admin, trail):
     assert trail.names == ["principal.added", "principal.capped", "principal.capped"]
 
 
+@pytest.mark.parity("H5")
 async def test_networks_are_set_in_canonical_form_and_lifted(admin, trail):
-    """H5: an IP rule per principal; what is not named stays."""
+    """An IP rule per principal; what is not named stays."""
     await principals.add(admin, "billing")
     record = await principals.set_caps(
         admin,
@@ -116,8 +118,9 @@ async def test_a_limit_that_is_not_named_stays_as_another_admin_left_it(admin):
     assert (record.max_ticket_s, record.max_jwt_s, record.sources) == (600, 60, ("10.0.0.0/8",))
 
 
+@pytest.mark.parity("K20")
 async def test_a_recreated_name_is_somebody_else(admin, store):
-    """K20: a re-created name does not inherit rights: no rule, no membership, no key, no JWTs."""
+    """A re-created name does not inherit rights: no rule, no membership, no key, no JWTs."""
     old = await principals.add(admin, "billing")
     await principals.add(admin, "payroll")
     await groups.add(admin, "callers")
@@ -165,8 +168,9 @@ async def test_nobody_is_not_found(admin, trail, case):
     assert trail.names == []
 
 
+@pytest.mark.parity("B2")
 async def test_a_deletion_that_was_agreed_to_is_not_of_a_later_principal_of_the_name(admin):
-    """B2: what a person has read is about the one principal."""
+    """What a person has read is about the one principal."""
     await principals.add(admin, "shop")
     seen = await principals.foresee_deletion(admin, "shop")
     await principals.delete(admin, "shop")

@@ -71,8 +71,8 @@ async def refused(admin, text, **options):
     return caught.value
 
 
+@pytest.mark.parity("P6")
 async def test_a_file_is_made_true_in_this_order(admin):
-    """P6."""
     planned = await realm_file.diff(admin, read(FILE))
     assert await applied(admin, FILE) == [str(change) for change in planned.changes] == [
         "~ realm: issuer https://example.org -> https://kdc.example, max_ticket_s 3600 -> 1800",
@@ -102,8 +102,9 @@ async def test_second_time_nothing_is_left_to_do(admin, store, trail):
     assert trail.events == []
 
 
+@pytest.mark.parity("K16")
 async def test_trail_is_that_of_the_single_commands(admin, trail):
-    """K16: one event for each change, with the same facts."""
+    """One event for each change, with the same facts."""
     await applied(admin, FILE)
     at_once = list(trail.events)
     await applied(admin, "version = 1", prune=True)
@@ -232,8 +233,9 @@ class FullDisk:
         self.trail.record(tx, event, **facts)
 
 
+@pytest.mark.parity("K16")
 async def test_nothing_has_happened_when_the_last_entry_cannot_be_written(admin, store, trail):
-    """K16: no change without its event, and here no event's change without all others."""
+    """No change without its event, and here no event's change without all others."""
     await applied(admin, OLD)
     before = await store.read(everything)
     entries = len((await realm_file.diff(admin, read(FILE), prune=True)).changes)
@@ -441,9 +443,10 @@ async def test_a_file_names_its_realm(admin):
     assert error.detail == "realm.toml, line 2: the file does not say which realm it is of"
 
 
+@pytest.mark.parity("K20")
 @pytest.mark.parametrize("condition", ["subjects", "behalf"])
 async def test_pruning_does_not_delete_a_subject_from_under_a_rule(admin, condition):
-    """K20: a later principal of the name would be acted for."""
+    """A later principal of the name would be acted for."""
     rule = f"[[rules]]\nclient = 'orders'\ntarget = 'orders'\n{condition} = ['ada', 'web']"
     text = f"version = 1\n[principals.orders]\n{rule}"
     await principals.add(admin, "web")

@@ -1,4 +1,4 @@
-"""A rewrap (row K13) under a KDC that goes on issuing, and one that is killed in the middle."""
+"""A rewrap under a KDC that goes on issuing, and one that is killed in the middle."""
 
 import os
 import subprocess
@@ -31,6 +31,8 @@ from orthros_protocol import (
 )
 from tests.support.master_keys import BOTH, NEXT, OLD, Between, secrets
 from tests.support.realm_views import PromptView
+
+pytestmark = pytest.mark.parity("K13")
 
 
 class Client:

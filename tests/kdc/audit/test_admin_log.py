@@ -32,8 +32,9 @@ async def report(store, tmp_path):
     return [str(one) for one in verify_all(tmp_path, anchors, changes)]
 
 
+@pytest.mark.parity("K16", "O5")
 async def test_a_change_and_its_entry_go_together(trail, store, tmp_path) -> None:
-    """K16, O5: who changed what, in the transaction of the change."""
+    """Who changed what, in the transaction of the change."""
 
     def work(tx):
         tx.add_group("front")
@@ -54,8 +55,9 @@ async def test_a_change_and_its_entry_go_together(trail, store, tmp_path) -> Non
     assert await report(store, tmp_path) == ["admin: intact, 2 entries"]
 
 
+@pytest.mark.parity("K16")
 async def test_a_change_that_was_undone_leaves_no_entry(trail, store) -> None:
-    """K16: nothing is announced that did not happen."""
+    """Nothing is announced that did not happen."""
 
     def fails(tx):
         trail.record(tx, "group.added", actor="ada", group="front")
@@ -67,23 +69,25 @@ async def test_a_change_that_was_undone_leaves_no_entry(trail, store) -> None:
     assert [(one["seq"], one["change"]) for one in await lines(store)] == [(1, "realm.changed")]
 
 
+@pytest.mark.parity("O5")
 async def test_no_file_can_stop_a_change(trail, store, tmp_path) -> None:
-    """O5: administration, `principal disable` included, goes on whatever became of the folder of the logs."""
+    """Administration, `principal disable` included, goes on whatever became of the folder of the logs."""
     (tmp_path / "audit").write_text("no folder at all")
     await store.change(lambda tx: trail.record(tx, "principal.disabled", actor="ada", principal="shop"))
     assert [one["change"] for one in await lines(store)] == ["principal.disabled"]
 
 
+@pytest.mark.parity("O5")
 async def test_a_clock_that_steps_back_is_told_and_times_do_not(store) -> None:
-    """O5."""
     for at in (50, 40):
         trail = AdminAuditLog(now_ms=lambda at=at: Timestamp(at))  # type: ignore[misc]
         await store.change(partial(trail.record, event="realm.changed", actor="ada"))
     assert [(one["at"], one.get("clock")) for one in await lines(store)] == [(50, None), (50, 40)]
 
 
+@pytest.mark.parity("K16")
 async def test_the_chain_goes_on_behind_the_file_that_the_record_was_before(trail, store, tmp_path) -> None:
-    """K16: an older realm keeps its proof; what the file had only announced never counts."""
+    """An older realm keeps its proof; what the file had only announced never counts."""
     old = chain_of(3, "admin")
     (tmp_path / "admin.jsonl").write_bytes(b"".join(old))
     await store.change(lambda tx: tx.set_anchor(anchor_at(old[1], "admin")))
@@ -98,8 +102,8 @@ async def test_the_chain_goes_on_behind_the_file_that_the_record_was_before(trai
     assert (await report(store, tmp_path))[1].startswith("admin.jsonl: line 1: missing")
 
 
+@pytest.mark.parity("K16")
 async def test_many_changes_at_once_leave_the_entries_of_each(trail, store) -> None:
-    """K16."""
     changes = [("group.added", {"actor": "ada", "group": f"g{number}"}) for number in range(3)]
     other = scratch_store()
     for event, facts in changes:
@@ -115,8 +119,9 @@ async def test_entries_are_read_in_pages_and_backwards(trail, store) -> None:
     assert [row.seq for row in await store.read(lambda tx: tuple(lines_backwards(tx)))] == list(range(2500, 0, -1))
 
 
+@pytest.mark.parity("K16")
 async def test_an_entry_is_never_written_over(trail, store) -> None:
-    """K16: two entries of one number cannot be."""
+    """Two entries of one number cannot be."""
     await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
     with pytest.raises(Misconfigured, match="conflict"):
         await store.change(lambda tx: tx.add_admin_lines([AdminLine(seq=1, hash="00", at=1, line=b"")]))

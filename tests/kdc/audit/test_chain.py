@@ -21,8 +21,9 @@ def found(lines, anchor=None):
     return report.problem, report.line
 
 
+@pytest.mark.parity("K16")
 def test_a_line_is_compact_json_with_sorted_keys_that_ends_with_its_hash() -> None:
-    """K16: verifiable with a JSON parser and SHA-256, by anybody, offline."""
+    """Verifiable with a JSON parser and SHA-256, by anybody, offline."""
     line, head = append(genesis(WRITER), {"event": "x", "at": 5, "b": ["ü"]})
     entry = json.loads(line)
     assert list(entry) == [*sorted(set(entry) - {"hash"}), "hash"]
@@ -35,8 +36,9 @@ def test_a_line_is_compact_json_with_sorted_keys_that_ends_with_its_hash() -> No
     assert head == Head(1, entry["hash"])
 
 
+@pytest.mark.parity("K16")
 def test_an_intact_chain() -> None:
-    """K16: with an anchor, without one, and with entries behind it."""
+    """With an anchor, without one, and with entries behind it."""
     assert check([]).head == genesis(WRITER)
     for anchor, unanchored in ((None, 6), (anchor_at(LINES[5]), 0), (anchor_at(LINES[2]), 3)):
         report = check(LINES, anchor)
@@ -45,9 +47,10 @@ def test_an_intact_chain() -> None:
     assert str(check(LINES, anchor_at(LINES[2]))) == "kdc-1: intact, 6 entries, 3 behind the anchor"
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize("mask", [1, 0x20, 0x80])
 def test_every_single_changed_byte_is_found_and_located(mask: int) -> None:
-    """K16: all bytes of all lines."""
+    """All bytes of all lines."""
     lines = chain_of(3)
     content = b"".join(lines)
     ends = [len(b"".join(lines[: at + 1])) for at in range(len(lines))]
@@ -59,9 +62,10 @@ def test_every_single_changed_byte_is_found_and_located(mask: int) -> None:
         assert line == 1 + sum(end <= position for end in ends)
 
 
+@pytest.mark.parity("K16")
 @given(st.integers(1, 8), st.data())
 def test_any_other_byte_anywhere_is_found(count: int, data: st.DataObject) -> None:
-    """K16: whatever it is changed to, also without an anchor."""
+    """Whatever it is changed to, also without an anchor."""
     lines = chain_of(count, text=data.draw(st.text(max_size=20)))
     at = data.draw(st.integers(0, count - 1))
     position = data.draw(st.integers(0, len(lines[at]) - 1))
@@ -73,46 +77,51 @@ def test_any_other_byte_anywhere_is_found(count: int, data: st.DataObject) -> No
     assert line == at + 1
 
 
+@pytest.mark.parity("K16")
 def test_a_removed_line_is_not_an_edited_one() -> None:
-    """K16: what happened is told apart."""
+    """What happened is told apart."""
     assert found(LINES[:2] + LINES[3:]) == (Problem.REMOVED, 3)
     assert found(LINES[1:]) == (Problem.REMOVED, 1)
     report = check(LINES[:1] + LINES[4:])
     assert report.detail == "the entries 2 to 4 are gone"
 
 
+@pytest.mark.parity("K16")
 def test_reordered_and_repeated_lines() -> None:
-    """K16."""
     swapped = [LINES[0], LINES[2], LINES[1], *LINES[3:]]
     assert found(swapped) == (Problem.REORDERED, 2)
     assert found([*LINES[:3], LINES[1], *LINES[3:]]) == (Problem.REORDERED, 4)
     assert found([LINES[0], LINES[0]]) == (Problem.REORDERED, 2)
 
 
+@pytest.mark.parity("K16")
 def test_only_the_anchor_shows_that_the_end_was_cut() -> None:
-    """K16: the reason for anchors."""
+    """The reason for anchors."""
     assert found(LINES[:4]) == (None, None)
     assert found(LINES[:4], anchor_at(LINES[5])) == (Problem.TRUNCATED, 5)
     assert found([], anchor_at(LINES[5])) == (Problem.TRUNCATED, 1)
     assert found(LINES[:4], anchor_at(LINES[3])) == (None, None)
 
 
+@pytest.mark.parity("K16")
 def test_a_chain_that_was_made_anew_does_not_meet_its_anchor() -> None:
-    """K16: every hash right, and still found."""
+    """Every hash right, and still found."""
     forged = chain_of(6, forged=1)
     assert found(forged) == (None, None)
     assert found(forged, anchor_at(LINES[3])) == (Problem.REMADE, 4)
 
 
+@pytest.mark.parity("K16")
 def test_a_line_made_anew_breaks_the_link_to_the_next() -> None:
-    """K16: with its own hash right."""
+    """With its own hash right."""
     head = Head(2, head_at(LINES[1]).hash)
     forged, _ = append(head, {"event": "forged"})
     assert found([*LINES[:2], forged, *LINES[3:]]) == (Problem.EDITED, 3)
 
 
+@pytest.mark.parity("K16")
 def test_a_half_written_last_line_is_a_crash_and_no_attack() -> None:
-    """K16: unless the anchor had seen it whole."""
+    """Unless the anchor had seen it whole."""
     for cut in (1, 20, len(LINES[5]) - 1):
         torn = [*LINES[:5], LINES[5][:cut]]
         report = check(torn, anchor_at(LINES[4]))
@@ -121,23 +130,26 @@ def test_a_half_written_last_line_is_a_crash_and_no_attack() -> None:
         assert found(torn, anchor_at(LINES[5])) == (Problem.TRUNCATED, 6)
 
 
+@pytest.mark.parity("K16")
 def test_one_writers_chain_cannot_stand_in_for_another_s() -> None:
-    """K16: the first line names the writer through its prev."""
+    """The first line names the writer through its prev."""
     assert found(chain_of(3, writer="kdc-2")) == (Problem.EDITED, 1)
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize(
     "body", [b"[]", b"{}", b'{"seq":true,"prev":""}', b'{"seq":"1","prev":""}', b'{"seq":1}', b"{\xff}"]
 )
 def test_a_line_with_a_right_hash_and_nonsense_inside_is_refused(body: bytes) -> None:
-    """K16: a parser error is an answer, not a crash."""
+    """A parser error is an answer, not a crash."""
     line = body[:-1] + b',"hash":"' + checksum(body).encode() + b'"}\n'
     assert peek(line) is None
     assert found([line]) == (Problem.EDITED, 1)
 
 
+@pytest.mark.parity("K16")
 def test_checking_can_start_in_the_middle() -> None:
-    """K16: the anchored hash vouches for all that is above it."""
+    """The anchored hash vouches for all that is above it."""
     start = head_at(LINES[2])
     report = check(LINES[3:], anchor_at(LINES[4]), start=start)
     assert (report.problem, report.head.seq, report.unanchored) == (None, 6, 1)

@@ -41,8 +41,9 @@ def chain_tail(chain):
     return chain.path.read_bytes().splitlines(keepends=True)[-1]
 
 
+@pytest.mark.parity("K16")
 def test_entries_survive_and_are_private(directory) -> None:
-    """K16: 0600 in 0700."""
+    """0600 in 0700."""
     with ChainFile.open(directory, WRITER, None) as chain:
         chain.append([entry("a"), entry("b")])
         chain.append([entry("c")])
@@ -58,9 +59,10 @@ def test_entries_survive_and_are_private(directory) -> None:
     assert reopened(directory, opening).head.seq == 5
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize("left", [b"", b'{"at":1,"event":"segm'], ids=["nothing", "half a line"])
 def test_a_segment_that_a_crash_left_without_its_first_line_is_not_gone_on_with(directory, left) -> None:
-    """K16: behind an anchored end only a first line may stand, so the writer would be refused at its next start."""
+    """Behind an anchored end only a first line may stand, so the writer would be refused at its next start."""
     with ChainFile.open(directory, WRITER, None) as chain:
         chain.append([entry("a"), entry("kdc-stopped")])
     stopped = anchor_at(chain_tail(chain))
@@ -74,14 +76,16 @@ def test_a_segment_that_a_crash_left_without_its_first_line_is_not_gone_on_with(
     assert [(report.problem, report.head.seq) for report in verify_all(directory, [begun])] == [(None, 5)]
 
 
+@pytest.mark.parity("K16")
 def test_a_missing_file_that_the_database_remembers_is_refused(directory) -> None:
-    """K16: a removed log is not a new log."""
+    """A removed log is not a new log."""
     directory.mkdir()
     with pytest.raises(Misconfigured, match=r"audit-broken.*there is no .*; the database has seen 5 lines"):
         reopened(directory, anchor_at(chain_of(5)[-1]))
     assert list(directory.iterdir()) == []
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -93,7 +97,7 @@ def test_a_missing_file_that_the_database_remembers_is_refused(directory) -> Non
     ],
 )
 def test_a_broken_chain_is_refused_and_left_as_it_is(directory, change, words) -> None:
-    """K16: the KDC does not start, and the evidence stays."""
+    """The KDC does not start, and the evidence stays."""
     lines = chain_of(5)
     file = written(directory, change(lines))
     before = file.read_bytes()
@@ -102,8 +106,9 @@ def test_a_broken_chain_is_refused_and_left_as_it_is(directory, change, words) -
     assert file.read_bytes() == before
 
 
+@pytest.mark.parity("K16")
 def test_a_half_written_line_is_moved_aside_and_kept(directory) -> None:
-    """K16: what a crash left is repaired, nothing is dropped silently."""
+    """What a crash left is repaired, nothing is dropped silently."""
     lines = chain_of(4)
     for attempt in range(2):
         file = written(directory, [*lines[:3], lines[3][:30]])
@@ -122,8 +127,9 @@ def test_a_log_that_begins_with_a_torn_line(directory) -> None:
     assert file.read_bytes() == b""
 
 
+@pytest.mark.parity("K16")
 def test_a_disk_that_fills_up_in_the_middle_of_a_line(directory) -> None:
-    """K16: a real short write, cut off again at once: the next batch follows the last that was kept."""
+    """A real short write, cut off again at once: the next batch follows the last that was kept."""
     with ChainFile.open(directory, WRITER, None) as chain:
         chain.append([entry("a")])
         head = chain.head
@@ -173,16 +179,17 @@ def test_links_and_other_things_are_not_logs(directory, tmp_path) -> None:
         reopened(directory)
 
 
+@pytest.mark.parity("K17")
 def test_a_directory_that_cannot_be_made_is_named(tmp_path) -> None:
-    """K17."""
     for anchor in (None, anchor_at(chain_of(1)[0])):
         with pytest.raises(Misconfigured, match=r"file-unreadable.*none/audit does not exist"):
             ChainFile.open(tmp_path / "none" / "audit", WRITER, anchor)
 
 
+@pytest.mark.parity("K16")
 @given(st.integers(1, 60), st.data())
 def test_reading_from_the_anchor_on_finds_the_same_head(tmp_path_factory, count, data) -> None:
-    """K16: a long log starts as fast as a short one."""
+    """A long log starts as fast as a short one."""
     directory = tmp_path_factory.mktemp("audit")
     lines = chain_of(count, padding="x" * data.draw(st.sampled_from([0, 3000, 60_000])))
     file = written(directory, lines)
@@ -199,8 +206,9 @@ def test_reading_from_the_anchor_on_finds_the_same_head(tmp_path_factory, count,
     assert chain.unanchored == count - anchor.seq
 
 
+@pytest.mark.parity("K16")
 def test_a_long_log_is_not_read_from_its_beginning(directory) -> None:
-    """K16: only `verify` walks all of it."""
+    """Only `verify` walks all of it."""
     lines = chain_of(3000)
     file = written(directory, lines)
     descriptor = os.open(file, os.O_RDONLY)
@@ -209,8 +217,9 @@ def test_a_long_log_is_not_read_from_its_beginning(directory) -> None:
     assert file.stat().st_size - offset <= 64 * 1024
 
 
+@pytest.mark.parity("O5")
 def test_what_was_written_is_synced_before_the_next_segment_goes_on_behind_it(directory, monkeypatch) -> None:
-    """O5: with `sync = "written"`; else the anchor would name lines that the disk may not have."""
+    """With `sync = "written"`; else the anchor would name lines that the disk may not have."""
     synced, real = [], os.fsync
 
     def fsync(descriptor):
@@ -227,8 +236,9 @@ def test_what_was_written_is_synced_before_the_next_segment_goes_on_behind_it(di
         assert chain.synced.seq == chain.head.seq - 1
 
 
+@pytest.mark.parity("O5")
 def test_a_segment_that_cannot_be_begun_loses_no_descriptor(directory, monkeypatch) -> None:
-    """O5: it is tried again each second, for as long as the disk is full."""
+    """It is tried again each second, for as long as the disk is full."""
 
     def refuse(*_arguments, **_options):
         raise OSError(5, os.strerror(5))

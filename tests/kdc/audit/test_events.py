@@ -29,14 +29,16 @@ WHEN: dict[str, Any] = {"at": Timestamp(1_800_000_000_000), "kdc_id": "kdc-1"}
 TID = "0f" * 16
 
 
+@pytest.mark.parity("K16")
 def test_the_set_is_closed_and_every_event_has_its_own_name() -> None:
-    """K16: whoever reads the log can know every kind of line."""
+    """Whoever reads the log can know every kind of line."""
     assert set(EVENTS.values()) == set(Event.__subclasses__())
     assert all(kind.name == name for name, kind in EVENTS.items())
 
 
+@pytest.mark.parity("K16", "H6", "B3")
 def test_a_granted_want_says_what_it_rests_on() -> None:
-    """K16, H6, B3: who, to whom, what, how long, by which rules, and what was cut."""
+    """Who, to whom, what, how long, by which rules, and what was cut."""
     event = TgsIssued(
         **WHEN, client="billing", target="ledger", kind="ticket", scopes=("read",), ttl_s=60, rules=(3, 7),
         notes=(Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),), tid=TID, txn=TID, source="uid:0",
@@ -49,8 +51,9 @@ def test_a_granted_want_says_what_it_rests_on() -> None:
     assert json.loads(json.dumps(event.to_dict())) == event.to_dict()
 
 
+@pytest.mark.parity("H6", "L9")
 def test_tokens_over_http_say_who_spoke_for_whom() -> None:
-    """H6, L9: the row that proves who got which token, and the ones that tell what became of it."""
+    """The row that proves who got which token, and the ones that tell what became of it."""
     issued = TokenIssued(
         **WHEN, client="shop", target="orders@corp", grant="jwt-bearer", scopes=("read",), ttl_s=60, rules=(3,),
         subject="user/1", dropped=1, tid=TID, txn=TID, source="192.0.2.1",
@@ -68,8 +71,9 @@ def test_tokens_over_http_say_who_spoke_for_whom() -> None:
         TokenRevoked(**WHEN, client="shop", tid="00" * 32)
 
 
+@pytest.mark.parity("K16", "L20")
 def test_who_spoke_for_whom_and_which_way_stands_in_the_row() -> None:
-    """K16, L20: of what was granted and of what was refused; the id of the evidence joins it with its own row."""
+    """Of what was granted and of what was refused; the id of the evidence joins it with its own row."""
     behalf: dict[str, Any] = {"subject": "user/1", "how": 2, "chain": ("web", "shop"), "evidence": TID, "txn": TID}
     issued = TgsIssued(
         **WHEN, client="orders", target="x@corp", kind="ticket", scopes=(), ttl_s=1, rules=(1,), **behalf
@@ -81,8 +85,9 @@ def test_who_spoke_for_whom_and_which_way_stands_in_the_row() -> None:
         TgsRefused(**WHEN, client="orders", code="busy", evidence="00" * 32)
 
 
+@pytest.mark.parity("K16")
 def test_no_scopes_are_written_down_as_none() -> None:
-    """K16: authentication only is a fact, not an omission."""
+    """Authentication only is a fact, not an omission."""
     event = TgsIssued(**WHEN, client="a", target="b", kind="jwt", scopes=(), ttl_s=1, rules=(1,))
     assert event.to_dict()["scopes"] == []
     refused = TgsRefused(**WHEN, client="a", code="not-granted", target="b", scopes=())
@@ -97,8 +102,9 @@ def test_no_field_takes_what_could_be_a_key(value: str) -> None:
         AsIssued(**WHEN, client="a", service="kdc/tgt", ttl_s=1, tid=value)
 
 
+@pytest.mark.parity("K16")
 def test_words_of_strangers_are_cut_and_cleaned() -> None:
-    """K16: a detail is bounded and carries no key."""
+    """A detail is bounded and carries no key."""
     event = RequestRejected(**WHEN, code="malformed", ref="00" * 8, detail="ort1k_abcdef " + "x" * 1000)
     assert len(event.detail) == 64
     assert event.detail.startswith("<key redacted> xx")

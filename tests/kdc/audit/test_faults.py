@@ -94,8 +94,9 @@ async def until_it_is_written_again(log, clock):
             await trio.testing.wait_all_tasks_blocked()
 
 
+@pytest.mark.parity("O5")
 async def test_a_receipt_comes_when_the_line_is_in_the_file_and_one_sync_serves_many(directory, store, log) -> None:
-    """O5: group commit without a delay."""
+    """Group commit without a delay."""
     async with serving(log):
         receipts = [log.record(issued(number)) for number in range(100)]
         assert not receipts[-1].is_settled
@@ -105,8 +106,9 @@ async def test_a_receipt_comes_when_the_line_is_in_the_file_and_one_sync_serves_
     assert await verdict(directory, store) == [(WRITER, None)]
 
 
+@pytest.mark.parity("O5")
 async def test_a_credential_whose_line_was_late_is_not_sent(log, mock_clock) -> None:
-    """O5: its clock and its policy are old, although the line is there."""
+    """Its clock and its policy are old, although the line is there."""
     async with serving(log):
         receipt = log.record(issued())
         mock_clock.jump(2.1)
@@ -114,8 +116,9 @@ async def test_a_credential_whose_line_was_late_is_not_sent(log, mock_clock) -> 
             await receipt.wait()
 
 
+@pytest.mark.parity("O5")
 async def test_a_full_disk_refuses_credentials_and_keeps_refusals(directory, store, log, mock_clock) -> None:
-    """O5: nothing that was acknowledged is lost, nothing is half written, and the KDC goes on by itself."""
+    """Nothing that was acknowledged is lost, nothing is half written, and the KDC goes on by itself."""
     async with serving(log):
         await log.record(issued(1)).wait()
         (file,) = files(directory)
@@ -139,9 +142,10 @@ async def test_a_full_disk_refuses_credentials_and_keeps_refusals(directory, sto
     assert await verdict(directory, store) == [(WRITER, None)]
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("waiting", ["credential", "nothing"])
 async def test_a_log_that_closes_on_a_full_disk_ends_and_says_what_it_did_not_write(directory, store, log, waiting):
-    """O5: SIGTERM ends a KDC whose disk is full, after one more try; `kdc-stopped` always waits then."""
+    """SIGTERM ends a KDC whose disk is full, after one more try; `kdc-stopped` always waits then."""
     ended = trio.Event()
 
     async def serve(*, task_status):
@@ -168,9 +172,10 @@ async def test_a_log_that_closes_on_a_full_disk_ends_and_says_what_it_did_not_wr
     assert await verdict(directory, store) == [(WRITER, None)]
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("fate", ["moved", "removed", "replaced"])
 async def test_no_credential_leaves_with_a_line_in_a_file_that_is_gone(directory, store, log, fate, tmp_path) -> None:
-    """O5: noticed before the next answer leaves, and not at the next start."""
+    """Noticed before the next answer leaves, and not at the next start."""
     async with serving(log):
         await log.record(issued(1)).wait()
         (file,) = files(directory)
@@ -211,8 +216,9 @@ async def test_a_whole_folder_that_is_gone_is_made_again(directory, tmp_path, lo
         assert clients(directory) == ["client-2"]
 
 
+@pytest.mark.parity("O5")
 async def test_a_file_that_somebody_else_writes_to_is_left(directory, store, log) -> None:
-    """O5: what was added is found, and no line of ours stands behind it."""
+    """What was added is found, and no line of ours stands behind it."""
     async with serving(log):
         await log.record(issued(1)).wait()
         (file,) = files(directory)
@@ -226,8 +232,9 @@ async def test_a_file_that_somebody_else_writes_to_is_left(directory, store, log
     assert (await verdict(directory, store))[0][1] in ("edited", "reordered", "remade")
 
 
+@pytest.mark.parity("O5")
 async def test_a_failed_sync_ends_the_file_for_good(directory, store, log, monkeypatch, mock_clock) -> None:
-    """O5: the only fault that no test can bring about on a real disk."""
+    """The only fault that no test can bring about on a real disk."""
     real = os.fsync
     failing: list[int] = []
 
@@ -293,12 +300,13 @@ async def test_a_clock_that_steps_back_is_told_and_times_do_not(directory, log) 
     assert [(one["at"], one.get("clock")) for one in entries(directory)[1:]] == [(50, None), (50, 40), (60, None)]
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize(
     "forged",
     [("same", "as-issued", "appended"), ("next", "segment-opened", None), ("next", "as-issued", "appended")],
 )
 async def test_what_is_forged_behind_the_end_is_found(directory, store, log, forged) -> None:
-    """O5: a writer that has stopped had nothing more to say."""
+    """A writer that has stopped had nothing more to say."""
     where, event, problem = forged
     async with serving(log):
         log.record(issued(at=9))
@@ -358,9 +366,10 @@ trio.run(main)
 """
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("sync", list(Sync))
 def test_what_left_before_a_kill_is_in_the_log(directory, sync) -> None:
-    """O5: counted from what was received."""
+    """Counted from what was received."""
     told = subprocess.run([sys.executable, "-c", KILLED, directory, sync], capture_output=True, check=False)
     assert told.returncode == -9
     received = {f"c{number}" for number in told.stdout.decode().split()}
@@ -376,8 +385,9 @@ async def test_an_anchor_that_is_a_lost_segment_away_stops_the_start(directory, 
         await AuditLog(directory, WRITER, store).serve()
 
 
+@pytest.mark.parity("O6")
 async def test_a_clock_that_jumped_leaves_no_wrong_time_in_the_log(directory, store, mock_clock) -> None:
-    """O6: the lines of the log's own have the time of the guard, and not that of the wall clock, which may be back
+    """The lines of the log's own have the time of the guard, and not that of the wall clock, which may be back
     in a moment; the guard may record its jump while the log writes."""
     wall, boot = [1_700_000_000_000], [10_000]
     guard = ClockGuard(lambda: Timestamp(wall[0]), lambda: boot[0])

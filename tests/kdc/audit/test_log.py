@@ -48,8 +48,9 @@ async def anchors(store):
     return await store.read(lambda tx: tx.anchors())
 
 
+@pytest.mark.parity("K16", "H6")
 async def test_every_event_is_written_in_order_and_anchored(directory, store) -> None:
-    """K16, H6: one line for each decision, none lost, none twice."""
+    """One line for each decision, none lost, none twice."""
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with serving(log):
         for number in range(3000):
@@ -62,8 +63,9 @@ async def test_every_event_is_written_in_order_and_anchored(directory, store) ->
     assert [str(report) for report in verify_all(directory, await anchors(store))] == ["kdc-1: intact, 3001 entries"]
 
 
+@pytest.mark.parity("K16")
 async def test_cancelling_the_writer_loses_nothing(directory, store) -> None:
-    """K16: what was taken is written, also at shutdown."""
+    """What was taken is written, also at shutdown."""
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with trio.open_nursery() as nursery:
         await nursery.start(log.serve)
@@ -76,8 +78,9 @@ async def test_cancelling_the_writer_loses_nothing(directory, store) -> None:
     assert (await anchors(store))[0].seq == 2002
 
 
+@pytest.mark.parity("K16")
 async def test_what_cannot_be_kept_is_refused(directory, store) -> None:
-    """K16: no decision without its record: a full queue and a closed one raise."""
+    """No decision without its record: a full queue and a closed one raise."""
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0), capacity=2)
     log.record(event(1))
     log.record(event(2))
@@ -90,8 +93,9 @@ async def test_what_cannot_be_kept_is_refused(directory, store) -> None:
     assert [entry["at"] for entry in entries(directory)] == [1, 2]
 
 
+@pytest.mark.parity("K16")
 async def test_a_second_run_continues_the_chain(directory, store) -> None:
-    """K16: across restarts it is one chain."""
+    """Across restarts it is one chain."""
     for run in range(3):
         log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
         async with serving(log) as chain:
@@ -102,8 +106,9 @@ async def test_a_second_run_continues_the_chain(directory, store) -> None:
     assert not report.broken
 
 
+@pytest.mark.parity("K16")
 async def test_a_crash_leaves_a_tail_that_is_counted_and_anchored(directory, store) -> None:
-    """K16: the next start says what it found and takes it over."""
+    """The next start says what it found and takes it over."""
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with serving(log):
         log.record(event())
@@ -141,8 +146,9 @@ class AnchoredStore(SqliteStore):
         return result
 
 
+@pytest.mark.parity("K16")
 async def test_anchors_follow_once_a_second_and_not_every_line(directory, mock_clock) -> None:
-    """K16: the database is not written for every ticket, nor is the tail left open for long."""
+    """The database is not written for every ticket, nor is the tail left open for long."""
     store = scratch_store_of(AnchoredStore)
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with serving(log):
@@ -159,8 +165,9 @@ async def test_anchors_follow_once_a_second_and_not_every_line(directory, mock_c
     await store.aclose()
 
 
+@pytest.mark.parity("K16")
 async def test_a_busy_database_gets_its_anchor_later(directory, mock_clock) -> None:
-    """K16: a backup that holds the database does not stop the KDC."""
+    """A backup that holds the database does not stop the KDC."""
     store = scratch_store_of(AnchoredStore)
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with serving(log):
@@ -176,9 +183,10 @@ async def test_a_busy_database_gets_its_anchor_later(directory, mock_clock) -> N
     await store.aclose()
 
 
+@pytest.mark.parity("K16")
 @pytest.mark.parametrize("damage", ["missing", "edited"])
 async def test_a_kdc_does_not_start_on_a_broken_log(directory, store, damage) -> None:
-    """K16: fail closed, and take no events."""
+    """Fail closed, and take no events."""
     log = AuditLog(directory, WRITER, store, now_ms=lambda: Timestamp(0))
     async with serving(log):
         log.record(event())

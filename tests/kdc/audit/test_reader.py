@@ -27,8 +27,9 @@ def seen(entries):
     return [(one.at, one.writer, one.seq) for one in entries]
 
 
+@pytest.mark.parity("K17")
 def test_the_newest_entries_of_all_writers_by_time(directory) -> None:
-    """K17: one view over every KDC and admin."""
+    """One view over every KDC and admin."""
     assert seen(tail(directory, 4)) == [(20, "kdc-1", 3), (30, "kdc-1", 4), (35, "kdc-2", 2), (40, "kdc-1", 5)]
     assert len(tail(directory, 100)) == 7
     assert tail(directory, 0) == []
@@ -40,8 +41,9 @@ def test_the_tail_of_a_long_log(tmp_path) -> None:
     assert [one.at for one in tail(tmp_path, 300)] == list(range(700, 1000))
 
 
+@pytest.mark.parity("K17")
 def test_following_hands_out_each_entry_once(directory) -> None:
-    """K17: new files and lines that are not finished yet included."""
+    """New files and lines that are not finished yet included."""
     follower = Follower(directory)
     assert follower.poll() == []
     line = append(genesis("kdc-3"), {"event": "c", "at": 50})[0]
@@ -68,8 +70,9 @@ def test_a_log_that_was_cut_is_followed_from_its_beginning(directory) -> None:
     assert seen(follower.poll()) == [(99, "kdc-1", 1)]
 
 
+@pytest.mark.parity("B2")
 def test_a_reference_leads_to_its_entry(directory) -> None:
-    """B2: the opaque id that a caller was given."""
+    """The opaque id that a caller was given."""
     entry = find_ref(directory, " 00FF00FF00FF00FF\n")
     assert entry is not None
     assert (entry.writer, entry.seq) == ("kdc-2", 2)
@@ -77,8 +80,9 @@ def test_a_reference_leads_to_its_entry(directory) -> None:
     assert find_ref(directory, "") is None
 
 
+@pytest.mark.parity("K16")
 def test_everything_is_verified_and_every_anchor_accounted_for(directory) -> None:
-    """K16: also a log that is not there any more."""
+    """Also a log that is not there any more."""
     lines = (directory / "kdc-2.jsonl").read_bytes().splitlines(keepends=True)
     reports = verify_all(directory, [anchor_at(lines[1], "kdc-2"), anchor_at(lines[1], "kdc-9")])
     assert [str(report) for report in reports] == [
@@ -90,8 +94,9 @@ def test_everything_is_verified_and_every_anchor_accounted_for(directory) -> Non
     assert [report.broken for report in reports] == [True, False, True]
 
 
+@pytest.mark.parity("K16")
 def test_a_line_that_does_not_agree_with_itself_is_shown_as_such(directory) -> None:
-    """K16: never as an entry."""
+    """Never as an entry."""
     file = directory / "kdc-2.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"at":35', b'"at":36'))
     assert [one.event for one in tail(directory, 100) if one.writer == "kdc-2"] == ["b", UNREADABLE]
@@ -105,8 +110,8 @@ def test_other_files_are_not_logs(directory) -> None:
     assert len(verify_all(directory, [])) == 2
 
 
+@pytest.mark.parity("K17")
 def test_a_directory_or_file_that_cannot_be_read_is_named(directory, tmp_path) -> None:
-    """K17."""
     with pytest.raises(Misconfigured, match=r"file-unreadable.*none"):
         tail(tmp_path / "none", 5)
     (directory / "link.jsonl").symlink_to(directory / "kdc-1.jsonl")

@@ -60,9 +60,10 @@ def log():
     return Log()
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("kind", [CLIENT, COPIES, SOURCE])
 def test_one_name_causes_a_bounded_number_of_bytes_and_no_reference_is_lost(log, kind) -> None:
-    """O5: whatever it sends; before, a principal within its rate could cause 114 GB a day."""
+    """Whatever it sends; before, a principal within its rate could cause 114 GB a day."""
     refs = log.flooded(kind, lambda _: "shop")
     assert log.size < 64 * 1024 + SPAN_S * 1024 * 1.1
     found = {event.ref for event in log.events}
@@ -80,8 +81,9 @@ def test_strangers_from_everywhere_have_one_bound_together(log) -> None:
     assert set(refs) <= {event.ref for event in log.events}
 
 
+@pytest.mark.parity("B2")
 def test_one_name_does_not_use_up_the_share_of_another(log) -> None:
-    """B2: garbage from elsewhere does not make anybody's reference useless."""
+    """Garbage from elsewhere does not make anybody's reference useless."""
     for _ in range(1000):
         log.refused(SOURCE, "192.0.2.7")
         log.refused(CLIENT, "loud")
@@ -114,8 +116,9 @@ def test_a_log_that_takes_nothing_does_not_stop_refusals(log) -> None:
     assert len(log.refused(CLIENT, "shop")) == 16
 
 
+@pytest.mark.parity("O5")
 def test_no_line_is_longer_than_what_was_counted() -> None:
-    """O5: the weight bounds the line, whatever the texts are made of."""
+    """The weight bounds the line, whatever the texts are made of."""
     about: dict[str, Any] = {"at": Timestamp(2**45), "kdc_id": "kdc-1" * 12, "source": "2001:db8:ffff:ffff::/64"}
     ids: dict[str, Any] = {"txn": "ff" * 16, "request": "ff" * 16, "evidence": "ff" * 16}
     notes = tuple(Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 2**40) for _ in range(64))

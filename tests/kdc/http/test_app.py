@@ -195,6 +195,7 @@ async def test_nobody_is_answered_who_has_gone() -> None:
     assert tokens.asked == []
 
 
+@pytest.mark.parity("P5")
 @pytest.mark.parametrize(
     ("fault", "status", "error"),
     [
@@ -204,7 +205,7 @@ async def test_nobody_is_answered_who_has_gone() -> None:
     ],
 )
 async def test_a_fault_is_an_answer_and_its_reason_stays_in_the_log(fault: Exception, status: int, error: str) -> None:
-    """P5: no traceback to the caller, nothing of the request in the log."""
+    """No traceback to the caller, nothing of the request in the log."""
     with capture_logs() as lines:
         done = await call(
             app_of(Repeater(fault=fault)), "POST", "/token", KIND, (b"authorization", SECRET.encode()),
@@ -245,8 +246,9 @@ async def test_websockets_are_refused() -> None:
     assert [message["type"] for message in exchange.sent] == ["websocket.close"]
 
 
+@pytest.mark.parity("L15")
 async def test_what_is_named_by_a_stranger_is_not_believed() -> None:
-    """L15: a forwarded address counts only from a proxy that the operator trusts."""
+    """A forwarded address counts only from a proxy that the operator trusts."""
     forged = (b"x-forwarded-for", b"203.0.113.9")
     for trusted, seen in (((), "192.0.2.7"), (("198.51.100.0/24",), "192.0.2.7"), (("192.0.2.7/32",), "203.0.113.9")):
         tokens = Repeater()

@@ -17,6 +17,7 @@ def peer(address: str) -> Caller:
     return found
 
 
+@pytest.mark.parity("L15")
 @pytest.mark.parametrize(
     ("at", "forwarded", "expected"),
     [
@@ -38,11 +39,12 @@ def peer(address: str) -> Caller:
     ],
 )
 def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded: list[str], expected: str) -> None:
-    """L15: no entry that a caller writes himself moves his address or his rate bucket."""
+    """No entry that a caller writes himself moves his address or his rate bucket."""
     found = TrustedProxies(PROXIES).caller(peer(at), forwarded)
     assert found == peer(expected)
 
 
+@pytest.mark.parity("H5")
 @pytest.mark.parametrize(
     ("forwarded", "vouched"),
     [
@@ -58,7 +60,7 @@ def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded
     ],
 )
 def test_a_caller_whom_a_proxy_cannot_name_is_nowhere(forwarded: list[str], vouched: str) -> None:
-    """H5: the proxy pays for him, and lends nobody its own address: that may lie in a principal's networks."""
+    """The proxy pays for him, and lends nobody its own address: that may lie in a principal's networks."""
     found = TrustedProxies(PROXIES).caller(peer("10.1.1.1"), forwarded)
     assert found == Caller(source=peer(vouched).source, address="")
     assert not source_allowed(("10.0.0.0/8",), found.address)
@@ -76,8 +78,9 @@ def test_a_caller_of_whom_nothing_is_known_is_trusted_with_nothing() -> None:
     assert TrustedProxies(PROXIES).caller(unknown, ["203.0.113.1"]) == unknown
 
 
+@pytest.mark.parity("L15")
 def test_an_address_has_one_spelling() -> None:
-    """L15: a mapped IPv4 address is that IPv4 address; an IPv6 network is one source."""
+    """A mapped IPv4 address is that IPv4 address; an IPv6 network is one source."""
     assert peer("::ffff:192.0.2.1") == peer("192.0.2.1")
     assert peer("fe80::1%eth0").address == "fe80::1"
     assert peer("2001:db8::1").source == peer("2001:db8::2").source == "2001:db8::/64"

@@ -60,9 +60,10 @@ async def test_a_half_closed_connection_still_gets_its_answer() -> None:
         assert await wire.stream.receive_some() == b""
 
 
+@pytest.mark.parity("P5")
 @pytest.mark.parametrize("sent", [b"", b"POST /token HT", TOKEN[:60]], ids=["nothing", "a line", "headers"])
 async def test_a_stranger_has_one_deadline_for_his_first_request(autojump_clock: MockClock, sent: bytes) -> None:
-    """P5: slow headers, a byte every second."""
+    """Slow headers, a byte every second."""
     server = serving()
     async with connected(server) as wire:
         await wire.send(sent)
@@ -390,6 +391,7 @@ PIECES = (
 )  # fmt: skip
 
 
+@pytest.mark.parity("P5")
 @given(
     begins=st.booleans(), pieces=st.lists(st.sampled_from(PIECES), max_size=24), cuts=st.lists(st.integers(1, 200)),
     ends=st.booleans(), status=st.sampled_from((200, 401)),
@@ -397,7 +399,7 @@ PIECES = (
 def test_whatever_is_sent_the_connection_ends_in_time_and_leaves_nothing(
     begins: bool, pieces: list[bytes], cuts: list[int], ends: bool, status: int
 ) -> None:
-    """P5: no sequence of requests, half requests and noise makes a task fail, or outlives its deadlines."""
+    """No sequence of requests, half requests and noise makes a task fail, or outlives its deadlines."""
     head = [TOKEN[: TOKEN.index(b"content-length")]] if begins else []
     data = b"".join([*head, *pieces])
 

@@ -158,8 +158,9 @@ async def test_a_unix_socket_has_its_mode_and_a_local_user_as_its_source(tmp_pat
     assert not path.exists()
 
 
+@pytest.mark.parity("L15")
 async def test_a_proxy_on_the_unix_socket_speaks_for_its_callers(tmp_path: Path) -> None:
-    """L15: only because the operator says so."""
+    """Only because the operator says so."""
     path = tmp_path / "http.sock"
     async with opened(tmp_path, {"http.unix": str(path), "http.trusted_proxies": "unix"}) as port:
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as proxy:
@@ -180,6 +181,7 @@ async def test_the_unix_socket_is_plain_also_where_tcp_is_not(tmp_path: Path, ce
         assert (await client.get("http://kdc/livez")).status_code == 200
 
 
+@pytest.mark.parity("P5")
 @pytest.mark.parametrize(
     "sent",
     [
@@ -190,7 +192,7 @@ async def test_the_unix_socket_is_plain_also_where_tcp_is_not(tmp_path: Path, ce
     ids=["silent", "slow headers", "slow body"],
 )
 async def test_the_server_hangs_up_on_who_is_slow(tmp_path: Path, sent: bytes) -> None:
-    """P5: over a real socket, with a real deadline that is short."""
+    """Over a real socket, with a real deadline that is short."""
     async with opened(tmp_path, {"limits.read_deadline_s": 0.3}) as port:
         wire = await by_hand(port)
         await wire.send(sent)

@@ -94,6 +94,7 @@ def _unknown_version(files: Files) -> None:
     files.cert.write_text("\n".join([begin, b64encode(der).decode(), end]))
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize(
     ("damage", "code", "says"),
     [
@@ -110,7 +111,7 @@ def _unknown_version(files: Files) -> None:
     ],
 )
 def test_files_that_cannot_be_used_say_why(files: Files, damage: Callable[[Files], None], code: str, says: str) -> None:
-    """K13 for certificates: cause and file, and nobody is asked for a password on a terminal."""
+    """For certificates: cause and file, and nobody is asked for a password on a terminal."""
     damage(files)
     with pytest.raises(Misconfigured) as caught:
         load_tls(str(files.cert), str(files.key), NOW)

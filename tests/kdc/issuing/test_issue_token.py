@@ -87,8 +87,9 @@ async def desk() -> Desk:
     return Desk(bench, realm, targets)
 
 
+@pytest.mark.parity("P8")
 async def test_a_token_in_the_own_name(desk: Desk) -> None:
-    """P8: nobody named, so it is the client itself, and nobody acts."""
+    """Nobody named, so it is the client itself, and nobody acts."""
     issued = desk.issue("billing", "ledger", desk.granted("billing", "ledger"))
     token = desk.opened(issued.text, "ledger")
     assert (token.subject, token.act, token.may_act) == ("billing@corp.test", (), None)
@@ -96,8 +97,9 @@ async def test_a_token_in_the_own_name(desk: Desk) -> None:
     assert issued.text not in repr(issued)
 
 
+@pytest.mark.parity("P8")
 async def test_a_token_in_the_name_that_was_decided(desk: Desk) -> None:
-    """P8: the subject is the grant's; there is no other way to name one."""
+    """The subject is the grant's; there is no other way to name one."""
     issued = desk.issue("gate", "ledger", desk.granted("gate", "ledger", subject="user/ada", delegable=True))
     token = desk.opened(issued.text, "ledger")
     assert (token.subject, token.act, token.may_act) == ("user/ada", ("gate@corp.test",), "ledger@corp.test")
@@ -105,7 +107,7 @@ async def test_a_token_in_the_name_that_was_decided(desk: Desk) -> None:
 
 
 async def test_what_is_exchanged_keeps_its_subject_its_login_and_its_transaction(desk: Desk) -> None:
-    """Section 11: the chain grows by the actor, and what was said at the first token stays."""
+    """The chain grows by the actor, and what was said at the first token stays."""
     first = desk.issue("gate", "ledger", desk.granted("gate", "ledger", subject="user/ada", delegable=True))
     held = desk.opened(first.text, "ledger")
     desk.bench.clock.advance(60)
@@ -118,7 +120,7 @@ async def test_what_is_exchanged_keeps_its_subject_its_login_and_its_transaction
 
 
 async def test_a_client_proven_by_its_token_becomes_the_subject(desk: Desk) -> None:
-    """Section 11: rules know it by its name, and the next target by name and realm."""
+    """Rules know it by its name, and the next target by name and realm."""
     held = desk.opened(desk.issue("billing", "ledger", desk.granted("billing", "ledger")).text, "ledger")
     grant = desk.granted("ledger", "orders", subject="billing", remaining_s=300)
     token = desk.opened(desk.issue("ledger", "orders", grant, exchanged=held).text, "orders")
@@ -127,8 +129,9 @@ async def test_a_client_proven_by_its_token_becomes_the_subject(desk: Desk) -> N
     assert asserted.subject == "billing"  # said, not proven: it cannot be taken for the principal
 
 
+@pytest.mark.parity("P8")
 async def test_a_decision_for_one_subject_issues_nothing_for_another(desk: Desk) -> None:
-    """P8: a mix-up on this side is a bug, not a token."""
+    """A mix-up on this side is a bug, not a token."""
     ada = desk.issue("gate", "ledger", desk.granted("gate", "ledger", subject="user/ada"))
     held = desk.opened(ada.text, "ledger")
     for other in (desk.granted("ledger", "orders", subject="user/bob"), desk.granted("ledger", "orders")):
@@ -136,8 +139,9 @@ async def test_a_decision_for_one_subject_issues_nothing_for_another(desk: Desk)
             desk.issue("ledger", "orders", evolve(other, ttl_s=1), exchanged=held)
 
 
+@pytest.mark.parity("P3")
 async def test_nothing_outlives_what_it_was_exchanged_for(desk: Desk) -> None:
-    """P3: exp of the one is at most exp of the other."""
+    """Exp of the one is at most exp of the other."""
     held = desk.opened(desk.issue("gate", "ledger", desk.granted("gate", "ledger", subject="user/ada")).text, "ledger")
     desk.bench.clock.advance(1)
     grant = desk.granted("ledger", "orders", subject="user/ada")
@@ -145,8 +149,9 @@ async def test_nothing_outlives_what_it_was_exchanged_for(desk: Desk) -> None:
         desk.issue("ledger", "orders", grant, exchanged=held)
 
 
+@pytest.mark.parity("K18", "L20")
 async def test_what_evidence_proves_stands_in_the_token(desk: Desk) -> None:
-    """K18, L20: subject, actors, login and transaction of the lineage; the client acts last, hence first."""
+    """Subject, actors, login and transaction of the lineage; the client acts last, hence first."""
     lineage = Lineage(subject="billing@corp.test", act=("gate@corp.test",), auth_time=7, txn=b"e" * 16, exp=2**40)
     grant = desk.granted("ledger", "orders", subject="billing")
     token = desk.opened(desk.issue("ledger", "orders", grant, exchanged=lineage).text, "orders")
@@ -157,8 +162,9 @@ async def test_what_evidence_proves_stands_in_the_token(desk: Desk) -> None:
             desk.issue("ledger", "orders", grant, exchanged=wrong)
 
 
+@pytest.mark.parity("P6")
 async def test_a_grant_with_caveats_never_becomes_a_token(desk: Desk) -> None:
-    """P6: fail closed, although policy keeps such rules apart: what cannot be carried must not be lost."""
+    """Fail closed, although policy keeps such rules apart: what cannot be carried must not be lost."""
     grant = desk.granted("billing", "ledger")
     with pytest.raises(LocalMisuse, match="caveats"):
         desk.issue("billing", "ledger", evolve(grant, caveats=(RuleCaveats(methods=("GET",)),)))
@@ -174,14 +180,16 @@ async def test_a_target_without_key_or_audience_is_a_fault_of_the_database(desk:
             desk.issue("billing", "ledger", grant)
 
 
+@pytest.mark.parity("P7")
 async def test_extra_claims_reach_the_token(desk: Desk) -> None:
-    """P7: as they were checked."""
+    """As they were checked."""
     issued = desk.issue("billing", "ledger", desk.granted("billing", "ledger"), extra={"tenant": "blue"})
     assert desk.opened(issued.text, "ledger").ext == {"tenant": "blue"}
 
 
+@pytest.mark.parity("H2")
 async def test_the_native_port_issues_the_same_tokens(desk: Desk) -> None:
-    """H2: marked, by the one function; delegable wants carry `may_act`."""
+    """Marked, by the one function; delegable wants carry `may_act`."""
     login = await desk.bench.log_in("billing")
     plain = await desk.bench.ask_one(login, "ledger", kind=WANT_JWT)
     handed = await desk.bench.ask_one(login, "ledger", kind=WANT_JWT, flags=WANT_DELEGABLE)
@@ -193,8 +201,9 @@ async def test_the_native_port_issues_the_same_tokens(desk: Desk) -> None:
     assert {token.subject for token in tokens} == {"billing@corp.test"}
 
 
+@pytest.mark.parity("L2", "H2")
 async def test_the_native_port_hands_out_handles_for_targets_that_introspect(desk: Desk) -> None:
-    """L2, H2: the target's record decides, on either port."""
+    """The target's record decides, on either port."""
     granted = await desk.bench.ask_one(await desk.bench.log_in("billing"), "orders", kind=WANT_JWT)
     assert isinstance(granted, Granted)
     handle = granted.credential.decode()

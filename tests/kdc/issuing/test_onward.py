@@ -113,7 +113,7 @@ def detail_of(parties: Parties | None = PARTIES, **asked: Any) -> str:
     ],
 )
 def test_evidence_must_count_today(fields: dict[str, Any], why: str) -> None:
-    """Section 11: what the KDC's mark says was true then; the rest is judged now."""
+    """What the KDC's mark says was true then; the rest is judged now."""
     shown = evolve(ticket(WEB, 16, ORDERS), **fields)
     assert detail_of(shown=shown).startswith("evidence-refused: ")
     assert why in detail_of(shown=shown)
@@ -121,7 +121,7 @@ def test_evidence_must_count_today(fields: dict[str, Any], why: str) -> None:
 
 @pytest.mark.parametrize(("login", "hop", "counts"), [(0, 0, True), (-1, 0, False), (0, -1, False)])
 def test_evidence_of_a_login_from_before_a_restore_counts_no_more(login: int, hop: int, counts: bool) -> None:
-    """Section 15: that of its caller, and that of every hop; one in the very second counts."""
+    """That of its caller, and that of every hop; one in the very second counts."""
     since = NOW - 100
     shown = ticket(WEB, 16, ORDERS, auth_time=since + login, chain=(Hop(Principal(REALM, "edge"), since + hop),))
     parties = Parties(not_before=since, caller=client_view("web", 16), subject=None, hops=(client_view("edge", 21),))
@@ -131,8 +131,9 @@ def test_evidence_of_a_login_from_before_a_restore_counts_no_more(login: int, ho
         assert detail_of(parties, shown=shown).startswith("evidence-refused: the realm takes no login")
 
 
+@pytest.mark.parity("P10", "K20")
 def test_everybody_whom_evidence_names_is_judged() -> None:
-    """P10, K20: caller, subject and every hop; and each of them alone is enough."""
+    """Caller, subject and every hop; and each of them alone is enough."""
     subject = Subject(Principal(REALM, "mobile"), 20, 1)
     chain = (Hop(Principal(REALM, "mobile"), NOW - 300), Hop(Principal(REALM, "edge"), NOW - 200))
     shown = ticket(WEB, 16, ORDERS, subject=subject, chain=chain)
@@ -161,8 +162,9 @@ def test_everybody_whom_evidence_names_is_judged() -> None:
     assert detail_of(None, shown=shown).startswith("evidence-refused")
 
 
+@pytest.mark.parity("P8")
 def test_an_asserted_subject_is_nobody_to_look_for() -> None:
-    """P8: number 0."""
+    """Number 0."""
     shown = ticket(WEB, 16, ORDERS, subject=Subject(Principal(REALM, "user/ada"), 0, 2))
     found = onward(shown=shown)
     assert found.subject == shown.subject
@@ -170,8 +172,9 @@ def test_an_asserted_subject_is_nobody_to_look_for() -> None:
     assert (found.lineage.subject, found.lineage.act) == ("user/ada", ("web@corp.test",))
 
 
+@pytest.mark.parity("M6")
 def test_a_chain_of_eight_is_full() -> None:
-    """M6: the client of the evidence would be the ninth."""
+    """The client of the evidence would be the ninth."""
     hops = tuple(Hop(Principal(REALM, f"h{number}"), NOW) for number in range(8))
     records = tuple(client_view(f"h{number}", 30 + number) for number in range(8))
     seven = ticket(WEB, 16, ORDERS, chain=hops[:7])
@@ -181,7 +184,6 @@ def test_a_chain_of_eight_is_full() -> None:
 
 
 def test_a_tgt_with_caveats_asks_for_itself_alone() -> None:
-    """Section 6."""
     narrowed = (ScopesCaveat(("read",)).to_bytes(),)
     assert onward(None, tgt_caveats=narrowed).scopes == frozenset({"read"})
     ada = Subject(Principal(REALM, "user/ada"), 0, 2)
@@ -190,7 +192,7 @@ def test_a_tgt_with_caveats_asks_for_itself_alone() -> None:
 
 
 def test_targets_on_evidence_are_not_carried() -> None:
-    """Section 9: that caveat is for TGTs alone."""
+    """That caveat is for TGTs alone."""
     targets = TargetsCaveat((LEDGER,)).to_bytes()
     assert onward(None, tgt_caveats=(targets,)).targets == frozenset({LEDGER})
     assert detail_of(shown=ticket(WEB, 16, ORDERS), shown_caveats=(targets,)).startswith("caveat-not-carried")
@@ -270,9 +272,10 @@ cases = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.parity("K18", "L23", "B5")
 @given(cases)
 def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
-    """K18, L23, B5: exp, scopes and caveats are within evidence, TGT and rule; chain and txn are copied exactly."""
+    """Exp, scopes and caveats are within evidence, TGT and rule; chain and txn are copied exactly."""
     chain = tuple(Hop(Principal(REALM, f"h{number}"), at) for number, at in enumerate(case.times))
     shown = ticket(WEB, 16, ORDERS, exp=case.exp, caveats=case.inside, subject=case.subject, chain=chain)
     parties = Parties(
@@ -303,11 +306,12 @@ def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
     assert sealed.flags & ~case.flags == 0
 
 
+@pytest.mark.parity("B4", "L7")
 @given(caveats=carried, tgt_exp=seconds, scopes=st.none() | scope_sets)
 def test_a_narrowed_tgt_never_obtains_more_than_is_left(
     caveats: tuple[bytes, ...], tgt_exp: int, scopes: tuple[str, ...] | None
 ) -> None:
-    """B4, L7: adding any caveat never grants more."""
+    """Adding any caveat never grants more."""
     want = Want(target=LEDGER, scopes=scopes)
     whole = decided(onward(None, tgt={"exp": tgt_exp}), want, rule()).result
     result = decided(onward(None, tgt={"exp": tgt_exp}, tgt_caveats=caveats), want, rule()).result
@@ -326,7 +330,7 @@ def test_a_narrowed_tgt_never_obtains_more_than_is_left(
 
 
 def test_limits_come_behind_the_caveats_of_rules() -> None:
-    """Section 9: both bind; the order is that of the rules, and then of the request."""
+    """Both bind; the order is that of the rules, and then of the request."""
     limits = [ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(NOW + 5).to_bytes()]
     written = rule(caveats=RuleCaveats(methods=("GET",), path="/x"))
     result = decided(onward(None), Want(target=LEDGER, limits=join_caveats(limits)), written).result

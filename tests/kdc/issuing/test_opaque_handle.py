@@ -38,8 +38,9 @@ def content_of(handle: str) -> bytes:
     return unb64(handle.removeprefix(HANDLE_PREFIX))
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_is_the_box_that_the_page_says() -> None:
-    """L2: a second implementation opens it, and finds the claims of a JWT."""
+    """A second implementation opens it, and finds the claims of a JWT."""
     handle = minted(OPAQUE)
     assert re.fullmatch(r"ort1h_[A-Za-z0-9_-]+", handle)
     kid, box = content_of(handle)[:8], content_of(handle)[8:]
@@ -54,15 +55,17 @@ def without_mark(claims):
     return {name: claims[name] for name in claims if name != "kdc"}
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_shows_nothing_but_its_key() -> None:
-    """L2: its bearer and its target learn nothing from it."""
+    """Its bearer and its target learn nothing from it."""
     content = content_of(minted(OPAQUE))
     for telling in (b"billing", b"ada", b"corp.test", b"pay", b"tenant", FULL.jti, FULL.jti.hex().encode()):
         assert telling not in content
 
 
+@pytest.mark.parity("L2")
 def test_no_bit_of_a_handle_can_change() -> None:
-    """L2: flipped one by one, each is noticed."""
+    """Flipped one by one, each is noticed."""
     content = content_of(minted(OPAQUE))
     for bit in range(len(content) * 8):
         flipped = bytearray(content)
@@ -71,8 +74,9 @@ def test_no_bit_of_a_handle_can_change() -> None:
             opened(HANDLE_PREFIX + b64(bytes(flipped)))
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_cannot_be_cut_or_lengthened() -> None:
-    """L2: not by a byte, and not by a character that decodes to nothing."""
+    """Not by a byte, and not by a character that decodes to nothing."""
     handle = minted(OPAQUE)
     for changed in (handle[:-1], handle[:-4], handle + "A", handle + "AAAA", handle + "=", handle + "\n", " " + handle):
         with pytest.raises(PeerMisbehaved):
@@ -83,7 +87,7 @@ def test_a_handle_cannot_be_cut_or_lengthened() -> None:
 
 
 def test_stray_bits_make_no_second_handle() -> None:
-    """Section 17: base64 with stray bits."""
+    """Base64 with stray bits."""
     for size in range(3):
         handle = seal_handle(OPAQUE, b"{}" + b" " * size, entropy=bytes(24))
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -97,8 +101,9 @@ def test_stray_bits_make_no_second_handle() -> None:
         assert accepted == [handle[-1]]
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_of_another_target_is_refused() -> None:
-    """L2: unknown here; dressed in this target's key id, it does not open; and a right one for another audience."""
+    """Unknown here; dressed in this target's key id, it does not open; and a right one for another audience."""
     foreign = mint_token(OTHER, FULL, mark=MARK, entropy=b"e" * 24)
     with pytest.raises(PeerMisbehaved, match="unknown-key"):
         opened(foreign, OPAQUE)
@@ -110,15 +115,17 @@ def test_a_handle_of_another_target_is_refused() -> None:
         opened(elsewhere)
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_that_the_kdc_did_not_mark_is_none_of_its_own() -> None:
-    """L2: the same rule as for JWTs, should that key ever be known to somebody."""
+    """The same rule as for JWTs, should that key ever be known to somebody."""
     forged = without_mark(claims_of(minted(HS256))) | {"sub": "user/root", "kdc": "2." + "A" * 22}
     with pytest.raises(PeerMisbehaved, match="token-not-own"):
         opened(seal_handle(OPAQUE, as_json(forged), entropy=bytes(24)))
 
 
+@pytest.mark.parity("L2")
 def test_key_and_form_go_together() -> None:
-    """L2: the key's record decides which of the two a token is."""
+    """The key's record decides which of the two a token is."""
     with pytest.raises(LocalMisuse, match="key-misuse"):
         seal_handle(HS256, b"{}", entropy=bytes(24))
     with pytest.raises(LocalMisuse, match="key-misuse"):
@@ -130,8 +137,9 @@ def test_key_and_form_go_together() -> None:
         opened(named_like_jwt)
 
 
+@pytest.mark.parity("L2")
 def test_two_handles_for_the_same_thing_have_nothing_in_common() -> None:
-    """L2: 24 fresh bytes make each its own; even without them, other claims make another box."""
+    """24 fresh bytes make each its own; even without them, other claims make another box."""
     one, two = (content_of(minted(OPAQUE, entropy=entropy)) for entropy in (b"a" * 24, b"b" * 24))
     assert one[:8] == two[:8]
     assert sum(left == right for left, right in zip(one[8:], two[8:], strict=True)) < len(one) // 16
@@ -139,15 +147,17 @@ def test_two_handles_for_the_same_thing_have_nothing_in_common() -> None:
     assert later[8:32] != one[8:32]
 
 
+@pytest.mark.parity("L2")
 @pytest.mark.parametrize("entropy", [b"", bytes(23), bytes(25)])
 def test_a_handle_takes_its_full_entropy(entropy: bytes) -> None:
-    """L2: entropy check."""
+    """Entropy check."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         minted(OPAQUE, entropy=entropy)
 
 
+@pytest.mark.parity("L2")
 def test_keys_come_from_the_vault_at_full_length_and_from_nobody_else() -> None:
-    """L2: at least 256 bits, generated; nothing that a person could choose fits."""
+    """At least 256 bits, generated; nothing that a person could choose fits."""
     vault = Vault(realm="corp.test", master=MasterKey(bytes(32), number=1), entropy=CountingEntropy())
     ledger = PrincipalRecord(uid=16, name="ledger", created=0)
     keys = [vault.new_jwt_key(ledger.uid, "opaque", now=0)[1] for _ in range(2)]
@@ -160,19 +170,21 @@ def test_keys_come_from_the_vault_at_full_length_and_from_nobody_else() -> None:
 
 @given(st.text() | st.text("ABCDEFabcdef0123456789-_=", max_size=400))
 def test_garbage_is_refused_with_a_typed_error(text: str) -> None:
-    """Section 17: whatever follows the prefix."""
+    """Whatever follows the prefix."""
     with pytest.raises(PeerMisbehaved):
         opened(HANDLE_PREFIX + text)
 
 
+@pytest.mark.parity("L2")
 def test_a_handle_is_cut_out_of_logs() -> None:
-    """L2: it is a bearer's right, to the last character."""
+    """It is a bearer's right, to the last character."""
     handle = minted(OPAQUE)
     assert redact_text(f"got {handle}, refused") == "got <key redacted>, refused"
 
 
+@pytest.mark.parity("L2")
 def test_the_same_call_opens_both_forms() -> None:
-    """L2: introspection need not know which it was given."""
+    """Introspection need not know which it was given."""
     held, now = {key.kid: key for key in KEYS}, Timestamp(FULL.issued_at * 1000)
     one, two, three = (
         open_own_token(minted(key), held, {2: MARK}, issuer=FULL.issuer, audience=AUDIENCE, now=now) for key in KEYS

@@ -19,8 +19,9 @@ ALLOWED = ("tenant", "seats", "trial", *(f"c{at}" for at in range(12)))
 OVERWRITTEN = ["iss", "jti", "exp", "act", "sub", "aud", "scope", "client_id", "may_act", "ext", "kdc", "nbf", "txn"]
 
 
+@pytest.mark.parity("P7")
 def test_listed_claims_pass_as_they_are() -> None:
-    """P7: text, whole numbers, true and false."""
+    """Text, whole numbers, true and false."""
     given_claims: dict[str, str | int | bool] = {"tenant": "blue \u00fcber", "seats": -7, "trial": True}
     assert check_extra_claims(ALLOWED, given_claims) == given_claims
     assert check_extra_claims(ALLOWED, {}) == {}
@@ -29,25 +30,29 @@ def test_listed_claims_pass_as_they_are() -> None:
     assert [type(value) for value in token.ext.values()] == [int, str, bool]
 
 
+@pytest.mark.parity("P7")
 @pytest.mark.parametrize("name", OVERWRITTEN)
 def test_a_reserved_name_is_refused_even_when_it_is_listed(name: str) -> None:
-    """P7: nobody overwrites what the KDC says."""
+    """Nobody overwrites what the KDC says."""
     with pytest.raises(Refused, match=f"claim-refused.*'{name}': the name is reserved"):
         check_extra_claims([*ALLOWED, name], {"tenant": "blue", name: "root"})
     assert name in RESERVED_CLAIMS
 
 
+@pytest.mark.parity("P7")
 def test_every_claim_that_the_kdc_writes_is_reserved() -> None:
-    """P7: the list cannot fall behind the tokens."""
+    """The list cannot fall behind the tokens."""
     assert claims_of(minted(HS256, FULL)).keys() <= RESERVED_CLAIMS
 
 
+@pytest.mark.parity("P7")
 def test_extra_claims_stand_apart_from_the_kdcs() -> None:
-    """P7: even a name that got past every check would only be a member of `ext`."""
+    """Even a name that got past every check would only be a member of `ext`."""
     claims = claims_of(minted(HS256, evolve(PLAIN, extra={"sub": "root"})))
     assert (claims["sub"], claims["ext"]) == ("billing@corp.test", {"sub": "root"})
 
 
+@pytest.mark.parity("P7")
 @pytest.mark.parametrize(
     ("claims", "why"),
     [
@@ -70,28 +75,31 @@ def test_extra_claims_stand_apart_from_the_kdcs() -> None:
     ],
 )
 def test_anything_else_is_refused_by_name(claims: dict[str, Any], why: str) -> None:
-    """P7: allow-listed, typed and bounded, and the error names the claim."""
+    """allow-listed, typed and bounded, and the error names the claim."""
     with pytest.raises(Refused, match=f"claim-refused: .*claim {why}"):
         check_extra_claims(ALLOWED, claims)
 
 
+@pytest.mark.parity("P7")
 def test_a_long_name_does_not_flood_the_error() -> None:
-    """P7: what a stranger calls a claim is quoted, but not at any length."""
+    """What a stranger calls a claim is quoted, but not at any length."""
     with pytest.raises(Refused) as caught:
         check_extra_claims(ALLOWED, {"\n" * 5000: 1})
     assert len(caught.value.detail) < 120
     assert "\n" not in caught.value.detail
 
 
+@pytest.mark.parity("P7")
 def test_the_limits_themselves_are_allowed() -> None:
-    """P7: exactly 256 characters, 2^53, 8 claims."""
+    """Exactly 256 characters, 2^53, 8 claims."""
     most = {"tenant": "x" * 256, "seats": 2**53, **{f"c{at}": at for at in range(6)}}
     assert check_extra_claims(ALLOWED, most) == most
 
 
+@pytest.mark.parity("P7")
 @given(st.dictionaries(st.sampled_from(ALLOWED), st.text() | st.integers() | st.booleans() | st.none() | st.floats()))
 def test_what_passes_fits_and_comes_back_unchanged(claims: dict[str, Any]) -> None:
-    """P7: over all values: refused, or in the token exactly as given."""
+    """Over all values: refused, or in the token exactly as given."""
     try:
         checked = check_extra_claims(ALLOWED, claims)
     except Refused:
@@ -100,18 +108,21 @@ def test_what_passes_fits_and_comes_back_unchanged(claims: dict[str, Any]) -> No
     assert opened(minted(HS256, evolve(PLAIN, extra=checked))).ext == claims
 
 
+@pytest.mark.parity("P7")
 def test_a_token_is_not_minted_with_claims_that_nobody_checked() -> None:
-    """P7: the shape is looked at again where it counts."""
+    """The shape is looked at again where it counts."""
     with pytest.raises(Refused, match="claim-refused"):
         minted(HS256, evolve(PLAIN, extra={"tenant": ["blue"]}))  # type: ignore[dict-item]
 
 
+@pytest.mark.parity("P8")
 def test_nobody_acts_for_a_client_that_speaks_for_itself() -> None:
-    """P8: `act` and `sub` go together."""
+    """`act` and `sub` go together."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         minted(HS256, evolve(PLAIN, actors=("gate@corp.test",)))
 
 
+@pytest.mark.parity("P8")
 @pytest.mark.parametrize(
     ("subject", "name"),
     [
@@ -123,7 +134,7 @@ def test_nobody_acts_for_a_client_that_speaks_for_itself() -> None:
     ],
 )
 def test_rules_know_a_subject_by_its_name_in_this_realm(subject: str, name: str) -> None:
-    """P8: another realm's principal keeps its realm, and so matches no rule."""
+    """Another realm's principal keeps its realm, and so matches no rule."""
     assert subject_name(subject, "corp.test") == name
 
 

@@ -84,8 +84,9 @@ async def test_both_halves_of_basic_are_form_encoded(tokens: Tokens) -> None:
     assert (await tokens.post("token", ASK, header)).status == 200
 
 
+@pytest.mark.parity("H1", "H5", "H6", "K1")
 async def test_every_failure_reads_the_same_and_the_log_knows_the_reason(tokens: Tokens) -> None:
-    """H1, H5, H6, K1: one answer for unknown, disabled, not enabled, wrong secret and wrong network."""
+    """One answer for unknown, disabled, not enabled, wrong secret and wrong network."""
     admin = tokens.kdc.admin
     await tokens.add_client("gone", "elsewhere", "ended")
     await tokens.kdc.add("plain")
@@ -132,8 +133,9 @@ async def test_an_assertion_of_somebody_without_standing_reads_the_same_too(toke
     assert codes == ["principal-disabled", "client-unknown", "assertion-invalid"]
 
 
+@pytest.mark.parity("K1")
 async def test_a_refusal_costs_the_store_the_same_whoever_is_named(tokens: Tokens) -> None:
-    """K1: names can be guessed, and whoever works here is remembered: that must not make his refusal the faster one."""
+    """Names can be guessed, and whoever works here is remembered: that must not make his refusal the faster one."""
     counting = CountingStore(tokens.kdc.store)
     tokens.service = service_over(tokens.kdc, counting)
     await tokens.add_client("gone")
@@ -166,8 +168,9 @@ class CountingStore:
         return await self._store.read(work)
 
 
+@pytest.mark.parity("H1")
 async def test_without_any_authentication_there_is_no_token(tokens: Tokens) -> None:
-    """H1: unauthenticated means 401."""
+    """Unauthenticated means 401."""
     for fields in (ASK, {**ASK, "client_id": "billing"}):
         answer = await tokens.post("token", fields)
         assert (answer.status, body_of(answer)["error"]) == (401, "invalid_client")
@@ -210,8 +213,9 @@ async def test_broken_encoding_of_basic_is_an_invalid_request(tokens: Tokens, cr
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.parity("P11")
 async def test_any_of_two_live_secrets_counts_and_a_retired_one_does_not(tokens: Tokens) -> None:
-    """P11; lessons, row 22: secrets overlap."""
+    """Lessons, row 22: secrets overlap."""
     old = tokens.secrets["billing"]
     fresh = (await oauth_secrets.rotate(tokens.kdc.admin, "billing")).text
     assert fresh != old
@@ -273,9 +277,10 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parity("H2")
 @pytest.mark.parametrize("name", REFUSED)
 async def test_assertions_that_are_not_for_here_and_now(tokens: Tokens, name: str) -> None:
-    """H2: claim by claim."""
+    """Claim by claim."""
     claims = dict(REFUSED[name])
     for claim in {"exp", "nbf", "iat"} & claims.keys():
         if type(claims[claim]) is int:
@@ -302,8 +307,9 @@ async def test_headers_that_would_choose_the_key_or_the_meaning(tokens: Tokens, 
     assert answer.status == 401
 
 
+@pytest.mark.parity("L28")
 async def test_algorithms_are_two_and_none_is_none(tokens: Tokens) -> None:
-    """L28: alg none, another HMAC, and spellings of them."""
+    """Alg none, another HMAC, and spellings of them."""
     assert (await tokens.post("token", by_assertion(tokens.assertion("billing", alg="HS384")))).status == 401
     claims = {"iss": "billing", "sub": "billing", "aud": ISSUER, "exp": tokens.now + 60, "jti": "one"}
     for alg in ("none", "None", "HS256 ", "hs256", ["HS256"], None, "RS256"):
@@ -355,8 +361,9 @@ async def test_an_assertion_and_its_type_go_together(tokens: Tokens) -> None:
     assert [answer.status for answer in (alone, typed, other)] == [400, 400, 401]
 
 
+@pytest.mark.parity("H5")
 async def test_networks_of_a_client_hold_over_http(tokens: Tokens) -> None:
-    """H5: the wrong address is refused; an IPv4 address in IPv6 clothes is that IPv4 address."""
+    """The wrong address is refused; an IPv4 address in IPv6 clothes is that IPv4 address."""
     networks = ["192.0.2.0/24", "2001:db8::/64"]
     await principals.set_caps(tokens.kdc.admin, "billing", max_ticket_s=None, max_jwt_s=None, sources=networks)
 

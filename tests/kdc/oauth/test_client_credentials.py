@@ -28,8 +28,9 @@ async def tokens() -> Tokens:
     return tokens
 
 
+@pytest.mark.parity("P1", "P2", "P4", "P9")
 async def test_a_token_is_what_stock_pyjwt_accepts(tokens: Tokens) -> None:
-    """P1, P2, P4, P9: signed with the target's own key; `x-expiry`, `expires_in` and `exp` agree."""
+    """Signed with the target's own key; `x-expiry`, `expires_in` and `exp` agree."""
     answer = await tokens.credentials("billing", "orders", scope="read")
     body = body_of(answer)
     claims = tokens.claims(body["access_token"], "orders")
@@ -41,8 +42,9 @@ async def test_a_token_is_what_stock_pyjwt_accepts(tokens: Tokens) -> None:
     assert "dropped" not in body
 
 
+@pytest.mark.parity("P5")
 async def test_scopes_are_knocked_down_and_the_reply_says_so(tokens: Tokens) -> None:
-    """P5: unknown scopes are dropped by name; the event counts them."""
+    """Unknown scopes are dropped by name; the event counts them."""
     body = body_of(await tokens.credentials("billing", "orders", scope="read Erase:All erase"))
     assert (body["scope"], body["dropped"]) == ("read", ["Erase:All", "erase"])
     (event,) = tokens.events("token-issued")
@@ -54,9 +56,10 @@ async def test_without_a_scope_parameter_everything_allowed_is_granted_and_named
     assert body_of(await tokens.credentials("billing", "orders", scope=""))["scope"] == "read write"
 
 
+@pytest.mark.parity("P5")
 @pytest.mark.parametrize("scope", ["erase", "read  write", " read", "read\twrite", 'a"b', "a\\b", "x" * 257])
 async def test_no_scope_left_or_a_malformed_list_is_invalid_scope(tokens: Tokens, scope: str) -> None:
-    """P5: the empty intersection is refused; RFC 6749 section 3.3 is the grammar."""
+    """The empty intersection is refused; RFC 6749 section 3.3 is the grammar."""
     answer = await tokens.credentials("billing", "orders", scope=scope)
     expected = "invalid_request" if "\t" in scope else "invalid_scope"
     assert (answer.status, body_of(answer)["error"]) == (400, expected)
@@ -125,8 +128,9 @@ async def test_other_grants_have_no_default_target(tokens: Tokens) -> None:
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_target")
 
 
+@pytest.mark.parity("P6")
 async def test_unknown_hidden_and_forbidden_targets_give_the_same_bytes(tokens: Tokens) -> None:
-    """P6: policy comes before existence; the reverse direction is not allowed either."""
+    """Policy comes before existence; the reverse direction is not allowed either."""
     await principals.disable(tokens.kdc.admin, "payroll")
     asked = ["payroll", "nobody", "kdc/tgt", "billing", "Not A Name", "orders@other.test", "x" * 200]
     answers = [without_ref(await tokens.credentials("billing", target)) for target in asked]
@@ -138,8 +142,9 @@ async def test_unknown_hidden_and_forbidden_targets_give_the_same_bytes(tokens: 
     assert {event["code"] for event in tokens.events("token-refused")} == {"not-granted"}
 
 
+@pytest.mark.parity("B2", "H6")
 async def test_the_reference_leads_to_the_true_reason(tokens: Tokens) -> None:
-    """B2, H6: a refusal has one event with its reason."""
+    """A refusal has one event with its reason."""
     body = body_of(await tokens.credentials("billing", "payroll", scope="read"))
     (event,) = tokens.events("token-refused")
     assert event["ref"] == body["ref"]
@@ -207,9 +212,10 @@ async def test_two_targets_with_one_audience_cannot_be_told_apart_by_it(tokens: 
 _NOW = 1_800_000_000
 
 
+@pytest.mark.parity("P3")
 @given(st.text(max_size=12) | st.integers().map(str) | st.none(), st.text(max_size=12) | st.integers() | st.none())
 def test_a_lifetime_is_positive_or_absent_or_refused(expires_in: str | None, rexp: str | int | None) -> None:
-    """P3: all inputs; only a whole number of seconds that lies ahead passes, and only one of the two."""
+    """All inputs; only a whole number of seconds that lies ahead passes, and only one of the two."""
     if expires_in is None and rexp is None:
         assert read_lifetime(None, None, _NOW) == 0
     elif (expires_in is not None and rexp is not None) or not _is_ahead(expires_in, rexp):
@@ -228,6 +234,7 @@ def _is_ahead(expires_in: str | None, rexp: str | int | None) -> bool:
     return int(text or 0) - (0 if expires_in is not None else _NOW) >= 1
 
 
+@pytest.mark.parity("P3")
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -249,7 +256,7 @@ def _is_ahead(expires_in: str | None, rexp: str | int | None) -> bool:
 async def test_the_lifetime_is_the_least_of_what_is_asked_and_every_cap(
     fields: dict[str, str], expected: int | None, whose: str
 ) -> None:
-    """P3: min(asked, pair cap, principal cap, realm cap); without a wish the cap."""
+    """min(asked, pair cap, principal cap, realm cap); without a wish the cap."""
     tokens = await open_tokens()
     tokens.kdc.clock.advance(_NOW - tokens.now)
     await tokens.add_client("billing")
@@ -270,14 +277,16 @@ async def test_the_lifetime_is_the_least_of_what_is_asked_and_every_cap(
     assert body["expires_in"] == claims["exp"] - claims["iat"] == expected
 
 
+@pytest.mark.parity("H3")
 async def test_by_default_a_token_lives_five_minutes(tokens: Tokens) -> None:
-    """H3: the documented default."""
+    """The documented default."""
     await rules.allow(tokens.kdc.admin, "billing", "payroll", scopes=("pay",), jwt=True)
     assert body_of(await tokens.credentials("billing", "payroll"))["expires_in"] == 300
 
 
+@pytest.mark.parity("P10")
 async def test_a_disabled_client_gets_nothing_and_a_disabled_target_neither(tokens: Tokens) -> None:
-    """P10: one command, both directions."""
+    """One command, both directions."""
     assert (await tokens.credentials("billing", "orders")).status == 200
     await principals.disable(tokens.kdc.admin, "billing")
     assert (await tokens.credentials("billing", "orders")).status == 401
@@ -293,8 +302,9 @@ async def test_a_rule_without_jwt_allows_no_token(tokens: Tokens) -> None:
     assert tokens.events("token-refused")[0]["code"] == "jwt-not-enabled"
 
 
+@pytest.mark.parity("K16")
 async def test_nothing_is_issued_that_cannot_be_recorded(tokens: Tokens) -> None:
-    """K16: no audit, no token; the client is told to come back."""
+    """No audit, no token; the client is told to come back."""
     tokens.kdc.ledger.full = True
     answer = await tokens.credentials("billing", "orders")
     assert (answer.status, body_of(answer)["error"]) == (503, "temporarily_unavailable")
@@ -302,8 +312,9 @@ async def test_nothing_is_issued_that_cannot_be_recorded(tokens: Tokens) -> None
     assert "access_token" not in body_of(answer)
 
 
+@pytest.mark.parity("H6")
 async def test_guessing_targets_costs_ten_and_ends_in_429() -> None:
-    """H6: like NOT_GRANTED on the native port, and from the same bucket."""
+    """Like NOT_GRANTED on the native port, and from the same bucket."""
     tokens = await open_tokens(burst=40)
     await tokens.add_client("billing")
     statuses = [(await tokens.credentials("billing", f"guess{number}")).status for number in range(8)]
@@ -326,8 +337,9 @@ async def test_a_flooding_source_is_turned_away_before_its_secret_is_looked_at()
     assert [event["code"] for event in tokens.events("request-rejected")][-1] == "rate-limited"
 
 
+@pytest.mark.parity("O5")
 async def test_no_token_leaves_that_was_decided_by_an_old_clock(tokens: Tokens, monkeypatch, mock_clock) -> None:
-    """O5: the database was held by somebody else between the reading of the clock and the decision."""
+    """The database was held by somebody else between the reading of the clock and the decision."""
     store, real = tokens.kdc.store, tokens.kdc.store.read
 
     async def held(work):

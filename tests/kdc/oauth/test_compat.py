@@ -35,8 +35,9 @@ async def authorize(tokens: Tokens, assertion: str, client: str = "shop") -> Ans
     return await tokens.post_json("paladin", {"grant_type": SAM12, "assertion": assertion, "client_id": client})
 
 
+@pytest.mark.parity("P1", "P4", "P8")
 async def test_the_posts_own_request_gets_the_posts_own_answer(tokens: Tokens) -> None:
-    """P1, P4, P8: `token` and `x-expiry`; the user is the subject, as the rule allows."""
+    """`token` and `x-expiry`; the user is the subject, as the rule allows."""
     answer = await authorize(tokens, as_in_the_post(tokens))
     body = body_of(answer)
     claims = tokens.claims(body["token"], "orders")
@@ -46,17 +47,19 @@ async def test_the_posts_own_request_gets_the_posts_own_answer(tokens: Tokens) -
     assert tokens.events("token-issued")[0]["grant"] == "paladin"
 
 
+@pytest.mark.parity("P8")
 @pytest.mark.parametrize("sub", ["anon", None, "shop", "shop@corp.test"])
 async def test_nobody_in_particular_is_the_client_itself(tokens: Tokens, sub: str | None) -> None:
-    """P8: `anon`."""
+    """`anon`."""
     body = body_of(await authorize(tokens, as_in_the_post(tokens, sub=sub)))
     claims = tokens.claims(body["token"], "orders")
     assert claims["sub"] == "shop@corp.test"
     assert "act" not in claims
 
 
+@pytest.mark.parity("P3", "P5")
 async def test_rexp_and_scope_are_honoured(tokens: Tokens) -> None:
-    """P3, P5: knocked down, never up."""
+    """Knocked down, never up."""
     shorter = await authorize(tokens, as_in_the_post(tokens, rexp=tokens.now + 30, scope="read erase"))
     assert header_of(shorter, "x-expiry") == str(tokens.now + 30)
     assert (body_of(shorter)["scope"], body_of(shorter)["dropped"]) == ("read", ["erase"])
@@ -76,8 +79,9 @@ async def test_aud_may_stand_in_the_header_but_must_not_contradict(tokens: Token
     assert [answer.status for answer in (in_header, in_both, differing, nowhere, listed)] == [200, 200, 401, 401, 401]
 
 
+@pytest.mark.parity("P6")
 async def test_no_code_tells_who_exists(tokens: Tokens) -> None:
-    """P6: Paladin said 404 aud_not_found; here unknown, hidden and forbidden are one."""
+    """Paladin said 404 aud_not_found; here unknown, hidden and forbidden are one."""
     await principals.disable(tokens.kdc.admin, "payroll")
     asked = ("payroll", "nobody", "?")
     answers = [without_ref(await authorize(tokens, as_in_the_post(tokens, aud=aud))) for aud in asked]
@@ -111,9 +115,9 @@ async def test_an_assertion_for_the_token_endpoint_is_none_for_a_target(tokens: 
     assert (await authorize(tokens, tokens.assertion("shop", aud=ISSUER))).status == 401
 
 
+@pytest.mark.parity("P8")
 @pytest.mark.parametrize("sub", ["User:2:3", "User:", "Admin:1", "other", "User:A", "admin/1", ""])
 async def test_a_forged_subject_is_refused(tokens: Tokens, sub: str) -> None:
-    """P8."""
     answer = await authorize(tokens, as_in_the_post(tokens, sub=sub))
     assert (answer.status, body_of(answer)["error"]) == (401, "invalid_token")
 
@@ -132,8 +136,9 @@ async def test_the_request_itself_must_be_whole(tokens: Tokens, members: dict[st
 # {sub, aud} -> {token}
 
 
+@pytest.mark.parity("H1", "H2")
 async def test_sub_and_aud_get_a_token_if_the_client_proves_itself(tokens: Tokens) -> None:
-    """H1, H2: the model answers anybody; here the secret is demanded."""
+    """The model answers anybody; here the secret is demanded."""
     wish = {"sub": "shop", "aud": "orders"}
     nobody = await tokens.post_json("simple_token", wish)
     wrong = await tokens.post_json("simple_token", {**wish, "client_secret": "wrong"})

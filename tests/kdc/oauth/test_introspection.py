@@ -32,8 +32,9 @@ async def introspected(tokens: Tokens, token: str, by: str, **fields: str) -> An
     return await tokens.post("introspect", {"token": token, **fields}, tokens.basic(by))
 
 
+@pytest.mark.parity("P12")
 async def test_target_and_client_learn_what_the_token_says(tokens: Tokens) -> None:
-    """P12: the same claims as in the token, `act` included (lessons, row 26)."""
+    """The same claims as in the token, `act` included (lessons, row 26)."""
     assertion = tokens.assertion("billing", sub="user/1", tenant="acme")
     fields = {"grant_type": JWT_BEARER, "assertion": assertion, "audience": "orders"}
     token = body_of(await tokens.post("token", fields))["access_token"]
@@ -47,8 +48,9 @@ async def test_target_and_client_learn_what_the_token_says(tokens: Tokens) -> No
     assert "username" not in body_of(await introspected(tokens, await tokens.token("billing", "orders"), "orders"))
 
 
+@pytest.mark.parity("L2")
 async def test_an_opaque_handle_says_nothing_but_to_the_kdc(tokens: Tokens) -> None:
-    """L2: a handle of at least 256 random bits, resolved by introspection."""
+    """A handle of at least 256 random bits, resolved by introspection."""
     handle = await tokens.token("billing", "vault")
     assert handle.startswith("ort1h_")
     assert "billing" not in handle
@@ -58,8 +60,9 @@ async def test_an_opaque_handle_says_nothing_but_to_the_kdc(tokens: Tokens) -> N
     assert (await introspected(tokens, handle[:-2] + "AA", "vault")).body == INACTIVE
 
 
+@pytest.mark.parity("P14")
 async def test_a_token_of_the_native_port_counts_as_well(tokens: Tokens) -> None:
-    """P14: one mechanism."""
+    """One mechanism."""
     granted = await tokens.kdc.ask_one(await tokens.kdc.log_in("billing"), "orders", kind=WANT_JWT)
     assert isinstance(granted, Granted)
     token = granted.credential.decode()
@@ -149,7 +152,7 @@ async def test_a_token_counts_for_the_scopes_that_rules_still_grant(tokens: Toke
 
 
 async def test_a_token_from_before_a_restore_counts_no_more(tokens: Tokens) -> None:
-    """Section 15: it may be one that was revoked after the backup was made."""
+    """It may be one that was revoked after the backup was made."""
     admin = tokens.kdc.admin
     token = await tokens.token("billing", "orders")
     await admin.store.change(lambda tx: tx.raise_not_before(admin.now() + 1))
@@ -160,8 +163,9 @@ async def test_a_token_from_before_a_restore_counts_no_more(tokens: Tokens) -> N
     assert body_of(await introspected(tokens, later, "orders"))["active"] is True
 
 
+@pytest.mark.parity("P10", "K20")
 async def test_a_disabled_or_recreated_client_takes_its_tokens_along(tokens: Tokens) -> None:
-    """P10, K20: the kill switch is visible here at once; a re-created name is somebody else."""
+    """The kill switch is visible here at once; a re-created name is somebody else."""
     admin = tokens.kdc.admin
     token = await tokens.token("billing", "orders")
     await principals.disable(admin, "billing")
@@ -189,8 +193,9 @@ async def test_both_endpoints_demand_an_authenticated_client(tokens: Tokens, end
     assert (missing.status, body_of(missing)["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.parity("L27")
 async def test_revocation_shows_at_introspection_and_exchange_alone(tokens: Tokens) -> None:
-    """L27: until the token would have ended; what was handed out stays valid offline, as documented."""
+    """Until the token would have ended; what was handed out stays valid offline, as documented."""
     token, other = await tokens.token("billing", "orders"), await tokens.token("billing", "orders")
     answer = await tokens.post("revoke", {"token": token, "token_type_hint": "nonsense"}, tokens.basic("billing"))
     assert (answer.status, answer.body) == (200, b"")

@@ -36,8 +36,9 @@ def asked(assertion: str, **fields: str) -> dict[str, str]:
     return {"grant_type": JWT_BEARER, "assertion": assertion, "audience": "orders", **fields}
 
 
+@pytest.mark.parity("P1")
 async def test_the_assertion_alone_is_proof_enough(tokens: Tokens) -> None:
-    """P1, RFC 7523: client authentication is optional, since only the client can have signed."""
+    """RFC 7523: client authentication is optional, since only the client can have signed."""
     answer = await tokens.post("token", asked(tokens.assertion("billing"), scope="read"))
     claims = tokens.claims(body_of(answer)["access_token"], "orders")
     assert (answer.status, claims["sub"], claims["scope"]) == (200, "billing@corp.test", "read")
@@ -62,8 +63,9 @@ async def test_one_jwt_cannot_be_both_the_grant_and_the_authentication(tokens: T
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_grant")
 
 
+@pytest.mark.parity("P8")
 async def test_a_subject_that_the_rules_name_may_be_spoken_for(tokens: Tokens) -> None:
-    """P8: `sub` is the user and `act` the client, which policy has allowed to say so."""
+    """`sub` is the user and `act` the client, which policy has allowed to say so."""
     answer = await tokens.post("token", asked(tokens.assertion("billing", sub="user/1")))
     claims = tokens.claims(body_of(answer)["access_token"], "orders")
     assert (claims["sub"], claims["act"], claims["client_id"]) == (
@@ -72,11 +74,12 @@ async def test_a_subject_that_the_rules_name_may_be_spoken_for(tokens: Tokens) -
     assert tokens.events("token-issued")[0]["subject"] == "user/1"
 
 
+@pytest.mark.parity("P8")
 @pytest.mark.parametrize(
     "sub", ["admin/1", "user", "users/1", "orders", "shop@corp.test", "user/1@other.test", "User:1"]
 )
 async def test_a_forged_subject_is_refused(tokens: Tokens, sub: str) -> None:
-    """P8: nobody is spoken for whom no rule names."""
+    """Nobody is spoken for whom no rule names."""
     answer = await tokens.post("token", asked(tokens.assertion("billing", sub=sub)))
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_grant")
 
@@ -122,8 +125,9 @@ async def test_an_assertion_is_used_once(tokens: Tokens) -> None:
     assert tokens.events("request-rejected")[0]["code"] == "assertion-replayed"
 
 
+@pytest.mark.parity("P3", "P4", "P5")
 async def test_rexp_and_scope_may_stand_in_the_assertion(tokens: Tokens) -> None:
-    """P3, P4, P5: as Paladin's clients write them."""
+    """As Paladin's clients write them."""
     text = tokens.assertion("billing", rexp=tokens.now + 77, scope="read erase")
     answer = await tokens.post("token", asked(text))
     body = body_of(answer)
@@ -131,6 +135,7 @@ async def test_rexp_and_scope_may_stand_in_the_assertion(tokens: Tokens) -> None
     assert header_of(answer, "x-expiry") == str(tokens.now + 77)
 
 
+@pytest.mark.parity("P3")
 @pytest.mark.parametrize(
     ("claims", "fields", "error"),
     [
@@ -147,13 +152,14 @@ async def test_rexp_and_scope_may_stand_in_the_assertion(tokens: Tokens) -> None
 async def test_wishes_in_the_assertion_are_read_as_strictly(
     tokens: Tokens, claims: dict[str, Any], fields: dict[str, str], error: str
 ) -> None:
-    """P3: past, not a number, or said twice."""
+    """Past, not a number, or said twice."""
     answer = await tokens.post("token", asked(tokens.assertion("billing", **claims), **fields))
     assert (answer.status, body_of(answer)["error"]) == (400, error)
 
 
+@pytest.mark.parity("P7")
 async def test_extra_claims_are_copied_if_the_target_takes_them(tokens: Tokens) -> None:
-    """P7: allow-listed, and namespaced under `ext`."""
+    """allow-listed, and namespaced under `ext`."""
     extra: dict[str, Any] = {"tenant": "acme", "trace": 7, "vip": True, "colour": "red", "pem": {"default": 3}}
     answer = await tokens.post("token", asked(tokens.assertion("billing", **extra)))
     claims = tokens.claims(body_of(answer)["access_token"], "orders")
@@ -163,6 +169,7 @@ async def test_extra_claims_are_copied_if_the_target_takes_them(tokens: Tokens) 
     assert "ext" not in tokens.claims(body_of(elsewhere)["access_token"], "payroll")
 
 
+@pytest.mark.parity("P7")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -172,13 +179,14 @@ async def test_extra_claims_are_copied_if_the_target_takes_them(tokens: Tokens) 
     ],
 )  # fmt: skip
 async def test_what_only_the_kdc_may_say_is_refused(tokens: Tokens, claims: dict[str, Any]) -> None:
-    """P7: no reserved name and no unbounded value gets in."""
+    """No reserved name and no unbounded value gets in."""
     answer = await tokens.post("token", asked(tokens.assertion("billing", **claims)))
     assert (answer.status, body_of(answer)["error"]) == (400, "invalid_grant")
 
 
+@pytest.mark.parity("P7")
 async def test_claims_of_the_assertion_itself_never_become_the_tokens(tokens: Tokens) -> None:
-    """P7: iss, aud, exp, nbf, iat and jti of the token are the KDC's."""
+    """Iss, aud, exp, nbf, iat and jti of the token are the KDC's."""
     text = tokens.assertion("billing", jti="mine", exp=tokens.now + 299, nbf=tokens.now - 999, client_id="billing")
     claims = tokens.claims(body_of(await tokens.post("token", asked(text)))["access_token"], "orders")
     assert claims["jti"] != "mine"

@@ -35,8 +35,9 @@ async def exchanged(tokens: Tokens, shown: str, client: str = "front", target: s
     return str(tokens.events("token-refused")[-1]["code"])
 
 
+@pytest.mark.parity("K18", "P8")
 async def test_who_may_pass_calls_on_may_not_make_them_up(tokens: Tokens) -> None:
-    """K18, P8: `behalf` is fulfilled by the caller's token and by no assertion."""
+    """`behalf` is fulfilled by the caller's token and by no assertion."""
     await rules.allow(tokens.kdc.admin, "front", "back", jwt=True, behalf=("user/*", "web"))
     claims = tokens.claims(await exchanged(tokens, await for_user(tokens, "web")), "back")
     assert (claims["sub"], claims["act"]) == ("user/1", {"sub": "front@corp.test", "act": {"sub": "web@corp.test"}})
@@ -46,8 +47,9 @@ async def test_who_may_pass_calls_on_may_not_make_them_up(tokens: Tokens) -> Non
     assert tokens.events("token-refused")[-1]["code"] == "subject-refused"
 
 
+@pytest.mark.parity("M5")
 async def test_a_path_that_the_rule_forbids_ends_at_the_token_endpoint_too(tokens: Tokens) -> None:
-    """M5: those who acted before are on the path, by name and by group; a user that was asserted is not."""
+    """Those who acted before are on the path, by name and by group; a user that was asserted is not."""
     admin = tokens.kdc.admin
     await groups.add(admin, "outside")
     await groups.add_member(admin, "outside", "edge")
@@ -58,8 +60,9 @@ async def test_a_path_that_the_rule_forbids_ends_at_the_token_endpoint_too(token
     assert (await exchanged(tokens, await for_user(tokens, "web"))).startswith("ey")
 
 
+@pytest.mark.parity("M6")
 async def test_a_depth_counts_those_who_acted_before(tokens: Tokens) -> None:
-    """M6: web, front and then back: two before the client."""
+    """Web, front and then back: two before the client."""
     admin = tokens.kdc.admin
     await rules.allow(admin, "front", "back", jwt=True, delegable=True, behalf=("*",))
     await rules.allow(admin, "back", "store", jwt=True, behalf=("*",), chain=check_chain(max_depth=1))
@@ -69,8 +72,9 @@ async def test_a_depth_counts_those_who_acted_before(tokens: Tokens) -> None:
     assert (await exchanged(tokens, second, "back", "store")).startswith("ey")
 
 
+@pytest.mark.parity("M6")
 async def test_a_rule_that_allows_callbacks_allows_them_here(tokens: Tokens) -> None:
-    """M6: the chain comes back only where a rule says that it may."""
+    """The chain comes back only where a rule says that it may."""
     admin = tokens.kdc.admin
     await rules.allow(admin, "front", "back", jwt=True, delegable=True, behalf=("*",))
     await rules.allow(admin, "back", "front", jwt=True, behalf=("*",))
@@ -80,9 +84,10 @@ async def test_a_rule_that_allows_callbacks_allows_them_here(tokens: Tokens) -> 
     assert (await exchanged(tokens, second, "back", "front")).startswith("ey")
 
 
+@pytest.mark.parity("P6")
 @pytest.mark.parametrize(("address", "status"), [("10.1.2.3", 200), ("192.0.2.1", 400), ("", 400)])
 async def test_a_rule_for_a_network_holds_for_who_asks_from_there(tokens: Tokens, address: str, status: int) -> None:
-    """P6: judged by the peer of the HTTP connection; a Unix socket lies outside every network."""
+    """Judged by the peer of the HTTP connection; a Unix socket lies outside every network."""
     await rules.allow(tokens.kdc.admin, "front", "back", jwt=True, sources=("10.0.0.0/8",))
     fields = {"grant_type": "client_credentials", "audience": "back"}
     answer = await tokens.post("token", fields, tokens.basic("front"), address=address)

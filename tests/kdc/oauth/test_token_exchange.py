@@ -56,8 +56,9 @@ async def for_user(tokens: Tokens, user: str = "user/1") -> str:
     return str(body_of(await tokens.post("token", fields))["access_token"])
 
 
+@pytest.mark.parity("L20", "K18")
 async def test_the_chain_of_actors_grows_and_the_subject_stays(tokens: Tokens) -> None:
-    """L20, K18: outermost `act` is the present actor; txn and the end travel along."""
+    """Outermost `act` is the present actor; txn and the end travel along."""
     first = await for_user(tokens)
     answer = await tokens.post("token", asked(first, scope="read erase"), tokens.basic("front"))
     body = body_of(answer)
@@ -95,8 +96,9 @@ async def test_nothing_outlives_the_token_that_is_exchanged(tokens: Tokens) -> N
     assert (over.status, body_of(over)["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.parity("L23")
 async def test_whoever_is_not_named_as_the_one_that_may_act_gets_nothing(tokens: Tokens) -> None:
-    """L23: neither another client, nor the target of a rule without delegation, nor the first client itself."""
+    """Neither another client, nor the target of a rule without delegation, nor the first client itself."""
     await rules.allow(tokens.kdc.admin, "other", "back", scopes=("read",), jwt=True, subjects=("*",))
     await rules.allow(tokens.kdc.admin, "web", "other", scopes=("call",), jwt=True)
     first = await tokens.token("web", "front")
@@ -125,8 +127,9 @@ async def test_what_its_own_target_forges_is_no_subject(tokens: Tokens) -> None:
         assert (answer.status, body_of(answer)["error"]) == (400, "invalid_request"), change
 
 
+@pytest.mark.parity("P8")
 async def test_the_rule_of_the_next_pair_decides_for_whom(tokens: Tokens) -> None:
-    """P8: back -> store names users and web, nobody else."""
+    """Back -> store names users and web, nobody else."""
     await rules.allow(tokens.kdc.admin, "other", "front", scopes=("call",), jwt=True, delegable=True)
     first = await tokens.token("other", "front")
     second = body_of(await tokens.post("token", asked(first), tokens.basic("front")))["access_token"]
@@ -168,8 +171,9 @@ async def test_revoked_or_orphaned_tokens_are_not_exchanged(tokens: Tokens) -> N
     assert (await tokens.post("token", asked(orphaned), tokens.basic("front"))).status == 400
 
 
+@pytest.mark.parity("P8")
 async def test_a_token_in_a_name_ends_with_the_rule_that_allowed_the_name(tokens: Tokens) -> None:
-    """P8: what a client may do in its own name keeps nobody else's name alive."""
+    """What a client may do in its own name keeps nobody else's name alive."""
     admin = tokens.kdc.admin
     named, own = await for_user(tokens), await tokens.token("web", "front")
     await rules.deny(admin, "web", "front")
@@ -181,8 +185,9 @@ async def test_a_token_in_a_name_ends_with_the_rule_that_allowed_the_name(tokens
         assert answer.status == (200 if counts else 400)
 
 
+@pytest.mark.parity("P10")
 async def test_whoever_is_disabled_takes_along_what_is_done_in_its_name(tokens: Tokens) -> None:
-    """P10, protocol section 8: client, subject or any member of the chain."""
+    """Protocol section 8: client, subject or any member of the chain."""
     admin = tokens.kdc.admin
     second = body_of(await tokens.post("token", asked(await for_user(tokens)), tokens.basic("front")))["access_token"]
     own = body_of(await tokens.post("token", asked(await tokens.token("web", "front")), tokens.basic("front")))

@@ -29,13 +29,14 @@ def along(**chain: Any):
 # Where it comes from
 
 
+@pytest.mark.parity("P6")
 @pytest.mark.parametrize(
     ("address", "holds"),
     [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("192.0.2.1", False), ("2001:db8::1", False), ("", False),
      ("10.1.2.3.4", False), (None, True)],
 )  # fmt: skip
 def test_a_rule_for_some_networks_holds_for_asks_from_there(address: str | None, holds: bool) -> None:
-    """P6: a local socket and what cannot be read lie outside; None is for those who only wonder."""
+    """A local socket and what cannot be read lie outside; None is for those who only wonder."""
     inside = rule(1, "read", sources=["10.0.0.0/8"])
     if holds:
         assert granted(READ, inside, address=address).scopes == ("read",)
@@ -44,8 +45,9 @@ def test_a_rule_for_some_networks_holds_for_asks_from_there(address: str | None,
     assert granted(READ, inside, rule(2, "read"), address=address).scopes == ("read",)
 
 
+@pytest.mark.parity("P6")
 def test_a_scope_of_another_network_is_left_out() -> None:
-    """P6: conditions take away single rules, not the pair."""
+    """Conditions take away single rules, not the pair."""
     grant = granted(
         ask("read", "write"), rule(1, "read"), rule(2, "write", sources=["10.0.0.0/8"]), address="192.0.2.1"
     )
@@ -57,15 +59,17 @@ def test_a_scope_of_another_network_is_left_out() -> None:
 # Along which path
 
 
+@pytest.mark.parity("M5")
 def test_a_path_that_a_rule_forbids_is_refused() -> None:
-    """M5: A calls through X, and the rule denies X."""
+    """A calls through X, and the rule denies X."""
     assert refused(through("gate", "web"), along(deny_via=["web"])) == "chain-refused"
     assert refused(through("gate", "web"), along(deny_via=["gate"])) == "chain-refused"
     assert granted(through("gate", "relay"), along(deny_via=["web"])).scopes == ("read",)
 
 
+@pytest.mark.parity("M5")
 def test_a_path_that_a_rule_requires_must_be_taken() -> None:
-    """M5: only by way of the gate, and then not for the client's own calls either."""
+    """Only by way of the gate, and then not for the client's own calls either."""
     assert granted(through("relay", "gate"), along(require_via=["gate"])).scopes == ("read",)
     assert refused(through("relay", "web"), along(require_via=["gate"])) == "chain-refused"
     assert refused(through("gate", "web"), along(require_via=["gate", "relay"])) == "chain-refused"
@@ -73,8 +77,9 @@ def test_a_path_that_a_rule_requires_must_be_taken() -> None:
     assert refused(READ, along(require_via=["billing"])) == "chain-refused"
 
 
+@pytest.mark.parity("M5")
 def test_conditions_know_members_of_groups_and_other_realms() -> None:
-    """M5: a group stands for its members; a name of another realm for nobody in this one."""
+    """A group stands for its members; a name of another realm for nobody in this one."""
     assert refused(through("web"), along(deny_via=["group:edge"])) == "chain-refused"
     assert granted(through("relay"), along(deny_via=["group:edge"])).scopes == ("read",)
     assert granted(through("relay"), along(require_via=["group:trusted"])).scopes == ("read",)
@@ -83,15 +88,17 @@ def test_conditions_know_members_of_groups_and_other_realms() -> None:
     assert refused(through("gate@other.test"), along(require_via=["gate"])) == "chain-refused"
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize("chain", [{"deny_via": ["group:edge"]}, {"require_via": ["group:edge"]}])
 def test_groups_that_nobody_looked_up_fail_closed(chain: dict[str, Any]) -> None:
-    """M5: a forgotten look-up opens nothing."""
+    """A forgotten look-up opens nothing."""
     assert refused(through("relay"), along(**chain), groups_of=None) == "chain-refused"
     assert refused(through("web"), along(**chain), groups_of=None) == "chain-refused"
 
 
+@pytest.mark.parity("M5")
 def test_the_groups_of_a_policy_are_those_of_its_rows() -> None:
-    """M5: what deny-via knows as group:edge are just its members."""
+    """What deny-via knows as group:edge are just its members."""
     groups = {"edge": frozenset({"web"}), "empty": frozenset[str]()}
     policy = PolicySnapshot(PolicyRows(seq=1, rules=(along(deny_via=["group:edge"]),), groups=groups))
     assert (list(policy.groups_of("web")), list(policy.groups_of("edge"))) == (["group:edge"], [])
@@ -101,8 +108,9 @@ def test_the_groups_of_a_policy_are_those_of_its_rows() -> None:
     assert granted(through("relay"), *found, groups_of=policy.groups_of).scopes == ("read",)
 
 
+@pytest.mark.parity("M6")
 def test_a_path_has_an_end() -> None:
-    """M6: the rule's own depth, and eight for all."""
+    """The rule's own depth, and eight for all."""
     callers = [f"s{number}" for number in range(9)]
     assert granted(through(*callers[:2]), along(max_depth=2)).scopes == ("read",)
     assert refused(through(*callers[:3]), along(max_depth=2)) == "chain-refused"
@@ -112,15 +120,17 @@ def test_a_path_has_an_end() -> None:
     assert refused(through(*callers), along()) == "chain-refused"
 
 
+@pytest.mark.parity("M6")
 @pytest.mark.parametrize("callers", [("ledger",), ("web", "ledger", "gate"), ("web", "gate", "web"), ("billing",)])
 def test_nobody_is_called_again_unless_the_rule_says_so(callers: tuple[str, ...]) -> None:
-    """M6: loops are found by name, however long they are."""
+    """Loops are found by name, however long they are."""
     assert refused(through(*callers), along()) == "chain-refused"
     assert granted(through(*callers), along(callbacks=True)).scopes == ("read",)
 
 
+@pytest.mark.parity("M5")
 def test_an_asserted_subject_has_no_path() -> None:
-    """M5: only the KDC's word makes a caller of somebody."""
+    """Only the KDC's word makes a caller of somebody."""
     asserted = ask("read", subject="gate")
     assert refused(asserted, rule(1, "read", subjects=["*"], chain=check_chain(require_via=["gate"]))) == (
         "chain-refused"
@@ -131,8 +141,9 @@ def test_an_asserted_subject_has_no_path() -> None:
 # In which order
 
 
+@pytest.mark.parity("P6", "B3")
 def test_the_first_condition_that_leaves_no_rule_names_the_refusal() -> None:
-    """P6, B3: pair, source, subject, chain, and only then the target."""
+    """Pair, source, subject, chain, and only then the target."""
     away = rule(1, "read", behalf=["*"], sources=["10.0.0.0/8"])
     others = rule(2, "read", behalf=["robot"], chain=check_chain(max_depth=0))
     deep = rule(3, "read", behalf=["*"], chain=check_chain(max_depth=0))
@@ -149,9 +160,10 @@ def test_the_first_condition_that_leaves_no_rule_names_the_refusal() -> None:
 # What holds for every policy
 
 
+@pytest.mark.parity("P6", "M5", "M6", "K18")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_a_rule_whose_condition_fails_never_contributes(one, rules, facts) -> None:
-    """P6, M5, M6, K18: the same decision as if it were not there, but for the reason."""
+    """The same decision as if it were not there, but for the reason."""
     result = decide(one, rules, **facts)
     failed = {objection.rule_id for objection in result.objections}
     silent = tuple(each for each in rules if each.rule_id in failed)
@@ -181,9 +193,10 @@ TIGHTER = st.sampled_from([
 ])  # fmt: skip
 
 
+@pytest.mark.parity("P6", "M5")
 @given(rows.asks, rows.rule_lists.filter(bool), rows.facts, st.integers(0, 5), TIGHTER)
 def test_a_condition_more_never_widens_a_grant(one, rules, facts, at, tighter) -> None:
-    """P6, M5: no scope more; and for one scope no longer life and no caveat less."""
+    """No scope more; and for one scope no longer life and no caveat less."""
     chosen = rules[at % len(rules)]
     (name,) = tighter
     assume(getattr(chosen, name) == getattr(rule(1), name) and not (name == "caveats" and chosen.jwt))
@@ -204,9 +217,10 @@ def test_a_condition_more_never_widens_a_grant(one, rules, facts, at, tighter) -
         assert after.ttl_s <= before.ttl_s
 
 
+@pytest.mark.parity("B3")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_an_address_that_is_left_open_is_the_most_that_an_address_can_get(one, rules, facts) -> None:
-    """B3: what is wondered about without an address is never less than the answer from one."""
+    """What is wondered about without an address is never less than the answer from one."""
     for_all = decide(evolve(one, exact=False), rules, **{**facts, "address": None})
     for_one = decide(one, rules, **facts)
     if isinstance(for_one, Grant):
@@ -214,8 +228,9 @@ def test_an_address_that_is_left_open_is_the_most_that_an_address_can_get(one, r
         assert set(for_one.scopes) <= set(for_all.scopes)
 
 
+@pytest.mark.parity("P6")
 def test_without_conditions_nothing_is_objected() -> None:
-    """P6: the plain rule is as plain as it was."""
+    """The plain rule is as plain as it was."""
     grant = decided(READ, rule(1, "read"), address="192.0.2.1")
     assert isinstance(grant, Grant)
     assert (grant.objections, grant.caveats) == ((), ())

@@ -28,56 +28,65 @@ ALL = Ask(target="ledger")
 LETTERS = tuple(ascii_lowercase)
 
 
+@pytest.mark.parity("P6")
 def test_without_a_rule_nothing_is_granted_and_the_target_is_not_looked_at() -> None:
-    """P6: default deny; policy comes before existence."""
+    """Default deny; policy comes before existence."""
     answers = [decided(ask("read"), target=target) for target in (None, TARGET, TargetFacts(disabled=True))]
     assert answers == [Denial(code="not-granted")] * 3
 
 
+@pytest.mark.parity("P5")
 def test_all_that_the_rules_allow_is_their_union() -> None:
-    """P5: no scopes named means all of them."""
+    """No scopes named means all of them."""
     grant = granted(ALL, rule(1, "read"), rule(2, "write", "read"))
     assert grant.scopes == ("read", "write")
     assert grant.notes == ()
 
 
+@pytest.mark.parity("P5")
 def test_no_scopes_means_authentication_only() -> None:
-    """P5: an empty list is a request for no rights, not for all."""
+    """An empty list is a request for no rights, not for all."""
     assert granted(ask(), rule(1, "read", "write")).scopes == ()
 
 
+@pytest.mark.parity("P5", "B3")
 def test_a_scope_that_no_rule_grants_is_dropped_and_named() -> None:
-    """P5, B3: the reply lists what was dropped, by its position in the request."""
+    """The reply lists what was dropped, by its position in the request."""
     grant = granted(ask("write", "admin", "read"), rule(1, "read", "write"))
     assert grant.scopes == ("read", "write")
     assert grant.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),)
 
 
+@pytest.mark.parity("P5")
 def test_nothing_left_of_what_was_asked_is_a_refusal() -> None:
-    """P5: the policy for an empty intersection: no silent ticket without rights."""
+    """The policy for an empty intersection: no silent ticket without rights."""
     assert refused(ask("admin"), rule(1, "read")) == "no-scope-left"
 
 
+@pytest.mark.parity("P6")
 def test_a_scope_lives_as_long_as_its_most_generous_rule() -> None:
-    """P6: rules add up; a second rule never takes away."""
+    """Rules add up; a second rule never takes away."""
     grant = granted(ask("read"), rule(1, "read", max_ttl_s=60), rule(2, "read", max_ttl_s=600))
     assert grant.ttl_s == 600
     assert grant.rule_ids == (2,)
 
 
+@pytest.mark.parity("P6")
 def test_a_ticket_lives_as_short_as_its_shortest_scope() -> None:
-    """P6: nobody smuggles a short-lived scope into a long-lived ticket."""
+    """Nobody smuggles a short-lived scope into a long-lived ticket."""
     rules = rule(1, "read", max_ttl_s=900), rule(2, "admin", max_ttl_s=60)
     assert granted(ask("read", "admin"), *rules).ttl_s == 60
     assert granted(ask("read"), *rules).ttl_s == 900
 
 
+@pytest.mark.parity("P6")
 def test_authentication_only_lives_as_long_as_the_longest_rule() -> None:
-    """P6: without scopes any rule of the pair will do."""
+    """Without scopes any rule of the pair will do."""
     grant = granted(ask(), rule(1, "read", max_ttl_s=60), rule(2, max_ttl_s=120))
     assert (grant.ttl_s, grant.rule_ids) == (120, (2,))
 
 
+@pytest.mark.parity("P3", "B3")
 @pytest.mark.parametrize(
     ("changed", "ttl_s", "cause"),
     [
@@ -90,41 +99,46 @@ def test_authentication_only_lives_as_long_as_the_longest_rule() -> None:
     ],
 )
 def test_each_cap_shortens_and_is_blamed(changed: dict[str, object], ttl_s: int, cause: NoteCause) -> None:
-    """P3, B3: min(requested, rule, principals, realm, TGT), and the note says which one it was."""
+    """min(requested, rule, principals, realm, TGT), and the note says which one it was."""
     grant = granted(ask("read", ttl_s=1000), rule(1, "read", max_ttl_s=700), **changed)
     assert grant.ttl_s == ttl_s
     assert grant.notes == (Note(NoteField.TTL, cause),)
 
 
+@pytest.mark.parity("P3", "H3")
 def test_the_default_lifetime_is_the_cap_and_cuts_nothing() -> None:
-    """P3, H3: nothing asked, nothing lost: no note."""
+    """Nothing asked, nothing lost: no note."""
     grant = granted(ask("read"), rule(1, "read"))
     assert (grant.ttl_s, grant.notes) == (3000, ())
     assert granted(ask("read"), rule(1, "read"), remaining_tgt_s=90_000).ttl_s == 3600
     assert granted(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True)).ttl_s == 300
 
 
+@pytest.mark.parity("P3")
 def test_less_than_the_cap_is_given_as_asked() -> None:
-    """P3: a client may ask for less."""
+    """A client may ask for less."""
     assert granted(ask("read", ttl_s=5), rule(1, "read")).ttl_s == 5
 
 
+@pytest.mark.parity("P3")
 @pytest.mark.parametrize("limit", ["max_ticket_s", "max_tgt_s", "max_jwt_s"])
 @pytest.mark.parametrize("seconds", [0, -1, 86_401])
 def test_a_realm_cap_beyond_what_verifiers_accept_cannot_be_set(limit: str, seconds: int) -> None:
-    """P3: a ticket that every verifier would refuse is never issued."""
+    """A ticket that every verifier would refuse is never issued."""
     with pytest.raises(Misconfigured, match=f"{limit} is 1 to 86400"):
         RealmLimits(**{limit: seconds})
 
 
+@pytest.mark.parity("P3")
 def test_a_negative_lifetime_is_a_bug_of_the_caller() -> None:
-    """P3: the wire cannot carry it."""
+    """The wire cannot carry it."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
         ask("read", ttl_s=-1)
 
 
+@pytest.mark.parity("P6")
 def test_jwt_needs_the_target_and_a_rule_that_exports() -> None:
-    """P6: export is opt-in twice."""
+    """Export is opt-in twice."""
     wanted = ask("read", kind=Kind.JWT)
     exporting = rule(1, "read", jwt=True)
     assert granted(wanted, exporting).scopes == ("read",)
@@ -133,8 +147,9 @@ def test_jwt_needs_the_target_and_a_rule_that_exports() -> None:
     assert refused(wanted) == "not-granted"
 
 
+@pytest.mark.parity("P6")
 def test_jwt_considers_only_rules_that_export() -> None:
-    """P6: a scope that may travel in a ticket need not be exportable."""
+    """A scope that may travel in a ticket need not be exportable."""
     grant = granted(ask("read", "write", kind=Kind.JWT), rule(1, "write"), rule(2, "read", jwt=True))
     assert grant.scopes == ("read",)
     assert grant.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1),)
@@ -147,14 +162,16 @@ def test_jwt_works_for_a_target_without_a_ticket_key() -> None:
     assert refused(ask("read"), rule(1, "read", jwt=True), target=keyless) == "target-unavailable"
 
 
+@pytest.mark.parity("P6")
 @pytest.mark.parametrize("target", [None, TargetFacts(disabled=True), TargetFacts(has_key=False)])
 def test_a_target_that_cannot_receive_is_unavailable(target: TargetFacts | None) -> None:
-    """P6: where a rule exists the answer may be precise."""
+    """Where a rule exists the answer may be precise."""
     assert refused(ask("read"), rule(1, "read"), target=target) == "target-unavailable"
 
 
+@pytest.mark.parity("P6")
 def test_delegable_needs_a_delegating_rule_for_every_scope() -> None:
-    """P6: one scope without it and the flag is dropped, with a note."""
+    """One scope without it and the flag is dropped, with a note."""
     rules = rule(1, "read", delegable=True), rule(2, "write")
     assert granted(ask("read", delegable=True), *rules).delegable
     both = granted(ask("read", "write", delegable=True), *rules)
@@ -162,15 +179,17 @@ def test_delegable_needs_a_delegating_rule_for_every_scope() -> None:
     assert both.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
 
 
+@pytest.mark.parity("P6")
 def test_a_delegable_ticket_lives_by_the_delegating_rules_alone() -> None:
-    """P6: a long-lived plain rule does not stretch a short-lived permission to delegate."""
+    """A long-lived plain rule does not stretch a short-lived permission to delegate."""
     rules = rule(1, "read"), rule(2, "read", delegable=True, max_ttl_s=60)
     assert granted(ask("read", delegable=True), *rules).ttl_s == 60
     assert granted(ask("read"), *rules).ttl_s == 3000
 
 
+@pytest.mark.parity("P6")
 def test_a_jwt_is_delegable_by_rules_that_export_and_delegate() -> None:
-    """P6: one rule must say both; two that say one each do not add up."""
+    """One rule must say both; two that say one each do not add up."""
     wanted = ask("read", kind=Kind.JWT, delegable=True)
     assert granted(wanted, rule(1, "read", jwt=True, delegable=True)).delegable
     apart = granted(wanted, rule(1, "read", jwt=True), rule(2, "read", delegable=True))
@@ -178,16 +197,18 @@ def test_a_jwt_is_delegable_by_rules_that_export_and_delegate() -> None:
     assert apart.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
 
 
+@pytest.mark.parity("P3", "P5")
 @pytest.mark.parametrize("wanted", [ask("read", "admin"), ask("read", ttl_s=9999), ask("read", delegable=True)])
 def test_exact_refuses_what_would_have_been_cut(wanted: Ask) -> None:
-    """P3, P5: exact means all of it or nothing, and the refusal says what was in the way."""
+    """Exact means all of it or nothing, and the refusal says what was in the way."""
     clamped = granted(wanted, rule(1, "read"))
     exact = decided(evolve(wanted, exact=True), rule(1, "read"))
     assert exact == Denial(code="exact-not-possible", notes=clamped.notes)
 
 
+@pytest.mark.parity("P5")
 def test_caveats_on_the_tgt_narrow() -> None:
-    """P5: an attenuated ticket-granting ticket only narrows."""
+    """An attenuated ticket-granting ticket only narrows."""
     grant = granted(ask("read", "write"), rule(1, "read", "write"), caveat_scopes=["read"])
     assert grant.scopes == ("read",)
     assert grant.notes == (Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT, 1),)
@@ -196,23 +217,26 @@ def test_caveats_on_the_tgt_narrow() -> None:
     assert everything.notes == (Note(NoteField.SCOPE, NoteCause.TGT_CAVEAT),)
 
 
+@pytest.mark.parity("P3")
 def test_nothing_is_granted_behind_the_end_of_the_tgt_or_its_caveat() -> None:
-    """P3: a lifetime is at least a second."""
+    """A lifetime is at least a second."""
     assert refused(ask("read"), rule(1, "read"), remaining_tgt_s=0) == "tgt-expired"
     assert refused(ask("read"), rule(1, "read"), caveat_remaining_s=-5) == "excluded-by-your-caveat"
 
 
+@pytest.mark.parity("P5")
 def test_more_scopes_than_a_ticket_carries_are_cut() -> None:
-    """P5: many rules together may allow more than 32."""
+    """Many rules together may allow more than 32."""
     rules = [rule(number, *(f"s{number}{at:02}" for at in range(20))) for number in (1, 2)]
     grant = granted(ALL, *rules)
     assert len(grant.scopes) == 32
     assert grant.notes == (Note(NoteField.SCOPE, NoteCause.REALM_CAP),)
 
 
+@pytest.mark.parity("P5")
 @given(st.sets(st.sampled_from(LETTERS)), st.lists(st.sampled_from(LETTERS), max_size=30), st.booleans())
 def test_what_is_granted_is_what_was_asked_and_is_allowed(most: set[str], wanted: list[str], jwt: bool) -> None:
-    """P5: requested and maximum, intersected; an empty intersection of a wish for something is a refusal."""
+    """Requested and maximum, intersected; an empty intersection of a wish for something is a refusal."""
     one = ask(*wanted, kind=Kind.JWT if jwt else Kind.TICKET)
     rules = [rule(at, scope, jwt=True) for at, scope in enumerate(sorted(most), 1)] or [rule(1, jwt=True)]
     result = decided(one, *rules)
@@ -227,22 +251,25 @@ def test_what_is_granted_is_what_was_asked_and_is_allowed(most: set[str], wanted
     assert sorted(dropped, key=wanted.index) == list(dropped)
 
 
+@pytest.mark.parity("P5")
 def test_nothing_is_dropped_of_what_was_not_asked_for_by_name() -> None:
-    """P5: who asks for all that is allowed, gets it."""
+    """Who asks for all that is allowed, gets it."""
     assert dropped_scopes(ALL, granted(ALL, rule(1, "read"))) == ()
 
 
+@pytest.mark.parity("P6")
 def test_one_direction_is_granted_and_the_other_is_not() -> None:
-    """P6: a rule from A to B is none from B to A."""
+    """A rule from A to B is none from B to A."""
     policy = PolicySnapshot(PolicyRows(seq=1, rules=(rule(1, "read"),), groups={}))
     assert granted(ask("read"), *policy.rules_for("billing", "ledger")).scopes == ("read",)
     back = evolve(ask("read"), target="billing")
     assert refused(back, *policy.rules_for("ledger", "billing")) == "not-granted"
 
 
+@pytest.mark.parity("P3", "P5", "P6", "P8", "B3")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) -> None:
-    """P3, P5, P6, P8, B3: each granted scope rests on one rule that grants all of it, for all of that time, to that
+    """Each granted scope rests on one rule that grants all of it, for all of that time, to that
     subject, along that path, from there, and under no caveat that the grant lacks."""
     result = decide(one, rules, **facts)
     if isinstance(result, Denial):
@@ -274,9 +301,10 @@ def test_nothing_beyond_the_union_of_the_rules_and_every_cap(one, rules, facts) 
     assert not (one.exact and result.notes)
 
 
+@pytest.mark.parity("B3")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_whatever_was_cut_is_noted_and_nothing_else(one, rules, facts) -> None:
-    """B3: the notes account for the whole difference between request and grant."""
+    """The notes account for the whole difference between request and grant."""
     result = decide(one, rules, **facts)
     if isinstance(result, Denial):
         return
@@ -289,9 +317,10 @@ def test_whatever_was_cut_is_noted_and_nothing_else(one, rules, facts) -> None:
         assert dropped == set(range(len(one.scopes))) - kept
 
 
+@pytest.mark.parity("P6")
 @given(rows.asks, rows.rule_lists.filter(bool), rows.facts)
 def test_what_fewer_rules_grant_could_have_been_had_before(one, rules, facts) -> None:
-    """P6: removing a rule never adds a right: the same grant, asked for by name, was there before."""
+    """Removing a rule never adds a right: the same grant, asked for by name, was there before."""
     less = decide(one, rules[1:], **facts)
     if isinstance(less, Denial):
         return
@@ -305,9 +334,10 @@ def test_what_fewer_rules_grant_could_have_been_had_before(one, rules, facts) ->
     assert less.caveats or not before.caveats
 
 
+@pytest.mark.parity("P3")
 @given(rows.asks, rows.rule_lists, rows.facts, rows.seconds)
 def test_a_tighter_cap_never_gives_more(one, rules, facts, cap) -> None:
-    """P3: monotone in every cap."""
+    """Monotone in every cap."""
     before = decide(one, rules, **facts)
     limits = facts["limits"]
     tighter = evolve(limits, max_ticket_s=min(cap, limits.max_ticket_s), max_jwt_s=min(cap, limits.max_jwt_s))
@@ -326,8 +356,9 @@ def test_a_tighter_cap_never_gives_more(one, rules, facts, cap) -> None:
         assert set(after.scopes) <= set(before.scopes)
 
 
+@pytest.mark.parity("P6", "B3")
 def test_a_new_rule_with_a_caveat_changes_nothing_for_those_who_name_no_scopes() -> None:
-    """P6, B3: what a rule demands for one more scope is told in a note, and never put on what was obtained before."""
+    """What a rule demands for one more scope is told in a note, and never put on what was obtained before."""
     plain = rule(1, "read", "write")
     refunds = rule(2, "pay:refund", caveats=RuleCaveats(discharges=(Demand.parse("approvals=four-eyes"),)))
     everything = Ask(target="ledger")
@@ -340,8 +371,9 @@ def test_a_new_rule_with_a_caveat_changes_nothing_for_those_who_name_no_scopes()
     assert refused(Ask(target="ledger", exact=True), plain, refunds) == "exact-not-possible"
 
 
+@pytest.mark.parity("P6", "B3")
 def test_what_only_a_rule_with_a_caveat_makes_delegable_is_asked_for_by_name() -> None:
-    """P6, B3: the note says what would help, which no new rule would."""
+    """The note says what would help, which no new rule would."""
     plain = rule(1, "read")
     careful = rule(2, "read", delegable=True, caveats=RuleCaveats(methods=("GET",)))
     everything = granted(Ask(target="ledger", delegable=True), plain, careful)
@@ -353,8 +385,9 @@ def test_what_only_a_rule_with_a_caveat_makes_delegable_is_asked_for_by_name() -
     assert alone.notes == (Note(NoteField.FLAG, NoteCause.PAIR_RULE),)
 
 
+@pytest.mark.parity("B3")
 def test_a_caveat_for_scopes_that_a_rule_without_one_grants_too_is_no_news() -> None:
-    """B3: nothing is lost, so nothing is noted."""
+    """Nothing is lost, so nothing is noted."""
     plain = rule(1, "read", "write")
     careful = rule(2, "read", caveats=RuleCaveats(methods=("GET",)))
     assert granted(Ask(target="ledger"), plain, careful) == granted(Ask(target="ledger"), plain)

@@ -18,8 +18,9 @@ def run(text: str, *rules):
     return run_expectations(text, policy, facts_of=PEOPLE.get, limits=RealmLimits(), source="wishes.toml")
 
 
+@pytest.mark.parity("B3")
 def test_expectations_that_hold() -> None:
-    """B3: policy test, offline."""
+    """Policy test, offline."""
     report = run(
         """
         [[expect]]
@@ -58,8 +59,9 @@ def test_expectations_that_hold() -> None:
     assert (report.checked, report.failures) == (5, ())
 
 
+@pytest.mark.parity("P8", "B3")
 def test_expectations_about_subjects() -> None:
-    """P8, B3: in whose name a client may ask can be held to a table too."""
+    """In whose name a client may ask can be held to a table too."""
     entry = """
     [[expect]]
     client = "web"
@@ -76,8 +78,9 @@ def test_expectations_about_subjects() -> None:
     ]
 
 
+@pytest.mark.parity("K18", "M5", "B3")
 def test_expectations_about_evidence_paths_and_addresses() -> None:
-    """K18, M5, B3: whom a client may act for, through whom and from where can be held to a table too."""
+    """Whom a client may act for, through whom and from where can be held to a table too."""
     entry = """
     [[expect]]
     client = "billing"
@@ -100,8 +103,9 @@ def test_expectations_about_evidence_paths_and_addresses() -> None:
     ]
 
 
+@pytest.mark.parity("P6", "B3")
 def test_expectations_about_caveats() -> None:
-    """P6, B3: a table says under which caveats a grant comes; a set, and none is a set as well."""
+    """A table says under which caveats a grant comes; a set, and none is a set as well."""
     entry = """
     [[expect]]
     client = "billing"
@@ -118,8 +122,9 @@ def test_expectations_about_caveats() -> None:
     assert failure.expected == "billing -> ledger granted under methods GET"
 
 
+@pytest.mark.parity("B3", "K17")
 def test_each_failure_names_its_entry_and_line() -> None:
-    """B3, K17: expected and found, side by side."""
+    """Expected and found, side by side."""
     report = run(
         """
 [[expect]]
@@ -152,6 +157,7 @@ refused = "not-granted"
     assert report.failures[3].explanation is None
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
@@ -189,7 +195,7 @@ refused = "not-granted"
     ],
 )
 def test_a_file_that_cannot_be_used_says_where(text: str, detail: str) -> None:
-    """K17: entry, line and what is allowed."""
+    """Entry, line and what is allowed."""
     with pytest.raises(Misconfigured) as caught:
         run(text)
     assert re.search(detail, caught.value.detail)

@@ -16,9 +16,10 @@ def explained(one: Ask, *rules, **changed):
     return explain("billing", one, rules, **{**FACTS, **changed})
 
 
+@pytest.mark.parity("B3")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_the_explanation_is_the_reply(one, rules, facts) -> None:
-    """B3: explain and reply come from one decision, for every combination."""
+    """Explain and reply come from one decision, for every combination."""
     because = explain("billing", one, rules, **facts)
     assert because.decision == decide(one, rules, **facts)
     if isinstance(because.decision, Grant):
@@ -29,8 +30,9 @@ def test_the_explanation_is_the_reply(one, rules, facts) -> None:
     assert json.loads(json.dumps(because.to_dict())) == because.to_dict()
 
 
+@pytest.mark.parity("B3")
 def test_a_grant_is_explained_with_every_limit_tightest_first() -> None:
-    """B3: requested -> granted, what was cut, and the rule or cap behind it."""
+    """Requested -> granted, what was cut, and the rule or cap behind it."""
     because = explained(
         ask("read", "admin", ttl_s=4000),
         rule(4, "read", max_ttl_s=900),
@@ -51,8 +53,9 @@ def test_a_grant_is_explained_with_every_limit_tightest_first() -> None:
     ]
 
 
+@pytest.mark.parity("B3", "K17")
 def test_a_refusal_quotes_the_rule_that_would_allow_it() -> None:
-    """B3, K17: the remedy can be pasted."""
+    """The remedy can be pasted."""
     because = explained(Ask(target="ledger", scopes=("read", "write"), ttl_s=60, delegable=True))
     assert because.lines() == [
         "billing -> ledger: asks for a ticket with read write, 60 s, delegable",
@@ -64,8 +67,9 @@ def test_a_refusal_quotes_the_rule_that_would_allow_it() -> None:
     assert because.to_dict()["answer"] == {"refused": "not-granted"}
 
 
+@pytest.mark.parity("B3")
 def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
-    """B3: the rule and the target's record each have their own command."""
+    """The rule and the target's record each have their own command."""
     because = explained(ask("read", kind=Kind.JWT), rule(1, "read"), target=TargetFacts())
     assert because.remedies == (
         "orthros-admin policy allow billing ledger --scope read --jwt",
@@ -73,6 +77,7 @@ def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
     )
 
 
+@pytest.mark.parity("B3")
 @pytest.mark.parametrize(
     ("one", "changed"),
     [
@@ -85,13 +90,14 @@ def test_a_jwt_that_is_not_enabled_needs_both_commands() -> None:
     ],
 )
 def test_no_rule_is_offered_where_rules_are_not_the_obstacle(one, changed) -> None:
-    """B3: a wrong remedy is worse than none."""
+    """A wrong remedy is worse than none."""
     assert explained(one, rule(1, "read"), **changed).remedies == ()
 
 
+@pytest.mark.parity("B3")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_the_offered_commands_work(one, rules, facts) -> None:
-    """B3: when they have been carried out, the very same request is granted."""
+    """When they have been carried out, the very same request is granted."""
     because = explain("billing", one, rules, **facts)
     if not because.remedies:
         return
@@ -118,18 +124,20 @@ def test_the_offered_commands_work(one, rules, facts) -> None:
     assert isinstance(decide(one, rules, **{**facts, "target": target}), Grant)
 
 
+@pytest.mark.parity("B3")
 @pytest.mark.parametrize("code", ["not-granted", "no-scope-left", "jwt-not-enabled", "exact-not-possible"])
 @pytest.mark.parametrize("one", [ask("admin"), ask("admin", kind=Kind.JWT), Ask(target="ledger", ttl_s=99, exact=True)])
 def test_where_only_rules_are_missing_there_is_a_remedy(code, one) -> None:
-    """B3: every refusal that a rule can lift quotes it."""
+    """Every refusal that a rule can lift quotes it."""
     rules = () if code == "not-granted" else (rule(1, "read", max_ttl_s=50, jwt=code != "jwt-not-enabled"),)
     because = explained(one, *rules)
     if isinstance(because.decision, Denial) and because.decision.code == code:
         assert because.remedies[0].startswith("orthros-admin policy allow billing ledger")
 
 
+@pytest.mark.parity("P8", "B3")
 def test_a_subject_that_no_rule_names_has_the_rule_that_names_it_for_a_remedy() -> None:
-    """P8, B3: the explanation says whose name was asked for, which rules there are, and the one that is missing."""
+    """The explanation says whose name was asked for, which rules there are, and the one that is missing."""
     one = ask("read", kind=Kind.JWT, subject="user/ada", ttl_s=60)
     because = explained(one, rule(1, "read", jwt=True), rule(2, "read", jwt=True, subjects=["robot/*"]))
     assert because.lines() == [
@@ -145,16 +153,18 @@ def test_a_subject_that_no_rule_names_has_the_rule_that_names_it_for_a_remedy() 
     assert because.to_dict()["asked"]["subject"] == "user/ada"
 
 
+@pytest.mark.parity("P8", "B3")
 def test_a_scope_that_only_the_own_name_would_have_had_is_explained_by_the_subject() -> None:
-    """P8, B3: the limit is the subject's, not the pair's."""
+    """The limit is the subject's, not the pair's."""
     one = ask("read", "write", kind=Kind.JWT, subject="user/ada")
     because = explained(one, rule(1, "write", jwt=True), rule(2, "read", jwt=True, subjects=["user/*"]))
     assert "  Scope write was not granted: the rules for this subject do not allow it." in because.lines()
     assert because.lines()[3] == "granted: read, 300 s (by rule 2)"
 
 
+@pytest.mark.parity("K18", "B3")
 def test_a_subject_with_evidence_has_a_narrower_remedy_than_its_word() -> None:
-    """K18, B3: who can prove for whom it acts is not given the right to name anybody."""
+    """Who can prove for whom it acts is not given the right to name anybody."""
     one = ask("read", subject="user/ada", proven=True, path=("web", "billing"))
     because = explained(one, rule(1, "read"))
     assert because.lines()[0] == (
@@ -163,8 +173,9 @@ def test_a_subject_with_evidence_has_a_narrower_remedy_than_its_word() -> None:
     assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --behalf user/ada",)
 
 
+@pytest.mark.parity("M5", "M6", "B3")
 def test_a_refusal_names_the_condition_of_each_rule_that_failed() -> None:
-    """M5, M6, B3: not only that the chain broke a rule, but which one, and by whom."""
+    """Not only that the chain broke a rule, but which one, and by whom."""
     one = ask("read", subject="user/ada", proven=True, path=("web", "relay", "billing"))
     because = explained(
         one,
@@ -191,30 +202,34 @@ def test_a_refusal_names_the_condition_of_each_rule_that_failed() -> None:
     assert because.to_dict()["objections"][2] == "rule 7: chain: it came through web"
 
 
+@pytest.mark.parity("M6", "B3")
 def test_a_call_back_is_allowed_by_a_rule_that_says_so() -> None:
-    """M6, B3: the remedy has just the option that is missing."""
+    """The remedy has just the option that is missing."""
     one = ask("read", subject="ledger", proven=True, path=("ledger", "billing"))
     because = explained(one, rule(1, "read", behalf=["*"]))
     assert because.decision.code == "chain-refused"
     assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --behalf ledger --callbacks",)
 
 
+@pytest.mark.parity("M6", "B3")
 def test_no_rule_lets_a_chain_grow_beyond_all_bounds() -> None:
-    """M6, B3: nine callers are too many under every rule."""
+    """Nine callers are too many under every rule."""
     one = ask("read", subject="user/ada", proven=True, path=(*(f"s{number}" for number in range(9)), "billing"))
     because = explained(one, rule(1, "read", behalf=["*"]))
     assert (because.decision.code, because.remedies) == ("chain-refused", ())
 
 
+@pytest.mark.parity("B3")
 def test_a_border_is_opened_where_the_ask_came_from() -> None:
-    """B3: not everywhere."""
+    """Not everywhere."""
     because = explained(ask("read"), rule(1, "read", sources=["192.0.2.0/24"]), address="10.0.0.1")
     assert because.decision.code == "source-refused"
     assert because.remedies == ("orthros-admin policy allow billing ledger --scope read --from 10.0.0.1/32",)
 
 
+@pytest.mark.parity("P6", "B3")
 def test_what_the_kdc_writes_into_a_ticket_is_told() -> None:
-    """P6, B3: a grant is explained with the caveats that it comes under."""
+    """A grant is explained with the caveats that it comes under."""
     caveats = RuleCaveats(methods=["GET"], path="/orders", discharges=["approvals=four-eyes"])
     because = explained(ask("read"), rule(1, "read", caveats=caveats))
     assert because.lines()[1:6] == [
@@ -227,20 +242,23 @@ def test_what_the_kdc_writes_into_a_ticket_is_told() -> None:
     assert because.to_dict()["answer"]["caveats"] == ["methods GET", "path /orders", "discharge approvals=four-eyes"]
 
 
+@pytest.mark.parity("P8")
 def test_a_subject_without_a_canonical_name_is_no_rule_for_anybody() -> None:
-    """P8: nothing that cannot be written down as a rule is offered as one."""
+    """Nothing that cannot be written down as a rule is offered as one."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         explained(ask("read", kind=Kind.JWT, subject="User:1"), rule(1, "read", jwt=True, subjects=["*"]))
 
 
+@pytest.mark.parity("B3")
 def test_a_target_that_only_lacks_its_jwt_key_needs_no_new_rule() -> None:
-    """B3: no more than is missing."""
+    """No more than is missing."""
     because = explained(ask("read", kind=Kind.JWT), rule(1, "read", jwt=True), target=TargetFacts())
     assert because.remedies == ("orthros-admin jwt enable ledger",)
 
 
+@pytest.mark.parity("B3")
 def test_no_rule_is_offered_that_would_undo_the_caveat_of_another() -> None:
-    """B3: the note tells the asker to name the scopes; an admin need not give them away."""
+    """The note tells the asker to name the scopes; an admin need not give them away."""
     careful = rule(2, "read", "pay:refund", delegable=True, caveats=RuleCaveats(methods=("GET",)))
     for one in (Ask(target="ledger", exact=True), Ask(target="ledger", exact=True, delegable=True)):
         explanation = explained(one, rule(1, "read"), careful)
@@ -249,14 +267,16 @@ def test_no_rule_is_offered_that_would_undo_the_caveat_of_another() -> None:
         assert "must be asked for by name" in "\n".join(explanation.lines())
 
 
+@pytest.mark.parity("B3")
 def test_more_scopes_than_a_rule_holds_have_no_remedy() -> None:
-    """B3: no rule lifts the limit of a ticket."""
+    """No rule lifts the limit of a ticket."""
     many = [rule(number, *(f"s{number}{at:02}" for at in range(20))) for number in (1, 2)]
     assert explained(Ask(target="ledger", exact=True), *many).remedies == ()
 
 
+@pytest.mark.parity("B3")
 def test_a_fresh_ticket_granting_ticket_is_assumed() -> None:
-    """B3: offline, nobody holds a TGT."""
+    """Offline, nobody holds a TGT."""
     facts = {key: value for key, value in FACTS.items() if key != "remaining_tgt_s"}
     because = explain("billing", ask("read"), [rule(1, "read")], **facts)
     assert not isinstance(because.decision, Denial)

@@ -12,6 +12,7 @@ SEGMENTS = st.sampled_from(["a", "ab", "b", "kdc", "users", "a.b", "0"])
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)
 
 
+@pytest.mark.parity("P6")
 @pytest.mark.parametrize(
     ("pattern", "name", "covered"),
     [
@@ -30,7 +31,7 @@ NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)
     ],
 )
 def test_a_pattern_covers_whole_segments(pattern, name, covered):
-    """P6: exact, or all below a prefix of whole segments."""
+    """Exact, or all below a prefix of whole segments."""
     assert subject_matches((pattern,), name) is covered
 
 
@@ -88,6 +89,7 @@ def test_a_prefix_pattern_is_a_path_prefix(prefix, name):
     assert subject_matches((prefix,), name) is (name == prefix)
 
 
+@pytest.mark.parity("M5", "M6")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -107,13 +109,14 @@ def test_a_prefix_pattern_is_a_path_prefix(prefix, name):
     ],
 )
 def test_conditions_on_a_path_are_refused_where_they_are_written(changes, code):
-    """M5, M6: a condition that could never hold, or always would, is a slip of the pen."""
+    """A condition that could never hold, or always would, is a slip of the pen."""
     with pytest.raises(Misconfigured, match=code):
         check_chain(**changes)
 
 
+@pytest.mark.parity("B5")
 def test_rules_that_say_the_same_are_equal():
-    """B5: rules are compared by what they say: every list is a set in one order."""
+    """Rules are compared by what they say: every list is a set in one order."""
 
     def written(**terms):
         return Rule(rule_id=1, client=Selector("a"), target=Selector("b"), scopes=(), **terms)

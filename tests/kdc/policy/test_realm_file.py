@@ -87,8 +87,9 @@ def refusal_of(text: str) -> Misconfigured | None:
     return None
 
 
+@pytest.mark.parity("P6")
 def test_everything_that_can_be_said():
-    """P6: a directional rule with scopes, lifetime, path, sources and caveats."""
+    """A directional rule with scopes, lifetime, path, sources and caveats."""
     document = read(WHOLE)
     assert document == RealmDocument(
         realm={"issuer": "https://kdc.example", "max_ticket_s": 1800},

@@ -21,8 +21,9 @@ def asking(*demands: str) -> RuleCaveats:
     return RuleCaveats(discharges=demands)
 
 
+@pytest.mark.parity("P6")
 def test_caveats_have_one_form() -> None:
-    """P6: two rules that say the same are the same."""
+    """Two rules that say the same are the same."""
     written = RuleCaveats(
         methods=["POST", "GET", "GET"], path="/a", peers=["192.0.2.7", "10.0.0.0/8"], discharges=["b=x", "a=y", "b=x"]
     )
@@ -42,6 +43,7 @@ def test_no_caveats_are_nothing() -> None:
     assert RuleCaveats().texts() == ()
 
 
+@pytest.mark.parity("P6")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -69,37 +71,41 @@ def test_no_caveats_are_nothing() -> None:
     ],
 )
 def test_what_no_ticket_can_carry_is_no_rule(changes, code) -> None:
-    """P6: what a target could not read is refused where it is written."""
+    """What a target could not read is refused where it is written."""
     with pytest.raises(Misconfigured, match=code):
         RuleCaveats(**changes)
 
 
+@pytest.mark.parity("P6")
 def test_a_jwt_carries_no_caveats() -> None:
-    """P6: a rule that wants both says so of neither."""
+    """A rule that wants both says so of neither."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         rule(1, "read", jwt=True, caveats=GET)
     both = rule(1, "read", caveats=GET), rule(2, "read", jwt=True)
     assert granted(ask("read", kind=Kind.JWT), *both).caveats == ()
 
 
+@pytest.mark.parity("P6")
 def test_a_grant_comes_under_the_caveats_of_every_rule_behind_it() -> None:
-    """P6: scopes of several rules are used together, so what binds one of them binds them all."""
+    """Scopes of several rules are used together, so what binds one of them binds them all."""
     rules = rule(4, "write", caveats=APPROVED), rule(2, "read", caveats=GET), rule(3, "admin"), rule(5, caveats=GET)
     assert granted(ask("read", "write", "admin"), *rules).caveats == (GET, APPROVED)
     assert granted(ask("read"), *rules).caveats == (GET,)
     assert granted(ask("admin"), *rules).caveats == ()
 
 
+@pytest.mark.parity("P6")
 def test_two_sets_of_methods_both_hold() -> None:
-    """P6: nothing is merged: a ticket with both caveats allows what both allow."""
+    """Nothing is merged: a ticket with both caveats allows what both allow."""
     post = RuleCaveats(methods=["GET", "POST"])
     both = granted(ask("read", "write"), rule(1, "read", caveats=GET), rule(2, "write", caveats=post))
     assert both.caveats == (GET, post)
     assert caveat_texts(both.caveats) == ("methods GET", "methods GET POST")
 
 
+@pytest.mark.parity("P6")
 def test_a_rule_without_caveats_is_preferred_even_for_a_shorter_time() -> None:
-    """P6: then the longest life, then the oldest rule."""
+    """Then the longest life, then the oldest rule."""
     free, bound = rule(2, "read", max_ttl_s=60), rule(1, "read", caveats=GET)
     assert (granted(ask("read"), bound, free).rule_ids, granted(ask("read"), bound, free).ttl_s) == ((2,), 60)
     longer = rule(3, "read", max_ttl_s=60, caveats=APPROVED)
@@ -109,15 +115,17 @@ def test_a_rule_without_caveats_is_preferred_even_for_a_shorter_time() -> None:
     assert granted(ask(), bound).caveats == (GET,)
 
 
+@pytest.mark.parity("P6")
 def test_a_delegable_ticket_comes_under_the_caveats_of_the_delegating_rule() -> None:
-    """P6: a plain rule does not take them off."""
+    """A plain rule does not take them off."""
     rules = rule(1, "read"), rule(2, "read", delegable=True, caveats=GET)
     grant = granted(ask("read", delegable=True), *rules)
     assert (grant.delegable, grant.caveats) == (True, (GET,))
 
 
+@pytest.mark.parity("P6", "B3")
 def test_more_discharges_than_a_ticket_can_demand_cost_the_newest_rule_its_scopes() -> None:
-    """P6, B3: never a caveat less; what was lost is noted where it was asked for."""
+    """Never a caveat less; what was lost is noted where it was asked for."""
     rules = (
         rule(1, "read", caveats=asking("a=1", "a=2", "a=3")),
         rule(2, "write", caveats=asking("a=3", "a=4")),
@@ -133,8 +141,9 @@ def test_more_discharges_than_a_ticket_can_demand_cost_the_newest_rule_its_scope
     assert everything.notes == (Note(NoteField.SCOPE, NoteCause.PAIR_RULE),)
 
 
+@pytest.mark.parity("P6")
 def test_a_scope_moves_to_another_rule_when_the_newest_does_not_fit() -> None:
-    """P6: it is lost only when nobody else grants it."""
+    """It is lost only when nobody else grants it."""
     rules = (
         rule(1, "read", caveats=asking("a=1", "a=2", "a=3")),
         rule(2, "write", caveats=asking("a=3"), max_ttl_s=60),
@@ -144,8 +153,9 @@ def test_a_scope_moves_to_another_rule_when_the_newest_does_not_fit() -> None:
     assert (grant.scopes, grant.rule_ids, grant.notes) == (("read", "write"), (1, 2), ())
 
 
+@pytest.mark.parity("P6")
 def test_more_caveats_than_leave_room_for_those_of_a_holder_are_cut() -> None:
-    """P6: twelve from rules, the rest for what is narrowed later."""
+    """Twelve from rules, the rest for what is narrowed later."""
     rules = [rule(at, f"s{at:02}", caveats=RuleCaveats(path=f"/{at}")) for at in range(1, 15)]
     grant = granted(evolve(ask(), scopes=None), *rules)
     assert len(grant.scopes) == caveat_count(grant.caveats) == MOST_RULE_CAVEATS
@@ -154,9 +164,10 @@ def test_more_caveats_than_leave_room_for_those_of_a_holder_are_cut() -> None:
 MANY = [asking(f"a={at}", f"b={at}", f"c={at}") for at in range(6)]
 
 
+@pytest.mark.parity("P6")
 @given(rows.asks, rows.rule_lists, rows.facts)
 def test_every_grant_can_be_written_into_one_ticket(one, rules, facts) -> None:
-    """P6: whatever the rules demand, the ticket holds all of what its rules demand."""
+    """Whatever the rules demand, the ticket holds all of what its rules demand."""
     demanding = tuple(
         each if each.jwt else evolve(each, caveats=MANY[each.rule_id % len(MANY)]) for each in rules
     )  # fmt: skip

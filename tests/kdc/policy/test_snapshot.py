@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +16,9 @@ def ids(found):
     return [one.rule_id for one in found]
 
 
+@pytest.mark.parity("P6")
 def test_rules_are_directional() -> None:
-    """P6: A may call B says nothing about B calling A."""
+    """A may call B says nothing about B calling A."""
     policy = snapshot(rule(1, "read"))
     assert ids(policy.rules_for("billing", "ledger")) == [1]
     assert policy.rules_for("ledger", "billing") == ()
@@ -30,8 +32,9 @@ def test_names_match_whole_or_not_at_all() -> None:
         assert policy.rules_for("admin", name) == ()
 
 
+@pytest.mark.parity("P6")
 def test_groups_have_explicit_members_on_both_sides() -> None:
-    """P6: membership is a row, never part of a name."""
+    """Membership is a row, never part of a name."""
     policy = snapshot(
         rule(1, client="group:front", target="ledger"),
         rule(2, client="billing", target="group:money"),
@@ -67,6 +70,7 @@ names = st.sampled_from(["a", "b", "c", "d"])
 selectors = names | names.map(lambda name: f"group:g{name}")
 
 
+@pytest.mark.parity("P6")
 @given(
     st.lists(st.tuples(selectors, selectors), max_size=8),
     st.dictionaries(names.map(lambda name: f"g{name}"), st.frozensets(names)),
@@ -74,7 +78,7 @@ selectors = names | names.map(lambda name: f"group:g{name}")
     names,
 )
 def test_the_index_finds_what_a_plain_search_finds(pairs, groups, client, target) -> None:
-    """P6: an index is an optimisation, never an opinion."""
+    """An index is an optimisation, never an opinion."""
     rules = [rule(number, client=one, target=other) for number, (one, other) in enumerate(pairs, 1)]
 
     def matches(selector, name):

@@ -1,4 +1,4 @@
-"""The KDC's clock jumps: nothing is issued until that is settled, and nothing that was used counts again (row O6)."""
+"""The KDC's clock jumps: nothing is issued until that is settled, and nothing that was used counts again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from orthros_protocol import KDC_TGT, KdcRefusal, Refused, Timestamp, build_as_r
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 from tests.support.kdc_bench import open_bench
 from tests.support.oauth_bench import JWT_BEARER, Tokens, body_of, open_tokens
+
+pytestmark = pytest.mark.parity("O6")
+
 
 START = 1_800_000_000_000
 JUMPS = [600, -600, 3600, -3600]

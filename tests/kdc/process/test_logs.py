@@ -61,9 +61,9 @@ def test_text_on_a_terminal() -> None:
     assert_nothing_leaked(text)
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(("name", "stream"), [("json", Terminal()), ("text", io.StringIO())])
 def test_a_format_that_was_asked_for_wins(name: str, stream: io.StringIO) -> None:
-    """P16."""
     text = logged(LogSettings(format=name), stream)
     assert text.startswith("{") == (name == "json")
     assert_nothing_leaked(text)
@@ -87,8 +87,9 @@ def test_tracebacks_show_no_local_variables(stream: io.StringIO) -> None:
     assert_nothing_leaked(text)
 
 
+@pytest.mark.parity("P16")
 def test_the_level_can_change_while_it_runs() -> None:
-    """P16: SIGHUP reaches loggers that exist already."""
+    """SIGHUP reaches loggers that exist already."""
     stream = io.StringIO()
     configure_logs(LogSettings(level="error"), stream)
     log = structlog.get_logger("test")

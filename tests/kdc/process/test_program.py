@@ -155,6 +155,7 @@ def _with_a_bad_setting(folder: Path) -> None:
     (folder / "kdc.toml").write_text("version = 1\n[listen]\ntpc = 'x'\n")
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
@@ -173,7 +174,7 @@ def _with_a_bad_setting(folder: Path) -> None:
 def test_serve_refuses_to_start_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: object, code: str
 ) -> None:
-    """K13: wrong or missing master key, newer or foreign database: refuse, change nothing."""
+    """Wrong or missing master key, newer or foreign database: refuse, change nothing."""
     folder = tmp_path / "realm"
     config = founded(folder)
     damage(folder)  # type: ignore[operator]
@@ -201,10 +202,11 @@ def test_serve_refuses_a_broken_audit_log(tmp_path: Path, capsys: pytest.Capture
     assert "code: audit-broken" in capsys.readouterr().err
 
 
+@pytest.mark.parity("P16")
 def test_config_is_shown_with_its_sources_and_validated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P16: flags over environment over file over defaults."""
+    """Flags over environment over file over defaults."""
     config = str(founded(tmp_path / "realm"))
     monkeypatch.setenv("ORTHROS_LISTEN_UNIX_MODE", "0600")
     assert main(["config", "validate", "--config", config]) == 0

@@ -38,8 +38,9 @@ async def nothing_comes(stream: trio.SocketStream) -> None:
         await stream.receive_some()
 
 
+@pytest.mark.parity("O5")
 async def test_refusals_do_not_wait_but_keep_their_place(mock_clock: MockClock) -> None:
-    """O5: what stands before a credential leaves, what stands behind it follows it."""
+    """What stands before a credential leaves, what stands behind it follows it."""
     issuer = Issuer()
     server = serving(issuer)
     async with connected(server) as client, connected(server) as other:
@@ -53,8 +54,9 @@ async def test_refusals_do_not_wait_but_keep_their_place(mock_clock: MockClock) 
         assert await read_messages(client, 3) == [b"here: get 1", b"no: two", b"here: get 2"]
 
 
+@pytest.mark.parity("O5")
 async def test_a_credential_without_its_line_becomes_a_refusal() -> None:
-    """O5: and what follows it on the connection is served."""
+    """And what follows it on the connection is served."""
     issuer = Issuer()
     async with connected(serving(issuer)) as client:
         await client.send_all(frame(b"get 1") + frame(b"one"))
@@ -63,8 +65,9 @@ async def test_a_credential_without_its_line_becomes_a_refusal() -> None:
         assert await read_messages(client, 2) == [b"refused: get 1 kdc-fault", b"no: one"]
 
 
+@pytest.mark.parity("O5")
 async def test_a_line_that_takes_longer_than_two_seconds_is_too_late(mock_clock: MockClock) -> None:
-    """O5: refused when the time is over, although the disk may never answer."""
+    """Refused when the time is over, although the disk may never answer."""
     issuer = Issuer()
     async with connected(serving(issuer)) as client:
         await client.send_all(frame(b"get 1"))

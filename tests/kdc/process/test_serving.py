@@ -67,8 +67,9 @@ async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(tmp_path: P
 FORM = {"grant_type": "client_credentials", "audience": "orders"}
 
 
+@pytest.mark.parity("P9", "H3")
 async def test_tokens_over_http_and_tickets_share_one_kdc(tmp_path: Path) -> None:
-    """P9, H3: a token lives 300 s by default; the answer is kept by no cache, the event is in the audit log."""
+    """A token lives 300 s by default; the answer is kept by no cache, the event is in the audit log."""
     bench, who = await bench_with_oauth()
     config = config_in(tmp_path, http__tcp="127.0.0.1:0", http__unix=str(tmp_path / "http.sock"))
     async with open_kdc(config, bench.store, bench.admin.vault) as kdc:

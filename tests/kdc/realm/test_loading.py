@@ -32,8 +32,9 @@ def served_by(bench, view):
     bench.service = service_over(view, bench.ledger, bench.clock, bench.entropy)
 
 
+@pytest.mark.parity("O4")
 async def test_a_change_reads_what_it_names_and_nothing_else(bench):
-    """O4: a change of anything once made every request read all of policy."""
+    """A change of anything once made every request read all of policy."""
     counting = CountingStore(bench.store)
     view = RealmView(counting, bench.admin.vault)
     await view.loader.look()
@@ -78,8 +79,9 @@ async def test_what_the_database_does_for_a_change_does_not_grow_with_the_realm(
     assert 0 < await steps() < few * 1.2
 
 
+@pytest.mark.parity("O4")
 async def test_many_logins_after_a_change_read_each_principal_once_and_no_policy(bench):
-    """O4: 24 logins after `realm limit` took six seconds at 4,000 rules."""
+    """24 logins after `realm limit` took six seconds at 4,000 rules."""
     names = [f"service/{number}" for number in range(24)]
     await bench.add(*names)
     counting = CountingStore(bench.store)

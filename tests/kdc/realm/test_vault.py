@@ -53,10 +53,11 @@ def test_new_keys_are_new(vault):
     assert len(roots) == 8
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize("changes", [{"kvno": 2}, {"created": NOW + 1}, {"sealed": bytes(108)}])
 @pytest.mark.parametrize("opener", ["root_key", "as_key", "ticket_key", "sync_key"])
 def test_an_edited_record_does_not_open(vault, new_key, changes, opener):
-    """K13: rows cannot be swapped."""
+    """Rows cannot be swapped."""
     with pytest.raises(Misconfigured, match=r"database-invalid|master-key-wrong"):
         getattr(vault, opener)(BILLING, evolve(new_key[0], **changes))
 
@@ -79,7 +80,7 @@ def test_a_key_id_that_was_edited_in_the_database_is_noticed(vault, new_key, fie
 
 
 def test_a_tombstone_keeps_the_login_key_and_nothing_else(vault, new_key):
-    """Section 5: a late user of a retired key gets a sealed KEY_RETIRED."""
+    """A late user of a retired key gets a sealed KEY_RETIRED."""
     record, root = new_key
     tombstone = vault.tombstone(BILLING, record, now=NOW + 9)
     assert (tombstone.state, tombstone.retired, tombstone.sealed) == (KEY_RETIRED, NOW + 9, b"")
@@ -141,16 +142,17 @@ def test_a_jwt_key_is_as_long_as_its_hash(vault, alg, size):
     assert (again.material, again.kid, again.alg) == (key.material, record.kid, alg)
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize("alg", ["none", "HS384", "RS256", "hs256", ""])
 def test_there_are_no_other_jwt_algorithms(vault, alg):
-    """L28."""
     with pytest.raises(Misconfigured, match="value-invalid"):
         vault.new_jwt_key(16, alg, now=NOW)
 
 
+@pytest.mark.parity("L28")
 @pytest.mark.parametrize("changes", [{"uid": 17}, {"kid": "0" * 16}, {"alg": "HS512"}, {"created": NOW + 1}])
 def test_jwt_keys_cannot_be_swapped_or_change_their_algorithm(vault, changes):
-    """L28: the algorithm belongs to the key record."""
+    """The algorithm belongs to the key record."""
     record, _ = vault.new_jwt_key(16, "HS256", now=NOW)
     with pytest.raises(Misconfigured, match="database-invalid"):
         vault.jwt_key(evolve(record, **changes))
@@ -169,8 +171,9 @@ def test_a_client_secret_comes_back_from_its_record(vault):
     assert (record.uid, record.created, len(bytes.fromhex(record.secret_id))) == (16, NOW, 8)
 
 
+@pytest.mark.parity("L2")
 def test_client_secrets_are_256_random_bits_in_64_characters(vault):
-    """L2: generated, never chosen; as text long enough for HS512 (RFC 7518 section 3.2)."""
+    """Generated, never chosen; as text long enough for HS512 (RFC 7518 section 3.2)."""
     secrets = [vault.new_oauth_secret(16, NOW)[1] for _ in range(8)]
     assert len({secret.text for secret in secrets}) == len({secret.secret_id for secret in secrets}) == 8
     for secret in secrets:
@@ -180,9 +183,10 @@ def test_client_secrets_are_256_random_bits_in_64_characters(vault):
         assert len(secret.material) == 32
 
 
+@pytest.mark.parity("L3")
 @pytest.mark.parametrize("material", [bytes(31), bytes(33), b"", b"correct horse battery staple"])
 def test_a_client_secret_of_another_length_cannot_exist(material):
-    """L3: no passwords."""
+    """No passwords."""
     with pytest.raises(LocalMisuse, match="key-misuse"):
         OAuthSecret(material, secret_id="0" * 16)
 
@@ -194,9 +198,9 @@ def test_a_client_secret_knows_its_own_text_alone(vault):
         assert not secret.is_text(wrong)
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize("changes", [{"uid": 17}, {"secret_id": "0" * 16}, {"created": NOW + 1}])
 def test_client_secrets_cannot_be_swapped(vault, changes):
-    """K13."""
     record, _ = vault.new_oauth_secret(16, NOW)
     with pytest.raises(Misconfigured, match="database-invalid"):
         vault.oauth_secret(evolve(record, **changes))
@@ -249,8 +253,9 @@ async def test_a_vault_opens_with_the_master_key_of_its_database(vault):
     assert opened.realm == "example.org"
 
 
+@pytest.mark.parity("K13")
 async def test_a_wrong_master_key_is_refused_and_changes_nothing(vault):
-    """K13: wrong master key: refuses, nothing changed."""
+    """Wrong master key: refuses, nothing changed."""
     store = scratch_store()
     await create_realm(store, vault)
     before = store.peek_head()

@@ -84,8 +84,9 @@ async def test_a_target_is_seen_with_all_its_live_keys(admin, view):
     assert (seen.jwt_key, seen.facts.jwt_alg) == (seen.jwt_keys[0], "opaque")
 
 
+@pytest.mark.parity("K2")
 async def test_a_client_is_seen_with_every_key_that_tickets_for_it_may_be_under(admin, view):
-    """K2: evidence of before a rotation opens, as long as that version has not been retired."""
+    """Evidence of before a rotation opens, as long as that version has not been retired."""
     uid = (await principals.show(admin, "billing")).record.uid
     await keys.rotate(admin, "billing")
     await keys.activate(admin, "billing")

@@ -53,10 +53,11 @@ class Port:
         self.gate.reject(Refused("no-room"), f"2001:db8:{number:x}::/64", Timestamp(1), claimed="y" * 64)
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("noise_per_s", [0, 30])
 @pytest.mark.parametrize("victims", [1, 100, 300])
 async def test_copies_of_many_clients_stay_within_the_bound_of_all(noise_per_s, victims) -> None:
-    """O5: what was summed up with the rest of the strangers was answered all the same, with a line for each answer."""
+    """What was summed up with the rest of the strangers was answered all the same, with a line for each answer."""
     port = Port()
     for second in range(SPAN_S):
         for number in range(100):
@@ -72,14 +73,15 @@ async def test_copies_of_many_clients_stay_within_the_bound_of_all(noise_per_s, 
 
 
 async def test_a_copy_of_a_login_is_answered_while_there_is_room() -> None:
-    """D2: the answer opens for the maker only, and the maker may have lost it."""
+    """The answer opens for the maker only, and the maker may have lost it."""
     port = Port()
     assert port.copy("shop")
     assert [event.name for event in port.events] == ["request-replayed", "as-issued"]
 
 
+@pytest.mark.parity("O5")
 async def test_a_decision_that_was_long_in_the_making_is_neither_recorded_nor_sent(mock_clock) -> None:
-    """O5: its clock is old, whatever it waited for: its turn, a row, or the database that somebody else held."""
+    """Its clock is old, whatever it waited for: its turn, a row, or the database that somebody else held."""
     port, read_at = Port(), trio.current_time()
     event = AsIssued(at=Timestamp(1), kdc_id="kdc-1", client="shop", service="kdc/tgt", ttl_s=60)
     mock_clock.jump(1.5)

@@ -11,8 +11,9 @@ costs = st.integers(1, 400)
 pauses = st.floats(0, 50)
 
 
+@pytest.mark.parity("H6")
 def test_a_burst_then_the_rate() -> None:
-    """H6: a principal has its share, and is told when to come back."""
+    """A principal has its share, and is told when to come back."""
     limiter = RateLimiter(per_s=2, burst=3)
     assert [limiter.charge("a", 1, 100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
     assert limiter.charge("b", 3, 100.0) == 0
@@ -28,8 +29,9 @@ def test_a_refused_charge_takes_nothing() -> None:
     assert limiter.charge("a", 1, 1.0) == 0
 
 
+@pytest.mark.parity("H6")
 def test_guessing_names_costs_ten_times() -> None:
-    """H6: 100 tokens are 100 wants, or ten guesses."""
+    """100 tokens are 100 wants, or ten guesses."""
     limiter = RateLimiter(per_s=1, burst=100)
     for _ in range(10):
         assert limiter.charge("a", 1, 0.0) == 0
@@ -46,9 +48,10 @@ def test_a_penalty_ends() -> None:
     assert limiter.charge("a", 1, 11.0) == 0
 
 
+@pytest.mark.parity("H6")
 @given(rates, bursts, st.lists(st.tuples(costs, pauses), max_size=40))
 def test_never_more_than_burst_plus_rate_times_time(per_s, burst, charges) -> None:
-    """H6: whatever the pattern, over any span from the start."""
+    """Whatever the pattern, over any span from the start."""
     limiter = RateLimiter(per_s=per_s, burst=burst)
     now, spent = 1000.0, 0
     for cost, pause in charges:
@@ -58,9 +61,10 @@ def test_never_more_than_burst_plus_rate_times_time(per_s, burst, charges) -> No
         assert spent <= burst + per_s * (now - 1000.0) + 1e-3 * (1 + per_s)
 
 
+@pytest.mark.parity("K17")
 @given(rates, bursts, st.lists(costs, min_size=1, max_size=20))
 def test_who_waits_as_told_is_let_in(per_s, burst, charges) -> None:
-    """K17: retry-after is the truth."""
+    """retry-after is the truth."""
     limiter = RateLimiter(per_s=per_s, burst=burst)
     now = 1000.0
     for cost in charges:
@@ -69,8 +73,9 @@ def test_who_waits_as_told_is_let_in(per_s, burst, charges) -> None:
         assert wait == 0 or limiter.charge("a", cost, now) == 0
 
 
+@pytest.mark.parity("H6")
 def test_memory_is_bounded_and_recovered_keys_go_first() -> None:
-    """H6: a full bucket and no bucket are the same thing."""
+    """A full bucket and no bucket are the same thing."""
     limiter = RateLimiter(per_s=1, burst=10, max_keys=100)
     limiter.charge("debtor", 10, 0.0)
     for number in range(1000):
@@ -79,8 +84,9 @@ def test_memory_is_bounded_and_recovered_keys_go_first() -> None:
     assert limiter.charge("debtor", 10, 3.0) > 0
 
 
+@pytest.mark.parity("H6")
 def test_a_full_table_does_not_reset_the_one_who_filled_it() -> None:
-    """H6: many cheap keys cannot push out one's own overdrawn bucket, as they would with LRU."""
+    """Many cheap keys cannot push out one's own overdrawn bucket, as they would with LRU."""
     limiter = RateLimiter(per_s=0.001, burst=100, max_keys=64)
     assert limiter.charge("attacker", 100, 0.0) == 0
     for number in range(10_000):
@@ -88,8 +94,9 @@ def test_a_full_table_does_not_reset_the_one_who_filled_it() -> None:
     assert limiter.charge("attacker", 1, 1.0) > 0
 
 
+@pytest.mark.parity("P16")
 def test_what_is_owed_survives_new_numbers() -> None:
-    """P16: SIGHUP is no amnesty."""
+    """SIGHUP is no amnesty."""
     limiter = RateLimiter(per_s=1, burst=10)
     limiter.charge("a", 10, 0.0)
     limiter.reconfigure(per_s=2, burst=10)
@@ -99,6 +106,7 @@ def test_what_is_owed_survives_new_numbers() -> None:
             limiter.reconfigure(**numbers)
 
 
+@pytest.mark.parity("H5", "H6")
 @pytest.mark.parametrize(
     ("peer", "key"),
     [
@@ -112,7 +120,7 @@ def test_what_is_owed_survives_new_numbers() -> None:
     ],
 )
 def test_sources_are_counted_by_what_one_party_holds(peer, key) -> None:
-    """H5, H6: an IPv6 customer has a /64, so that is one source."""
+    """An IPv6 customer has a /64, so that is one source."""
     assert source_key(peer) == key
 
 

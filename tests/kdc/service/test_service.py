@@ -38,8 +38,9 @@ async def bench() -> KdcBench:
     return bench
 
 
+@pytest.mark.parity("P1")
 async def test_a_ticket_opens_with_the_targets_own_key(bench: KdcBench) -> None:
-    """P1: the target verifies offline with the one key it holds."""
+    """The target verifies offline with the one key it holds."""
     granted = await bench.ask_one(await bench.log_in("billing"), "orders", scopes=("read",))
     assert isinstance(granted, Granted)
     opened = open_presented(granted.credential, b"", bench.keytabs["orders"].verify_only())
@@ -58,8 +59,9 @@ async def test_login_facts_travel_unchanged_into_every_ticket(bench: KdcBench) -
     assert ticket.ckid == bench.as_key("billing").kid
 
 
+@pytest.mark.parity("P5", "B3")
 async def test_scopes_are_clamped_with_notes_and_audited(bench: KdcBench) -> None:
-    """P5, B3: asked broadly, granted the intersection, and told what was dropped."""
+    """Asked broadly, granted the intersection, and told what was dropped."""
     granted = await bench.ask_one(await bench.log_in("billing"), "orders", scopes=("read", "erase"), ttl_s=9999)
     assert isinstance(granted, Granted)
     assert granted.scopes == ("read",)
@@ -70,8 +72,9 @@ async def test_scopes_are_clamped_with_notes_and_audited(bench: KdcBench) -> Non
     assert event.to_dict()["source"] == "192.0.2.1"
 
 
+@pytest.mark.parity("P6")
 async def test_unknown_hidden_and_forbidden_targets_look_the_same(bench: KdcBench) -> None:
-    """P6: default deny, and policy before existence."""
+    """Default deny, and policy before existence."""
     await principals.disable(bench.admin, "payroll")
     login = await bench.log_in("billing")
     answers = [await bench.ask_one(login, target) for target in ("payroll", "nobody", "kdc/tgt")]
@@ -87,8 +90,9 @@ async def test_a_target_in_another_realm_is_not_granted(bench: KdcBench) -> None
     assert reply.results[0].reason.name == "not-granted"
 
 
+@pytest.mark.parity("K3")
 async def test_a_batch_keeps_the_order_of_its_wants_and_decides_each_alone(bench: KdcBench) -> None:
-    """K3: several targets in one exchange."""
+    """Several targets in one exchange."""
     await rules.allow(bench.admin, "billing", "payroll", scopes=("pay",))
     wants = [Want(target=Principal(REALM, name)) for name in ("orders", "nobody", "payroll")]
     reply = await bench.ask(await bench.log_in("billing"), *wants)
@@ -132,8 +136,9 @@ async def test_a_delegable_ticket_needs_a_delegable_rule(bench: KdcBench) -> Non
     assert [note.field for note in plain.notes] == [3]
 
 
+@pytest.mark.parity("P2", "P9", "H2")
 async def test_a_jwt_is_accepted_by_stock_pyjwt_with_key_audience_and_issuer(bench: KdcBench) -> None:
-    """P2, P9, H2: standard tooling verifies the export."""
+    """Standard tooling verifies the export."""
     await rules.allow(bench.admin, "billing", "payroll", scopes=("pay", "read"), jwt=True)
     await jwt_keys.enable(bench.admin, "payroll")
     jwk = await jwt_keys.export(bench.admin, "payroll")
@@ -164,8 +169,9 @@ async def test_a_jwt_needs_the_rules_leave_and_the_targets_record(bench: KdcBenc
     assert answer.reason.name == "jwt-not-enabled"
 
 
+@pytest.mark.parity("P10")
 async def test_disable_works_at_the_next_request_in_both_directions(bench: KdcBench) -> None:
-    """P10: one command stops the principal as a client and as a target."""
+    """One command stops the principal as a client and as a target."""
     login = await bench.log_in("billing")
     await principals.disable(bench.admin, "billing")
     with pytest.raises(KdcRefusal, match="principal-disabled"):
@@ -176,8 +182,9 @@ async def test_disable_works_at_the_next_request_in_both_directions(bench: KdcBe
     assert isinstance(await bench.ask_one(login, "orders"), Granted)
 
 
+@pytest.mark.parity("K20")
 async def test_a_recreated_name_is_somebody_else(bench: KdcBench) -> None:
-    """K20: rights and logins of the old principal die with it."""
+    """Rights and logins of the old principal die with it."""
     login = await bench.log_in("billing")
     await principals.delete(bench.admin, "billing")
     await bench.add("billing")
@@ -186,8 +193,9 @@ async def test_a_recreated_name_is_somebody_else(bench: KdcBench) -> None:
     assert isinstance(await bench.ask_one(await bench.log_in("billing"), "orders"), NotGranted)
 
 
+@pytest.mark.parity("K2", "P11")
 async def test_rotation_overlaps_and_retirement_is_told_under_seal(bench: KdcBench) -> None:
-    """K2, P11: the old version works until it is retired."""
+    """The old version works until it is retired."""
     old_key, old_login = bench.as_key("billing"), await bench.log_in("billing")
     bench.keytabs["billing"] = await keys.rotate(bench.admin, "billing")
     assert (await bench.log_in("billing")).reply.newest_kvno == 2
@@ -266,9 +274,10 @@ async def test_realm_limits_hold_from_the_next_request_on(bench: KdcBench) -> No
     assert (login.reply.ttl_s, granted.ttl_s) == (120, 60)
 
 
+@pytest.mark.parity("K11")
 @pytest.mark.parametrize("ahead_s", [-301, 301])
 async def test_a_clock_far_off_is_told_the_time_under_seal(bench: KdcBench, ahead_s: int) -> None:
-    """K11: the offset is learnt from a sealed error."""
+    """The offset is learnt from a sealed error."""
     key = bench.as_key("billing")
     now = bench.clock.now()
     pending = build_as_request(
@@ -284,8 +293,9 @@ async def test_a_clock_far_off_is_told_the_time_under_seal(bench: KdcBench, ahea
     assert refusal.value.kdc_time == now
 
 
+@pytest.mark.parity("K1", "B2")
 async def test_whoever_proves_nothing_gets_one_shape_and_a_reference(bench: KdcBench) -> None:
-    """K1, B2: unknown key, wrong MAC and garbage are indistinguishable; the log knows the reason."""
+    """Unknown key, wrong MAC and garbage are indistinguishable; the log knows the reason."""
     stranger = RootKey(bytes(range(32)), principal=Principal(REALM, "billing"), uid=16, kvno=1).as_key()
     unknown = build_as_request(
         stranger, service="kdc/tgt", ttl_s=0, instance=bytes(16), now=bench.clock.now(), nonce=bytes(16)
@@ -312,8 +322,9 @@ async def test_a_replayed_login_is_reported_and_opens_for_its_maker_only(bench: 
     assert [event.to_dict()["exchange"] for event in bench.ledger.named("request-replayed")] == ["as"]
 
 
+@pytest.mark.parity("K16")
 async def test_nothing_is_issued_that_cannot_be_recorded(bench: KdcBench) -> None:
-    """K16: no audit, no ticket."""
+    """No audit, no ticket."""
     login = await bench.log_in("billing")
     bench.ledger.full = True
     with pytest.raises(KdcRefusal, match="kdc-fault"):
@@ -322,8 +333,9 @@ async def test_nothing_is_issued_that_cannot_be_recorded(bench: KdcBench) -> Non
         await bench.log_in("billing")
 
 
+@pytest.mark.parity("H6")
 async def test_the_bucket_counts_targets_and_guessing_costs_ten(bench: KdcBench) -> None:
-    """H6: whoever probes for names runs out of tokens first."""
+    """Whoever probes for names runs out of tokens first."""
     small = await open_bench(burst=40)
     await small.add("billing", "orders")
     await rules.allow(small.admin, "billing", "orders")
@@ -362,8 +374,9 @@ async def test_a_source_that_floods_is_turned_away_before_any_work(bench: KdcBen
     assert codes == ["malformed"] * 20 + ["rate-limited"] * 10
 
 
+@pytest.mark.parity("H5")
 async def test_a_principal_is_refused_outside_its_networks(bench: KdcBench) -> None:
-    """H5: the wrong address is told so under seal, in both exchanges; a TGT carried elsewhere is of no use there."""
+    """The wrong address is told so under seal, in both exchanges; a TGT carried elsewhere is of no use there."""
     networks = ["192.0.2.0/24", "2001:db8::/64"]
     await principals.set_caps(bench.admin, "billing", max_ticket_s=None, max_jwt_s=None, sources=networks)
     login = await bench.log_in("billing")
@@ -383,7 +396,7 @@ async def test_a_principal_is_refused_outside_its_networks(bench: KdcBench) -> N
 
 
 async def test_no_login_from_before_a_restore_counts() -> None:
-    """Section 15: a restored database has lost what was revoked since. The next login is as good as ever."""
+    """A restored database has lost what was revoked since. The next login is as good as ever."""
     bench = await open_bench()
     await bench.add("shop", "orders")
     await rules.allow(bench.admin, "shop", "orders", scopes=("read",))

@@ -34,8 +34,9 @@ async def journey() -> Journey:
     return await open_journey()
 
 
+@pytest.mark.parity("K18", "L20")
 async def test_a_ticket_on_behalf_names_the_caller_and_the_chain(journey: Journey) -> None:
-    """K18, L20: S4U2Proxy by evidence; who asked first, whom it came through, one transaction from end to end."""
+    """S4U2Proxy by evidence; who asked first, whom it came through, one transaction from end to end."""
     first = await journey.obtain("web", "orders")
     journey.kdc.clock.advance(10)
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
@@ -62,8 +63,9 @@ async def test_a_ticket_on_behalf_names_the_caller_and_the_chain(journey: Journe
     assert seen.session_key != deep.session_key
 
 
+@pytest.mark.parity("L23")
 async def test_nothing_on_behalf_outlives_the_evidence(journey: Journey) -> None:
-    """L23: nor the login of either side; the note says so."""
+    """Nor the login of either side; the note says so."""
     first = await journey.obtain("web", "orders", ttl_s=300)
     journey.kdc.clock.advance(100)
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first), ttl_s=900)
@@ -72,8 +74,9 @@ async def test_nothing_on_behalf_outlives_the_evidence(journey: Journey) -> None
     assert [(note.field, note.cause) for note in second.notes] == [(2, 4)]
 
 
+@pytest.mark.parity("B4", "Z1")
 async def test_caveats_of_a_caller_follow_into_the_next_ticket(journey: Journey) -> None:
-    """B4, Z1: what the caller of orders had given up, orders cannot use elsewhere."""
+    """What the caller of orders had given up, orders cannot use elsewhere."""
     first = await journey.obtain("web", "orders")
     end = journey.kdc.clock.now() // 1000 + 60
     shown = journey.evidence(first, [ScopesCaveat(("read", "erase")).to_bytes(), ExpiresCaveat(end).to_bytes()])
@@ -84,8 +87,9 @@ async def test_caveats_of_a_caller_follow_into_the_next_ticket(journey: Journey)
     assert journey.opened(third).exp == end
 
 
+@pytest.mark.parity("B4")
 async def test_limits_inside_the_evidence_follow_as_well(journey: Journey) -> None:
-    """B4: also those that the KDC wrote, which nobody can shed."""
+    """Also those that the KDC wrote, which nobody can shed."""
     end = journey.kdc.clock.now() // 1000 + 60
     limits = [ScopesCaveat(("write",)).to_bytes(), ExpiresCaveat(end).to_bytes()]
     first = await journey.obtain("web", "orders", limits=join_caveats(limits))
@@ -94,8 +98,9 @@ async def test_limits_inside_the_evidence_follow_as_well(journey: Journey) -> No
     assert (second.scopes, journey.opened(second).exp) == (("write",), end)
 
 
+@pytest.mark.parity("P8")
 async def test_a_subject_may_be_asserted_where_a_rule_says_so(journey: Journey) -> None:
-    """P8: `how` says that nobody proved it, and it stays so however often it is proven later who asserted it."""
+    """`how` says that nobody proved it, and it stays so however often it is proven later who asserted it."""
     first = await journey.obtain("web", "orders", behalf=USER)
     ticket = journey.opened(first)
     assert ticket.subject is not None
@@ -107,8 +112,9 @@ async def test_a_subject_may_be_asserted_where_a_rule_says_so(journey: Journey) 
     assert path_of(journey.opened(second)) == ("web", "orders")
 
 
+@pytest.mark.parity("P8")
 async def test_an_asserted_name_is_only_a_name(journey: Journey) -> None:
-    """P8: also when a principal has it, the ticket does not say that it is that principal."""
+    """Also when a principal has it, the ticket does not say that it is that principal."""
     await journey.kdc.add("user/eve")
     await principals.disable(journey.kdc.admin, "user/eve")
     first = await journey.obtain("web", "orders", behalf=Behalf(subject=principal("user/eve")))
@@ -116,15 +122,17 @@ async def test_an_asserted_name_is_only_a_name(journey: Journey) -> None:
     assert (first.subject.uid, first.subject.how) == (0, 2)
 
 
+@pytest.mark.parity("P8")
 async def test_a_rule_on_behalf_does_not_let_anybody_be_asserted(journey: Journey) -> None:
-    """P8: `behalf` demands proof, `subjects` does not."""
+    """`behalf` demands proof, `subjects` does not."""
     assert await journey.refusal("orders", "ledger", behalf=USER) == "subject-refused"
     first = await journey.obtain("web", "orders", behalf=USER)
     assert isinstance(await journey.ask("orders", "ledger", behalf=journey.evidence(first)), Granted)
 
 
+@pytest.mark.parity("K18")
 async def test_delegation_is_opt_in_on_both_sides(journey: Journey) -> None:
-    """K18: the rule of the first pair must delegate, the caller must want it, and the second rule must name the
+    """The rule of the first pair must delegate, the caller must want it, and the second rule must name the
     subject."""
     plain = await journey.obtain("web", "orders", flags=0)
     assert (await journey.refusal("orders", "ledger", behalf=journey.evidence(plain))).startswith("evidence-refused")
@@ -137,8 +145,9 @@ async def test_delegation_is_opt_in_on_both_sides(journey: Journey) -> None:
     assert (second.scopes, second.flags) == (("write",), 0)
 
 
+@pytest.mark.parity("K3")
 async def test_a_batch_on_behalf_decides_each_want_alone(journey: Journey) -> None:
-    """K3: `behalf` holds for every want, and policy decides each."""
+    """`behalf` holds for every want, and policy decides each."""
     await rules.allow(journey.kdc.admin, "orders", "vault", scopes=("get",), behalf=("user/*",))
     first = await journey.obtain("web", "orders")
     wants = [Want(target=principal(name)) for name in ("ledger", "vault", "nobody")]
@@ -148,8 +157,9 @@ async def test_a_batch_on_behalf_decides_each_want_alone(journey: Journey) -> No
     assert codes == ["subject-refused", "not-granted"]
 
 
+@pytest.mark.parity("K2")
 async def test_evidence_under_a_draining_key_counts(journey: Journey) -> None:
-    """K2: while tickets of the version before live, they also are evidence; once it is retired they open for nobody."""
+    """While tickets of the version before live, they also are evidence; once it is retired they open for nobody."""
     first = await journey.obtain("web", "orders")
     admin = journey.kdc.admin
     shown = journey.evidence(first)
@@ -188,8 +198,9 @@ def claims_of(granted: Granted, jwk: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@pytest.mark.parity("K18", "L20", "L23")
 async def test_a_jwt_on_behalf_names_the_subject_and_who_acts() -> None:
-    """K18, L20, L23: RFC 8693 `act`: the present actor outermost; whoever is the subject does not act for it."""
+    """RFC 8693 `act`: the present actor outermost; whoever is the subject does not act for it."""
     journey, jwk = await jwt_realm()
     first = await journey.obtain("web", "orders")
     journey.kdc.clock.advance(30)
@@ -202,8 +213,9 @@ async def test_a_jwt_on_behalf_names_the_subject_and_who_acts() -> None:
     assert claims["exp"] <= seen.exp
 
 
+@pytest.mark.parity("P8")
 async def test_a_jwt_for_an_asserted_subject_names_everybody_behind_it() -> None:
-    """P8: a name without a realm is nobody whom the KDC knows; those who act are known."""
+    """A name without a realm is nobody whom the KDC knows; those who act are known."""
     journey, jwk = await jwt_realm()
     await journey.kdc.add("edge")
     await rules.allow(journey.kdc.admin, "edge", "web", delegable=True, subjects=("user/*",))
@@ -222,8 +234,9 @@ async def test_a_jwt_for_an_asserted_subject_names_everybody_behind_it() -> None
     assert token.subject is not None
 
 
+@pytest.mark.parity("P12", "L20")
 async def test_introspection_tells_the_same_of_a_token_on_behalf() -> None:
-    """P12, L20: `act` among the claims; and the token ends with the rule that let its path through."""
+    """`act` among the claims; and the token ends with the rule that let its path through."""
     tokens = await open_tokens()
     await tokens.add_client("web", "orders", "ledger")
     await tokens.add_target("ledger")
@@ -246,8 +259,9 @@ async def test_introspection_tells_the_same_of_a_token_on_behalf() -> None:
     assert tokens.events("token-introspected")[-1]["code"] == "chain-refused"
 
 
+@pytest.mark.parity("K16", "B2")
 async def test_every_decision_on_behalf_leaves_one_event_that_says_for_whom(journey: Journey) -> None:
-    """K16, B2: subject, path, evidence and transaction, of what is granted and of what is refused."""
+    """Subject, path, evidence and transaction, of what is granted and of what is refused."""
     first = await journey.obtain("web", "orders", behalf=USER)
     shown = journey.evidence(first)
     await journey.kdc.ask(
@@ -271,8 +285,9 @@ async def test_every_decision_on_behalf_leaves_one_event_that_says_for_whom(jour
     assert whole["chain"] == ["web"]
 
 
+@pytest.mark.parity("M6", "B5")
 async def test_a_path_of_eight_hops_is_the_longest() -> None:
-    """M6, B5: depth; and every hop is in the last ticket, in order."""
+    """Depth; and every hop is in the last ticket, in order."""
     journey = await open_journey(hops=10)
     granted = await journey.obtain("web", "hop-0")
     for number in range(8):
@@ -284,8 +299,9 @@ async def test_a_path_of_eight_hops_is_the_longest() -> None:
     assert code.startswith("chain-refused")
 
 
+@pytest.mark.parity("M6")
 async def test_a_jwt_at_the_end_of_the_longest_path_is_refused_cleanly() -> None:
-    """M6: at most eight act in a token, the present actor included."""
+    """At most eight act in a token, the present actor included."""
     journey = await open_journey(hops=10)
     admin = journey.kdc.admin
     await jwt_keys.enable(admin, "hop-8")
@@ -303,7 +319,7 @@ async def test_a_jwt_at_the_end_of_the_longest_path_is_refused_cleanly() -> None
 
 
 async def test_a_reply_with_long_chains_never_overflows() -> None:
-    """Section 6: what does not fit is asked for again, also when each ticket carries the longest chain."""
+    """What does not fit is asked for again, also when each ticket carries the longest chain."""
     journey = await open_journey(hops=8)
     admin = journey.kdc.admin
     granted = await journey.obtain("web", "hop-0")
@@ -337,8 +353,9 @@ async def test_the_rule_about_the_service_decides_and_not_the_rights_of_its_call
     assert (await journey.obtain("orders", "ledger", behalf=less)).scopes == ("read",)
 
 
+@pytest.mark.parity("L23")
 async def test_on_behalf_is_never_wider_than_the_own_call(journey: Journey) -> None:
-    """L23: the same rules, and the caller's own."""
+    """The same rules, and the caller's own."""
     own = await journey.obtain("orders", "ledger")
     first = await journey.obtain("web", "orders")
     other = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))

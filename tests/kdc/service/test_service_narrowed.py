@@ -47,8 +47,9 @@ def caveats_in(bench: KdcBench, granted: Granted) -> tuple[bytes, ...]:
     return open_presented(granted.credential, b"", bench.keytabs[granted.target.name]).ticket.caveats
 
 
+@pytest.mark.parity("B4", "L23")
 async def test_a_narrowed_tgt_obtains_less_and_nothing_else(bench: KdcBench) -> None:
-    """B4, L23: a worker's login: these targets, these scopes, this long; the KDC was not asked to make it."""
+    """A worker's login: these targets, these scopes, this long; the KDC was not asked to make it."""
     login = await bench.log_in("billing")
     end = bench.clock.now() // 1000 + 30
     narrowed = [
@@ -79,8 +80,9 @@ async def test_a_worker_spends_the_share_of_its_host_and_is_recorded_under_its_n
     assert sum(isinstance(result, Granted) for result in own.results) < 10
 
 
+@pytest.mark.parity("L7", "L23")
 async def test_limits_of_a_request_bind_inside_the_ticket(bench: KdcBench) -> None:
-    """L7, L23: what a client limits at the request binds everybody it hands the ticket to."""
+    """What a client limits at the request binds everybody it hands the ticket to."""
     limits = [
         caveat.to_bytes()
         for caveat in (
@@ -93,6 +95,7 @@ async def test_limits_of_a_request_bind_inside_the_ticket(bench: KdcBench) -> No
     assert caveats_in(bench, granted) == tuple(limits)
 
 
+@pytest.mark.parity("L24")
 @pytest.mark.parametrize(
     "limit",
     [
@@ -104,7 +107,7 @@ async def test_limits_of_a_request_bind_inside_the_ticket(bench: KdcBench) -> No
     ids=["targets", "third-party-by-holder", "third-party-with-root", "unknown"],
 )
 async def test_limits_that_the_kdc_does_not_write_refuse_the_want(bench: KdcBench, limit: bytes) -> None:
-    """L24: neither lost nor written blindly."""
+    """Neither lost nor written blindly."""
     answer = await bench.ask_one(await bench.log_in("billing"), "orders", limits=join_caveats([limit]))
     assert isinstance(answer, NotGranted)
     assert answer.reason.name == "caveat-not-carried"
@@ -123,8 +126,9 @@ async def test_a_jwt_takes_no_limits(bench: KdcBench) -> None:
     assert answer.reason.name == "caveat-not-carried"
 
 
+@pytest.mark.parity("P6")
 async def test_the_caveats_of_a_rule_are_in_the_ticket(bench: KdcBench) -> None:
-    """P6: a rule can say more than scopes; all that it says is sealed."""
+    """A rule can say more than scopes; all that it says is sealed."""
     caveats = RuleCaveats(methods=("GET", "HEAD"), path="/pay", peers=("192.0.2.0/24",))
     await rules.allow(bench.admin, "billing", "payroll", scopes=("read",), caveats=caveats)
     granted = await bench.ask_one(
@@ -138,8 +142,9 @@ async def test_the_caveats_of_a_rule_are_in_the_ticket(bench: KdcBench) -> None:
     assert granted.demands == ()
 
 
+@pytest.mark.parity("B3")
 async def test_rules_together_write_the_caveats_of_both(bench: KdcBench) -> None:
-    """B3: a grant is never wider than any rule that it rests on."""
+    """A grant is never wider than any rule that it rests on."""
     for scope, methods in (("read", ("GET",)), ("write", ("POST",))):
         await rules.allow(bench.admin, "billing", "payroll", scopes=(scope,), caveats=RuleCaveats(methods=methods))
     granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
@@ -149,8 +154,9 @@ async def test_rules_together_write_the_caveats_of_both(bench: KdcBench) -> None
     assert written == [MethodsCaveat(("GET",)), MethodsCaveat(("POST",))]
 
 
+@pytest.mark.parity("L8", "B4")
 async def test_a_rule_demands_discharges_and_the_client_gets_the_demands(bench: KdcBench) -> None:
-    """L8, B4: to each demand its caveat, sealed to the discharger alone, about the client, until the ticket ends."""
+    """To each demand its caveat, sealed to the discharger alone, about the client, until the ticket ends."""
     wanted = (Demand("approvals", "four-eyes"), Demand("legal", "no-hold"))
     await rules.allow(bench.admin, "billing", "payroll", max_ttl_s=60, caveats=RuleCaveats(discharges=wanted))
     granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
@@ -169,9 +175,10 @@ async def test_a_rule_demands_discharges_and_the_client_gets_the_demands(bench: 
     assert len(roots) == 2
 
 
+@pytest.mark.parity("L8")
 @pytest.mark.parametrize("trouble", ["disabled", "deleted"])
 async def test_without_its_discharger_a_rule_issues_nothing(bench: KdcBench, trouble: str) -> None:
-    """L8: fail closed; a ticket that nobody could use is not made, and the log names the discharger."""
+    """Fail closed; a ticket that nobody could use is not made, and the log names the discharger."""
     demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
     await rules.allow(bench.admin, "billing", "payroll", caveats=demanded)
     if trouble == "disabled":
@@ -185,8 +192,9 @@ async def test_without_its_discharger_a_rule_issues_nothing(bench: KdcBench, tro
     assert bench.ledger.named("tgs-refused")[-1].to_dict()["detail"] == "approvals"
 
 
+@pytest.mark.parity("P6")
 async def test_a_discharger_of_a_rule_that_is_not_needed_does_not_matter(bench: KdcBench) -> None:
-    """P6: the scope of the other rule is granted without."""
+    """The scope of the other rule is granted without."""
     demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
     await rules.allow(bench.admin, "billing", "orders", scopes=("erase",), caveats=demanded)
     await principals.disable(bench.admin, "approvals")
@@ -197,7 +205,7 @@ async def test_a_discharger_of_a_rule_that_is_not_needed_does_not_matter(bench: 
 
 
 async def test_more_caveats_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -> None:
-    """Section 17: never a seventeenth, and never one less than was asked for."""
+    """Never a seventeenth, and never one less than was asked for."""
     login = await bench.log_in("billing")
     await rules.allow(bench.admin, "billing", "payroll", caveats=RuleCaveats(methods=("GET",)))
     many = [ScopesCaveat((f"s{number}",)).to_bytes() for number in range(16)]
@@ -210,7 +218,7 @@ async def test_more_caveats_than_a_ticket_holds_refuse_the_want(bench: KdcBench)
 
 
 async def test_more_bytes_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -> None:
-    """Section 17: a ticket has at most 8 KiB; whoever asks for less of what these rules allow gets it."""
+    """A ticket has at most 8 KiB; whoever asks for less of what these rules allow gets it."""
     pairs = [tuple(f"scope-{number:02}-{part}-{'x' * 50}" for part in range(2)) for number in range(12)]
     for number, scopes in enumerate(pairs):
         path = RuleCaveats(path=f"/{number:02}/" + "p" * 470)
@@ -224,7 +232,7 @@ async def test_more_bytes_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -
 
 
 async def test_four_demands_fit_a_result_whatever_the_names(bench: KdcBench) -> None:
-    """Section 10: at most four, and the longest names and predicates are no reason to refuse."""
+    """At most four, and the longest names and predicates are no reason to refuse."""
     names = [f"{'d' * 120}-{number}" for number in range(4)]
     await bench.add(*names)
     wanted = tuple(Demand(name, "p" * 64) for name in names)

@@ -46,8 +46,9 @@ def holder(tmp_path):
         other.communicate()
 
 
+@pytest.mark.parity("O5")
 async def test_a_waiter_names_the_process_that_holds_the_database(tmp_path, monkeypatch, holder):
-    """O5: and the wait has an end."""
+    """And the wait has an end."""
     monkeypatch.setattr(sqlite, "_FOR_WRITING", ("busy_timeout = 0", *sqlite._FOR_WRITING[1:]))
     store = SqliteStore.open(tmp_path / "kdc.db")
     with pytest.raises(Unavailable) as told:
@@ -88,6 +89,7 @@ def test_nobody_is_named_who_cannot_be_found(tmp_path):
     assert holder_of(tmp_path / "none.db", locks) == "another process"
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -103,5 +105,5 @@ def test_nobody_is_named_who_cannot_be_found(tmp_path):
     ],
 )
 def test_no_words_of_another_process_are_told_but_its_name_and_verb(words, shown):
-    """O5: they may be secret, and may hold what a terminal takes for its own."""
+    """They may be secret, and may hold what a terminal takes for its own."""
     assert _shown(words) == shown

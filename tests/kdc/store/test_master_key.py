@@ -41,6 +41,7 @@ def test_a_row_opens_in_its_place(master, sealed):
     assert master.open_row(*ROW, sealed=sealed) == b"s" * 32
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize(
     "elsewhere",
     [
@@ -56,7 +57,7 @@ def test_a_row_opens_in_its_place(master, sealed):
     ids=["table", "uid", "kvno", "created", "shorter", "longer", "swapped", "type"],
 )
 def test_a_row_opens_nowhere_else(master, sealed, elsewhere):
-    """K13: rows cannot be swapped, whichever column of theirs is changed."""
+    """Rows cannot be swapped, whichever column of theirs is changed."""
     with pytest.raises(Misconfigured, match="database-invalid"):
         master.open_row(*elsewhere, sealed=sealed)
 
@@ -95,9 +96,10 @@ def test_equal_secrets_do_not_look_equal(master):
     assert len(boxes) == 16
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize("other", [MasterKey(MATERIAL, number=2), MasterKey(bytes(32), number=1)])
 def test_another_master_key_is_told_by_its_check(master, sealed, other):
-    """K13: the key's number is part of it."""
+    """The key's number is part of it."""
     master.require_check("example.org", master.key_check("example.org"))
     with pytest.raises(Misconfigured, match="master-key-wrong"):
         other.require_check("example.org", master.key_check("example.org"))
@@ -198,9 +200,10 @@ def test_a_file_with_something_else_is_refused(tmp_path, content):
         load_master_key(path, environ={})
 
 
+@pytest.mark.parity("K21")
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600])
 def test_a_systemd_credential_is_accepted_as_systemd_leaves_it(tmp_path, master, mode):
-    """K21: LoadCredential; 0440 is what an ACL for the service's user looks like."""
+    """LoadCredential; 0440 is what an ACL for the service's user looks like."""
     credential = tmp_path / "orthros-master-key"
     credential.write_text(master.to_text() + "\n")
     credential.chmod(mode)
@@ -228,8 +231,9 @@ def test_a_credential_is_a_plain_file(tmp_path, master):
         load_master_key(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
 
 
+@pytest.mark.parity("M9")
 def test_the_named_file_comes_before_the_credential_and_that_before_the_environment(tmp_path):
-    """M9: where the master key comes from is one function: a file, a systemd credential, the environment."""
+    """Where the master key comes from is one function: a file, a systemd credential, the environment."""
     keys = {where: MasterKey(bytes([at]) * 32, number=1) for at, where in enumerate(("file", "credential", "env"))}
     path, credential = tmp_path / "file", tmp_path / "orthros-master-key"
     for place, where in ((path, "file"), (credential, "credential")):
@@ -250,8 +254,9 @@ def test_the_text_form_is_what_its_specification_says(master):
     assert content == b"\0\0\0\1" + MATERIAL + digest(b"\0\0\0\1" + MATERIAL)[:8]
 
 
+@pytest.mark.parity("K13")
 def test_the_next_key_comes_from_a_file_or_a_credential_of_its_own_or_there_is_none(tmp_path):
-    """K13: never from the environment, and never created."""
+    """Never from the environment, and never created."""
     for name, number in (("orthros-master-key", 1), ("orthros-next-master-key", 2), ("file", 3)):
         create_master_key_file(tmp_path / name, entropy=os.urandom, number=number)
     credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path), "ORTHROS_STORE_MASTER_KEY": "ort1m_unused"}

@@ -325,8 +325,9 @@ async def test_kill_9_in_the_middle_of_a_change_leaves_the_state_before(path, st
     connection.close()
 
 
+@pytest.mark.parity("K12")
 async def test_two_processes_write_at_the_same_time(path, store):
-    """K12: several KDC processes over one file."""
+    """Several KDC processes over one file."""
     theirs = [f"theirs-{number}" for number in range(50)]
     mine = [f"mine-{number}" for number in range(50)]
     with child(path, "add", *theirs) as other:
@@ -338,8 +339,9 @@ async def test_two_processes_write_at_the_same_time(path, store):
     assert len({principal.uid for principal in everyone}) == 100
 
 
+@pytest.mark.parity("K12")
 async def test_two_connections_that_remember_the_same_agree_on_who_was_first(path, store):
-    """K12: one assertion shown to two KDCs at once is used once."""
+    """One assertion shown to two KDCs at once is used once."""
     other = SqliteStore.open(path)
     digests = [number.to_bytes(4, "big") for number in range(50)]
     firsts = []
@@ -437,8 +439,9 @@ async def test_peeking_does_not_wait_for_an_index_that_is_being_rebuilt(path, st
     assert store.peek_head() != before
 
 
+@pytest.mark.parity("B12")
 async def test_an_erased_secret_is_overwritten_in_the_file(path, store):
-    """B12: erasing a root means that the file no longer holds it."""
+    """Erasing a root means that the file no longer holds it."""
     marker = b"this was sealed " * 8
     edit(path, f"INSERT INTO realm_keys VALUES ('tgt', 'kdc/tgt', 1, 1, x'{marker.hex()}')")
     edit(path, "PRAGMA wal_checkpoint(TRUNCATE)")

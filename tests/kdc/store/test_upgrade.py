@@ -79,6 +79,7 @@ def upgrading(path, group):
     return subprocess.Popen(words, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
+@pytest.mark.parity("K13")
 @pytest.mark.parametrize(
     "program",
     [
@@ -90,7 +91,7 @@ def upgrading(path, group):
     ids=["serve", "list", "change", "rewrap"],
 )
 def test_a_wrong_master_key_leaves_every_byte_as_it_is(realm, version, program, capsys):
-    """K13: wrong or missing master key: refuses, nothing changed, the version of the database included."""
+    """Wrong or missing master key: refuses, nothing changed, the version of the database included."""
     put_another_master_key(realm)
     before = everything_in(realm)
     assert program(realm) == 1
@@ -170,8 +171,9 @@ async def test_an_upgraded_schema_is_the_one_of_a_new_database(realm, tmp_path):
     assert schema(realm / "kdc.db") == schema(tmp_path / "new.db")
 
 
+@pytest.mark.parity("K12")
 def test_several_processes_upgrade_at_once(realm):
-    """K12: replicas over one file start at the same time after an upgrade of the program."""
+    """Replicas over one file start at the same time after an upgrade of the program."""
     groups = ["a", "b", "c"]
     started = [upgrading(realm / "kdc.db", group) for group in groups]
     for process in started:

@@ -168,7 +168,7 @@ def test_caveats_written_by_the_kdc_bind_without_touching_the_tail() -> None:
 
 
 def test_sealed_and_shown_caveats_together_are_at_most_sixteen() -> None:
-    """Section 17: the seventeenth caveat, also when it is split over both lists."""
+    """The seventeenth caveat, also when it is split over both lists."""
     pair = ExchangePair()
     sealer = pair.sealer()
     caveat = ScopesCaveat(("read",)).to_bytes()
@@ -303,7 +303,7 @@ def test_a_store_that_could_not_be_asked_teaches_no_epoch() -> None:
 
 
 def test_nothing_is_burnt_before_the_mac_is_right() -> None:
-    """Section 18: replay insert before verification."""
+    """Replay insert before verification."""
     pair = ExchangePair()
     pending, replay = pair.request(pair.issue()), pair.store()
     for forgery in (pending.message[:-1] + b"\0", pending.message[:60] + b"\0" + pending.message[61:]):
@@ -314,7 +314,7 @@ def test_nothing_is_burnt_before_the_mac_is_right() -> None:
 
 
 def test_every_refusal_after_the_mac_burns_and_answers() -> None:
-    """Section 7: burn on sight, before any verdict that could change later."""
+    """Burn on sight, before any verdict that could change later."""
     pair = ExchangePair()
     issued, replay = pair.issue(), pair.store()
     late = Timestamp(pair.now + 6_000)
@@ -353,7 +353,7 @@ ALL_KNOWN = Access(
     ids=["methods", "path", "peer", "channel"],
 )
 def test_a_caveat_holds_only_in_the_uses_where_its_fact_exists(caveat: Caveat, uses: set[int]) -> None:
-    """Section 9: method, path and channel caveats make use 2 fail, whatever the verifier says that it knows."""
+    """Method, path and channel caveats make use 2 fail, whatever the verifier says that it knows."""
     pair = ExchangePair()
     issued = pair.issue()
     for use in (USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC):
@@ -395,8 +395,9 @@ def tail_behind(issued: IssuedTicket, *caveats: bytes) -> bytes:
 READ = ScopesCaveat(("read",))
 
 
+@pytest.mark.parity("L8")
 def test_a_call_passes_with_the_discharge_that_a_holder_demanded() -> None:
-    """L8: discharge by another party; its caveats bind the call like those of the ticket."""
+    """Discharge by another party; its caveats bind the call like those of the ticket."""
     pair = ThirdParties()
     issued = pair.issue()
     made = pair.by_holder(tail_behind(issued))
@@ -408,8 +409,9 @@ def test_a_call_passes_with_the_discharge_that_a_holder_demanded() -> None:
     assert pair.call(pair.present(issued, [later], caveats=(made.caveat,)))[0].scopes == ("read",)
 
 
+@pytest.mark.parity("L8")
 def test_a_call_passes_with_the_discharge_that_the_kdc_demanded() -> None:
-    """L8: written by the KDC into the sealed body."""
+    """Written by the KDC into the sealed body."""
     pair = ThirdParties()
     made = pair.by_kdc()
     issued = pair.issue(caveats=[made.caveat])
@@ -417,7 +419,7 @@ def test_a_call_passes_with_the_discharge_that_the_kdc_demanded() -> None:
 
 
 def test_the_tails_of_sealed_demands_are_mixed_first() -> None:
-    """Section 10: those of KDC-written caveats before those of holder-added ones, each in order."""
+    """Those of KDC-written caveats before those of holder-added ones, each in order."""
     pair = ThirdParties()
     sealed = [pair.by_kdc(), pair.by_kdc()]
     issued = pair.issue(caveats=[sealed[0].caveat, READ.to_bytes(), sealed[1].caveat])
@@ -434,7 +436,7 @@ def test_the_tails_of_sealed_demands_are_mixed_first() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_as_many_discharges_as_are_demanded(count: int) -> None:
-    """Section 17: discharge missing, extra. The holder learns it under MAC, and of whom one is demanded."""
+    """Discharge missing, extra. The holder learns it under MAC, and of whom one is demanded."""
     pair = ThirdParties()
     made = [pair.by_kdc(), pair.by_kdc()]
     issued = pair.issue(caveats=[one.caveat for one in made])
@@ -449,7 +451,7 @@ def test_as_many_discharges_as_are_demanded(count: int) -> None:
 
 
 def test_a_foreign_or_edited_discharge_is_a_wrong_mac() -> None:
-    """Section 17: discharge foreign, self-made; caveats dropped from it, edited or reordered."""
+    """Discharge foreign, self-made; caveats dropped from it, edited or reordered."""
     pair = ThirdParties()
     made, other = pair.by_kdc(), pair.by_kdc()
     issued = pair.issue(caveats=[made.caveat])
@@ -469,7 +471,7 @@ def test_a_foreign_or_edited_discharge_is_a_wrong_mac() -> None:
 
 
 def test_a_discharge_that_has_ended_refuses() -> None:
-    """Section 17: discharge expired."""
+    """Discharge expired."""
     pair = ThirdParties()
     made = pair.by_kdc()
     issued = pair.issue(caveats=[made.caveat])
@@ -524,7 +526,7 @@ def test_a_third_party_caveat_stands_where_it_belongs() -> None:
 
 
 def test_a_sealed_caveat_that_this_version_does_not_know_refuses_under_mac() -> None:
-    """Section 9: an unknown type refuses, also one that the KDC wrote."""
+    """An unknown type refuses, also one that the KDC wrote."""
     pair = ExchangePair()
     pending = pair.request(pair.issue(caveats=[READ.to_bytes(), enc(77)]))
     with pytest.raises(Refused, match=r"caveat-unsupported.*type 77\b") as refused:
@@ -534,7 +536,7 @@ def test_a_sealed_caveat_that_this_version_does_not_know_refuses_under_mac() -> 
 
 
 def test_a_ticket_of_another_type_or_for_another_key_is_not_opened() -> None:
-    """Section 17: ticket type swapped; wrong kid."""
+    """Ticket type swapped; wrong kid."""
     pair = ExchangePair()
     for ticket, code in ((pair.login().ticket, "wrong-ticket-type"),
                          (pair.realm.issue("billing", "orders").ticket, "unknown-key")):  # fmt: skip
@@ -543,7 +545,7 @@ def test_a_ticket_of_another_type_or_for_another_key_is_not_opened() -> None:
 
 
 def test_a_holder_cannot_drop_the_demand_of_another() -> None:
-    """Section 17: caveat dropped: the tail behind the demand does not lead back before it."""
+    """Caveat dropped: the tail behind the demand does not lead back before it."""
     pair = ThirdParties()
     issued = pair.issue()
     made = pair.by_holder(tail_behind(issued))
@@ -565,7 +567,7 @@ def test_the_verifier_says_that_discharges_were_proven_not_the_caller() -> None:
 
 
 def test_five_demands_can_never_be_met() -> None:
-    """Section 10: at most four discharges."""
+    """At most four discharges."""
     pair = ThirdParties()
     made = [pair.by_kdc() for _ in range(5)]
     issued = pair.issue(caveats=[one.caveat for one in made])
@@ -645,7 +647,7 @@ def test_a_target_demands_or_forbids_paths() -> None:
 
 
 def test_without_a_rule_nobody_calls_in_a_circle() -> None:
-    """Section 17: target in chain, self in chain: refused by default."""
+    """Target in chain, self in chain: refused by default."""
     pair = ExchangePair()
     for via in (("payroll",), ("gateway", "billing")):
         with pytest.raises(Refused, match="chain-refused"):
@@ -673,7 +675,7 @@ def test_the_first_thing_wrong_is_what_is_named(wrong: str) -> None:
 
 
 def test_what_was_opened_and_accepted_keeps_its_keys() -> None:
-    """Section 3: not in any text form, and not in a pickle: also the secret of a demand in the sealed body."""
+    """Not in any text form, and not in a pickle: also the secret of a demand in the sealed body."""
     pair = ThirdParties()
     made = pair.by_kdc()
     root = pair.opened(made.cid).root

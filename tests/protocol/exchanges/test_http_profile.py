@@ -60,9 +60,10 @@ def test_the_binding_is_the_digest_of_all_its_parts() -> None:
     assert bind(content_digest=None, covered=()) == sha256(enc(*parts[:5], [], None))
 
 
+@pytest.mark.parity("L4")
 @given(requests, requests)
 def test_two_requests_have_one_binding_only_if_they_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """L4: splice fails. No concatenation, hence nothing moves from one part into the next."""
+    """Splice fails. No concatenation, hence nothing moves from one part into the next."""
     assert (HttpBinding(**one).bind() == HttpBinding(**other).bind()) == (one == other)
 
 
@@ -150,7 +151,7 @@ def test_base64url_has_one_form(data: bytes) -> None:
 
 @given(st.text(alphabet="ABab01-_+/= \n\u00e9", max_size=9))
 def test_what_decodes_is_what_would_be_written(text: str) -> None:
-    """Section 17: base64 with garbage, padding or stray bits. Section 18: lenient urlsafe_b64decode."""
+    """Base64 with garbage, padding or stray bits. Section 18: lenient urlsafe_b64decode."""
     try:
         data = decode_base64url(text)
     except Malformed:

@@ -1,8 +1,11 @@
+import pytest
+
 from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField, describe_note
 
 
+@pytest.mark.parity("B3")
 def test_numbers_on_the_wire_never_change() -> None:
-    """B3: the values are part of the protocol."""
+    """The values are part of the protocol."""
     assert {one.name: int(one) for one in NoteField} == {"SCOPE": 1, "TTL": 2, "FLAG": 3}
     assert {one.name: int(one) for one in NoteCause} == {
         "PAIR_RULE": 1,
@@ -15,8 +18,9 @@ def test_numbers_on_the_wire_never_change() -> None:
     }
 
 
+@pytest.mark.parity("B3")
 def test_a_dropped_scope_is_named_in_the_sentence() -> None:
-    """B3: the caller reads which scope was dropped, and why."""
+    """The caller reads which scope was dropped, and why."""
     note = Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 1)
     assert describe_note(note, ["read", "write"]) == (
         "Scope write was not granted: the rules for this pair do not allow it."
@@ -25,15 +29,17 @@ def test_a_dropped_scope_is_named_in_the_sentence() -> None:
     assert describe_note(note, ["read"]) == describe_note(note)
 
 
+@pytest.mark.parity("B3", "K17")
 def test_every_field_and_cause_has_its_words() -> None:
-    """B3, K17: no combination renders as a bare number."""
+    """No combination renders as a bare number."""
     sentences = {describe_note(Note(field, cause)) for field in NoteField for cause in NoteCause}
     assert len(sentences) == len(NoteField) * len(NoteCause)
     assert not any("does not know" in sentence for sentence in sentences)
 
 
+@pytest.mark.parity("B3")
 def test_a_note_of_a_newer_peer_is_still_readable() -> None:
-    """B3: unknown numbers are shown, not refused: notes never widen anything."""
+    """Unknown numbers are shown, not refused: notes never widen anything."""
     assert describe_note(Note(9, 99)) == (
         "Item 9 of the request was cut: for cause 99, which this version does not know."
     )

@@ -73,7 +73,7 @@ def test_tails_are_the_chain_of_the_specification(caveats: list[bytes]) -> None:
 
 
 def test_every_change_of_the_list_changes_the_key() -> None:
-    """Section 17: caveat dropped, reordered, edited."""
+    """Caveat dropped, reordered, edited."""
     start = tail_of(KEY, b"ticket")
     written = [[], [b"a"], [b"b"], [b"a", b"b"], [b"b", b"a"], [b"ab"], [b"a", b"b", b"c"], [b"a", b"a"]]
     tails = [tail_after(start, one) for one in written]
@@ -84,7 +84,7 @@ def test_every_change_of_the_list_changes_the_key() -> None:
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=4))
 def test_discharges_are_mixed_in_their_order(tails: list[bytes]) -> None:
-    """Section 9: then KD(K_pop, "mix", D) for each discharge tail D in order."""
+    """Then KD(K_pop, "mix", D) for each discharge tail D in order."""
     expected = pop_key_of(KEY)
     for tail in tails:
         expected = naive.kd(expected, "mix", tail)
@@ -92,9 +92,10 @@ def test_discharges_are_mixed_in_their_order(tails: list[bytes]) -> None:
     assert mix_discharges(pop_key_of(KEY), tails[::-1]) == expected or len(set(tails)) > 1
 
 
+@pytest.mark.parity("L7")
 @given(lists, lists)
 def test_who_holds_a_tail_presents_what_came_before_and_nothing_else(held: list[bytes], shown: list[bytes]) -> None:
-    """L7: removing, reordering or editing any caveat fails, and so does adding one beside the chain."""
+    """Removing, reordering or editing any caveat fails, and so does adding one beside the chain."""
     assume(held != shown)
     key = pop_key_of(tail_after(tail_of(ISSUED.session_key, ISSUED.ticket), held))
     forged = naive.ap_request(
@@ -112,14 +113,16 @@ def granted(caveats: list[bytes]) -> frozenset[str]:
         return frozenset() if refusal.code == "caveat-refused" else frozenset({refusal.code})
 
 
+@pytest.mark.parity("L7")
 @given(lists, st.sampled_from(HELD), st.integers(0, 5))
 def test_one_more_caveat_never_lets_more_through(held: list[bytes], added: Caveat, at: int) -> None:
-    """L7: the whole way through, from the client's request to the target's answer."""
+    """The whole way through, from the client's request to the target's answer."""
     assert granted([*held[:at], added.to_bytes(), *held[at:]]) <= granted(held)
 
 
+@pytest.mark.parity("L7")
 def test_a_delegate_narrows_what_it_was_given_with_the_tail_alone() -> None:
-    """L7: no round trip and no session key."""
+    """No round trip and no session key."""
     first, second = HELD[1].to_bytes(), HELD[0].to_bytes()
     handed = add_caveat(tail_of(ISSUED.session_key, ISSUED.ticket), first)
     key = pop_key_of(add_caveat(handed, second))

@@ -69,7 +69,7 @@ def test_caveats_come_back_from_their_bytes(caveat: Caveat) -> None:
 
 
 def test_methods_are_compared_whole_and_exist_in_http_only() -> None:
-    """Section 9: methods, target (use 1)."""
+    """Methods, target (use 1)."""
     caveat = MethodsCaveat(("GET", "POST"))
     assert caveat.prohibits(Access(now=NOW, method="GET")) is None
     for method in ("HEAD", "get", "GETS", "", "DELETE", "caf\u00e9\n", None):
@@ -82,7 +82,7 @@ def test_methods_are_compared_whole_and_exist_in_http_only() -> None:
 
 @pytest.mark.parametrize("prefix", ["/orders", "/orders/"])
 def test_a_path_caveat_goes_by_segments(prefix: str) -> None:
-    """Section 9: segment-wise prefix."""
+    """Segment-wise prefix."""
     caveat = PathCaveat(prefix)
     for path in ("/orders", "/orders/", "/orders/7", "/orders/7/lines", "/orders/%C3%A9", "/orders/a;x"):
         assert caveat.prohibits(Access(now=NOW, path=path)) is None
@@ -127,7 +127,7 @@ def test_a_path_caveat_goes_by_segments(prefix: str) -> None:
     ),
 )
 def test_a_path_caveat_never_allows_what_anybody_reads_as_outside(prefix: list[str], path: list[str]) -> None:
-    """Section 17: encoded path tricks. The adversary decodes as often as it pays, drops parameters and normalises."""
+    """Encoded path tricks. The adversary decodes as often as it pays, drops parameters and normalises."""
     allowed, asked = "/" + "/".join(prefix), "/" + "/".join(path)
     if PathCaveat(allowed).prohibits(Access(now=NOW, path=asked)) is not None:
         return
@@ -168,8 +168,9 @@ def test_a_network_of_another_spelling_is_not_written(network: object) -> None:
         PeerCaveat((network,))  # type: ignore[arg-type]
 
 
+@pytest.mark.parity("L14")
 def test_a_channel_caveat_holds_on_its_channel_only() -> None:
-    """L14: token moved to other connection fails."""
+    """Token moved to other connection fails."""
     caveat = ChannelCaveat(b"c" * 32)
     assert caveat.prohibits(FULL) is None
     for channel in (bytes(32), b"c" * 31, b"c" * 33, b"", None):
@@ -199,9 +200,10 @@ def granted(caveats: list[Caveat], access: Access) -> frozenset[str]:
     return frozenset(scopes)
 
 
+@pytest.mark.parity("L7")
 @given(st.lists(st.sampled_from(EVERY_KIND), max_size=4), st.sampled_from(EVERY_KIND), st.integers(0, 4), accesses)
 def test_one_more_caveat_never_grants_more(held: list[Caveat], added: Caveat, at: int, access: Access) -> None:
-    """L7: a caveat can only narrow, wherever it stands."""
+    """A caveat can only narrow, wherever it stands."""
     assert granted([*held[:at], added, *held[at:]], access) <= granted(held, access)
 
 
@@ -236,7 +238,7 @@ def test_a_scopes_caveat_is_written_in_canonical_order() -> None:
 
 @pytest.mark.parametrize("kind", [0, 10, 11, 255, 2**40])
 def test_a_type_that_cannot_be_evaluated_refuses(kind: int) -> None:
-    """Section 17: caveat unknown."""
+    """Caveat unknown."""
     with pytest.raises(Refused, match=f"caveat-unsupported.*type {kind}"):
         parse_caveat(enc(kind, "x"))
 
@@ -268,7 +270,7 @@ def test_a_type_that_cannot_be_evaluated_refuses(kind: int) -> None:
     ],
 )  # fmt: skip
 def test_a_caveat_of_another_shape_is_malformed(encoded: bytes) -> None:
-    """Section 17: wrong arity, bool for int."""
+    """Wrong arity, bool for int."""
     with pytest.raises(Malformed):
         parse_caveat(encoded)
 

@@ -47,8 +47,9 @@ def third_party(encoded: bytes) -> ThirdPartyCaveat:
     return caveat
 
 
+@pytest.mark.parity("L8")
 def test_what_a_holder_demands_the_discharger_reads() -> None:
-    """L8: the discharger learns whom and what it attests, and who asks for it."""
+    """The discharger learns whom and what it attests, and who asks for it."""
     pair = ThirdParties()
     made = pair.by_holder(TAIL, about=principal("alice"))
     demand = pair.opened(made.cid)
@@ -59,8 +60,9 @@ def test_what_a_holder_demands_the_discharger_reads() -> None:
     assert peek_unverified_discharger(made.cid) is None
 
 
+@pytest.mark.parity("L8")
 def test_what_the_kdc_demands_the_discharger_reads() -> None:
-    """L8: written by the KDC, for a rule that demands a discharge."""
+    """Written by the KDC, for a rule that demands a discharge."""
     pair = ThirdParties()
     made = pair.by_kdc()
     demand = pair.opened(made.cid)
@@ -81,7 +83,7 @@ def test_both_constructions_lead_to_the_same_key() -> None:
 
 
 def test_the_root_of_a_holder_depends_on_tail_place_and_salt() -> None:
-    """Section 10: r = KD(T(i), "3p-root", enc(loc, salt16))."""
+    """R = KD(T(i), "3p-root", enc(loc, salt16))."""
     pair = ThirdParties()
     made = pair.by_holder(TAIL, salt=b"s" * 16)
     loc = ["test.realm", "approvals"]
@@ -92,7 +94,7 @@ def test_the_root_of_a_holder_depends_on_tail_place_and_salt() -> None:
 
 
 def test_the_holder_can_discharge_what_he_adds_himself() -> None:
-    """Section 10: inherent, and documented. It binds whoever gets the tail behind it, not him."""
+    """Inherent, and documented. It binds whoever gets the tail behind it, not him."""
     pair = ThirdParties()
     made = pair.by_holder(TAIL)
     root = discharge_root(third_party(made.caveat), TAIL)
@@ -162,7 +164,7 @@ def test_a_demand_is_sealed_under_a_ticket_that_says_who_seals() -> None:
 
 
 def test_a_demand_names_its_adder_to_the_discharger() -> None:
-    """Section 10: enc("3p", realm, adder, P) is bound, so nobody passes another's demand off as his own."""
+    """Enc("3p", realm, adder, P) is bound, so nobody passes another's demand off as his own."""
     pair = ThirdParties()
     lying = evolve(pair.source(), adder=principal("payroll"))
     with pytest.raises(PeerMisbehaved, match="box-unopened"):
@@ -187,7 +189,7 @@ def test_a_demand_of_the_kdc_is_for_one_discharger_and_version() -> None:
 
 @pytest.mark.parametrize("by_kdc", [True, False])
 def test_every_flipped_bit_of_a_demand_is_noticed(by_kdc: bool) -> None:
-    """Section 17: every single flipped bit of every message."""
+    """Every single flipped bit of every message."""
     pair = ThirdParties()
     cid = (pair.by_kdc() if by_kdc else pair.by_holder(TAIL)).cid
     for at in range(len(cid) * 8):
@@ -235,7 +237,7 @@ def test_a_discharge_never_outlives_its_demand() -> None:
 
 
 def test_a_discharge_demands_no_discharge() -> None:
-    """Section 10: no nesting."""
+    """No nesting."""
     pair = ThirdParties()
     made = pair.by_kdc()
     nested = third_party(pair.by_holder(TAIL).caveat)
@@ -264,7 +266,7 @@ BAD_DISCHARGES = {
 
 @pytest.mark.parametrize("name", BAD_DISCHARGES)
 def test_a_discharge_has_an_end_and_a_shape(name: str) -> None:
-    """Section 10: a discharge always carries at least an expires caveat; one without is refused."""
+    """A discharge always carries at least an expires caveat; one without is refused."""
     field, code = BAD_DISCHARGES[name]
     with pytest.raises(Refused, match=code):
         judge_discharge(field)
@@ -285,7 +287,7 @@ def test_a_discharge_comes_back_from_its_box(caveats: list[Caveat]) -> None:
 
 
 def test_every_flipped_bit_of_a_discharge_is_noticed() -> None:
-    """Section 17: every single flipped bit of every message."""
+    """Every single flipped bit of every message."""
     pair = ThirdParties()
     made = pair.by_kdc()
     box = seal_discharge(TAIL, bytes(32), pair.discharge(made.cid), entropy=bytes(24))
@@ -297,7 +299,7 @@ def test_every_flipped_bit_of_a_discharge_is_noticed() -> None:
 
 
 def test_a_discharge_answers_one_request() -> None:
-    """Section 10: returned over the caller's own AP exchange, so a box of another request or caller does not open."""
+    """Returned over the caller's own AP exchange, so a box of another request or caller does not open."""
     pair = ThirdParties()
     made = pair.by_kdc()
     box = seal_discharge(TAIL, bytes(32), pair.discharge(made.cid), entropy=bytes(24))
@@ -330,7 +332,7 @@ def test_a_caveat_without_salt_and_root_leads_nowhere() -> None:
 
 
 def test_secrets_of_demands_and_discharges_do_not_show_or_travel() -> None:
-    """Section 3: key material is excluded from repr and pickling."""
+    """Key material is excluded from repr and pickling."""
     pair = ThirdParties()
     source, made = pair.source(), pair.by_kdc()
     demand, discharge = pair.opened(made.cid), pair.discharge(made.cid)

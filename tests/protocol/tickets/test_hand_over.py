@@ -65,15 +65,17 @@ def fields_of(handed: HandedOver) -> dict[str, Any]:
     )}  # fmt: skip
 
 
+@pytest.mark.parity("L7")
 def test_what_was_handed_over_is_what_is_received() -> None:
-    """L7: rights are handed on without asking the KDC, and the receiver knows from whom."""
+    """Rights are handed on without asking the KDC, and the receiver knows from whom."""
     pair = Handing()
     got = pair.received(pair.sealed())
     assert fields_of(got) == fields_of(evolve(pair.handed, sender=principal("billing")))
 
 
+@pytest.mark.parity("L7")
 def test_the_receiver_calls_with_what_it_got_and_no_more() -> None:
-    """L7: narrowed for good: the receiver holds a tail, not the session key."""
+    """Narrowed for good: the receiver holds a tail, not the session key."""
     pair = Handing()
     got = pair.received(pair.sealed())
     key = pop_key_of(got.tail)
@@ -102,7 +104,7 @@ def test_only_the_receiver_opens_it() -> None:
 
 
 def test_a_box_does_not_come_back_to_its_sender() -> None:
-    """Section 9: a symmetric key with an empty context would let the box be reflected to its sender.
+    """A symmetric key with an empty context would let the box be reflected to its sender.
 
     orders returns the box under a ticket of its own to billing; its context names who sealed it for whom.
     """
@@ -145,7 +147,7 @@ def test_the_ticket_around_the_box_says_who_hands_over(changes: dict[str, Any], 
 
 
 def test_every_flipped_bit_of_a_hand_over_is_noticed() -> None:
-    """Section 17: every single flipped bit of every message."""
+    """Every single flipped bit of every message."""
     pair = Handing()
     data = pair.sealed()
     for at in range(len(data) * 8):
@@ -230,7 +232,7 @@ def test_any_hand_over_comes_back(
 
 
 def test_a_delegator_can_compute_its_delegates_keys() -> None:
-    """Section 9: whoever holds an ancestor tail can read the delegate's traffic. Inherent, and documented."""
+    """Whoever holds an ancestor tail can read the delegate's traffic. Inherent, and documented."""
     pair = Handing()
     issued: IssuedTicket = pair.issued
     further = ScopesCaveat(()).to_bytes()

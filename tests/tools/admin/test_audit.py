@@ -117,8 +117,9 @@ def test_cut_end_and_lost_file_are_found(bench: AdminBench) -> None:
     (bench.folder / "moved").rename(file)
 
 
+@pytest.mark.parity("O5")
 def test_a_damaged_log_ends_nothing_but_its_own_kdc(bench: AdminBench) -> None:
-    """O5: administration goes on, `principal disable` above all; the KDC needs a person, whose name is on record."""
+    """Administration goes on, `principal disable` above all; the KDC needs a person, whose name is on record."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders")
     file = bench.kdc_file
@@ -177,8 +178,9 @@ def test_a_chain_is_not_begun_anew_under_a_running_kdc(bench: AdminBench) -> Non
     assert bench.snapshot() == before
 
 
+@pytest.mark.parity("O5")
 def test_a_beginning_that_no_administrator_recorded_is_found(bench: AdminBench) -> None:
-    """O5: whether the line is forged or its writer was killed, the KDC does not go on from it."""
+    """Whether the line is forged or its writer was killed, the KDC does not go on from it."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders", stop=True)
     (end,) = (row for row in bench.rows("audit verify") if row["writer"] == "kdc-1")
@@ -193,8 +195,9 @@ def test_a_beginning_that_no_administrator_recorded_is_found(bench: AdminBench) 
     bench.ok("audit verify")
 
 
+@pytest.mark.parity("O5")
 def test_the_segment_that_begins_a_new_chain_is_not_archived(bench: AdminBench) -> None:
-    """O5: without its first line the damaged chain before it would be news again."""
+    """Without its first line the damaged chain before it would be news again."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders", stop=True)
     bench.kdc_file.write_bytes(bench.kdc_file.read_bytes().replace(b"tgs-refused", b"tgs-refusal"))
@@ -207,8 +210,9 @@ def test_the_segment_that_begins_a_new_chain_is_not_archived(bench: AdminBench) 
     bench.ok("audit verify --also archive")
 
 
+@pytest.mark.parity("O5")
 def test_the_two_records_check_each_other(bench: AdminBench) -> None:
-    """O5: who writes to the database can make its record anew, but not what the KDCs wrote down of it."""
+    """Who writes to the database can make its record anew, but not what the KDCs wrote down of it."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders")
     bench.ok("audit verify")
@@ -223,8 +227,8 @@ def test_the_two_records_check_each_other(bench: AdminBench) -> None:
     assert (told.code, told.rows[0]["problem"], told.rows[0]["line"]) == (1, "remade", 3)
 
 
+@pytest.mark.parity("O5")
 def test_an_invented_writer_and_forged_lines_are_found(bench: AdminBench) -> None:
-    """O5."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders")
     forged, _ = append(genesis("kdc-7"), {"event": "as-issued", "at": 1, "client": "billing"})
@@ -233,8 +237,9 @@ def test_an_invented_writer_and_forged_lines_are_found(bench: AdminBench) -> Non
     assert (told.code, told.rows[2]["writer"], told.rows[2]["problem"]) == (1, "kdc-7", "unknown-writer")
 
 
+@pytest.mark.parity("O5")
 def test_old_segments_are_archived_and_still_proven(bench: AdminBench) -> None:
-    """O5: whole with the archive, and by the stubs without it; a stub that nobody recorded is worth nothing."""
+    """Whole with the archive, and by the stubs without it; a stub that nobody recorded is worth nothing."""
     bench.add("billing", "orders")
     for _ in range(3):
         bench.kdc_refuses("billing", "orders", stop=True)
@@ -256,8 +261,9 @@ def test_old_segments_are_archived_and_still_proven(bench: AdminBench) -> None:
     assert bench.run("audit verify --output json").rows[1]["problem"] == "missing"
 
 
+@pytest.mark.parity("O5")
 def test_a_link_in_the_archive_leads_to_no_other_file(bench: AdminBench) -> None:
-    """O5: who may write to the archive's folder may not say which file of an administrator is overwritten."""
+    """Who may write to the archive's folder may not say which file of an administrator is overwritten."""
     bench.add("billing", "orders")
     for _ in range(2):
         bench.kdc_refuses("billing", "orders", stop=True)
@@ -274,8 +280,9 @@ def test_a_link_in_the_archive_leads_to_no_other_file(bench: AdminBench) -> None
     bench.ok("audit verify --also archive")
 
 
+@pytest.mark.parity("O5")
 def test_a_link_that_stands_for_the_copy_is_none(bench: AdminBench) -> None:
-    """O5: it may lead to the segment itself, which goes when its copy is there."""
+    """It may lead to the segment itself, which goes when its copy is there."""
     bench.add("billing", "orders")
     for _ in range(2):
         bench.kdc_refuses("billing", "orders", stop=True)
@@ -287,9 +294,10 @@ def test_a_link_that_stands_for_the_copy_is_none(bench: AdminBench) -> None:
     bench.ok("audit verify")
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("change", ["edited", "cut", "remade"])
 def test_a_changed_segment_is_not_archived(bench: AdminBench, change: str) -> None:
-    """O5: administration would put the hash of the changed file on record, and what was changed would be proven."""
+    """Administration would put the hash of the changed file on record, and what was changed would be proven."""
     bench.add("billing", "orders")
     for _ in range(2):
         bench.kdc_refuses("billing", "orders", stop=True)
@@ -325,8 +333,8 @@ def test_the_record_is_exported_and_followed(bench: AdminBench) -> None:
     assert bench.run("audit export --to other.jsonl --output json").error["code"] == "audit-broken"
 
 
+@pytest.mark.parity("K17", "B2")
 def test_only_entries_about_somebody_and_since(bench: AdminBench) -> None:
-    """K17, B2."""
     bench.add("billing", "orders", "ledger")
     bench.kdc_refuses("billing", "orders")
     bench.kdc_refuses("orders", "ledger")

@@ -67,9 +67,10 @@ def damaged(bench: AdminBench, request: pytest.FixtureRequest) -> AdminBench:
     return bench
 
 
+@pytest.mark.parity("O5")
 @pytest.mark.parametrize("damaged", ["lost", "changed"], indirect=True)
 def test_a_restart_that_was_killed_is_done_by_the_next_one(damaged: AdminBench) -> None:
-    """O5: before its last step nothing has happened that counts, and no step is in the way of the next call."""
+    """Before its last step nothing has happened that counts, and no step is in the way of the next call."""
     bench, done = damaged, 0
     left = killed(bench, "audit restart kdc-1 --reason killed")
     for _ in each_put_back(bench, left):
@@ -88,8 +89,9 @@ def test_a_restart_that_was_killed_is_done_by_the_next_one(damaged: AdminBench) 
     assert 0 < done < len(left), "both before and behind the last step"
 
 
+@pytest.mark.parity("O5")
 def test_a_log_that_is_whole_again_needs_no_more_than_the_next_restart(bench: AdminBench) -> None:
-    """O5: the copy of the log is put back while an unrecorded beginning of a new chain is beside it."""
+    """The copy of the log is put back while an unrecorded beginning of a new chain is beside it."""
     bench.add("billing", "orders")
     bench.kdc_refuses("billing", "orders", stop=True)
     whole = bench.kdc_file.read_bytes()
@@ -106,8 +108,9 @@ def test_a_log_that_is_whole_again_needs_no_more_than_the_next_restart(bench: Ad
         bench.ok("audit verify")
 
 
+@pytest.mark.parity("O5")
 def test_an_archive_that_was_killed_is_made_by_the_next_one(bench: AdminBench) -> None:
-    """O5: half a copy has not the name of a whole one, and a segment goes when its stub is there."""
+    """Half a copy has not the name of a whole one, and a segment goes when its stub is there."""
     bench.add("billing", "orders")
     for _ in range(3):
         bench.kdc_refuses("billing", "orders", stop=True)

@@ -26,8 +26,9 @@ def test_refused_ticket_is_explained_with_the_next_step(bench: AdminBench) -> No
     ]
 
 
+@pytest.mark.parity("B2", "L20")
 def test_a_refusal_on_behalf_tells_for_whom_and_which_way(bench: AdminBench) -> None:
-    """B2, L20: and the next step asks policy about the same subject and path."""
+    """And the next step asks policy about the same subject and path."""
     bench.add("web", "orders", "ledger")
     bench.ok("policy allow web orders --delegable --subject 'user/*'")
     for subject, said, next_step in (
@@ -51,8 +52,9 @@ def test_opaque_rejection_is_opened_for_the_operator(bench: AdminBench) -> None:
     assert "next:" not in bench.ok(f"explain {ref}").out
 
 
+@pytest.mark.parity("B2")
 def test_a_refusal_over_http_is_explained_alike(bench: AdminBench) -> None:
-    """B2: the reference in the JSON leads to the reason, for clients that proved themselves and for others."""
+    """The reference in the JSON leads to the reason, for clients that proved themselves and for others."""
     bench.add("billing", "orders")
     bench.ok("oauth enable billing")
     (secret,) = bench.secrets_of("billing")
@@ -95,8 +97,9 @@ def test_what_is_no_reference_is_a_usage_error(bench: AdminBench, ref: str) -> N
     assert (told.code, told.error["code"]) == (1, "usage")
 
 
+@pytest.mark.parity("B2", "O5")
 def test_references_do_not_vanish_in_a_flood(bench: AdminBench) -> None:
-    """B2, O5: what was summed up is found by the reference that each caller was given, and says how often and why."""
+    """What was summed up is found by the reference that each caller was given, and says how often and why."""
     bench.add("billing", "orders")
     stranger, client = bench.kdc_drowns("billing", "orders")
     told = bench.ok(f"explain {stranger.hex()}").out

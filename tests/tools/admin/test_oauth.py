@@ -38,9 +38,10 @@ def test_secret_on_standard_output_is_alone_there(bench: AdminBench) -> None:
     assert len(bench.rows("oauth list billing")[0]["secrets"]) == 1
 
 
+@pytest.mark.parity("L2", "L3")
 @pytest.mark.parametrize("command", ["oauth enable", "oauth secret"])
 def test_no_option_takes_a_secret(bench: AdminBench, command: str) -> None:
-    """L2, L3: secrets are made here, 256 bits of chance; there is no way to choose one."""
+    """Secrets are made here, 256 bits of chance; there is no way to choose one."""
     bench.add("billing")
     if command == "oauth secret":
         bench.ok("oauth enable billing --out first")

@@ -25,8 +25,8 @@ def test_allow_prints_the_rule_and_what_it_means(pair: AdminBench) -> None:
     assert pair.ok("policy allow billing orders --quiet").out == "rule 2: billing -> orders [no scopes]\n"
 
 
+@pytest.mark.parity("P6")
 def test_rule_says_in_whose_name_the_client_may_ask(pair: AdminBench) -> None:
-    """P6."""
     told = pair.ok("policy allow billing orders --jwt --subject 'users/*' --subject ada")
     assert told.out.startswith("rule 1: billing -> orders [no scopes] (jwt, for ada users/*)\n")
     assert "also in the name of ada, all below users/; not the other way round\n" in told.out
@@ -51,8 +51,9 @@ def three(pair: AdminBench) -> AdminBench:
     return pair
 
 
+@pytest.mark.parity("P6", "M5", "M6", "K18")
 def test_rule_with_conditions_says_what_each_of_them_means(three: AdminBench) -> None:
-    """P6, M5, M6, K18: in the words of the realm file, and in sentences."""
+    """In the words of the realm file, and in sentences."""
     told = three.ok(CONDITIONS)
     assert told.out.splitlines()[1:] == [
         "orders may call ledger with read, by tickets that live as long as realm and principals allow; "
@@ -90,8 +91,9 @@ def test_table_has_columns_for_conditions_only_where_there_are_any(three: AdminB
     )
 
 
+@pytest.mark.parity("K18", "M5", "B3")
 def test_call_on_behalf_is_explained_as_the_kdc_decides(three: AdminBench) -> None:
-    """K18, M5, B3: evidence, the path before the client, and the address, all offline."""
+    """Evidence, the path before the client, and the address, all offline."""
     three.ok(CONDITIONS)
     ask = "policy explain orders ledger --scope read --behalf users/ada"
     told = three.ok(f"{ask} --via portal --from 10.1.2.3")
@@ -110,8 +112,9 @@ def test_call_on_behalf_is_explained_as_the_kdc_decides(three: AdminBench) -> No
     assert "  rule 1: chain: it came through portal\n" in three.run(f"{ask} --via portal").out
 
 
+@pytest.mark.parity("K18")
 def test_first_caller_is_whom_a_call_is_on_behalf_of(three: AdminBench) -> None:
-    """K18: without a subject of its own, a chain is about who began it."""
+    """Without a subject of its own, a chain is about who began it."""
     three.ok("policy allow orders ledger --scope read --behalf portal")
     by_via, by_behalf = (three.rows(f"policy explain orders ledger {how}")[0]["asked"]
                          for how in ("--via portal", "--behalf portal"))  # fmt: skip

@@ -196,8 +196,9 @@ def test_limit_that_is_not_named_stays(bench: AdminBench) -> None:
     assert bench.run("principal limit billing").code == 1
 
 
+@pytest.mark.parity("H5")
 def test_networks_are_limited_replaced_and_lifted(bench: AdminBench) -> None:
-    """H5: an IP rule per principal, in canonical form."""
+    """An IP rule per principal, in canonical form."""
     bench.add("billing")
     told = bench.ok("principal limit billing --from 2001:DB8::/32 --from ::ffff:10.0.0.0/104 --max-jwt-s 5m")
     assert told.out == (

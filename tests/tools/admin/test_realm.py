@@ -69,8 +69,9 @@ def test_own_keys_are_rotated_and_old_ones_erased_when_no_ticket_needs_them(benc
     bench.kdc_refuses("billing", "orders")  # under seal, hence with keys that open
 
 
+@pytest.mark.parity("K13")
 def test_master_key_is_changed_step_by_step(bench: AdminBench) -> None:
-    """K13: the steps of docs/operations.md."""
+    """The steps of docs/operations.md."""
     bench.add("billing", "orders")
     before = bench.snapshot()
     assert bench.ok("realm new-master-key --out next.key").out == (

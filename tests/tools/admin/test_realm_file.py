@@ -56,8 +56,8 @@ def file(bench: AdminBench) -> Path:
     return path
 
 
+@pytest.mark.parity("P6")
 def test_page_can_be_typed_from_top_to_bottom(bench: AdminBench) -> None:
-    """P6."""
     small, whole = blocks(PAGE, "toml")
     (bench.folder / "realm.toml").write_text(small)
     (bench.folder / "slip.toml").write_text(SMALL.replace("scopes", "max_ttl = 9 #"))
@@ -309,10 +309,11 @@ def without_numbers(state: RealmState) -> RealmState:
     return evolve(state, rules=tuple(evolve(rule, rule_id=0) for rule in state.rules))
 
 
+@pytest.mark.parity("P6")
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=12))
 def test_what_commands_made_comes_back_from_its_file(steps: list[tuple[Any, ...]]) -> None:
-    """P6: the file and the single commands say the same, whatever it is."""
+    """The file and the single commands say the same, whatever it is."""
 
     async def story() -> None:
         made, again = await empty_realm(), await empty_realm()

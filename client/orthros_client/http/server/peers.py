@@ -1,4 +1,4 @@
-"""Where a request came from: the other end of its connection, or whom a trusted proxy names (row L15).
+"""Where a request came from: the other end of its connection, or whom a trusted proxy names.
 
 Believes one header in one spelling, from its right end, and only from networks that are configured.
 """

@@ -1,4 +1,4 @@
-"""The start-up self-test: requests that must be refused, and what counts as a refusal (row L12).
+"""The start-up self-test: requests that must be refused, and what counts as a refusal.
 
 A middleware that was forgotten, or stands behind something that answers first, shows before anybody calls. Does no I/O.
 """

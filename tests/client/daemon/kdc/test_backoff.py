@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,9 +14,10 @@ KEY = CacheKey(kind=0, target=Principal("test.realm", "payroll"))
 REFUSED = Failure.refused("not-granted")
 
 
+@pytest.mark.parity("K6")
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=60))
 def test_delays_double_to_the_cap_and_keep_at_least_half(chances: list[float]) -> None:
-    """K6: back-off with jitter on every failure."""
+    """back-off with jitter on every failure."""
     backoff = Backoff(first_s=0.5, most_s=30.0)
     for at, chance in enumerate(chances):
         whole = min(0.5 * 2**at, 30.0)
@@ -25,13 +27,15 @@ def test_delays_double_to_the_cap_and_keep_at_least_half(chances: list[float]) -
     assert backoff.failed(100.0, chance=0.0) == 100.25
 
 
+@pytest.mark.parity("K6")
 def test_a_longer_pause_asked_for_under_seal_counts() -> None:
-    """K6: the KDC knows its load better than we do."""
+    """The KDC knows its load better than we do."""
     assert Backoff().failed(0.0, chance=0.0, at_least_s=17.0) == 17.0
 
 
+@pytest.mark.parity("K5")
 def test_a_refusal_stands_for_a_while_and_longer_each_time() -> None:
-    """K5: a loop of callers cannot hammer the KDC with what it refused."""
+    """A loop of callers cannot hammer the KDC with what it refused."""
     memory = RefusalMemory(first_s=2.0, most_s=60.0)
     assert memory.remember(KEY, REFUSED, 0.0, chance=0.0) == 1.0
     recalled = memory.recall(KEY, 0.2)
@@ -43,16 +47,18 @@ def test_a_refusal_stands_for_a_while_and_longer_each_time() -> None:
     assert memory.recall(KEY, 1.5) is None
 
 
+@pytest.mark.parity("K5")
 def test_the_memory_is_bounded() -> None:
-    """K5: whoever asks for many names does not fill the daemon."""
+    """Whoever asks for many names does not fill the daemon."""
     memory = RefusalMemory(capacity=3)
     for number in range(10):
         memory.remember(CacheKey(kind=0, target=KEY.target, flags=number), REFUSED, 0.0, chance=0.0)
     assert len(memory) == 3
 
 
+@pytest.mark.parity("K5")
 def test_each_waiting_caller_gets_an_exception_of_its_own() -> None:
-    """K5: one failure, many callers; a shared exception would collect their tracebacks."""
+    """One failure, many callers; a shared exception would collect their tracebacks."""
     first, second = REFUSED.to_error(), REFUSED.to_error()
     assert first is not second
     assert isinstance(first, TicketRefused)

@@ -13,18 +13,20 @@ A = "tcp://kdc-a:1"
 TEN_MINUTES_MS = 600_000
 
 
+@pytest.mark.parity("K11")
 @pytest.mark.parametrize("wrong_ms", [TEN_MINUTES_MS, -TEN_MINUTES_MS, 86_400_000 * 400])
 async def test_a_daemon_with_a_wrong_clock_works(autojump_clock: trio.testing.MockClock, wrong_ms: int) -> None:
-    """K11: the sealed refusal carries the KDC's time; the offset is learnt and the caller sees nothing."""
+    """The sealed refusal carries the KDC's time; the offset is learnt and the caller sees nothing."""
     async with open_world(wrong_ms=wrong_ms) as world:
         assert await world.outcome(world.key("orders")) == "held"
         assert world.agent.session.offset_ms == -wrong_ms
         assert world.clock.wrong_ms == wrong_ms
 
 
+@pytest.mark.parity("K11")
 @pytest.mark.parametrize("mood", ["nak", "garbage", "closing", "cut"])
 async def test_an_unauthenticated_packet_changes_nothing(autojump_clock: trio.testing.MockClock, mood: str) -> None:
-    """K11: no offset, no cached ticket, no TGT and no key is touched; the daemon backs off, that is all."""
+    """No offset, no cached ticket, no TGT and no key is touched; the daemon backs off, that is all."""
     async with open_world(wrong_ms=TEN_MINUTES_MS) as world:
         assert await world.outcome(world.key("orders")) == "held"
         session = world.agent.session
@@ -38,24 +40,27 @@ async def test_an_unauthenticated_packet_changes_nothing(autojump_clock: trio.te
         assert world.agent.backoff.failures > 0
 
 
+@pytest.mark.parity("K11")
 async def test_a_slow_answer_teaches_no_time(autojump_clock: trio.testing.MockClock) -> None:
-    """K11: a sealed time with a round trip of 6 s may be anything."""
+    """A sealed time with a round trip of 6 s may be anything."""
     async with open_world(wrong_ms=100_000, moods={A: "late"}) as world:
         world.agent.session.pool.attempt_s = 30.0
         assert await world.outcome(world.key("orders"), timeout_s=60) == "held"
         assert world.agent.session.offset_ms == 0
 
 
+@pytest.mark.parity("K11")
 async def test_a_wrong_clock_and_a_slow_answer_end_in_a_refusal(autojump_clock: trio.testing.MockClock) -> None:
-    """K11: without a trustworthy measurement asking again would be a loop."""
+    """Without a trustworthy measurement asking again would be a loop."""
     async with open_world(wrong_ms=TEN_MINUTES_MS, moods={A: "late"}) as world:
         world.agent.session.pool.attempt_s = 30.0
         assert await world.outcome(world.key("orders"), timeout_s=60) == "clock-skew"
         assert world.agent.session.offset_ms == 0
 
 
+@pytest.mark.parity("K11")
 async def test_the_offset_follows_a_clock_that_is_set_right(autojump_clock: trio.testing.MockClock) -> None:
-    """K11: learnt anew from every sealed reply."""
+    """Learnt anew from every sealed reply."""
     async with open_world(wrong_ms=TEN_MINUTES_MS) as world:
         assert await world.outcome(world.key("orders")) == "held"
         world.clock.wrong_ms = 0
@@ -63,8 +68,9 @@ async def test_the_offset_follows_a_clock_that_is_set_right(autojump_clock: trio
         assert world.agent.session.offset_ms == 0
 
 
+@pytest.mark.parity("K5")
 async def test_tgt_is_renewed_before_it_ends(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: the login is renewed ahead like everything else."""
+    """The login is renewed ahead like everything else."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         first = world.agent.session.login
@@ -76,10 +82,11 @@ async def test_tgt_is_renewed_before_it_ends(autojump_clock: trio.testing.MockCl
         assert 0.70 * 3600 <= second.expires - first.expires <= 0.86 * 3600
 
 
+@pytest.mark.parity("B7")
 async def test_a_half_spent_tgt_is_replaced_before_tickets_are_asked_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """B7: a ticket is never cut short by an old login, so that an outage finds it with life left."""
+    """A ticket is never cut short by an old login, so that an outage finds it with life left."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         await elapse(0.51 * 3600)
@@ -87,8 +94,9 @@ async def test_a_half_spent_tgt_is_replaced_before_tickets_are_asked_for(
         assert held.ttl_s == 3600
 
 
+@pytest.mark.parity("K6")
 async def test_after_a_nak_the_next_login_is_fresh(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: perhaps the realm's keys changed; only a sealed reply replaces the TGT."""
+    """Perhaps the realm's keys changed; only a sealed reply replaces the TGT."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         first = world.agent.session.login
@@ -100,8 +108,9 @@ async def test_after_a_nak_the_next_login_is_fresh(autojump_clock: trio.testing.
         assert world.agent.session.login is not first
 
 
+@pytest.mark.parity("B2")
 async def test_a_disabled_principal_is_told_so(autojump_clock: trio.testing.MockClock) -> None:
-    """B2: a sealed refusal is shown with its code and stands for its back-off; nobody hammers the KDC."""
+    """A sealed refusal is shown with its code and stands for its back-off; nobody hammers the KDC."""
     async with open_world() as world:
         world.realm.disable("web")
         assert await world.outcome(world.key("orders")) == "principal-disabled"
@@ -114,8 +123,9 @@ async def test_a_disabled_principal_is_told_so(autojump_clock: trio.testing.Mock
         assert await world.outcome(world.key("orders")) == "held"
 
 
+@pytest.mark.parity("B9")
 async def test_a_verify_only_key_file_cannot_log_in(autojump_clock: trio.testing.MockClock) -> None:
-    """B9: said as what it is, not as an outage."""
+    """Said as what it is, not as an outage."""
     async with open_world() as world:
         world.agent.session.replace_keytab(world.realm.keytab("web").verify_only())
         assert await world.outcome(world.key("orders")) == "key-missing"
@@ -123,8 +133,9 @@ async def test_a_verify_only_key_file_cannot_log_in(autojump_clock: trio.testing
             await world.agent.session.ensure_login(renew=True)
 
 
+@pytest.mark.parity("K2")
 async def test_a_new_key_file_is_used_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """K2: after a reload the next exchange logs in with the new key; held tickets stay."""
+    """After a reload the next exchange logs in with the new key; held tickets stay."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         first = world.agent.session.login
@@ -135,8 +146,9 @@ async def test_a_new_key_file_is_used_at_once(autojump_clock: trio.testing.MockC
         assert world.agent.session.login is not first
 
 
+@pytest.mark.parity("B7")
 async def test_nothing_of_a_login_shows_in_a_repr(autojump_clock: trio.testing.MockClock) -> None:
-    """B7: neither key nor TGT."""
+    """Neither key nor TGT."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         session = world.agent.session
@@ -147,15 +159,17 @@ async def test_nothing_of_a_login_shows_in_a_repr(autojump_clock: trio.testing.M
             assert secret.hex() not in shown
 
 
+@pytest.mark.parity("K5")
 async def test_a_want_refused_by_the_encoding_is_no_outage(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: names are checked before anything travels."""
+    """Names are checked before anything travels."""
     async with open_world() as world:
         with pytest.raises(OrthrosError, match="name-invalid"):
             world.key("Orders")
 
 
+@pytest.mark.parity("K5")
 async def test_a_tgt_that_the_kdc_refuses_is_replaced_within_the_call(autojump_clock: trio.testing.MockClock) -> None:
-    """K5: the caller sees a ticket, not the stale login."""
+    """The caller sees a ticket, not the stale login."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         login = world.agent.session.login
@@ -165,8 +179,9 @@ async def test_a_tgt_that_the_kdc_refuses_is_replaced_within_the_call(autojump_c
         assert await world.outcome(world.key("billing")) == "held"
 
 
+@pytest.mark.parity("K2")
 async def test_a_reload_logs_in_again_by_itself(autojump_clock: trio.testing.MockClock) -> None:
-    """K2: whether the new key file works is known at once, not at the next ticket."""
+    """Whether the new key file works is known at once, not at the next ticket."""
     async with open_world() as world:
         await world.outcome(world.key("orders"))
         first = world.agent.session.login
@@ -176,8 +191,9 @@ async def test_a_reload_logs_in_again_by_itself(autojump_clock: trio.testing.Moc
         assert world.agent.session.login is not first
 
 
+@pytest.mark.parity("K11")
 async def test_a_clock_that_is_set_while_the_daemon_runs(autojump_clock: trio.testing.MockClock) -> None:
-    """K11: local callers use the offset, so a step is noticed within half a minute and not at the next login."""
+    """Local callers use the offset, so a step is noticed within half a minute and not at the next login."""
     async with open_world() as world:
         assert await world.outcome(world.key("orders")) == "held"
         world.clock.wrong_ms = -TEN_MINUTES_MS
@@ -188,8 +204,9 @@ async def test_a_clock_that_is_set_while_the_daemon_runs(autojump_clock: trio.te
         assert world.realm.handled == handled
 
 
+@pytest.mark.parity("K6")
 async def test_many_batches_behind_one_login_fail_with_it(autojump_clock: trio.testing.MockClock) -> None:
-    """K6: back-off on every failure; those who waited for a login do not knock one after the other."""
+    """back-off on every failure; those who waited for a login do not knock one after the other."""
     async with open_world(moods={A: "hanging"}) as world:
         async with trio.open_nursery() as nursery:
             for number in range(40):

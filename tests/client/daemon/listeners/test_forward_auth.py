@@ -33,9 +33,10 @@ ANY = pytest.mark.parametrize("dialect", sorted(DIALECTS))
 UPGRADE = (("connection", "upgrade"), ("upgrade", "websocket"))
 
 
+@pytest.mark.parity("L16", "L11")
 @ANY
 def test_a_signed_request_passes_and_its_caller_is_named(tmp_path: Path, dialect: str) -> None:
-    """L16, L11: the application learns who calls, the client that the target accepted this very request."""
+    """The application learns who calls, the client that the target accepted this very request."""
     gate = Gate.open(tmp_path, dialect, "read", "write")
     verdict = gate.ask(gate.sender.sign(Sent()))
     facts = dict(verdict.headers)
@@ -46,9 +47,10 @@ def test_a_signed_request_passes_and_its_caller_is_named(tmp_path: Path, dialect
     gate.sender.confirm(verdict)
 
 
+@pytest.mark.parity("L6")
 @ANY
 def test_first_contact_costs_one_proven_refusal(tmp_path: Path, dialect: str) -> None:
-    """L6: 401 with a challenge that teaches the epoch; the second request passes."""
+    """401 with a challenge that teaches the epoch; the second request passes."""
     gate = Gate.open(tmp_path, dialect, met=False)
     first = gate.ask(gate.sender.sign(Sent()))
     assert first.status == 401
@@ -56,6 +58,7 @@ def test_first_contact_costs_one_proven_refusal(tmp_path: Path, dialect: str) ->
     assert gate.status(gate.sender.sign(Sent())) == 200
 
 
+@pytest.mark.parity("L6")
 @ANY
 @pytest.mark.parametrize(
     "change",
@@ -70,7 +73,7 @@ def test_first_contact_costs_one_proven_refusal(tmp_path: Path, dialect: str) ->
     ],
 )
 def test_a_changed_request_is_refused(tmp_path: Path, dialect: str, change: dict[str, Any]) -> None:
-    """L6: query, path, method, host, covered header."""
+    """Query, path, method, host, covered header."""
     gate = Gate.open(tmp_path, dialect)
     signed = gate.sender.sign(Sent(headers=(("content-type", "application/json"),)))
     if "headers" in change:
@@ -79,9 +82,10 @@ def test_a_changed_request_is_refused(tmp_path: Path, dialect: str, change: dict
     assert gate.status(gate.sender.sign(Sent(headers=(("content-type", "application/json"),)))) == 200
 
 
+@pytest.mark.parity("L6")
 @ANY
 def test_a_replay_is_refused_with_a_proven_reason(tmp_path: Path, dialect: str) -> None:
-    """L6: the same bytes again."""
+    """The same bytes again."""
     gate = Gate.open(tmp_path, dialect)
     signed = gate.sender.sign(Sent())
     assert gate.status(signed) == 200
@@ -91,12 +95,13 @@ def test_a_replay_is_refused_with_a_proven_reason(tmp_path: Path, dialect: str) 
     assert b"replayed" in again.body
 
 
+@pytest.mark.parity("L16")
 @ANY
 @pytest.mark.parametrize("name", ["X-Orthros-Client", "x-orthros-subject", "X_Orthros_Client", "X-Orthros_Whatever"])
 def test_results_that_a_client_brings_along_are_refused(
     tmp_path: Path, dialect: str, name: str, daemon_log: io.StringIO
 ) -> None:
-    """L16: no honest client sends them; in any spelling that an application might take for one of ours."""
+    """No honest client sends them; in any spelling that an application might take for one of ours."""
     gate = Gate.open(tmp_path, dialect)
     signed = gate.sender.sign(Sent())
     question = ASKS[dialect](signed)
@@ -114,6 +119,7 @@ ASKED_WITHOUT: dict[str, Callable[..., Question]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize(
     ("dialect", "missing", "line"),
     [
@@ -137,7 +143,7 @@ ASKED_WITHOUT: dict[str, Callable[..., Question]] = {
 def test_a_proxy_that_does_not_write_one_of_its_headers_is_misconfigured(
     tmp_path: Path, dialect: str, missing: str, line: str, daemon_log: io.StringIO
 ) -> None:
-    """L16: then a client could send it. 403 and a loud line that names what writes it, also when it comes twice."""
+    """Then a client could send it. 403 and a loud line that names what writes it, also when it comes twice."""
     gate = Gate.open(tmp_path, dialect)
     ask = ASKED_WITHOUT[dialect]
     signed = gate.sender.sign(Sent())
@@ -155,6 +161,7 @@ def test_a_proxy_that_does_not_write_one_of_its_headers_is_misconfigured(
     assert judged(gate.endpoint, whole).status == 200
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize(
     ("dialect", "method", "target"),
     [
@@ -172,7 +179,7 @@ def test_a_proxy_that_does_not_write_one_of_its_headers_is_misconfigured(
     ],
 )
 def test_another_question_than_the_dialects_is_refused(tmp_path: Path, dialect: str, method: str, target: str) -> None:
-    """L16: one endpoint, asked in one way."""
+    """One endpoint, asked in one way."""
     gate = Gate.open(tmp_path, dialect)
     question = ASKS[dialect](gate.sender.sign(Sent()))
     assert judged(gate.endpoint, evolve(question, method=method, target=target.encode())).status == 403
@@ -210,9 +217,10 @@ def test_caddy_keeps_a_bare_question_mark(tmp_path: Path) -> None:
     assert judged(gate.endpoint, evolve(question, target=f"{PATH}?".encode())).status == 200
 
 
+@pytest.mark.parity("L15")
 @ANY
 def test_the_headers_of_other_proxies_mean_nothing(tmp_path: Path, dialect: str) -> None:
-    """L15: a dialect's headers are believed because that proxy writes them over; the others come from the client."""
+    """A dialect's headers are believed because that proxy writes them over; the others come from the client."""
     gate = Gate.open(tmp_path, dialect)
     lies = {"x-original-method", "x-original-uri", "x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"}
     stolen = gate.sender.sign(Sent(target="/admin"))
@@ -222,9 +230,10 @@ def test_the_headers_of_other_proxies_mean_nothing(tmp_path: Path, dialect: str)
     assert gate.status(honest) == 200
 
 
+@pytest.mark.parity("L19", "L20")
 @ANY
 def test_a_missing_scope_is_a_403_with_a_proven_reason(tmp_path: Path, dialect: str, daemon_log: io.StringIO) -> None:
-    """L19, L20: by route; the log says who was refused, in which transaction."""
+    """By route; the log says who was refused, in which transaction."""
     route = [{"path": "/orders/*", "scopes": ["write"]}, {"path": "/orders/7", "scopes": ["read"]}]
     gate = Gate.open(tmp_path, dialect, "read", route=route)
     assert gate.status(gate.sender.sign(Sent(target="/orders/7"))) == 200
@@ -237,12 +246,13 @@ def test_a_missing_scope_is_a_403_with_a_proven_reason(tmp_path: Path, dialect: 
     assert re.search(r"transaction=[0-9a-f]{32}\b", line)
 
 
+@pytest.mark.parity("L12")
 @ANY
 @pytest.mark.parametrize(
     "value", [None, "Basic d2ViOnB3", "Orthros v=1", 'Orthros v=1, h="", r="AAAA"', "Bearer x.y.z"]
 )
 def test_without_proper_credentials_nothing_passes(tmp_path: Path, dialect: str, value: str | None) -> None:
-    """L12: 401 with what is expected, or 403; never anything else."""
+    """401 with what is expected, or 403; never anything else."""
     gate = Gate.open(tmp_path, dialect)
     verdict = gate.ask(Sent() if value is None else Sent(headers=(("authorization", value),)))
     assert verdict.status in (401, 403)
@@ -250,28 +260,31 @@ def test_without_proper_credentials_nothing_passes(tmp_path: Path, dialect: str,
         assert parse_challenge(dict(verdict.headers)["www-authenticate"]).realm == "test.realm"
 
 
+@pytest.mark.parity("L12")
 @ANY
 def test_two_authorization_headers_are_refused(tmp_path: Path, dialect: str) -> None:
-    """L12: also when one of them is good."""
+    """Also when one of them is good."""
     gate = Gate.open(tmp_path, dialect)
     signed = gate.sender.sign(Sent())
     assert gate.status(signed.with_header(("authorization", "Bearer x"))) == 403
     assert gate.status(signed) == 200
 
 
+@pytest.mark.parity("L6")
 @ANY
 @pytest.mark.parametrize(
     "target", ["/a/../orders/7", "//orders/7", "/orders%2f7", "http://orders.example/orders/7", "*"]
 )
 def test_paths_that_could_be_read_in_two_ways_are_refused(tmp_path: Path, dialect: str, target: str) -> None:
-    """L6: although they are signed."""
+    """Although they are signed."""
     gate = Gate.open(tmp_path, dialect)
     assert gate.status(gate.sender.sign(Sent(target=target))) == 403
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("dialect", sorted(TELLS_BODY))
 def test_a_body_must_be_bound_by_its_digest(tmp_path: Path, dialect: str) -> None:
-    """L6: nginx and Caddy tell that there is a body, and without Content-Digest it is anybody's."""
+    """Nginx and Caddy tell that there is a body, and without Content-Digest it is anybody's."""
     gate = Gate.open(tmp_path, dialect)
     sent = Sent(method="POST", body=b"{}")
     assert gate.status(gate.sender.sign(sent)) == 200
@@ -282,11 +295,12 @@ def test_a_body_must_be_bound_by_its_digest(tmp_path: Path, dialect: str) -> Non
     assert gate.status(stripped.without("content-digest")) == 401
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize(("dialect", "ask"), [("nginx", by_nginx), ("caddy", by_caddy)])
 def test_a_body_of_unknown_length_needs_a_route_that_takes_it(
     tmp_path: Path, dialect: str, ask: Callable[..., Question]
 ) -> None:
-    """L6: Transfer-Encoding, as nginx and Caddy tell it."""
+    """Transfer-Encoding, as nginx and Caddy tell it."""
     gate = Gate.open(tmp_path, dialect, route=[{"path": "/stream", "unsized_bodies": True}])
     sent = Sent(method="POST", body=b"{}")
     refused = judged(gate.endpoint, ask(gate.sender.sign(sent), chunked=True))
@@ -298,9 +312,10 @@ def test_a_body_of_unknown_length_needs_a_route_that_takes_it(
     assert judged(gate.endpoint, ask(bare, chunked=True)).status == 401
 
 
+@pytest.mark.parity("L6")
 @pytest.mark.parametrize("dialect", ["traefik", "envoy"])
 def test_where_the_proxy_does_not_tell_of_bodies_their_digest_is_bound(tmp_path: Path, dialect: str) -> None:
-    """L6: what is there holds; the application compares it with the body."""
+    """What is there holds; the application compares it with the body."""
     gate = Gate.open(tmp_path, dialect)
     signed = gate.sender.sign(Sent(method="POST", body=b"{}"))
     assert gate.status(signed.without("content-digest")) == 401
@@ -308,18 +323,19 @@ def test_where_the_proxy_does_not_tell_of_bodies_their_digest_is_bound(tmp_path:
     assert gate.status(again) == 200
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize("told", ["3", "3;chunked;x", "three;", ";;", "-1;", ""])
 def test_a_body_that_nginx_does_not_tell_in_its_form_is_a_misconfiguration(tmp_path: Path, told: str) -> None:
-    """L16."""
     gate = Gate.open(tmp_path, "nginx")
     question = by_nginx(gate.sender.sign(Sent()), without="x-original-body")
     question = evolve(question, headers=(*question.headers, ("x-original-body", told.encode())))
     assert judged(gate.endpoint, question).status == 403
 
 
+@pytest.mark.parity("L15")
 @ANY
 def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Path, dialect: str) -> None:
-    """L15: the address of the connection to the proxy; X-Forwarded-For never; unknown refuses."""
+    """The address of the connection to the proxy; X-Forwarded-For never; unknown refuses."""
     near, far = PeerCaveat((f"{PEER}/32",)).to_bytes(), PeerCaveat(("198.51.100.0/24",)).to_bytes()
     gate = Gate.open(tmp_path, dialect)
     assert gate.status(gate.sender.sign(Sent(), caveat=near)) == (403 if dialect == "traefik" else 200)
@@ -327,9 +343,10 @@ def test_an_address_caveat_holds_where_the_proxy_tells_the_address(tmp_path: Pat
     assert gate.status(gate.sender.sign(forwarded, caveat=far)) == 403
 
 
+@pytest.mark.parity("L15")
 @pytest.mark.parametrize("address", [b"unix:", b"", b"-", b"@", b"localhost", b"198.51.100.1, 192.0.2.7"])
 def test_what_is_no_address_lies_outside_every_network(tmp_path: Path, address: bytes) -> None:
-    """L15: the other end of a Unix socket, and whatever else a proxy writes there."""
+    """The other end of a Unix socket, and whatever else a proxy writes there."""
     gate = Gate.open(tmp_path, "nginx")
     signed = gate.sender.sign(Sent(), caveat=PeerCaveat(("0.0.0.0/0",)).to_bytes())
     question = by_nginx(signed, without="x-original-peer")
@@ -387,8 +404,9 @@ def test_an_upgrade_that_is_not_told_in_its_form_is_a_misconfiguration(
     assert "x-original-upgrade is not the client's Upgrade" in daemon_log.getvalue()
 
 
+@pytest.mark.parity("L20")
 def test_a_user_is_named_only_where_a_route_takes_one(tmp_path: Path) -> None:
-    """L20: on behalf of; the application sees both."""
+    """On behalf of; the application sees both."""
     gate = Gate.open(tmp_path, "nginx", "assert-user", route=[{"path": "/desk/*", "accept_user": True}])
     assert gate.status(gate.sender.sign(Sent(), user="alice")) == 403
     facts = dict(gate.ask(gate.sender.sign(Sent(target="/desk/1"), user="alice")).headers)
@@ -404,9 +422,10 @@ def chained(gate: Gate, *via: str) -> Sender:
     return sender
 
 
+@pytest.mark.parity("L16", "L20")
 @ANY
 def test_subject_and_chain_are_named_in_order(tmp_path: Path, dialect: str) -> None:
-    """L16, L20: the application sees for whom and through whom, in the KDC's words; the id is that of the ticket."""
+    """The application sees for whom and through whom, in the KDC's words; the id is that of the ticket."""
     gate = Gate.open(tmp_path, dialect, route=[{"path": "/*", "accept_user": True}])
     facts = dict(gate.ask(gate.sender.sign(Sent())).headers)
     assert (facts["x-orthros-subject"], facts["x-orthros-chain"]) == ("web@test.realm", "")
@@ -416,6 +435,7 @@ def test_subject_and_chain_are_named_in_order(tmp_path: Path, dialect: str) -> N
     assert facts["x-orthros-chain"] == "portal@test.realm, gateway@test.realm"
 
 
+@pytest.mark.parity("M5")
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
@@ -426,7 +446,7 @@ def test_subject_and_chain_are_named_in_order(tmp_path: Path, dialect: str) -> N
     ],
 )
 def test_a_route_has_rules_for_paths(tmp_path: Path, rule: dict[str, Any], told: str | None) -> None:
-    """M5: in the daemon's configuration, for applications that know nothing of chains."""
+    """In the daemon's configuration, for applications that know nothing of chains."""
     gate = Gate.open(tmp_path, "nginx", route=[{"path": "/*", "accept_user": True, **rule}])
     sender = chained(gate, "portal", "gateway")
     verdict = gate.ask(sender.sign(Sent()))
@@ -435,24 +455,27 @@ def test_a_route_has_rules_for_paths(tmp_path: Path, rule: dict[str, Any], told:
         assert sender.told(verdict) == told
 
 
+@pytest.mark.parity("L16")
 def test_a_public_route_names_nobody(tmp_path: Path) -> None:
-    """L16: it passes without credentials, and without any of our headers."""
+    """It passes without credentials, and without any of our headers."""
     gate = Gate.open(tmp_path, "nginx", route=[{"path": "/health", "public": True}])
     assert gate.ask(Sent(target="/health")) == Verdict(200, ())
     assert gate.status(Sent(target="/health", headers=(("X-Orthros-Client", "root@test.realm"),))) == 403
     assert gate.status(Sent(target="/health/more")) == 401
 
 
+@pytest.mark.parity("L6")
 def test_a_head_request_is_asked_about_as_such(tmp_path: Path) -> None:
-    """L6: Envoy asks with the client's own method."""
+    """Envoy asks with the client's own method."""
     gate = Gate.open(tmp_path, "envoy")
     signed = gate.sender.sign(Sent(method="HEAD"))
     assert by_envoy(signed).method == "HEAD"
     assert gate.status(signed) == 200
 
 
+@pytest.mark.parity("L16")
 def test_nothing_secret_is_logged(tmp_path: Path, daemon_log: io.StringIO) -> None:
-    """L16: neither credentials nor queries, whatever the verdict."""
+    """Neither credentials nor queries, whatever the verdict."""
     gate = Gate.open(tmp_path, "nginx")
     signed = gate.sender.sign(Sent(target="/orders/7?card=4111"))
     for sent in (signed, signed, signed.with_header(("X-Orthros-Client", "x")), evolve(signed, method="PUT")):

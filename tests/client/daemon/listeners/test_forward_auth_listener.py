@@ -63,9 +63,10 @@ async def open_proxy(folder: Path, dialect: str = "nginx", *, most: int = 64) ->
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize("tcp", [False, True])
 async def test_one_connection_serves_many_questions(tmp_path: Path, *, tcp: bool) -> None:
-    """L16: Unix socket and loopback port; refusals do not end the connection."""
+    """Unix socket and loopback port; refusals do not end the connection."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect(tcp=tcp) as stream:
         first, headers, _ = await proxy.ask(by_nginx(proxy.sender.sign(Sent())), stream)
         assert (first, headers["content-type"]) == (401, "application/json")
@@ -75,8 +76,9 @@ async def test_one_connection_serves_many_questions(tmp_path: Path, *, tcp: bool
         assert (await proxy.ask(by_nginx(proxy.sender.sign(Sent())), stream))[0] == 200
 
 
+@pytest.mark.parity("L16")
 async def test_the_answers_of_a_permission(tmp_path: Path) -> None:
-    """L16: 200, no body, and nobody may keep it."""
+    """200, no body, and nobody may keep it."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stream:
         await teach(proxy, stream)
         status, headers, body = await proxy.ask(by_nginx(proxy.sender.sign(Sent())), stream)
@@ -91,6 +93,7 @@ async def teach(proxy: Proxy, stream: trio.SocketStream) -> None:
     assert proxy.sender.told(Verdict(status, tuple(headers.items()), body)) == "epoch-required"
 
 
+@pytest.mark.parity("L16")
 @pytest.mark.parametrize(
     "data",
     [
@@ -103,23 +106,25 @@ async def teach(proxy: Proxy, stream: trio.SocketStream) -> None:
     ],
 )
 async def test_what_is_not_understood_is_a_403(tmp_path: Path, data: bytes) -> None:
-    """L16: not 400, 413 or 431, which proxies take for trouble; a body was not asked for."""
+    """Not 400, 413 or 431, which proxies take for trouble; a body was not asked for."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stream:
         await stream.send_all(data)
         status, headers, _ = await read_response(stream)
         assert (status, headers["connection"]) == (403, "close")
 
 
+@pytest.mark.parity("L16")
 async def test_a_large_head_is_read(tmp_path: Path) -> None:
-    """L16: cookies and tickets with many caveats."""
+    """Cookies and tickets with many caveats."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stream:
         await teach(proxy, stream)
         signed = proxy.sender.sign(Sent(headers=(("cookie", "c" * 60_000),)))
         assert (await proxy.ask(by_nginx(signed), stream))[0] == 200
 
 
+@pytest.mark.parity("L6")
 async def test_the_answer_to_head_has_no_body(tmp_path: Path) -> None:
-    """L6: Envoy passes the client's method on; what follows on the connection must not be taken for a body."""
+    """Envoy passes the client's method on; what follows on the connection must not be taken for a body."""
     async with open_proxy(tmp_path, "envoy") as proxy, await proxy.connect() as stream:
         await stream.send_all(raw(by_envoy(Sent(method="HEAD"))) + raw(by_envoy(Sent())))
         data = b""
@@ -131,8 +136,9 @@ async def test_the_answer_to_head_has_no_body(tmp_path: Path) -> None:
         assert second.startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.parity("L16")
 async def test_a_proxy_that_stalls_holds_nobody_up(tmp_path: Path) -> None:
-    """L16: half a question on one connection, whole ones on another."""
+    """Half a question on one connection, whole ones on another."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stalled, await proxy.connect() as stream:
         question = raw(by_nginx(Sent()))
         await stalled.send_all(question[:-2])
@@ -142,18 +148,19 @@ async def test_a_proxy_that_stalls_holds_nobody_up(tmp_path: Path) -> None:
         assert (await read_response(stalled))[0] == 401
 
 
+@pytest.mark.parity("L16")
 async def test_a_question_that_does_not_arrive_is_given_up(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """L16: ten seconds after its first byte."""
+    """Ten seconds after its first byte."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stream:
         await stream.send_all(b"GET /v1/forward-auth HTTP/1.1\r\n")
         assert (await stream.receive_some(65536)).startswith(b"HTTP/1.1 403 ")
         assert 10 <= trio.current_time() - proxy.opened_at < 11
 
 
+@pytest.mark.parity("B7")
 async def test_the_drain_ends_connections(tmp_path: Path) -> None:
-    """B7."""
     async with open_proxy(tmp_path) as proxy, await proxy.connect() as stream:
         assert (await proxy.ask(by_nginx(Sent()), stream))[0] == 401
         proxy.listeners[0].drain()
@@ -161,8 +168,8 @@ async def test_the_drain_ends_connections(tmp_path: Path) -> None:
             assert await stream.receive_some(1) == b""
 
 
+@pytest.mark.parity("K17")
 async def test_a_port_that_is_taken_is_a_conflict() -> None:
-    """K17."""
     listener = open_tcp_listener("127.0.0.1", 0)
     async with listener:
         with pytest.raises(Misconfigured, match="conflict"):

@@ -63,8 +63,9 @@ class Host:
         return Verdict(status, tuple(headers.items()), body)
 
 
+@pytest.mark.parity("L16", "B7")
 async def test_both_doors_serve_and_keep_their_own_memory(tmp_path: Path) -> None:
-    """L16, B7: without a KDC; each section has an epoch of its own; nothing is left behind."""
+    """Without a KDC; each section has an epoch of its own; nothing is left behind."""
     host = Host.made(tmp_path, new_forward_realm())
     async with open_daemon(host.config) as daemon:
         assert daemon.ready.endswith(f", forward auth {tmp_path}/forward.sock, forward auth 127.0.0.1:{host.port}\n")
@@ -80,8 +81,9 @@ async def test_both_doors_serve_and_keep_their_own_memory(tmp_path: Path) -> Non
     assert log.count("event=refused") == 2
 
 
+@pytest.mark.parity("P16", "K2")
 async def test_a_reload_takes_new_keys_and_routes(tmp_path: Path) -> None:
-    """P16, K2: SIGHUP; a broken key file changes nothing; another socket takes a restart."""
+    """SIGHUP; a broken key file changes nothing; another socket takes a restart."""
     host = Host.made(tmp_path, new_forward_realm())
     good = host.config.read_text()
     async with open_daemon(host.config) as daemon:
@@ -108,9 +110,10 @@ async def test_a_reload_takes_new_keys_and_routes(tmp_path: Path) -> None:
         assert (await daemon.stop())[0] == 0
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize("damage", ["gone", "mode", "taken"])
 async def test_what_cannot_be_used_is_refused_at_the_start(tmp_path: Path, damage: str) -> None:
-    """K17: nothing is served half."""
+    """Nothing is served half."""
     host = Host.made(tmp_path, new_forward_realm())
     key, code = tmp_path / "orders.verify.key", {"gone": "file-unreadable", "mode": "key-file-unsafe"}.get(damage)
     if damage == "gone":

@@ -30,8 +30,9 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.parity("P16")
 def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
-    """P16: what is not said has the strictest value."""
+    """What is not said has the strictest value."""
     more = ROUTE + 'scopes = ["write", "read"]\ncovers = ["x-tenant"]\n'
     unix = SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "/run/orthros/forward.sock"')
     config = load_config(written(tmp_path, SECTION + more + unix + "proxy_uid = 33\n"), {})
@@ -48,8 +49,9 @@ def test_a_section_as_it_is_documented(tmp_path: Path) -> None:
     assert shown[0] == ("forward_auth 127.0.0.1:7790", "nginx, https://orders.example", "file")
 
 
+@pytest.mark.parity("P16")
 def test_the_example_is_valid() -> None:
-    """P16: as it stands in the documentation."""
+    """As it stands in the documentation."""
     nginx, traefik = load_config(str(EXAMPLE), {}).forward_auth
     assert (nginx.dialect, nginx.place) == ("nginx", "/run/orthros/forward-auth.sock")
     assert [(row.path, row.schemes) for row in nginx.rows] == [
@@ -58,22 +60,24 @@ def test_the_example_is_valid() -> None:
     assert (traefik.dialect, traefik.place) == ("traefik", "127.0.0.1:7790")
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize(("name", "known"), [("forward_auth", _SECTION), ("forward_auth.route", _ROUTE)])
 def test_the_page_names_every_key(name: str, known: dict[str, object]) -> None:
-    """P16: and no other one."""
+    """And no other one."""
     tables = re.findall(r"\| key \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE.read_text("utf-8"))
     rows = tables[0 if name == "forward_auth" else 1].splitlines()
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])} == set(known)
 
 
+@pytest.mark.parity("P16")
 def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
-    """P16."""
     text = SECTION.replace("127.0.0.1:7790", "[::1]:7790") + ROUTE.replace("/orders/*", "/*") + 'scopes = ["x"]\n'
     (section,) = load_config(written(tmp_path, text), {}).forward_auth
     assert section.place == "[::1]:7790"
     assert [(row.path, row.scopes) for row in section.rows] == [("/*", ("x",))]
 
 
+@pytest.mark.parity("P16", "K17")
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -122,22 +126,22 @@ def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
-    """P16, K17: file, section and key."""
+    """File, section and key."""
     with pytest.raises(Misconfigured, match="config-invalid") as caught:
         load_config(written(tmp_path, text), {})
     assert place in caught.value.detail
 
 
+@pytest.mark.parity("P16")
 @pytest.mark.parametrize("name", ["FORWARD_AUTH", "FORWARD_AUTH_SOCKET"])
 def test_sections_exist_in_the_file_only(tmp_path: Path, name: str) -> None:
-    """P16."""
     with pytest.raises(Misconfigured, match="there is no such setting"):
         load_config(written(tmp_path, SECTION), {f"ORTHROS_DAEMON_{name}": "/x"})
 
 
+@pytest.mark.parity("K17")
 @pytest.mark.parametrize(("damage", "code"), [("mode", "key-file-unsafe"), ("text", "key-file-invalid")])
 def test_key_files_are_loaded_with_the_usual_checks(tmp_path: Path, damage: str, code: str) -> None:
-    """K17."""
     settings = settings_of(tmp_path, new_forward_realm(), "nginx")
     path = tmp_path / "orders.verify.key"
     if damage == "mode":
@@ -148,8 +152,9 @@ def test_key_files_are_loaded_with_the_usual_checks(tmp_path: Path, damage: str,
         ForwardAuth.open(settings)
 
 
+@pytest.mark.parity("P1")
 def test_of_a_full_key_file_only_what_verifies_is_kept(tmp_path: Path) -> None:
-    """P1: the endpoint cannot log in as the service."""
+    """The endpoint cannot log in as the service."""
     realm = new_forward_realm()
     settings = settings_of(tmp_path, realm, "nginx")
     realm.keytab("orders").save(tmp_path / "orders.verify.key", replace=True)

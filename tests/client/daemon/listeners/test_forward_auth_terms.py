@@ -18,9 +18,10 @@ from tests.client.forwarding import ASKS, Gate, Sent, settings_of
 ANY = pytest.mark.parametrize("dialect", sorted(ASKS))
 
 
+@pytest.mark.parity("P14", "L2")
 @ANY
 def test_a_token_passes_where_a_route_takes_one(tmp_path: Path, dialect: str, daemon_log: io.StringIO) -> None:
-    """P14, L2: bearers by name only; no proof for them, and no Orthros where only they are accepted."""
+    """Bearers by name only; no proof for them, and no Orthros where only they are accepted."""
     key = os.urandom(32)
     jwk = tmp_path / "orders.jwk"
     jwk.touch(0o600)
@@ -54,8 +55,9 @@ def test_a_token_passes_where_a_route_takes_one(tmp_path: Path, dialect: str, da
     assert dict(bearing("/api/1").headers)["authorization"][-40:] not in daemon_log.getvalue()
 
 
+@pytest.mark.parity("P16")
 def test_a_reload_keeps_what_was_seen_and_takes_new_terms(tmp_path: Path) -> None:
-    """P16: same key file, same epoch: nobody pays a round trip, and nothing can be replayed."""
+    """Same key file, same epoch: nobody pays a round trip, and nothing can be replayed."""
     gate = Gate.open(tmp_path, "nginx", "read")
     signed = gate.sender.sign(Sent())
     assert gate.status(signed) == 200
@@ -67,8 +69,9 @@ def test_a_reload_keeps_what_was_seen_and_takes_new_terms(tmp_path: Path) -> Non
     assert gate.status(gate.sender.sign(Sent(target="/admin/1"))) == 403
 
 
+@pytest.mark.parity("K2")
 def test_a_reload_takes_the_next_key_while_calls_go_on(tmp_path: Path) -> None:
-    """K2: both versions for a while, then the new one alone; a re-created service is another one."""
+    """Both versions for a while, then the new one alone; a re-created service is another one."""
     gate = Gate.open(tmp_path, "nginx")
     old = gate.realm.root("orders")
     new = RootKey(bytes(range(32)), principal=old.principal, uid=old.uid, kvno=2)
@@ -80,8 +83,8 @@ def test_a_reload_takes_the_next_key_while_calls_go_on(tmp_path: Path) -> None:
         assert gate.status(gate.sender.sign(Sent())) == expected
 
 
+@pytest.mark.parity("P16", "K17")
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
-    """P16, K17."""
     gate = Gate.open(tmp_path, "nginx")
     settings = settings_of(tmp_path, gate.realm, "nginx")
     (tmp_path / "orders.verify.key").chmod(0o644)

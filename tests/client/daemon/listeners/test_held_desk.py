@@ -82,8 +82,9 @@ async def open_counter() -> AsyncIterator[Counter]:
         yield Counter(world, Desk(world.agent, world.clock, AllowList(OWN, tuple(rules))))
 
 
+@pytest.mark.parity("O3")
 async def test_a_new_scope_is_here_when_the_report_is_answered(autojump_clock: trio.testing.MockClock) -> None:
-    """O3: the next question of anybody gets it, without a restart."""
+    """The next question of anybody gets it, without a restart."""
     async with open_counter() as counter:
         old = await counter.grant()
         counter.world.realm.allow("web", "orders", "read", "write", "refund")
@@ -101,8 +102,9 @@ async def test_without_a_new_rule_the_report_says_so(autojump_clock: trio.testin
         assert await counter.outcome(again) is ReportOutcome.LATER
 
 
+@pytest.mark.parity("O3")
 async def test_the_kdc_is_asked_once_in_ten_seconds(autojump_clock: trio.testing.MockClock) -> None:
-    """O3: a loop of refused calls; what is reported meanwhile is asked for when the interval ends."""
+    """A loop of refused calls; what is reported meanwhile is asked for when the interval ends."""
     async with open_counter() as counter:
         await counter.grant()
         asked = counter.asked

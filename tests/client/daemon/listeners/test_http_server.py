@@ -22,8 +22,9 @@ async def json_of(house: House, path: str) -> tuple[int, dict[str, Any]]:
     return status, json.loads(body)
 
 
+@pytest.mark.parity("K4")
 async def test_a_token_comes_as_json() -> None:
-    """K4: for curl and everybody else."""
+    """For curl and everybody else."""
     async with open_house() as house:
         status, body = await json_of(house, "/v1/token?target=orders&scope=read")
         assert status == 200
@@ -32,8 +33,9 @@ async def test_a_token_comes_as_json() -> None:
         assert 3500 < body["expires_in"] <= 3600
 
 
+@pytest.mark.parity("K4")
 async def test_a_ticket_comes_with_its_proof_key() -> None:
-    """K4: base64url, so that another language can build the request."""
+    """base64url, so that another language can build the request."""
 
     def raw(text: str) -> bytes:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -47,6 +49,7 @@ async def test_a_ticket_comes_with_its_proof_key() -> None:
         assert 50 <= body["expires_in"] <= 60
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize("path", ["/v1/token?target=orders", "/v1/token?target=payroll", "/nowhere", "/livez"])
 @pytest.mark.parametrize(
     "headers",
@@ -60,7 +63,7 @@ async def test_a_ticket_comes_with_its_proof_key() -> None:
     ],
 )
 async def test_without_the_header_nothing_is_told(path: str, headers: tuple[str, ...]) -> None:
-    """L29: 403 and the same words whatever was asked; no oracle, no KDC request."""
+    """403 and the same words whatever was asked; no oracle, no KDC request."""
     async with open_house() as house:
         status, _, body = await house.get(path, *headers)
         assert status == 403
@@ -69,6 +72,7 @@ async def test_without_the_header_nothing_is_told(path: str, headers: tuple[str,
         assert len(house.world.agent.cache) == 0
 
 
+@pytest.mark.parity("B2", "L29")
 @pytest.mark.parametrize(
     ("path", "status", "error"),
     [
@@ -90,7 +94,7 @@ async def test_without_the_header_nothing_is_told(path: str, headers: tuple[str,
     ],
 )
 async def test_errors_are_explained(path: str, status: int, error: str) -> None:
-    """B2, L29: {error, detail, remedy, retry}."""
+    """{error, detail, remedy, retry}."""
     async with open_house() as house:
         seen, body = await json_of(house, path)
         assert (seen, body["error"]) == (status, error)
@@ -99,8 +103,8 @@ async def test_errors_are_explained(path: str, status: int, error: str) -> None:
         assert body["retry"] is False
 
 
+@pytest.mark.parity("B2")
 async def test_a_refusal_carries_its_reference_and_pause() -> None:
-    """B2."""
     async with open_house() as house:
         status, headers, body = await house.get("/v1/ticket?target=payroll")
         facts = json.loads(body)
@@ -110,8 +114,9 @@ async def test_a_refusal_carries_its_reference_and_pause() -> None:
         assert "orthros-admin policy allow web payroll" in facts["remedy"]
 
 
+@pytest.mark.parity("B7")
 async def test_no_kdc_is_a_503_with_retry() -> None:
-    """B7: and readiness says so, while the process lives."""
+    """And readiness says so, while the process lives."""
     async with open_house(moods={A: "down"}) as house:
         house.desk.request_timeout_s = 0.05
         status, body = await json_of(house, "/v1/token?target=orders")
@@ -121,8 +126,9 @@ async def test_no_kdc_is_a_503_with_retry() -> None:
         house.world.network.moods.clear()
 
 
+@pytest.mark.parity("B7")
 async def test_ready_and_status() -> None:
-    """B7: ready means that a fresh ticket can be served."""
+    """Ready means that a fresh ticket can be served."""
     async with open_house() as house:
         await json_of(house, "/v1/ticket?target=orders")
         assert await json_of(house, "/readyz") == (200, {"ready": True, "client": "web@test.realm", "cached": 1})
@@ -132,6 +138,7 @@ async def test_ready_and_status() -> None:
         assert (body["ready"], body["client"], body["cached"]) == (True, "web@test.realm", 1)
 
 
+@pytest.mark.parity("L29")
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -143,13 +150,14 @@ async def test_ready_and_status() -> None:
     ],
 )
 async def test_what_is_not_expected_is_refused(request_bytes: bytes, status: int) -> None:
-    """L29: methods, bodies, broken and oversized heads."""
+    """Methods, bodies, broken and oversized heads."""
     async with open_house() as house:
         assert (await house.http(request_bytes))[0] == status
 
 
+@pytest.mark.parity("K4")
 async def test_a_connection_serves_several_requests() -> None:
-    """K4: keep-alive, answered in order."""
+    """keep-alive, answered in order."""
     async with open_house() as house:
         stream = await trio.open_unix_socket(house.http_socket)
         async with stream:
@@ -158,8 +166,8 @@ async def test_a_connection_serves_several_requests() -> None:
                 assert (await read_response(stream))[0] in (200, 404)
 
 
+@pytest.mark.parity("K4")
 async def test_draining_ends_connections() -> None:
-    """K4."""
     async with open_house() as house:
         stream = await trio.open_unix_socket(house.http_socket)
         async with stream:
@@ -170,9 +178,10 @@ async def test_draining_ends_connections() -> None:
                 assert await stream.receive_some(10) == b""
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_the_allow_list_holds_here_as_well() -> None:
-    """K4: another user on the HTTP socket."""
+    """Another user on the HTTP socket."""
     async with open_house() as house:
         with as_user(NOBODY):
             stream = await trio.open_unix_socket(house.http_socket)
@@ -183,9 +192,10 @@ async def test_the_allow_list_holds_here_as_well() -> None:
                 assert (status, json.loads(body)["error"]) == (403, "peer-not-allowed")
 
 
+@pytest.mark.parity("K4")
 @pytest.mark.parametrize(("headers", "status"), [((), b"403"), ((HEADER,), b"405")])
 async def test_a_head_has_no_body_and_ends_nobody_else(headers: tuple[str, ...], status: bytes) -> None:
-    """K4: `curl -I`, also of somebody who is told nothing."""
+    """`curl -I`, also of somebody who is told nothing."""
     async with open_house() as house:
         stream = await trio.open_unix_socket(house.http_socket)
         async with stream:

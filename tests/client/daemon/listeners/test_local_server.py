@@ -47,17 +47,19 @@ async def ask(stream: trio.SocketStream, op: Op, request: bytes) -> object:
     raise EOFError
 
 
+@pytest.mark.parity("K4")
 async def test_the_own_uid_may_use_every_target() -> None:
-    """K4: real sockets, real kernel credentials."""
+    """Real sockets, real kernel credentials."""
     async with open_house() as house:
         with Client(house.socket) as client:
             assert (await house.in_thread(lambda: client.credentials("orders"))).scopes == ("read", "write")
             assert (await house.in_thread(lambda: client.token("orders@test.realm", ["read"]))).scopes == ("read",)
 
 
+@pytest.mark.parity("K4")
 @not_as_root
 async def test_an_unknown_uid_is_refused_everything() -> None:
-    """K4: without a rule not even the status is told."""
+    """Without a rule not even the status is told."""
     async with open_house(own_uid=STRANGER_UID) as house:
         with Client(house.socket) as client:
             for question in (client.ping, client.list, client.status, lambda: client.credentials("orders")):
@@ -66,9 +68,10 @@ async def test_an_unknown_uid_is_refused_everything() -> None:
         assert house.world.realm.handled <= 1
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_another_user_is_refused_everything() -> None:
-    """K4: the kernel tells the daemon who connected; the same socket, another uid."""
+    """The kernel tells the daemon who connected; the same socket, another uid."""
     async with open_house() as house:
         with as_user(NOBODY):
             stream = await trio.open_unix_socket(house.socket)
@@ -84,9 +87,10 @@ async def test_another_user_is_refused_everything() -> None:
         assert len(house.world.agent.cache) == 0
 
 
+@pytest.mark.parity("K4")
 @needs_root
 async def test_a_rule_opens_its_targets_only() -> None:
-    """K4: per uid, explicit targets; the list shows nothing else."""
+    """Per uid, explicit targets; the list shows nothing else."""
     rules = (AllowRule(uid=NOBODY, targets=frozenset({ORDERS})),)
     async with open_house(rules=rules) as house:
         await house.world.outcome(house.world.key("billing"))
@@ -105,8 +109,9 @@ async def test_a_rule_opens_its_targets_only() -> None:
         assert [entry.target for entry in listing.entries] == [ORDERS]
 
 
+@pytest.mark.parity("K4")
 def test_rules_by_group_cover_supplementary_groups() -> None:
-    """K4: uid rules are about one uid, gid rules about every member."""
+    """Uid rules are about one uid, gid rules about every member."""
     rules = (AllowRule(gid=50, targets=frozenset({ORDERS})), AllowRule(uid=7))
     allow = AllowList(1000, rules)
     billing = Principal("test.realm", "billing")
@@ -121,8 +126,9 @@ def test_rules_by_group_cover_supplementary_groups() -> None:
     assert not allow.permits(stranger, ORDERS)
 
 
+@pytest.mark.parity("K4")
 async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
-    """K4: everything that any operation answers, searched for the host's secrets."""
+    """Everything that any operation answers, searched for the host's secrets."""
     async with open_house() as house:
         await house.world.outcome(house.world.key("orders"))
         login = house.world.agent.session.login
@@ -149,8 +155,9 @@ async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
         assert [secret for secret in secrets if secret in answers or secret.hex() in str(answers)] == []
 
 
+@pytest.mark.parity("K4")
 async def test_a_peer_that_is_not_understood_is_told_and_dropped() -> None:
-    """K4: the process goes on; the next connection works."""
+    """The process goes on; the next connection works."""
     async with open_house() as house:
         for nonsense in (frame(b"\x93\x01\x63\xc4\x00"), b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8):
             stream = await trio.open_unix_socket(house.socket)
@@ -165,8 +172,9 @@ async def test_a_peer_that_is_not_understood_is_told_and_dropped() -> None:
             await house.in_thread(client.ping)
 
 
+@pytest.mark.parity("K4")
 async def test_silent_connections_are_closed() -> None:
-    """K4: deadlines on everything."""
+    """Deadlines on everything."""
     async with open_house(idle_s=0.05) as house:
         stream = await trio.open_unix_socket(house.socket)
         async with stream:
@@ -174,8 +182,9 @@ async def test_silent_connections_are_closed() -> None:
                 assert await stream.receive_some(10) == b""
 
 
+@pytest.mark.parity("K4")
 async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
-    """K4: SIGTERM costs no caller its answer."""
+    """SIGTERM costs no caller its answer."""
     async with open_house(moods={"tcp://kdc-a:1": "hanging"}) as house:
         busy = await trio.open_unix_socket(house.socket)
         idle = await trio.open_unix_socket(house.socket)
@@ -192,8 +201,9 @@ async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
         await idle.aclose()
 
 
+@pytest.mark.parity("K4")
 async def test_a_living_socket_is_not_taken_over(tmp_path: Path) -> None:
-    """K4: a second daemon does not steal the first one's callers; a dead file is replaced."""
+    """A second daemon does not steal the first one's callers; a dead file is replaced."""
     path = str(tmp_path / "daemon.sock")
     listener = open_unix_listener(path, 0o600)
     assert Path(path).stat().st_mode & 0o777 == 0o600
@@ -205,8 +215,9 @@ async def test_a_living_socket_is_not_taken_over(tmp_path: Path) -> None:
     await again.aclose()
 
 
+@pytest.mark.parity("P16")
 def test_other_files_are_not_removed(tmp_path: Path) -> None:
-    """P16: a wrong path in the configuration destroys nothing."""
+    """A wrong path in the configuration destroys nothing."""
     precious = tmp_path / "precious"
     precious.write_text("data")
     with pytest.raises(Misconfigured, match="conflict"):
@@ -218,8 +229,9 @@ def test_other_files_are_not_removed(tmp_path: Path) -> None:
         open_unix_listener(f"/tmp/{'x' * 120}", 0o600)
 
 
+@pytest.mark.parity("K6")
 async def test_no_daemon_is_said_as_such(tmp_path: Path) -> None:
-    """K6: an unreachable or silent daemon ends in an error in time."""
+    """An unreachable or silent daemon ends in an error in time."""
     with pytest.raises(Unavailable, match="daemon-unreachable"):
         Client(tmp_path / "none.sock").ping()
     with socket.socket(socket.AF_UNIX) as deaf:
@@ -229,8 +241,9 @@ async def test_no_daemon_is_said_as_such(tmp_path: Path) -> None:
             Client(tmp_path / "deaf.sock", timeout=0.05).ping()
 
 
+@pytest.mark.parity("K4")
 async def test_a_fault_met_by_one_connection_does_not_end_the_others() -> None:
-    """K4: the last line of defence; the daemon goes on."""
+    """The last line of defence; the daemon goes on."""
 
     async def converse(connection: Connection) -> None:
         if await connection.receive() == b"bad":
@@ -250,8 +263,9 @@ async def test_a_fault_met_by_one_connection_does_not_end_the_others() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("K4")
 async def test_one_uid_cannot_use_up_what_the_kdc_gives_to_all() -> None:
-    """K4: the KDC counts for the whole host; questions with a known answer cost nothing."""
+    """The KDC counts for the whole host; questions with a known answer cost nothing."""
     house_rules = (AllowRule(uid=NOBODY, targets=frozenset({ORDERS})),)
     async with open_house(rules=house_rules) as house:
         greedy, own = Peer(NOBODY, frozenset()), Peer(os.geteuid(), frozenset())
@@ -267,8 +281,9 @@ async def test_one_uid_cannot_use_up_what_the_kdc_gives_to_all() -> None:
         assert (refused.reason.name, refused.family, refused.retry_s) == ("rate-limited", "unavailable", 1)
 
 
+@pytest.mark.parity("K5")
 async def test_many_who_wait_for_one_answer_ask_once() -> None:
-    """K5: a start-up of many processes of one user is no greed."""
+    """A start-up of many processes of one user is no greed."""
     async with open_house(rules=(AllowRule(uid=NOBODY),)) as house:
         house.desk.allowance = Allowance(per_s=0.001, burst=1)
         answers = []
@@ -283,8 +298,9 @@ async def test_many_who_wait_for_one_answer_ask_once() -> None:
         assert all(isinstance(one, Grant) for one in answers)
 
 
+@pytest.mark.parity("K4")
 def test_an_allowance_comes_back_also_for_those_who_go_on_asking() -> None:
-    """K4: per uid, bounded."""
+    """Per uid, bounded."""
     allowance = Allowance(per_s=1.0, burst=2.0)
     assert [allowance.take(7, 0.0) for _ in range(3)] == [True, True, False]
     assert allowance.take(8, 0.0)

@@ -35,8 +35,9 @@ def restarted(world: World, keytab: Keytab | None = None) -> Agent:
     return Agent(session, world.clock, CountingEntropy(b"restarted agent"))
 
 
+@pytest.mark.parity("B7")
 async def test_a_restart_serves_from_disk_without_a_kdc(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B7: valid tickets are served before any contact, with the life that is really left."""
+    """Valid tickets are served before any contact, with the life that is really left."""
     async with open_world(wrong_ms=600_000) as world:
         before = await world.agent.obtain(world.key("orders", "read"), timeout_s=10)
         await world.agent.obtain(world.key("orders", kind=1), timeout_s=10)
@@ -52,11 +53,12 @@ async def test_a_restart_serves_from_disk_without_a_kdc(autojump_clock: trio.tes
         assert agent.session.login is None
 
 
+@pytest.mark.parity("O3")
 @pytest.mark.parametrize("changed", [False, True])
 async def test_a_restart_asks_again_for_what_is_older_than_the_policy(
     changed: bool, autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """O3: one question tells whether policy has changed; then the others follow. Meanwhile the old tickets serve."""
+    """One question tells whether policy has changed; then the others follow. Meanwhile the old tickets serve."""
     async with open_world() as world:
         keys = [world.key("orders", ttl_s=3000 + number) for number in range(40)]
         for key in keys:
@@ -76,10 +78,11 @@ async def test_a_restart_asks_again_for_what_is_older_than_the_policy(
         assert renewed == (keys if changed else [keys[-1]])
 
 
+@pytest.mark.parity("O3")
 async def test_what_the_file_knows_to_be_older_is_asked_for_without_a_hint(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
-    """O3: issued before the last policy that the daemon had heard of when it wrote the file."""
+    """Issued before the last policy that the daemon had heard of when it wrote the file."""
     path = tmp_path / "cache"
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
@@ -93,8 +96,9 @@ async def test_what_the_file_knows_to_be_older_is_asked_for_without_a_hint(
         assert {key.target.name for key, _plan in agent.renewals.take_due(trio.current_time())} == {"orders", "billing"}
 
 
+@pytest.mark.parity("B7")
 async def test_the_file_holds_no_secret_in_clear(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B7: sealed, mode 0600, and without the TGT."""
+    """Sealed, mode 0600, and without the TGT."""
     path = tmp_path / "cache"
     async with open_world() as world:
         held = await world.agent.obtain(world.key("orders"), timeout_s=10)
@@ -110,8 +114,9 @@ async def test_the_file_holds_no_secret_in_clear(autojump_clock: trio.testing.Mo
         assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parity("B7")
 async def test_changes_are_written_soon(tmp_path: Path) -> None:
-    """B7: a crash a moment later loses nothing."""
+    """A crash a moment later loses nothing."""
     path = tmp_path / "cache"
     async with open_world() as world, trio.open_nursery() as nursery:
         nursery.start_soon(store_of(world, path).save_after_changes)
@@ -123,8 +128,8 @@ async def test_changes_are_written_soon(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("B7")
 async def test_what_expired_meanwhile_is_not_loaded(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B7."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
         store_of(world, tmp_path / "cache").save()
@@ -132,8 +137,9 @@ async def test_what_expired_meanwhile_is_not_loaded(autojump_clock: trio.testing
         assert store_of(world, tmp_path / "cache", restarted(world)).load() == 0
 
 
+@pytest.mark.parity("K11")
 async def test_a_clock_before_the_writing_loads_nothing(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """K11: with the clock set back nobody knows how much life is left."""
+    """With the clock set back nobody knows how much life is left."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
         store_of(world, tmp_path / "cache").save()
@@ -141,11 +147,12 @@ async def test_a_clock_before_the_writing_loads_nothing(autojump_clock: trio.tes
         assert store_of(world, tmp_path / "cache", restarted(world)).load() == 0
 
 
+@pytest.mark.parity("B7")
 @pytest.mark.parametrize("damage", ["flipped", "empty", "cut", "foreign", "mode", "symlink", "newer root"])
 async def test_an_unreadable_file_is_discarded(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, damage: str
 ) -> None:
-    """B7: logged, never fatal, and the daemon goes on with the KDC."""
+    """Logged, never fatal, and the daemon goes on with the KDC."""
     path = tmp_path / "cache"
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
@@ -172,8 +179,9 @@ async def test_an_unreadable_file_is_discarded(
         assert len(agent.cache) == 0
 
 
+@pytest.mark.parity("P16")
 def test_no_path_means_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P16: the cache on disk is a setting."""
+    """The cache on disk is a setting."""
     monkeypatch.chdir(tmp_path)
     clock = DaemonClock()
     session = KdcSession(REALM.keytab("web"), KdcPool((), clock), clock, CountingEntropy())
@@ -183,8 +191,9 @@ def test_no_path_means_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parity("B7")
 async def test_an_unwritable_folder_is_logged(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """B7: the daemon serves on without its file."""
+    """The daemon serves on without its file."""
     async with open_world() as world:
         await world.agent.obtain(world.key("orders"), timeout_s=10)
         store_of(world, tmp_path / "missing" / "cache").save()
@@ -213,16 +222,18 @@ def snapshot(realm: InMemoryRealm = REALM) -> CacheSnapshot:
     return CacheSnapshot(entries=(entry, token), offset_ms=-5, saved_ms=Timestamp(1_800_000_000_000))
 
 
+@pytest.mark.parity("B7")
 def test_what_was_sealed_is_what_opens() -> None:
-    """B7: entries, offset and time of writing."""
+    """Entries, offset and time of writing."""
     data = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
     assert cache_kvno(data) == 1
     assert open_cache(data, ROOT) == snapshot()
 
 
+@pytest.mark.parity("B7")
 @given(st.data())
 def test_every_flipped_bit_is_noticed(data: st.DataObject) -> None:
-    """B7: the header is bound as well as the box."""
+    """The header is bound as well as the box."""
     sealed = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
     at = data.draw(st.integers(0, len(sealed) * 8 - 1))
     flipped = bytearray(sealed)
@@ -231,8 +242,9 @@ def test_every_flipped_bit_is_noticed(data: st.DataObject) -> None:
         open_cache(bytes(flipped), ROOT)
 
 
+@pytest.mark.parity("B7")
 def test_the_root_of_another_host_does_not_open_it() -> None:
-    """B7: a copied file is worthless elsewhere."""
+    """A copied file is worthless elsewhere."""
     sealed = seal_cache(snapshot(), ROOT, entropy=ENTROPY)
     for other in (
         REALM.root("orders"),
@@ -243,8 +255,8 @@ def test_the_root_of_another_host_does_not_open_it() -> None:
             open_cache(sealed, other)
 
 
+@pytest.mark.parity("B7")
 def test_other_files_are_not_taken_for_a_cache() -> None:
-    """B7."""
     for data in (b"", b"ORTHROSK\x01" + bytes(100), b"ORTHROSC\x01" + bytes(100)):
         with pytest.raises(Malformed):
             cache_kvno(data)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,14 +32,16 @@ def held(key: CacheKey = KEY, *, now: float = 0.0, ttl_s: int = 100, chance: flo
     )
 
 
+@pytest.mark.parity("K5")
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 86_400))
 def test_renewal_is_planned_at_70_to_85_percent_of_the_life(chance: float, ttl_s: int) -> None:
-    """K5: renewal ahead of expiry with jitter."""
+    """Renewal ahead of expiry with jitter."""
     assert 1000 + 0.70 * ttl_s <= plan_renewal(1000, ttl_s, chance=chance) <= 1000 + 0.85 * ttl_s
 
 
+@pytest.mark.parity("K5")
 def test_every_part_of_the_question_is_part_of_the_key() -> None:
-    """K5: an answer to another question is never served, whatever the target."""
+    """An answer to another question is never served, whatever the target."""
     questions: list[dict[str, Any]] = [
         {"kind": WANT_JWT},
         {"target": Principal("test.realm", "billing")},
@@ -56,8 +59,9 @@ def test_every_part_of_the_question_is_part_of_the_key() -> None:
     assert [question for question in questions if cache.get(evolve(KEY, **question), 1.0) is not None] == []
 
 
+@pytest.mark.parity("K5")
 def test_a_dying_ticket_is_not_served() -> None:
-    """K5: it would expire on its way; short lives keep nine tenths."""
+    """It would expire on its way; short lives keep nine tenths."""
     cache = TicketCache()
     cache.put(held(ttl_s=100), 0.0)
     cache.put(held(evolve(KEY, ttl_s=2), ttl_s=2), 0.0)
@@ -67,8 +71,9 @@ def test_a_dying_ticket_is_not_served() -> None:
     assert cache.get(evolve(KEY, ttl_s=2), 1.9) is None
 
 
+@pytest.mark.parity("B7")
 def test_a_postponed_renewal_keeps_the_ticket() -> None:
-    """B7: a failed renewal takes nothing away."""
+    """A failed renewal takes nothing away."""
     cache = TicketCache()
     cache.put(held(), 0.0)
     assert cache.due(80.0, idle_after_s=1000) == [KEY]
@@ -78,8 +83,9 @@ def test_a_postponed_renewal_keeps_the_ticket() -> None:
     assert cache.get(KEY, 80.0) is not None
 
 
+@pytest.mark.parity("K5")
 def test_what_nobody_uses_is_not_renewed_for_ever() -> None:
-    """K5: a cache that renews everything it ever held grows into a load of its own."""
+    """A cache that renews everything it ever held grows into a load of its own."""
     cache = TicketCache()
     cache.put(held(), 0.0)
     cache.put(held(now=75.0), 75.0, used=False)
@@ -87,8 +93,9 @@ def test_what_nobody_uses_is_not_renewed_for_ever() -> None:
     assert cache.due(160.0, idle_after_s=100) == []
 
 
+@pytest.mark.parity("B7")
 def test_the_longest_life_for_a_target_is_known_whatever_was_asked() -> None:
-    """B7: remaining life in every answer."""
+    """Remaining life in every answer."""
     cache = TicketCache()
     cache.put(held(ttl_s=100), 0.0)
     cache.put(held(evolve(KEY, scopes=("read",)), ttl_s=300), 0.0)
@@ -96,16 +103,18 @@ def test_the_longest_life_for_a_target_is_known_whatever_was_asked() -> None:
     assert cache.remaining_for(Principal("test.realm", "payroll"), 50.0) == 0.0
 
 
+@pytest.mark.parity("B7")
 def test_keys_do_not_show() -> None:
-    """B7: no key byte in any repr."""
+    """No key byte in any repr."""
     one = held()
     shown = repr(one) + repr(TicketCache())
     assert one.tail is not None
     assert not any(secret.hex() in shown or repr(secret)[2:-1] in shown for secret in (b"k" * 32, one.tail))
 
 
+@pytest.mark.parity("K5")
 class CacheAgainstNaiveModel(RuleBasedStateMachine):
-    """K5: the bounded LRU does what a list in order of use would do."""
+    """The bounded LRU does what a list in order of use would do."""
 
     def __init__(self) -> None:
         super().__init__()
