@@ -145,7 +145,7 @@ def test_a_captured_request_is_worthless(parties: Parties) -> None:
                 verifier.accept(forged.message, ENDPOINT)
 
 
-@pytest.mark.parity("L14")
+@pytest.mark.parity("K9", "L14")
 def test_a_token_moved_to_another_connection_fails(parties: Parties) -> None:
     """The channel is the target's own finding, and inside a channel of Orthros none holds."""
     verifier = parties.verifier()

@@ -66,6 +66,7 @@ def test_bronze_bit_a_mark_cannot_be_moved_to_another_service() -> None:
         require_kdc_mark(moved, pair.realm.root("orders").ticket_key(), {1: pair.realm.mac_key})
 
 
+@pytest.mark.parity("H7")
 def test_silver_ticket_a_stolen_service_key_forges_tickets_to_that_service_only() -> None:
     """Inherent to offline verification, hence written down: to itself a service can forge anything; to others not."""
     pair = ExchangePair()

@@ -254,6 +254,7 @@ STORIES: Final = [
 
 
 @pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parity("O11")
 def test_whatever_a_server_makes_of_a_request_it_is_served_or_refused(name: str) -> None:
     """All of it on one server, because starting them takes longest."""
     with open_server(name, SERVERS[name]) as server:

@@ -63,7 +63,7 @@ def place(programs: Path) -> Iterator[Place]:
         yield Place(port=port, realm=realm, mine=mine, thiefs=thiefs, certificate=certificate)
 
 
-@pytest.mark.parity("L14")
+@pytest.mark.parity("K9", "L14")
 def test_a_stolen_ticket_is_useless_on_another_connection(place: Place) -> None:
     """The token moved to another connection fails, even with all of its keys."""
     issued = place.realm.issue("shop", "orders")

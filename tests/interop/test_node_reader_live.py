@@ -207,6 +207,7 @@ def test_node_reads_why_the_kdc_refuses(town: Town) -> None:
 # Node calls a service of Python.
 
 
+@pytest.mark.parity("O10")
 def test_node_calls_a_python_service_that_it_never_met(town: Town) -> None:
     """A POST names no epoch at first contact, so it ran nowhere when it is repeated with the one that it is told."""
     with town.caller() as ask:
@@ -318,6 +319,7 @@ def test_node_makes_an_exchange_with_a_python_verifier(town: Town, shop: Ask) ->
 # The real client calls a service of Node.
 
 
+@pytest.mark.parity("O10")
 def test_orthros_call_calls_a_node_service(town: Town) -> None:
     line = f"""call -v --target orders --json '{{"item": 7}}' {origin_of(town.javascript)}/orders?view=brief"""
     posted = town.estate.orthros(line.replace("{", "{{").replace("}", "}}")).require()

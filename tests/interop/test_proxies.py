@@ -44,7 +44,7 @@ def _nothing_reached(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("site").reached.clear()
 
 
-@pytest.mark.parity("L16", "L11")
+@pytest.mark.parity("L16", "L11", "O13")
 def test_a_signed_request_reaches_the_application_with_the_name_of_its_caller(site: Site) -> None:
     """The application sees who calls and no credential; the client that the target accepted its request."""
     sent = Sent(target="/entries/a%20b?x=%2F&y=1", headers=(("content-type", "text/plain"),))

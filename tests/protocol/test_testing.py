@@ -50,6 +50,7 @@ def code_of(pair: ExchangePair, **want: Any) -> str:
     return "granted" if isinstance(result, Granted) else result.reason.name
 
 
+@pytest.mark.parity("B13")
 def test_each_refusal_has_its_code() -> None:
     pair = ExchangePair()
     assert code_of(pair) == "granted"
@@ -90,6 +91,7 @@ def test_entropy_is_the_same_in_every_run_and_never_repeats() -> None:
     assert len(one(100)) == 100
 
 
+@pytest.mark.parity("B13")
 def test_the_clock_moves_only_when_told() -> None:
     clock = ManualClock()
     start = clock.now()

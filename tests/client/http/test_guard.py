@@ -282,7 +282,7 @@ def house_epoch(guard: Guard, house: House) -> bytes | None:
     return caller.epoch
 
 
-@pytest.mark.parity("L14")
+@pytest.mark.parity("K9", "L14")
 def test_a_ticket_bound_to_a_connection_dies_elsewhere(house: House) -> None:
     """The token moved to another connection fails, and so it does where no connection has a name."""
     mine, other = digest(b"certificate of billing"), digest(b"certificate of a thief")

@@ -16,7 +16,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
 
 
-@pytest.mark.parity("L20")
+@pytest.mark.parity("L20", "O15")
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("ff", True)])
 def test_a_trace_goes_on_with_its_sampling_and_no_other_flag(flags: str, sampled: bool) -> None:
     """Of the flags level 1 knows one."""

@@ -866,7 +866,7 @@ async def test_a_channel_that_cannot_be_named_closes_the_service(house: House, s
     assert service.callers == []
 
 
-@pytest.mark.parity("L14")
+@pytest.mark.parity("K9", "L14")
 async def test_the_channel_of_a_request_is_what_the_service_says(house: House, service: Service) -> None:
     """Here it comes from the extension of a server that tells certificates."""
     mine = ChannelCaveat(digest(b"certificate")).to_bytes()

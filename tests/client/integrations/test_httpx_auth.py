@@ -73,7 +73,7 @@ def client_of(target: HttpTarget, source: Any, *, others: Any = None, **options:
     return httpx.Client(auth=auth, transport=in_process(target, others))
 
 
-@pytest.mark.parity("L6", "L11")
+@pytest.mark.parity("L6", "L11", "O12")
 def test_a_call_is_authenticated_and_its_response_proven(
     client: httpx.Client, target: HttpTarget, source: RealmSource
 ) -> None:

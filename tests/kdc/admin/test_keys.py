@@ -128,7 +128,7 @@ async def test_export_hands_out_the_stored_versions_again(admin, first):
     assert exported.ticket_key(first.root_key().ticket_key().kid) is not None
 
 
-@pytest.mark.parity("B9")
+@pytest.mark.parity("B9", "Z3")
 async def test_a_verify_only_export_opens_tickets_and_cannot_log_in(admin, first):
     exported = await keys.export(admin, "billing", verify_only=True)
     assert exported.is_verify_only

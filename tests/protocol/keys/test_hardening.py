@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import ctypes, resource
 from orthros_protocol.keys.hardening import harden_process
@@ -12,6 +14,7 @@ print(harden_process(), resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(No
 """
 
 
+@pytest.mark.parity("L26")
 def test_a_hardened_process_is_not_dumpable() -> None:
     """Section 18: long-lived keys stay in the memory of their process."""
     told = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)

@@ -168,7 +168,7 @@ def test_a_network_of_another_spelling_is_not_written(network: object) -> None:
         PeerCaveat((network,))  # type: ignore[arg-type]
 
 
-@pytest.mark.parity("L14")
+@pytest.mark.parity("K9", "L14")
 def test_a_channel_caveat_holds_on_its_channel_only() -> None:
     """Token moved to other connection fails."""
     caveat = ChannelCaveat(b"c" * 32)
