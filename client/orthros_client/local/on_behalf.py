@@ -1,7 +1,21 @@
 """On whose behalf a client asks: what a program may say, and what the daemon is told.
 
-Fails closed: whoever was to be spoken for is spoken for, or nothing is asked. Knows neither daemon nor KDC. What a
-refusal says of whom it was for is told to this program alone.
+The problem. A service that serves a caller calls another service. If it forgets to say for whom, it calls with its own
+rights, and somebody who may do little at the first service has the first service's rights at the second: the confused
+deputy. If the framework guesses, it guesses the caller of another request as soon as a task outlives its own.
+
+The mechanism. There are five answers, and each is a value: nobody else (None), evidence, a verified caller whose
+evidence is taken, a name that is asserted, or what the client was configured with (`AS_CONFIGURED`). `propagate=True`
+means the caller that is being served at this moment, by this code (`http/propagation.py` keeps it in a context
+variable, and `http/belonging.py` tells code that belongs to a request from code that outlived it). Where a process
+serves requests and this code serves none, nothing is asked: the error names the three ways to say what is meant.
+
+Rejected: to fall back to the own name when no caller is known (that is the confused deputy, once in a while); to take
+the caller from the innermost frame that has one (a background task inherits it).
+
+What would break it: a default that widens, or an `except` that goes on without the evidence.
+
+Knows neither daemon nor KDC. What a refusal says of whom it was for is told to this program alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,30 @@
 """The target's half of the AP exchange: open what is presented, judge it offline, answer.
 
-Holds the order of checks: nothing means anything before the MAC, and the request is burnt right after it. In two
-halves, because a replay store may have to be waited for: `prove`, then `judge` by the store's answer.
+The problem. A service decides about a request from bytes that a stranger sent, without asking anybody. Every check
+that is made on bytes which nobody has proven is a question that a stranger may ask: of a parser, of a clock, of the
+list of principals. And a verdict that could be another one a second later lets the same request be refused first and
+executed afterwards.
+
+The mechanism is an order, and it is normative (docs/protocol/ap_exchange.md). First what is cheap and needs no secret:
+size and shape. Then the ticket is opened, the caveats are walked for their structure alone, K_pop is derived, and the
+MAC is checked. Until here there is one error, and it says nothing. From here on the sender is known, and refusals are
+told to it under a MAC of their own. Then, before anything is judged, the request is *burnt*: the replay store takes its
+tag. Only then come times, epoch, binding, caveats, path and subject, in this order.
+
+Burning first looks wasteful, for a request that is refused as too early could have been taken a second later. That is
+the point: its honest sender makes a new one, and a copy of the old one must find it spent.
+
+It comes in two halves, because a replay store may have to be waited for: `prove` needs no store, the caller asks the
+store once with `Possession.entry`, and `judge` goes on by the store's answer, its epoch and its time, all of one
+moment. `accept` does the three for stores that answer at once.
+
+Rejected: to judge first and burn what is accepted (the second copy of what was refused would run); several errors
+before the MAC (an oracle); a verdict as a bool (it is forgotten): a refusal is an exception, and what is accepted is
+an object that cannot be made otherwise.
+
+What would break it: any use of what the request says before `mac_matches`; a clock that is read twice; an await
+between the store's answer and the window that uses its `now`.
+
 Knows no clock, no store and no transport.
 """
 

@@ -1,7 +1,29 @@
 """Orthros in HTTP: what an AP-REQ of use 1 is bound to, its header, and the proof on the response.
 
-Pure functions of strings and bytes; knows no framework, no socket and no policy about which headers matter.
-Digest fields: RFC 9530. Structured text is parsed whole or not at all.
+The problem. An HTTP request is taken apart and put together again on its way: names of headers change their case, hosts
+lose their port, paths are decoded, bodies are chunked. What is signed must be what the application acts on, and it must
+survive what honest proxies do; and a response must be believed only if it answers this request.
+
+The mechanism. The AP-REQ carries one digest, `bind`: of method, scheme, authority with its port, the raw request
+target, the covered headers by name and value in the order that the `Authorization` header names, and the
+`Content-Digest` field. The body is bound through that field (RFC 9530), not directly: so a request can be refused, or
+judged by a proxy that never sees the body, before the body is read, and the digest is compared while the body streams
+by. The answer carries `Orthros-Reply`: status, covered headers and the body's digest, under a MAC that includes the
+hash of the request.
+
+A client acts on a refusal only under such a MAC. A 401 that anybody on the way could have made changes nothing: no
+epoch is learnt, no clock corrected, no ticket dropped.
+
+Rejected: a canonical form of the whole request (each proxy has its own); covering all headers (proxies add and change
+them); the body inside `bind` (nothing could be refused before the last byte); HTTP Message Signatures of RFC 9421 as
+the main form (its component language lets the sender choose what is covered; the profile beside it is a leaf,
+`orthros_client.http.message_signatures`).
+
+What would break it: an application that reads a header which is not covered; two spellings of one header, of which the
+verifier reads the other one; an authority that is taken from the request instead of the configuration.
+
+Pure functions of strings and bytes; knows no framework, no socket and no policy about which headers matter. Structured
+text is parsed whole or not at all (docs/protocol/http.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,27 @@
 """What a target asks its replay store: may this request, whose MAC is right, be judged, and by which epoch?
 
-A store burns each request on first sight, for as long as its timestamp could be accepted. It belongs to every process
-that shares it, and so does its epoch: together they are one replay instance. Knows tags and times, not messages.
+The problem. A request proves that its sender held a key when it was made; a copy proves the same. A timestamp bounds
+for how long, and a memory of what was seen closes the rest, while that memory is unbroken and everybody who accepts
+shares it. Services have workers, replicas and restarts, so it is neither by itself.
+
+The mechanism. A store burns each request on first sight, by the first 16 bytes of its verified MAC, for as long as its
+timestamp could be accepted. It belongs to every process that shares it, and so does its *epoch*, eight bytes that live
+exactly as long as its memory is unbroken (`epochs.py`): together they are one replay instance. A request names the
+epoch that its client has learnt, and is then good at this instance alone. One that may be repeated needs none: it is
+taken where the instance existed when the request was made, since the copy would have been burnt there.
+
+Entries lie in buckets by the request's own timestamp, not by the time of arrival: when a bucket is dropped, no request
+that belongs into it can be accepted any more, whatever the clock does. One call asks, prunes, refuses what is older
+than the floor, and inserts, with the time by which the window is judged afterwards. A store that is full refuses; it
+never forgets early. Shares per client and ticket keep one caller from filling it for all.
+
+Rejected: check and then add (two copies pass between them); eviction of the oldest (an attacker fills the store and
+replays); a Bloom filter (refuses honest requests at random); an epoch per process (docs/adr/0003).
+
+What would break it: a memory that comes back from yesterday under its old epoch; a store and a window that read
+different clocks; an entry that lives shorter than its timestamp is acceptable.
+
+Knows tags and times, not messages.
 """
 
 from __future__ import annotations

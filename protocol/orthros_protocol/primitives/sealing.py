@@ -1,8 +1,28 @@
 """The one box: hedged, committing authenticated encryption with a fresh key per message.
 
-The only module that touches an AEAD. It fixes the nonce, and knows labels and contexts, not contents.
-Construction: C2SP chunked-encryption cut to one chunk, after Bellare and Hoang's UtC transform:
-every box has its own key, and 32 committed bytes bind that key and its context.
+The problem. Tickets, replies and errors are sealed under keys that live for months, by programs that are copied,
+restored and forked. AES-GCM alone fails badly there: a nonce that repeats under one key gives away both messages and
+the key that authenticates; and a ciphertext can be built that opens under two keys, so that a KDC which tries keys, or
+two readers of one box, can be made to see different things.
+
+The mechanism. No box shares its key with another. From the long-lived key, the label and the context a PRF makes 64
+bytes for each box: 32 are the key of AES-256-GCM, 32 travel in front of the ciphertext as a commitment. The nonce is
+fixed, since each key is used once. What makes two boxes differ is a salt of 24 bytes, itself made by the PRF from
+fresh entropy, context and plaintext: a machine that repeats its entropy seals equal messages equally, which shows that
+they are equal and nothing else. Opening recomputes the 64 bytes and compares the commitment in constant time before
+the cipher runs, so a box opens under one key and one context or not at all. There is one error for every cause.
+
+The label says which kind of message this is and the context to what it answers: neither travels. A reply that is
+moved to another request, or a ticket that is passed off as an error, does not open.
+
+Rejected: random nonces under the long-lived key (a limit of 2^32 messages, and none after a fork); AES-GCM-SIV (not
+committing); XChaCha20 with a key-committing tag (one more primitive, and not in every library for the second reader).
+
+What would break it: a second use of the derived key, a label that two kinds of message share, a context that leaves
+out what the box must be bound to, or a comparison of the commitment that is left out because the tag is checked anyway.
+
+The only module that touches an AEAD. Knows labels and contexts, not contents. Construction: C2SP chunked-encryption
+cut to one chunk, after Bellare and Hoang's UtC transform (docs/protocol/encoding.md).
 """
 
 from __future__ import annotations

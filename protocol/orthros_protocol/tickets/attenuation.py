@@ -1,7 +1,30 @@
 """Attenuation: the chain of keys that hangs off a ticket, T0, T(i+1), K_pop, and the field that carries caveats.
 
-Structure only; knows no types of caveats and judges none. The tail is a key and is never sent.
-Source: Birgisson et al., "Macaroons", NDSS 2014, with proof of possession in place of a bearer signature.
+The problem. Whoever holds a ticket should be able to give a part of its power away, offline: for ten minutes, for
+reading, for one path. The KDC is not asked, and the service that is called later must still be able to verify.
+
+The mechanism is that of macaroons with one change. From the session key comes T0, the tail of the ticket without
+caveats. Each caveat makes the next tail: T(i+1) = KD(T(i), "cav", caveat). The target knows the session key, walks the
+same caveats and arrives at the same tail. Whoever was given only T(i+1) cannot compute T(i), so caveats can be added
+and never dropped, edited or moved. In macaroons the last tail is the credential itself and travels with each request;
+here it is a key. It derives K_pop, which makes the MAC of the request. So the tail never leaves whom it was given to,
+and what is captured on the way proves nothing twice.
+
+Everything hangs off the tail, also where there is no caveat: no key of the AP exchange is derived from the session key
+directly, or a holder of it would have a way around. Discharges of third parties are mixed into K_pop one after the
+other, so that one MAC proves possession of all of them.
+
+Rejected: signatures (symmetric keys alone); the tail as a bearer secret (a log line would be a leak); a list of caveats
+under one MAC of the first holder (the second could take away what the first had added).
+
+What would break it: a key of the exchange that skips the chain; caveats that widen, since an attacker adds as many as
+he likes; a caveat whose type the target skips because it does not know it.
+
+Inherent, and documented: whoever holds an earlier tail can compute the later ones, so who delegates can read what the
+delegate sends.
+
+Structure only; knows no types of caveats and judges none. Source: Birgisson et al., "Macaroons", NDSS 2014
+(docs/protocol/attenuation.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,28 @@
 """On whose behalf a ticket is asked for: proven by evidence, the ticket that the client was called with, or asserted.
 
-Knows how evidence is shown and opened, and the key that only somebody who opened it has; not who may act for whom.
+The problem. orders, called by shop, calls ledger, and ledger should know that this is for shop. orders can say so, and
+then shop's name is worth as much as orders is honest. A ticket that shop sent to orders is sealed under a key that
+orders knows, so orders could write one for itself, with any name in it.
+
+The mechanism. orders shows the KDC the ticket that it was called with, as *evidence*, with the caveats that came with
+it. Each ticket carries a mark that only the KDC can make and check (`require_kdc_mark`), over everything that is
+sealed in it: a target can forge what it accepts itself, but nothing that the KDC believes. And a ticket travels in
+clear, so showing one proves little: the keys of the request and of its reply mix in a value that can be computed only
+by somebody who opened the evidence and holds its session key (`evidence_proof`). The KDC then checks that the
+evidence is for the one who asks, delegable, alive, and that its caveats are of a kind that survives; policy decides
+the rest.
+
+What is issued keeps the subject, the weakest way in which it was established, the chain of those it came through, the
+transaction id and the earliest end. A chain element is the KDC's word alone: caveats never make one.
+
+Rejected: nested tokens that each hop signs (22 times the size at depth eight, and every service holds everybody's
+tokens); evidence without the mark (the Bronze Bit, CVE-2020-17049); a list of names that the caller sends.
+
+What would break it: a field of the ticket outside the mark; evidence that counts without the proof of opening; a caveat
+that is dropped because its kind cannot be carried, instead of refusing.
+
+Knows how evidence is shown and opened, and the key that only somebody who opened it has; not who may act for whom
+(docs/protocol/call_chain.md).
 """
 
 from __future__ import annotations
