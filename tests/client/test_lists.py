@@ -50,7 +50,8 @@ PUBLIC = (
     "orthros_client.integrations.requests_auth",
     "orthros_client.http.message_signatures",
 )
-LIST = re.compile(r"\b(?:Iterable|Sequence|Collection|Set|list|tuple|frozenset)\[(?!tuple)(\w+)(?:, \.\.\.)?\]")
+LIST = re.compile(r"\b(?:Iterable|Sequence|Collection|Set|list|tuple|frozenset)\[(?!tuple)([\w.]+)(?:, \.\.\.)?\]")
+UNPACK = re.compile(r"Unpack\[(\w+)\]")
 # Nobody writes these by hand: the library makes them, or is told by another part of itself.
 MADE = {
     "Credentials", "Token", "Signed", "Guard.deny", "VerifiedCaller.seal_http", "Caller.seal_http",
@@ -92,7 +93,7 @@ CALLS: dict[str, Callable[..., object]] = {
     ),
     "asgi.self_test": lambda **options: list(probes_of(**{"routes": [], "host": "a.test"} | options)),
     "wsgi.self_test": lambda **options: wsgi.self_test(lambda _environ, _start: [], **options),
-    "protect": lambda **options: flask.protect(flask_framework.Flask("x"), **House().settings(), **options),
+    "protect": lambda **options: flask.protect(flask_framework.Flask("x"), **House().settings() | options),
     "OrthrosAuth": lambda **options: OrthrosAuth(TARGETS, client=object(), **options),  # type: ignore[arg-type]
     "OrthrosRequestsAuth": lambda **options: OrthrosRequestsAuth(TARGETS, client=object(), **options),  # type: ignore[arg-type]
     "SigningParameters.to_text": lambda **options: SigningParameters(created=1, keyid="k").to_text(**options),
@@ -101,9 +102,19 @@ CALLS: dict[str, Callable[..., object]] = {
 }
 
 
-def options_of(function: Callable[..., object]) -> list[str]:
-    found = inspect.signature(function).parameters.values()
-    return [one.name for one in found if one.kind is not one.VAR_POSITIONAL and LIST.search(str(one.annotation))]
+def options_of(function: Callable[..., object]) -> Iterator[str]:
+    for one in inspect.signature(function).parameters.values():
+        unpacked = UNPACK.fullmatch(str(one.annotation))
+        if unpacked is not None:  # the options of a TypedDict, its own and those that it has of others
+            types = inspect.unwrap(function).__globals__[unpacked[1]].__annotations__
+        else:
+            types = {one.name: one.annotation}
+        if one.kind is not one.VAR_POSITIONAL:
+            yield from (name for name, kind in types.items() if LIST.search(_text_of(kind)))
+
+
+def _text_of(kind: object) -> str:
+    return str(getattr(kind, "__forward_arg__", kind))
 
 
 def walked() -> Iterator[tuple[str, str]]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Unpack
 
-import structlog
 from attrs import evolve
 
 from orthros_client.http.propagation import serves_requests, serving
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import EXCHANGE, Exchange
-from orthros_client.http.server.guard import Admitted, Bearers, Denied, Guard, Hook
+from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
-from orthros_client.http.server.observed import Log
+from orthros_client.http.server.options import GuardOptions
 from orthros_client.http.server.probes import Probe, judge_probe, probes_of
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receive, Scope, Send, send_answer
@@ -27,7 +26,6 @@ from orthros_client.integrations.asgi_servers import mount_is_unsure
 from orthros_client.integrations.asgi_unread import AnswersLast, discard
 from orthros_client.integrations.registered import StartCheck
 from orthros_client.local.driving import adrive
-from orthros_client.verifier import Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, LocalMisuse, Misconfigured, Standing
 from orthros_runtime.extras import extra
@@ -64,13 +62,12 @@ async def _in_thread(admit: Callable[[Entry], Standing], entry: Entry) -> Standi
 
 
 class OrthrosMiddleware:
-    """Wraps an ASGI application: `OrthrosMiddleware(app, verifier=..., origins=[...])`.
+    """Wraps an ASGI application: `OrthrosMiddleware(app, origins=[...])`.
 
     The verified caller is in `scope["orthros"]`, None on public routes. Websockets are refused unless their route is
     public. At start-up the application is asked without credentials, and does not start when it answers.
 
-    verifier, bearer, origins, routes, mode, trusted_proxies, on_verify, hold_bytes: see `Guard`.
-    channel: names the connection, for caveats that bind to one.
+    channel: names the connection, for caveats that bind to one. The other options are those of `GuardOptions`.
     Raises as `Guard`.
     """
 
@@ -78,32 +75,14 @@ class OrthrosMiddleware:
         self,
         app: App,
         *,
-        verifier: Verifier | None = None,
-        bearer: Bearers | None = None,
-        origins: Iterable[str],
-        routes: Iterable[Route] = (),
-        mode: str = "enforce",
-        trusted_proxies: Iterable[str] = (),
-        on_verify: Hook | None = None,
-        hold_bytes: int | None = None,
         channel: Channel | None = None,
-        log: Log | None = None,
+        **options: Unpack[GuardOptions],
     ) -> None:
         serves_requests(from_now_on=True)
         self._app = app
         self._channel = channel
-        self.guard = Guard(
-            verifier=verifier,
-            bearer=bearer,
-            origins=origins,
-            routes=routes,
-            mode=mode,
-            trusted_proxies=trusted_proxies,
-            on_verify=on_verify,
-            hold_bytes=hold_bytes,
-            log=log,
-        )
-        self.start = StartCheck(app, self.guard.routes.rows, log or structlog.get_logger("orthros.http"))
+        self.guard = Guard(**options)
+        self.start = StartCheck(app, self.guard.routes.rows, self.guard.journal.log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Unpack
 
 from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.http.server.observed import Log
 from orthros_client.http.server.onward import ONWARD, answer_onward
+from orthros_client.http.server.options import GuardOptions
 from orthros_client.integrations.registered import mark
-from orthros_client.integrations.wsgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_client.integrations.wsgi import CALLER, Channel, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Refused, check_scopes
 from orthros_runtime.extras import framework
 
@@ -36,13 +37,16 @@ __all__ = [
 P = ParamSpec("P")
 
 
-def protect(app: Flask, *, paths: Iterable[str] = (), **options: Any) -> OrthrosMiddleware:
+def protect(
+    app: Flask, *, paths: Iterable[str] = (), channel: Channel | None = None, **options: Unpack[GuardOptions]
+) -> OrthrosMiddleware:
     """Puts the middleware around `app`, answers refusals that views raise, and tests the result.
 
-    Call it last, when nothing else wraps `app.wsgi_app` any more. `options` are those of `OrthrosMiddleware`;
-    `paths` are asked without credentials besides the routes. Raises as the middleware and `self_test`.
+    Call it last, when nothing else wraps `app.wsgi_app` any more. `channel` and `options` are those of
+    `OrthrosMiddleware`; `paths` are asked without credentials besides the routes. Raises as the middleware and
+    `self_test`.
     """
-    middleware = OrthrosMiddleware(app.wsgi_app, **options)
+    middleware = OrthrosMiddleware(app.wsgi_app, channel=channel, **options)
     app.wsgi_app = middleware  # type: ignore[method-assign]
     app.register_error_handler(Refused, _answer_own)
     if not middleware.guard.observing:

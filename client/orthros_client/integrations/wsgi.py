@@ -10,18 +10,17 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, Unpack
 
-import structlog
 from attrs import evolve
 
 from orthros_client.http.propagation import serves_requests
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import EXCHANGE, Exchange
-from orthros_client.http.server.guard import Admitted, Bearers, Denied, Guard, Hook
+from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
-from orthros_client.http.server.observed import Log
+from orthros_client.http.server.options import GuardOptions
 from orthros_client.http.server.probes import Probe, judge_probe, probes_of
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.registered import StartCheck
@@ -35,7 +34,6 @@ from orthros_client.integrations.wsgi_call import (
     start_answer,
 )
 from orthros_client.integrations.wsgi_servers import tells_names_apart
-from orthros_client.verifier import Verifier
 from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.derivation import digest
 
@@ -60,12 +58,11 @@ _PIECE: Final = 64 * 1024
 
 
 class OrthrosMiddleware:
-    """Wraps a WSGI application: `OrthrosMiddleware(app, verifier=..., origins=[...])`.
+    """Wraps a WSGI application: `OrthrosMiddleware(app, origins=[...])`.
 
     The verified caller is in `environ["orthros.caller"]`, None on public routes.
 
-    verifier, bearer, origins, routes, mode, trusted_proxies, on_verify, hold_bytes: see `Guard`.
-    channel: names the connection, for caveats that bind to one.
+    channel: names the connection, for caveats that bind to one. The other options are those of `GuardOptions`.
     Raises as `Guard`, and Misconfigured `unprotected` when the application answers without credentials.
     """
 
@@ -73,32 +70,14 @@ class OrthrosMiddleware:
         self,
         app: App,
         *,
-        verifier: Verifier | None = None,
-        bearer: Bearers | None = None,
-        origins: Iterable[str],
-        routes: Iterable[Route] = (),
-        mode: str = "enforce",
-        trusted_proxies: Iterable[str] = (),
-        on_verify: Hook | None = None,
-        hold_bytes: int | None = None,
         channel: Channel | None = None,
-        log: Log | None = None,
+        **options: Unpack[GuardOptions],
     ) -> None:
         serves_requests(from_now_on=True)
         self._app = app
         self._channel = channel
-        self.guard = Guard(
-            verifier=verifier,
-            bearer=bearer,
-            origins=origins,
-            routes=routes,
-            mode=mode,
-            trusted_proxies=trusted_proxies,
-            on_verify=on_verify,
-            hold_bytes=hold_bytes,
-            log=log,
-        )
-        self.start = StartCheck(app, self.guard.routes.rows, log or structlog.get_logger("orthros.http"))
+        self.guard = Guard(**options)
+        self.start = StartCheck(app, self.guard.routes.rows, self.guard.journal.log)
         if not self.guard.observing:
             self_test(self, self.guard.routes.rows, host=self.guard.origins.hosts[0])
 

@@ -14,6 +14,7 @@ from typing import Final, Required, Self, TypedDict, Unpack
 
 from orthros_client.clocks import Entropy
 from orthros_client.local.driving import drive
+from orthros_client.options import check_options
 from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store
 from orthros_client.verifier.stores.clocks import Clocks, read_clocks
@@ -49,7 +50,7 @@ from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.access import PeerSource
 
-__all__ = ["Verifier"]
+__all__ = ["Verifier", "VerifierOptions"]
 
 KEY_VARIABLE: Final = "ORTHROS_KEY"
 KEY_FILE_VARIABLE: Final = "ORTHROS_KEY_FILE"
@@ -99,10 +100,9 @@ class HttpFacts(CommonFacts, total=False):
     mismatch: Callable[[bytes], str]
 
 
-class Verifier:
-    """Verifies AP-REQs for one service.
+class VerifierOptions(TypedDict, total=False):
+    """What a verifier may be told besides its key.
 
-    keytab: the service's key file, full or verify-only.
     max_ticket_life_s: refuse tickets issued for longer, in seconds.
     replay: where requests are burnt. All processes that share a store are one replay instance, with one epoch: a
         captured request is dead at every other instance, unless it may be repeated. None: what `ORTHROS_REPLAY_STORE`
@@ -119,60 +119,69 @@ class Verifier:
     chain: what the path of a call on behalf of others may look like; by default as long as tickets allow, nobody twice.
 
     `clock` (wall, milliseconds), `monotonic_ms` and `entropy` exist for tests, and choose a store in memory.
+    """
+
+    max_ticket_life_s: int
+    replay: ReplayStore | str | None
+    replay_capacity: int
+    replay_per_client: int | None
+    replay_per_ticket: int | None
+    repeat_safe_calls: bool
+    opened_capacity: int
+    app_caveats: Mapping[str, AppRule] | None
+    chain: ChainRule | None
+    clock: Callable[[], Timestamp] | None
+    monotonic_ms: Callable[[], int] | None
+    entropy: Entropy
+
+
+class Verifier:
+    """Verifies AP-REQs for one service.
+
+    keytab: the service's key file, full or verify-only. `options` are those of `VerifierOptions`.
     Raises Misconfigured for a store that cannot be used, LocalMisuse for other values.
     """
 
-    def __init__(
-        self,
-        keytab: Keytab,
-        *,
-        max_ticket_life_s: int = MAX_TICKET_LIFE_S,
-        replay: ReplayStore | str | None = None,
-        replay_capacity: int = 1_000_000,
-        replay_per_client: int | None = None,
-        replay_per_ticket: int | None = None,
-        repeat_safe_calls: bool = True,
-        opened_capacity: int = 4096,
-        app_caveats: Mapping[str, AppRule] | None = None,
-        chain: ChainRule | None = None,
-        clock: Callable[[], Timestamp] | None = None,
-        monotonic_ms: Callable[[], int] | None = None,
-        entropy: Entropy = os.urandom,
-    ) -> None:
-        if not 1 <= max_ticket_life_s <= MAX_TICKET_LIFE_S:
-            raise LocalMisuse("value-invalid", f"max_ticket_life_s is 1 to {MAX_TICKET_LIFE_S}")
-        if opened_capacity < 1:
-            raise LocalMisuse("value-invalid", "opened_capacity is at least 1")
-        shares = {"capacity": replay_capacity, "per_client": replay_per_client, "per_ticket": replay_per_ticket}
+    def __init__(self, keytab: Keytab, **options: Unpack[VerifierOptions]) -> None:
+        check_options(options, VerifierOptions)
         self._keytab = keytab
-        self._app_caveats = guarded(app_caveats)
-        self._chain = chain or ChainRule()
-        self._max_life_s = max_ticket_life_s
-        self._repeat_safe_calls = repeat_safe_calls
-        self._opened_capacity = opened_capacity
+        self._app_caveats = guarded(options.get("app_caveats"))
+        self._chain = options.get("chain") or ChainRule()
+        self._repeat_safe_calls = options.get("repeat_safe_calls", True)
+        self._max_life_s = options.get("max_ticket_life_s", MAX_TICKET_LIFE_S)
+        if not 1 <= self._max_life_s <= MAX_TICKET_LIFE_S:
+            raise LocalMisuse("value-invalid", f"max_ticket_life_s is 1 to {MAX_TICKET_LIFE_S}")
+        self._opened_capacity = options.get("opened_capacity", 4096)
+        if self._opened_capacity < 1:
+            raise LocalMisuse("value-invalid", "opened_capacity is at least 1")
         self._opened: OrderedDict[bytes, Presented] = OrderedDict()
         self._locks = {os.getpid(): threading.Lock()}
-        if clock is None:
-            self._clocks: Clocks = read_clocks
-        else:
-            wall, boot = clock, monotonic_ms or clock
+        wall, replay = options.get("clock"), options.get("replay")
+        self._clocks: Clocks = read_clocks
+        if wall is not None:
+            boot = options.get("monotonic_ms") or wall
             self._clocks = lambda: (wall(), boot())
             replay = "memory" if replay is None else replay
+        shares = {
+            "capacity": options.get("replay_capacity"),
+            "per_client": options.get("replay_per_client"),
+            "per_ticket": options.get("replay_per_ticket"),
+        }
         self.store = open_store(
             replay,
             keytab,
             Shares(**{name: value for name, value in shares.items() if value is not None}),
             clocks=self._clocks,
-            entropy=entropy,
+            entropy=options.get("entropy", os.urandom),
         )
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: object) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], **options: Unpack[VerifierOptions]) -> Self:
         """From a protected key file. Raises Misconfigured (see `Keytab.load`)."""
-        return cls(Keytab.load(path), **options)  # type: ignore[arg-type]  # the options are __init__'s own
+        return cls(Keytab.load(path), **options)
 
     @classmethod
-    def from_environment(cls, **options: object) -> Self:
+    def from_environment(cls, **options: Unpack[VerifierOptions]) -> Self:
         """From `ORTHROS_KEY` (the text form) or `ORTHROS_KEY_FILE` (a path).
 
         Raises Misconfigured `key-missing` when neither or both are set.
@@ -181,7 +190,7 @@ class Verifier:
         if bool(text) == bool(path):
             raise Misconfigured("key-missing", f"set one of {KEY_VARIABLE} and {KEY_FILE_VARIABLE}")
         keytab = Keytab.from_text(text) if text else Keytab.load(path or "")
-        return cls(keytab, **options)  # type: ignore[arg-type]  # the options are __init__'s own
+        return cls(keytab, **options)
 
     def __repr__(self) -> str:
         return f"<Verifier {self._keytab.principal} kvno={self._keytab.kvnos}>"

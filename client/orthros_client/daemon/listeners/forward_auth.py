@@ -22,8 +22,9 @@ from orthros_client.daemon.listeners.http_answers import answer_failure
 from orthros_client.daemon.listeners.http_io import HttpConversation, Unreadable, answer_unasked
 from orthros_client.errors import busy
 from orthros_client.http.server.callers import Caller, path_before
-from orthros_client.http.server.guard import Admitted, Bearers, Denied, Guard
+from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
+from orthros_client.http.server.options import Bearers
 from orthros_client.local.driving import adrive
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Collection, Generator
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Unpack
 
 from attrs import frozen
 
@@ -26,10 +26,12 @@ from orthros_client.http.server.incoming import (
     read_sent,
 )
 from orthros_client.http.server.mismatch import describe_mismatch
-from orthros_client.http.server.observed import HANDSHAKE, Journal, Log
+from orthros_client.http.server.observed import HANDSHAKE, Journal
+from orthros_client.http.server.options import GuardOptions
 from orthros_client.http.server.peers import check_networks, peer_of
 from orthros_client.http.server.routes import BEARER, DISCHARGE_PATH, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
 from orthros_client.local.driving import drive
+from orthros_client.options import check_options
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     SAFE_METHODS,
@@ -48,10 +50,7 @@ from orthros_protocol import (
     parse_authorization,
 )
 
-__all__ = ["Admitted", "Bearers", "Denied", "Guard", "Hook", "Judging"]
-
-Hook = Callable[[Caller, IncomingRequest], object]
-"""Returns None, or raises Refused (see `Caller.refusal`, code `vetoed`) to veto a request that passed every check."""
+__all__ = ["Admitted", "Denied", "Guard", "Judging"]
 
 MODES: Final = ("enforce", "observe")
 DEFAULT_HOLD_BYTES: Final = 1024 * 1024
@@ -74,17 +73,6 @@ class _NoStore:
 
 
 _NO_STORE: Final = _NoStore()
-
-
-class Bearers(Protocol):
-    """Verifies bearer tokens: `orthros_client.verifier.bearer.BearerVerifier`."""
-
-    @property
-    def audience(self) -> str: ...
-
-    def accept(self, token: str, *, accept_user: bool = False) -> Caller:
-        """The caller that the token names. Raises PeerMisbehaved `token-invalid` or Refused."""
-        ...
 
 
 @frozen(kw_only=True)
@@ -141,55 +129,38 @@ class _Stopped(Exception):
 
 
 class Guard:
-    """Judges requests for one service; safe to share between threads and tasks.
+    """Judges requests for one service; safe to share between threads and tasks. `options` are those of `GuardOptions`.
 
-    verifier: for Orthros credentials; bearer: for JWTs, on routes that accept them.
-    origins: the names that this service answers to, such as `https://orders.example`; a Host header that is none of
-        them is refused. X-Forwarded-Host and -Proto are never looked at.
-    routes: settings by path; what no route names demands Orthros credentials, and no scope.
-    mode: `observe` logs and counts what it would refuse, and lets it pass without a caller; callers that prove a ticket
-        are still told the epoch and the time that they need, as they repeat the call by themselves.
-    trusted_proxies: networks whose X-Forwarded-For is believed, in CIDR form; for caveats on the peer only.
-    on_verify: asked last, for each verified request; may raise Refused. Must not be a coroutine function.
-    hold_bytes: responses up to this size are held until their body can be proven; 1 MiB when None.
-
-    Raises Misconfigured for origins, proxies or routes that cannot be served, LocalMisuse for another mode.
+    Raises Misconfigured for origins, proxies or routes that cannot be served, or as `Verifier.from_environment`;
+    LocalMisuse for another mode.
     """
 
-    def __init__(
-        self,
-        *,
-        verifier: Verifier | None = None,
-        bearer: Bearers | None = None,
-        origins: Iterable[str],
-        routes: Iterable[Route] = (),
-        mode: str = "enforce",
-        trusted_proxies: Iterable[str] = (),
-        on_verify: Hook | None = None,
-        hold_bytes: int | None = None,
-        log: Log | None = None,
-    ) -> None:
+    def __init__(self, **options: Unpack[GuardOptions]) -> None:
+        check_options(options, GuardOptions)
+        verifier, bearer = options.get("verifier"), options.get("bearer")
+        mode, on_verify = options.get("mode", "enforce"), options.get("on_verify")
         if mode not in MODES:
             raise LocalMisuse("value-invalid", f"mode is one of {', '.join(MODES)}")
         if inspect.iscoroutinefunction(on_verify):
             raise LocalMisuse("value-invalid", "on_verify is a plain function: nobody would await its verdict")
         if verifier is None and bearer is None:
-            raise Misconfigured("config-invalid", "a guard needs a verifier, or a bearer verifier, or both")
+            verifier = Verifier.from_environment()
         # Whoever holds no ticket key can only mean bearers; where he has one, they must be asked for by name.
         default = Route("/*", schemes=(ORTHROS if verifier is not None else BEARER,))
         self.observing = mode == "observe"
+        hold_bytes = options.get("hold_bytes")
         self.hold_bytes = DEFAULT_HOLD_BYTES if hold_bytes is None else hold_bytes
-        self.origins = OwnOrigins(origins)
-        self.routes = Routes(routes, default=default)
+        self.origins = OwnOrigins(options["origins"])
+        self.routes = Routes(options.get("routes", ()), default=default)
         self.store: ReplayStore = _NO_STORE if verifier is None else verifier.store
         self._verifier = verifier
         self._bearer = bearer
-        self._proxies = check_networks(trusted_proxies)
+        self._proxies = check_networks(options.get("trusted_proxies", ()))
         self._on_verify = on_verify
         self._realm = verifier.principal.realm if verifier is not None else getattr(bearer, "audience", "")
         self._home = "" if verifier is None else f"@{self._realm}"
         self._target = self._realm if verifier is None else verifier.principal.name
-        self.journal = Journal(observing=self.observing, log=log, target=self._target)
+        self.journal = Journal(observing=self.observing, log=options.get("log"), target=self._target)
         missing = {ORTHROS: verifier is None, BEARER: bearer is None}
         for route in self.routes.rows:
             for scheme in route.schemes:

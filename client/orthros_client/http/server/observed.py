@@ -57,7 +57,7 @@ class Journal:
     ) -> None:
         self._observing = observing
         self._names = {"PRINCIPAL": target, "TARGET": target}
-        self._log: Log = log or structlog.get_logger("orthros.http")
+        self.log: Log = log or structlog.get_logger("orthros.http")
         self._of_strangers = LogSieve(monotonic_s=monotonic_s)
         self._of_callers = LogSieve(most=_MOST_OF_A_CALLER, monotonic_s=monotonic_s)
         self._of_this_side = LogSieve(monotonic_s=monotonic_s)
@@ -81,12 +81,12 @@ class Journal:
             with self._lock:
                 self._counts[route, error.code] += 1
         if handshake:
-            self._log.debug("refused", reason=error.code, ref=ref, route=route, **_facts(request))
+            self.log.debug("refused", reason=error.code, ref=ref, route=route, **_facts(request))
             return
         named = who(caller or getattr(error, "presenter", None))
         sieve = self._of_strangers if named["client"] is None else self._of_callers
         sieve.write(
-            self._log.warning,
+            self.log.warning,
             "would-refuse" if self._observing else "refused",
             {"reason": error.code, "route": route, "client": named.pop("client")},
             ref=ref,
@@ -103,7 +103,7 @@ class Journal:
             self._counts[route, code] += 1
         seen = str(error) if isinstance(error, OrthrosError) else type(error).__name__
         self._of_this_side.write(
-            self._log.error,
+            self.log.error,
             "verifier-failed",
             {"reason": code, "route": route},
             ref=ref,
