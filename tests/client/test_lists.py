@@ -59,7 +59,8 @@ MADE = {
 }  # fmt: skip
 # Interfaces, which do nothing; and what has the same code as its neighbour.
 SAME = {
-    "Source.credentials", "Source.token", "AsyncSource.credentials", "AsyncSource.token", "AsyncClient.credentials",
+    "CredentialSource.credentials", "CredentialSource.token", "AsyncCredentialSource.credentials",
+    "AsyncCredentialSource.token", "AsyncClient.credentials",
     "AsyncClient.token", "AsyncClient.login", "sign",
 }  # fmt: skip
 

@@ -9,9 +9,12 @@ from typing import Any
 import flask as flask_framework
 import pytest
 
-from orthros_client import Misconfigured
+from orthros_client import LocalMisuse, Misconfigured
+from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.server.guard import Guard
 from orthros_client.integrations import asgi, flask, wsgi
+from orthros_client.integrations.httpx_auth import OrthrosAuth
+from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from tests.client.http.world import ORIGIN, House
 
 
@@ -24,7 +27,10 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "wsgi": lambda **options: wsgi.OrthrosMiddleware(lambda _environ, _start: [], **options),
     "flask": lambda **options: flask.protect(flask_framework.Flask("x"), **options),
 }
+TARGETS = {ORIGIN: "orders"}
 OTHERS: dict[str, Callable[..., Any]] = {
+    "OrthrosAuth": lambda **options: OrthrosAuth(TARGETS, **options),
+    "OrthrosRequestsAuth": lambda **options: OrthrosRequestsAuth(TARGETS, **options),
     "Verifier": lambda **options: House().verifier(**options),
 }
 
@@ -57,3 +63,12 @@ def test_a_guard_takes_the_key_of_the_environment_by_itself(
     made = GUARDS[name](origins=[ORIGIN])
     guard = made if isinstance(made, Guard) else made.guard
     assert guard.origins.hosts == ("orders.test",)
+
+
+@pytest.mark.parametrize("make", [OrthrosAuth, OrthrosRequestsAuth])
+def test_an_attachment_is_complete(make: Callable[..., Any]) -> None:
+    """What it says is shown; what is said beside it would be passed over."""
+    attachment = Attachment({ORIGIN: "orders"}, cover=["x-tenant"])
+    assert repr(make(attachment)) == f"<{make.__name__} for {ORIGIN}>"
+    with pytest.raises(LocalMisuse, match="pass_others came late"):
+        make(attachment, pass_others=True)

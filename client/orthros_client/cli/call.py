@@ -12,19 +12,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from orthros_client.cli.call_options import Plan, Targets, load_targets, planned
 from orthros_client.cli.call_source import dischargers_in, source_of
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK
 from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Unavailable
-from orthros_client.http.client.attachment import Attachment, Place
+from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.client.file_body import FileBody
 from orthros_client.http.client.origins import Origin
 from orthros_client.http.client.outgoing import EMPTY, Body, OutgoingRequest
+from orthros_client.http.client.sources import Place
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
-from orthros_client.integrations.httpx_messages import escape
+from orthros_client.integrations.httpx_messages import escape, netloc_of
 from orthros_protocol.keys.disk import unwritable
 
 if TYPE_CHECKING:
@@ -44,20 +45,20 @@ def call(arguments: argparse.Namespace) -> int:
     """`orthros call URL`. Raises OrthrosError; with --fail the status decides about the exit code."""
     with planned(arguments) as plan, client_of(arguments) as local, _http_client(arguments) as client:
         request = _build(client, plan)
-        targets = _targets(arguments, request.url)
-        options: dict[str, Any] = {
-            "scopes": arguments.scope,
-            "cover": arguments.cover,
-            "bearer": targets.bearer,
-            "forwarded": targets.forwarded,
-            "accept_unproven_bodies": arguments.accept_unproven_body,
-            "allow_unbound_bodies": False,
-            "pass_others": False,
-            "delegable": _origin_of(request.url) if arguments.delegable else (),
-            "dischargers": dischargers_in(arguments),
-            "idempotency": None if arguments.idempotency_key is None else "header",
-        }
-        place = Attachment.of(targets.origins, **options).place(request.url.scheme, _netloc(request.url))
+        origin = _origin_of(request.url)
+        targets = _targets(arguments, origin)
+        attachment = Attachment(
+            targets.origins,
+            scopes=arguments.scope,
+            cover=arguments.cover,
+            bearer=targets.bearer,
+            forwarded=targets.forwarded,
+            accept_unproven_bodies=arguments.accept_unproven_body,
+            delegable=(origin,) if arguments.delegable else (),
+            dischargers=dischargers_in(arguments),
+            idempotency=None if arguments.idempotency_key is None else "header",
+        )
+        place = attachment.place(request.url.scheme, netloc_of(request.url))
         if place is None:
             raise Misconfigured("origin-unknown", request.url.host)
         arguments.target = place.target  # for the remedies
@@ -68,7 +69,7 @@ def call(arguments: argparse.Namespace) -> int:
             _say(f"* {place.target} at {place.origin}, with a {'token' if place.bearer else 'ticket'}")
             client.event_hooks = {"request": [_show_attempt], "response": [_show_answer]}
         _check_destination(arguments.out)
-        auth = OrthrosAuth(targets.origins, client=source_of(arguments, local, place.target), **options)
+        auth = OrthrosAuth(attachment, client=source_of(arguments, local, place.target))
         # An empty name, as of a variable that is not set, is an error: never this program's own authority instead.
         auth = auth if arguments.user is None else auth.for_user(arguments.user)
         auth = auth if arguments.behalf is None else auth.on_behalf_of(arguments.behalf)
@@ -80,13 +81,8 @@ def call(arguments: argparse.Namespace) -> int:
             response.close()
 
 
-def _netloc(url: httpx.URL) -> str:
-    return ("@" if url.userinfo else "") + url.netloc.decode("ascii")
-
-
-def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
-    """Whom the command line, else the file, puts at this URL."""
-    (origin,) = _origin_of(url)
+def _targets(arguments: argparse.Namespace, origin: str) -> Targets:
+    """Whom the command line, else the file, puts at this origin."""
     bearer = (origin,) if arguments.bearer else ()
     forwarded = (origin,) if arguments.forwarded else ()
     if arguments.target:
@@ -97,9 +93,9 @@ def _targets(arguments: argparse.Namespace, url: httpx.URL) -> Targets:
     return Targets(known.origins, (*known.bearer, *bearer), (*known.forwarded, *forwarded))
 
 
-def _origin_of(url: httpx.URL) -> tuple[str]:
+def _origin_of(url: httpx.URL) -> str:
     try:
-        return (str(Origin.of(url.scheme, _netloc(url))),)
+        return str(Origin.of(url.scheme, netloc_of(url)))
     except Malformed as error:
         raise Misconfigured("origin-unknown", error.detail) from None
 
@@ -236,7 +232,6 @@ def _explain(request: httpx.Request, plan: Plan, place: Place, cover: list[str])
     outgoing = OutgoingRequest(
         method=request.method, origin=place.origin, target=request.url.raw_path, headers=headers, body=body
     )
-    outgoing.check()
     covered = [name for name, _value in outgoing.covered(name.lower() for name in cover)]
     lines = [f"{request.method} {request.url.raw_path.decode('ascii')} HTTP/1.1"]
     lines += [f"{name.decode('latin-1')}: {_shown(name, value)}" for name, value in request.headers.raw]

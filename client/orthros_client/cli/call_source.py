@@ -14,7 +14,7 @@ from attrs import field, frozen
 from orthros_client.credentials.credential_file import load_credentials
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse, Misconfigured
-from orthros_client.http.client.sources import Source
+from orthros_client.http.client.sources import CredentialSource
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import Token, parse_target
 
@@ -58,7 +58,7 @@ class _OfFile:
         return self.client.token(target, scopes)
 
 
-def source_of(arguments: argparse.Namespace, client: Client, target: str) -> Source:
+def source_of(arguments: argparse.Namespace, client: Client, target: str) -> CredentialSource:
     """Where credentials for `target` come from.
 
     Raises LocalMisuse for options that contradict each other, Misconfigured for a file of another target, and what

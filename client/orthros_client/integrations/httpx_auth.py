@@ -5,39 +5,25 @@ Needs the extra `httpx`. Translates between httpx and the exchange of `orthros_c
 
 from __future__ import annotations
 
-import copy
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Unpack
 
 from attrs import frozen
 
 from orthros_client.credentials.credentials import Credentials, Pause
-from orthros_client.credentials.discharging import Discharges
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import LocalMisuse, OrthrosError
-from orthros_client.http.client.attachment import Attachment, asserted, wants_compression
-from orthros_client.http.client.discharges import asking, check_size, doubting, given
+from orthros_client.http.client.attachment import Attachment
+from orthros_client.http.client.authentication import Authentication, Steps
+from orthros_client.http.client.discharges import asking, check_size, given
 from orthros_client.http.client.file_body import FileBody, Measure
-from orthros_client.http.client.outgoing import (
-    Attempt,
-    Body,
-    OutgoingRequest,
-    Proven,
-    exchange,
-)
-from orthros_client.http.client.sources import AsyncSource, Question, Source, propagates
+from orthros_client.http.client.options import AuthOptions
+from orthros_client.http.client.outgoing import Attempt, Body, OutgoingRequest, Proven
+from orthros_client.http.client.sources import AsyncCredentialSource, CredentialSource, Place
 from orthros_client.http.client.unproven import ResponseUnproven, unproven
-from orthros_client.http.propagation import traceparent as traceparent_here
-from orthros_client.http.tracing import TRACEPARENT
-from orthros_client.integrations.httpx_libraries import (
-    Auth,
-    Request,
-    Response,
-    is_request,
-    not_read,
-)
+from orthros_client.integrations.httpx_libraries import Auth, Request, Response, is_request, not_read
 from orthros_client.integrations.httpx_messages import (
     asking_for,
     authorize,
@@ -51,8 +37,7 @@ from orthros_client.integrations.httpx_messages import (
 from orthros_client.integrations.httpx_sources import Sources
 from orthros_client.integrations.httpx_streams import Checked, Drained, Short, readable_again
 from orthros_client.local.conversation import Token
-from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
-from orthros_protocol import AssertedUser, Discharge
+from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_protocol.primitives.http_fields import stated_length
 from orthros_runtime.extras import extra
@@ -60,7 +45,7 @@ from orthros_runtime.extras import extra
 with extra("httpx"):
     import anyio.to_thread
 
-__all__ = ["AsyncSource", "FileBody", "OrthrosAuth", "Source", "proven_of"]
+__all__ = ["AsyncCredentialSource", "CredentialSource", "FileBody", "OrthrosAuth", "proven_of"]
 
 PROVEN: Final = "orthros"
 _BEARER: Final = "Bearer "
@@ -88,103 +73,33 @@ class _Hash:
     measure: Callable[[], Measure]
 
 
-_Effect = Any  # a request to send, or Question, _Read, _Hear, _Hash, Pause
+_Effect = Any  # a request to send, or Place, _Read, _Hear, _Hash, Pause
 _Flow = Generator[_Effect, Any, None]
-_Steps = Generator[Attempt | Pause, HttpResponse | None, Proven]
 
 
-class OrthrosAuth(Auth):
+class OrthrosAuth(Authentication, Auth):  # type: ignore[misc]  # Auth is that of httpx and of httpx2
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
-    targets: origin (`https://host[:port]`) -> target (`name` or `name@realm`); exact matches only.
+    targets: origin (`https://host[:port]`) -> target (`name` or `name@realm`), exact matches only; or an Attachment,
+        which has its options.
     client: `Client`, `AsyncClient` or anything like them, yours to close; None makes the one that fits.
-    scopes: which to ask for, for all targets or by target name; None means what the rules allow unasked.
-    cover: headers to bind besides content-type, content-encoding and idempotency-key.
-    bearer: the origins among `targets` that take a JWT. Their responses prove nothing but what TLS proves.
-    forwarded: those behind a proxy with forward authentication: the target proves that it accepted, TLS the response.
-    accept_unproven_bodies: accept streams that the target does not sign; status and covered headers are proven still.
-    allow_unbound_bodies: send streams without Content-Digest; only targets that are not told of the body take them.
-    pass_others: let requests to other origins out untouched instead of raising `origin-unknown`.
-    delegable: the origins whose targets may call others on behalf of this client; where a rule allows it.
-    dischargers: where discharges are asked for that tickets demand: `name` or `name@realm` -> origin. They are kept
-        while they are good. Demands go to no other origin.
-    traceparent: carry on the trace of the request that is being served (W3C Trace Context) where a request has no such
-        header; None: where `client` propagates.
-    idempotency: "header" promises that the targets execute requests with the same Idempotency-Key once. Such requests
-        are repeated as reads are; those that need a key and have none get a random one.
+    The other options are those of `AuthOptions`.
 
     Raises, from the call: Misconfigured `origin-unknown` before anything is sent; what `Client.credentials` raises;
     TargetRefusal, MaybeExecuted, PeerMisbehaved `response-unproven`, LocalMisuse; Refused `discharger-unknown`, and
-    DischargeRefused when a discharger says no. A body that is not the target's
-    raises at its end. Redirects must not be followed: each needs a request of its own. Thread-safe.
+    DischargeRefused when a discharger says no. A body that is not the target's raises at its end. Redirects must not be
+    followed: each needs a request of its own. Thread-safe.
     """
 
     def __init__(
         self,
-        targets: Mapping[str, str],
+        targets: Mapping[str, str] | Attachment,
         *,
-        client: Source | AsyncSource | None = None,
-        scopes: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
-        cover: Iterable[str] = (),
-        bearer: Iterable[str] = (),
-        forwarded: Iterable[str] = (),
-        accept_unproven_bodies: bool = False,
-        allow_unbound_bodies: bool = False,
-        pass_others: bool = False,
-        delegable: Iterable[str] = (),
-        dischargers: Mapping[str, str] | None = None,
-        traceparent: bool | None = None,
-        idempotency: Literal["header"] | None = None,
+        client: CredentialSource | AsyncCredentialSource | None = None,
+        **options: Unpack[AuthOptions],
     ) -> None:
-        self._attachment = Attachment.of(
-            targets,
-            scopes=scopes,
-            bearer=bearer,
-            forwarded=forwarded,
-            cover=cover,
-            accept_unproven_bodies=accept_unproven_bodies,
-            allow_unbound_bodies=allow_unbound_bodies,
-            pass_others=pass_others,
-            delegable=delegable,
-            dischargers=dischargers,
-            idempotency=idempotency,
-        )
+        super().__init__(targets, client, options)
         self._sources = Sources(client)
-        self._discharges = Discharges()
-        self._traces = propagates(client) if traceparent is None else traceparent
-        self._user: AssertedUser | None = None
-        self._behalf: OnBehalfOf = AS_CONFIGURED
-        self._harmless = False
-
-    def __repr__(self) -> str:
-        return f"<OrthrosAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
-
-    def for_user(self, user: str | AssertedUser) -> Self:
-        """The same, for requests of one end user: `client.get(url, auth=auth.for_user("alice"))`.
-
-        For gateways that hold the scope `assert-user`: it is this client's word, told to the target under its MAC. A
-        text is a name that is not proven here. Raises LocalMisuse for a name that cannot travel.
-        """
-        other = copy.copy(self)
-        other._user = asserted(user)
-        return other
-
-    def on_behalf_of(self, behalf: OnBehalfOf) -> Self:
-        """The same, with tickets on behalf of somebody: of a `VerifiedCaller`, of a subject whose name this client may
-        assert, or with None of nobody, whoever is being served. See `Client.credentials`.
-        """
-        other = copy.copy(self)
-        other._behalf = behalf
-        return other
-
-    def harmless(self) -> Self:
-        """The same, for requests that may run twice whatever their method: `client.put(url, auth=auth.harmless())`.
-
-        They are repeated as reads are. It is the caller's word: the target may know better, and say so.
-        """
-        other = copy.copy(self)
-        other._harmless = True
-        return other
 
     def close(self) -> None:
         """Closes idle connections of a blocking client made here; the object can still be used."""
@@ -205,7 +120,7 @@ class OrthrosAuth(Auth):
                 return
             if is_request(effect):
                 answer = yield effect
-            elif isinstance(effect, Question):
+            elif isinstance(effect, Place):
                 answer = self._sources.ask(effect)
             elif isinstance(effect, Pause):
                 effect.block()
@@ -230,7 +145,7 @@ class OrthrosAuth(Auth):
                 return
             if is_request(effect):
                 answer = yield effect
-            elif isinstance(effect, Question):
+            elif isinstance(effect, Place):
                 answer = await self._sources.aask(effect)
             elif isinstance(effect, Pause):
                 await effect.sleep()
@@ -245,21 +160,19 @@ class OrthrosAuth(Auth):
                 answer = await anyio.to_thread.run_sync(effect.measure)
 
     def _flow(self, request: Request) -> _Flow:
-        place = self._attachment.place(request.url.scheme, netloc_of(request.url))
+        place = self._place(request.url.scheme, netloc_of(request.url), request.headers)
         if place is None:
             yield request
             return
-        self._trace(request)
         if place.bearer:
-            if self._user is not None:
-                raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
-            token: Token = yield Question(place, self._behalf)
+            token: Token = yield place
             authorize(request, f"{_BEARER}{token.value}")
             refuse_redirect(request, (yield request))
             return
-        self._complete(request)
+        self._complete(request.method, request.headers)
+        escape(request)
         body = yield from self._bind_body(request)
         outgoing = OutgoingRequest(
             method=request.method,
@@ -268,21 +181,10 @@ class OrthrosAuth(Auth):
             headers=lowered(request.headers),
             body=body,
         )
-        outgoing.check()
-        credentials: Credentials = yield Question(place, self._behalf)
+        credentials: Credentials = yield place
         if credentials.demands:
             credentials = yield from self._collect(credentials, request)
-        steps = exchange(
-            outgoing,
-            credentials,
-            cover=self._attachment.cover,
-            accept_unproven_bodies=self._attachment.accept_unproven_bodies,
-            forwarded=place.forwarded,
-            user=self._user,
-            harmless=self._harmless,
-            keyed=self._attachment.keyed,
-        )
-        steps = doubting(steps, partial(self._discharges.forget, credentials))
+        steps = self._steps(outgoing, credentials, place)
         try:
             proven, response, _head = yield from _converse(steps, partial(dressed, request))
         except OrthrosError:
@@ -290,21 +192,6 @@ class OrthrosAuth(Auth):
             raise
         yield from credentials.reports.telling()
         _install(response, proven)
-
-    def _complete(self, request: Request) -> None:
-        """Makes of the request what is bound: nothing of it changes on the way."""
-        key = self._attachment.new_key(request.method, request.headers.get("Idempotency-Key"))
-        if key is not None:
-            request.headers["Idempotency-Key"] = key
-        if not wants_compression(request.headers.get("Accept-Encoding")):
-            request.headers["Accept-Encoding"] = "identity"
-        escape(request)
-
-    def _trace(self, request: Request) -> None:
-        if self._traces and TRACEPARENT not in request.headers:
-            value = traceparent_here()
-            if value is not None:
-                request.headers[TRACEPARENT] = value
 
     def _collect(self, credentials: Credentials, request: Request) -> Generator[_Effect, Any, Credentials]:
         """The credentials with what they demand, from memory or from the dischargers."""
@@ -326,7 +213,7 @@ class OrthrosAuth(Auth):
     def _ask_for(self, demanded: Demanded, home: str, request: Request) -> Generator[_Effect, Any, Discharge]:
         """One discharge, asked for in the own name over the client that sends `request`."""
         place = self._attachment.place_of_discharger(demanded.discharger, home)
-        to: Credentials = yield Question(place, None)
+        to: Credentials = yield place
         steps = asking(to, place.origin, demanded.cid)
         proven, response, head = yield from _converse(steps, partial(asking_for, place, demanded.cid, request))
         check_size(head, proven)
@@ -361,7 +248,7 @@ def proven_of(response: Response) -> Proven | None:
 
 
 def _converse(
-    steps: _Steps, dress: Callable[[Attempt], Request]
+    steps: Steps, dress: Callable[[Attempt], Request]
 ) -> Generator[_Effect, Any, tuple[Proven, Response, HttpResponse]]:
     """Sends what `steps` wants, as `dress` makes it; the last response is proven, its body is not yet."""
     step = next(steps)

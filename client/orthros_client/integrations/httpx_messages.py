@@ -8,9 +8,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from orthros_client.http.client.attachment import Place, redirected
+from orthros_client.http.client.attachment import redirected
 from orthros_client.http.client.discharges import MEDIA_TYPE, PATH
 from orthros_client.http.client.outgoing import NOT_IN_A_PROBE, Attempt
+from orthros_client.http.client.sources import Place
 from orthros_client.http.client.targets import with_escapes
 from orthros_client.integrations.httpx_libraries import Request, Response, library_of, not_read
 from orthros_client.integrations.httpx_streams import Once, Spending

@@ -10,7 +10,7 @@ from typing import cast
 
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse
-from orthros_client.http.client.sources import AsyncSource, Question, Source
+from orthros_client.http.client.sources import AsyncCredentialSource, CredentialSource, Place
 from orthros_client.local.aio import AsyncClient
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import Token
@@ -26,34 +26,34 @@ __all__ = ["Sources"]
 class Sources:
     """`client` is yours to close; None makes one that fits. Thread-safe."""
 
-    def __init__(self, client: Source | AsyncSource | None) -> None:
+    def __init__(self, client: CredentialSource | AsyncCredentialSource | None) -> None:
         self._client = client
         self._is_async = client is not None and inspect.iscoroutinefunction(client.credentials)
         self._blocking: Client | None = None
         self._by_loop: RunVar[AsyncClient] = RunVar("orthros client")
 
-    def ask(self, question: Question) -> Credentials | Token:
+    def ask(self, place: Place) -> Credentials | Token:
         """Raises what `Client.credentials` raises, and LocalMisuse where there is only an AsyncClient."""
         if self._is_async:
             raise LocalMisuse("value-invalid", "an AsyncClient cannot serve httpx.Client; give it a Client")
         if self._client is None and self._blocking is None:
             self._blocking = Client()
-        answer: Credentials | Token = question.put_to(self._client or self._blocking)
+        answer: Credentials | Token = place.ask(self._client or self._blocking)
         return answer
 
-    async def aask(self, question: Question) -> Credentials | Token:
+    async def aask(self, place: Place) -> Credentials | Token:
         """The same under any event loop."""
         if self._client is not None and not self._is_async:
             # A blocking client may have to wait for the daemon.
-            answer: Credentials | Token = await anyio.to_thread.run_sync(question.put_to, self._client)
+            answer: Credentials | Token = await anyio.to_thread.run_sync(place.ask, self._client)
             return answer
-        source = cast(AsyncSource | None, self._client)
+        source = cast(AsyncCredentialSource | None, self._client)
         if source is None:
             source = self._by_loop.get(None)  # its connections belong to one event loop
         if source is None:
             source = AsyncClient()
             self._by_loop.set(source)
-        obtained: Credentials | Token = await question.put_to(source)
+        obtained: Credentials | Token = await place.ask(source)
         return obtained
 
     def close(self) -> None:

@@ -6,38 +6,30 @@ itself. The first attempt leaves with the request, every later one from a respon
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, Any, Final, Literal, Self, cast
+from functools import partial
+from typing import IO, Any, Final, Unpack, cast
 from urllib.parse import urlsplit
 
 from attrs import define, field
 
 from orthros_client.credentials.credentials import Credentials, Pause
+from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import LocalMisuse, MaybeExecuted, OrthrosError
-from orthros_client.http.client.attachment import Attachment, Place, asserted, redirected, wants_compression
-from orthros_client.http.client.discharges import doubting
+from orthros_client.http.client.attachment import Attachment, redirected
+from orthros_client.http.client.authentication import Authentication, Steps
 from orthros_client.http.client.file_body import FileBody
-from orthros_client.http.client.outgoing import (
-    NOT_IN_A_PROBE,
-    Attempt,
-    Body,
-    OutgoingRequest,
-    Proven,
-    exchange,
-)
-from orthros_client.http.client.sources import Question, Source, propagates
+from orthros_client.http.client.options import AuthOptions
+from orthros_client.http.client.outgoing import NOT_IN_A_PROBE, Attempt, Body, OutgoingRequest, Proven
+from orthros_client.http.client.sources import CredentialSource, Place
 from orthros_client.http.client.unproven import ResponseUnproven, unproven
-from orthros_client.http.propagation import traceparent as traceparent_here
-from orthros_client.http.tracing import TRACEPARENT
 from orthros_client.integrations.requests_bodies import Again, Checked, drain, readable_again, times_sent
-from orthros_client.integrations.requests_discharges import Dischargers
+from orthros_client.integrations.requests_discharges import ask_discharger
 from orthros_client.local.client import Client
-from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_client.local.reports import Reports
-from orthros_protocol import AssertedUser
+from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra
 
@@ -48,7 +40,7 @@ with extra("requests"):
     import urllib3
     from requests.structures import CaseInsensitiveDict
 
-__all__ = ["FileBody", "OrthrosRequestsAuth", "Source", "proven_of"]
+__all__ = ["CredentialSource", "FileBody", "OrthrosRequestsAuth", "proven_of"]
 
 PROVEN: Final = "orthros"
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
@@ -58,7 +50,7 @@ _TARGET = re.compile(
 )
 
 
-class OrthrosRequestsAuth(requests.auth.AuthBase):
+class OrthrosRequestsAuth(Authentication, requests.auth.AuthBase):
     """Authenticates requests to the origins in `targets`, and proves each response before it is returned.
 
     Arguments, errors and limits are those of `httpx_auth.OrthrosAuth`; `client` is a `Client` or anything like it,
@@ -71,73 +63,16 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
 
     def __init__(
         self,
-        targets: Mapping[str, str],
+        targets: Mapping[str, str] | Attachment,
         *,
-        client: Source | None = None,
-        scopes: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
-        cover: Iterable[str] = (),
-        bearer: Iterable[str] = (),
-        forwarded: Iterable[str] = (),
-        accept_unproven_bodies: bool = False,
-        allow_unbound_bodies: bool = False,
-        pass_others: bool = False,
-        delegable: Iterable[str] = (),
-        dischargers: Mapping[str, str] | None = None,
+        client: CredentialSource | None = None,
         discharge_session: requests.Session | None = None,
-        traceparent: bool | None = None,
-        idempotency: Literal["header"] | None = None,
+        **options: Unpack[AuthOptions],
     ) -> None:
-        self._attachment = Attachment.of(
-            targets,
-            scopes=scopes,
-            bearer=bearer,
-            forwarded=forwarded,
-            cover=cover,
-            accept_unproven_bodies=accept_unproven_bodies,
-            allow_unbound_bodies=allow_unbound_bodies,
-            pass_others=pass_others,
-            delegable=delegable,
-            dischargers=dischargers,
-            idempotency=idempotency,
-        )
-        self._own: Client | None = None
-        if client is None:
-            client = self._own = Client()
-        self._client: Source = client
-        self._dischargers = Dischargers(self._attachment, client, discharge_session)
-        self._traces = propagates(client) if traceparent is None else traceparent
-        self._user: AssertedUser | None = None
-        self._behalf: OnBehalfOf = AS_CONFIGURED
-        self._harmless = False
-
-    def __repr__(self) -> str:
-        return f"<OrthrosRequestsAuth for {', '.join(map(str, self._attachment.origins)) or 'no origin'}>"
-
-    def for_user(self, user: str | AssertedUser) -> Self:
-        """The same, for requests of one end user: `session.get(url, auth=auth.for_user("alice"))`.
-
-        See `httpx_auth.OrthrosAuth.for_user`.
-        """
-        other = copy.copy(self)
-        other._user = asserted(user)
-        return other
-
-    def on_behalf_of(self, behalf: OnBehalfOf) -> Self:
-        """The same, with tickets on behalf of somebody: of a `VerifiedCaller`, of a subject whose name this client may
-        assert, or with None of nobody, whoever is being served. See `Client.credentials`.
-        """
-        other = copy.copy(self)
-        other._behalf = behalf
-        return other
-
-    def harmless(self) -> Self:
-        """The same, for requests that may run twice whatever their method.
-
-        See `httpx_auth.OrthrosAuth.harmless`.
-        """
-        other = copy.copy(self)
-        other._harmless = True
-        return other
+        super().__init__(targets, client, options)
+        self._own = Client() if client is None else None
+        self._client = client or self._own
+        self._discharge_session = discharge_session
 
     def close(self) -> None:
         """Closes idle connections of a client made here; the object can still be used."""
@@ -147,24 +82,15 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Adds what the first attempt needs, and the hook that judges the response."""
         parts = urlsplit(r.url or "")
-        place = self._attachment.place(parts.scheme, parts.netloc)
+        place = self._place(parts.scheme, parts.netloc, r.headers)
         if place is None:
             return r
-        if self._traces and TRACEPARENT not in r.headers:
-            _trace(r)
         if place.bearer:
             _require_free(r)
-            if self._user is not None:
-                raise LocalMisuse("value-invalid", f"{place.origin} gets a token, which names no user per request")
-            token = Question(place, self._behalf).put_to(self._client)
-            r.headers["Authorization"] = f"Bearer {token.value}"
+            r.headers["Authorization"] = f"Bearer {place.ask(self._client).value}"
             _hook(r, _Bearer(r))
             return r
-        key = self._attachment.new_key(r.method or "", r.headers.get("Idempotency-Key"))
-        if key is not None:
-            r.headers["Idempotency-Key"] = key
-        if not wants_compression(r.headers.get("Accept-Encoding")):
-            r.headers["Accept-Encoding"] = "identity"
+        self._complete(r.method or "", r.headers)
         body = self._bind_body(r)
         outgoing = OutgoingRequest(
             method=r.method or "",
@@ -173,27 +99,22 @@ class OrthrosRequestsAuth(requests.auth.AuthBase):
             headers=_lowered(r.headers),
             body=body,
         )
-        outgoing.check()
         credentials = self._obtain(place)
-        steps = exchange(
-            outgoing,
-            credentials,
-            cover=self._attachment.cover,
-            accept_unproven_bodies=self._attachment.accept_unproven_bodies,
-            forwarded=place.forwarded,
-            user=self._user,
-            harmless=self._harmless,
-            keyed=self._attachment.keyed,
-        )
-        steps = doubting(steps, lambda: self._dischargers.forget(credentials))
+        steps = self._steps(outgoing, credentials, place)
         conversation = _Conversation(r, steps, credentials.reports)
         conversation.begin()
         _hook(r, conversation)
         return r
 
     def _obtain(self, place: Place) -> Credentials:
-        credentials: Credentials = Question(place, self._behalf).put_to(self._client)
-        return self._dischargers.complete(credentials) if credentials.demands else credentials
+        credentials: Credentials = place.ask(self._client)
+        if not credentials.demands:
+            return credentials
+        return self._discharges.collect(credentials, partial(self._ask_for, credentials.client.realm))
+
+    def _ask_for(self, home: str, demanded: Demanded) -> Discharge:
+        place = self._attachment.place_of_discharger(demanded.discharger, home)
+        return ask_discharger(place, demanded.cid, self._client, self._discharge_session)
 
     def _bind_body(self, r: requests.PreparedRequest) -> Body:
         found = r.headers.get("Content-Digest")
@@ -238,7 +159,7 @@ class _Conversation:
     """The hook of one request: feeds responses to the exchange, and sends the attempts that it asks for."""
 
     _request: requests.PreparedRequest = field(repr=False)
-    _steps: Generator[Attempt | Pause, HttpResponse | None, Proven] = field(repr=False)
+    _steps: Steps = field(repr=False)
     _reports: Reports = field(repr=False)
     _put_aside: tuple[str | None, Any, CaseInsensitiveDict[Any]] | None = field(default=None, repr=False)
     _is_done: bool = False
@@ -351,12 +272,6 @@ def _closing(response: requests.Response, error: OrthrosError) -> OrthrosError:
 def _hook(r: requests.PreparedRequest, hook: _Bearer | _Conversation) -> None:
     register: Any = r.register_hook  # not annotated in requests
     register("response", hook)
-
-
-def _trace(r: requests.PreparedRequest) -> None:
-    value = traceparent_here()
-    if value is not None:
-        r.headers[TRACEPARENT] = value
 
 
 def _require_free(r: requests.PreparedRequest) -> None:

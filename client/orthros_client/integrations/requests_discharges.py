@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_client.credentials.credentials import Credentials, Pause
-from orthros_client.credentials.discharging import Discharges
-from orthros_client.credentials.narrowing import Demanded
+from orthros_client.credentials.credentials import Pause
 from orthros_client.errors import PeerMisbehaved, Unavailable
-from orthros_client.http.client.attachment import Attachment, Place
+from orthros_client.http.client.authentication import Steps
 from orthros_client.http.client.discharges import (
     MEDIA_TYPE,
     MOST_ANSWER_BYTES,
@@ -22,7 +20,7 @@ from orthros_client.http.client.discharges import (
     too_long,
 )
 from orthros_client.http.client.outgoing import Attempt, Proven
-from orthros_client.http.client.sources import Question, Source
+from orthros_client.http.client.sources import Place
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra
@@ -32,42 +30,24 @@ with extra("requests"):
     import requests.auth
     import urllib3
 
-__all__ = ["Dischargers"]
+__all__ = ["ask_discharger"]
 
 _TIMEOUT_S: Final = 10.0
 
 
-class Dischargers:
-    """Completes credentials. `session` is what requests are sent with; None makes one each time."""
+def ask_discharger(place: Place, cid: bytes, source: Any, session: requests.Session | None) -> Discharge:
+    """The discharge of the demand `cid`, asked for at `place`; `session` is what with, None makes one for it.
 
-    def __init__(self, attachment: Attachment, client: Source, session: requests.Session | None) -> None:
-        self._attachment = attachment
-        self._client = client
-        self._session = session
-        self._discharges = Discharges()
-
-    def complete(self, credentials: Credentials) -> Credentials:
-        """With every discharge that they demand, from memory or from whom it is demanded.
-
-        Raises DischargeRefused, Refused `discharger-unknown`, Unavailable, PeerMisbehaved, or what the client raises.
-        """
-        home = credentials.client.realm
-        return self._discharges.collect(credentials, lambda demanded: self._ask(demanded, home))
-
-    def forget(self, credentials: Credentials) -> None:
-        """Their discharges are asked for again the next time."""
-        self._discharges.forget(credentials)
-
-    def _ask(self, demanded: Demanded, home: str) -> Discharge:
-        place = self._attachment.place_of_discharger(demanded.discharger, home)
-        steps = asking(Question(place, None).put_to(self._client), place.origin, demanded.cid)
-        if self._session is not None:
-            return _run(self._session, steps, place, demanded.cid)
-        with requests.Session() as session:
-            return _run(session, steps, place, demanded.cid)
+    Raises DischargeRefused, Unavailable, PeerMisbehaved, or what the source of credentials raises.
+    """
+    steps = asking(place.ask(source), place.origin, cid)
+    if session is not None:
+        return _run(session, steps, place, cid)
+    with requests.Session() as own:
+        return _run(own, steps, place, cid)
 
 
-def _run(session: requests.Session, steps: Any, place: Place, cid: bytes) -> Discharge:
+def _run(session: requests.Session, steps: Steps, place: Place, cid: bytes) -> Discharge:
     step = next(steps)
     while True:
         while isinstance(step, Pause):

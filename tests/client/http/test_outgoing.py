@@ -16,6 +16,7 @@ from orthros_client.credentials.known_targets import PeerState
 from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.client.covering import check_cover
 from orthros_client.http.client.file_body import FileBody
+from orthros_client.http.client.options import AuthOptions
 from orthros_client.http.client.origins import Origin
 from orthros_client.http.client.outgoing import (
     EMPTY,
@@ -24,6 +25,7 @@ from orthros_client.http.client.outgoing import (
     BodyProof,
     OutgoingRequest,
     Proven,
+    Terms,
     exchange,
 )
 from orthros_client.http.client.targets import with_escapes
@@ -100,7 +102,8 @@ def run(
     keyed: bool = False,
 ) -> tuple[Proven, Said]:
     """Delivers what the exchange wants; `swap` changes requests on their way."""
-    steps = exchange(outgoing, credentials, cover=cover, accept_unproven_bodies=accept_unproven_bodies, keyed=keyed)
+    terms = Terms(cover=cover, accept_unproven_bodies=accept_unproven_bodies, keyed=keyed)
+    steps = exchange(outgoing, credentials, terms)
     step = next(steps)
     while True:
         if isinstance(step, Pause):
@@ -581,27 +584,27 @@ def test_an_error_of_the_application_is_a_result(credentials: Credentials, targe
 
 @pytest.mark.parity("L6")
 @pytest.mark.parametrize(
-    "bad",
+    "make",
     [
-        request("GET", ("host", b"evil.example")),
-        request("GET", ("host", b"orders.example\xff")),
-        request("GET", ("authorization", b"Bearer x")),
-        request("G T"),
-        evolve(request(), target=b"*"),
-        evolve(request(), target=b"https://orders.example/"),
-        evolve(request(), target=b""),
-        evolve(request(), target=b"/a//b"),
-        evolve(request(), target=b"/a/../b"),
-        evolve(request(), target=b"/a%2Fb"),
-        evolve(request(), target=b"/[raw]"),
-        evolve(request(), target=b"/" + b"a" * 9000),
-        request("POST", ("content-type", b"x" * 9000)),
+        lambda: request("GET", ("host", b"evil.example")),
+        lambda: request("GET", ("host", b"orders.example\xff")),
+        lambda: request("GET", ("authorization", b"Bearer x")),
+        lambda: request("G T"),
+        lambda: evolve(request(), target=b"*"),
+        lambda: evolve(request(), target=b"https://orders.example/"),
+        lambda: evolve(request(), target=b""),
+        lambda: evolve(request(), target=b"/a//b"),
+        lambda: evolve(request(), target=b"/a/../b"),
+        lambda: evolve(request(), target=b"/a%2Fb"),
+        lambda: evolve(request(), target=b"/[raw]"),
+        lambda: evolve(request(), target=b"/" + b"a" * 9000),
+        lambda: request("POST", ("content-type", b"x" * 9000)),
     ],
 )
-def test_what_cannot_be_bound_is_not_sent(bad: OutgoingRequest, credentials: Credentials) -> None:
+def test_what_cannot_be_bound_is_not_sent(make: Callable[[], OutgoingRequest], credentials: Credentials) -> None:
     """A local error, before anything travels."""
     with pytest.raises(LocalMisuse, match="value-invalid"):
-        next(exchange(bad, credentials))
+        next(exchange(make(), credentials))
 
 
 @pytest.mark.parity("L6")
@@ -681,7 +684,7 @@ def test_nothing_secret_is_shown(credentials: Credentials) -> None:
 
 def forwarded(credentials: Credentials, *answers: Callable[[bytes], tuple[str, ...]]) -> Proven:
     """One call through a proxy: each answer says which Orthros-Accepted headers the request gets."""
-    steps = exchange(request(), credentials, forwarded=True)
+    steps = exchange(request(), credentials, Terms(forwarded=True))
     attempt = next(steps)
     for answer in answers:
         assert isinstance(attempt, Attempt)
@@ -746,15 +749,6 @@ def test_behind_a_proxy_the_acceptance_is_proven_and_nothing_else(realm: InMemor
     ],
     ids=["in the clear", "no target", "both"],
 )
-def test_what_only_tls_proves_needs_tls_and_a_target(targets: dict[str, str], options: dict[str, list[str]]) -> None:
-    given: dict[str, Any] = {"bearer": (), "forwarded": (), **options}
+def test_what_only_tls_proves_needs_tls_and_a_target(targets: dict[str, str], options: AuthOptions) -> None:
     with pytest.raises(Misconfigured, match="config-invalid"):
-        Attachment.of(
-            targets,
-            scopes=None,
-            cover=(),
-            accept_unproven_bodies=False,
-            allow_unbound_bodies=False,
-            pass_others=False,
-            **given,
-        )
+        Attachment(targets, **options)

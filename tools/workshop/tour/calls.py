@@ -14,7 +14,7 @@ import httpx
 from attrs import define, field, frozen
 
 from orthros_client import Credentials, LocalMisuse, Token
-from orthros_client.integrations.httpx_auth import OrthrosAuth, Source
+from orthros_client.integrations.httpx_auth import CredentialSource, OrthrosAuth
 
 __all__ = ["Answered", "Caller", "Held", "OAuthDesk", "plain_http", "post_to_ledger"]
 
@@ -37,7 +37,7 @@ class Caller:
     whose name it calls if not its own, `settings` are further ones of `OrthrosAuth`."""
 
     targets: dict[str, str]
-    source: Source
+    source: CredentialSource
     behalf: str | None = None
     settings: dict[str, Any] = field(factory=dict)
     _http: httpx.Client = field(init=False)

@@ -9,116 +9,77 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Unpack
 from urllib.request import getproxies, proxy_bypass
-
-from attrs import field, frozen
 
 from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved, Refused
 from orthros_client.http.client.covering import check_cover
+from orthros_client.http.client.options import AuthOptions
 from orthros_client.http.client.origins import Origin, OriginMap
+from orthros_client.http.client.outgoing import Terms
+from orthros_client.http.client.sources import Place
 from orthros_client.http.client.unproven import unproven
 from orthros_client.local.conversation import parse_target
+from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
+from orthros_client.options import check_options
 from orthros_protocol import SAFE_METHODS, AssertedUser, Principal
 from orthros_protocol.primitives.names import check_texts, is_name
 from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE
 
-__all__ = ["Attachment", "Place", "asserted", "redirected", "wants_compression"]
+__all__ = ["Attachment", "asserted", "redirected", "wants_compression"]
 
 # What httpx and requests send where nobody asked for it, as far as their extras are installed.
 _BY_DEFAULT = re.compile(r"gzip, deflate(?:, br)?(?:, zstd)?")
 
 
-@frozen
-class Place:
-    """Where a request goes: its origin, the target there, the scopes to ask for, whether it wants a JWT, whether a
-    proxy in front of it asks the target's daemon (forward authentication), and whether the target may act on behalf
-    of this client."""
-
-    origin: Origin
-    target: str
-    scopes: tuple[str, ...] | None
-    bearer: bool
-    forwarded: bool = False
-    delegable: bool = False
-
-
-@frozen(kw_only=True)
 class Attachment:
-    """What is attached to which request. Made by `of`, which checks everything."""
+    """What is attached to which request: `targets`, origin -> target (`name` or `name@realm`), and `AuthOptions`.
 
-    origins: OriginMap
-    scopes: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None
-    bearer: frozenset[Origin]
-    forwarded: frozenset[Origin]
-    cover: tuple[str, ...]
-    delegable: frozenset[Origin] = frozenset()
-    dischargers: Mapping[str, Origin] = field(factory=dict)
-    accept_unproven_bodies: bool = False
-    allow_unbound_bodies: bool = False
-    pass_others: bool = field(default=False)
-    idempotency: Literal["header"] | None = None
+    Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        targets: Mapping[str, str],
-        *,
-        scopes: Iterable[str] | Mapping[str, Iterable[str]] | None,
-        bearer: Iterable[str],
-        forwarded: Iterable[str],
-        cover: Iterable[str],
-        accept_unproven_bodies: bool,
-        allow_unbound_bodies: bool,
-        pass_others: bool,
-        delegable: Iterable[str] = (),
-        dischargers: Mapping[str, str] | None = None,
-        idempotency: Literal["header"] | None = None,
-    ) -> Attachment:
-        """Raises Misconfigured for origins that are none, LocalMisuse for headers that cannot be covered."""
-        if idempotency not in (None, "header"):
-            raise LocalMisuse("value-invalid", "idempotency is 'header' or None")
-        origins = OriginMap(targets)
-        tokens, proxied, passed_on = (
-            frozenset(map(Origin.parse, check_texts(chosen, what)))
-            for what, chosen in (("bearer", bearer), ("forwarded", forwarded), ("delegable", delegable))
+    def __init__(self, targets: Mapping[str, str], **options: Unpack[AuthOptions]) -> None:
+        check_options(options, AuthOptions)
+        self.origins = OriginMap(targets)
+        self.terms = Terms(
+            cover=check_cover(options.get("cover", ())),
+            accept_unproven_bodies=options.get("accept_unproven_bodies", False),
+            keyed=options.get("idempotency") is not None,
         )
+        self.allow_unbound_bodies = options.get("allow_unbound_bodies", False)
+        self.traceparent = options.get("traceparent")
+        self._pass_others = options.get("pass_others", False)
+        self._bearer = _origins(options.get("bearer", ()), "bearer")
+        self._forwarded = _origins(options.get("forwarded", ()), "forwarded")
+        self._delegable = _origins(options.get("delegable", ()), "delegable")
+        dischargers = options.get("dischargers") or {}
+        for name in dischargers:
+            parse_target(name)
+        self._dischargers = {name: Origin.parse(text) for name, text in dischargers.items()}
+        self._scopes: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
+        scopes = options.get("scopes")
+        if isinstance(scopes, Mapping):
+            self._scopes = {target: check_texts(names, f"scopes of {target}") for target, names in scopes.items()}
+        elif scopes is not None:
+            self._scopes = check_texts(scopes, "scopes")
+        if options.get("idempotency") not in (None, "header"):
+            raise LocalMisuse("value-invalid", "idempotency is 'header' or None")
         for chosen, what, without in (
-            (tokens, "get tokens", "which everybody on the way could use"),
-            (proxied, "be forwarded to", "and everybody on the way could change its responses"),
+            (self._bearer, "get tokens", "which everybody on the way could use"),
+            (self._forwarded, "be forwarded to", "and everybody on the way could change its responses"),
         ):
             for origin in chosen:
-                if origin not in origins:
+                if origin not in self.origins:
                     raise Misconfigured("config-invalid", f"{origin} is to {what}, and names no target")
                 if not origin.is_confidential:
                     raise Misconfigured("config-invalid", f"{origin} is to {what}, {without}")
-        if tokens & proxied:
+        if self._bearer & self._forwarded:
             raise Misconfigured("config-invalid", "an origin gets tokens or tickets, not both")
-        if not passed_on <= origins.keys() - tokens:
+        if not self._delegable <= self.origins.keys() - self._bearer:
             raise Misconfigured("config-invalid", "delegable: an origin that names no target, or gets tokens")
-        for discharger in dischargers or {}:
-            parse_target(discharger)
-        asked: Mapping[str, tuple[str, ...]] | tuple[str, ...] | None = None
-        if isinstance(scopes, Mapping):
-            asked = {target: check_texts(names, f"scopes of {target}") for target, names in scopes.items()}
-        elif scopes is not None:
-            asked = check_texts(scopes, "scopes")
-        return cls(
-            origins=origins,
-            scopes=asked,
-            bearer=tokens,
-            forwarded=proxied,
-            cover=check_cover(cover),
-            delegable=passed_on,
-            dischargers={name: Origin.parse(text) for name, text in (dischargers or {}).items()},
-            accept_unproven_bodies=accept_unproven_bodies,
-            allow_unbound_bodies=allow_unbound_bodies,
-            pass_others=pass_others,
-            idempotency=idempotency,
-        )
 
-    def place(self, scheme: str, netloc: str) -> Place | None:
-        """Whose URL this is; None when it is nobody's and such requests go out untouched.
+    def place(self, scheme: str, netloc: str, behalf: OnBehalfOf = AS_CONFIGURED) -> Place | None:
+        """Whose URL this is, for a call on behalf of `behalf`; None for another's, when such requests go out untouched.
 
         Raises Misconfigured `origin-unknown` otherwise, before anything is sent, and `config-invalid` where a proxy of
         the environment would read or write what only this host protects.
@@ -126,36 +87,36 @@ class Attachment:
         try:
             origin, target = self.origins.locate(scheme, netloc)
         except Misconfigured:
-            if self.pass_others:
+            if self._pass_others:
                 return None
             raise
-        if origin in self.bearer or origin in self.forwarded:
+        bearer, forwarded = origin in self._bearer, origin in self._forwarded
+        if bearer or forwarded:
             _check_direct(origin)
-        scopes = self.scopes.get(target) if isinstance(self.scopes, Mapping) else self.scopes
-        return Place(origin, target, scopes, origin in self.bearer, origin in self.forwarded, origin in self.delegable)
-
-    @property
-    def keyed(self) -> bool:
-        """Whether targets execute requests with the same Idempotency-Key once, as the caller promises."""
-        return self.idempotency == "header"
+        scopes = self._scopes.get(target) if isinstance(self._scopes, Mapping) else self._scopes
+        return Place(origin, target, scopes, bearer, forwarded, origin in self._delegable, behalf)
 
     def new_key(self, method: str, given: str | bytes | None) -> str | None:
         """The Idempotency-Key to add to a request that has `given`; None where it needs none."""
-        if not self.keyed or given is not None or method.upper() in SAFE_METHODS:
+        if not self.terms.keyed or given is not None or method.upper() in SAFE_METHODS:
             return None
         return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
     def place_of_discharger(self, discharger: Principal | None, home: str) -> Place:
-        """Where its discharges are asked for; `home` is the realm of names without one.
+        """Where its discharges are asked for, in the client's own name; `home` is the realm of names without one.
 
         Raises Refused `discharger-unknown`: a demand is shown to nobody else.
         """
-        origin = self.dischargers.get(str(discharger))
+        origin = self._dischargers.get(str(discharger))
         if origin is None and discharger is not None and discharger.realm == home:
-            origin = self.dischargers.get(discharger.name)
+            origin = self._dischargers.get(discharger.name)
         if origin is None:
             raise Refused("discharger-unknown", f"{discharger}: name its origin in dischargers")
-        return Place(origin, str(discharger), None, bearer=False)
+        return Place(origin, str(discharger), None, bearer=False, behalf=None)
+
+
+def _origins(texts: Iterable[str], option: str) -> frozenset[Origin]:
+    return frozenset(map(Origin.parse, check_texts(texts, option)))
 
 
 def _check_direct(origin: Origin) -> None:

@@ -13,7 +13,7 @@ from orthros_client.credentials.credentials import Credentials, Pause
 from orthros_client.credentials.discharging import DischargeRefused
 from orthros_client.errors import PeerMisbehaved, Refused, TargetRefusal
 from orthros_client.http.client.origins import Origin
-from orthros_client.http.client.outgoing import Attempt, Body, OutgoingRequest, Proven, exchange
+from orthros_client.http.client.outgoing import Attempt, Body, OutgoingRequest, Proven, Terms, exchange
 from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.routes import DISCHARGE_PATH
 from orthros_client.verifier import VerifiedCaller
@@ -56,7 +56,7 @@ def asking(to: Credentials, origin: Origin, cid: bytes) -> Generator[Attempt | P
         method="POST", origin=origin, target=PATH.encode("ascii"), headers=_HEADERS, body=Body.of(cid)
     )
     try:
-        return (yield from exchange(request, to, harmless=True))
+        return (yield from exchange(request, to, Terms(harmless=True)))
     except TargetRefusal as refusal:
         raise DischargeRefused(to.target, refusal.code, f"{to.target}: {refusal.code} {refusal.detail}") from None
 

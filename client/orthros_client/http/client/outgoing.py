@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_client.credentials.credentials import Credentials, Pause, PendingCall
 from orthros_client.credentials.known_targets import NO_EPOCH
@@ -33,15 +33,33 @@ from orthros_protocol.exchanges.http_profile import (
 from orthros_protocol.primitives.derivation import RunningDigest, digest, mac_matches
 
 __all__ = [
-    "EMPTY", "NOT_IN_A_PROBE", "REQUEST_FLOOR", "RESPONSE_FLOOR", "Attempt", "Body", "BodyProof",
-    "OutgoingRequest", "Proven", "exchange",
-]  # fmt: skip
+    "EMPTY",
+    "NOT_IN_A_PROBE",
+    "REQUEST_FLOOR",
+    "RESPONSE_FLOOR",
+    "Attempt",
+    "Body",
+    "BodyProof",
+    "OutgoingRequest",
+    "Proven",
+    "Terms",
+    "exchange",
+]
 
 RESPONSE_FLOOR: Final = ("content-type", "content-encoding", "location")
-NOT_IN_A_PROBE: Final = frozenset({
-    "content-length", "content-type", "content-encoding", "content-digest", "content-range", "transfer-encoding",
-    "trailer", "expect", "idempotency-key",
-})  # fmt: skip
+NOT_IN_A_PROBE: Final = frozenset(
+    {
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "content-digest",
+        "content-range",
+        "transfer-encoding",
+        "trailer",
+        "expect",
+        "idempotency-key",
+    }
+)
 _HINTS: Final = {
     "content-encoding": "; a proxy on the way compressed it: turn that off there for responses with Orthros-Reply",
 }
@@ -49,10 +67,18 @@ _ACCEPTED: Final = "orthros-accepted"
 # What is larger waits until an epoch is known: a refusal would cost the connection, or a second upload.
 _MOST_UNASKED_BYTES: Final = 64 * 1024
 # What a refused probe says of itself, and not of the request that follows; each tells the epoch.
-_OF_THE_PROBE: Final = frozenset({
-    "epoch-required", "not-repeatable", "clock-skew", "too-far-ahead", "replayed", "caveat-refused",
-    "insufficient-scope", "not-covered",
-})  # fmt: skip
+_OF_THE_PROBE: Final = frozenset(
+    {
+        "epoch-required",
+        "not-repeatable",
+        "clock-skew",
+        "too-far-ahead",
+        "replayed",
+        "caveat-refused",
+        "insufficient-scope",
+        "not-covered",
+    }
+)
 
 
 @frozen(kw_only=True)
@@ -110,7 +136,10 @@ EMPTY: Final = Body()
 
 @frozen(kw_only=True)
 class OutgoingRequest:
-    """A request as it will be sent: `target` are the raw bytes of the request line, `headers` lower-case names."""
+    """A request as it will be sent: `target` are the raw bytes of the request line, `headers` lower-case names.
+
+    Raises LocalMisuse for a request that no target takes: another Host, no plain path, two schemes.
+    """
 
     method: str
     origin: Origin
@@ -138,8 +167,7 @@ class OutgoingRequest:
         """Whether its method is safe (RFC 9110 section 9.2.1) and it does not turn into another protocol."""
         return self.method in SAFE_METHODS and not any(name == "upgrade" for name, _value in self.headers)
 
-    def check(self) -> None:
-        """Raises LocalMisuse for a request that no target takes: another Host, no plain path, two schemes."""
+    def __attrs_post_init__(self) -> None:
         for name, value in self.headers:
             if name == "host":
                 self._check_host(value)
@@ -212,64 +240,65 @@ class Proven:
         return self._call.finish_discharge(cid, box)
 
 
-def exchange(
-    request: OutgoingRequest,
-    credentials: Credentials,
-    *,
-    cover: tuple[str, ...] = (),
-    accept_unproven_bodies: bool = False,
-    forwarded: bool = False,
-    user: AssertedUser | None = None,
-    harmless: bool = False,
-    keyed: bool = False,
-) -> Generator[Attempt | Pause, HttpResponse | None, Proven]:
-    """One call with the repeats that are allowed: yields attempts, is sent response heads, returns what is proven.
+@frozen(kw_only=True)
+class Terms:
+    """How a request is called, besides what it is.
 
-    A Pause is to be waited for and answered with None; the first thing is never one.
+    cover: headers to bind besides `REQUEST_FLOOR`. accept_unproven_bodies: as in `AuthOptions`.
     forwarded: a proxy asks the target's daemon about each request, so `Orthros-Accepted` is as good as a proof: the
     target let this request through. Status, headers and body of the response are then only what TLS makes them.
     user: for whom the caller says that it calls. harmless: running it twice does no harm, whatever its method.
     keyed: the target executes requests with the same Idempotency-Key once; that is the caller's promise.
+    """
+
+    cover: tuple[str, ...] = ()
+    accept_unproven_bodies: bool = False
+    forwarded: bool = False
+    user: AssertedUser | None = None
+    harmless: bool = False
+    keyed: bool = False
+
+
+def exchange(
+    request: OutgoingRequest, credentials: Credentials, terms: Terms = Terms()
+) -> Generator[Attempt | Pause, HttpResponse | None, Proven]:
+    """One call with the repeats that are allowed: yields attempts, is sent response heads, returns what is proven.
+
+    A Pause is to be waited for and answered with None; the first thing is never one.
 
     Raises TargetRefusal when the target refused under MAC; MaybeExecuted when it did and a request that must not run
     twice may have been executed all the same; PeerMisbehaved `response-unproven` for every response that proves
     nothing; LocalMisuse for a request that cannot be bound.
     """
-    request.check()
-    covered = request.covered(cover)
-    has_key = keyed and any(name == "idempotency-key" and value for name, value in covered)
+    covered = request.covered(terms.cover)
+    has_key = terms.keyed and any(name == "idempotency-key" and value for name, value in covered)
     bind = _bind(request, request.method, covered, request.body.content_digest)
     to, place = _addressed(request, credentials), str(request.origin)
     course = credentials.course(
         request.method,
         request.path,
-        repeatable=harmless or has_key or request.is_safe,
+        repeatable=terms.harmless or has_key or request.is_safe,
         place=place,
         once=not request.body.replayable,
     )
     if request.body.waits_for_epoch and course.is_blind:
-        is_answered = yield from _ask_first(request, credentials, cover, forwarded=forwarded, user=user)
+        is_answered = yield from _ask_first(request, credentials, terms)
         course.epoch = credentials.peers.at(place).read()[0] if is_answered else course.epoch
     while True:
         call = credentials.present(
-            bind, use=USE_HTTP, safe=course.repeatable, user=user, place=place, epoch=course.epoch
+            bind, use=USE_HTTP, safe=course.repeatable, user=terms.user, place=place, epoch=course.epoch
         )
         authorization = format_authorization(call.request, [name for name, _value in covered])
         response = yield Attempt(authorization=authorization, content_digest=request.body.content_digest)
         try:
-            return _judge(call, response, to, accept_unproven_bodies, forwarded=forwarded)
+            return _judge(call, response, to, terms)
         except TargetRefusal as refusal:
             _complete(refusal, f"{to}{request.path}")
             yield from course.after(call, refusal)
 
 
 def _ask_first(
-    request: OutgoingRequest,
-    credentials: Credentials,
-    cover: tuple[str, ...],
-    *,
-    forwarded: bool,
-    user: AssertedUser | None,
+    request: OutgoingRequest, credentials: Credentials, terms: Terms
 ) -> Generator[Attempt, HttpResponse | None, bool]:
     """Learns an epoch, by an OPTIONS request, before a large body is sent or one that can be read once.
 
@@ -277,14 +306,14 @@ def _ask_first(
     """
     kept = tuple((name, value) for name, value in request.headers if name not in NOT_IN_A_PROBE)
     probe = OutgoingRequest(method="OPTIONS", origin=request.origin, target=request.target, headers=kept)
-    covered = probe.covered(cover)
+    covered = probe.covered(terms.cover)
     bind = _bind(probe, "OPTIONS", covered, None)
-    call = credentials.present(bind, use=USE_HTTP, safe=True, user=user, place=str(request.origin), epoch=None)
+    call = credentials.present(bind, use=USE_HTTP, safe=True, user=terms.user, place=str(request.origin), epoch=None)
     authorization = format_authorization(call.request, [name for name, _value in covered])
     response = yield Attempt(authorization=authorization, probe=True)
     try:
         # An instance that has run for a while may let its application answer: that proves and teaches as well.
-        _judge(call, response, _addressed(probe, credentials), True, forwarded=forwarded)
+        _judge(call, response, _addressed(probe, credentials), evolve(terms, accept_unproven_bodies=True))
     except TargetRefusal as refusal:
         if refusal.code not in _OF_THE_PROBE or refusal.epoch == NO_EPOCH:
             raise
@@ -322,18 +351,11 @@ def _addressed(request: OutgoingRequest, credentials: Credentials) -> Addressed:
     return Addressed(method=request.method, origin=request.origin, target=credentials.target, ticket=credentials.ticket)
 
 
-def _judge(
-    call: PendingCall,
-    response: HttpResponse | None,
-    to: Addressed,
-    accept_unproven_bodies: bool,
-    *,
-    forwarded: bool,
-) -> Proven:
+def _judge(call: PendingCall, response: HttpResponse | None, to: Addressed, terms: Terms) -> Proven:
     if response is None:
         raise LocalMisuse("wrong-state", "an attempt is answered with the head of its response")
     where = f"{to}: status {response.status}"
-    if forwarded and response.values_of(_ACCEPTED):
+    if terms.forwarded and response.values_of(_ACCEPTED):
         return _judge_forwarded(call, response, where)
     replies = response.values_of("orthros-reply")
     if not replies:
@@ -348,7 +370,7 @@ def _judge(
         if name not in reply.covered and response.values_of(name):
             raise unproven(f"{where}: its {name} is not covered{_HINTS.get(name, '')}")
     has_body = to.method != "HEAD" and response.status not in (204, 304)
-    if has_body and reply.body_digest is None and not accept_unproven_bodies:
+    if has_body and reply.body_digest is None and not terms.accept_unproven_bodies:
         raise unproven(f"{where}: its body is not covered; streams are accepted with accept_unproven_bodies")
     if response.status in (401, 403):  # a refusal of the caller: its own proof says why
         with suppress(OrthrosError):

@@ -1,4 +1,4 @@
-"""Where the authentication of an HTTP library gets its credentials: two small interfaces, and what to ask them.
+"""Where the authentication of an HTTP library gets its credentials: two small interfaces, and what they are asked.
 
 Knows no daemon: `Client` and `AsyncClient` fit, and so does anything like them.
 """
@@ -11,28 +11,34 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from orthros_client.credentials.credentials import Credentials
-from orthros_client.http.client.attachment import Place
+from orthros_client.http.client.origins import Origin
 from orthros_client.local.conversation import Token
 from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
 
-__all__ = ["AsyncSource", "Question", "Source", "propagates"]
+__all__ = ["AsyncCredentialSource", "CredentialSource", "Place", "propagates"]
 
 
 @frozen
-class Question:
-    """What to ask for a place, and on whose behalf; None: in the own name, whoever is being served."""
+class Place:
+    """Where a request goes: its origin, the target there, the scopes to ask for, whether it wants a JWT, whether a
+    proxy in front of it asks the target's daemon (forward authentication), whether the target may act on behalf of
+    this client, and on whose behalf the client calls; None: in its own name, even while it serves a caller."""
 
-    place: Place
+    origin: Origin
+    target: str
+    scopes: tuple[str, ...] | None
+    bearer: bool
+    forwarded: bool = False
+    delegable: bool = False
     behalf: OnBehalfOf = AS_CONFIGURED
 
-    def put_to(self, source: Any) -> Any:
-        """Asks a Source; of an AsyncSource, what comes back is to be awaited."""
-        place = self.place
-        options: dict[str, Any] = {"delegable": True} if place.delegable else {}
+    def ask(self, source: Any) -> Any:
+        """The credentials or the token for a call to it, of a CredentialSource; of an async one, to be awaited."""
+        options: dict[str, Any] = {"delegable": True} if self.delegable else {}
         # A source that never asks for others need not know the word.
         if self.behalf is not AS_CONFIGURED and (self.behalf is not None or propagates(source)):
             options["behalf"] = self.behalf
-        return (source.token if place.bearer else source.credentials)(place.target, place.scopes, **options)
+        return (source.token if self.bearer else source.credentials)(self.target, self.scopes, **options)
 
 
 def propagates(source: object) -> bool:
@@ -40,7 +46,7 @@ def propagates(source: object) -> bool:
     return bool(getattr(source, "propagate", False))
 
 
-class Source(Protocol):
+class CredentialSource(Protocol):
     """Where credentials come from: `Client`, or anything with its two methods.
 
     It is given `delegable=True` for targets that are to act on its behalf, and `behalf` where the authentication was
@@ -56,7 +62,7 @@ class Source(Protocol):
         ...
 
 
-class AsyncSource(Protocol):
+class AsyncCredentialSource(Protocol):
     """The same for `AsyncClient`."""
 
     async def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:
