@@ -67,12 +67,13 @@ def announce(text: str) -> None:
 
 
 def answer(program: str, text: str) -> int:
-    """Prints the answer of a command. Returns the exit code: 0, or 1 when the answer cannot be written.
+    """Prints the answer of a command, unless it is empty. Returns the exit code: 0, or 1 when it cannot be written.
 
     A reader that has gone (`| head`) is told nothing more.
     """
     try:
-        _print(text)
+        if text:
+            _print(text)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             with suppress(OSError):

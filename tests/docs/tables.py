@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from orthros_client.daemon.settings import SETTINGS
+from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.http.server.answers import ROWS
-from orthros_kdc.config import settings_table
+from orthros_kdc.config import KDC_SETTINGS
 from orthros_protocol import REASONS
+from orthros_runtime.settings import Setting
 from tests.mistakes.rows import ROWS as MISTAKES
 
-__all__ = ["PAGE", "PLACES", "RELOADED", "ROOT", "TABLES", "blocks_of"]
+__all__ = ["PAGE", "PLACES", "ROOT", "TABLES", "blocks_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "operations.md"
 HTTP: Final = ROOT / "docs" / "protocol" / "http.md"
 REFUSALS: Final = ROOT / "docs" / "refusals.md"
 ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
-# What `Service.reload` hands on to a running part; nothing in the code lists it.
-RELOADED: Final = frozenset({"keytab", "kdcs", "request_timeout_s", "kdc_timeout_s", "kdc_stagger_s", "drain_s"})
 _CODES = re.compile(r"(\| code \| name \|[^\n]*\n\|---[^\n]*\n)(?:\|[^\n]*\n)*")
 _BLOCK = re.compile(r"<!-- table: ([a-z-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -40,31 +39,30 @@ def _code(value: object) -> str:
     return f"`{value}`" if str(value) else "none"
 
 
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, tuple) else str(value)
+def _settings(rows: Iterable[Setting]) -> str:
+    return _table(
+        ("setting", "default", "allowed", "on SIGHUP", "meaning"),
+        (
+            (
+                _code(row.name),
+                _code(row.kind.show(row.default)),
+                row.kind.allowed,
+                "taken" if row.reload else "restart",
+                row.help,
+            )
+            for row in rows
+        ),
+    )
 
 
 def kdc_settings() -> str:
     """Every setting of the KDC."""
-    return _table(
-        ("setting", "default", "allowed", "on SIGHUP", "meaning"),
-        (
-            (_code(row.name), _code(row.form.show(row.default)), row.form.allowed, "taken" if row.reload else "restart",
-             row.help)
-            for row in settings_table()
-        ),
-    )  # fmt: skip
+    return _settings(KDC_SETTINGS.rows)
 
 
 def daemon_settings() -> str:
     """Every setting of the daemon."""
-    return _table(
-        ("setting", "default", "on SIGHUP", "meaning"),
-        (
-            (_code(row.name), _code(_plain(row.default)), "taken" if row.name in RELOADED else "restart", row.meaning)
-            for row in SETTINGS
-        ),
-    )
+    return _settings(DAEMON_SETTINGS.rows)
 
 
 def reasons() -> str:

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from orthros_client.cli.__main__ import main as orthros
-from orthros_client.daemon import service
 from orthros_client.daemon.__main__ import main as orthros_daemon
-from orthros_client.daemon.settings import SETTINGS
 from orthros_client.daemon.tickets.cache import RENEW_TO
 from orthros_kdc.__main__ import main as orthros_kdc
 from orthros_kdc.audit.chain import append, genesis
@@ -23,7 +21,7 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_protocol.primitives import limits
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import PAGES, README, ROOT, anchors_of, commands_of, links_of
-from tests.docs.tables import PAGE, PLACES, RELOADED, TABLES, blocks_of
+from tests.docs.tables import PAGE, PLACES, TABLES, blocks_of
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "orthros": orthros, "orthros-kdc": orthros_kdc, "orthros-daemon": orthros_daemon, "orthros-admin": orthros_admin,
@@ -88,11 +86,6 @@ def test_readme_is_short() -> None:
 def test_tables_are_those_of_the_code(name: str) -> None:
     shown = blocks_of(PLACES[name].read_text("utf-8"))
     assert shown[name] == TABLES[name](), "write them anew: python -m tests.docs.tables"
-
-
-def test_reloaded_settings_are_settings() -> None:
-    assert {setting.name for setting in SETTINGS} >= RELOADED
-    assert not RELOADED.intersection(service._FIXED)
 
 
 def test_audit_events_and_hash_are_as_described() -> None:

@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from orthros_client.daemon.settings import SETTINGS
+from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.verifier.stores.shares import Shares
 from orthros_kdc.audit import sieve
 from orthros_kdc.config import HttpSettings, LimitSettings, RateSettings
@@ -91,7 +91,7 @@ def test_bounds_of_the_log_are_those_of_the_code() -> None:
 
 def test_rates_of_the_page_are_those_of_the_code() -> None:
     rates, bounds = RateSettings(), LimitSettings()
-    daemon = {setting.name: setting.default for setting in SETTINGS}
+    daemon = {setting.name: setting.default for setting in DAEMON_SETTINGS.rows}
     assert (WANT_COST, NOT_GRANTED_COST) == (1, 10)  # "one token", "costs ten"
     for words in (
         f"{rates.per_principal_per_s:g} tokens a second for one principal, {rates.per_source_per_s:,.0f} for one",

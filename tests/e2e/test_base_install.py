@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from orthros_client.daemon.settings import SETTINGS
+from orthros_client.daemon.config import DAEMON_SETTINGS
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.stories
@@ -165,7 +165,7 @@ def test_commands_that_need_an_extra_name_it(installed: Installed) -> None:
     assert installed.names("kdc", installed.complaint("orthros-kdc", "serve", "--config", config))
     exported = installed.complaint("orthros-admin", "--config", config, "realm", "export", "-")
     assert installed.names("admin", exported)
-    assert "http_socket" in {setting.name for setting in SETTINGS}
+    assert "http_socket" in {setting.name for setting in DAEMON_SETTINGS.rows}
     served = installed.complaint(
         "orthros-daemon", "--keytab", key, "--kdcs", f"tcp://127.0.0.1:{free_port()}",
         "--socket", folder / "d.sock", "--http-socket", folder / "h.sock",

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from importlib.metadata import version as distribution_version
 from typing import Final, NoReturn
 
-from orthros_client.daemon.config import DaemonConfig, load_config
-from orthros_client.daemon.settings import SETTINGS
+from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_runtime.program import announce, answer
+from orthros_runtime.settings import add_actions
 
 __all__ = ["main"]
 
-_CONFIG_VARIABLE: Final = "ORTHROS_DAEMON_CONFIG"
 _EPILOG: Final = """\
 examples:
   orthros-daemon --config /etc/orthros/daemon.toml
@@ -45,9 +44,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     options = _Parser(add_help=False)
-    options.add_argument("--config", metavar="FILE", help=f"configuration file (default: ${_CONFIG_VARIABLE})")
-    for setting in SETTINGS:
-        options.add_argument("--" + setting.name.replace("_", "-"), metavar="VALUE", help=setting.meaning)
+    DAEMON_SETTINGS.add_flags(options)
     parser = _Parser(
         prog="orthros-daemon",
         description="Holds this host's key file, or a worker's login, and obtains, caches and renews tickets for local "
@@ -65,15 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         help="show or check the configuration",
         description="Show or check the configuration.",
     )
-    config.add_argument("action", choices=("show", "validate"))
-    config.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
+    add_actions(config)
     commands.add_parser("version", help="print the version", description="Print the version.")
     return parser
-
-
-def _config_of(arguments: argparse.Namespace) -> DaemonConfig:
-    flags = {setting.name: getattr(arguments, setting.name) for setting in SETTINGS}
-    return load_config(arguments.config or os.environ.get(_CONFIG_VARIABLE), os.environ, flags)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -87,12 +78,12 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     harden_process()
     supervisor = take_supervisor()
-    config = _config_of(arguments)
+    config = DAEMON_SETTINGS.load_flags(arguments, os.environ)
     configure_logs(config.log_format)
     keytab = None if config.login else Keytab.load(config.keytab)
     if keytab is not None:
         keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket
-    service = Service(config, keytab, lambda: _config_of(arguments), supervisor=supervisor)
+    service = Service(config, keytab, lambda: DAEMON_SETTINGS.load_flags(arguments, os.environ), supervisor=supervisor)
     trio.run(service.run, announce)
 
 
@@ -103,11 +94,7 @@ def _run(arguments: argparse.Namespace) -> str | None:
         return None
     if arguments.command == "version":
         return f"orthros {distribution_version('orthros')}"
-    config = _config_of(arguments)
-    if arguments.action == "validate":
-        return "the configuration is valid"
-    rows = [row for row in config.describe() if arguments.effective or row[2] != "default"]
-    return "\n".join(f"{name:20} {value:44} {source}" for name, value, source in rows)
+    return DAEMON_SETTINGS.answer(arguments, os.environ)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,72 +1,155 @@
-"""The daemon's configuration: one TOML file, environment above it, flags above that; checked as a whole.
+"""The daemon's settings, and what must hold between them.
 
-Reads files and text into a frozen object or raises `config-invalid` with file and key. Starts nothing.
+Who may use the daemon stands in the file only: `[[allow]]`, `[[workers.allow]]` and `[[forward_auth]]`. Starts nothing.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
 
+from orthros_client.daemon.kdc.pool import KdcAddress
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.daemon.listeners.peers import AllowRule
-from orthros_client.daemon.settings import SETTINGS
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_protocol import Misconfigured, Principal, check_name
+from orthros_runtime.kinds import ValueKind, file_path, number, octal_mode, one_of, several, socket_path, whole
+from orthros_runtime.settings import Configuration, SettingsTable, entries, section, setting
 
-__all__ = ["DaemonConfig", "load_config"]
+__all__ = ["DAEMON_SETTINGS", "DaemonConfig"]
 
-VERSION: Final = 1
-_ENVIRONMENT: Final = "ORTHROS_DAEMON_"
-_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
-_SECTIONS: Final = ("version", "allow", "workers", "forward_auth")
 _MOST_RULES: Final = 1024
-_WORKER_S: Final = 600
-_MOST_WORKER_S: Final = 86_400
-_Rows = tuple[tuple[str, int, tuple[str, ...] | None], ...]
-# Set by other documented means; the rest of the prefix belongs to the table, so that typing errors show.
-_OTHER_VARIABLES: Final = frozenset({"ORTHROS_DAEMON_CONFIG"})
+_DAY_S: Final = 86_400
+_Row = tuple[str, int, tuple[str, ...] | None]
+
+
+def _check_kdc(text: str) -> str:
+    try:
+        return str(KdcAddress.parse(text))
+    except Misconfigured:
+        raise ValueError from None
+
+
+def _kdc_address() -> ValueKind:
+    return ValueKind(
+        allowed="tcp://host:port or unix:///path", types=frozenset({str}), check=_check_kdc, label="ADDRESS"
+    )
+
+
+def _read_allow(rows: object, where: str) -> tuple[_Row, ...]:
+    if not isinstance(rows, list) or len(rows) > _MOST_RULES or not all(isinstance(row, dict) for row in rows):
+        raise _invalid(f"{where}: expected up to {_MOST_RULES} tables such as those of [[allow]]")
+    return tuple(_read_rule(row, f"{where} rule {at}") for at, row in enumerate(rows, 1))
+
+
+def _read_rule(row: dict[str, Any], where: str) -> _Row:
+    kinds = [kind for kind in ("uid", "gid") if kind in row]
+    if len(kinds) != 1 or set(row) - {"uid", "gid", "targets"}:
+        raise _invalid(f"{where}: expected one of uid and gid, and targets")
+    peer, targets = row[kinds[0]], row.get("targets")
+    if type(peer) is not int or not 0 <= peer < 2**32:
+        raise _invalid(f"{where}: {kinds[0]}: expected a number")
+    if targets == "all":
+        return kinds[0], peer, None
+    if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
+        raise _invalid(f'{where}: targets: expected a list of names, or "all"')
+    for name in targets:
+        try:
+            _principal(name, "any")
+        except Misconfigured as error:
+            raise _invalid(f"{where}: targets: {error.detail}") from None
+    return kinds[0], peer, tuple(targets)
+
+
+def _show_rule(row: _Row) -> tuple[str, str]:
+    kind, peer, names = row
+    return f"{kind} {peer}", "every target" if names is None else ", ".join(names)
+
+
+def _show_forward_auth(one: ForwardAuthSettings) -> tuple[str, str]:
+    return one.place, f"{one.dialect}, {', '.join(one.origins)}"
+
+
+@frozen
+class WorkerSettings:
+    """Who may take a login for a worker."""
+
+    lifetime_s: int = setting(whole(1, _DAY_S), 600, "longest life of a worker's login, in seconds", reload=True)
+    allow: tuple[_Row, ...] = entries(_read_allow, _show_rule, reload=True)
 
 
 @frozen(kw_only=True)
-class DaemonConfig:
-    """Effective values. `sources` says for each setting where it came from."""
+class DaemonConfig(Configuration):
+    """The whole configuration."""
 
-    keytab: str
-    login: str
-    kdcs: tuple[str, ...]
-    socket: str
-    http_socket: str
-    socket_mode: str
-    cache_file: str
-    request_timeout_s: float
-    kdc_timeout_s: float
-    kdc_stagger_s: float
-    backoff_first_s: float
-    backoff_most_s: float
-    refusal_first_s: float
-    refusal_most_s: float
-    renew_idle_s: float
-    cache_entries: int
-    behalf_entries: int
-    idle_connection_s: float
-    connections: int
-    drain_s: float
-    log_format: str
-    allow: _Rows
-    workers: _Rows
-    worker_lifetime_s: int
-    forward_auth: tuple[ForwardAuthSettings, ...]
-    sources: Mapping[str, str]
+    keytab: str = setting(
+        file_path(absolute=True),
+        "/etc/orthros/host.keytab",
+        "key file of this host's principal; its realm is the realm",
+        reload=True,
+    )
+    login: str = setting(
+        file_path(optional=True, absolute=True),
+        "",
+        "login file of a worker (`orthros worker-login`), in the place of a key file; re-read by itself",
+    )
+    kdcs: tuple[str, ...] = setting(
+        several(_kdc_address(), 64),
+        "",
+        "KDCs as tcp://host:port or unix:///path; the last good one is asked first",
+        reload=True,
+    )
+    socket: str = setting(
+        socket_path(absolute=True),
+        "/run/orthros/daemon.sock",
+        "Unix socket for the library and the `orthros` command",
+    )
+    http_socket: str = setting(
+        socket_path(optional=True, absolute=True), "", "Unix socket for HTTP/1.1; empty for none"
+    )
+    socket_mode: int | None = setting(
+        octal_mode(optional=True), "", "mode of both sockets; empty: 0600, or 0666 when there are allow rules"
+    )
+    cache_file: str = setting(
+        file_path(optional=True, absolute=True),
+        "",
+        "file that keeps tickets over a restart, sealed under the key file's root",
+    )
+    request_timeout_s: float = setting(
+        number(0.1, 300), 10, "longest wait of a local caller for the KDC, in seconds", reload=True
+    )
+    kdc_timeout_s: float = setting(number(0.1, 60), 5, "longest wait for one KDC, in seconds", reload=True)
+    kdc_stagger_s: float = setting(
+        number(0.01, 10), 0.25, "pause before the next KDC is asked as well, in seconds", reload=True
+    )
+    backoff_first_s: float = setting(
+        number(0.05, 60), 0.5, "pause after the first failure of an exchange with the KDC, in seconds"
+    )
+    backoff_most_s: float = setting(number(1, 3600), 30, "longest pause between failing exchanges, in seconds")
+    refusal_first_s: float = setting(
+        number(0.05, 60), 2, "how long the first refusal of a target is remembered, in seconds"
+    )
+    refusal_most_s: float = setting(number(1, 3600), 60, "how long a refusal is remembered at most, in seconds")
+    renew_idle_s: float = setting(
+        number(60, _DAY_S), 7200, "tickets unused for so many seconds, or for two of their lives, are not renewed"
+    )
+    cache_entries: int = setting(whole(16, 4096), 4096, "tickets and tokens held at most")
+    behalf_entries: int = setting(whole(16, 4096), 1024, "tickets on behalf of callers held at most, beside the others")
+    idle_connection_s: float = setting(
+        number(1, _DAY_S), 300, "a silent local connection is closed after so many seconds"
+    )
+    connections: int = setting(whole(1, 4096), 256, "local connections at once, on each socket")
+    drain_s: float = setting(number(0, 300), 5, "at SIGTERM, how many seconds running requests may take", reload=True)
+    log_format: str = setting(one_of("text", "json"), "text", "form of the log on stderr")
+    allow: tuple[_Row, ...] = entries(_read_allow, _show_rule, reload=True)
+    workers: WorkerSettings = section(WorkerSettings)
+    forward_auth: tuple[ForwardAuthSettings, ...] = entries(read_forward_auth, _show_forward_auth, reload=True)
 
     @property
     def mode(self) -> int:
         """The mode of the sockets: peers are told apart by the kernel, so rules for others open the file."""
-        return int(self.socket_mode, 8) if self.socket_mode else (0o666 if self.allow else 0o600)
+        return self.socket_mode if self.socket_mode is not None else (0o666 if self.allow else 0o600)
 
     def rules(self, realm: str) -> tuple[AllowRule, ...]:
         """The allow rules, with targets of `realm` where none is named."""
@@ -74,154 +157,38 @@ class DaemonConfig:
 
     def worker_terms(self, realm: str) -> WorkerTerms:
         """Who may take a login for a worker, with targets of `realm` where none is named."""
-        return WorkerTerms(rules=_rules_of(self.workers, realm), lifetime_s=self.worker_lifetime_s)
+        return WorkerTerms(rules=_rules_of(self.workers.allow, realm), lifetime_s=self.workers.lifetime_s)
 
-    def describe(self) -> list[tuple[str, str, str]]:
-        """Rows of name, value and source for `config show --effective`."""
-        rows = [(s.name, _shown(getattr(self, s.name)), self.sources[s.name]) for s in SETTINGS]
-        for what, rules in (("allow", self.allow), ("workers", self.workers)):
-            for kind, number, names in rules:
-                rows.append((f"{what} {kind} {number}", "every target" if names is None else ", ".join(names), "file"))
-        if self.workers:
-            rows.append(("workers lifetime_s", str(self.worker_lifetime_s), "file"))
-        sections = self.forward_auth
-        return rows + [
-            (f"forward_auth {one.place}", f"{one.dialect}, {', '.join(one.origins)}", "file") for one in sections
-        ]
-
-
-def load_config(
-    path: str | None, environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None
-) -> DaemonConfig:
-    """The configuration from `path` (None: no file), `environ` and `flags`, later ones winning.
-
-    Raises Misconfigured `config-invalid` or `file-unreadable`; the detail names the place and the key.
-    """
-    document = {} if path is None else _read(path)
-    given: dict[str, tuple[Any, str]] = {}
-    for key, value in document.items():
-        if key not in _SECTIONS:
-            given[key] = (value, f"{path}: {key}")
-    for name, text in environ.items():
-        if name.startswith(_ENVIRONMENT) and name not in _OTHER_VARIABLES:
-            key = name.removeprefix(_ENVIRONMENT).lower()
-            given[key] = (text, name)
-    for key, flag in (flags or {}).items():
-        if flag is not None:
-            given[key] = (flag, "--" + key.replace("_", "-"))
-    for key, (_, source) in given.items():
-        if key not in _BY_NAME:
-            raise Misconfigured("config-invalid", f"{source}: there is no such setting")
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for setting in SETTINGS:
-        value, source = given.get(setting.name, (setting.default, "default"))
-        try:
-            values[setting.name] = setting.default if source == "default" else setting.parse(value)
-        except ValueError as error:
-            raise Misconfigured("config-invalid", f"{source}: {error}") from None
-        except Misconfigured as error:
-            raise Misconfigured("config-invalid", f"{source}: {error.detail}") from None
-        sources[setting.name] = source
-    sections = read_forward_auth(document, path)
-    workers, lifetime_s = _workers(document, path)
-    config = DaemonConfig(
-        **values,
-        allow=_allow(document.get("allow", []), f"{path}: allow"),
-        workers=workers,
-        worker_lifetime_s=lifetime_s,
-        forward_auth=sections,
-        sources=sources,
-    )
-    _check_whole(config)
-    return config
+    def check(self) -> None:
+        """What must hold between settings. Raises Misconfigured `config-invalid`."""
+        if self.login and self.source_of("keytab") != "default":
+            raise _invalid(f"{self.source_of('login')}: a daemon has a key file or a login file, not both")
+        if self.login and self.cache_file:
+            where = self.source_of("cache_file")
+            raise _invalid(f"{where}: without a key file there is nothing to seal tickets with")
+        if not self.kdcs:
+            raise _invalid(f"{self.source_of('kdcs')}: kdcs names no KDC")
+        if self.socket == self.http_socket:
+            raise _invalid(f"{self.source_of('http_socket')}: the same path as socket")
+        for one in self.forward_auth:
+            if one.place in (self.socket, self.http_socket):
+                raise _invalid(f"forward_auth: {one.place} is one of the daemon's other sockets")
 
 
-def _check_whole(config: DaemonConfig) -> None:
-    for name in ("keytab", "socket"):
-        if not getattr(config, name):
-            raise Misconfigured("config-invalid", f"{config.sources[name]}: {name} may not be empty")
-    if config.login and config.sources["keytab"] != "default":
-        where = config.sources["login"]
-        raise Misconfigured("config-invalid", f"{where}: a daemon has a key file or a login file, not both")
-    if config.login and config.cache_file:
-        where = config.sources["cache_file"]
-        raise Misconfigured("config-invalid", f"{where}: without a key file there is nothing to seal tickets with")
-    if not config.kdcs:
-        raise Misconfigured("config-invalid", f"{config.sources['kdcs']}: kdcs names no KDC")
-    if config.socket == config.http_socket:
-        raise Misconfigured("config-invalid", f"{config.sources['http_socket']}: the same path as socket")
-    for section in config.forward_auth:
-        if section.place in (config.socket, config.http_socket):
-            raise Misconfigured("config-invalid", f"forward_auth: {section.place} is one of the daemon's other sockets")
+DAEMON_SETTINGS: Final = SettingsTable(DaemonConfig, "ORTHROS_DAEMON_")
 
 
-def _read(path: str) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or a nest without end
-        raise Misconfigured("config-invalid", f"{path}: {error}") from None
-    if document.get("version") != VERSION or isinstance(document.get("version"), bool):
-        raise Misconfigured("config-invalid", f"{path}: version: expected version = {VERSION}")
-    return document
-
-
-def _workers(document: Mapping[str, Any], path: str | None) -> tuple[_Rows, int]:
-    section = document.get("workers", {})
-    where = f"{path}: workers"
-    if not isinstance(section, dict) or set(section) - {"lifetime_s", "allow"}:
-        raise Misconfigured("config-invalid", f"{where}: expected lifetime_s and sections [[workers.allow]]")
-    lifetime_s = section.get("lifetime_s", _WORKER_S)
-    if type(lifetime_s) is not int or not 1 <= lifetime_s <= _MOST_WORKER_S:
-        raise Misconfigured("config-invalid", f"{where}: lifetime_s: expected whole seconds from 1 to {_MOST_WORKER_S}")
-    return _allow(section.get("allow", []), f"{where}.allow"), lifetime_s
-
-
-def _allow(rows: Any, place: str) -> _Rows:
-    if not isinstance(rows, list) or len(rows) > _MOST_RULES or not all(isinstance(row, dict) for row in rows):
-        name = place.rpartition(" ")[2]
-        raise Misconfigured("config-invalid", f"{place}: expected up to {_MOST_RULES} sections [[{name}]]")
-    rules: list[tuple[str, int, tuple[str, ...] | None]] = []
-    for at, row in enumerate(rows, 1):
-        where = f"{place} rule {at}"
-        kinds = [kind for kind in ("uid", "gid") if kind in row]
-        if len(kinds) != 1 or set(row) - {"uid", "gid", "targets"}:
-            raise Misconfigured("config-invalid", f"{where}: expected one of uid and gid, and targets")
-        number, targets = row[kinds[0]], row.get("targets")
-        if type(number) is not int or not 0 <= number < 2**32:
-            raise Misconfigured("config-invalid", f"{where}: {kinds[0]}: expected a number")
-        if targets == "all":
-            rules.append((kinds[0], number, None))
-        elif isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets):
-            rules.append((kinds[0], number, tuple(_checked(name, where) for name in targets)))
-        else:
-            raise Misconfigured("config-invalid", f'{where}: targets: expected a list of names, or "all"')
-    return tuple(rules)
-
-
-def _rules_of(rows: _Rows, realm: str) -> tuple[AllowRule, ...]:
+def _rules_of(rows: tuple[_Row, ...], realm: str) -> tuple[AllowRule, ...]:
     made = []
-    for kind, number, names in rows:
+    for kind, peer, names in rows:
         targets = None if names is None else frozenset(_principal(name, realm) for name in names)
-        made.append(AllowRule(**{kind: number}, targets=targets))
+        made.append(AllowRule(**{kind: peer}, targets=targets))
     return tuple(made)
-
-
-def _checked(name: str, where: str) -> str:
-    try:
-        _principal(name, "any")
-    except Misconfigured as error:
-        raise Misconfigured("config-invalid", f"{where}: targets: {error.detail}") from None
-    return name
 
 
 def _principal(text: str, realm: str) -> Principal:
     return Principal.parse(text) if "@" in text else Principal(realm, check_name(text, "target"))
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _invalid(detail: str) -> Misconfigured:
+    return Misconfigured("config-invalid", detail)

@@ -18,7 +18,7 @@ from attrs import define, field
 from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.config import DaemonConfig
+from orthros_client.daemon.config import DAEMON_SETTINGS, DaemonConfig
 from orthros_client.daemon.kdc.pool import Connect, KdcAddress, KdcPool, open_stream
 from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.kdc.worker_session import WorkerSession
@@ -50,17 +50,6 @@ log = structlog.get_logger()
 # Sockets to KDCs, the cache and key files, logs, the event loop: what the daemon opens besides local connections.
 _OTHER_FILES: Final = 96
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Changing these takes a restart: the sockets are open and the cache file is in use.
-_FIXED: Final = (
-    "login",
-    "socket",
-    "http_socket",
-    "socket_mode",
-    "cache_file",
-    "cache_entries",
-    "behalf_entries",
-    "log_format",
-)
 
 
 @define(eq=False)
@@ -147,21 +136,19 @@ class Service:
     def reload(self) -> None:
         """Reads configuration and key file again; anything wrong with them changes nothing."""
         try:
-            config = self.load()
-            if bool(config.login) != (self.keytab is None):
+            fresh = self.load()
+            if bool(fresh.login) != (self.keytab is None):
                 raise Misconfigured("conflict", "login: changing between key file and login file takes a restart")
+            config, waiting = DAEMON_SETTINGS.reload(self.config, fresh)
             keytab = None if self.keytab is None else _successor(self.keytab, config)
             commits = self._prepare_forward(config)
         except OrthrosError as error:
             log.error("reload refused", code=error.code, detail=error.detail)
             return
-        ignored = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
-        if [section.listening for section in config.forward_auth] != [
-            section.listening for section in self.config.forward_auth
-        ]:
-            ignored.append("forward_auth")
-        if ignored:
-            log.warning("a restart is needed for some settings", settings=ignored)
+        if [one.listening for one in config.forward_auth] != [one.listening for one in self.config.forward_auth]:
+            waiting += ("forward_auth",)
+        if waiting:
+            log.warning("a restart is needed for some settings", settings=list(waiting))
         session = self.agent.session
         session.pool = self._pool(config)
         if keytab is not None:

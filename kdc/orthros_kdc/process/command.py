@@ -15,14 +15,14 @@ from typing import Final, NoReturn
 
 import trio
 
-from orthros_kdc.config import Config, effective, load_config
+from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_runtime.program import answer
+from orthros_runtime.settings import add_actions
 
 __all__ = ["run"]
 
-_CONFIG_VARIABLE: Final = "ORTHROS_CONFIG"
 _EXIT_CODES: Final = """\
 exit codes:
   0  ok
@@ -64,40 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, text)
         if name == "config":
-            command.add_argument("action", choices=("show", "validate"))
-            command.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
-        command.add_argument("--config", metavar="FILE", help=f"the configuration file (default: ${_CONFIG_VARIABLE})")
-        command.add_argument("--store", metavar="FILE", help="the database")
-        command.add_argument("--master-key-file", metavar="FILE", help="the master key")
-        if name == "restored":
-            continue
-        command.add_argument("--tcp", metavar="HOST:PORT", help="where to listen; an empty text turns TCP off")
-        command.add_argument("--unix", metavar="PATH", help="the Unix socket to listen on")
-        command.add_argument("--http", metavar="HOST:PORT", help="the HTTP port; an empty text turns it off")
-        command.add_argument("--http-unix", metavar="PATH", help="the HTTP port's Unix socket")
-        command.add_argument("--http-tls-cert", metavar="FILE", help="the certificate chain for HTTPS")
-        command.add_argument("--http-tls-key", metavar="FILE", help="its private key")
+            add_actions(command)
+        KDC_SETTINGS.add_flags(command, "store." if name == "restored" else "")
 
     dev = add("dev", "a throw-away realm with two demo principals")
     dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
     dev.add_argument("--http", default="127.0.0.1:0", metavar="HOST:PORT", help="the HTTP port (default: a free port)")
     add("version", "print versions, both OpenSSLs included")
     return parser
-
-
-def _config_of(arguments: argparse.Namespace) -> Config:
-    settings = {
-        "store": "store.path",
-        "master_key_file": "store.master_key_file",
-        "tcp": "listen.tcp",
-        "unix": "listen.unix",
-        "http": "http.tcp",
-        "http_unix": "http.unix",
-        "http_tls_cert": "http.tls_cert",
-        "http_tls_key": "http.tls_key",
-    }
-    overrides = {setting: getattr(arguments, option, None) for option, setting in settings.items()}
-    return load_config(arguments.config or os.environ.get(_CONFIG_VARIABLE), os.environ, overrides)
 
 
 def _version() -> str:
@@ -123,13 +97,9 @@ def _run(arguments: argparse.Namespace) -> str | None:
     if arguments.command == "restored":
         from orthros_kdc.process.declaring import declare_restored  # each command loads what it needs
 
-        return trio.run(declare_restored, _config_of(arguments))
+        return trio.run(declare_restored, KDC_SETTINGS.load_flags(arguments, os.environ))
     if arguments.command == "config":
-        config = _config_of(arguments)
-        if arguments.action == "validate":
-            return "the configuration is valid"
-        shown = [row for row in effective(config) if arguments.effective or row[2] != "default"]
-        return "\n".join(f"{name:42} {value:40} {source}" for name, value, source in shown)
+        return KDC_SETTINGS.answer(arguments, os.environ)
     if arguments.command == "dev":
         from orthros_kdc.process.dev import serve_dev
 
@@ -137,7 +107,10 @@ def _run(arguments: argparse.Namespace) -> str | None:
     else:
         from orthros_kdc.process.running import serve
 
-        trio.run(serve, _config_of(arguments), lambda: _config_of(arguments))
+        def load() -> Config:
+            return KDC_SETTINGS.load_flags(arguments, os.environ)
+
+        trio.run(serve, load(), load)
     return None
 
 

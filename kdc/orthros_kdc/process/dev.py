@@ -14,7 +14,7 @@ from typing import Final
 from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.config import Config, load_config
+from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.process.logs import configure_logs
 from orthros_kdc.process.running import open_kdc
@@ -72,7 +72,9 @@ async def serve_dev(tcp: str, http: str) -> None:
     if find_spec("hypercorn") is None:
         http = ""
     with throwaway_folder(_FOLDERS) as folder:
-        config = load_config(None, {}, {"listen.tcp": tcp, "http.tcp": http, "audit.directory": str(folder / "audit")})
+        config = KDC_SETTINGS.load(
+            None, {}, {"listen.tcp": tcp, "http.tcp": http, "audit.directory": str(folder / "audit")}
+        )
         configure_logs(config.log)
         store = SqliteStore.create(folder / "kdc.db", durable=False)
         try:

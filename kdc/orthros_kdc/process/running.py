@@ -26,7 +26,7 @@ from orthros_kdc.audit import AuditLog, Sync
 from orthros_kdc.audit.chain_file import ChainFile
 from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, KdcStarted, KdcStopped
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
-from orthros_kdc.config import Config, LimitSettings, RateSettings, reload_config
+from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
 from orthros_kdc.process.addresses import open_addresses
 from orthros_kdc.process.clock_guard import ClockGuard, Jump, wall_clock
@@ -379,7 +379,7 @@ def _ready(kdc: Kdc) -> str:
 def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config:
     """The configuration after SIGHUP; a bad one changes nothing, nor does one that cannot be recorded."""
     try:
-        config, waiting = reload_config(running, reload())
+        config, waiting = KDC_SETTINGS.reload(running, reload())
         tls = None if kdc.http is None else kdc.http.tls_of(config.http, wall_clock())
         kdc.audit.record(ConfigReloaded(at=kdc.audit.now_ms(), kdc_id=config.audit.writer, waiting=waiting))
     except OrthrosError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.config import load_config
+from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.realm.master_key import create_master_key_file
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import default_issuer
@@ -82,7 +82,7 @@ async def found_realm(realm: str, folder: str, issuer: str | None, listen: str) 
 async def _fill(target: Path, realm: str, issuer: str | None, listen: str) -> None:
     config = target / "kdc.toml"
     config.write_text(_CONFIG.format(folder=target, listen=listen), encoding="utf-8")
-    load_config(config, {})
+    KDC_SETTINGS.load(config, {})
     (target / "audit").mkdir(mode=0o700)
     master = create_master_key_file(target / "master.key", entropy=os.urandom)
     store = SqliteStore.create(target / "kdc.db")

@@ -181,7 +181,7 @@ async def test_a_reload_takes_over_keys_and_rules(tmp_path: Path) -> None:
                 events = [json.loads(line) for line in log.splitlines() if b"reload" in line or b"restart" in line]
                 if "sokket" in text:
                     assert events[0]["event"] == "reload refused"
-                    assert events[0]["detail"] == f"{config}: sokket: there is no such setting"
+                    assert events[0]["detail"] == f"{config}: there is no setting 'sokket'; write socket"
                 else:
                     assert events[-1]["event"] == "reloaded"
                     assert events[-1]["kvnos"] == [1]

@@ -143,7 +143,7 @@ def make(folder: Path) -> None:
             (folder / f"{name}-shown.txt").write_text("\n".join(_shown(program, variable, config)), encoding="utf-8")
             settings = [line.split()[0] for line in run(program, "config", "show", "--effective", "--config",
                                                         config).out.splitlines()]  # fmt: skip
-            settings = [one for one in settings if one not in ("allow", "workers", "forward_auth")]
+            settings = [one for one in settings if one not in ("allow", "workers.allow", "forward_auth")]
             (folder / f"{name}-bad-values.txt").write_text(_table(_bad_values(program, settings)), encoding="utf-8")
             texts = _table(_bad_texts(program, variable, config, settings))
             (folder / f"{name}-bad-variables.txt").write_text(texts, encoding="utf-8")
@@ -193,7 +193,8 @@ def _bad_values(program: str, settings: list[str]) -> Iterator[Case]:
     for setting in settings:
         section, _, key = setting.rpartition(".")
         for value in _BAD_VALUES:
-            head = f"[{section}]\n" if section else "" if key == "kdcs" else 'kdcs = ["tcp://kdc-a:1"]\n'
+            head = "" if key == "kdcs" or program == "orthros-kdc" else 'kdcs = ["tcp://kdc-a:1"]\n'
+            head += f"[{section}]\n" if section else ""
             yield f"{setting} = {value}", _validate(program, f"version = 1\n{head}{key} = {value}\n")
 
 

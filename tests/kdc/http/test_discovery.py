@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orthros_kdc.config import load_config
+from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.http.discovery import is_found_at_its_issuer
 
 PLAIN = "http://127.0.0.1:7789"
@@ -13,7 +13,7 @@ DEFAULT = "https://corp.example"
 
 def is_found(issuer: str, address: str = PLAIN, **http: str) -> bool:
     given = {"tcp": address.partition("://")[2], "plain": "true", **http}
-    settings = load_config(None, {}, {f"http.{name}": value for name, value in given.items()}).http
+    settings = KDC_SETTINGS.load(None, {}, {f"http.{name}": value for name, value in given.items()}).http
     return is_found_at_its_issuer(issuer, "corp.example", settings, [address])
 
 
@@ -74,5 +74,5 @@ def test_the_default_issuer_and_another_public_url_disagree() -> None:
 
 
 def test_behind_a_unix_socket_there_is_a_proxy() -> None:
-    http = load_config(None, {}, {"http.unix": "/run/orthros/http.sock", "http.tcp": ""}).http
+    http = KDC_SETTINGS.load(None, {}, {"http.unix": "/run/orthros/http.sock", "http.tcp": ""}).http
     assert is_found_at_its_issuer(DEFAULT, "corp.example", http, ["unix:///run/orthros/http.sock"])

@@ -17,7 +17,7 @@ import trustme
 from attrs import evolve, frozen
 
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.config import Config, load_config
+from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.http.serving import HttpPort, _check_loopback, open_http_port
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_protocol import Misconfigured
@@ -62,7 +62,8 @@ async def opened(
 ) -> AsyncIterator[HttpPort]:
     """An HTTP port as the KDC opens it; the token service repeats what it is asked."""
     bench = await open_bench()
-    config: Config = load_config(None, {}, {"http.tcp": "127.0.0.1:0", **settings})
+    flags = {name: str(value) for name, value in settings.items()}
+    config: Config = KDC_SETTINGS.load(None, {}, {"http.tcp": "127.0.0.1:0", **flags})
     audit = AuditLog(folder / "audit", "kdc-1", bench.store)
     async with trio.open_nursery() as nursery:
         await nursery.start(audit.serve)
@@ -133,7 +134,7 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path,
             return found
 
     async with opened(tmp_path, certified.settings) as port:
-        http = load_config(None, {}, {"http.tcp": "127.0.0.1:0", **certified.settings}).http
+        http = KDC_SETTINGS.load(None, {}, {"http.tcp": "127.0.0.1:0", **certified.settings}).http
         before = await serial(port)
         certified.renew()
         assert await serial(port) == before
@@ -279,7 +280,7 @@ async def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
             bench = await open_bench()
             with pytest.raises(Misconfigured, match=rf"http\.tcp {address}|http\.unix: .* is not a socket"):
                 await open_http_port(
-                    load_config(None, {}, settings), Repeater(), store=bench.store,
+                    KDC_SETTINGS.load(None, {}, settings), Repeater(), store=bench.store,
                     view=PromptView(bench.store, bench.admin.vault),
                     audit=AuditLog(tmp_path, "kdc-1", bench.store), clock=wall_clock,
                 )  # fmt: skip

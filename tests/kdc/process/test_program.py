@@ -215,14 +215,14 @@ def test_config_is_shown_with_its_sources_and_validated(
     flags += ["--http-tls-cert", "/tls.pem", "--http-tls-key", "/tls.key"]
     assert main(["config", "show", "--effective", "--config", config, *flags]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert rows["listen.tcp"][1:] == ["127.0.0.1:99", "flag"]
-    assert rows["http.tcp"][1:] == ["[::1]:98", "flag"]
-    assert rows["http.unix"][1:] == ["/run/h.sock", "flag"]
-    assert rows["http.tls_cert"][1:] == ["/tls.pem", "flag"]
-    assert rows["http.tls_key"][1:] == ["/tls.key", "flag"]
+    assert rows["listen.tcp"][1:] == ["127.0.0.1:99", "--tcp"]
+    assert rows["http.tcp"][1:] == ["[::1]:98", "--http"]
+    assert rows["http.unix"][1:] == ["/run/h.sock", "--http-unix"]
+    assert rows["http.tls_cert"][1:] == ["/tls.pem", "--http-tls-cert"]
+    assert rows["http.tls_key"][1:] == ["/tls.key", "--http-tls-key"]
     assert rows["http.max_body"][1:] == ["32768", "default"]
-    assert rows["listen.unix_mode"][1:] == ["0600", "environment"]
-    assert rows["audit.directory"][-1] == "file"
+    assert rows["listen.unix_mode"][1:] == ["0600", "ORTHROS_LISTEN_UNIX_MODE"]
+    assert rows["audit.directory"][-3:] == [f"{config}:", "[audit]", "directory"]
     assert rows["limits.idle_deadline_s"][-1] == "default"
     monkeypatch.setenv("ORTHROS_LISTEN_TPC", "x")
     assert main(["config", "validate", "--config", config]) == 1

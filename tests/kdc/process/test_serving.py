@@ -15,7 +15,7 @@ from orthros_kdc.admin import jwt_keys, oauth_secrets, rules
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import KdcStarted
 from orthros_kdc.audit.reader import tail
-from orthros_kdc.config import Config, LimitSettings, load_config
+from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.process.running import _reloaded, open_kdc
 from orthros_protocol import Misconfigured, Unavailable
@@ -24,7 +24,9 @@ from tests.support.kdc_bench import KdcBench, open_bench
 
 def config_in(folder: Path, **settings: object) -> Config:
     named = {"listen.tcp": "", "listen.unix": str(folder / "kdc.sock"), "audit.directory": str(folder / "audit")}
-    return load_config(None, {}, named | {name.replace("__", "."): value for name, value in settings.items()})
+    return KDC_SETTINGS.load(
+        None, {}, named | {name.replace("__", "."): str(value) for name, value in settings.items()}
+    )
 
 
 async def bench_with_oauth() -> tuple[KdcBench, tuple[str, str]]:

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from orthros_kdc.admin import groups, keys, principals, realm, rules
-from orthros_kdc.config import load_config
+from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.process.running import open_kdc
 from orthros_kdc.realm.at_hand import AtHand
 from orthros_kdc.realm.view import RealmView
@@ -197,7 +197,7 @@ async def test_nobody_is_let_in_before_the_realm_has_been_loaded(bench, tmp_path
     said = []
 
     async def run():
-        async with open_kdc(load_config(None, {}, settings), slow, bench.admin.vault) as kdc:
+        async with open_kdc(KDC_SETTINGS.load(None, {}, settings), slow, bench.admin.vault) as kdc:
             said.append(kdc.loader.snapshot.facts.policy.rules_for("billing", "orders"))
 
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from orthros_kdc.admin import audit_logs, groups, keys, principals, realm, realm_file, rules
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import all_unnamed, changes_of, lines_backwards, unnamed
-from orthros_kdc.config import load_config
+from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.process.running import open_kdc
 from orthros_kdc.realm.realm_log import record_unrecorded
 from orthros_kdc.realm.snapshot import Unrecorded
@@ -132,7 +132,7 @@ async def test_the_audit_log_and_the_log_of_the_process_say_so(bench, tmp_path):
 async def test_a_kdc_tells_it_to_its_audit_log(bench, tmp_path):
     sneak(bench)
     settings = {"listen.tcp": "", "listen.unix": str(tmp_path / "s"), "audit.directory": str(tmp_path / "audit")}
-    async with open_kdc(load_config(None, {}, settings), bench.store, bench.admin.vault):
+    async with open_kdc(KDC_SETTINGS.load(None, {}, settings), bench.store, bench.admin.vault):
         pass
     (log,) = (tmp_path / "audit").glob("kdc-1.*.jsonl")
     assert [line.count("change-unrecorded") for line in log.read_text().splitlines()].count(1) == 1

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.config import Config, load_config
+from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
 from orthros_kdc.realm.vault import open_vault
@@ -26,9 +26,8 @@ from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Misconfigured
 from orthros_tools.admin.screen import Screen
 
-__all__ = ["CONFIG_VARIABLE", "Desk"]
+__all__ = ["Desk"]
 
-CONFIG_VARIABLE: Final = "ORTHROS_CONFIG"
 _USUAL_CONFIG: Final = Path(Config().store.path).with_name("kdc.toml")
 """Where `orthros-kdc init` leaves it when it founds the realm at the default place."""
 _LOCK_LIMIT: Final = LockLimit()
@@ -54,9 +53,9 @@ class Desk:
             "store.next_master_key_file": options.next_master_key_file,
         }
         usual = _USUAL_CONFIG if os.path.exists(_USUAL_CONFIG) else None
-        file = options.config or environ.get(CONFIG_VARIABLE) or usual
+        file = options.config or environ.get(KDC_SETTINGS.file_variable) or usual
         return cls(
-            config=load_config(file, environ, overrides),
+            config=KDC_SETTINGS.load(file, environ, overrides),
             actor=_check_actor(login_name(environ) if options.actor is None else options.actor),
             environ=environ,
             screen=Screen(json=options.output == "json", quiet=options.quiet),
