@@ -27,4 +27,26 @@ class Decided:
         return all(fnmatchcase(one.replace("[", "("), pattern.replace("[", "(")) for one, pattern in seen)
 
 
-DECIDED: Final[tuple[Decided, ...]] = ()
+# Where a field is refused, the new version says its name. Code and check are the same.
+_NAMED: Final = (
+    ("*wrong length or type", "*: not an array of ... items"),
+    ("*wrong length or type", "* has a wrong type"),
+    ("*wrong length or type", "* is not a number and its value"),
+    ("*: another kind or version, or a field of a wrong length", "* is not ..."),
+    ("*: another kind or version, or a field of a wrong length", "* has a wrong length"),
+    ("*: an integer is out of range", "* is out of range"),
+    ("*: field ... is out of range", "* is out of range"),
+    ("*: field ... is out of range", "* has a wrong length"),
+    ("*: field ... has a wrong length", "* has a wrong length"),
+    ("*: field ... is too long", "* has a wrong length"),
+    ("*a str does not match its pattern", "* does not match its pattern"),
+    ("*extension ids are not strictly increasing", "* is not in strictly increasing order"),
+    ("*extensions are larger than ... bytes", "* is larger than ... bytes"),
+)
+_PAGE: Final = "docs/protocol/errors.md: a detail is for people, and no program may depend on its words"
+
+DECIDED: Final[tuple[Decided, ...]] = tuple(
+    Decided("*", f"{code}: {old}", f"{code}: {new}", _PAGE)
+    for code in ("malformed", "value-invalid")
+    for old, new in _NAMED
+)

@@ -16,7 +16,7 @@ from typing import Final
 __all__ = ["FAST", "GOLDEN", "MOST_S", "PARTS", "PYTHON", "STILL", "differences", "make", "replace"]
 
 GOLDEN: Final = Path(__file__).parent
-FAST: Final = ("help", "config", "admin", "tables")
+FAST: Final = ("help", "config", "admin", "tables", "messages")
 STILL: Final = (*FAST, "servers")
 PARTS: Final = (*STILL, "orthros", "http", "log")
 """Each has a folder of its name, and in `makers/` a module. Where they are STILL, so are clock and chance; the others

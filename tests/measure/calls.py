@@ -75,8 +75,8 @@ def _is_written(code: CodeType) -> bool:
 
 
 def _is_generated(code: CodeType) -> bool:
-    """What attrs writes for a class of the product."""
-    return code.co_filename.startswith("<attrs generated") and "orthros_" in code.co_filename
+    """What attrs or a message's schema writes for a class of the product."""
+    return code.co_filename.startswith(("<attrs generated", "<message")) and "orthros_" in code.co_filename
 
 
 def _goes_on(frame: FrameType) -> bool:

@@ -21,7 +21,7 @@ from orthros_protocol import (
     reason_by_number,
     split_caveats,
 )
-from orthros_protocol.exchanges.ap_exchange import AP_ERROR, AP_REPLY, AP_SIGNED
+from orthros_protocol.exchanges.ap_exchange import ApError, ApReply, ApSigned
 from orthros_protocol.primitives.canonical import decode
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
@@ -33,13 +33,14 @@ _UNPROVEN = ("all of it: only the client that asked can check its MAC",)
 
 def look_at_answer(data: bytes, _eye: Eye) -> Finding:
     """An AP-REP or AP-ERR. Raises OrthrosError for what is neither."""
-    body, _mac = AP_SIGNED.decode(data)
+    body = ApSigned.decode(data).body
     try:
-        _version, _nonce, ts, _epoch, _flags, _opt = AP_REPLY.decode(body)
+        ts = ApReply.decode(body).target_time
     except OrthrosError:
-        _version, number, ts, _epoch, detail, _opt = AP_ERROR.decode(body)
-        reason = reason_by_number(number)
-        facts: dict[str, Fact] = {"code": reason.name, "cause": reason.cause, "detail": plain(detail or "") or None}
+        error = ApError.decode(body)
+        ts, reason = error.target_time, reason_by_number(error.number)
+        detail = plain(error.detail or "") or None
+        facts: dict[str, Fact] = {"code": reason.name, "cause": reason.cause, "detail": detail}
         kind, title = "ap-error", "refusal by a service (AP-ERR)"
     else:
         facts, kind, title = {}, "ap-reply", "acceptance by a service (AP-REP)"

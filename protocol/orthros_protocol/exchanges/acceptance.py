@@ -37,9 +37,6 @@ from attrs import evolve, field, frozen
 
 from orthros_protocol.errors import PeerMisbehaved, Refused
 from orthros_protocol.exchanges.ap_exchange import (
-    AP_ERROR,
-    AP_REPLY,
-    AP_SIGNED,
     ASSERT_USER_SCOPE,
     ERROR_LABELS,
     KNOWN_AP_FLAGS,
@@ -47,7 +44,10 @@ from orthros_protocol.exchanges.ap_exchange import (
     REQUEST_LABELS,
     USE_CHANNEL,
     USE_HTTP,
+    ApError,
+    ApReply,
     ApRequest,
+    ApSigned,
     AssertedUser,
     hints_of,
 )
@@ -58,7 +58,7 @@ from orthros_protocol.exchanges.whose_clock import name_clock_at_service
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
-from orthros_protocol.primitives.messages import VERSION
+from orthros_protocol.primitives.messages import MAX_DETAIL_CHARS
 from orthros_protocol.reasons import reason_for
 from orthros_protocol.tickets.access import Access
 from orthros_protocol.tickets.call_chain import ChainRule
@@ -261,8 +261,8 @@ def _judge(
     check_ticket_times(ticket, now, max_life_s=max_life_s)
     check_window(request.ts, now)
     check_flags(request.flags, KNOWN_AP_FLAGS)
-    if request.critical:
-        raise Refused("unsupported-critical", f"extension {request.critical[0]}")
+    if request.crit:
+        raise Refused("unsupported-critical", f"extension {request.crit[0][0]}")
     check_epoch(request, standing, repetition)
     _check_bind(request, bind, mismatch)
     discharged = _discharged(request, presented)
@@ -315,12 +315,15 @@ def _check_bind(request: ApRequest, bind: bytes | None, mismatch: Callable[[byte
 def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:
     """AP-REP: proves to the client that the target opened its ticket and saw this very request."""
     request = accepted.request
-    body = AP_REPLY.encode(VERSION, request.nonce, now, accepted.epoch, 0, [])
-    return AP_SIGNED.encode(body, mac(accepted.pop_key, REPLY_LABELS[request.use], digest(request.whole) + body))
+    body = ApReply(nonce=request.nonce, target_time=now, epoch=accepted.epoch).encode()
+    proof = mac(accepted.pop_key, REPLY_LABELS[request.use], digest(request.whole) + body)
+    return ApSigned(body=body, mac=proof).encode()
 
 
 def build_ap_error(request: ApRequest, pop_key: bytes, refusal: Refused, *, now: Timestamp, epoch: bytes) -> bytes:
     """AP-ERR for a request whose MAC verified. `refusal` has a code that travels."""
     number = refusal.reason.number or reason_for("kdc-fault").number
-    body = AP_ERROR.encode(VERSION, number, now, epoch, refusal.detail[:200] or None, hints_of(refusal))
-    return AP_SIGNED.encode(body, mac(pop_key, ERROR_LABELS[request.use], digest(request.whole) + body))
+    detail = refusal.detail[:MAX_DETAIL_CHARS] or None
+    error = ApError(number=number, target_time=now, epoch=epoch, detail=detail, opt=hints_of(refusal))
+    body = error.encode()
+    return ApSigned(body=body, mac=mac(pop_key, ERROR_LABELS[request.use], digest(request.whole) + body)).encode()

@@ -6,24 +6,13 @@ Knows no clock, no cache policy and no transport.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.canonical import (
-    Schema,
-    array,
-    binary,
-    const,
-    extensions,
-    integer,
-    nested,
-    optional,
-    text,
-)
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import (
@@ -33,15 +22,27 @@ from orthros_protocol.primitives.limits import (
     MAX_TICKET_BYTES,
     MAX_U32,
 )
-from orthros_protocol.primitives.messages import AP_REQ, DETAIL, VERSION
+from orthros_protocol.primitives.messages import AP_REQ, MAX_DETAIL_CHARS, VERSION
 from orthros_protocol.primitives.names import is_name
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    Record,
+    array,
+    binary,
+    const,
+    extensions,
+    instant,
+    integer,
+    message,
+    optional,
+    record_of,
+    text,
+)
 from orthros_protocol.reasons import reason_by_number
 from orthros_protocol.tickets.ticket import check_flags
 
 __all__ = [
-    "AP_ERROR",
-    "AP_REPLY",
-    "AP_SIGNED",
     "ASSERT_USER_SCOPE",
     "ERROR_LABELS",
     "KNOWN_AP_FLAGS",
@@ -52,8 +53,10 @@ __all__ = [
     "USE_HTTP",
     "USE_KDC",
     "USE_RAW",
+    "ApError",
     "ApReply",
     "ApRequest",
+    "ApSigned",
     "AssertedUser",
     "PendingAp",
     "TargetRefusal",
@@ -74,61 +77,71 @@ REQUEST_LABELS: Final = tuple(f"ap-req.{use}" for use in range(4))
 REPLY_LABELS: Final = tuple(f"ap-rep.{use}" for use in range(4))
 ERROR_LABELS: Final = tuple(f"ap-err.{use}" for use in range(4))
 
-_USER: Final = nested(text(is_name), integer(2, 1))
-_CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
-AP_SIGNED: Final = Schema("AP message", binary(4, MAX_AP_REQUEST_BYTES), binary(32), limit=MAX_AP_REQUEST_BYTES)
-_REQUEST: Final = Schema(
-    "AP-REQ",
-    const(VERSION),
-    const(AP_REQ),
-    integer(USE_KDC),
-    binary(16, MAX_TICKET_BYTES),
-    _CAVEATS,
-    array(_CAVEATS, MAX_DISCHARGES),
-    integer(),
-    binary(16),
-    optional(binary(8)),
-    integer(MAX_U32),
-    optional(binary(32)),
-    optional(_USER),
-    extensions(),
-    extensions(),
-    limit=MAX_AP_REQUEST_BYTES,
-)
-AP_REPLY: Final = Schema(
-    "AP-REP", const(VERSION), binary(16), integer(), binary(8), integer(MAX_U32), extensions(), limit=4096
-)
-AP_ERROR: Final = Schema(
-    "AP-ERR", const(VERSION), integer(0xFFFF), integer(), binary(8), optional(DETAIL), extensions(), limit=4096
-)
+
+@message("AP message", limit=MAX_AP_REQUEST_BYTES)
+class ApSigned(Message):
+    """The body of an AP-REQ, AP-REP or AP-ERR and its MAC, which is not verified yet."""
+
+    body: bytes = binary(4, MAX_AP_REQUEST_BYTES)
+    mac: bytes = binary(32)
 
 
-@frozen
-class AssertedUser:
+@message("user", eq=True, kw_only=False)
+class AssertedUser(Record):
     """The end user that a gateway names per request; `how` says how it knows (1 proven, 2 asserted)."""
 
-    name: str
-    how: int
+    name: str = text(is_name)
+    how: int = integer(2, 1)
 
 
-@frozen(eq=False, kw_only=True)
-class ApRequest:
-    """An AP-REQ whose shape is right. Nothing in it is true before its MAC has been checked."""
+@message("AP-REQ", limit=MAX_AP_REQUEST_BYTES)
+class ApRequest(Message):
+    """An AP-REQ whose shape is right. Nothing in it is true before its MAC has been checked.
 
-    use: int
-    ticket: bytes = field(repr=False)
-    caveats: bytes
-    discharges: tuple[bytes, ...]
-    ts: Timestamp
-    nonce: bytes
-    epoch: bytes | None
-    flags: int
-    bind: bytes | None
-    user: AssertedUser | None
-    critical: tuple[int, ...]
-    body: bytes = field(repr=False)
-    mac: bytes = field(repr=False)
-    whole: bytes = field(repr=False)
+    `body`, `mac` and `whole` are as they were received; empty in one that is about to be sent.
+    """
+
+    version: int = const(VERSION)
+    kind: int = const(AP_REQ)
+    use: int = integer(USE_KDC)
+    ticket: bytes = binary(16, MAX_TICKET_BYTES, repr=False)
+    caveats: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES, default=b"")
+    discharges: tuple[bytes, ...] = array(binary(0, MAX_CAVEATS_BLOB_BYTES), MAX_DISCHARGES, default=())
+    ts: Timestamp = instant()
+    nonce: bytes = binary(16)
+    epoch: bytes | None = optional(binary(8), default=None)
+    flags: int = integer(MAX_U32, default=0)
+    bind: bytes | None = optional(binary(32))
+    user: AssertedUser | None = optional(record_of(AssertedUser), default=None)
+    crit: tuple[Extension, ...] = extensions(default=())
+    opt: tuple[Extension, ...] = extensions(default=())
+    body: bytes = field(default=b"", repr=False)
+    mac: bytes = field(default=b"", repr=False)
+    whole: bytes = field(default=b"", repr=False)
+
+
+@message("AP-REP", limit=4096, eq=True)
+class ApReply(Message):
+    """The target's proof of itself: it opened the ticket. `target_time` may teach its offset."""
+
+    version: int = const(VERSION)
+    nonce: bytes = binary(16)
+    target_time: Timestamp = instant()
+    epoch: bytes = binary(8)
+    flags: int = integer(MAX_U32, default=0)
+    opt: tuple[Extension, ...] = extensions(default=())
+
+
+@message("AP-ERR", limit=4096)
+class ApError(Message):
+    """Why the target refused. `opt` holds hints, which `hints_of` makes."""
+
+    version: int = const(VERSION)
+    number: int = integer(0xFFFF)
+    target_time: Timestamp = instant()
+    epoch: bytes = binary(8)
+    detail: str | None = optional(text(str.isprintable, MAX_DETAIL_CHARS))
+    opt: tuple[Extension, ...] = extensions(default=())
 
 
 @frozen(eq=False, kw_only=True)
@@ -144,14 +157,6 @@ class PendingAp:
     pop_key: bytes = field(repr=False)
 
     __getstate__ = not_exported
-
-
-@frozen(kw_only=True)
-class ApReply:
-    """The target's proof of itself: it opened the ticket. `target_time` may teach its offset."""
-
-    target_time: Timestamp
-    epoch: bytes
 
 
 class TargetRefusal(Refused):
@@ -192,11 +197,20 @@ def build_ap_request(
     """
     if bind is None and use != USE_CHANNEL:
         raise LocalMisuse("value-invalid", "a request without bind could be replayed elsewhere")
-    asserted = None if user is None else [user.name, user.how]
-    body = _REQUEST.encode(
-        VERSION, AP_REQ, use, ticket, caveats, list(discharges), now, nonce, epoch, flags, bind, asserted, [], []
+    request = ApRequest(
+        use=use,
+        ticket=ticket,
+        caveats=caveats,
+        discharges=tuple(discharges),
+        ts=now,
+        nonce=nonce,
+        epoch=epoch,
+        flags=flags,
+        bind=bind,
+        user=user,
     )
-    message = AP_SIGNED.encode(body, mac(pop_key, REQUEST_LABELS[use], body))
+    body = request.encode()
+    message = ApSigned(body=body, mac=mac(pop_key, REQUEST_LABELS[use], body)).encode()
     return PendingAp(
         message=message,
         use=use,
@@ -210,24 +224,8 @@ def build_ap_request(
 
 def parse_ap_request(message: bytes) -> ApRequest:
     """Size, encoding, types and lengths of an AP-REQ; no key is touched. Raises Malformed."""
-    body, received_mac = AP_SIGNED.decode(message)
-    _v, _k, use, ticket, caveats, dis, ts, nonce, epoch, flags, bind, user, crit, _opt = _REQUEST.decode(body)
-    return ApRequest(
-        use=use,
-        ticket=ticket,
-        caveats=caveats,
-        discharges=tuple(dis),
-        ts=Timestamp(ts),
-        nonce=nonce,
-        epoch=epoch,
-        flags=flags,
-        bind=bind,
-        user=None if user is None else AssertedUser(user[0], user[1]),
-        critical=tuple([entry[0] for entry in crit]) if crit else (),
-        body=body,
-        mac=received_mac,
-        whole=message,
-    )
+    signed = ApSigned.decode(message)
+    return ApRequest.decode(signed.body, body=signed.body, mac=signed.mac, whole=message)
 
 
 def open_ap_reply(pending: PendingAp, data: bytes) -> ApReply:
@@ -236,32 +234,32 @@ def open_ap_reply(pending: PendingAp, data: bytes) -> ApReply:
     Raises TargetRefusal for an AP-ERR, PeerMisbehaved (`wrong-mac`, `reply-mismatch`) or Malformed for
     anything that is not this target's answer to this request.
     """
-    body, received_mac = AP_SIGNED.decode(data)
-    bound = pending.context + body
-    if mac_matches(mac(pending.pop_key, REPLY_LABELS[pending.use], bound), received_mac):
-        _version, nonce, target_time, epoch, flags, _opt = AP_REPLY.decode(body)
-        if nonce != pending.nonce:
+    signed = ApSigned.decode(data)
+    bound = pending.context + signed.body
+    if mac_matches(mac(pending.pop_key, REPLY_LABELS[pending.use], bound), signed.mac):
+        reply = ApReply.decode(signed.body)
+        if reply.nonce != pending.nonce:
             raise PeerMisbehaved("reply-mismatch", "it names another request")
-        check_flags(flags, 0)
-        return ApReply(target_time=Timestamp(target_time), epoch=epoch)
-    require_mac(pending.pop_key, ERROR_LABELS[pending.use], bound, received_mac)
-    _version, number, target_time, epoch, detail, opt = AP_ERROR.decode(body)
-    refusal = TargetRefusal(number, detail or "", target_time=Timestamp(target_time), epoch=epoch)
-    _read_hints(refusal, opt)
+        check_flags(reply.flags, 0)
+        return reply
+    require_mac(pending.pop_key, ERROR_LABELS[pending.use], bound, signed.mac)
+    error = ApError.decode(signed.body)
+    refusal = TargetRefusal(error.number, error.detail or "", target_time=error.target_time, epoch=error.epoch)
+    _read_hints(refusal, error.opt)
     raise refusal
 
 
-def hints_of(refusal: Refused) -> list[list[int | bytes]]:
+def hints_of(refusal: Refused) -> tuple[Extension, ...]:
     """`opt` of the AP-ERR for `refusal`: what it says besides its code."""
-    hints: list[list[int | bytes]] = []
+    hints = []
     if refusal.ready_in_ms is not None:
-        hints.append([_READY_IN, min(refusal.ready_in_ms, MAX_U32).to_bytes(4, "big")])
+        hints.append((_READY_IN, min(refusal.ready_in_ms, MAX_U32).to_bytes(4, "big")))
     if refusal.before_handler:
-        hints.append([_BEFORE_HANDLER, b""])
-    return hints
+        hints.append((_BEFORE_HANDLER, b""))
+    return tuple(hints)
 
 
-def _read_hints(refusal: Refused, opt: list[list[Any]]) -> None:
+def _read_hints(refusal: Refused, opt: Iterable[Extension]) -> None:
     # What has another form than this version's is a hint of another version: ignored, as unknown ids are.
     for number, value in opt:
         if number == _READY_IN and len(value) == 4:

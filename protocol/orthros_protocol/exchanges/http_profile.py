@@ -37,7 +37,7 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
-from orthros_protocol.exchanges.ap_exchange import AP_SIGNED, USE_HTTP, PendingAp
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, ApSigned, PendingAp
 from orthros_protocol.primitives.canonical import Schema, array, binary, const, encode, integer, nested, optional, text
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches, require_mac
 from orthros_protocol.primitives.instants import Timestamp
@@ -353,9 +353,9 @@ def format_challenge(realm: str, code: str | None = None, reply: bytes | None = 
     challenge += f', err="{code}"'
     if reply is None:
         return challenge
-    body, proof = AP_SIGNED.decode(reply)
-    _require(len(body) <= _MOST_PROOF_BYTES, "an AP-ERR of this size")
-    return f'{challenge}, s="{encode_base64url(body)}", m="{encode_base64url(proof)}"'
+    signed = ApSigned.decode(reply)
+    _require(len(signed.body) <= _MOST_PROOF_BYTES, "an AP-ERR of this size")
+    return f'{challenge}, s="{encode_base64url(signed.body)}", m="{encode_base64url(signed.mac)}"'
 
 
 def parse_challenge(value: str) -> HttpChallenge:
@@ -368,5 +368,5 @@ def parse_challenge(value: str) -> HttpChallenge:
         body, proof = decode_base64url(found[3]), decode_base64url(found[4])
         if len(proof) != 32 or not 4 <= len(body) <= _MOST_PROOF_BYTES:
             raise Malformed("WWW-Authenticate carries no MAC")
-        reply = AP_SIGNED.encode(body, proof)
+        reply = ApSigned(body=body, mac=proof).encode()
     return HttpChallenge(found[1], found[2], reply)

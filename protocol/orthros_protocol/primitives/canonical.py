@@ -38,15 +38,18 @@ __all__ = [
     "nested",
     "nested_set",
     "optional",
+    "pack",
     "text",
     "text_set",
+    "unpack",
 ]
 
 _NONE: Final = type(None)
 _LIST: Final = frozenset({list})
 
 
-def _unpack(data: bytes) -> Any:
+def unpack(data: bytes) -> Any:
+    """What `data` holds, within the limits of the encoding; nothing else is checked. Raises Malformed."""
     try:
         return msgpack.unpackb(
             data, raw=False, use_list=True, max_array_len=MAX_ARRAY_ITEMS, max_map_len=0, max_ext_len=0
@@ -56,9 +59,8 @@ def _unpack(data: bytes) -> Any:
         raise Malformed(f"not msgpack: {type(error).__name__}") from None
 
 
-def _pack(items: Sequence[Any]) -> bytes:
-    packed: bytes = msgpack.packb(items, use_bin_type=True)
-    return packed
+pack: Final[Callable[[Any], bytes]] = msgpack.packb
+"""Without any check: of what has been checked, or is checked next."""
 
 
 @frozen
@@ -148,7 +150,7 @@ def nested_set(item: Field, high: int) -> Field:
     def check(values: list[Any]) -> None:
         if items.check is not None:
             items.check(values)
-        if any(before >= after for before, after in pairwise(map(_pack, values))):
+        if any(before >= after for before, after in pairwise(map(pack, values))):
             raise Malformed("a set is not in strictly increasing order")
 
     return Field(frozenset({list}), 1, high, check)
@@ -163,7 +165,7 @@ def extensions(limit: int = MAX_EXTENSION_BYTES) -> Field:
             entries.check(values)
         if any(before[0] >= after[0] for before, after in pairwise(values)):
             raise Malformed("extension ids are not strictly increasing")
-        if len(_pack(values)) > limit:
+        if len(pack(values)) > limit:
             raise Malformed(f"extensions are larger than {limit} bytes")
 
     return Field(frozenset({list}), 0, MAX_EXTENSIONS, check)
@@ -207,9 +209,9 @@ class Schema:
         """
         if type(data) is not bytes or len(data) > self.limit:
             raise Malformed(f"{self.name}: not bytes, or larger than {self.limit} bytes")
-        items = _unpack(data)
+        items = unpack(data)
         self.check(items)
-        if _pack(items) != data:
+        if pack(items) != data:
             raise Malformed(f"{self.name}: not the canonical encoding")
         return items  # type: ignore[no-any-return]  # check() made sure that it is a list
 
@@ -219,7 +221,7 @@ class Schema:
             self.check(list(items))
         except Malformed as error:
             raise LocalMisuse("value-invalid", f"building {self.name}: {error.detail}") from None
-        packed = _pack(items)
+        packed = pack(items)
         if len(packed) > self.limit:
             raise LocalMisuse("value-invalid", f"building {self.name}: larger than {self.limit} bytes")
         return packed
@@ -272,18 +274,18 @@ def encode(*items: Any) -> bytes:
         _check_value(list(items), 1)
     except Malformed as error:
         raise LocalMisuse("value-invalid", error.detail) from None
-    return _pack(items)
+    return pack(items)
 
 
 def decode(data: bytes, limit: int) -> list[Any]:
     """The array in `data` where no schema is known: only the rules of the encoding itself are checked."""
     if type(data) is not bytes or len(data) > limit:
         raise Malformed(f"not bytes, or larger than {limit} bytes")
-    items = _unpack(data)
+    items = unpack(data)
     if type(items) is not list:
         raise Malformed("not an array")
     _check_value(items, 1)
-    if _pack(items) != data:
+    if pack(items) != data:
         raise Malformed("not the canonical encoding")
     return items
 
@@ -294,16 +296,16 @@ def encode_rows(rows: list[list[Any]], check: Callable[[list[Any]], None]) -> by
         check(rows)
     except Malformed as error:
         raise LocalMisuse("value-invalid", error.detail) from None
-    return _pack(rows)
+    return pack(rows)
 
 
 def decode_rows(data: bytes, check: Callable[[list[Any]], None]) -> list[Any]:
     """The array in `data`, whose items `check` judges. Raises Malformed, or what `check` raises."""
-    rows = _unpack(data)
+    rows = unpack(data)
     if type(rows) is not list:
         raise Malformed("not an array")
     check(rows)
-    if _pack(rows) != data:
+    if pack(rows) != data:
         raise Malformed("not the canonical encoding")
     return rows
 

@@ -23,7 +23,8 @@ VERSION: Final = 1
 REF_BYTES: Final = 8
 REPLY, SEALED_ERROR, NAK = 0, 1, 2
 
-DETAIL: Final = text(str.isprintable, 200)
+MAX_DETAIL_CHARS: Final = 200
+DETAIL: Final = text(str.isprintable, MAX_DETAIL_CHARS)
 _SIGNED = Schema("signed message", binary(4, MAX_FRAME_BYTES), binary(32), limit=MAX_FRAME_BYTES)
 _OUTER = Schema("reply", const(VERSION), integer(NAK), binary(REF_BYTES, MAX_FRAME_BYTES), limit=MAX_FRAME_BYTES)
 _ERROR = Schema(
@@ -95,7 +96,7 @@ def seal_error(
     number = reason_for(code).number
     if not number:
         raise LocalMisuse("value-invalid", f"{code} never travels")
-    body = _ERROR.encode(number, now, min(retry_s, MAX_U32), detail[:200] or None, [])
+    body = _ERROR.encode(number, now, min(retry_s, MAX_U32), detail[:MAX_DETAIL_CHARS] or None, [])
     return _OUTER.encode(VERSION, SEALED_ERROR, seal(key, label, context, body, entropy=entropy))
 
 

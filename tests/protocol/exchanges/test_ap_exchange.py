@@ -63,7 +63,7 @@ def test_what_was_sent_is_what_is_read() -> None:
     request = parse_ap_request(pending.message)
     assert (request.use, request.ts, request.flags, request.epoch) == (USE_RAW, pair.now, SAFE, pair.target.epoch)
     assert request.user == AssertedUser("alice", 1)
-    assert (request.nonce, request.discharges, request.critical) == (pending.nonce, (), ())
+    assert (request.nonce, request.discharges, request.crit) == (pending.nonce, (), ())
 
 
 @pytest.mark.parametrize("use", [USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC])
