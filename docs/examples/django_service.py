@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orthros_client import Verifier
 from orthros_client.integrations.django import require
-from orthros_client.integrations.wsgi import OrthrosMiddleware, Route
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware, Route
 
 log = structlog.get_logger()
 settings.configure(
@@ -42,7 +42,7 @@ def place(request: HttpRequest) -> JsonResponse:
 
 
 urlpatterns = [path("health", health), path("orders/<int:number>", show), path("orders", place)]
-application = OrthrosMiddleware(
+application = OrthrosWsgiMiddleware(
     get_wsgi_application(),
     verifier=Verifier.from_environment(),
     origins=["https://orders.example"],

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import Credentials, DischargeRefused, Discharges
-from orthros_client.credentials.discharging import Exchange, ask, asking
+from orthros_client.credentials.discharging import DischargeExchange, ask, asking
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
@@ -359,7 +359,7 @@ def test_a_stolen_answer_is_worthless(parties: Parties) -> None:
     (cid,) = credentials.demands
     taken: list[tuple[bytes, bytes]] = []
 
-    def tap(exchange: Exchange) -> tuple[bytes, bytes]:
+    def tap(exchange: DischargeExchange) -> tuple[bytes, bytes]:
         taken.append(deliver(discharger)(exchange))
         return taken[-1]
 
@@ -404,7 +404,7 @@ def test_an_answer_reflected_as_a_question(parties: Parties) -> None:
     (cid,) = parties.credentials("web", "orders").demands
     epoch_of(parties.verifier("approvals"), web)
     exchange = next(asking(web, cid))
-    assert isinstance(exchange, Exchange)
+    assert isinstance(exchange, DischargeExchange)
     with pytest.raises(Refused, match="epoch-required") as told:
         parties.verifier("approvals").accept(exchange.request, DISCHARGE_ENDPOINT, cid)
     assert told.value.reply is not None

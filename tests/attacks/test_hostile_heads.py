@@ -140,7 +140,7 @@ def asgi_door(house: House, _folder: Path) -> Door:
 
 
 def wsgi_door(house: House, _folder: Path) -> Door:
-    guarded = wsgi.OrthrosMiddleware(
+    guarded = wsgi.OrthrosWsgiMiddleware(
         lambda _environ, _start: [], **house.settings(routes=ROWS, mode="observe", trusted_proxies=["10.0.0.0/8"])
     )
     guarded.guard.observing = False  # else its self-test asks the application above

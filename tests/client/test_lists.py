@@ -54,7 +54,7 @@ LIST = re.compile(r"\b(?:Iterable|Sequence|Collection|Set|list|tuple|frozenset)\
 UNPACK = re.compile(r"Unpack\[(\w+)\]")
 # Nobody writes these by hand: the library makes them, or is told by another part of itself.
 MADE = {
-    "Credentials", "Token", "Signed", "Guard.deny", "VerifiedCaller.seal_http", "Caller.seal_http",
+    "Credentials", "Token", "VerifiedSignature", "Guard.deny", "VerifiedCaller.seal_http", "Caller.seal_http",
     "Credentials.describe_notes", "Credentials.with_discharges", "ChainRule.objection", "Routes.find",
 }  # fmt: skip
 # Interfaces, which do nothing; and what has the same code as its neighbour.
@@ -88,8 +88,8 @@ CALLS: dict[str, Callable[..., object]] = {
     "Guard": guard,
     "Route": lambda **options: Route("/*", **options),
     "Routes": guard,
-    "asgi.OrthrosMiddleware": lambda **options: asgi.OrthrosMiddleware(_app, **House().settings() | options),
-    "wsgi.OrthrosMiddleware": lambda **options: wsgi.OrthrosMiddleware(
+    "OrthrosMiddleware": lambda **options: asgi.OrthrosMiddleware(_app, **House().settings() | options),
+    "OrthrosWsgiMiddleware": lambda **options: wsgi.OrthrosWsgiMiddleware(
         lambda _environ, _start: [], **House().settings() | options
     ),
     "asgi.self_test": lambda **options: list(probes_of(**{"routes": [], "host": "a.test"} | options)),
@@ -126,7 +126,7 @@ def walked() -> Iterator[tuple[str, str]]:
             if not getattr(one, "__module__", "").startswith(("orthros_client", "orthros_protocol")):
                 continue
             home = one.__module__.rpartition(".")[2]
-            called = f"{home}.{name}" if name in ("OrthrosMiddleware", "self_test") else name
+            called = f"{home}.{name}" if name == "self_test" else name
             functions: dict[str, Any] = {called: one}
             if inspect.isclass(one):
                 functions = {called: one.__init__} | {

@@ -24,7 +24,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
 GUARDS: dict[str, Callable[..., Any]] = {
     "Guard": Guard,
     "asgi": lambda **options: asgi.OrthrosMiddleware(_app, **options),
-    "wsgi": lambda **options: wsgi.OrthrosMiddleware(lambda _environ, _start: [], **options),
+    "wsgi": lambda **options: wsgi.OrthrosWsgiMiddleware(lambda _environ, _start: [], **options),
     "flask": lambda **options: flask.protect(flask_framework.Flask("x"), **options),
 }
 TARGETS = {ORIGIN: "orders"}

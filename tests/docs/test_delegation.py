@@ -11,7 +11,7 @@ import pytest
 from attrs import define, field
 
 from orthros_client import Client, Discharges, Refused, TargetRefusal, TicketRefused, Verifier
-from orthros_client.credentials.discharging import DischargeRefused, Exchange, ask
+from orthros_client.credentials.discharging import DischargeExchange, DischargeRefused, ask
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.docs.pages import ROOT, blocks
 from tests.support.processes import REALM, Estate, found_realm, open_estate
@@ -134,7 +134,7 @@ def test_what_a_holder_demands_is_attested(street: Street) -> None:
     to_approvals = street.estate.client("worker").credentials("approvals")
     orders = Verifier.from_file(street.estate.key_file("orders.key"))
 
-    def deliver(exchange: Exchange) -> tuple[bytes, bytes]:
+    def deliver(exchange: DischargeExchange) -> tuple[bytes, bytes]:
         answer: tuple[bytes, bytes] = approvals["discharger"].serve(exchange.request, exchange.cid)
         return answer
 

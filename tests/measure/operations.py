@@ -24,7 +24,7 @@ import trio.testing
 from orthros_client.cli.__main__ import main as orthros
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
-from orthros_client.integrations.wsgi import OrthrosMiddleware as OrthrosWsgiMiddleware
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_client.verifier import Verifier
 from orthros_kdc.admin import rules
 from orthros_kdc.config import LimitSettings

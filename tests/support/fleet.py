@@ -14,7 +14,7 @@ from attrs import define, field
 
 from orthros_client import Verifier
 from orthros_client.http.server.routes import Route
-from orthros_client.integrations.wsgi import OrthrosMiddleware
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 
 __all__ = ["CALL", "Fleet", "Seen"]
@@ -89,4 +89,4 @@ class Fleet:
             start_response("200 OK", [("Content-Type", "text/plain")])
             yield b"done"
 
-        return OrthrosMiddleware(application, verifier=verifier, origins=[self.origin], routes=self.routes)
+        return OrthrosWsgiMiddleware(application, verifier=verifier, origins=[self.origin], routes=self.routes)

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from orthros_client import Attested, Credentials, Discharger, Question, VerifiedCaller, Verifier
-from orthros_client.credentials.discharging import Exchange, ask
+from orthros_client.credentials.discharging import DischargeExchange, ask
 from orthros_client.credentials.narrowing import Demanded
 from orthros_protocol import (
     USE_HTTP,
@@ -129,7 +129,7 @@ def approve(question: Question) -> Attested | None:
     return Attested(lifetime_s=60) if question.predicate == PREDICATE else None
 
 
-def deliver(discharger: Discharger) -> Callable[[Exchange], tuple[bytes, bytes]]:
+def deliver(discharger: Discharger) -> Callable[[DischargeExchange], tuple[bytes, bytes]]:
     """A network that works."""
     return lambda exchange: discharger.serve(exchange.request, exchange.cid)
 

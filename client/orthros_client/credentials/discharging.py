@@ -30,7 +30,7 @@ from orthros_protocol import (
     bind_raw,
 )
 
-__all__ = ["DischargeRefused", "Discharges", "Exchange", "aask", "ask"]
+__all__ = ["DischargeExchange", "DischargeRefused", "Discharges", "aask", "ask"]
 
 # What is about to end may end on its way to the target.
 _MARGIN_S: Final = 10.0
@@ -55,14 +55,14 @@ class DischargeRefused(Refused):
 
 
 @frozen
-class Exchange:
+class DischargeExchange:
     """One question for a discharger, profile raw/1: deliver both; the answer is its reply and the sealed discharge."""
 
     request: bytes
     cid: bytes
 
 
-def asking(to: Credentials, cid: bytes) -> Generator[Exchange | Pause, tuple[bytes, bytes] | None, Discharge]:
+def asking(to: Credentials, cid: bytes) -> Generator[DischargeExchange | Pause, tuple[bytes, bytes] | None, Discharge]:
     """Asks `to.target` for the discharge of `cid`, with the repeats that are allowed; a Pause is answered with None.
 
     Raises DischargeRefused when it refuses under MAC; PeerMisbehaved or Malformed for anything that is not its answer.
@@ -71,7 +71,7 @@ def asking(to: Credentials, cid: bytes) -> Generator[Exchange | Pause, tuple[byt
     bind = bind_raw(DISCHARGE_ENDPOINT, cid)
     while True:
         call = to.present(bind, safe=course.repeatable, epoch=course.epoch)
-        answer = yield Exchange(call.request, cid)
+        answer = yield DischargeExchange(call.request, cid)
         reply, box = answer or (b"", b"")
         try:
             call.finish(reply)
@@ -84,12 +84,14 @@ def asking(to: Credentials, cid: bytes) -> Generator[Exchange | Pause, tuple[byt
             return call.finish_discharge(cid, box)
 
 
-def ask(to: Credentials, cid: bytes, send: Callable[[Exchange], tuple[bytes, bytes]]) -> Discharge:
+def ask(to: Credentials, cid: bytes, send: Callable[[DischargeExchange], tuple[bytes, bytes]]) -> Discharge:
     """Drives `asking` with `send`."""
     return drive(asking(to, cid), send)
 
 
-async def aask(to: Credentials, cid: bytes, send: Callable[[Exchange], Awaitable[tuple[bytes, bytes]]]) -> Discharge:
+async def aask(
+    to: Credentials, cid: bytes, send: Callable[[DischargeExchange], Awaitable[tuple[bytes, bytes]]]
+) -> Discharge:
     """Drives `asking` with an async `send`."""
     return await adrive(asking(to, cid), send)
 

@@ -39,8 +39,8 @@ __all__ = [
     "TAG",
     "Signable",
     "SignatureKey",
-    "Signed",
     "SigningParameters",
+    "VerifiedSignature",
     "key_id_of",
     "sign",
     "signature_base",
@@ -133,7 +133,7 @@ class SignatureKey:
 
 
 @frozen(kw_only=True)
-class Signed:
+class VerifiedSignature:
     """A signature that was verified, fresh and new. Only what is in `components` was signed."""
 
     keyid: str
@@ -175,7 +175,7 @@ def verify(
     replay: ReplayStore,
     required: Sequence[str] = REQUIRED,
     repeatable: bool = False,
-) -> Signed:
+) -> VerifiedSignature:
     """Checks one signature and burns it. `Content-Digest` is covered as text: the body is the caller's to compare.
 
     A signature names no epoch, so only what may be executed by two replay instances passes: a GET, HEAD, OPTIONS or
@@ -219,7 +219,7 @@ def verify(
     lacking = [name for name in required if name not in components]
     if lacking:
         raise Refused("not-covered", lacking[0])
-    return Signed(keyid=strings["keyid"], nonce=strings["nonce"], components=components)
+    return VerifiedSignature(keyid=strings["keyid"], nonce=strings["nonce"], components=components)
 
 
 def _judge(entry: Entry, expires: int, key: SignatureKey, *, replay: ReplayStore, repeatable: bool) -> None:

@@ -16,7 +16,14 @@ from orthros_client.http.server.observed import Log
 from orthros_client.http.server.onward import ONWARD, answer_onward
 from orthros_client.http.server.options import GuardOptions
 from orthros_client.integrations.registered import mark
-from orthros_client.integrations.wsgi import CALLER, Channel, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_client.integrations.wsgi import (
+    CALLER,
+    Channel,
+    OrthrosWsgiMiddleware,
+    RequestBodyMismatch,
+    Route,
+    self_test,
+)
 from orthros_protocol import Refused, check_scopes
 from orthros_runtime.extras import framework
 
@@ -25,7 +32,7 @@ with framework("Flask"):
 
 __all__ = [
     "Caller",
-    "OrthrosMiddleware",
+    "OrthrosWsgiMiddleware",
     "RequestBodyMismatch",
     "Route",
     "answer_failed_calls",
@@ -39,14 +46,14 @@ P = ParamSpec("P")
 
 def protect(
     app: Flask, *, paths: Iterable[str] = (), channel: Channel | None = None, **options: Unpack[GuardOptions]
-) -> OrthrosMiddleware:
+) -> OrthrosWsgiMiddleware:
     """Puts the middleware around `app`, answers refusals that views raise, and tests the result.
 
     Call it last, when nothing else wraps `app.wsgi_app` any more. `channel` and `options` are those of
-    `OrthrosMiddleware`; `paths` are asked without credentials besides the routes. Raises as the middleware and
+    `OrthrosWsgiMiddleware`; `paths` are asked without credentials besides the routes. Raises as the middleware and
     `self_test`.
     """
-    middleware = OrthrosMiddleware(app.wsgi_app, channel=channel, **options)
+    middleware = OrthrosWsgiMiddleware(app.wsgi_app, channel=channel, **options)
     app.wsgi_app = middleware  # type: ignore[method-assign]
     app.register_error_handler(Refused, _answer_own)
     if not middleware.guard.observing:

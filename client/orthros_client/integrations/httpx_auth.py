@@ -35,7 +35,7 @@ from orthros_client.integrations.httpx_messages import (
     target_of,
 )
 from orthros_client.integrations.httpx_sources import Sources
-from orthros_client.integrations.httpx_streams import Checked, Drained, Short, readable_again
+from orthros_client.integrations.httpx_streams import CheckedStream, Drained, Short, readable_again
 from orthros_client.local.conversation import Token
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
@@ -277,7 +277,7 @@ def _install(response: Response, proven: Proven) -> None:
     if proven.body is None:
         return
     if not response.is_stream_consumed:
-        response.stream = Checked(response.stream, proven.body)
+        response.stream = CheckedStream(response.stream, proven.body)
         return
     # An event hook or a transport has read it already; what was decoded cannot be checked any more.
     if "content-encoding" in response.headers:

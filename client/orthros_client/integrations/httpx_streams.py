@@ -21,7 +21,7 @@ from orthros_runtime.extras import extra
 with extra("httpx"):
     import anyio.to_thread
 
-__all__ = ["Again", "Checked", "Drained", "Once", "Short", "Spending", "readable_again"]
+__all__ = ["CheckedStream", "Drained", "Once", "RepeatableStream", "Short", "Spending", "readable_again"]
 
 _MOST_DRAINED: Final = 64 * 1024
 
@@ -48,7 +48,7 @@ class _Around(SyncByteStream, AsyncByteStream):
         return aclosing(aiter(self._inner))
 
 
-class Checked(_Around):
+class CheckedStream(_Around):
     """Passes the bytes on and raises at their end unless they are the target's."""
 
     def __init__(self, inner: Any, check: BodyProof) -> None:
@@ -160,7 +160,7 @@ class Once(ByteStream):
             yield chunk
 
 
-class Again(SyncByteStream, AsyncByteStream):
+class RepeatableStream(SyncByteStream, AsyncByteStream):
     """A request stream that is read anew for each attempt, in pieces; and before them, to be hashed."""
 
     def measure(self) -> Measure:
@@ -173,7 +173,7 @@ class Again(SyncByteStream, AsyncByteStream):
             yield chunk
 
 
-class _Path(Again):
+class _Path(RepeatableStream):
     """The file at a path."""
 
     def __init__(self, file: FileBody) -> None:
@@ -183,7 +183,7 @@ class _Path(Again):
         return iter(self._file)
 
 
-class _Open(Again):
+class _Open(RepeatableStream):
     """What is left of an open file."""
 
     def __init__(self, file: Any) -> None:
@@ -198,7 +198,7 @@ class _Open(Again):
             yield chunk
 
 
-class _Form(Again):
+class _Form(RepeatableStream):
     """A multipart form, which begins its files anew by itself."""
 
     def __init__(self, form: Any) -> None:
@@ -208,9 +208,9 @@ class _Form(Again):
         return iter(self._form)
 
 
-def readable_again(stream: Any) -> Again | None:
+def readable_again(stream: Any) -> RepeatableStream | None:
     """The stream of a request as one that can be read as often as needed; None for one that can be read once."""
-    if isinstance(stream, Again):
+    if isinstance(stream, RepeatableStream):
         return stream
     source = getattr(stream, "_stream", None)  # what httpx was given as `content`
     if isinstance(source, FileBody):

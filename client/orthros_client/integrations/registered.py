@@ -23,7 +23,7 @@ from orthros_client.http.server.routes import STRICTEST, Route, Routes
 from orthros_client.integrations.frameworks import is_django, is_flask, is_starlette, layers_of, own_mount
 from orthros_protocol import Malformed, Misconfigured
 
-__all__ = ["Endpoint", "StartCheck", "check_marks", "doubtful_rows", "endpoints_of", "mark", "served_both_ways"]
+__all__ = ["ServedPath", "StartCheck", "check_marks", "doubtful_rows", "endpoints_of", "mark", "served_both_ways"]
 
 _MOST_WRAPPERS: Final = 32
 _ANY: Final = "*"
@@ -42,7 +42,7 @@ Doubt = tuple[str, dict[str, str]]
 
 
 @frozen
-class Endpoint:
+class ServedPath:
     """One thing that an application calls. `segments` are those of its path: `*` stands for any, `**` for a rest."""
 
     segments: tuple[str, ...]
@@ -118,7 +118,7 @@ class StartCheck:
             self._log.warning("endpoints-unknown", error=type(error).__name__)
 
 
-def check_marks(endpoints: Iterable[Endpoint]) -> None:
+def check_marks(endpoints: Iterable[ServedPath]) -> None:
     """Compares what is served with what was marked.
 
     Raises Misconfigured `unprotected` for an endpoint that `@require` marks but that was registered without it. A
@@ -135,7 +135,7 @@ def check_marks(endpoints: Iterable[Endpoint]) -> None:
             )
 
 
-def served_both_ways(endpoints: Iterable[Endpoint]) -> Iterator[Doubt]:
+def served_both_ways(endpoints: Iterable[ServedPath]) -> Iterator[Doubt]:
     """Endpoints that are open though their function is guarded at another one, such as a view of a library."""
     endpoints = list(endpoints)
     guarded = _guarded_among(endpoints)
@@ -151,7 +151,7 @@ def served_both_ways(endpoints: Iterable[Endpoint]) -> Iterator[Doubt]:
             )
 
 
-def _open(endpoints: list[Endpoint]) -> Iterator[tuple[Endpoint, Callable[..., Any]]]:
+def _open(endpoints: list[ServedPath]) -> Iterator[tuple[ServedPath, Callable[..., Any]]]:
     """Endpoints that call a marked function without what guards it, each with that function."""
     for endpoint in endpoints:
         bare = next((one for one in _chain(endpoint.function) if one in _marked or one in _guarded), None)
@@ -159,11 +159,11 @@ def _open(endpoints: list[Endpoint]) -> Iterator[tuple[Endpoint, Callable[..., A
             yield endpoint, bare
 
 
-def _guarded_among(endpoints: list[Endpoint]) -> set[object]:
+def _guarded_among(endpoints: list[ServedPath]) -> set[object]:
     return {one for endpoint in endpoints for one in _served_by(endpoint.function)}
 
 
-def endpoints_of(app: object, prefix: tuple[str, ...] = (), *, within: tuple[object, ...] = ()) -> Iterator[Endpoint]:
+def endpoints_of(app: object, prefix: tuple[str, ...] = (), *, within: tuple[object, ...] = ()) -> Iterator[ServedPath]:
     """What `app`, itself `within` others, serves below `prefix`, and the applications that it wraps or mounts.
 
     Raises Misconfigured `config-invalid` for one that says that it is mounted elsewhere.
@@ -186,7 +186,7 @@ def endpoints_of(app: object, prefix: tuple[str, ...] = (), *, within: tuple[obj
                 yield from endpoints_of(mounted, (*prefix, *_segments(str(path))))
 
 
-def _of_starlette(routes: Iterable[Any], prefix: tuple[str, ...], within: tuple[object, ...]) -> Iterator[Endpoint]:
+def _of_starlette(routes: Iterable[Any], prefix: tuple[str, ...], within: tuple[object, ...]) -> Iterator[ServedPath]:
     # FastAPI includes routers lazily, and lists what they hold with this function.
     listed = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", iter)
     for each in listed(routes):
@@ -194,27 +194,27 @@ def _of_starlette(routes: Iterable[Any], prefix: tuple[str, ...], within: tuple[
         below = (*prefix, *_segments(getattr(each, "path", None) or ""))
         inner = getattr(route, "routes", None)
         if inner is None:
-            yield Endpoint(below, getattr(route, "endpoint", None))
+            yield ServedPath(below, getattr(route, "endpoint", None))
             continue
         if not inner:  # a mount of something else, such as files
-            yield Endpoint((*below, _REST), None)
+            yield ServedPath((*below, _REST), None)
         # Not the mount itself: the application in it may say where it is.
         yield from endpoints_of(getattr(route, "_base_app", None) or getattr(route, "app", None), below, within=within)
 
 
-def _of_flask(app: Any, prefix: tuple[str, ...]) -> Iterator[Endpoint]:
+def _of_flask(app: Any, prefix: tuple[str, ...]) -> Iterator[ServedPath]:
     for rule in app.url_map.iter_rules():
-        yield Endpoint((*prefix, *_segments(rule.rule)), app.view_functions.get(rule.endpoint))
+        yield ServedPath((*prefix, *_segments(rule.rule)), app.view_functions.get(rule.endpoint))
 
 
-def _of_django(prefix: tuple[str, ...]) -> Iterator[Endpoint]:
-    def below(resolver: Any, text: str) -> Iterator[Endpoint]:
+def _of_django(prefix: tuple[str, ...]) -> Iterator[ServedPath]:
+    def below(resolver: Any, text: str) -> Iterator[ServedPath]:
         for pattern in resolver.url_patterns:
             path = text + str(pattern.pattern).removeprefix("^").removesuffix("$")
             if hasattr(pattern, "url_patterns"):
                 yield from below(pattern, path)
             else:
-                yield Endpoint((*prefix, *_segments("/" + path)), pattern.callback)
+                yield ServedPath((*prefix, *_segments("/" + path)), pattern.callback)
 
     yield from below(sys.modules["django.urls"].get_resolver(), "")
 
@@ -253,7 +253,7 @@ def _name_of(function: Any) -> str:
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"[:200]
 
 
-def doubtful_rows(endpoints: Iterable[Endpoint], routes: Routes) -> Iterator[Doubt]:
+def doubtful_rows(endpoints: Iterable[ServedPath], routes: Routes) -> Iterator[Doubt]:
     """Rows that no endpoint can meet, and those with scopes that stop short of what is below them."""
     endpoints = list(endpoints)
     for row in routes.rows:
@@ -299,7 +299,7 @@ def _may_serve(segments: tuple[str, ...], prefix: tuple[str, ...], *, below: boo
     return True
 
 
-def _row_for(endpoint: Endpoint, routes: Routes) -> Route:
+def _row_for(endpoint: ServedPath, routes: Routes) -> Route:
     try:
         return routes.find(endpoint.segments or ("",))
     except Malformed:  # taken for another row's path by some applications: such requests are refused

@@ -25,7 +25,7 @@ from orthros_client.http.client.options import AuthOptions
 from orthros_client.http.client.outgoing import NOT_IN_A_PROBE, Attempt, Body, OutgoingRequest, Proven
 from orthros_client.http.client.sources import CredentialSource, Place
 from orthros_client.http.client.unproven import ResponseUnproven, unproven
-from orthros_client.integrations.requests_bodies import Again, Checked, drain, readable_again, times_sent
+from orthros_client.integrations.requests_bodies import CheckedFile, RepeatableFile, drain, readable_again, times_sent
 from orthros_client.integrations.requests_discharges import ask_discharger
 from orthros_client.local.client import Client
 from orthros_client.local.reports import Reports
@@ -219,7 +219,7 @@ class _Conversation:
 
     def _repeat(self, earlier: requests.Response, kwargs: Mapping[str, Any]) -> requests.Response:
         body: Any = self._request.body
-        if isinstance(body, Again):
+        if isinstance(body, RepeatableFile):
             body.seek(0)
         adapter: requests.adapters.BaseAdapter = earlier.connection  # type: ignore[attr-defined,unused-ignore]
         response = adapter.send(self._request, **kwargs)
@@ -242,7 +242,7 @@ class _Conversation:
             return response
         raw = response.raw
         response.raw = urllib3.HTTPResponse(
-            body=cast("IO[bytes]", Checked(raw, check)),
+            body=cast("IO[bytes]", CheckedFile(raw, check)),
             headers=raw.headers,
             status=raw.status,
             version=raw.version,

@@ -18,12 +18,12 @@ with extra("requests"):
     import requests
     import urllib3
 
-__all__ = ["Again", "Checked", "drain", "readable_again", "times_sent"]
+__all__ = ["CheckedFile", "RepeatableFile", "drain", "readable_again", "times_sent"]
 
 _MOST_DRAINED: Final = 64 * 1024
 
 
-class Checked:
+class CheckedFile:
     """A file of the undecoded body, which raises at its end unless it is the target's."""
 
     def __init__(self, raw: Any, check: BodyProof) -> None:
@@ -62,7 +62,7 @@ def times_sent(response: requests.Response) -> int:
     return 1 + len(getattr(retries, "history", ()))
 
 
-class Again:
+class RepeatableFile:
     """The body of a request that is read anew for each attempt; and before them, to be hashed.
 
     A file, as far as requests and urllib3 ask: `len` is its size in bytes, and they may go back to its beginning.
@@ -110,7 +110,7 @@ class _Path:
         self._left = b""
 
     def read(self, size: int = -1) -> bytes:
-        """As `Again.read`."""
+        """As `RepeatableFile.read`."""
         if size < 0:
             return self._left + b"".join(self._pieces)
         if not self._left:
@@ -119,14 +119,14 @@ class _Path:
         return chunk
 
 
-def readable_again(r: requests.PreparedRequest) -> Again | None:
+def readable_again(r: requests.PreparedRequest) -> RepeatableFile | None:
     """The body of a request as one that can be read as often as needed; None for one that can be read once."""
     body: Any = r.body
     if isinstance(body, FileBody):
-        return Again(lambda: _Path(body))
+        return RepeatableFile(lambda: _Path(body))
     position = getattr(r, "_body_position", None)  # where requests would go back to
     if isinstance(position, int):
-        return Again(lambda: _at(body, position))
+        return RepeatableFile(lambda: _at(body, position))
     # Of requests-toolbelt, a MultipartEncoder, or a monitor around one.
     encoder = getattr(body, "encoder", body)
     if not hasattr(encoder, "boundary_value"):
@@ -134,7 +134,7 @@ def readable_again(r: requests.PreparedRequest) -> Again | None:
     files = _files_of(encoder.fields)
     if files is None:
         return None
-    return Again(lambda: _encoded(body, encoder, files))
+    return RepeatableFile(lambda: _encoded(body, encoder, files))
 
 
 def _at(file: Any, position: int) -> Any:

@@ -40,7 +40,7 @@ from orthros_protocol.primitives.derivation import digest
 __all__ = [
     "CALLER",
     "Caller",
-    "OrthrosMiddleware",
+    "OrthrosWsgiMiddleware",
     "RequestBodyMismatch",
     "Route",
     "gunicorn_client_certificate",
@@ -57,8 +57,8 @@ _TWINS: Final = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 _PIECE: Final = 64 * 1024
 
 
-class OrthrosMiddleware:
-    """Wraps a WSGI application: `OrthrosMiddleware(app, origins=[...])`.
+class OrthrosWsgiMiddleware:
+    """Wraps a WSGI application: `OrthrosWsgiMiddleware(app, origins=[...])`.
 
     The verified caller is in `environ["orthros.caller"]`, None on public routes.
 

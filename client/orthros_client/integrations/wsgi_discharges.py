@@ -15,13 +15,13 @@ from orthros_client.integrations.wsgi_call import App, Environ, StartResponse, s
 from orthros_protocol import Refused
 from orthros_protocol.primitives.http_fields import parse_length
 
-__all__ = ["DischargeEndpoint"]
+__all__ = ["WsgiDischargeEndpoint"]
 
 
-class DischargeEndpoint:
+class WsgiDischargeEndpoint:
     """Answers at `/.well-known/orthros/discharge`, and passes everything else to `app`.
 
-    In Flask `app.wsgi_app = DischargeEndpoint(app.wsgi_app, discharger=...)`, before `protect(app, ...)`: without a
+    In Flask `app.wsgi_app = WsgiDischargeEndpoint(app.wsgi_app, discharger=...)`, before `protect(app, ...)`: without a
     middleware around it nobody is answered. The rule of `discharger` is a plain function here.
     """
 

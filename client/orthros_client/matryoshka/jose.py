@@ -25,8 +25,8 @@ with extra("matryoshka"):
 
 __all__ = [
     "JWT_TYPE",
+    "Jws",
     "Sealed",
-    "Signed",
     "container_hash",
     "hash_matches",
     "open_sealed",
@@ -51,7 +51,7 @@ _HASHING: Final = HMACAlgorithm(256)
 
 
 @frozen(kw_only=True)
-class Signed:
+class Jws:
     """A JWT taken apart; nothing in it is verified."""
 
     text: str
@@ -86,7 +86,7 @@ def _header_of(text: str) -> tuple[dict[str, Any], str | None]:
     return header, header.get("kid")
 
 
-def parse_signed(text: str) -> Signed:
+def parse_signed(text: str) -> Jws:
     """Takes a compact JWT apart (RFC 7519).
 
     Raises Malformed; PeerMisbehaved `token-invalid` for alg `none` and for headers that change what is signed.
@@ -97,7 +97,7 @@ def parse_signed(text: str) -> Signed:
     _, payload, signature = text.split(".")
     decode_base64url(signature)
     claims = parse_object(decode_base64url(payload), "a token's content")
-    return Signed(text=text, alg=header["alg"], kid=kid, claims=claims)
+    return Jws(text=text, alg=header["alg"], kid=kid, claims=claims)
 
 
 def parse_sealed(text: str) -> Sealed:
@@ -125,7 +125,7 @@ def _sealing_registry() -> jwe.JWERegistry:
     return registry
 
 
-def signature_matches(token: Signed, key: SigningKey) -> bool:
+def signature_matches(token: Jws, key: SigningKey) -> bool:
     """Whether `key` signed the token, with the algorithm that it is for and no other."""
     if token.alg != key.alg:
         return False

@@ -130,7 +130,7 @@ def _read(token: str, asked: _Asked, limits: StackLimits) -> AuthStack:
     return AuthStack(layers=tuple(_counted(layers)), text=token)
 
 
-def _opened(text: str, readers: ReaderSource) -> jose.Signed | Layer:
+def _opened(text: str, readers: ReaderSource) -> jose.Jws | Layer:
     """The JWT that `text` is or holds sealed; a layer for what nobody here can open."""
     kind = jose.token_kind(text)
     if kind is None:
@@ -171,7 +171,7 @@ def _opaque(sealed: jose.Sealed) -> Layer:
     )
 
 
-def _layer(token: jose.Signed, around: Sequence[Layer], asked: _Asked, *, sealed: bool) -> tuple[Layer, _Nested | None]:
+def _layer(token: jose.Jws, around: Sequence[Layer], asked: _Asked, *, sealed: bool) -> tuple[Layer, _Nested | None]:
     name, nested = _nested_of(token.claims)
     sid = nested.sid if nested else None
     claims = frozen_claims({key: value for key, value in token.claims.items() if key != name})
@@ -203,7 +203,7 @@ def _unknown_key() -> PeerMisbehaved:
     return PeerMisbehaved("unknown-key", "there is no key for the outermost token")
 
 
-def _faults(token: jose.Signed, nested: _Nested | None, key: SigningKey, signer: str | None) -> list[Remark]:
+def _faults(token: jose.Jws, nested: _Nested | None, key: SigningKey, signer: str | None) -> list[Remark]:
     """What is wrong with a layer whose key is there."""
     faults: list[Remark] = []
     if not jose.signature_matches(token, key):

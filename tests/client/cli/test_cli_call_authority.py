@@ -14,8 +14,8 @@ from werkzeug.serving import make_server
 
 from orthros_client import Attested, Client, Discharger, Verifier
 from orthros_client.credentials.credential_file import save_credentials
-from orthros_client.integrations.wsgi import OrthrosMiddleware
-from orthros_client.integrations.wsgi_discharges import DischargeEndpoint
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
+from orthros_client.integrations.wsgi_discharges import WsgiDischargeEndpoint
 from orthros_protocol import DELEGABLE, ApRequest, Ticket, open_ticket, parse_ap_request
 from orthros_protocol.exchanges.http_profile import parse_authorization
 from orthros_protocol.testing import InMemoryRealm
@@ -117,8 +117,8 @@ def discharger_at_work(realm: InMemoryRealm, target: HttpTarget, attests: bool) 
     origin = f"http://127.0.0.1:{server.server_port}"
     verifier = Verifier(realm.keytab("billing"), clock=target.now)
     discharger = Discharger(verifier, lambda _question: Attested(lifetime_s=60) if attests else None)
-    app = DischargeEndpoint(flask.Flask("billing"), discharger=discharger)
-    holder.append(OrthrosMiddleware(app, verifier=verifier, origins=[origin]))
+    app = WsgiDischargeEndpoint(flask.Flask("billing"), discharger=discharger)
+    holder.append(OrthrosWsgiMiddleware(app, verifier=verifier, origins=[origin]))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -29,7 +29,7 @@ from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowList
 from orthros_client.daemon.listeners.shares import Shares
-from orthros_client.integrations.wsgi import OrthrosMiddleware
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_runtime.serving.sockets import open_unix_listener
@@ -102,7 +102,7 @@ def orders_listening(realm: InMemoryRealm, ahead_ms: int, heard: list[tuple[str,
     server = make_server("127.0.0.1", 0, guarded, threaded=True)
     origin = f"http://127.0.0.1:{server.server_port}"
     verifier = Verifier(realm.keytab("orders"), clock=lambda: Timestamp(HostClock().wall_ms() - ahead_ms))
-    holder.append(OrthrosMiddleware(application, verifier=verifier, origins=[origin]))
+    holder.append(OrthrosWsgiMiddleware(application, verifier=verifier, origins=[origin]))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -9,7 +9,7 @@ import trio
 from attrs import define, evolve, field
 
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Discharges, Question
-from orthros_client.credentials.discharging import Exchange, aask, ask
+from orthros_client.credentials.discharging import DischargeExchange, aask, ask
 from orthros_client.credentials.narrowing import Demanded
 from orthros_protocol import (
     Discharge,
@@ -211,9 +211,9 @@ def test_an_answer_to_another_demand_is_a_bug_here(scene: Scene) -> None:
 def test_blocking_and_async_drivers_agree(scene: Scene) -> None:
     """Any event loop; first contact costs the discharger's client one repeat, as everywhere."""
     parties = scene.parties
-    sent: list[Exchange] = []
+    sent: list[DischargeExchange] = []
 
-    async def send(exchange: Exchange) -> tuple[bytes, bytes]:
+    async def send(exchange: DischargeExchange) -> tuple[bytes, bytes]:
         sent.append(exchange)
         return deliver(scene.discharger)(exchange)
 
@@ -240,7 +240,7 @@ def test_a_discharger_that_only_ever_asks_for_its_epoch(scene: Scene) -> None:
     to, cid = scene.parties.credentials("web", "approvals"), scene.credentials().demands[0]
     sent = 0
 
-    def restarting(exchange: Exchange) -> tuple[bytes, bytes]:
+    def restarting(exchange: DischargeExchange) -> tuple[bytes, bytes]:
         nonlocal sent
         sent += 1
         return scene.parties.discharger().serve(exchange.request, exchange.cid)
@@ -254,8 +254,8 @@ def test_a_reply_without_its_box(scene: Scene) -> None:
     """The AP-REP proves the discharger; the discharge still has to be there."""
     to, cid = scene.parties.credentials("web", "approvals"), scene.credentials().demands[0]
 
-    def without(change: Callable[[bytes], bytes]) -> Callable[[Exchange], tuple[bytes, bytes]]:
-        def send(exchange: Exchange) -> tuple[bytes, bytes]:
+    def without(change: Callable[[bytes], bytes]) -> Callable[[DischargeExchange], tuple[bytes, bytes]]:
+        def send(exchange: DischargeExchange) -> tuple[bytes, bytes]:
             reply, box = scene.discharger.serve(exchange.request, exchange.cid)
             return reply, change(box)
 

@@ -57,7 +57,7 @@ class Service:
         )
         self._app = asgi.OrthrosMiddleware(self._asgi, **options)
         if self.door == "wsgi":
-            self._app = wsgi.OrthrosMiddleware(self._wsgi, **options)
+            self._app = wsgi.OrthrosWsgiMiddleware(self._wsgi, **options)
 
     async def _asgi(self, scope: Any, receive: Any, send: Any) -> None:
         if self.fails:

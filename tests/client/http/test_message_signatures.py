@@ -10,8 +10,8 @@ from orthros_client.http.message_signatures import (
     REQUIRED,
     Signable,
     SignatureKey,
-    Signed,
     SigningParameters,
+    VerifiedSignature,
     key_id_of,
     sign,
     signature_base,
@@ -49,7 +49,7 @@ def store(burnt: ReplaySet | None = None) -> ManualStore:
     return ManualStore(lambda: NOW, burnt=ReplaySet() if burnt is None else burnt)
 
 
-def check(values: tuple[str, str], request: Signable = REQUEST, **changes: Any) -> Signed:
+def check(values: tuple[str, str], request: Signable = REQUEST, **changes: Any) -> VerifiedSignature:
     given: dict[str, Any] = {"replay": store(), "repeatable": True} | changes
     return verify(request, *values, {KEY_ID: KEY}.get, **given)
 
@@ -90,7 +90,7 @@ def test_the_key_belongs_to_one_ticket_and_to_this_purpose() -> None:
 def test_a_signature_is_verified_once() -> None:
     replay = store()
     found = check(signed((*REQUIRED, "x-a")), replay=replay)
-    assert found == Signed(keyid=KEY_ID, nonce="n" * 22, components=(*REQUIRED, "x-a"))
+    assert found == VerifiedSignature(keyid=KEY_ID, nonce="n" * 22, components=(*REQUIRED, "x-a"))
     with pytest.raises(Refused, match="replayed"):
         check(signed((*REQUIRED, "x-a")), replay=replay)
 

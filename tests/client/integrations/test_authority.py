@@ -90,7 +90,7 @@ def shop(realm: InMemoryRealm) -> Iterator[Shop]:
     shop.origin = f"http://127.0.0.1:{server.server_port}"
     clock = realm.clock.now
     verifier = Verifier(realm.keytab("orders"), clock=clock, monotonic_ms=clock, entropy=CountingEntropy(b"orders"))
-    holder.append(wsgi.OrthrosMiddleware(application, verifier=verifier, origins=[shop.origin], routes=ROUTES))
+    holder.append(wsgi.OrthrosWsgiMiddleware(application, verifier=verifier, origins=[shop.origin], routes=ROUTES))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield shop

@@ -220,7 +220,7 @@ def test_requests_and_the_wsgi_middleware(realm: InMemoryRealm, tmp_path: Path) 
 
     server = make_server("127.0.0.1", 0, guarded, threaded=True)
     origin = f"http://127.0.0.1:{server.server_port}"
-    holder.append(wsgi.OrthrosMiddleware(application, verifier=verifier_of(realm), origins=[origin], routes=ROUTES))
+    holder.append(wsgi.OrthrosWsgiMiddleware(application, verifier=verifier_of(realm), origins=[origin], routes=ROUTES))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -237,7 +237,7 @@ def test_requests_and_the_wsgi_middleware(realm: InMemoryRealm, tmp_path: Path) 
             assert session.get(f"{origin}/admin").status_code == 403
             assert session.get(f"{origin}/nothing").status_code == 404
             assert session.get(f"{origin}/nothing/[a]|^`?[b]|^`{{}}").status_code == 404
-            holder[0] = wsgi.OrthrosMiddleware(
+            holder[0] = wsgi.OrthrosWsgiMiddleware(
                 application, verifier=verifier_of(realm, b"process 2"), origins=[origin], routes=ROUTES
             )
             with pytest.raises(MaybeExecuted):

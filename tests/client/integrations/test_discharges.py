@@ -29,7 +29,7 @@ from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.asgi_discharges import DischargeEndpoint
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
-from orthros_client.integrations.wsgi_discharges import DischargeEndpoint as WsgiDischargeEndpoint
+from orthros_client.integrations.wsgi_discharges import WsgiDischargeEndpoint
 from orthros_client.local.conversation import Token
 from orthros_protocol import PathCaveat
 from tests.support import asgi_server, wsgi_server
@@ -380,7 +380,7 @@ def listening(parties: Parties, name: str, rule: Any = None, app: Any = None) ->
     app = app or application
     if rule is not None:
         app = WsgiDischargeEndpoint(app, discharger=discharger_of(parties, rule))
-    holder.append(wsgi.OrthrosMiddleware(app, verifier=parties.verifier(name), origins=[origin]))
+    holder.append(wsgi.OrthrosWsgiMiddleware(app, verifier=parties.verifier(name), origins=[origin]))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -446,7 +446,7 @@ async def test_what_is_no_demand_is_refused_under_proof(case: tuple[str, str, by
     method, kind, body = case
     rule = Rule()
     over_asgi = starlette_of(parties, "approvals", rule)
-    over_wsgi = wsgi.OrthrosMiddleware(
+    over_wsgi = wsgi.OrthrosWsgiMiddleware(
         WsgiDischargeEndpoint(flask.Flask("x"), discharger=discharger_of(parties, rule)),
         verifier=parties.verifier("approvals"), origins=[APPROVALS],
     )  # fmt: skip

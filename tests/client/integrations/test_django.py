@@ -20,7 +20,7 @@ from orthros_client.errors import Failure, TicketRefused
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi
 from orthros_client.integrations.django import caller_of, require
-from orthros_client.integrations.wsgi import OrthrosMiddleware
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_client.verifier.bearer import BearerVerifier
 from tests.client.http.world import House
 from tests.support.asgi_server import Exchanged, scope_of
@@ -121,7 +121,7 @@ def ask_async(app: Any, call: Call) -> Received:
 @pytest.mark.parity("L19")
 def test_scopes_of_a_view(application: WSGIHandler) -> None:
     house = House()
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     assert json.loads(get(app, caller, b"/read").body) == {"for": "billing@test.realm", "same": True}
     for target in (b"/write", b"/write-async", b"/inside"):
@@ -138,7 +138,7 @@ def test_a_call_that_a_view_made_and_did_not_get(first: str, application: WSGIHa
     names = [first, *(name for name in both if name != first)]
     with override_settings(MIDDLEWARE=[f"orthros_client.integrations.django.{name}" for name in names]):
         house = House()
-        app = OrthrosMiddleware(WSGIHandler(), **house.settings())
+        app = OrthrosWsgiMiddleware(WSGIHandler(), **house.settings())
         caller = met(house, app)
         refused = get(app, caller, b"/calls-on")
         assert (refused.status, json.loads(refused.body)["code"]) == (502, "not-granted")
@@ -157,7 +157,7 @@ def test_a_call_that_a_view_made_and_did_not_get(first: str, application: WSGIHa
 
 def test_another_body_is_a_refusal(application: WSGIHandler) -> None:
     house = House()
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call("POST", b"/body", body=b"pay 1")
     received = ask(app, call, body=b"pay 9")
@@ -178,7 +178,7 @@ def test_every_401_says_what_is_expected(authorization: bytes | None, applicatio
     bearer = BearerVerifier(JWK, audience="orders", issuer="https://kdc.test")
     routes = [Route("/read", public=True, schemes=["orthros", "bearer"])]
     house = House()
-    app = OrthrosMiddleware(application, **house.settings(bearer=bearer, routes=routes))
+    app = OrthrosWsgiMiddleware(application, **house.settings(bearer=bearer, routes=routes))
     call = house.caller().call("GET", b"/read").without("authorization")
     received = ask(app, call if authorization is None else call.with_header("authorization", authorization))
     challenge = received.header("www-authenticate")

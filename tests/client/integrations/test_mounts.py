@@ -97,7 +97,7 @@ def guarded(app: Any, house: House, rows: list[Route]) -> Any:
 
 
 def guarded_wsgi(app: Any, house: House, rows: list[Route]) -> Any:
-    return wsgi.OrthrosMiddleware(app, **house.settings(routes=rows))
+    return wsgi.OrthrosWsgiMiddleware(app, **house.settings(routes=rows))
 
 
 def starlette_mount(house: House, rows: list[Route]) -> Ask:

@@ -227,7 +227,7 @@ async def met(house: House, app: Any) -> HttpCaller:
 def called(house: House, make: Any, handle: Handler) -> Received:
     """What a proven caller gets from an endpoint of this framework that runs `handle`."""
     if make in WSGI:
-        app = wsgi.OrthrosMiddleware(make(handle), **house.settings())
+        app = wsgi.OrthrosWsgiMiddleware(make(handle), **house.settings())
         caller = house.caller()
         first = caller.call("OPTIONS", flags=0)
         caller.refusal(first, wsgi_server.ask(app, first))

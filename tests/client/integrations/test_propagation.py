@@ -197,7 +197,7 @@ def test_threads_of_a_wsgi_server_neither(realm: InMemoryRealm) -> None:
 
     for streams in (False, True):
         routes = [Route("/*", stream_responses=streams)]
-        app = wsgi.OrthrosMiddleware(application, **options_of(realm, routes=routes))
+        app = wsgi.OrthrosWsgiMiddleware(application, **options_of(realm, routes=routes))
         answers, afterwards = call_in_threads(app, realm)
         assert answers == {name: f"{name} {name}" for name in NAMES}
         assert set(afterwards.values()) == {"nobody"}
@@ -217,7 +217,7 @@ def test_flask_views(is_async: bool, realm: InMemoryRealm) -> None:
         return served()
 
     application.add_url_rule("/", view_func=asynchronous if is_async else plain)
-    answers, afterwards = call_in_threads(wsgi.OrthrosMiddleware(application, **options_of(realm)), realm)
+    answers, afterwards = call_in_threads(wsgi.OrthrosWsgiMiddleware(application, **options_of(realm)), realm)
     assert answers == {name: name for name in NAMES}
     assert set(afterwards.values()) == {"nobody"}
 
@@ -328,7 +328,7 @@ def test_under_wsgi_it_ends_with_the_last_piece(realm: InMemoryRealm) -> None:
         start_response("200 OK", [])
         return Pieces()
 
-    app = wsgi.OrthrosMiddleware(application, **options_of(realm, routes=[Route("/*", stream_responses=True)]))
+    app = wsgi.OrthrosWsgiMiddleware(application, **options_of(realm, routes=[Route("/*", stream_responses=True)]))
     caller = HttpCaller.of(realm.issue(NAMES[0], "orders"), clock=realm.clock.now)
     first = caller.call()
     caller.refusal(first, ask(app, first))

@@ -300,7 +300,7 @@ def test_a_function_that_is_marked_after_the_start_is_found(house: House) -> Non
 
 def test_wsgi_without_a_start_fails_with_the_first_request(house: House) -> None:
     app = flask.Flask("orders")
-    middleware = wsgi.OrthrosMiddleware(DispatcherMiddleware(open_view, {"/in": app}), **house.settings())  # type: ignore[arg-type]
+    middleware = wsgi.OrthrosWsgiMiddleware(DispatcherMiddleware(open_view, {"/in": app}), **house.settings())  # type: ignore[arg-type]
 
     @require_flask("admin")
     @app.get("/admin")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orthros_client.integrations.wsgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_protocol import Misconfigured, Refused
 from orthros_protocol.primitives.derivation import RunningDigest, digest
 from tests.client.http.world import House
@@ -56,7 +56,7 @@ def met(house: House, app: Any, **options: Any) -> HttpCaller:
 
 
 def test_a_verified_call_and_its_proof(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     call = caller.call("POST", b"/orders/1?x=%41", headers=[("content-type", b"text/plain")], body=b"one")
     received = ask(app, call)
@@ -76,7 +76,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
 def test_a_changed_request_is_refused_under_mac(change: Callable[[Call], Call], house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
+    app = OrthrosWsgiMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
     caller = met(house, app)
     headers = [("content-type", b"text/plain"), ("idempotency-key", b"1")]
     changed = change(caller.call("POST", b"/orders/1?x=1", headers=headers, body=b"one"))
@@ -86,7 +86,7 @@ def test_a_changed_request_is_refused_under_mac(change: Callable[[Call], Call], 
 
 @pytest.mark.parametrize("name", [name for name in MALFORMED if name not in SHOWN_ONCE])
 def test_a_request_that_could_be_read_in_two_ways_is_no_request(name: str, house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     call = MALFORMED[name](caller.call("POST", b"/orders/1", headers=[("content-type", b"text/plain")], body=b"one"))
     received = ask(app, call)
@@ -98,7 +98,7 @@ def test_a_request_that_could_be_read_in_two_ways_is_no_request(name: str, house
 def test_what_matters_must_be_covered(
     options: dict[str, Any], change: Callable[[Call], Call], named: str, house: House, service: Service
 ) -> None:
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", covers=["x-tenant"])]))
+    app = OrthrosWsgiMiddleware(service, **house.settings(routes=[Route("/*", covers=["x-tenant"])]))
     caller = met(house, app)
     call = change(caller.call("POST", **options))
     refusal = caller.refusal(call, ask(app, call))
@@ -110,7 +110,7 @@ def test_what_matters_must_be_covered(
 def test_a_small_body_that_is_another_one_never_reaches_the_application(
     sent: bytes, house: House, service: Service
 ) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     call = caller.call("POST", body=b"hello world")
     refusal = caller.refusal(call, ask(app, call, body=sent))
@@ -146,7 +146,7 @@ def test_another_body_succeeds_nowhere(sent: bytes, house: House) -> None:
         return []
 
     for application in (reads, swallows, answers_first, writes):
-        app = OrthrosMiddleware(application, **house.settings())
+        app = OrthrosWsgiMiddleware(application, **house.settings())
         caller = met(house, app)
         call = caller.call("POST", body=b"hello world")
         received = ask(app, call, body=sent)
@@ -164,7 +164,7 @@ def test_lines_and_chunks_are_read_as_ever(house: House) -> None:
         start_response("200 OK", TEXT)
         return [b"done"]
 
-    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/chunked", unsized_bodies=True)]))
+    app = OrthrosWsgiMiddleware(application, **house.settings(routes=[Route("/chunked", unsized_bodies=True)]))
     caller = met(house, app)
     for target, sized in ((b"/sized", True), (b"/chunked", False)):
         call = caller.call("POST", target, body=b"one\ntwo\nthree\n", sized=sized)
@@ -194,7 +194,7 @@ def test_a_large_upload_needs_no_memory(house: House) -> None:
         start_response("200 OK", TEXT)
         return [b"%d" % total]
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call("POST", body=b"?", sha256=running.digest()).replaced("content-length", b"%d" % size)
     tracemalloc.start()
@@ -232,7 +232,7 @@ def test_iterables_are_closed_whatever_happens(house: House) -> None:
             start_response("200 OK", TEXT)
             return pieces
 
-        app = OrthrosMiddleware(application, **house.settings(hold_bytes=held))
+        app = OrthrosWsgiMiddleware(application, **house.settings(hold_bytes=held))
         caller = met(house, app)
         call = caller.call()
         if expected is None:
@@ -255,7 +255,7 @@ def test_the_head_is_there_when_the_application_has_returned(house: House) -> No
         yield b"a"
         yield b"b"
 
-    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
+    app = OrthrosWsgiMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
     caller = met(house, app)
     heads: list[str] = []
     for call in (caller.call(), caller.call(target=b"/open").without("authorization")):
@@ -271,7 +271,7 @@ def test_what_fails_at_once_is_closed_all_the_same(house: House) -> None:
         start_response("200 OK", TEXT)
         return pieces
 
-    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/*", public=True)]))
+    app = OrthrosWsgiMiddleware(application, **house.settings(routes=[Route("/*", public=True)]))
     with pytest.raises(KeyError):
         app(environ_of(house.caller().call().without("authorization")), lambda *_: None)  # type: ignore[arg-type]
     assert pieces.closed == 1
@@ -287,13 +287,13 @@ def test_write_and_exc_info(house: House) -> None:
             start_response("503 Later", TEXT, sys.exc_info())
         return [b"b"]
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call()
     received = ask(app, call)
     caller.open(call, received)
     assert (received.status, received.body) == (503, b"b")
-    app = OrthrosMiddleware(application, **house.settings(hold_bytes=0))
+    app = OrthrosWsgiMiddleware(application, **house.settings(hold_bytes=0))
     caller = met(house, app)
     with pytest.raises(KeyError):
         ask(app, caller.call())
@@ -307,7 +307,7 @@ def test_a_handler_that_demands_more(house: House) -> None:
         environ["orthros.caller"].require("write")
         return []
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call()
     received = ask(app, call)
@@ -319,7 +319,7 @@ def test_an_application_that_raises_is_logged_where_the_server_logs(house: House
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
         raise KeyError("a bug")
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call()
     environ = environ_of(call)
@@ -335,7 +335,7 @@ def test_an_answer_that_is_not_bytes_is_no_empty_answer(house: House) -> None:
         start_response("200 OK", TEXT)
         return ["text"]
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     call = caller.call()
     received = ask(app, call)
@@ -344,7 +344,7 @@ def test_an_answer_that_is_not_bytes_is_no_empty_answer(house: House) -> None:
 
 
 def test_servers_that_hide_or_rewrite_the_target(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     assert ask(app, caller.call(), RAW_URI="", REQUEST_URI="/").status == 200
     assert ask(app, caller.call(target=b"/a"), PATH_INFO="/admin").status == 400
@@ -358,7 +358,7 @@ def test_servers_that_hide_or_rewrite_the_target(house: House, service: Service)
 ])  # fmt: skip
 def test_a_target_that_the_server_hides_is_put_together_again(target: bytes, house: House, service: Service) -> None:
     """wsgiref, gevent, Tornado, granian, a2wsgi tell the path decoded, and the query as it was."""
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     assert ask(app, caller.call(target=target), RAW_URI="").status == 200
 
@@ -368,7 +368,7 @@ def test_another_spelling_of_a_target_that_the_server_hides_is_refused(
     target: bytes, house: House, service: Service
 ) -> None:
     """Its caller learns that nothing was changed on the way, and what would help."""
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     call = caller.call(target=target)
     received = ask(app, call, RAW_URI="")
@@ -384,7 +384,7 @@ def test_another_spelling_of_a_target_that_the_server_hides_is_refused(
     "/a/..;/b",
 ])  # fmt: skip
 def test_what_could_be_read_in_two_ways_stays_so_without_the_target(path: str, house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", public=True)]))
+    app = OrthrosWsgiMiddleware(service, **house.settings(routes=[Route("/*", public=True)]))
     call = house.caller().call().without("authorization")
     assert ask(app, call, RAW_URI="", PATH_INFO=path).status == 400
     assert service.callers == []
@@ -398,7 +398,7 @@ def test_the_type_that_wsgiref_makes_up_is_not_there(house: House) -> None:
         start_response("200 OK", TEXT)
         return [b"ok"]
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     made_up: dict[str, Any] = {"CONTENT_TYPE": "text/plain", "SERVER_SOFTWARE": "WSGIServer/0.2"}
     assert ask(app, caller.call(), **made_up).status == 200
@@ -411,7 +411,7 @@ def test_the_type_that_wsgiref_makes_up_is_not_there(house: House) -> None:
 
 def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) -> None:
     """gunicorn's threads hang up otherwise. Of strangers nothing is read: their silence would hold a thread."""
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/chunks", unsized_bodies=True)]))
+    app = OrthrosWsgiMiddleware(service, **house.settings(routes=[Route("/chunks", unsized_bodies=True)]))
 
     def left(target: bytes = b"/", *, stranger: bool = False, **options: Any) -> int:
         caller = house.caller()
@@ -430,7 +430,7 @@ def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) 
 
 def test_what_uwsgi_shows_twice_is_one_header(house: House, service: Service) -> None:
     """nginx's `uwsgi_pass` sends every header as HTTP_, and these two without it as well."""
-    app = OrthrosMiddleware(service, **house.settings())
+    app = OrthrosWsgiMiddleware(service, **house.settings())
     caller = met(house, app)
     twins: dict[str, Any] = {"HTTP_CONTENT_LENGTH": "3", "HTTP_CONTENT_TYPE": "text/plain"}
 
@@ -450,7 +450,7 @@ def test_what_uwsgi_shows_twice_is_one_header(house: House, service: Service) ->
 @pytest.mark.parity("L1")
 def test_observe_blocks_nothing(house: House, service: Service) -> None:
     """An unsigned call passes, and is counted."""
-    app = OrthrosMiddleware(service, **house.settings(mode="observe"))
+    app = OrthrosWsgiMiddleware(service, **house.settings(mode="observe"))
     call = house.caller().call("POST", body=b"one").without("authorization")
     assert ask(app, call).status == 200
     assert service.callers == [None]
@@ -462,7 +462,7 @@ def test_an_application_without_middleware_is_flagged(house: House, service: Ser
     """The self-test asks the application that the server would run."""
     with pytest.raises(Misconfigured, match="unprotected"):
         self_test(service)
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/open/*", public=True)]))
+    app = OrthrosWsgiMiddleware(service, **house.settings(routes=[Route("/open/*", public=True)]))
     self_test(app, app.guard.routes.rows, host="orders.test", paths=["/orders"])
     with pytest.raises(Misconfigured, match="/open"):
         self_test(app, host="orders.test", paths=["/open"])
@@ -473,7 +473,7 @@ def test_a_channel_that_cannot_be_named_closes_the_service(house: House, service
     def channel(environ: Any) -> bytes:
         raise OSError("no such socket")
 
-    app = OrthrosMiddleware(service, **house.settings(mode="observe"), channel=channel)
+    app = OrthrosWsgiMiddleware(service, **house.settings(mode="observe"), channel=channel)
     assert ask(app, house.caller().call()).status == 200  # counted only
     assert app.guard.counts() == {("-", "verifier-failed"): 1}
 
@@ -484,7 +484,7 @@ def test_an_application_may_not_start_twice(house: House) -> None:
         start_response("200 OK", TEXT)
         return []
 
-    app = OrthrosMiddleware(application, **house.settings())
+    app = OrthrosWsgiMiddleware(application, **house.settings())
     caller = met(house, app)
     assert ask(app, caller.call()).status == 500
 
@@ -493,6 +493,6 @@ def test_a_public_application_that_raises_is_the_servers_business(house: House) 
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
         raise KeyError("a bug")
 
-    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
+    app = OrthrosWsgiMiddleware(application, **house.settings(routes=[Route("/open", public=True)]))
     with pytest.raises(KeyError):
         ask(app, house.caller().call("GET", b"/open").without("authorization"))

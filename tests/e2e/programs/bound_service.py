@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orthros_client import Verifier
-from orthros_client.integrations.wsgi import OrthrosMiddleware, gunicorn_client_certificate
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware, gunicorn_client_certificate
 
 
 def service(environ: Any, start_response: Any) -> list[bytes]:
@@ -13,7 +13,7 @@ def service(environ: Any, start_response: Any) -> list[bytes]:
     return [str(environ["orthros.caller"].client).encode("ascii")]
 
 
-application = OrthrosMiddleware(
+application = OrthrosWsgiMiddleware(
     service,
     verifier=Verifier.from_environment(),
     origins=["https://orders.example"],

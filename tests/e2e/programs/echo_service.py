@@ -9,7 +9,7 @@ from typing import Any
 from orthros_client import Verifier
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware as AsgiMiddleware
-from orthros_client.integrations.wsgi import OrthrosMiddleware as WsgiMiddleware
+from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware as WsgiMiddleware
 
 OPTIONS: dict[str, Any] = {
     "verifier": Verifier.from_environment(),

@@ -72,7 +72,7 @@ def _verify_signature(given: Inputs) -> Vector:
         lambda: orthros.Timestamp(given["now"]), bytes(8), orthros.Timestamp(given.get("born", 0))
     )  # fmt: skip
 
-    def verify() -> signatures.Signed:
+    def verify() -> signatures.VerifiedSignature:
         return signatures.verify(
             _signable(given["request"]), given["signature_input"], given["signature"],
             lambda keyid: held if keyid == named else None, replay=store, repeatable=given["repeatable"],
