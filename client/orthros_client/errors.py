@@ -10,8 +10,10 @@ from typing import Final
 
 from attrs import frozen
 
+from orthros_client.reasons import DAEMON_BUSY, MAYBE_EXECUTED
 from orthros_client.remedies import Asked, fill_remedy
 from orthros_protocol import (
+    Code,
     KdcRefusal,
     LocalMisuse,
     Malformed,
@@ -27,7 +29,6 @@ from orthros_protocol import (
 )
 
 __all__ = [
-    "DAEMON_BUSY",
     "Failure",
     "LocalMisuse",
     "Malformed",
@@ -48,17 +49,6 @@ _PLAIN: Final = {kind.family: kind for kind in (LocalMisuse, Misconfigured, Peer
 FAMILIES: Final = (Refused.family, Unavailable.family, *_PLAIN)
 
 
-DAEMON_BUSY: Final = Reason(
-    0,
-    "busy",
-    "The local daemon has no room for another connection.",
-    "Retry in a second. If it persists, find the program that holds the connections which the detail counts, or raise "
-    "`connections` in the daemon's configuration.",
-    retry=True,
-)
-"""Not the `busy` of a target, whose replay store is full: that one travels with a number."""
-
-
 class MaybeExecuted(Unavailable):
     """A call that must not run twice was refused, but a copy of it may have been executed, or may be yet.
 
@@ -69,7 +59,7 @@ class MaybeExecuted(Unavailable):
     """
 
     def __init__(self, refusal: TargetRefusal, *, until: Timestamp | None = None, because: str = "") -> None:
-        super().__init__("maybe-executed", because or _open_question(refusal, until))
+        super().__init__(MAYBE_EXECUTED, because or _open_question(refusal, until))
         self.refusal = refusal
         self.until = until
 
@@ -159,12 +149,12 @@ class Failure:
         return cls(family=error.family, reason=error.reason, detail=error.detail, retry_s=retry_s)
 
     @classmethod
-    def unavailable(cls, code: str, detail: str = "", *, retry_s: int = 0) -> Failure:
+    def unavailable(cls, code: Code | Reason, detail: str = "", *, retry_s: int = 0) -> Failure:
         """Nobody could be asked."""
         return cls(family=Unavailable.family, reason=reason_for(code), detail=detail, retry_s=retry_s)
 
     @classmethod
-    def refused(cls, code: str, detail: str = "", *, retry_s: int = 0) -> Failure:
+    def refused(cls, code: Code | Reason, detail: str = "", *, retry_s: int = 0) -> Failure:
         """Denied on this side."""
         return cls(family=Refused.family, reason=reason_for(code), detail=detail, retry_s=retry_s)
 

@@ -175,12 +175,8 @@ from orthros_protocol.primitives.names import (
     is_scope,
     scope_order,
 )
-from orthros_protocol.reasons import (
-    REASONS,
-    Reason,
-    reason_by_number,
-    reason_for,
-)
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS, Code, reason_by_number, reason_for
 from orthros_protocol.tickets.access import (
     Access,
     Address,
@@ -323,6 +319,7 @@ __all__ = [
     "Caveat",
     "ChainRule",
     "ChannelCaveat",
+    "Code",
     "Demand",
     "DemandSource",
     "Discharge",

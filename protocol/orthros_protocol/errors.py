@@ -1,13 +1,14 @@
 """The error tree: three families for the wire, two for this side of it.
 
-Knows nothing about messages; every code it carries is a row of `reasons.py`.
+Knows nothing about messages; every code it carries is a row of a table of reasons.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from orthros_protocol.reasons import Reason, reason_for
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 
 if TYPE_CHECKING:
     from orthros_protocol.tickets.presenters import Presenter
@@ -26,7 +27,8 @@ __all__ = [
 class OrthrosError(Exception):
     """Base of every error raised on purpose.
 
-    `code` is a stable, documented string (the name of a row of `reasons.REASONS`); `detail` says what was
+    `code` is a stable, documented string: the name of a reason. A reason that all packages share is raised by this
+    name, one of a package's own by its constant, so that mypy finds one that does not exist. `detail` says what was
     seen this time and never contains key material or an expected MAC; `reply` holds the bytes
     of an authenticated refusal to send back to the peer, when there is one. `log_detail` is for the log of
     this side alone: what was expected here, which no stranger may learn; `log_remedy` replaces the remedy there.
@@ -38,8 +40,8 @@ class OrthrosError(Exception):
     log_detail: str = ""
     log_remedy: str = ""
 
-    def __init__(self, code: str | Reason, detail: str = "", *, reply: bytes | None = None) -> None:
-        self.reason = code if isinstance(code, Reason) else reason_for(code)
+    def __init__(self, code: Code | Reason, detail: str = "", *, reply: bytes | None = None) -> None:
+        self.reason = reason_for(code)
         self.code = self.reason.name
         self.detail = detail
         self.reply = reply

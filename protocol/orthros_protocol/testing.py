@@ -37,7 +37,8 @@ from orthros_protocol.primitives.instants import seconds_of
 from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS, MAX_CHAIN_HOPS
 from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 from orthros_protocol.primitives.names import KDC_TGT, Principal, check_scopes
-from orthros_protocol.reasons import reason_for
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_of
 from orthros_protocol.tickets.carrying import carry, check_limits
 from orthros_protocol.tickets.caveats import Caveat, ScopesCaveat
@@ -217,7 +218,7 @@ class InMemoryRealm:
             return self._issue_tgt(request, root)
         except Refused as refusal:
             return seal_as_error(
-                request, refusal.code, now=self.clock.now(), entropy=self.entropy(24), detail=refusal.detail
+                request, refusal.reason, now=self.clock.now(), entropy=self.entropy(24), detail=refusal.detail
             )
 
     def _issue_tgt(self, request: AsRequest, root: RootKey) -> bytes:
@@ -267,7 +268,7 @@ class InMemoryRealm:
             onward = self._onward(request, caller)
             wants = read_wants(request.wants)
         except Refused as refusal:
-            return seal_tgs_error(request, refusal.code, now=now, entropy=self.entropy(24), detail=refusal.detail)
+            return seal_tgs_error(request, refusal.reason, now=now, entropy=self.entropy(24), detail=refusal.detail)
         results, seq, chance = [self._decide(onward, one) for one in wants], self.policy_seq, self.entropy(24)
         return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=seq, now=now, entropy=chance)
 
@@ -303,11 +304,10 @@ class InMemoryRealm:
         pair = self._pairs.get((client.name, want.target.name)) if want.target.realm == self.name else None
         scopes = () if pair is None else _granted(pair, want, onward.scopes)
         path = [hop.principal for hop in onward.chain] + [client] if onward.chain else []
-        code = None
+        code: Code | Reason | None = None
         wants_more = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
-        ended = onward.exp <= seconds_of(self.clock.now())
         excluded = onward.targets is not None and want.target not in onward.targets
-        if excluded or (onward.narrowed and (wants_more or ended)):
+        if excluded or (onward.narrowed and (wants_more or onward.exp <= seconds_of(self.clock.now()))):
             code = "excluded-by-your-caveat"
         elif pair is None:
             code = "not-granted"
@@ -329,7 +329,7 @@ class InMemoryRealm:
             return NotGranted(target=want.target, reason=reason_for(code or "not-granted"), ref=self.entropy(8))
         return self._grant(onward, want, pair, scopes)
 
-    def _unwritable(self, pair: _Pair, want: Want) -> str | None:
+    def _unwritable(self, pair: _Pair, want: Want) -> Code | Reason | None:
         """Why what rule and client want to be written into the ticket is not, or None."""
         limits = split_caveats(want.limits)
         if any(name not in self._roots for name, _predicate in pair.discharges):
@@ -337,7 +337,7 @@ class InMemoryRealm:
         try:
             check_limits(limits)
         except Refused as refusal:
-            return refusal.code
+            return refusal.reason
         fits = len(limits) + len(pair.caveats) + len(pair.discharges) <= MAX_CAVEATS
         return None if fits else "caveat-not-carried"
 

@@ -9,16 +9,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from orthros_protocol import Misconfigured
+from orthros_protocol import Misconfigured, Reason
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["ExtraMissing", "extra", "framework", "install_command"]
+__all__ = ["EXTRA_MISSING", "ExtraMissing", "extra", "framework", "install_command"]
 
 _DISTRIBUTION = "orthros"
+
+EXTRA_MISSING: Final = Reason(
+    0,
+    "extra-missing",
+    "A package that this part of Orthros needs is not installed.",
+    "Install the extra that the detail names, of the wheel that you installed.",
+)
 
 
 class ExtraMissing(Misconfigured, ModuleNotFoundError):
@@ -29,7 +36,7 @@ class ExtraMissing(Misconfigured, ModuleNotFoundError):
     """
 
     def __init__(self, module: str, detail: str, command: str) -> None:
-        super().__init__("extra-missing", detail)
+        super().__init__(EXTRA_MISSING, detail)
         self.name = module
         self.advice = f"Run `{command}`."
 

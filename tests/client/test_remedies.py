@@ -11,9 +11,21 @@ from orthros_client.errors import Failure
 from orthros_client.http.propagation import serving
 from orthros_client.local.conversation import Conversation
 from orthros_client.verifier import VerifiedCaller, Verifier
-from orthros_protocol import DELEGABLE, SAFE, USE_RAW, Behalf, Hop, Principal, Subject, bind_raw, build_ap_request
+from orthros_protocol import (
+    DELEGABLE,
+    REASONS,
+    SAFE,
+    USE_RAW,
+    Behalf,
+    Code,
+    Hop,
+    Principal,
+    Reason,
+    Subject,
+    bind_raw,
+    build_ap_request,
+)
 from orthros_protocol.fakes import ManualStore
-from orthros_protocol.reasons import REASONS
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.house import open_house
 from tests.client.local.test_client import StillClock, grant
@@ -35,7 +47,7 @@ def served(realm: InMemoryRealm, *via: str, subject: Subject | None = ALICE) -> 
     return verifier.accept(pending.message, "x", accept_user=True)
 
 
-def remedy(code: str, behalf: Any = None, *, conversation: Conversation | None = None) -> str:
+def remedy(code: Code | Reason, behalf: Any = None, *, conversation: Conversation | None = None) -> str:
     """The remedy of a question about `ledger` that the KDC refuses with `code`."""
     conversation = conversation or Conversation(10, clock=StillClock())
     with pytest.raises(TicketRefused) as caught:
@@ -60,7 +72,7 @@ def test_a_refused_path_is_explained_by_a_command_that_can_be_run() -> None:
 
 @pytest.mark.parity("B2")
 @pytest.mark.parametrize("code", ["not-granted", "no-scope-left", "subject-refused", "chain-refused", "source-refused"])
-def test_what_a_rule_decides_on_behalf_of_others_names_the_explanation(code: str) -> None:
+def test_what_a_rule_decides_on_behalf_of_others_names_the_explanation(code: Code) -> None:
     """Also where the remedy for own calls is another one."""
     told = remedy(code, served(new_realm(), "portal"))
     assert "orthros-admin policy explain web ledger --behalf users/ada --via portal --via shop" in told
@@ -103,7 +115,7 @@ def test_evidence_that_nothing_is_known_of_leaves_its_placeholders() -> None:
 @pytest.mark.parametrize("behalf", [None, "users/ada"])
 def test_every_remedy_stays_a_remedy(behalf: str | None) -> None:
     for reason in REASONS:
-        told = remedy(reason.name, behalf)
+        told = remedy(reason, behalf)
         assert told.startswith(reason.remedy.partition("`")[0].replace("TARGET", "ledger"))
         assert "TARGET" not in told
         assert told.count("`") % 2 == 0

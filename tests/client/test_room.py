@@ -19,9 +19,10 @@ from orthros_client.cli.__main__ import main
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.daemon.listeners.shares import Shares
-from orthros_client.errors import DAEMON_BUSY, Failure
+from orthros_client.errors import Failure
 from orthros_client.local.api.messages import encode_request
 from orthros_client.local.api.values import Op, Pong, Request, WantRequest
+from orthros_client.reasons import DAEMON_BUSY
 from orthros_protocol import frame
 from orthros_runtime.serving.connections import Connection, Deadlines
 from orthros_runtime.serving.limits import Group

@@ -15,8 +15,8 @@ from typing import Final
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.http.server.answers import ROWS
 from orthros_kdc.config import KDC_SETTINGS
-from orthros_protocol import REASONS
 from orthros_runtime.settings import Setting
+from orthros_tools.reasons import CATALOGUE
 from tests.mistakes.rows import ROWS as MISTAKES
 
 __all__ = ["PAGE", "PLACES", "ROOT", "TABLES", "blocks_of"]
@@ -71,7 +71,7 @@ def reasons() -> str:
         ("number", "code", "retry", "cause", "remedy"),
         (
             (str(row.number or "-"), _code(row.name), "yes" if row.retry else "no", row.cause, row.remedy)
-            for row in REASONS
+            for row in CATALOGUE.values()
         ),
     )
 
@@ -116,16 +116,17 @@ def blocks_of(text: str) -> dict[str, str]:
 
 def errors_page(text: str) -> str:
     """docs/protocol/errors.md with the codes that travel in its first table, and all others in its second."""
-    tables = iter([[row for row in REASONS if row.number], [row for row in REASONS if not row.number]])
+    rows = CATALOGUE.values()
+    tables = iter([[row for row in rows if row.number], [row for row in rows if not row.number]])
 
-    def rows(found: re.Match[str]) -> str:
+    def written(found: re.Match[str]) -> str:
         lines = []
         for row in next(tables):
             cells = (str(row.number or ""), f"`{row.name}`", row.cause, row.remedy, "yes" if row.retry else "")
             lines.append("|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n")
         return f"{found[1]}{''.join(lines)}"
 
-    return _CODES.sub(rows, text)
+    return _CODES.sub(written, text)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from attrs import fields
 
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
-from orthros_protocol import Refused
+from orthros_protocol import Code, Refused
 from orthros_protocol.testing import InMemoryRealm
 from tests.docs.pages import ROOT, blocks
 
@@ -39,7 +39,7 @@ def test_the_sample_of_a_hook_vetoes(names: dict[str, Any]) -> None:
     class Caller:
         scopes = frozenset({"read"})
 
-        def refusal(self, code: str, detail: str) -> Refused:
+        def refusal(self, code: Code, detail: str) -> Refused:
             return Refused(code, detail)
 
     request = IncomingRequest(method="DELETE", target=b"/", headers=())

@@ -63,9 +63,9 @@ KNOWN: Final[tuple[Entry, ...]] = (
     *_because("Who presented a ticket, for logs: tests/protocol/test_presenters.py and the audit log.", "presenters.*"),
     *_because("Words for people: vectors show the numbers of a note, which any reader shows.", "notes.*"),
     Entry(
-        "reasons.REASONS: 0 -> *",
+        "staying.STAYING: 0 -> *",
         "0 marks a reason that never travels. Which such reasons there are is every program's own.",
-        besides="reasons.REASONS: 0 -> *1 (5)",  # wrong-mac: with a number, a refusal of it would be sealed
+        besides="staying.STAYING: 0 -> *1 (5)",  # wrong-mac: with a number, a refusal of it would be sealed
     ),
     *_because(
         "What is kept of a request that was accepted, for the replay store of this process: no message shows it.",

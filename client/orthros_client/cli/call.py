@@ -26,6 +26,7 @@ from orthros_client.http.client.outgoing import EMPTY, Body, OutgoingRequest
 from orthros_client.http.client.sources import Place
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from orthros_client.integrations.httpx_messages import escape, netloc_of
+from orthros_client.reasons import ORIGIN_UNKNOWN, TARGET_UNREACHABLE
 from orthros_protocol.keys.disk import unwritable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def call(arguments: argparse.Namespace) -> int:
         )
         place = attachment.place(request.url.scheme, netloc_of(request.url))
         if place is None:
-            raise Misconfigured("origin-unknown", request.url.host)
+            raise Misconfigured(ORIGIN_UNKNOWN, request.url.host)
         arguments.target = place.target  # for the remedies
         if arguments.explain_http:
             _explain(request, plan, place, arguments.cover)
@@ -89,7 +90,7 @@ def _targets(arguments: argparse.Namespace, origin: str) -> Targets:
         return Targets({origin: arguments.target}, bearer, forwarded)
     known = load_targets(arguments.targets)
     if not known.origins:
-        raise Misconfigured("origin-unknown", f"{origin}: name its target with --target, or map it with --targets FILE")
+        raise Misconfigured(ORIGIN_UNKNOWN, f"{origin}: name its target with --target, or map it with --targets FILE")
     return Targets(known.origins, (*known.bearer, *bearer), (*known.forwarded, *forwarded))
 
 
@@ -97,7 +98,7 @@ def _origin_of(url: httpx.URL) -> str:
     try:
         return str(Origin.of(url.scheme, netloc_of(url)))
     except Malformed as error:
-        raise Misconfigured("origin-unknown", error.detail) from None
+        raise Misconfigured(ORIGIN_UNKNOWN, error.detail) from None
 
 
 def _http_client(arguments: argparse.Namespace) -> httpx.Client:
@@ -137,7 +138,7 @@ def _send(
     except httpx.TimeoutException:
         raise Unavailable("timeout", f"{origin}: nothing within {arguments.timeout:g} s") from None
     except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
-        raise Unavailable("target-unreachable", f"{origin}: {error}") from None
+        raise Unavailable(TARGET_UNREACHABLE, f"{origin}: {error}") from None
     except httpx.TransportError as error:
         raise PeerMisbehaved("connection-truncated", f"{origin}: {error}; it may have been executed") from None
 

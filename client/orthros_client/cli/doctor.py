@@ -17,7 +17,8 @@ from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
 from orthros_client.local.api.values import Status
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import socket_path
-from orthros_protocol import Keytab, Reason, reason_for
+from orthros_client.reasons import reason_named
+from orthros_protocol import Keytab, Reason
 
 __all__ = ["doctor"]
 
@@ -113,10 +114,8 @@ def _kdc(now: Status) -> str:
 
 
 def _reason_named(code: str) -> Reason:
-    try:
-        return reason_for(code)
-    except KeyError:
-        return Reason(0, code, "The daemon named a reason that this version does not know.", "Upgrade this side.")
+    unknown = Reason(0, code, "The daemon named a reason that this version does not know.", "Upgrade this side.")
+    return reason_named(code) or unknown
 
 
 def _clock(now: Status) -> str:

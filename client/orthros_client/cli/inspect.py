@@ -23,6 +23,7 @@ from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.inspection import Eye, Finding, Moment
 from orthros_client.inspection import inspect as look
 from orthros_client.inspection.words import date_words
+from orthros_client.reasons import NOT_RECOGNISED
 from orthros_protocol import Keytab
 from orthros_protocol.primitives.redaction import redact_text
 
@@ -70,7 +71,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     eye = Eye(keytab=keytab, now_s=int(time.time()))
     found = look(data, eye)
     if not found.is_recognised:
-        raise LocalMisuse("not-recognised", "; ".join((f"{len(data)} bytes" if data else "it is empty", *found.notes)))
+        raise LocalMisuse(NOT_RECOGNISED, "; ".join((f"{len(data)} bytes" if data else "it is empty", *found.notes)))
     notes = list(found.notes)
     is_exposed = found.has_secret and bool(mode & 0o077)
     if is_exposed:

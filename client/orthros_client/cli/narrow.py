@@ -24,6 +24,7 @@ from orthros_client.inspection import inspect as look
 from orthros_client.inspection.words import caveat_words, date_words, subject_words
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import parse_target
+from orthros_client.reasons import PLACE_UNSAFE
 from orthros_protocol import Principal, check_scopes, write_secret_file
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
@@ -159,10 +160,10 @@ def _require_place(path: str) -> None:
     if not stat.S_ISDIR(facts.st_mode):
         raise Misconfigured("file-unreadable", f"{place.parent} is no folder")
     if facts.st_uid not in (os.geteuid(), 0):
-        raise Misconfigured("place-unsafe", f"{place.parent} belongs to uid {facts.st_uid}")
+        raise Misconfigured(PLACE_UNSAFE, f"{place.parent} belongs to uid {facts.st_uid}")
     others = facts.st_mode & 0o002 or (facts.st_mode & 0o020 and facts.st_gid != os.getegid())
     if others and not facts.st_mode & stat.S_ISVTX:
-        raise Misconfigured("place-unsafe", f"{place.parent} has mode {stat.S_IMODE(facts.st_mode):04o}")
+        raise Misconfigured(PLACE_UNSAFE, f"{place.parent} has mode {stat.S_IMODE(facts.st_mode):04o}")
 
 
 def _limits_in(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from orthros_client.clocks import Clock, Entropy
 from orthros_client.credentials.credentials import Credentials
+from orthros_client.reasons import CREDENTIAL_FILE_INVALID
 from orthros_protocol import (
     HandedOver,
     Malformed,
@@ -116,20 +117,20 @@ def read_credentials(path: str | os.PathLike[str]) -> tuple[HandedOver, int]:
     except Misconfigured as error:
         if error.code != "credential-file-invalid":
             raise
-        raise Misconfigured("credential-file-invalid", f"{path}: {error.detail}") from None
+        raise Misconfigured(CREDENTIAL_FILE_INVALID, f"{path}: {error.detail}") from None
 
 
 def parse_credentials(content: bytes) -> tuple[HandedOver, int]:
     """The same from the file's content. Raises Misconfigured `credential-file-invalid`."""
     body, found = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if not body.startswith(CREDENTIAL_FILE_MAGIC):
-        raise Misconfigured("credential-file-invalid", "it does not start as one of version 1")
+        raise Misconfigured(CREDENTIAL_FILE_INVALID, "it does not start as one of version 1")
     if not mac_matches(digest(body), found):
-        raise Misconfigured("credential-file-invalid", "its checksum is wrong: truncated or damaged")
+        raise Misconfigured(CREDENTIAL_FILE_INVALID, "its checksum is wrong: truncated or damaged")
     try:
         return _handed_in(body[len(CREDENTIAL_FILE_MAGIC) :])
     except PeerMisbehaved as error:
-        raise Misconfigured("credential-file-invalid", error.detail) from None
+        raise Misconfigured(CREDENTIAL_FILE_INVALID, error.detail) from None
 
 
 def _handed_in(record: bytes) -> tuple[HandedOver, int]:

@@ -200,7 +200,7 @@ class Discharger:
         """What a rule raised, as a refusal under MAC: its own word, or that it failed."""
         # What the rule met itself, at a KDC or at a target that it called, is none of the asker's business.
         if type(error) is Refused and error.reason.number:
-            raise caller.refusal(error.code, error.detail) from None
+            raise caller.refusal(error.reason, error.detail) from None
         about = {"error": type(error).__name__}
         self._sieve.write(_log.error, "discharge-rule-failed", about, transaction=caller.transaction_id)
         raise caller.refusal("discharge-refused", "the service could not judge it") from None

@@ -18,6 +18,7 @@ from orthros_client.clocks import Clock, HostClock
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.local.driving import Pause, adrive, drive
+from orthros_client.reasons import DISCHARGER_UNKNOWN
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
     Discharge,
@@ -151,7 +152,7 @@ class Discharges:
                 found.append(held.discharge)
                 continue
             if demanded.discharger is None:
-                raise Misconfigured("discharger-unknown", "the demand names nobody")
+                raise Misconfigured(DISCHARGER_UNKNOWN, "the demand names nobody")
             try:
                 discharge = yield demanded
             except DischargeRefused as refusal:

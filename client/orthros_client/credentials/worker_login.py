@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
+from orthros_client.reasons import LOGIN_FILE_INVALID
 from orthros_protocol import (
     TGT,
     Caveat,
@@ -80,9 +81,9 @@ class WorkerLogin:
             carried = carry(split_caveats(self.caveats), of_tgt=True)
             kind = peek_unverified_header(self.tgt).ticket_type
         except OrthrosError as error:
-            raise Misconfigured("login-file-invalid", error.detail) from None
+            raise Misconfigured(LOGIN_FILE_INVALID, error.detail) from None
         if carried.expires is None or carried.targets is None or kind != TGT:
-            raise Misconfigured("login-file-invalid", "it has no end, no targets, or no ticket-granting ticket")
+            raise Misconfigured(LOGIN_FILE_INVALID, "it has no end, no targets, or no ticket-granting ticket")
         object.__setattr__(self, "expires", carried.expires)
         object.__setattr__(self, "targets", carried.targets)
 
@@ -137,14 +138,14 @@ class WorkerLogin:
     def from_bytes(cls, data: bytes) -> Self:
         """Raises Misconfigured `login-file-invalid`."""
         if not cls.is_login(data):
-            raise Misconfigured("login-file-invalid", "it does not start as a login file of version 1")
+            raise Misconfigured(LOGIN_FILE_INVALID, "it does not start as a login file of version 1")
         content = data[:-_DIGEST_BYTES]
         if digest(content) != data[-_DIGEST_BYTES:]:
-            raise Misconfigured("login-file-invalid", "its checksum is wrong: it was cut short or altered")
+            raise Misconfigured(LOGIN_FILE_INVALID, "its checksum is wrong: it was cut short or altered")
         try:
             realm, name, uid, tgt, caveats, tail, ahead, behind = _RECORD.decode(content[len(_MAGIC) :])
         except OrthrosError as error:
-            raise Misconfigured("login-file-invalid", error.detail) from None
+            raise Misconfigured(LOGIN_FILE_INVALID, error.detail) from None
         return cls(
             client=Principal(realm, name), uid=uid, tgt=tgt, caveats=caveats, tail=tail, offset_ms=ahead - behind
         )

@@ -18,6 +18,7 @@ from orthros_client.daemon.kdc.realm_clock import CONFIRM_AFTER_S
 from orthros_client.daemon.kdc.session import Obtained
 from orthros_client.daemon.tickets.cache import CacheKey, Held
 from orthros_client.errors import Failure, OrthrosError
+from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import Granted
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ClockWatch:
         if doubt and (failure is None or failure.reason.name in _OF_CLOCKS):
             return Failure.refused("clock-skew", doubt)
         if failure is None and agent.session.login is None:
-            return Failure.unavailable("kdc-unreachable", "no KDC has answered yet")
+            return Failure.unavailable(KDC_UNREACHABLE, "no KDC has answered yet")
         return failure
 
     def next_moment(self, now: float) -> float | None:

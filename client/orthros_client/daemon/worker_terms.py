@@ -12,6 +12,7 @@ from attrs import frozen
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.daemon.kdc.session import KdcSession, Login
 from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.reasons import LOGIN_EXPIRED
 from orthros_protocol import Principal, Unavailable, seconds_of
 from orthros_runtime.serving.peers import Peer
 
@@ -44,7 +45,7 @@ def give_login(
     """
     left_s = min(lifetime_s, int(login.expires - session.clock.elapsed_s()))
     if left_s < 1:
-        raise Unavailable("login-expired", "the daemon's own login ends within a second")
+        raise Unavailable(LOGIN_EXPIRED, "the daemon's own login ends within a second")
     return WorkerLogin.narrowed(
         login.tgt,
         login.caveats,

@@ -21,6 +21,7 @@ from attrs import frozen
 from orthros_client.http.server.observed import Log
 from orthros_client.http.server.routes import STRICTEST, Route, Routes
 from orthros_client.integrations.frameworks import is_django, is_flask, is_starlette, layers_of, own_mount
+from orthros_client.reasons import UNPROTECTED
 from orthros_protocol import Malformed, Misconfigured
 
 __all__ = ["ServedPath", "StartCheck", "check_marks", "doubtful_rows", "endpoints_of", "mark", "served_both_ways"]
@@ -102,7 +103,7 @@ class StartCheck:
 
     def _require(self) -> None:
         if self._found is not None:
-            raise Misconfigured(self._found.code, self._found.detail)
+            raise Misconfigured(self._found.reason, self._found.detail)
 
     def _look(self) -> None:
         try:
@@ -129,7 +130,7 @@ def check_marks(endpoints: Iterable[ServedPath]) -> None:
     for endpoint, bare in _open(endpoints):
         if not guarded & {*_marked[bare]}:
             raise Misconfigured(
-                "unprotected",
+                UNPROTECTED,
                 f"{endpoint.path} calls {_name_of(bare)} without its @require: put @require below @app.get, "
                 "so that the function that it returns is registered",
             )

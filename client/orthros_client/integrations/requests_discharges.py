@@ -21,6 +21,7 @@ from orthros_client.http.client.discharges import (
 )
 from orthros_client.http.client.outgoing import Attempt, Proven
 from orthros_client.http.client.sources import Place
+from orthros_client.reasons import TARGET_UNREACHABLE
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra
@@ -64,7 +65,7 @@ def _run(session: requests.Session, steps: Steps, place: Place, cid: bytes) -> D
         except requests.Timeout:
             raise Unavailable("timeout", f"{place.target} at {place.origin}: nothing within {_TIMEOUT_S:g} s") from None
         except requests.ConnectionError as error:
-            raise Unavailable("target-unreachable", f"{place.target} at {place.origin}: {error}") from None
+            raise Unavailable(TARGET_UNREACHABLE, f"{place.target} at {place.origin}: {error}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise PeerMisbehaved("connection-truncated", f"{place.target} at {place.origin}: {error}") from None
 

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from orthros_client.matryoshka.claims import parse_object
 from orthros_client.matryoshka.values import ReaderKey, SigningKey, is_label
+from orthros_client.reasons import TOKEN_INVALID
 from orthros_protocol import Malformed, PeerMisbehaved, decode_base64url
 from orthros_protocol.primitives.derivation import mac_matches
 from orthros_runtime.extras import extra
@@ -93,7 +94,7 @@ def parse_signed(text: str) -> Jws:
     """
     header, kid = _header_of(text)
     if header["alg"].lower() == "none" or any(name in header for name in _CRITICAL):
-        raise PeerMisbehaved("token-invalid", "a token without signature, or with a critical header")
+        raise PeerMisbehaved(TOKEN_INVALID, "a token without signature, or with a critical header")
     _, payload, signature = text.split(".")
     decode_base64url(signature)
     claims = parse_object(decode_base64url(payload), "a token's content")
@@ -174,7 +175,7 @@ def open_sealed(sealed: Sealed, key: ReaderKey) -> str | None:
     ):
         if not named:
             return None
-        raise PeerMisbehaved("token-invalid", "sealed in another way than its key is for")
+        raise PeerMisbehaved(TOKEN_INVALID, "sealed in another way than its key is for")
     try:
         opened = jwe.decrypt_compact(sealed.text, _oct(key), registry=_sealing_registry()).plaintext or b""
     except (JoseError, ValueError):

@@ -29,6 +29,7 @@ from orthros_client.matryoshka.values import (
     is_label,
     signing_key_for,
 )
+from orthros_client.reasons import TOKEN_INVALID
 from orthros_protocol import Malformed, PeerMisbehaved, Refused
 
 __all__ = ["CLAIM", "PROSE_CLAIM", "peek_unverified", "read_stack"]
@@ -90,7 +91,7 @@ def read_stack(
         raise Refused("token-expired")
     claims = outermost.claims
     if not _number(claims.get("nbf"), 0) <= now_s + LEEWAY_S:
-        raise Refused("token-invalid", "it is not valid yet")
+        raise Refused(TOKEN_INVALID, "it is not valid yet")
     if audience is not None:
         said = claims.get("aud")
         if audience not in (said if type(said) is tuple else (said,)):
@@ -180,7 +181,7 @@ def _layer(token: jose.Jws, around: Sequence[Layer], asked: _Asked, *, sealed: b
     if key is None and not around and not asked.peek:
         raise _unknown_key()
     if key is not None and faults and not (around and asked.report):
-        raise PeerMisbehaved("token-invalid", f"{faults[0]}, {len(around)} tokens inside")
+        raise PeerMisbehaved(TOKEN_INVALID, f"{faults[0]}, {len(around)} tokens inside")
     remarks = [*faults, *_remarks(nested, key, signer)]
     if not asked.now_s - LEEWAY_S < _number(claims.get("exp"), float("inf")):
         remarks.append("expired")

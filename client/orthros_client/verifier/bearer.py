@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Final
 
 from attrs import evolve, field, frozen
 
+from orthros_client.reasons import TOKEN_INVALID
 from orthros_protocol import (
+    Code,
     Hop,
     HttpResponse,
     Malformed,
@@ -23,6 +25,7 @@ from orthros_protocol import (
     OrthrosError,
     PeerMisbehaved,
     Principal,
+    Reason,
     Refused,
     Subject,
     decode_base64url,
@@ -86,7 +89,7 @@ class BearerCaller:
             check_scopes(lacking)  # what is no scope, such as "read write", no caller ever has
             raise self.refusal("insufficient-scope", f"{self.client} lacks {' '.join(lacking)}")
 
-    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
+    def refusal(self, code: Code | Reason, detail: str = "", *, before_handler: bool = False) -> Refused:
         """A Refused for this caller: nothing in it is proven to anybody."""
         refusal = Refused(code, detail)
         refusal.before_handler = before_handler
@@ -179,35 +182,35 @@ class BearerVerifier:
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False},
             )
         except jwt.InvalidSignatureError:
-            raise PeerMisbehaved("token-invalid", "the MAC is wrong") from None
+            raise PeerMisbehaved(TOKEN_INVALID, "the MAC is wrong") from None
         except jwt.PyJWTError as error:
-            raise PeerMisbehaved("token-invalid", type(error).__name__) from None
+            raise PeerMisbehaved(TOKEN_INVALID, type(error).__name__) from None
         try:
             return self._judge(claims, accept_user)
         except Refused:
             raise
         except (OrthrosError, AttributeError, KeyError, TypeError, ValueError):
-            raise Refused("token-invalid", "its claims are not those of a KDC") from None
+            raise Refused(TOKEN_INVALID, "its claims are not those of a KDC") from None
 
     def _key_for(self, token: str) -> _JwtKey:
         if len(token) > _MOST_CHARS or _COMPACT.fullmatch(token) is None:
-            raise PeerMisbehaved("token-invalid", "not a compact JWT")
+            raise PeerMisbehaved(TOKEN_INVALID, "not a compact JWT")
         try:
             for part in token.split("."):
                 decode_base64url(part)
             header = json.loads(decode_base64url(token.partition(".")[0]))
         except (Malformed, ValueError, RecursionError):
-            raise PeerMisbehaved("token-invalid", "not base64url of JSON") from None
+            raise PeerMisbehaved(TOKEN_INVALID, "not base64url of JSON") from None
         # Exactly these three: no crit, no key and no place to fetch one from.
         if type(header) is not dict or header.keys() != {"alg", "typ", "kid"} or header["typ"] != JWT_TYPE:
-            raise PeerMisbehaved("token-invalid", "another kind of token")
+            raise PeerMisbehaved(TOKEN_INVALID, "another kind of token")
         key = self._keys.get(header["kid"]) if type(header["kid"]) is str else None
         if key is None:
-            error = PeerMisbehaved("token-invalid", "of a key that is not held here")
+            error = PeerMisbehaved(TOKEN_INVALID, "of a key that is not held here")
             error.log_detail = self._about(token)
             raise error
         if header["alg"] != key.alg:
-            raise PeerMisbehaved("token-invalid", "another algorithm than its key is for")
+            raise PeerMisbehaved(TOKEN_INVALID, "another algorithm than its key is for")
         return key
 
     def _about(self, token: str) -> str:
@@ -221,33 +224,33 @@ class BearerVerifier:
 
     def _judge(self, claims: Mapping[str, Any], accept_user: bool) -> BearerCaller:
         if any(name not in claims for name in _REQUIRED):
-            raise Refused("token-invalid", "a claim is missing")
+            raise Refused(TOKEN_INVALID, "a claim is missing")
         if claims["iss"] != self._issuer:
-            error = Refused("token-invalid", "of another issuer")
+            error = Refused(TOKEN_INVALID, "of another issuer")
             error.log_detail = f"received {_plain(claims['iss'])}, expected {self._issuer}"
             raise error
         if type(claims["aud"]) is not str or claims["aud"] != self.audience:
-            error = Refused("token-invalid", "for another audience")
+            error = Refused(TOKEN_INVALID, "for another audience")
             error.log_detail = f"received {_plain(claims['aud'])}, expected {self.audience}"
             raise error
         now = self._now_s()
         times = [claims[name] for name in ("iat", "nbf", "exp")]
         if not all(type(value) is int and value >= 0 for value in times):
-            raise Refused("token-invalid", "its times are no whole seconds")
+            raise Refused(TOKEN_INVALID, "its times are no whole seconds")
         iat, nbf, exp = times
         if not (nbf <= iat < exp <= iat + MAX_TICKET_LIFE_S):
-            raise Refused("token-invalid", "its times contradict each other")
+            raise Refused(TOKEN_INVALID, "its times contradict each other")
         if exp <= now - LEEWAY_S:
-            raise Refused("token-invalid", "it has expired")
+            raise Refused(TOKEN_INVALID, "it has expired")
         if nbf > now + LEEWAY_S or iat > now + LEEWAY_S:
-            raise Refused("token-invalid", "it is not valid yet")
+            raise Refused(TOKEN_INVALID, "it is not valid yet")
         client = Principal.parse(claims["client_id"])
         act = _actors(claims.get("act"))
         subject = None
         if claims["sub"] != str(client):
             subject = _subject_of(claims["sub"], client)
         if (subject is not None and not act) or (act and act[0] != str(client)):
-            raise Refused("token-invalid", "it does not say who acts for its subject")
+            raise Refused(TOKEN_INVALID, "it does not say who acts for its subject")
         scope: str = claims["scope"]
         caller = BearerCaller(
             client=client,

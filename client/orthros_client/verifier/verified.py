@@ -16,10 +16,12 @@ from orthros_protocol import (
     Accepted,
     AssertedUser,
     Behalf,
+    Code,
     Discharge,
     Hop,
     HttpResponse,
     Principal,
+    Reason,
     Refused,
     Subject,
     Timestamp,
@@ -126,7 +128,7 @@ class VerifiedCaller:
         try:
             carry((*accepted.ticket.caveats, *split_caveats(request.caveats)), of_tgt=False)
         except Refused as refusal:  # the KDC would say so to this service; it is the caller's to know
-            raise self.refusal(refusal.code, refusal.detail) from None
+            raise self.refusal(refusal.reason, refusal.detail) from None
         return Behalf(evidence=request.ticket, caveats=request.caveats, proof=accepted.proof)
 
     def asking_for(self, target: str) -> Asked:
@@ -173,7 +175,7 @@ class VerifiedCaller:
             refusal.advice = scope_remedy(refusal.reason, asked, lacking)
             raise refusal
 
-    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
+    def refusal(self, code: Code | Reason, detail: str = "", *, before_handler: bool = False) -> Refused:
         """A Refused for this caller whose `.reply` proves to it why. `code` is one that travels.
 
         before_handler: no handler has seen the request, so nothing of it can have been executed here.

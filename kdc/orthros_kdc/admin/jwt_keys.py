@@ -14,6 +14,7 @@ from attrs import evolve
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.realm.vault import OPAQUE
+from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
@@ -55,7 +56,7 @@ def enable_in(
     """`enable` within a transaction, with what `check_audience` and `check_token_claims` have seen."""
     principal = require_principal(tx, target)
     if principal.jwt_alg is not None:
-        raise Misconfigured("already-exists", f"{target} has JWTs with {principal.jwt_alg}: disable them first")
+        raise Misconfigured(ALREADY_EXISTS, f"{target} has JWTs with {principal.jwt_alg}: disable them first")
     _require_free(tx, admin, target, audience)
     record, _ = admin.vault.new_jwt_key(principal.uid, alg, now=admin.now())
     tx.add_jwt_key(record)

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.realm.vault import OAuthSecret
+from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
@@ -52,7 +53,7 @@ async def enable(admin: Admin, name: str, *, default_audience: str | None = None
         principal = require_principal(tx, name)
         if principal.oauth:
             raise Misconfigured(
-                "already-exists",
+                ALREADY_EXISTS,
                 f"{name} is an OAuth client: `oauth secret` makes another secret, "
                 "`oauth audience` changes its default target",
             )

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
 from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts, named_subjects
+from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
@@ -79,7 +80,7 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
     """Adds `wanted` under a number of its own, inside a change; the caller records it. Raises as `allow`."""
     for present in tx.rules_between(wanted.client, wanted.target):
         if evolve(present, rule_id=0) == evolve(wanted, rule_id=0):
-            raise Misconfigured("already-exists", str(present))
+            raise Misconfigured(ALREADY_EXISTS, str(present))
     # A slip of the pen in a condition would be a path that nobody forbids, or a discharge that nobody gives.
     realm = tx.realm().realm
     for text in sorted(mentioned(wanted)):

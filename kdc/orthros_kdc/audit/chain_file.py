@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 from orthros_kdc.audit.chain import CLOSED, OPENED, STOPPED, Head, Problem, Walk, append, genesis, peek
 from orthros_kdc.audit.segments import SUFFIX, Segment, end_of_last_line, file_of, lines_from, opened, segments_in
 from orthros_kdc.process.clock_guard import wall_clock
+from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import Misconfigured
 
@@ -268,7 +269,7 @@ class ChainFile:
                 if anchor is not None:
                     name = f"{self.writer}.*{SUFFIX}"
                     detail = f"there is no {self._directory / name}; the database has seen {anchor.seq} lines"
-                    raise Misconfigured("audit-broken", detail)
+                    raise Misconfigured(AUDIT_BROKEN, detail)
                 return
             self._lock(found[-1])
             newest = [segment for segment in segments_in(self._directory, self.writer) if not segment.is_stub]
@@ -279,7 +280,7 @@ class ChainFile:
         report = walk.report()
         if report.broken:
             where = f"{found[-1].path.parent}: {self.writer}"
-            raise Misconfigured("audit-broken", f"{where}: line {report.line}: {report.problem}: {report.detail}")
+            raise Misconfigured(AUDIT_BROKEN, f"{where}: line {report.line}: {report.problem}: {report.detail}")
         if report.problem is Problem.HALF_WRITTEN:
             self._move_torn_line_aside(report.head)
         self.head = self.synced = report.head

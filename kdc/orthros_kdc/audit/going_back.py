@@ -23,6 +23,7 @@ from orthros_kdc.audit.admin_lines import base_of, head_of, lines_backwards
 from orthros_kdc.audit.chain import peek
 from orthros_kdc.audit.events import RealmApplied
 from orthros_kdc.audit.segments import Segment, opened, segments_in
+from orthros_kdc.reasons import DATABASE_BEHIND
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
@@ -79,7 +80,7 @@ def require_not_behind(tx: Transaction, said: Sequence[Applied]) -> None:
         detail = f"{newest.writer} has decided by change {newest.seq}, and the database ends with change {last}"
         if newest.seq <= last:
             detail = f"{newest.writer} has decided by another change {newest.seq} than the database holds"
-        raise Misconfigured("database-behind", detail)
+        raise Misconfigured(DATABASE_BEHIND, detail)
 
 
 def _holds(tx: Transaction, one: Applied) -> bool:

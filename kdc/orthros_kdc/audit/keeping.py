@@ -23,6 +23,7 @@ from orthros_kdc.audit.chain_file import ChainFile, first_line, sync_folder, wal
 from orthros_kdc.audit.going_back import latest_segment
 from orthros_kdc.audit.segments import Segment, file_of, opened, segments_in, stub_of
 from orthros_kdc.audit.verifying import Stub, file_digest, read_stub
+from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import Misconfigured
 from orthros_protocol.keys.disk import unwritable
@@ -89,7 +90,7 @@ def copy_away(segment: Segment, to: Path) -> Archived:
             copy.flush()
             os.fsync(copy.fileno())
         if file_digest(part) != stub.sha256:
-            raise Misconfigured("audit-broken", f"{part} does not hold what {segment.path} holds")
+            raise Misconfigured(AUDIT_BROKEN, f"{part} does not hold what {segment.path} holds")
         os.rename(part, target)
         sync_folder(to)
     except OSError as error:
@@ -127,7 +128,7 @@ def _stub_for(segment: Segment) -> Stub:
     after = next((one for one in segments_in(segment.path.parent, segment.writer) if one.number > segment.number), None)
     begins, ends = first_line(segment.path), None if after is None else _goes_on_from(after)
     if begins is None or ends is None:
-        raise Misconfigured("audit-broken", f"{segment.path}: its first line or the segment behind it is not whole")
+        raise Misconfigured(AUDIT_BROKEN, f"{segment.path}: its first line or the segment behind it is not whole")
     prev = begins[1]["prev"]
     walk = Walk(segment.writer, None, Head(begins[0].seq - 1, prev))
     with opened(segment.path) as descriptor:
@@ -135,10 +136,10 @@ def _stub_for(segment: Segment) -> Stub:
             pass
     if walk.found is not None:
         problem, line, detail = walk.found
-        raise Misconfigured("audit-broken", f"{segment.path}: line {line}: {problem}: {detail}")
+        raise Misconfigured(AUDIT_BROKEN, f"{segment.path}: line {line}: {problem}: {detail}")
     if walk.head != ends:
         detail = f"it ends with line {walk.head.seq}, and the next segment does not go on from that line"
-        raise Misconfigured("audit-broken", f"{segment.path}: {detail}")
+        raise Misconfigured(AUDIT_BROKEN, f"{segment.path}: {detail}")
     return Stub(
         first=begins[0].seq,
         prev=prev,

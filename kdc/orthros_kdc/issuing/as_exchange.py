@@ -19,6 +19,7 @@ from orthros_protocol import (
     KDC_SERVICES,
     KDC_TGT,
     AsRequest,
+    Code,
     Refused,
     Timestamp,
     UnverifiedAsRequest,
@@ -37,7 +38,7 @@ __all__ = ["AS_ENTROPY", "AsIssuance", "is_known", "issue_initial_ticket"]
 
 class _Rule(NamedTuple):
     refuses: Callable[[AsRequest, LoginView, Timestamp], bool]
-    code: str
+    code: Code
 
 
 _RULES: Final = (

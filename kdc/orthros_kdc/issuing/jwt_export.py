@@ -34,6 +34,7 @@ from orthros_kdc.policy.decide import Grant
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE, JwtKey
+from orthros_kdc.reasons import DATABASE_INVALID, TOKEN_NOT_OWN
 from orthros_protocol import (
     KdcMacKey,
     LocalMisuse,
@@ -108,7 +109,7 @@ def issue_token(
         raise LocalMisuse("value-invalid", "a token cannot carry the caveats of its rules")
     key, audience = target.jwt_key, target.principal.jwt_audience
     if key is None or audience is None:
-        raise Misconfigured("database-invalid", f"{target.principal.name} was granted without a JWT key or audience")
+        raise Misconfigured(DATABASE_INVALID, f"{target.principal.name} was granted without a JWT key or audience")
     second = seconds_of(now)
     subject, actors = grant.subject, tuple[str, ...]()
     if exchanged is not None:
@@ -182,7 +183,7 @@ def open_own_token(
     if key is None:
         raise PeerMisbehaved("unknown-key")
     if is_handle(text) != (key.alg == OPAQUE):
-        raise PeerMisbehaved("token-not-own", "a token of another kind than its key's")
+        raise PeerMisbehaved(TOKEN_NOT_OWN, "a token of another kind than its key's")
     token = read_marked(open_handle(key, text) if key.alg == OPAQUE else _open_jws(text, key), key.kid, mac_keys)
     if token.audience != audience or token.claims["iss"] != issuer:
         raise Refused("token-for-another")
@@ -197,7 +198,7 @@ def _open_jws(text: str, key: JwtKey) -> bytes:
     # The whole header is known beforehand, so that no parameter of it (alg, crit, jwk, jku, x5u, b64) can act.
     header = canonical_json({"alg": key.alg, "kid": key.kid, "typ": JWT_TYPE})
     if text.partition(".")[0] != urlsafe_b64encode(header).decode("ascii").rstrip("="):
-        raise PeerMisbehaved("token-not-own", "another header")
+        raise PeerMisbehaved(TOKEN_NOT_OWN, "another header")
     try:
         payload = _JWS.decode(text, key.material, algorithms=[key.alg])
     except jwt.InvalidSignatureError:

@@ -17,16 +17,19 @@ from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
 from orthros_kdc.policy.model import Rule
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_protocol import (
     DELEGABLE,
     EXACT,
     KNOWN_WANT_FLAGS,
     WANT_DELEGABLE,
     WANT_JWT,
+    Code,
     Granted,
     LocalMisuse,
     Misconfigured,
     NotGranted,
+    Reason,
     Refused,
     TgsRequest,
     Timestamp,
@@ -82,7 +85,7 @@ class Decided:
     def refused(
         cls,
         want: Want,
-        code: str,
+        code: Code | Reason,
         ref: bytes,
         *,
         retry_s: int = 0,
@@ -90,8 +93,9 @@ class Decided:
         detail: str = "",
     ) -> Self:
         """A refusal of one want."""
-        result = NotGranted(target=want.target, reason=reason_for(code), retry_s=retry_s, ref=ref)
-        return cls(result, code, notes=notes, detail=detail)
+        reason = reason_for(code)
+        result = NotGranted(target=want.target, reason=reason, retry_s=retry_s, ref=ref)
+        return cls(result, reason.name, notes=notes, detail=detail)
 
 
 def check_caller(
@@ -161,7 +165,7 @@ def decide_want(
     try:
         result = grant(want, outcome, facts, onward, realm, now, entropy)
     except Refused as refusal:
-        return Decided.refused(want, refusal.code, ref, notes=outcome.notes, detail=refusal.detail)
+        return Decided.refused(want, refusal.reason, ref, notes=outcome.notes, detail=refusal.detail)
     return Decided(result, "", entropy[:16], outcome.rule_ids, outcome.notes)
 
 
@@ -176,8 +180,8 @@ def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts w
 ) -> Grant | Denial:
     try:
         check_flags(want.flags, KNOWN_WANT_FLAGS)
-    except Refused as refusal:
-        return Denial(code=refusal.code)
+    except Refused:
+        return Denial(code="unsupported-critical")
     ask = Ask(
         target=want.target.name,
         kind=Kind(want.kind),
@@ -217,7 +221,7 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
 ) -> Granted:
     key = None if facts.target is None else facts.target.ticket_key
     if key is None:
-        raise Misconfigured("database-invalid", f"{want.target.name} was granted without a key")
+        raise Misconfigured(DATABASE_INVALID, f"{want.target.name} was granted without a key")
     login, second = onward.login, seconds_of(now)
     written = write_caveats(
         grant,
@@ -269,7 +273,7 @@ def _grant_jwt(  # noqa: PLR0917  # one caller
     want: Want, grant: Grant, facts: WantFacts, onward: Onward, realm: RealmFacts, now: Timestamp, entropy: bytes
 ) -> Granted:
     if facts.target is None:
-        raise Misconfigured("database-invalid", f"{want.target.name} was granted without a record")
+        raise Misconfigured(DATABASE_INVALID, f"{want.target.name} was granted without a record")
     if want.limits:
         raise Refused("caveat-not-carried", "a JWT has no place for limits")
     if grant.delegable and onward.scopes is not None:

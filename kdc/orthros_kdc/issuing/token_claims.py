@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from orthros_kdc.reasons import CLAIM_REFUSED, TOKEN_NOT_OWN
 from orthros_protocol import KdcMacKey, LocalMisuse, Misconfigured, PeerMisbehaved, Principal, Refused
 from orthros_protocol.primitives.derivation import mac, mac_matches
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
@@ -200,7 +201,7 @@ def _require_small(claims: Mapping[str, Any]) -> None:
 
 
 def _claim_refused(name: object, why: str) -> Refused:
-    return Refused("claim-refused", f"claim {repr(name)[:64]}: {why}")
+    return Refused(CLAIM_REFUSED, f"claim {repr(name)[:64]}: {why}")
 
 
 def subject_name(subject: str, realm: str) -> str:
@@ -366,4 +367,4 @@ def _is_party(text: object) -> bool:
 
 
 def _not_own(why: str) -> PeerMisbehaved:
-    return PeerMisbehaved("token-not-own", why)
+    return PeerMisbehaved(TOKEN_NOT_OWN, why)

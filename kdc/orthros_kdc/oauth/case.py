@@ -23,7 +23,7 @@ __all__ = ["Case", "Looked"]
 
 @define(eq=False, kw_only=True)
 class Looked:
-    """A token that was shown, and those of its `scopes` that still count. With a `code`, a row of `reasons.REASONS`,
+    """A token that was shown, and those of its `scopes` that still count. With a `code`, the name of a reason,
     it counts for nothing."""
 
     token: OwnToken | None

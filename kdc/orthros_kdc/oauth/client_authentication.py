@@ -28,6 +28,13 @@ from orthros_kdc.oauth.values import Ask
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.vault import OAuthSecret
+from orthros_kdc.reasons import (
+    ASSERTION_INVALID,
+    CLIENT_CREDENTIALS_INVALID,
+    CLIENT_SECRET_WRONG,
+    CLIENT_UNKNOWN,
+    OAUTH_NOT_ENABLED,
+)
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.primitives.names import is_name
@@ -93,7 +100,7 @@ def read_credentials(form: Form, ask: Ask) -> Credentials | None:
     headers = [value for name, value in ask.headers if name == "authorization"]
     secret, assertion = form.get("client_secret"), form.get("client_assertion")
     if len(headers) > 1 or (len(headers) == 1) + (secret is not None) + (assertion is not None) > 1:
-        raise invalid_request("Use one way of client authentication only.", code="client-credentials-invalid")
+        raise invalid_request("Use one way of client authentication only.", code=CLIENT_CREDENTIALS_INVALID)
     if (assertion is None) != (form.get("client_assertion_type") is None):
         raise invalid_request("client_assertion and client_assertion_type go together.")
     if headers:
@@ -127,10 +134,10 @@ def judge_client(
             single_use = judge_assertion(credentials.assertion, client, now_s=now_s, rules=rules)
         except BadAssertion as problem:
             require_standing(client, address)
-            raise client_refused("assertion-invalid", str(problem)) from None
+            raise client_refused(ASSERTION_INVALID, str(problem)) from None
     elif not _is_secret_of(client, credentials.secret or ""):
         require_standing(client, address)
-        raise client_refused("client-secret-wrong")
+        raise client_refused(CLIENT_SECRET_WRONG)
     require_standing(client, address, proof=" with a good proof")
     return single_use
 
@@ -168,16 +175,16 @@ def judge_bearer(
     try:
         require_standing(client, address, proof="" if problem else " with a good proof")
     except OAuthError as refusal:
-        raise OAuthError(ErrorCode.INVALID_GRANT, refusal.code, refusal.detail) from None
+        raise OAuthError(ErrorCode.INVALID_GRANT, refusal.reason, refusal.detail) from None
     if single_use is None:
-        raise OAuthError(ErrorCode.INVALID_GRANT, "assertion-invalid", problem)
+        raise OAuthError(ErrorCode.INVALID_GRANT, ASSERTION_INVALID, problem)
     return single_use
 
 
 def _from_header(header: str) -> Credentials:
     found = _BASIC.fullmatch(header)
     if found is None:
-        raise client_refused("client-credentials-invalid", "Authorization is of another scheme, or empty")
+        raise client_refused(CLIENT_CREDENTIALS_INVALID, "Authorization is of another scheme, or empty")
     try:
         raw = b64decode(found["credentials"], validate=True)
     except (BadBase64, ValueError):
@@ -189,19 +196,19 @@ def _from_header(header: str) -> Credentials:
 
 
 def _bad_basic(text: str) -> OAuthError:
-    return invalid_request(text, code="client-credentials-invalid")
+    return invalid_request(text, code=CLIENT_CREDENTIALS_INVALID)
 
 
 def _from_assertion(text: str, assertion_type: str | None) -> Credentials:
     if assertion_type != CLIENT_ASSERTION_TYPE:
-        raise client_refused("client-credentials-invalid", "unknown client_assertion_type")
+        raise client_refused(CLIENT_CREDENTIALS_INVALID, "unknown client_assertion_type")
     try:
         assertion = parse_assertion(text, types=CLIENT_ASSERTION_TYPES)
         issuer = assertion.text_claim("iss")
         if issuer is None:
             raise BadAssertion("iss is missing")
     except BadAssertion as problem:
-        raise client_refused("assertion-invalid", str(problem)) from None
+        raise client_refused(ASSERTION_INVALID, str(problem)) from None
     return Credentials(client_id=issuer, assertion=assertion)
 
 
@@ -221,9 +228,9 @@ def _slots(client: OAuthClientView | None) -> list[bytes]:
 def require_standing(client: OAuthClientView | None, address: str, *, proof: str = "") -> None:
     """The true reason, for the audit log, where it is not the secret that is wrong, or not only."""
     if client is None:
-        raise client_refused("client-unknown")
+        raise client_refused(CLIENT_UNKNOWN)
     if not client.principal.oauth:
-        raise client_refused("oauth-not-enabled")
+        raise client_refused(OAUTH_NOT_ENABLED)
     if client.principal.disabled:
         raise client_refused("principal-disabled")
     if not source_allowed(client.principal.sources, address):

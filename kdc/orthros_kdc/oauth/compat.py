@@ -25,6 +25,7 @@ from orthros_kdc.oauth.grants import (
 from orthros_kdc.oauth.issuance import Minted, expiry_header
 from orthros_kdc.oauth.requested import read_lifetime, read_scopes, read_target
 from orthros_kdc.oauth.values import Answer
+from orthros_kdc.reasons import GRANT_UNSUPPORTED
 
 __all__ = [
     "SAM12_BEARER",
@@ -55,7 +56,7 @@ def paladin_request(body: Mapping[str, Any]) -> Bearer:
     """The assertion of one request. Raises OAuthError `invalid_request`, or `invalid_grant` for the assertion."""
     grant, text, client_id = (_text(body, name) for name in ("grant_type", "assertion", "client_id"))
     if grant != SAM12_BEARER:
-        raise invalid_request(f"The grant_type is {SAM12_BEARER}.", code="grant-unsupported")
+        raise invalid_request(f"The grant_type is {SAM12_BEARER}.", code=GRANT_UNSUPPORTED)
     try:
         bearer = read_bearer(text)
         if bearer.issuer != client_id:

@@ -12,7 +12,8 @@ from math import ceil
 from typing import Any, Final
 
 from orthros_kdc.oauth.values import Answer
-from orthros_protocol import OrthrosError, Refused, Unavailable
+from orthros_kdc.reasons import FORM_INVALID
+from orthros_protocol import Code, OrthrosError, Reason, Refused, Unavailable
 
 __all__ = [
     "ErrorCode",
@@ -53,10 +54,12 @@ _TEXTS: Final = {
 
 
 class OAuthError(Refused):
-    """One refusal. `error` is what the caller is told, with `text` if there is no more to hide; `code` (a row of
-    `reasons.REASONS`) and `detail` are what the audit log keeps; `retry_s` is set for what passes by itself."""
+    """One refusal. `error` is what the caller is told, with `text` if there is no more to hide; `code` (the
+    name of a reason) and `detail` are what the audit log keeps; `retry_s` is set for what passes by itself."""
 
-    def __init__(self, error: ErrorCode, code: str, detail: str = "", *, text: str = "", retry_s: int = 0) -> None:
+    def __init__(
+        self, error: ErrorCode, code: Code | Reason, detail: str = "", *, text: str = "", retry_s: int = 0
+    ) -> None:
         super().__init__(code, detail)
         self.error = error
         self.text = text or _TEXTS.get(error, "The request is not valid.")
@@ -72,12 +75,12 @@ class OAuthError(Refused):
         return 400
 
 
-def invalid_request(text: str, detail: str = "", *, code: str = "form-invalid") -> OAuthError:
+def invalid_request(text: str, detail: str = "", *, code: Code | Reason = FORM_INVALID) -> OAuthError:
     """The caller's request is not well formed, which he may be told in so many words."""
     return OAuthError(ErrorCode.INVALID_REQUEST, code, detail or text, text=text)
 
 
-def client_refused(code: str, detail: str = "") -> OAuthError:
+def client_refused(code: Code | Reason, detail: str = "") -> OAuthError:
     """Client authentication failed. Everybody reads the same, whatever `code` says."""
     return OAuthError(ErrorCode.INVALID_CLIENT, code, detail)
 
@@ -88,13 +91,14 @@ def oauth_error_of(error: OrthrosError) -> OAuthError:
         return error
     if isinstance(error, Refused) and error.code in ("rate-limited", "busy"):
         retry_s = ceil(getattr(error, "retry_s", 0)) or _RETRY_S
-        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.code, error.detail, retry_s=retry_s)
+        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.reason, error.detail, retry_s=retry_s)
     if isinstance(error, Refused) and error.code == "kdc-fault":  # said on purpose, with when to come back
         retry_s = ceil(getattr(error, "retry_s", 0)) or _RETRY_S
-        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.code, error.detail, retry_s=retry_s)
-    code = error.code if isinstance(error, Unavailable) else "kdc-fault"
-    detail = f"{error.code}: {error.detail}" if code != error.code else error.detail
-    return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, code, detail, retry_s=_RETRY_S)
+        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.reason, error.detail, retry_s=retry_s)
+    if isinstance(error, Unavailable):
+        return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, error.reason, error.detail, retry_s=_RETRY_S)
+    detail = error.detail if error.code == "kdc-fault" else f"{error.code}: {error.detail}"
+    return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, "kdc-fault", detail, retry_s=_RETRY_S)
 
 
 def json_answer(status: int, body: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:

@@ -16,6 +16,8 @@ from orthros_kdc.oauth.client_authentication import client_name
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, invalid_request
 from orthros_kdc.oauth.forms import Form
 from orthros_kdc.oauth.requested import TargetWish, read_lifetime, read_scopes, read_target
+from orthros_kdc.reasons import ASSERTION_INVALID, FORM_INVALID, GRANT_UNSUPPORTED
+from orthros_protocol import Code, Reason
 from orthros_protocol.primitives.names import is_name
 
 __all__ = [
@@ -95,11 +97,11 @@ def require_grant_type(form: Form) -> str:
     """One of `GRANT_TYPES`. Raises OAuthError `unsupported_grant_type`, or `invalid_request` when it is missing."""
     grant = form.require("grant_type")
     if grant not in GRANT_TYPES:
-        raise OAuthError(ErrorCode.UNSUPPORTED_GRANT_TYPE, "grant-unsupported")
+        raise OAuthError(ErrorCode.UNSUPPORTED_GRANT_TYPE, GRANT_UNSUPPORTED)
     return grant
 
 
-def grant_refused(detail: str, *, code: str = "assertion-invalid") -> OAuthError:
+def grant_refused(detail: str, *, code: Code | Reason = ASSERTION_INVALID) -> OAuthError:
     """The assertion does not count. Everybody reads the same, whatever the reason."""
     return OAuthError(ErrorCode.INVALID_GRANT, code, detail)
 
@@ -184,7 +186,7 @@ def claimed_scope(assertion: Assertion) -> str | None:
     if scope is None or type(scope) is str:
         return scope or None
     text = "scope is one text with blanks between the scopes."
-    raise OAuthError(ErrorCode.INVALID_SCOPE, "form-invalid", text, text=text)
+    raise OAuthError(ErrorCode.INVALID_SCOPE, FORM_INVALID, text, text=text)
 
 
 def claimed_rexp(assertion: Assertion) -> int | None:
@@ -204,7 +206,7 @@ def exchange_tokens(form: Form) -> ExchangeTokens:
     requested = form.get("requested_token_type") or ACCESS_TOKEN_TYPE
     for token_type in (form.require("subject_token_type"), actor_type or ACCESS_TOKEN_TYPE, requested):
         if token_type not in _TOKEN_TYPES:
-            raise invalid_request("Only the token types access_token and jwt are served.", code="grant-unsupported")
+            raise invalid_request("Only the token types access_token and jwt are served.", code=GRANT_UNSUPPORTED)
     return ExchangeTokens(subject=subject, actor=actor, requested_type=requested)
 
 

@@ -42,7 +42,7 @@ def may_know(token: OwnToken, target: TargetView, caller: str, realm: str) -> bo
 
 @frozen(kw_only=True)
 class Judgement:
-    """What a token is still good for: `scopes`, of those that it carries. With a `code`, a row of `reasons.REASONS`,
+    """What a token is still good for: `scopes`, of those that it carries. With a `code`, the name of a reason,
     it counts for nothing."""
 
     code: str = ""

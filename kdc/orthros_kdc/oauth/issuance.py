@@ -20,7 +20,7 @@ from orthros_kdc.policy.model import Rule
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE
-from orthros_protocol import Principal, Refused, Timestamp, reason_for, seconds_of
+from orthros_protocol import Code, Principal, Reason, Refused, Timestamp, reason_for, seconds_of
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 
 __all__ = ["TOKEN_ENTROPY", "Facts", "Minted", "decide_wish", "expiry_header", "token_answer"]
@@ -108,7 +108,7 @@ def decide_wish(
             extra=check_extra_claims(taken, {name: wish.claims[name] for name in taken if name in wish.claims}),
         )
     except Refused as refusal:
-        raise _refusal(refusal.code, wish, refusal.detail) from None
+        raise _refusal(refusal.reason, wish, refusal.detail) from None
     return Minted(issued=issued, grant=grant, dropped=dropped_scopes(ask, grant))
 
 
@@ -146,7 +146,8 @@ def _path(wish: Wish, me: Principal) -> tuple[str, ...]:
     return (*callers_of(wish.exchanged, me.realm), me.name)
 
 
-def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:
+def _refusal(code: Code | Reason, wish: Wish, detail: str = "") -> OAuthError:
+    reason = reason_for(code)
     exchange = wish.exchanged is not None
     by_code = {
         "no-scope-left": ErrorCode.INVALID_SCOPE,
@@ -156,7 +157,7 @@ def _refusal(code: str, wish: Wish, detail: str = "") -> OAuthError:
         "tgt-expired": ErrorCode.INVALID_REQUEST,
     }
     # Only where a rule exists may the answer say more. That the default is meant tells nothing of the target.
-    text = _NOT_GRANTED[wish.target.by_default] if code == "not-granted" else reason_for(code).cause
+    text = _NOT_GRANTED[wish.target.by_default] if reason.name == "not-granted" else reason.cause
     if wish.target.by_default:
         detail = " ".join(filter(None, (detail, "the request names no target, this is the client's default")))
-    return OAuthError(by_code.get(code, ErrorCode.INVALID_TARGET), code, detail, text=text)
+    return OAuthError(by_code.get(reason.name, ErrorCode.INVALID_TARGET), reason, detail, text=text)

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from orthros_kdc.oauth.client_authentication import client_name
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, invalid_request
+from orthros_kdc.reasons import FORM_INVALID
 
 __all__ = ["TargetWish", "read_lifetime", "read_scopes", "read_target"]
 
@@ -118,8 +119,8 @@ def _is_absolute(uri: str) -> bool:
 
 
 def _bad_target(text: str) -> OAuthError:
-    return OAuthError(ErrorCode.INVALID_TARGET, "form-invalid", text, text=text)
+    return OAuthError(ErrorCode.INVALID_TARGET, FORM_INVALID, text, text=text)
 
 
 def _bad_scope(text: str) -> OAuthError:
-    return OAuthError(ErrorCode.INVALID_SCOPE, "form-invalid", text, text=text)
+    return OAuthError(ErrorCode.INVALID_SCOPE, FORM_INVALID, text, text=text)

@@ -13,6 +13,7 @@ from attrs import frozen
 from orthros_kdc.policy.model import GROUP_PREFIX, Rule, subject_matches
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Objection
+from orthros_protocol import Code
 
 __all__ = ["GroupsOf", "Held", "holding"]
 
@@ -32,7 +33,7 @@ class Held:
     """
 
     rules: Sequence[Rule]
-    code: str = ""
+    code: Code | None = None
     for_others: Sequence[Rule] = ()
     objections: tuple[Objection, ...] = ()
 
@@ -44,12 +45,12 @@ def holding(ask: Ask, rules: Sequence[Rule], *, address: str | None, groups_of: 
         return Held(rules=rules)  # nothing else binds a call of the client's own, which is most of them
     objections: list[Objection] = []
     for_others: list[Rule] = []
-    judges: tuple[tuple[str, Callable[[Rule], str | None]], ...] = (
-        (_SOURCE, lambda rule: _source(rule, address)),
-        (_SUBJECT, lambda rule: _subject(rule, ask)),
-        (_CHAIN, lambda rule: _chain(rule, ask, groups_of)),
+    judges: tuple[tuple[str, Code, Callable[[Rule], str | None]], ...] = (
+        (_SOURCE, "source-refused", lambda rule: _source(rule, address)),
+        (_SUBJECT, "subject-refused", lambda rule: _subject(rule, ask)),
+        (_CHAIN, "chain-refused", lambda rule: _chain(rule, ask, groups_of)),
     )
-    for condition, judge in judges:
+    for condition, code, judge in judges:
         kept: list[Rule] = []
         for rule in rules:
             why = judge(rule)
@@ -60,7 +61,7 @@ def holding(ask: Ask, rules: Sequence[Rule], *, address: str | None, groups_of: 
             if condition is _SUBJECT:
                 for_others.append(rule)
         if not kept:
-            return Held(rules=(), code=f"{condition}-refused", objections=tuple(objections))
+            return Held(rules=(), code=code, objections=tuple(objections))
         rules = kept
     return Held(rules=rules, for_others=for_others, objections=tuple(objections))
 

@@ -237,7 +237,7 @@ def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
         try:
             values[key] = read(value)
         except Misconfigured as error:
-            raise Misconfigured(error.code, f"{where}: {key}: {error.detail}") from None
+            raise Misconfigured(error.reason, f"{where}: {key}: {error.detail}") from None
     missing = [key for key in ("client", "target") if key not in values]
     if missing:
         raise Misconfigured("value-invalid", f"{where}: {missing[0]} is missing")
@@ -253,7 +253,7 @@ def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
     try:
         subject, path = acting_for(client, behalf=behalf, via=via)
     except Misconfigured as error:
-        raise Misconfigured(error.code, f"{where}: via: {error.detail}") from None
+        raise Misconfigured(error.reason, f"{where}: via: {error.detail}") from None
     if subject is not None:
         values |= {"subject": subject, "proven": True, "path": path}
     return _Expectation(client=client, ask=Ask(**values), address=address, **outcome)

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Rule
 from orthros_kdc.policy.realm_file_lines import Lines, Path
-from orthros_protocol import Misconfigured, reason_for
+from orthros_protocol import Code, Misconfigured, Reason, reason_for
 
 __all__ = ["JwtFacts", "Mention", "PrincipalFacts", "RealmDocument", "RealmState", "Source", "mentions"]
 
@@ -72,7 +72,7 @@ class Source:
             pass  # what is not there has the line of what it would stand in
         return self.lines.at(*above, last)
 
-    def refusal(self, path: Path, code: str, seen: str, remedy: str) -> Misconfigured:
+    def refusal(self, path: Path, code: Code | Reason, seen: str, remedy: str) -> Misconfigured:
         """The error for what stands at `path`: file and line, what was `seen` there, and what to do."""
         return Misconfigured(evolve(reason_for(code), remedy=remedy), f"{self.name}, line {self.line(*path)}: {seen}")
 

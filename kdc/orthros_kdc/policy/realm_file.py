@@ -18,6 +18,7 @@ from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Rule, RuleCaveat
 from orthros_kdc.policy.realm_document import JwtFacts, RealmDocument, Source, mentions
 from orthros_kdc.policy.realm_file_lines import Lines, Path
 from orthros_kdc.policy.sources import check_sources
+from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_protocol import Misconfigured, check_name, check_scopes, reason_for
 from orthros_protocol.primitives.limits import MAX_INT
 from orthros_protocol.primitives.redaction import redact_text
@@ -268,7 +269,7 @@ class _Reader:
             except Misconfigured as error:
                 path, refused = (*path, number), error
                 break
-        raise self.source.refusal(path, refused.code, refused.detail, remedy) from None
+        raise self.source.refusal(path, refused.reason, refused.detail, remedy) from None
 
     # What may stand where
 
@@ -339,7 +340,7 @@ class _Reader:
             raise self.source.refusal(path, "value-invalid", seen, remedy)
         self._read(path, _principal_name, member, _NAMES)
         if member in before:
-            raise self.source.refusal(path, "already-exists", f"{member} is in this group twice", _ONCE)
+            raise self.source.refusal(path, ALREADY_EXISTS, f"{member} is in this group twice", _ONCE)
 
     def _rules(self, value: object) -> tuple[Rule, ...]:
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
@@ -350,7 +351,7 @@ class _Reader:
             rule = self._rule(("rules", number), table)
             if rule in found:
                 seen = f"the same rule as on line {self.source.line('rules', found[rule])}"
-                raise self.source.refusal(("rules", number), "already-exists", seen, _ONCE)
+                raise self.source.refusal(("rules", number), ALREADY_EXISTS, seen, _ONCE)
             found[rule] = number
         return tuple(found)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from orthros_kdc.policy.rule_caveats import RuleCaveats
-from orthros_protocol import LocalMisuse, Principal, check_name
+from orthros_protocol import Code, LocalMisuse, Principal, check_name
 from orthros_protocol.exchanges.notes import Note, NoteCause
 
 __all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts", "acting_for"]
@@ -127,9 +127,9 @@ class Grant:
 
 @frozen(kw_only=True)
 class Denial:
-    """Why nothing is issued: a row of `reasons.REASONS`. `notes` say what an exact ask would have lost, `objections`
+    """Why nothing is issued: the name of a reason. `notes` say what an exact ask would have lost, `objections`
     which rules did not hold."""
 
-    code: str
+    code: Code
     notes: tuple[Note, ...] = ()
     objections: tuple[Objection, ...] = ()

@@ -59,13 +59,13 @@ async def open_addresses(tcp: Sequence[str], unix: str, unix_mode: int, section:
                 try:
                     listener = open_tcp_listener(address, port, dual=is_dual)
                 except Misconfigured as error:
-                    raise Misconfigured(error.code, f"{section}.tcp {place}: {error.detail}") from None
+                    raise Misconfigured(error.reason, f"{section}.tcp {place}: {error.detail}") from None
                 opened = evolve(opened, tcp=(*opened.tcp, listener))
         if unix:
             try:
                 opened = evolve(opened, unix=(open_unix_listener(unix, unix_mode),))
             except Misconfigured as error:
-                raise Misconfigured(error.code, f"{section}.unix: {error.detail}") from None
+                raise Misconfigured(error.reason, f"{section}.unix: {error.detail}") from None
     except BaseException:
         opened.close()
         raise

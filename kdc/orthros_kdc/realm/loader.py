@@ -130,4 +130,4 @@ class RealmLoader:
     def check(self) -> None:
         """Raises what went wrong at the last look: Misconfigured or Unavailable."""
         if self._problem is not None:
-            raise type(self._problem)(self._problem.code, self._problem.detail) from self._problem
+            raise type(self._problem)(self._problem.reason, self._problem.detail) from self._problem

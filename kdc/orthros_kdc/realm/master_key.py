@@ -19,6 +19,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from orthros_kdc.reasons import DATABASE_INVALID, MASTER_KEY_INVALID, MASTER_KEY_MISSING, MASTER_KEY_WRONG
 from orthros_protocol import Misconfigured, PeerMisbehaved, Secret, read_secret_file, write_secret_file
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest, mac, mac_matches
@@ -79,11 +80,11 @@ class MasterKey(Secret):
         if not sealed:
             raise Misconfigured("key-missing", f"{table} {ids} has been erased")
         if not self.may_open(sealed):
-            raise Misconfigured("master-key-wrong", f"{table} {ids} is sealed under another master key")
+            raise Misconfigured(MASTER_KEY_WRONG, f"{table} {ids} is sealed under another master key")
         try:
             return open_box(self._kek, "rec", encode(table, *ids), sealed[4:], limit=_MOST_BOX_BYTES)
         except PeerMisbehaved:
-            raise Misconfigured("database-invalid", f"{table} {ids} does not open: altered or moved") from None
+            raise Misconfigured(DATABASE_INVALID, f"{table} {ids} does not open: altered or moved") from None
 
     def may_open(self, sealed: bytes) -> bool:
         """Whether this row says that a master key of this number sealed it."""
@@ -100,7 +101,7 @@ class MasterKey(Secret):
     def require_check(self, realm: str, stored: bytes) -> None:
         """Raises Misconfigured `master-key-wrong` unless `stored` is this key's check value."""
         if not self.is_checked_by(realm, stored):
-            raise Misconfigured("master-key-wrong", f"this one has number {self.number}")
+            raise Misconfigured(MASTER_KEY_WRONG, f"this one has number {self.number}")
 
     def to_text(self) -> str:
         """The one-line form that files, credentials and the environment hold."""
@@ -114,17 +115,17 @@ class MasterKey(Secret):
         stripped = line.strip()
         encoded = stripped.removeprefix(MASTER_KEY_PREFIX)
         if encoded == stripped or not encoded.isascii():
-            raise Misconfigured("master-key-invalid", f"it does not start with {MASTER_KEY_PREFIX}")
+            raise Misconfigured(MASTER_KEY_INVALID, f"it does not start with {MASTER_KEY_PREFIX}")
         try:
             content = base64.b32decode(encoded.upper() + "=" * (-len(encoded) % 8))
         except binascii.Error:
-            raise Misconfigured("master-key-invalid", "it is not base32") from None
+            raise Misconfigured(MASTER_KEY_INVALID, "it is not base32") from None
         body, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
         if len(body) != 36 or digest(body)[:_CHECKSUM_BYTES] != checksum:
-            raise Misconfigured("master-key-invalid", "its checksum is wrong: truncated or mistyped")
+            raise Misconfigured(MASTER_KEY_INVALID, "its checksum is wrong: truncated or mistyped")
         key = cls(body[4:], number=int.from_bytes(body[:4], "big"))
         if key.to_text() != stripped:
-            raise Misconfigured("master-key-invalid", "it has capitals or stray bits")
+            raise Misconfigured(MASTER_KEY_INVALID, "it has capitals or stray bits")
         return key
 
 
@@ -152,7 +153,7 @@ def load_master_key(path: str | os.PathLike[str] | None = None, *, environ: Mapp
         return found
     if ENVIRONMENT_NAME in environ:
         return MasterKey.from_text(environ[ENVIRONMENT_NAME])
-    raise Misconfigured("master-key-missing")
+    raise Misconfigured(MASTER_KEY_MISSING)
 
 
 def load_next_master_key(path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str]) -> MasterKey | None:
@@ -166,7 +167,7 @@ def load_next_master_key(path: str | os.PathLike[str] | None = None, *, environ:
 def _load(path: str | os.PathLike[str] | None, credential_name: str, environ: Mapping[str, str]) -> MasterKey | None:
     if path is not None:
         if not os.path.lexists(path):
-            raise Misconfigured("master-key-missing", f"{path} does not exist")
+            raise Misconfigured(MASTER_KEY_MISSING, f"{path} does not exist")
         return _from_bytes(read_secret_file(path, most_bytes=_MOST_TEXT_BYTES))
     credential = Path(environ.get("CREDENTIALS_DIRECTORY", "")) / credential_name
     if credential.is_absolute() and os.path.lexists(credential):
@@ -178,7 +179,7 @@ def _from_bytes(content: bytes) -> MasterKey:
     try:
         return MasterKey.from_text(content.decode("ascii"))
     except UnicodeDecodeError:
-        raise Misconfigured("master-key-invalid", "it is not ASCII") from None
+        raise Misconfigured(MASTER_KEY_INVALID, "it is not ASCII") from None
 
 
 def _read_credential(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from orthros_kdc.audit.chain import Head
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.realm.known_kids import KnownKids
 from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, Vault
+from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_kdc.store.base import RealmRecord, Transaction
 from orthros_kdc.store.change_log import (
     CHANGED_LOGIN_KEY,
@@ -204,5 +205,5 @@ def _realm_keys(tx: Transaction, vault: Vault) -> RealmKeys:
 
 def _newest(keys: Mapping[int, V], what: str) -> V:
     if not keys:
-        raise Misconfigured("database-invalid", f"the realm has no {what} key")
+        raise Misconfigured(DATABASE_INVALID, f"the realm has no {what} key")
     return keys[max(keys)]

@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
 from orthros_kdc.realm.master_key import MasterKey
+from orthros_kdc.reasons import DATABASE_INVALID, MASTER_KEY_WRONG
 from orthros_kdc.store.base import (
     KDC_UIDS,
     KEY_RETIRED,
@@ -121,7 +122,7 @@ class OAuthSecret:
 
 def _require_kid(found: bytes, recorded: bytes, what: str) -> None:
     if found != recorded:
-        raise Misconfigured("database-invalid", f"the key id of {what} does not belong to its key")
+        raise Misconfigured(DATABASE_INVALID, f"the key id of {what} does not belong to its key")
 
 
 def _secret_id(material: bytes) -> str:
@@ -292,11 +293,11 @@ class Vault:
     def require_next(self, record: RealmKeyRecord) -> None:
         """Raises Misconfigured `master-key-wrong` unless the next master key opens `record`."""
         if self.next_master is None:
-            raise Misconfigured("master-key-wrong", "it is being changed: name the next one as well")
+            raise Misconfigured(MASTER_KEY_WRONG, "it is being changed: name the next one as well")
         try:
             self._open(record)
         except Misconfigured:
-            raise Misconfigured("master-key-wrong", "the next one does not open what is sealed under it") from None
+            raise Misconfigured(MASTER_KEY_WRONG, "the next one does not open what is sealed under it") from None
 
     def _open(self, record: Sealed, field_name: str = "sealed") -> bytes:
         table, ids = _places(record)[field_name]
@@ -336,7 +337,7 @@ async def _checked_vault(
             detail = (
                 f"after number {master.number} comes {master.number + 1}, but the next one has {next_master.number}"
             )
-            raise Misconfigured("master-key-wrong", detail)
+            raise Misconfigured(MASTER_KEY_WRONG, detail)
         if next_master.is_checked_by(record.realm, record.key_check):
             return Vault(realm=record.realm, master=next_master, entropy=entropy)
     master.require_check(record.realm, record.key_check)

@@ -20,6 +20,7 @@ from orthros_kdc.process.native_port import Answer
 from orthros_kdc.realm.principals import LoginView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView
+from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.gate import Gate, RateLimited
 from orthros_kdc.service.peers import Copies, Maker, Peer, payer_of, require_source, sealable
 from orthros_kdc.service.ratelimit import RateLimiter
@@ -110,7 +111,7 @@ class KdcService:
 
     def turn_away(self, source: str, cause: str) -> bytes:
         """The message for a connection from `source` that there is no room for."""
-        return self._nak(Refused("no-room", cause), source, self._clock()).message
+        return self._nak(Refused(NO_ROOM, cause), source, self._clock()).message
 
     def reject(self, source: str, error: OrthrosError, size: int) -> None:
         """Counts `size` bytes from `source` that were no message, as a malformed message of that size counts."""

@@ -20,13 +20,14 @@ from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol import (
     Admission,
     AsRequest,
+    Code,
     Entry,
     OrthrosError,
+    Reason,
     Refused,
     ReplaySet,
     TgsRequest,
     Timestamp,
-    reason_for,
 )
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 
@@ -55,7 +56,7 @@ class Peer:
 class Sealable:
     """What the caller may learn of why it is refused."""
 
-    code: str
+    code: Code | Reason
     detail: str
     retry_s: int
 
@@ -147,7 +148,7 @@ def payer_of(client: str, maker: Maker) -> Hashable:
 
 def sealable(error: OrthrosError, ref: bytes) -> Sealable:
     """What the caller may learn: refusals as they are, troubles of the KDC only as such."""
-    if isinstance(error, Refused) and reason_for(error.code).number:
-        return Sealable(error.code, error.detail, getattr(error, "retry_s", 0))
+    if isinstance(error, Refused) and error.reason.number:
+        return Sealable(error.reason, error.detail, getattr(error, "retry_s", 0))
     _log.error("request failed", code=error.code, detail=error.detail, ref=ref.hex())
     return Sealable("kdc-fault", f"reference {ref.hex()}", 1)

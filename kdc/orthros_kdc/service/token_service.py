@@ -57,6 +57,7 @@ from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmView
+from orthros_kdc.reasons import ASSERTION_REPLAYED, CLIENT_CREDENTIALS_MISSING, CLIENT_UNKNOWN, TOKEN_UNACCEPTABLE
 from orthros_kdc.service.gate import Gate, RateLimited
 from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.token_facts import TokenFacts
@@ -208,7 +209,7 @@ class TokenService:
         if grant == JWT_BEARER:
             client, wish = await self._by_assertion(form, case, realm, client)
         elif client is None:
-            raise client_refused("client-credentials-missing")
+            raise client_refused(CLIENT_CREDENTIALS_MISSING)
         elif grant == CLIENT_CREDENTIALS:
             default = client.principal.default_audience
             wish = credentials_wish(form, realm=realm.record.realm, now_s=case.now_s, default=default)
@@ -288,14 +289,14 @@ class TokenService:
         credentials = read_credentials(form, case.ask)
         if credentials is None:
             case.claimed = form.get("client_id") or ""
-            raise client_refused("client-credentials-missing")
+            raise client_refused(CLIENT_CREDENTIALS_MISSING)
         case.claimed = credentials.client_id
         judge = partial(judge_client, address=case.ask.address, now_s=case.now_s, rules=self._rules(realm))
         client, used = await self._facts.judged(credentials.client_id, realm, partial(judge, credentials))
         if client is None:
-            raise client_refused("client-unknown")
+            raise client_refused(CLIENT_UNKNOWN)
         if used is not None:
-            await self._use_once(used, case, client_refused("assertion-replayed"))
+            await self._use_once(used, case, client_refused(ASSERTION_REPLAYED))
         self._admit(client, case, share)
         self._require_same(form, client, realm)
         return client
@@ -314,7 +315,7 @@ class TokenService:
         client, used = await self._facts.judged(bearer.issuer, realm, partial(judge, bearer.assertion))
         if client is None or (authenticated is not None and client.principal.uid != authenticated.principal.uid):
             raise grant_refused("iss is not the authenticated client")
-        await self._use_once(used, case, grant_refused("", code="assertion-replayed"))
+        await self._use_once(used, case, grant_refused("", code=ASSERTION_REPLAYED))
         if authenticated is None:
             self._admit(client, case, "")
         return client
@@ -341,7 +342,7 @@ class TokenService:
         self._gate.require_issuing()
         require_standing(pair.client, case.ask.address)
         if pair.client is None or pair.client.principal.uid != client.principal.uid:
-            raise client_refused("client-unknown")
+            raise client_refused(CLIENT_UNKNOWN)
         client, realm, facts = pair.client, pair.realm, pair.facts
         case.wishes(wish, f"{facts.name}@{realm.record.realm}" if facts.name else "")
         try:
@@ -396,4 +397,4 @@ def _payer(client: str, share: str) -> Hashable:
 def _unacceptable(role: str, detail: str) -> OAuthError:
     """One text for whatever is wrong with a token that was shown."""
     text = f"The {role} token was not accepted."
-    return invalid_request(text, f"{role} token: {detail}", code="token-unacceptable")
+    return invalid_request(text, f"{role} token: {detail}", code=TOKEN_UNACCEPTABLE)

@@ -18,6 +18,7 @@ from typing import Final, Self
 import trio
 from attrs import frozen
 
+from orthros_kdc.reasons import DATABASE_REPLACED, DATABASE_UNSAFE
 from orthros_protocol import Misconfigured
 
 __all__ = ["DatabaseFiles", "require_private"]
@@ -66,7 +67,7 @@ def _require_owner(path: Path, facts: os.stat_result) -> None:
 
 
 def _unsafe(path: Path, seen: str, remedy: str) -> Misconfigured:
-    error = Misconfigured("database-unsafe", f"{path} {seen}")
+    error = Misconfigured(DATABASE_UNSAFE, f"{path} {seen}")
     error.advice = remedy
     return error
 
@@ -116,4 +117,4 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def _replaced(file: Path, seen: str) -> Misconfigured:
-    return Misconfigured("database-replaced", f"{file} {seen}")
+    return Misconfigured(DATABASE_REPLACED, f"{file} {seen}")

@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
+from orthros_kdc.reasons import CHANGE_TOO_LARGE
 from orthros_protocol import Unavailable
 
 __all__ = ["MOST_LOCKED_S", "Deadline", "LockLimit"]
@@ -51,4 +52,4 @@ class Deadline:
 
     def error(self) -> Unavailable:
         """What a transaction that was cut short ends with."""
-        return Unavailable("change-too-large", f"it was undone after {self._limit.most_s:g} s")
+        return Unavailable(CHANGE_TOO_LARGE, f"it was undone after {self._limit.most_s:g} s")

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import trio
 
+from orthros_kdc.reasons import DATABASE_INVALID, DATABASE_NEWER
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.database_file import require_private
 from orthros_kdc.store.lock_holder import holder_of
@@ -61,9 +62,9 @@ def _typed_errors(path: Path) -> Iterator[None]:
         if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and is_on_full_disk(path)):
             raise unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
-            raise Misconfigured("database-invalid", f"{path}: {name}") from error
+            raise Misconfigured(DATABASE_INVALID, f"{path}: {name}") from error
         if str(error).startswith("Could not decode"):  # Python's own word, which has no name of SQLite's
-            raise Misconfigured("database-invalid", f"{path}: a text in it is not UTF-8") from error
+            raise Misconfigured(DATABASE_INVALID, f"{path}: a text in it is not UTF-8") from error
         raise Unavailable("kdc-fault", f"{path}: {name}") from error
 
 
@@ -78,18 +79,18 @@ def _check_header(path: Path) -> None:
     except PermissionError as error:
         raise Misconfigured("file-unreadable", f"{path}: {error.strerror}") from None
     except OSError as error:
-        raise Misconfigured("database-invalid", f"{path}: {error.strerror}") from None
+        raise Misconfigured(DATABASE_INVALID, f"{path}: {error.strerror}") from None
     if len(start) < _HEADER.size or not start.startswith(_MAGIC):
-        raise Misconfigured("database-invalid", f"{path} is not a database")
+        raise Misconfigured(DATABASE_INVALID, f"{path} is not a database")
     _, version, application = _HEADER.unpack(start)
     _check_version(path, version, application)
 
 
 def _check_version(path: Path, version: int, application: int) -> None:
     if application != APPLICATION_ID or version == 0:
-        raise Misconfigured("database-invalid", f"{path} belongs to another application")
+        raise Misconfigured(DATABASE_INVALID, f"{path} belongs to another application")
     if version > newest():
-        raise Misconfigured("database-newer", f"{path} has version {version}, this program knows up to {newest()}")
+        raise Misconfigured(DATABASE_NEWER, f"{path} has version {version}, this program knows up to {newest()}")
 
 
 def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
@@ -268,7 +269,7 @@ class SqliteStore:
                     connection = stack.enter_context(closing(_connect(self._path, *_FOR_READING)))
                 ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
             if found != "ok":
-                raise Misconfigured("database-invalid", f"{self._path}: {found}")
+                raise Misconfigured(DATABASE_INVALID, f"{self._path}: {found}")
 
         self._require_open()
         await trio.to_thread.run_sync(in_thread, limiter=self._some_readers)

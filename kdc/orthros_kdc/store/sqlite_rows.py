@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define
 
 from orthros_kdc.policy.model import RealmLimits, check_principal_name
+from orthros_kdc.reasons import ALREADY_EXISTS, DATABASE_INVALID
 from orthros_kdc.store.base import (
     KEY_RETIRED,
     KEY_STATES,
@@ -73,7 +74,7 @@ def _principal(row: tuple[Any, ...]) -> PrincipalRecord:
 def _key(row: tuple[Any, ...]) -> KeyRecord:
     uid, kvno, kid_as, kid_ticket, kid_sync, state, created, retired, sealed, sealed_as = row
     if state not in KEY_STATES:
-        raise Misconfigured("database-invalid", f"key version {kvno} of uid {uid} is in no state: {state!r}")
+        raise Misconfigured(DATABASE_INVALID, f"key version {kvno} of uid {uid} is in no state: {state!r}")
     return KeyRecord(
         uid=uid,
         kvno=kvno,
@@ -97,7 +98,7 @@ class SqliteRows(RuleRows):
     def realm(self) -> RealmRecord:
         row = self._row("SELECT realm, issuer, max_ticket_s, max_tgt_s, max_jwt_s, created, key_check FROM realm")
         if row is None:
-            raise Misconfigured("database-invalid", "it holds no realm yet")
+            raise Misconfigured(DATABASE_INVALID, "it holds no realm yet")
         realm, issuer, max_ticket_s, max_tgt_s, max_jwt_s, created, key_check = row
         limits = RealmLimits(max_ticket_s=max_ticket_s, max_tgt_s=max_tgt_s, max_jwt_s=max_jwt_s)
         return RealmRecord(realm=realm, issuer=issuer, limits=limits, created=created, key_check=key_check)
@@ -115,7 +116,7 @@ class SqliteRows(RuleRows):
             record.created,
             record.key_check,
             taken="the place of the realm",
-            code="already-exists",
+            code=ALREADY_EXISTS,
         )
         self._log(CHANGED_REALM, "")
 
@@ -190,7 +191,7 @@ class SqliteRows(RuleRows):
             check_principal_name(name),
             created,
             taken=f"principal {name}",
-            code="already-exists",
+            code=ALREADY_EXISTS,
         )
         record = self.principal_by_name(name)
         if record is None:

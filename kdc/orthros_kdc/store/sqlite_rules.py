@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import define
 
 from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import PolicyRows
 from orthros_kdc.store.change_log import CHANGED_GROUP, CHANGED_MEMBER, CHANGED_RULE
 from orthros_kdc.store.rule_rows import RuleRow, opened, terms_of
@@ -154,7 +155,7 @@ class RuleRows(AuditRows):
             "INSERT INTO groups (name) VALUES (?)",
             check_name(name, "group"),
             taken=f"group {name}",
-            code="already-exists",
+            code=ALREADY_EXISTS,
         )
         self._log(CHANGED_GROUP, name)
 
@@ -183,7 +184,7 @@ class RuleRows(AuditRows):
             place,
             member,
             taken=f"the place of {principal} in {group}",
-            code="already-exists",
+            code=ALREADY_EXISTS,
         )
         self._log(CHANGED_MEMBER, f"{group} {principal}")
 

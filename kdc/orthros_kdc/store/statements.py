@@ -13,7 +13,7 @@ from attrs import define, field
 
 from orthros_kdc.store.change_log import CHANGES_KEPT, ChangeEntry, ChangeHead
 from orthros_kdc.store.lock_limit import Deadline
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol import Code, LocalMisuse, Misconfigured, Reason
 
 __all__ = ["Statements", "missing"]
 
@@ -103,7 +103,7 @@ class Statements:
         rows = self._rows(statement, *values)
         return rows[0] if rows else None
 
-    def _run(self, statement: str, *values: object, taken: str = "the entry", code: str = "conflict") -> int:
+    def _run(self, statement: str, *values: object, taken: str = "the entry", code: Code | Reason = "conflict") -> int:
         """Runs one changing statement and returns the number of rows that it touched.
 
         Whoever changes the realm by it calls `_log` as well.
@@ -111,7 +111,12 @@ class Statements:
         return self._run_many(statement, [values], taken=taken, code=code)
 
     def _run_many(
-        self, statement: str, values: Sequence[Sequence[object]], *, taken: str = "an entry", code: str = "conflict"
+        self,
+        statement: str,
+        values: Sequence[Sequence[object]],
+        *,
+        taken: str = "an entry",
+        code: Code | Reason = "conflict",
     ) -> int:
         """`_run` once for each of `values`: the number of rows that all of them touched."""
         if self._feed_seq_after is None:

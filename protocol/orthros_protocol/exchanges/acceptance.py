@@ -59,7 +59,7 @@ from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.messages import MAX_DETAIL_CHARS
-from orthros_protocol.reasons import reason_for
+from orthros_protocol.reasons.table import reason_for
 from orthros_protocol.tickets.access import Access
 from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_protocol.tickets.caveats import Caveat, ThirdPartyCaveat

@@ -39,7 +39,7 @@ from orthros_protocol.primitives.schema import (
     record_of,
     text,
 )
-from orthros_protocol.reasons import reason_by_number
+from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.ticket import check_flags
 
 __all__ = [

@@ -28,6 +28,8 @@ from orthros_protocol.primitives.messages import (
 )
 from orthros_protocol.primitives.names import KDC_TGT, Principal, is_name
 from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SERVICE_TICKET, TGT, check_flags, peek_unverified_header
 
 __all__ = [
@@ -232,7 +234,7 @@ def seal_as_reply(
 
 
 def seal_as_error(
-    request: AsRequest, code: str, *, now: Timestamp, entropy: bytes, retry_s: int = 0, detail: str = ""
+    request: AsRequest, code: Code | Reason, *, now: Timestamp, entropy: bytes, retry_s: int = 0, detail: str = ""
 ) -> bytes:
     """AS-ERR to `request`. Exists only for verified requests: nobody else gets a reason."""
     return seal_error(

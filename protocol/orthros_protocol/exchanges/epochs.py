@@ -18,6 +18,7 @@ from orthros_protocol.exchanges.replay import Standing
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import CLOCK_STEP_MS, WINDOW_FUTURE_MS
+from orthros_protocol.reasons.table import Code
 
 __all__ = ["EPOCH_BYTES", "Memory", "Repetition", "check_birth", "check_epoch", "derive_epoch"]
 
@@ -74,7 +75,7 @@ def check_epoch(request: ApRequest, standing: Standing, repetition: Repetition) 
     if request.epoch is not None and mac_matches(request.epoch, standing.epoch):
         return
     may_repeat = repetition is Repetition.ALLOWED and request.use in (USE_RAW, USE_HTTP)
-    code = "not-repeatable" if repetition is Repetition.DECLINED else "epoch-required"
+    code: Code = "not-repeatable" if repetition is Repetition.DECLINED else "epoch-required"
     named = "names no epoch" if request.epoch is None else "names another instance's epoch"
     try:
         check_birth(request.ts, standing, repeatable=may_repeat, code=code, detail=f"the request {named}")
@@ -90,7 +91,7 @@ def check_epoch(request: ApRequest, standing: Standing, repetition: Repetition) 
 
 
 def check_birth(
-    ts: Timestamp, standing: Standing, *, repeatable: bool, code: str = "epoch-required", detail: str = ""
+    ts: Timestamp, standing: Standing, *, repeatable: bool, code: Code = "epoch-required", detail: str = ""
 ) -> None:
     """Raises Refused `code` unless a request that names no epoch may be repeated, and was made after the birth."""
     ready = standing.born + WINDOW_FUTURE_MS

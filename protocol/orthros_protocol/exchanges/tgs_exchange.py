@@ -45,6 +45,8 @@ from orthros_protocol.primitives.messages import (
 )
 from orthros_protocol.primitives.names import is_name
 from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_after, tail_of
 from orthros_protocol.tickets.evidence import BEHALF, Behalf, OpenedEvidence, UnverifiedBehalf, mixed_with_evidence
 from orthros_protocol.tickets.ticket import (
@@ -291,7 +293,7 @@ def seal_tgs_reply(
 
 
 def seal_tgs_error(
-    request: TgsRequest, code: str, *, now: Timestamp, entropy: bytes, retry_s: int = 0, detail: str = ""
+    request: TgsRequest, code: Code | Reason, *, now: Timestamp, entropy: bytes, retry_s: int = 0, detail: str = ""
 ) -> bytes:
     """TGS-ERR for the request as a whole."""
     return seal_error(

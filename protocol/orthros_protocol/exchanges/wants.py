@@ -40,7 +40,8 @@ from orthros_protocol.primitives.limits import (
     MAX_WANTS,
 )
 from orthros_protocol.primitives.names import Principal, cached_principal, check_scopes, is_name, is_scope
-from orthros_protocol.reasons import Reason, reason_by_number
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SUBJECT, Subject, check_flags
 

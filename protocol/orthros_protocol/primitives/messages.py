@@ -14,7 +14,8 @@ from orthros_protocol.primitives.canonical import Schema, binary, const, extensi
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_U32
 from orthros_protocol.primitives.sealing import open_box, seal
-from orthros_protocol.reasons import Reason, reason_by_number, reason_for
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_by_number, reason_for
 
 __all__ = ["AP_REQ", "AS_REQ", "SYNC_REQ", "TGS_REQ", "KdcRefusal", "Signed", "build_nak", "parse_signed"]
 
@@ -85,7 +86,7 @@ def seal_error(
     key: bytes,
     label: str,
     context: bytes,
-    code: str,
+    code: Code | Reason,
     *,
     now: Timestamp,
     retry_s: int,
@@ -93,10 +94,10 @@ def seal_error(
     entropy: bytes,
 ) -> bytes:
     """enc(1, 1, SEAL(key, label, context, enc(code, kdc_time_ms, retry_s, detail|nil, opt[])))."""
-    number = reason_for(code).number
-    if not number:
-        raise LocalMisuse("value-invalid", f"{code} never travels")
-    body = _ERROR.encode(number, now, min(retry_s, MAX_U32), detail[:MAX_DETAIL_CHARS] or None, [])
+    reason = reason_for(code)
+    if not reason.number:
+        raise LocalMisuse("value-invalid", f"{reason.name} never travels")
+    body = _ERROR.encode(reason.number, now, min(retry_s, MAX_U32), detail[:MAX_DETAIL_CHARS] or None, [])
     return _OUTER.encode(VERSION, SEALED_ERROR, seal(key, label, context, body, entropy=entropy))
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from orthros_protocol import Misconfigured
+from orthros_protocol import Code, Misconfigured
 
 __all__ = ["open_tcp_listener", "open_unix_listener"]
 
@@ -65,7 +65,7 @@ def open_tcp_listener(address: str, port: int, *, dual: bool = False) -> trio.So
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        code = "conflict" if error.errno == errno.EADDRINUSE else "config-invalid"
+        code: Code = "conflict" if error.errno == errno.EADDRINUSE else "config-invalid"
         raise Misconfigured(code, f"{address} port {port}: {error.strerror or error}") from None
     return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
 

@@ -27,6 +27,7 @@ from orthros_client.errors import (
     Unavailable,
 )
 from orthros_client.local.api.values import Status
+from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.host import HostStore
 from orthros_protocol import Entry, Timestamp
@@ -301,7 +302,7 @@ REFUSAL = TargetRefusal(40, "", target_time=Timestamp(0), epoch=bytes(8))
         (MaybeExecuted(REFUSAL), 2),
         (Failure.refused("kdc-fault").to_error(), 2),
         (Refused("not-granted"), 3),
-        (Failure.refused("peer-not-allowed").to_error(), 3),
+        (Failure.refused(PEER_NOT_ALLOWED).to_error(), 3),
         (Unavailable("timeout"), 4),
         (Failure.refused("target-unavailable").to_error(), 4),
         (Misconfigured("not-found"), 5),

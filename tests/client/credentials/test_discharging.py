@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Discharges, Question
 from orthros_client.credentials.discharging import DischargeExchange, aask, ask
 from orthros_client.credentials.narrowing import Demanded
+from orthros_client.reasons import TARGET_UNREACHABLE
 from orthros_protocol import (
     Discharge,
     LocalMisuse,
@@ -48,7 +49,7 @@ class Scene:
         assert demanded.discharger is not None
         self.asked.append(demanded.discharger.name)
         if self.mood == "down":
-            raise Unavailable("target-unreachable", "approvals")
+            raise Unavailable(TARGET_UNREACHABLE, "approvals")
         if self.mood == "garbage":
             return ask(self._to_discharger(), demanded.cid, lambda _exchange: (b"\x90", b""))
         return ask(self._to_discharger(), demanded.cid, deliver(self.discharger))
@@ -229,7 +230,7 @@ def test_blocking_and_async_drivers_agree(scene: Scene) -> None:
     assert len(sent) == 4
 
     async def fails(_demanded: Demanded) -> Discharge:
-        raise Unavailable("target-unreachable")
+        raise Unavailable(TARGET_UNREACHABLE)
 
     with pytest.raises(Unavailable):
         asyncio.run(Discharges(clock=HostClock(parties.realm.clock)).acollect(credentials, fails))

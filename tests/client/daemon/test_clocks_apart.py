@@ -12,7 +12,7 @@ from orthros_client.local.api.values import Grant, Op, WantRequest
 from orthros_client.local.conversation import Conversation
 from orthros_client.local.kept import KeptAnswers
 from orthros_client.local.reports import Reports
-from orthros_protocol import Refused, Secret, Timestamp, Unavailable, tail_of
+from orthros_protocol import Code, Refused, Secret, Timestamp, Unavailable, tail_of
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest
@@ -302,7 +302,7 @@ NOW, IAT, EXP = 1_800_000_000_000, 1_799_999_000, 1_800_002_600
     ],
 )  # fmt: skip
 def test_the_service_names_the_clock_that_two_others_contradict(
-    code: str, dated_s: int, now_s: int, words: str
+    code: Code, dated_s: int, now_s: int, words: str
 ) -> None:
     """Seconds after the ticket's issue; it lives an hour."""
     refusal = Refused(code)

@@ -29,6 +29,7 @@ from orthros_protocol import (
     parse_challenge,
 )
 from orthros_protocol.primitives.canonical import encode
+from orthros_tools.reasons import CATALOGUE
 from tests.client.http.world import House
 from tests.support import asgi_server, wsgi_server
 from tests.support.http_caller import Call, HttpCaller, Received
@@ -100,7 +101,7 @@ def asked(service: Service, caller: HttpCaller, call: Call, body: bytes | None =
 
 def by_rule(code: str, service: Service) -> tuple[Call, Received]:
     def rule(caller: Caller) -> None:
-        raise caller.refusal(code, "so says the rule")
+        raise caller.refusal(CATALOGUE[code], "so says the rule")
 
     caller = service.caller()
     service.rule = rule

@@ -10,8 +10,10 @@ from orthros_client import DischargeRefused
 from orthros_client.errors import Failure, MaybeExecuted, TicketRefused
 from orthros_client.http.server.observed import who
 from orthros_client.http.server.onward import answer_onward, onward_answer
+from orthros_client.reasons import DAEMON_UNREACHABLE, KDC_UNREACHABLE, ORIGIN_UNKNOWN, RESPONSE_UNPROVEN, reason_named
 from orthros_client.remedies import Asked
 from orthros_protocol import (
+    Code,
     LocalMisuse,
     Malformed,
     Misconfigured,
@@ -33,13 +35,13 @@ ALICE = Asked(target="ledger", client="orders", subject="users/ada", path=("gate
 OWN = Asked(target="ledger", client="orders")
 
 
-def by_kdc(code: str, asked: Asked | None = ALICE, retry_s: int = 0) -> TicketRefused:
+def by_kdc(code: Code, asked: Asked | None = ALICE, retry_s: int = 0) -> TicketRefused:
     error = TicketRefused(Failure.refused(code, PRIVATE, retry_s=retry_s))
     error.asked = asked
     return error
 
 
-def by_target(code: str, *, on_behalf: bool = True) -> TargetRefusal:
+def by_target(code: Code, *, on_behalf: bool = True) -> TargetRefusal:
     error = TargetRefusal(reason_for(code).number, PRIVATE, target_time=Timestamp(0), epoch=bytes(8))
     error.on_behalf = on_behalf
     return error
@@ -75,19 +77,19 @@ CASES: dict[str, tuple[BaseException, tuple[int, str, str] | None]] = {
     "too often": (by_kdc("rate-limited", retry_s=30), (503, "onward_unavailable", "rate-limited")),
     "a full target": (by_target("busy"), (503, "onward_unavailable", "busy")),
     "no KDC": (
-        Failure.unavailable("kdc-unreachable", PRIVATE).to_error(),
+        Failure.unavailable(KDC_UNREACHABLE, PRIVATE).to_error(),
         (503, "onward_unavailable", "kdc-unreachable"),
     ),
-    "no daemon": (Unavailable("daemon-unreachable", PRIVATE), (503, "onward_unavailable", "daemon-unreachable")),
+    "no daemon": (Unavailable(DAEMON_UNREACHABLE, PRIVATE), (503, "onward_unavailable", "daemon-unreachable")),
     "perhaps executed": (MaybeExecuted(by_target("epoch-required")), (502, "onward_failed", "maybe-executed")),
     "somebody in between": (
-        PeerMisbehaved("response-unproven", PRIVATE),
+        PeerMisbehaved(RESPONSE_UNPROVEN, PRIVATE),
         (502, "onward_failed", "response-unproven"),
     ),
     "bytes of anybody": (Malformed(PRIVATE), None),
     "of the own caller": (Refused("insufficient-scope"), None),
     "a bug": (LocalMisuse("wrong-state"), None),
-    "a setting": (Misconfigured("origin-unknown"), None),
+    "a setting": (Misconfigured(ORIGIN_UNKNOWN), None),
     "something else": (KeyError("ledger"), None),
     "a group": (
         ExceptionGroup("", [by_kdc("not-granted"), ExceptionGroup("", [Unavailable("timeout")])]),
@@ -111,7 +113,9 @@ def test_nothing_is_told_but_the_code_and_what_it_means(case: str) -> None:
     if answer is not None:
         content = json.loads(answer.body)
         assert content.keys() == {"error", "error_description", "code", "reference"}
-        assert reason_for(content["code"]).cause in content["error_description"]
+        reason = reason_named(content["code"])
+        assert reason is not None
+        assert reason.cause in content["error_description"]
         for secret in (b"auditors", b"orders", b"users/ada", b"gateway", b"orthros-admin", b"approvals"):
             assert secret not in answer.body
         assert not any(name in ("www-authenticate", "orthros-reply") for name, _value in answer.headers)
@@ -154,6 +158,6 @@ def test_the_log_has_what_the_answer_leaves_out() -> None:
 def test_no_secret_of_a_detail_reaches_the_log() -> None:
     """Details come from others."""
     log, secret = Lines(), "ort1h_" + "A" * 80
-    answer_onward(Unavailable("kdc-unreachable", secret), None, log=log)
+    answer_onward(Unavailable(KDC_UNREACHABLE, secret), None, log=log)
     ((_event, facts),) = log.lines
     assert "A" * 40 not in str(facts)

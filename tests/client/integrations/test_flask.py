@@ -11,6 +11,7 @@ from flask import Flask, request
 from orthros_client.errors import Failure, TicketRefused
 from orthros_client.http.propagation import traceparent
 from orthros_client.integrations.flask import Route, answer_failed_calls, current_caller, protect, require
+from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import Malformed, Misconfigured, Unavailable
 from tests.client.http.world import House
 from tests.support.http_caller import HttpCaller, Received
@@ -89,7 +90,7 @@ def test_a_call_that_a_view_made_and_did_not_get(house: House) -> None:
 
     @app.get("/away")
     def away() -> str:
-        raise Unavailable("kdc-unreachable", "kdc-a:1")
+        raise Unavailable(KDC_UNREACHABLE, "kdc-a:1")
 
     @app.get("/bug")
     def bug() -> str:

@@ -25,6 +25,7 @@ from orthros_client.integrations.starlette import (
     require,
     self_test,
 )
+from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_client.remedies import Asked
 from orthros_protocol import Misconfigured, PeerMisbehaved, Unavailable
 from orthros_protocol.primitives.derivation import digest
@@ -144,7 +145,7 @@ async def test_a_call_that_an_endpoint_made_and_did_not_get(make: Any, inside: b
         raise error
 
     async def in_a_group(request: Request) -> Response:
-        raise ExceptionGroup("tasks", [Unavailable("kdc-unreachable")])
+        raise ExceptionGroup("tasks", [Unavailable(KDC_UNREACHABLE)])
 
     async def own(request: Request) -> Response:
         caller = caller_of(request)

@@ -20,6 +20,7 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.local.conversation import Conversation, socket_path
+from orthros_client.reasons import DAEMON_UNREACHABLE, PEER_NOT_ALLOWED
 from orthros_protocol import Principal, Timestamp
 from tests.client.house import House, open_house
 
@@ -114,7 +115,7 @@ def test_a_daemon_that_is_away_costs_nothing_while_the_ticket_lives() -> None:
     clock = StillClock()
     conversation = Conversation(10, clock=clock)
     first = settle(conversation, grant(remaining_s=600))
-    away = Unavailable("daemon-unreachable")
+    away = Unavailable(DAEMON_UNREACHABLE)
     clock.at_s += 500
     assert settle(conversation, away) is first
     clock.at_s += 101
@@ -349,7 +350,7 @@ def test_a_refusal_is_not_passed_over() -> None:
     clock.at_s += 61
     for _ in range(2):
         with pytest.raises(TicketRefused):
-            settle(conversation, Failure.refused("peer-not-allowed").to_error())
+            settle(conversation, Failure.refused(PEER_NOT_ALLOWED).to_error())
 
 
 @pytest.mark.parity("K5")

@@ -25,6 +25,7 @@ from orthros_protocol import (
     USE_RAW,
     WANT_DELEGABLE,
     Behalf,
+    Code,
     Principal,
     Secret,
     Subject,
@@ -90,7 +91,7 @@ def test_what_is_kept_belongs_to_one_lineage() -> None:
         ask(conversation, refused("evidence-refused"), behalf=sniffed)
 
 
-def refused(code: str) -> OrthrosError:
+def refused(code: Code) -> OrthrosError:
     return Failure.refused(code).to_error()
 
 

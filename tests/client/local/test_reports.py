@@ -8,9 +8,8 @@ from attrs import define, frozen
 from orthros_client.local.api.values import Reported, ReportOutcome
 from orthros_client.local.driving import Pause
 from orthros_client.local.reports import NO_DAEMON, Reports
-from orthros_protocol import NO_EPOCH, Principal, Subject, TargetRefusal, Timestamp
+from orthros_protocol import NO_EPOCH, Code, Principal, Subject, TargetRefusal, Timestamp, reason_for
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.reasons import reason_for
 
 NOW = Timestamp(1_800_000_000_000)
 
@@ -50,11 +49,13 @@ class Shown:
 ORDERS = Shown(Principal("test.realm", "orders"))
 
 
-def refusal(code: str = "insufficient-scope", detail: str = "web@test.realm lacks refund") -> TargetRefusal:
+def refusal(code: Code = "insufficient-scope", detail: str = "web@test.realm lacks refund") -> TargetRefusal:
     return TargetRefusal(reason_for(code).number, detail, target_time=NOW, epoch=NO_EPOCH)
 
 
-def noted(reports: Reports, shown: Shown = ORDERS, code: str = "insufficient-scope", detail: str = "") -> TargetRefusal:
+def noted(
+    reports: Reports, shown: Shown = ORDERS, code: Code = "insufficient-scope", detail: str = ""
+) -> TargetRefusal:
     told = refusal(code, detail or "web@test.realm lacks refund")
     reports.note(shown, told)
     return told
@@ -89,7 +90,7 @@ def test_a_report_says_which_ticket_and_why() -> None:
 
 
 @pytest.mark.parametrize("code", ["replayed", "epoch-required", "caveat-refused", "vetoed", "busy"])
-def test_what_another_ticket_cannot_mend_is_not_reported(code: str) -> None:
+def test_what_another_ticket_cannot_mend_is_not_reported(code: Code) -> None:
     reports, _clock, doubted = open_reports()
     told = noted(reports, code=code)
     assert (list(reports.telling()), doubted, told.advice) == ([], [], "")

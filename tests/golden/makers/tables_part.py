@@ -11,7 +11,7 @@ import attrs
 
 from orthros_kdc.admin.context import EVENTS as CHANGES
 from orthros_kdc.audit.events import EVENTS
-from orthros_protocol import REASONS
+from orthros_tools.reasons import CATALOGUE
 
 _ROOT = Path(__file__).parents[3]
 _LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
@@ -40,7 +40,7 @@ def _audit_events() -> Iterator[str]:
 
 
 def _reasons() -> Iterator[str]:
-    for row in sorted(REASONS, key=lambda one: one.name):
+    for row in sorted(CATALOGUE.values(), key=lambda one: one.name):
         yield f"{row.name}{f' {row.number}' if row.number else ''}{', retry' if row.retry else ''}"
         yield f"  cause: {row.cause}"
         yield f"  remedy: {row.remedy}"

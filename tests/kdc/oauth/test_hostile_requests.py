@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.admin import rules
 from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Unavailable
 from tests.support.oauth_bench import (
@@ -253,7 +254,7 @@ class FailingStore:
         raise self._error
 
 
-@pytest.mark.parametrize("error", [Unavailable("timeout", "locked"), Misconfigured("database-invalid", "/db: CORRUPT")])
+@pytest.mark.parametrize("error", [Unavailable("timeout", "locked"), Misconfigured(DATABASE_INVALID, "/db: CORRUPT")])
 async def test_a_store_that_fails_is_503_and_says_nothing_of_itself(error: Exception) -> None:
     tokens = await _realm()
     tokens.service = service_over(tokens.kdc, FailingStore(tokens.kdc.store, error))

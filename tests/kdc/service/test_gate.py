@@ -7,6 +7,7 @@ import trio
 
 from orthros_kdc.audit.events import AsIssued, RequestReplayed, Suppressed
 from orthros_kdc.audit.receipts import KEPT
+from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.gate import Gate, RateLimited
 from orthros_kdc.service.peers import Maker, payer_of
 from orthros_kdc.service.ratelimit import RateLimiter
@@ -50,7 +51,7 @@ class Port:
         return True
 
     def noise(self, number):
-        self.gate.reject(Refused("no-room"), f"2001:db8:{number:x}::/64", Timestamp(1), claimed="y" * 64)
+        self.gate.reject(Refused(NO_ROOM), f"2001:db8:{number:x}::/64", Timestamp(1), claimed="y" * 64)
 
 
 @pytest.mark.parity("O5")

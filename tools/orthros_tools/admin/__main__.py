@@ -13,31 +13,18 @@ from typing import Final
 
 import trio
 
-from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Reason, Refused, Unavailable
+from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Refused, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Screen
+from orthros_tools.reasons import ANSWER_NOT_WRITTEN, INTERNAL_FAULT, INTERRUPTED
 
 __all__ = ["main"]
 
 _NOUNS: Final = (principal, key, group, policy, jwt, oauth, audit, realm, kdc, explain)
-_FAULT = Reason(0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made.")
-
-_UNTOLD = Reason(
-    0,
-    "answer-not-written",
-    "The command was carried out, but its answer could not be written.",
-    "Make room, then look at the outcome with the matching `list` or `show`.",
-)
-_INTERRUPTED = Reason(
-    0,
-    "interrupted",
-    "Interrupted; a change that had begun was made whole or not at all.",
-    f"See `{PROGRAM} audit tail`; a key that was not written yet: `{PROGRAM} key export`.",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,12 +51,12 @@ def _guarded(words: list[str]) -> int:
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     except KeyboardInterrupt:
-        screen.complain(PROGRAM, LocalMisuse(_INTERRUPTED))
+        screen.complain(PROGRAM, LocalMisuse(INTERRUPTED))
         return 1
     except BrokenPipeError:
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against tracebacks that show values
-        screen.complain(PROGRAM, LocalMisuse(_FAULT, redact_text(f"{type(error).__name__}: {error}")))
+        screen.complain(PROGRAM, LocalMisuse(INTERNAL_FAULT, redact_text(f"{type(error).__name__}: {error}")))
         return 1
 
 
@@ -82,7 +69,7 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise LocalMisuse(_UNTOLD, f"standard output: {error.strerror}") from None
+        raise LocalMisuse(ANSWER_NOT_WRITTEN, f"standard output: {error.strerror}") from None
     if answer.problem is None:
         return 0
     desk.screen.complain(PROGRAM, answer.problem)

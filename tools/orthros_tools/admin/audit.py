@@ -23,13 +23,14 @@ from orthros_kdc.audit.admin_lines import lines_backwards, lines_of
 from orthros_kdc.audit.chain import CLOSED, OPENED, RESTARTED, VerifyReport, peek
 from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.audit.reader import entry_of
+from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 from orthros_protocol.keys.disk import unwritable
-from orthros_protocol.reasons import REASONS
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer, Row, instant
+from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["entry_row", "register"]
 
@@ -125,7 +126,7 @@ def _event(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    if all(text != reason.name for reason in REASONS):
+    if text not in CATALOGUE:
         raise ArgumentTypeError(f"{text!r} is no code of a refusal; docs/operations.md lists them")
     return text
 
@@ -224,7 +225,7 @@ async def _verify(desk: Desk, options: Namespace) -> Answer:
     return Answer(
         rows=[_report_row(report) for report in reports],
         columns=_COLUMNS,
-        problem=Misconfigured("audit-broken", str(broken[0])) if broken else None,
+        problem=Misconfigured(AUDIT_BROKEN, str(broken[0])) if broken else None,
     )
 
 
@@ -290,7 +291,7 @@ def _extend(path: Path, lines: tuple[bytes, ...]) -> int:
             known = file.read().splitlines(keepends=True)
             wanted = [line for line in lines if not known or _seq(line) > _seq(known[-1])]
             if known and known[-1] not in lines:
-                raise Misconfigured("audit-broken", f"the record in the database does not go on from {path}")
+                raise Misconfigured(AUDIT_BROKEN, f"the record in the database does not go on from {path}")
             file.write(b"".join(wanted))
             file.flush()
             os.fsync(file.fileno())

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from orthros_protocol import Misconfigured, Reason
+from orthros_protocol import Misconfigured
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer
+from orthros_tools.reasons import USAGE
 
 __all__ = [
     "PROGRAM",
@@ -76,7 +77,7 @@ def from_zero(text: str) -> int:
 
 def usage(detail: str, remedy: str) -> Misconfigured:
     """The error of a command line that cannot be followed."""
-    return Misconfigured(Reason(0, "usage", "The command line cannot be followed.", remedy), detail)
+    return Misconfigured(evolve(USAGE, remedy=remedy), detail)
 
 
 def wants_json(argv: Sequence[str]) -> bool:

@@ -14,16 +14,16 @@ from typing import Any, Final
 from attrs import evolve
 
 from orthros_kdc.audit import Entry, find_ref
-from orthros_protocol import REASONS, Misconfigured, reason_for
+from orthros_protocol import Misconfigured, reason_for
 from orthros_tools.admin.audit import entry_row
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer, instant
+from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["register"]
 
 _REF = re.compile(r"[0-9a-f]{16}", re.ASCII)
-_REASONS: Final = {reason.name: reason for reason in REASONS}
 _UNKNOWN: Final = evolve(
     reason_for("not-found"),
     cause="No audit log here has this reference.",
@@ -75,7 +75,7 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
         raise Misconfigured(_UNKNOWN, options.ref)
     fields = entry.fields
     code = _code_of(fields)
-    reason = _REASONS.get(code)
+    reason = CATALOGUE.get(code)
     row = {
         "ref": options.ref,
         "code": code or None,

@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from orthros_protocol import Keytab, Misconfigured, OrthrosError, Reason, write_secret_file
+from orthros_protocol import Keytab, Misconfigured, OrthrosError, write_secret_file
 from orthros_protocol.keys.disk import unwritable
 from orthros_tools.admin.command_line import usage
+from orthros_tools.reasons import KEY_NOT_WRITTEN
 
 __all__ = ["STANDARD_OUTPUT", "Destination", "require_apart"]
 
@@ -67,13 +68,8 @@ class Destination:
                 write_secret_file(self.path, secret)
         except (OrthrosError, OSError) as error:
             detail = error.detail if isinstance(error, OrthrosError) else f"standard output: {error.strerror}"
-            reason = Reason(
-                0,
-                "key-not-written",
-                "The change is stored, but its key could not be written.",
-                f"Nothing is lost: run `{recover}`.",
-            )
-            raise Misconfigured(reason, detail) from None
+            told = evolve(KEY_NOT_WRITTEN, remedy=f"Nothing is lost: run `{recover}`.")
+            raise Misconfigured(told, detail) from None
 
     def __str__(self) -> str:
         return "standard output" if self.path is None else str(self.path)

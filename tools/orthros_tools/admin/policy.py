@@ -21,6 +21,7 @@ from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
 from orthros_tools.admin.screen import Answer
+from orthros_tools.reasons import POLICY_EXPECTATION_FAILED
 
 __all__ = ["register"]
 
@@ -215,7 +216,7 @@ async def _test(desk: Desk, options: Namespace) -> Answer:
         for line in (str(one), *(f"  {line}" for line in (one.explanation.lines() if one.explanation else ())))
     ]
     seen = f"{len(report.failures)} of {report.checked} fail"
-    return Answer(rows=[row], lines=lines, problem=Refused("policy-expectation-failed", seen))
+    return Answer(rows=[row], lines=lines, problem=Refused(POLICY_EXPECTATION_FAILED, seen))
 
 
 def _expectations(file: str) -> tuple[str, str]:

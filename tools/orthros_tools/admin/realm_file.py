@@ -16,12 +16,13 @@ from orthros_kdc.admin import realm_file
 from orthros_kdc.policy.realm_diff import MOST_REMOVALS, Change, Plan
 from orthros_kdc.policy.realm_document import RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import warnings_of
-from orthros_protocol import Misconfigured, Reason, Refused
+from orthros_protocol import Misconfigured, Refused
 from orthros_protocol.keys.disk import unwritable
 from orthros_tools.admin.command_line import PROGRAM, Parser, Verbs, from_zero
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer, Row
+from orthros_tools.reasons import REALM_DIFFERS
 
 __all__ = ["register_verbs"]
 
@@ -32,12 +33,6 @@ _NEXT: Final = {
     "oauth.enabled": "oauth secret {name} --out FILE",
     "jwt.enabled": "jwt export {name} --out FILE",
 }
-_DIFFERS = Reason(
-    0,
-    "realm-differs",
-    "The realm is not as the file says.",
-    f"Read the changes; `{PROGRAM} realm apply FILE` makes them, `{PROGRAM} realm export` writes the realm down.",
-)
 _WHOLE: Final = (
     "The file must name the realm. Groups and rules that it does not hold are removed. Of the realm and of\n"
     "principals only what the file names is changed, and principals that it does not define stay, unless\n"
@@ -137,7 +132,7 @@ async def _diff(desk: Desk, options: Namespace) -> Answer:
     document = _read(options.file)
     async with desk.open_admin() as admin:
         plan = await realm_file.diff(admin, document, prune=options.prune)
-    problem = Refused(_DIFFERS, _counted(plan)) if plan.changes else None
+    problem = Refused(REALM_DIFFERS, _counted(plan)) if plan.changes else None
     return Answer(rows=_rows(plan), lines=_lines(plan), remarks=_unchanged(plan), problem=problem)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from orthros_client import Misconfigured, OrthrosError, PeerMisbehaved, TargetRefusal
-from orthros_protocol import reason_for
+from orthros_tools.reasons import CATALOGUE
 from workshop.stage import StageError
 from workshop.tour.calls import Answered, Caller
 from workshop.tour.realm import WORKERS, Realm
@@ -99,7 +99,7 @@ def _wrong_target(story: Story, realm: Realm) -> None:
         except PeerMisbehaved:  # it cannot prove a refusal to somebody whose ticket it cannot open
             (entry,) = (entry for entry in realm.orders_log() if entry not in before)
             step.saw(entry["reason"], "refused without a word of why, orders cannot open it; its log knows")
-            step.explain(OrthrosError(reason_for(entry["reason"]), entry["detail"]))
+            step.explain(OrthrosError(CATALOGUE[entry["reason"]], entry["detail"]))
         finally:
             mistaken.close()
 

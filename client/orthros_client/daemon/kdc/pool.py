@@ -16,6 +16,7 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_client.clocks import Clock
+from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import (
     FrameReader,
     KdcRefusal,
@@ -152,7 +153,7 @@ class KdcPool:
             trouble = Unavailable("kdc-fault", seen)
             trouble.retry_s = min(refusal.retry_s for refusal in faults)
             raise trouble
-        raise Unavailable("unauthenticated-refusal" if naks else "kdc-unreachable", seen)
+        raise Unavailable("unauthenticated-refusal" if naks else KDC_UNREACHABLE, seen)
 
     def _order(self) -> list[KdcAddress]:
         rest = [address for address in self.addresses if address != self.last_good]

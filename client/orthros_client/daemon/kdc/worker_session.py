@@ -17,6 +17,7 @@ from orthros_client.clocks import Clock, Entropy
 from orthros_client.credentials.worker_login import MAX_LOGIN_BYTES, WorkerLogin
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import STALE_LOGIN, KdcSession, Login, Obtained
+from orthros_client.reasons import LOGIN_EXPIRED, LOGIN_FILE_INVALID
 from orthros_protocol import (
     Behalf,
     KdcRefusal,
@@ -79,7 +80,7 @@ class WorkerSession(KdcSession):
         except KdcRefusal as refusal:
             if refusal.code not in STALE_LOGIN:
                 raise
-            raise Unavailable("login-expired", f"{self.path}: the KDC says {refusal.code}") from None
+            raise Unavailable(LOGIN_EXPIRED, f"{self.path}: the KDC says {refusal.code}") from None
 
     async def _log_in(self) -> Login:
         if self.has_news():
@@ -89,7 +90,7 @@ class WorkerSession(KdcSession):
             return login
         if self._trouble is not None:
             raise self._trouble.with_traceback(None)
-        raise Unavailable("login-expired", f"{self.path}: its end is {_moment(self._record.expires)}")
+        raise Unavailable(LOGIN_EXPIRED, f"{self.path}: its end is {_moment(self._record.expires)}")
 
     def _read_again(self) -> None:
         self._seen, self._trouble = _identity_of(self.path), None
@@ -130,7 +131,7 @@ def _read(path: str) -> WorkerLogin:
     except Misconfigured as error:
         if error.code not in ("login-file-invalid", "key-file-invalid"):
             raise
-        raise Misconfigured("login-file-invalid", f"{path}: {error.detail}") from None
+        raise Misconfigured(LOGIN_FILE_INVALID, f"{path}: {error.detail}") from None
 
 
 def _moment(second: int) -> str:

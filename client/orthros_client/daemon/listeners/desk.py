@@ -40,6 +40,7 @@ from orthros_client.local.api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_protocol import (
     SERVICE_TICKET,
     WANT_JWT,
@@ -88,7 +89,7 @@ class Desk:
     async def answer(self, peer: Peer, request: AnyRequest) -> Reply:
         """The reply; failures are replies as well."""
         if not self.allow.knows(peer):
-            return Failure.refused("peer-not-allowed", str(peer))
+            return Failure.refused(PEER_NOT_ALLOWED, str(peer))
         try:
             if isinstance(request, WantRequest):
                 return await self._grant(peer, request)
@@ -141,7 +142,7 @@ class Desk:
         client = self.agent.session.keytab.principal
         target = cached_principal(request.realm or client.realm, request.target)
         if not self.allow.permits(peer, target):
-            return Failure.refused("peer-not-allowed", f"{peer} for {target}")
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {target}")
         require_writable(request.limits)
         behalf = request.behalf
         if request.subject is not None:
@@ -173,7 +174,7 @@ class Desk:
         targets = [cached_principal(named or realm, name) for named, name in request.targets]
         for target in targets:
             if not (terms.permits(peer, target) and self.allow.permits(peer, target)):
-                return Failure.refused("peer-not-allowed", f"a worker's login for {target}, {peer}")
+                return Failure.refused(PEER_NOT_ALLOWED, f"a worker's login for {target}, {peer}")
         wanted_s = min(request.lifetime_s or terms.lifetime_s, terms.lifetime_s)
         own = await self.agent.login(timeout_s=self._patience_s(request.timeout_ms))
         login = give_login(session, own, targets=targets, scopes=request.scopes, lifetime_s=wanted_s)
@@ -189,7 +190,7 @@ class Desk:
         if peek_unverified_header(handed.ticket).ticket_type != SERVICE_TICKET:
             raise PeerMisbehaved("wrong-ticket-type", "a hand-over of something else than a service ticket")
         if not self.allow.permits(peer, handed.target):
-            return Failure.refused("peer-not-allowed", f"{peer} for {handed.target}")
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {handed.target}")
         remaining_ms = min(handed.expires, now // 1000 + MAX_TICKET_LIFE_S) * 1000 - now
         if remaining_ms <= 0:
             raise Refused("ticket-expired", "what was handed over has ended")

@@ -31,6 +31,7 @@ from orthros_client.local.api.values import (
     ReportOutcome,
     ReportRequest,
 )
+from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_protocol import Principal, cached_principal
 from orthros_runtime.serving.peers import Peer
 
@@ -63,7 +64,7 @@ class HeldDesk:
     async def report(self, peer: Peer, request: ReportRequest, allow: AllowList) -> Reply:
         """Believes the report only of a ticket that this user was given, and answers in 2 s at most."""
         if not allow.permits(peer, request.target):
-            return Failure.refused("peer-not-allowed", f"{peer} for {request.target}")
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {request.target}")
         agent, now = self.agent, self.agent.clock.elapsed_s()
         if not self.reports.take(peer.uid, now):
             return Failure.unavailable("rate-limited", f"too many reports from {peer}", retry_s=1)
@@ -90,7 +91,7 @@ class HeldDesk:
         agent, now = self.agent, self.agent.clock.elapsed_s()
         target = self._target(request.realm, request.target)
         if not allow.permits(peer, target):
-            return Failure.refused("peer-not-allowed", f"{peer} for {target}")
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {target}")
         before = [held for held in agent.cache.entries(now) if held.key.target == target]
         agent.refusals.forget_target(target)
         if not before:
@@ -106,7 +107,7 @@ class HeldDesk:
         now = self.agent.clock.elapsed_s()
         wanted = None if request.target is None else self._target(request.realm, request.target)
         if wanted is not None and not allow.permits(peer, wanted):
-            return Failure.refused("peer-not-allowed", f"{peer} for {wanted}")
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {wanted}")
         held = [*self.agent.cache.entries(now), *self.agent.on_behalf.entries(now)]
         mine = [one for one in held if wanted in (None, one.key.target) and allow.permits(peer, one.key.target)]
         dropped = [one for one in mine if allow.trusts(peer) or self._is_only_for(one, peer.uid)]

@@ -21,6 +21,7 @@ from orthros_client.local.api.values import (
     Status,
     WantRequest,
 )
+from orthros_client.reasons import BAD_LOCAL_REQUEST
 from orthros_protocol import check_name, check_scopes, describe_note, pop_key_of
 from orthros_protocol.primitives.limits import MAX_U32
 
@@ -59,11 +60,11 @@ def parse_question(method: bytes, target: bytes) -> Question | Answer:
             Failure.refused("not-found", "paths: /v1/token /v1/ticket /v1/status /livez /readyz"), 404
         )
     if method != b"GET":
-        return answer_failure(Failure.refused("bad-local-request", "only GET"), 405)
+        return answer_failure(Failure.refused(BAD_LOCAL_REQUEST, "only GET"), 405)
     if path in _GRANTS:
         return Question(path, _want_of(_GRANTS[path], query))
     if query:
-        raise LocalMisuse("bad-local-request", "this path takes no parameters")
+        raise LocalMisuse(BAD_LOCAL_REQUEST, "this path takes no parameters")
     if path == "/livez":
         return Answer(200, {"alive": True})
     return Question(path, Request(op=Op.STATUS, argument=int(path == "/readyz")))
@@ -80,7 +81,7 @@ def answer_reply(question: Question, reply: Reply, client: str) -> Answer:
         return Answer(200, _token_of(reply) if reply.tail is None else _ticket_of(reply, reply.tail))
     if isinstance(reply, Status):
         return _readiness_of(reply) if question.path == "/readyz" else Answer(200, _status_of(reply))
-    return answer_failure(Failure.refused("bad-local-request"), 400)
+    return answer_failure(Failure.refused(BAD_LOCAL_REQUEST), 400)
 
 
 def answer_failure(failure: Failure, status: int | None = None, *, names: Mapping[str, str] | None = None) -> Answer:
@@ -112,13 +113,13 @@ def _want_of(op: Op, query: str) -> WantRequest:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
-        raise LocalMisuse("bad-local-request", "the query cannot be read, or lacks target=") from None
+        raise LocalMisuse(BAD_LOCAL_REQUEST, "the query cannot be read, or lacks target=") from None
     given: dict[str, list[str]] = {}
     for name, value in pairs:
         given.setdefault(name, []).append(value)
     unknown = set(given) - {"target", "scope", "ttl"}
     if unknown or len(given.get("target", [])) != 1 or len(given.get("ttl", [])) > 1:
-        raise LocalMisuse("bad-local-request", "parameters: target once, scope any number of times, ttl in seconds")
+        raise LocalMisuse(BAD_LOCAL_REQUEST, "parameters: target once, scope any number of times, ttl in seconds")
     name, at, realm = given["target"][0].partition("@")
     scopes = given.get("scope")
     return WantRequest(
@@ -133,7 +134,7 @@ def _want_of(op: Op, query: str) -> WantRequest:
 
 def _seconds_of(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= MAX_U32):
-        raise LocalMisuse("bad-local-request", "ttl is a whole number of seconds")
+        raise LocalMisuse(BAD_LOCAL_REQUEST, "ttl is a whole number of seconds")
     return int(text)
 
 

@@ -14,6 +14,7 @@ from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.http_answers import Answer, answer_failure, answer_reply, parse_question
 from orthros_client.daemon.listeners.http_io import HttpConversation, Unreadable, answer_unasked
 from orthros_client.errors import Failure, busy
+from orthros_client.reasons import BAD_LOCAL_REQUEST, HEADER_REQUIRED
 from orthros_protocol import OrthrosError
 from orthros_runtime.extras import extra
 from orthros_runtime.serving.connections import Connection
@@ -80,15 +81,15 @@ def _require_local(request: h11.Request) -> None:
     head = request.method == b"HEAD"
     values = [value for name, value in request.headers if name == b"orthros-local"]
     if values != [b"1"] or any(name == b"origin" for name, _ in request.headers):
-        raise _Rejected(answer_failure(Failure.refused("header-required")), head=head)
+        raise _Rejected(answer_failure(Failure.refused(HEADER_REQUIRED)), head=head)
     if head:
-        raise _Rejected(answer_failure(Failure.refused("bad-local-request", "only GET"), 405), head=True)
+        raise _Rejected(answer_failure(Failure.refused(BAD_LOCAL_REQUEST, "only GET"), 405), head=True)
 
 
 def _unreadable(error: Unreadable) -> Answer:
     if error.status == 408:
         return answer_failure(Failure.unavailable("timeout", error.detail), 408)
-    return answer_failure(Failure.refused("bad-local-request", error.detail), error.status)
+    return answer_failure(Failure.refused(BAD_LOCAL_REQUEST, error.detail), error.status)
 
 
 async def _send(conversation: HttpConversation, answer: Answer, *, close: bool = False, head: bool = False) -> bool:

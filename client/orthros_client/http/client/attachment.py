@@ -22,6 +22,7 @@ from orthros_client.http.client.unproven import unproven
 from orthros_client.local.conversation import parse_target
 from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_client.options import check_options
+from orthros_client.reasons import DISCHARGER_UNKNOWN
 from orthros_protocol import SAFE_METHODS, AssertedUser, Principal
 from orthros_protocol.primitives.names import check_texts, is_name
 from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE
@@ -111,7 +112,7 @@ class Attachment:
         if origin is None and discharger is not None and discharger.realm == home:
             origin = self._dischargers.get(discharger.name)
         if origin is None:
-            raise Refused("discharger-unknown", f"{discharger}: name its origin in dischargers")
+            raise Refused(DISCHARGER_UNKNOWN, f"{discharger}: name its origin in dischargers")
         return Place(origin, str(discharger), None, bearer=False, behalf=None)
 
 

@@ -16,6 +16,7 @@ from orthros_client.http.client.origins import Origin
 from orthros_client.http.client.outgoing import Attempt, Body, OutgoingRequest, Proven, Terms, exchange
 from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.routes import DISCHARGE_PATH
+from orthros_client.reasons import CREDENTIALS_MISSING
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import Discharge, HttpResponse, reason_for
 from orthros_protocol.primitives.http_fields import stated_length
@@ -122,7 +123,7 @@ def asker_of(caller: object, method: str, kind: str, length: str) -> VerifiedCal
     holds no demand.
     """
     if not isinstance(caller, VerifiedCaller):
-        raise Refused("credentials-missing", "discharges are for callers that prove a ticket")
+        raise Refused(CREDENTIALS_MISSING, "discharges are for callers that prove a ticket")
     if method != "POST" or kind.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise caller.refusal("discharge-refused", f"a demand comes by POST, as {MEDIA_TYPE}")
     if not 0 < (stated_length([length]) or 0) <= MAX_DEMAND_BYTES:

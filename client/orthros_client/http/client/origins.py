@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from orthros_client.local.conversation import parse_target
+from orthros_client.reasons import ORIGIN_UNKNOWN
 from orthros_protocol import Malformed, Misconfigured
 
 __all__ = ["Origin", "OriginMap"]
@@ -152,9 +153,9 @@ class OriginMap(Mapping[Origin, str]):
         try:
             origin = Origin.of(scheme, netloc)
         except Malformed as error:
-            raise Misconfigured("origin-unknown", error.detail) from None
+            raise Misconfigured(ORIGIN_UNKNOWN, error.detail) from None
         target = self._targets.get(origin)
         if target is None:
-            raise Misconfigured("origin-unknown", str(origin))
+            raise Misconfigured(ORIGIN_UNKNOWN, str(origin))
         self._located[scheme, netloc] = origin, target
         return origin, target

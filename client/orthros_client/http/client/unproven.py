@@ -16,6 +16,7 @@ from attrs import field, frozen
 from orthros_client.credentials.pending import PendingCall
 from orthros_client.errors import Malformed, PeerMisbehaved
 from orthros_client.http.client.origins import Origin
+from orthros_client.reasons import RESPONSE_UNPROVEN
 from orthros_protocol import Principal, peek_unverified_header
 from orthros_protocol.exchanges.http_profile import HttpResponse, parse_challenge
 from orthros_protocol.primitives.http_fields import stated_length
@@ -90,7 +91,7 @@ class ResponseUnproven(PeerMisbehaved):
     def __init__(
         self, detail: str, remedy: str = "", *, wants_body: bool = False, guess: Callable[[_Said], _Guess] | None = None
     ) -> None:
-        super().__init__("response-unproven", detail)
+        super().__init__(RESPONSE_UNPROVEN, detail)
         self.wants_body = wants_body
         self.advice = f"{_NOT_TO_USE} {remedy}" if remedy else ""
         self._came = detail

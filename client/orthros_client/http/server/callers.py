@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
-from orthros_protocol import HttpResponse, Principal, Refused, Subject
+from orthros_protocol import Code, HttpResponse, Principal, Reason, Refused, Subject
 
 __all__ = ["Caller", "Named", "path_before"]
 
@@ -46,7 +46,7 @@ class Caller(Named, Protocol):
         """Raises Refused `insufficient-scope` unless the caller has all of `scopes`."""
         ...
 
-    def refusal(self, code: str, detail: str = "", *, before_handler: bool = False) -> Refused:
+    def refusal(self, code: Code | Reason, detail: str = "", *, before_handler: bool = False) -> Refused:
         """A Refused that this caller may be told. `before_handler`: no handler has seen the request."""
         ...
 

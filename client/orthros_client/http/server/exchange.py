@@ -15,7 +15,8 @@ from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.responses import ReplyWriter
 from orthros_client.http.server.routes import ORTHROS
-from orthros_protocol import Refused, reason_for
+from orthros_client.reasons import CREDENTIALS_MISSING, UNPROTECTED
+from orthros_protocol import Refused
 from orthros_runtime.log_sieve import LogSieve
 
 __all__ = ["EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", "require_in"]
@@ -186,7 +187,7 @@ class Exchange:
         caller = self.caller
         try:
             if caller is None:
-                raise Refused("credentials-missing", "this part of the service needs a verified caller")
+                raise Refused(CREDENTIALS_MISSING, "this part of the service needs a verified caller")
             caller.require(*scopes)
         except Refused as error:
             self.refuse(error, scopes)
@@ -227,8 +228,8 @@ def require_in(exchange: object, *scopes: str) -> Caller | None:
     """
     if isinstance(exchange, Exchange):
         return exchange.require(*scopes)
-    refusal = Refused("credentials-missing", "no Orthros middleware is installed around this application")
-    about = {"detail": refusal.detail, "remedy": reason_for("unprotected").remedy}
+    refusal = Refused(CREDENTIALS_MISSING, "no Orthros middleware is installed around this application")
+    about = {"detail": refusal.detail, "remedy": UNPROTECTED.remedy}
     _sieve.write(_log.error, "no-middleware", about)  # any stranger can call the endpoint
     raise refusal
 

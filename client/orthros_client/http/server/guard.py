@@ -32,6 +32,7 @@ from orthros_client.http.server.peers import check_networks, peer_of
 from orthros_client.http.server.routes import BEARER, DISCHARGE_PATH, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
 from orthros_client.local.driving import drive
 from orthros_client.options import check_options
+from orthros_client.reasons import CREDENTIALS_MISSING
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     SAFE_METHODS,
@@ -327,10 +328,10 @@ class Guard:
 
 def _missing(route: Route, presented: str | None, *, upgrade: bool) -> Refused:
     if upgrade:
-        error = Refused("credentials-missing", "websockets are served on public routes only")
+        error = Refused(CREDENTIALS_MISSING, "websockets are served on public routes only")
         error.log_remedy = f"Say `Route({route.path!r}, public=True)` and let the handler verify, or use HTTP requests."
         return error
-    error = Refused("credentials-missing", f"this route accepts {' or '.join(route.schemes)}")
+    error = Refused(CREDENTIALS_MISSING, f"this route accepts {' or '.join(route.schemes)}")
     scheme = presented if presented in _SCHEMES else "another one, or missing"  # a secret may stand in its place
     error.log_detail = _LACKING if presented is None else f"the scheme of Authorization is {scheme}"
     error.log_remedy = _SEND

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from orthros_client.http.server.incoming import decode_path
 from orthros_client.http.server.routes import Route
+from orthros_client.reasons import UNPROTECTED
 from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.names import check_list, check_texts
 
@@ -73,4 +74,4 @@ def judge_probe(probe: Probe, status: int | None) -> None:
         return
     answered = "did not answer" if status is None else f"answered {status}"
     sent = "without credentials" if probe.authorization is None else "with worthless credentials"
-    raise Misconfigured("unprotected", f"GET {probe.path} {sent}: the application {answered}, 401 or 403 expected")
+    raise Misconfigured(UNPROTECTED, f"GET {probe.path} {sent}: the application {answered}, 401 or 403 expected")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_client.errors import DAEMON_BUSY, FAMILIES, Failure
+from orthros_client.errors import FAMILIES, Failure
 from orthros_client.local.api.values import Entry
-from orthros_protocol import Principal, Reason, is_name, is_scope, reason_for
+from orthros_client.reasons import DAEMON_BUSY, reason_named
+from orthros_protocol import Principal, Reason, is_name, is_scope
 from orthros_protocol.primitives.canonical import integer, nested, optional, text, text_set
 from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_U32
 
@@ -98,9 +99,8 @@ def failure_items(failure: Failure) -> list[Any]:
 def failure_of(items: list[Any]) -> Failure:
     """The failure of which these are the items."""
     family, number, name, detail, retry_s, remaining_s, ref = items
-    try:
-        reason = DAEMON_BUSY if (number, name) == (DAEMON_BUSY.number, DAEMON_BUSY.name) else reason_for(name)
-    except KeyError:
+    reason = DAEMON_BUSY if (number, name) == (DAEMON_BUSY.number, DAEMON_BUSY.name) else reason_named(name)
+    if reason is None:
         reason = Reason(
             number,
             name,

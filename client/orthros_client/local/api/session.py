@@ -13,7 +13,7 @@ from typing import Final, TypeGuard
 from attrs import define, field
 
 from orthros_client.backoff import Backoff
-from orthros_client.errors import DAEMON_BUSY, Failure, Malformed, OrthrosError, PeerMisbehaved, Unavailable, busy
+from orthros_client.errors import Failure, Malformed, OrthrosError, PeerMisbehaved, Unavailable, busy
 from orthros_client.local.api.messages import (
     decode_reply,
     decode_request,
@@ -22,7 +22,8 @@ from orthros_client.local.api.messages import (
     encode_request,
 )
 from orthros_client.local.api.values import AnyRequest, Op, Reply
-from orthros_protocol import FrameReader, frame, reason_for
+from orthros_client.reasons import BAD_LOCAL_REQUEST, DAEMON_BUSY, DAEMON_UNREACHABLE
+from orthros_protocol import FrameReader, frame
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
 __all__ = ["MAX_REQUEST_BYTES", "Attempts", "ServerSession", "exchange", "is_turned_away"]
@@ -99,12 +100,12 @@ class Attempts:
     def _told_of(self, error: OSError | OrthrosError) -> OrthrosError:
         if isinstance(error, Malformed):
             words = f"{self.path}: what answers there is no orthros-daemon ({error.detail})"
-            return Unavailable("daemon-unreachable", words)
+            return Unavailable(DAEMON_UNREACHABLE, words)
         if isinstance(error, OrthrosError):
             return error
         if error.errno == errno.EAGAIN:
             return busy(f"{self.path}: the queue of new connections is full").to_error()
-        return Unavailable("daemon-unreachable", f"{self.path}: {error.strerror or error}")
+        return Unavailable(DAEMON_UNREACHABLE, f"{self.path}: {error.strerror or error}")
 
 
 def _is_unanswered(error: OSError | OrthrosError) -> bool:
@@ -138,6 +139,6 @@ class ServerSession:
 
     def farewell(self, error: PeerMisbehaved) -> bytes:
         """The last bytes to send to a peer that was not understood."""
-        code = "bad-local-request" if isinstance(error, Malformed) else error.code
-        failure = Failure(family="local-misuse", reason=reason_for(code), detail=error.detail)
+        reason = BAD_LOCAL_REQUEST if isinstance(error, Malformed) else error.reason
+        failure = Failure(family="local-misuse", reason=reason, detail=error.detail)
         return frame(encode_failure(0, failure))

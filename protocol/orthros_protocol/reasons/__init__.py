@@ -1,0 +1,1 @@
+"""Reasons for refusals and failures: number, name, cause, remedy, and whether to try again."""

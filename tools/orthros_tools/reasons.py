@@ -1,0 +1,52 @@
+"""The reasons that only `orthros-admin` raises, and the catalogue of all that any part of Orthros raises."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orthros_client import reasons as client
+from orthros_kdc import reasons as kdc
+from orthros_protocol import REASONS as SHARED
+from orthros_protocol import Reason
+from orthros_runtime.extras import EXTRA_MISSING
+
+POLICY_EXPECTATION_FAILED: Final = Reason(
+    0,
+    "policy-expectation-failed",
+    "The policy does not decide as the expectations say.",
+    "Correct the rules or the expectations.",
+)
+USAGE: Final = Reason(0, "usage", "The command line cannot be followed.", "See the `--help` of the command.")
+INTERNAL_FAULT: Final = Reason(
+    0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made."
+)
+ANSWER_NOT_WRITTEN: Final = Reason(
+    0,
+    "answer-not-written",
+    "The command was carried out, but its answer could not be written.",
+    "Make room, then look at the outcome with the matching `list` or `show`.",
+)
+INTERRUPTED: Final = Reason(
+    0,
+    "interrupted",
+    "Interrupted; a change that had begun was made whole or not at all.",
+    "See `orthros-admin audit tail`; a key that was not written yet: `orthros-admin key export`.",
+)
+KEY_NOT_WRITTEN: Final = Reason(
+    0,
+    "key-not-written",
+    "The change is stored, but its key could not be written.",
+    "Nothing is lost: export the key again.",
+)
+REALM_DIFFERS: Final = Reason(
+    0,
+    "realm-differs",
+    "The realm is not as the file says.",
+    "Read the changes; `orthros-admin realm apply FILE` makes them, `orthros-admin realm export` writes the realm "
+    "down.",
+)
+
+REASONS: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, Reason) and row is not EXTRA_MISSING)
+
+CATALOGUE: Final = {row.name: row for row in (*SHARED, EXTRA_MISSING, *client.REASONS, *kdc.REASONS, *REASONS)}
+"""Every reason, by its name."""
