@@ -16,7 +16,7 @@ from orthros_kdc.__main__ import main
 from orthros_kdc.admin import Admin, audit_logs, principals
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import head_of
-from orthros_kdc.audit.events import RealmApplied, RequestRejected
+from orthros_kdc.audit.events import Facts, RealmApplied, RequestRejected, SenderFacts
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.realm.founding import found_realm
@@ -59,7 +59,9 @@ class Realm:
             newest = await admin.store.read(head_of)
             async with trio.open_nursery() as nursery:
                 await nursery.start(log.serve)
-                applied = RealmApplied(at=wall_clock(), kdc_id=writer, admin_seq=newest.seq, admin_hash=newest.hash)
+                applied = RealmApplied(
+                    about=Facts(at=wall_clock(), kdc_id=writer), admin_seq=newest.seq, admin_hash=newest.hash
+                )
                 await log.record(applied).wait()
                 log.close()
 
@@ -74,7 +76,7 @@ class Realm:
                 await nursery.start(log.serve)
                 for _ in range(3):
                     await log.record(
-                        RequestRejected(at=wall_clock(), kdc_id=writer, source="", code="malformed")
+                        RequestRejected(about=SenderFacts(at=wall_clock(), kdc_id=writer), code="malformed")
                     ).wait()
                 log.close()
 

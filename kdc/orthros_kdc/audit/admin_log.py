@@ -15,7 +15,7 @@ from typing import Protocol
 
 from orthros_kdc.audit.admin_lines import ADMIN_WRITER, head_of
 from orthros_kdc.audit.chain import append
-from orthros_kdc.audit.events import AdminChanged
+from orthros_kdc.audit.events import AdminChanged, Facts
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.store.base import AdminLine, Transaction
 from orthros_protocol import Timestamp
@@ -46,9 +46,9 @@ class AdminAuditLog:
         newest = tx.admin_head()
         head, at = head_of(tx), 0 if newest is None else newest.at
         clock, numbers = self._now_ms(), _changes_of(tx)
-        lines = []
+        about, lines = Facts(at=clock, kdc_id=ADMIN_WRITER), []
         for event, facts in changes:
-            told = AdminChanged(at=clock, kdc_id=ADMIN_WRITER, change=event, facts=facts, changes=numbers).to_dict()
+            told = AdminChanged(about=about, change=event, facts=facts, changes=numbers).to_dict()
             if clock < at:
                 told |= {"at": at, "clock": clock}
             at = max(at, clock)

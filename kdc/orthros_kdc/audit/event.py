@@ -1,4 +1,4 @@
-"""What every audit event says and how it becomes a line: its fields, their bounds, and what it weighs.
+"""What audit events say in common and how each becomes a line: facts, their bounds, and what the line weighs.
 
 Values only; knows no file, and has no field that could hold a key. Ids and references are hex.
 """
@@ -18,7 +18,7 @@ from orthros_protocol import LocalMisuse, Timestamp
 from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.primitives.redaction import redact_text
 
-__all__ = ["Event", "bounded", "hex_id"]
+__all__ = ["ClientFacts", "Event", "Facts", "SenderFacts", "TgsFacts", "bounded", "hex_id"]
 
 _ID = re.compile(r"(?:[0-9a-f]{2}){0,16}", re.ASCII)
 _MOST_DETAIL_BYTES: Final = 500
@@ -69,48 +69,83 @@ def _plain(value: Any) -> Any:
 
 
 @frozen(kw_only=True)
-class Event:
+class Facts:
     """What every event says: when, in milliseconds, and who wrote it down."""
+
+    at: Timestamp
+    kdc_id: str
+
+
+@frozen(kw_only=True)
+class SenderFacts(Facts):
+    """What every event of one request says. `source` is where the request came from, as rates count it."""
+
+    source: str = ""
+
+    def of_client(self, client: str) -> ClientFacts:
+        """The same, once `client` has proven itself."""
+        return ClientFacts(at=self.at, kdc_id=self.kdc_id, source=self.source, client=client)
+
+
+@frozen(kw_only=True)
+class ClientFacts(SenderFacts):
+    """The same, once a client has proven itself."""
+
+    client: str
+
+
+@frozen(kw_only=True)
+class TgsFacts(ClientFacts):
+    """The same of a TGS request: in whose name the client asks, and through whom the call came.
+
+    `request` joins the wants of a batch. `subject` is in whose name, if not the client's: `how` 1 proven, 2 asserted.
+    With `evidence`, the id of the ticket that was shown, `chain` names whom the call came through before the client,
+    and `txn` is that ticket's.
+    """
+
+    subject: str = ""
+    how: int = 0
+    chain: tuple[str, ...] = ()
+    evidence: str = hex_id()
+    txn: str = hex_id()
+    request: str = hex_id()
+
+
+@frozen(kw_only=True)
+class Event:
+    """One event of a kind, `about` facts that it shares with others: a line of the log has the fields of both."""
 
     name: ClassVar[str] = ""
     gives: ClassVar[bool] = False
     """Whether something is given away with it: a credential, or the promise that a token is revoked. Its answer waits
     until the line is durable; everything else may be written later."""
 
-    at: Timestamp
-    kdc_id: str
+    about: Facts
 
     def weight(self) -> int:
         """At least as many bytes as the line of the event takes."""
         size = _LINE_BYTES
-        for name in _names_of(cast(Hashable, type(self))):
-            value = getattr(self, name)
-            if type(value) is str:
-                size += len(value) if value.isascii() else len(value) * _MOST_ESCAPED
-            elif type(value) is tuple:
-                size += sum(len(one) + 3 if type(one) is str else _NOTE_BYTES for one in value)
+        for part in (self.about, self):
+            for name, _ in _fields_of(cast(Hashable, type(part))):
+                value = getattr(part, name)
+                if type(value) is str:
+                    size += len(value) if value.isascii() else len(value) * _MOST_ESCAPED
+                elif type(value) is tuple:
+                    size += sum(len(one) + 3 if type(one) is str else _NOTE_BYTES for one in value)
         return size
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON values. What has its default is left out."""
         plain: dict[str, Any] = {"event": self.name}
-        required, optional = _fields_of(cast(Hashable, type(self)))
-        for name in required:
-            plain[name] = _plain(getattr(self, name))
-        for name, default in optional:
-            value = getattr(self, name)
-            if value != default:
-                plain[name] = _plain(value)
+        for part in (self.about, self):
+            for name, default in _fields_of(cast(Hashable, type(part))):
+                value = getattr(part, name)
+                if value != default:
+                    plain[name] = _plain(value)
         return plain
 
 
-@cache  # one entry for each kind of event
-def _names_of(event: Hashable) -> tuple[str, ...]:
-    return tuple(row.name for row in attrs.fields(cast(Any, event)))
-
-
-@cache  # one entry for each kind of event
-def _fields_of(event: Hashable) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
-    rows = attrs.fields(cast(Any, event))
-    required = tuple(row.name for row in rows if row.default is attrs.NOTHING)
-    return required, tuple((row.name, row.default) for row in rows if row.default is not attrs.NOTHING)
+@cache  # one entry for each kind of facts and events
+def _fields_of(kind: Hashable) -> tuple[tuple[str, Any], ...]:
+    """The fields that a line has of `kind`, each with its default, `attrs.NOTHING` without one."""
+    return tuple((row.name, row.default) for row in attrs.fields(cast(Any, kind)) if row.name != "about")

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from orthros_kdc.audit.event import Event, bounded, hex_id
+from orthros_kdc.audit.event import ClientFacts, Event, Facts, SenderFacts, TgsFacts, bounded, hex_id
 from orthros_protocol.exchanges.notes import Note
 
 __all__ = [
@@ -21,15 +21,19 @@ __all__ = [
     "AsRefused",
     "AuditResumed",
     "ChangeUnrecorded",
+    "ClientFacts",
     "ClockJumped",
     "ConfigReloaded",
     "Event",
+    "Facts",
     "KdcStarted",
     "KdcStopped",
     "RealmApplied",
     "RequestRejected",
     "RequestReplayed",
+    "SenderFacts",
     "Suppressed",
+    "TgsFacts",
     "TgsIssued",
     "TgsRefused",
     "TokenIntrospected",
@@ -49,13 +53,12 @@ class AsIssued(Event):
     name = "as-issued"
     gives = True
 
-    client: str
+    about: ClientFacts
     service: str
     ttl_s: int
     kvno: int = 0
     tid: str = hex_id()
     txn: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -64,69 +67,50 @@ class AsRefused(Event):
 
     name = "as-refused"
 
-    client: str
+    about: ClientFacts
     service: str
     code: str
     detail: str = bounded()
     ref: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
 class TgsIssued(Event):
     """One want was granted. `kind` is ticket or jwt, `tid` the ticket's id or the JWT's, `rules` the ids of the
-    rules that it rests on, `notes` what was cut; `request` joins the wants of a batch.
-
-    `subject` is in whose name, if not the client's: `how` 1 proven, 2 asserted. With `evidence`, the id of the ticket
-    that was shown, `chain` names whom the call came through before the client, and `txn` is that ticket's.
-    """
+    rules that it rests on, `notes` what was cut."""
 
     name = "tgs-issued"
     gives = True
 
-    client: str
+    about: TgsFacts
     target: str
     kind: str
     scopes: tuple[str, ...]
     ttl_s: int
     rules: tuple[int, ...]
-    subject: str = ""
-    how: int = 0
-    chain: tuple[str, ...] = ()
-    evidence: str = hex_id()
     kvno: int = 0
     notes: tuple[Note | Sequence[int | None], ...] = ()
     delegable: int = 0
     policy_seq: int = 0
     tid: str = hex_id()
-    txn: str = hex_id()
-    request: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
 class TgsRefused(Event):
     """One want was refused, or, without a `target`, the request as a whole, or the `wants` at its end that were not
-    attempted. `subject` to `evidence` as in `TgsIssued`; of refused evidence they say what it says."""
+    attempted. Of refused evidence the facts say what it says."""
 
     name = "tgs-refused"
 
-    client: str
+    about: TgsFacts
     code: str
     target: str = ""
     kind: str = ""
-    subject: str = ""
-    how: int = 0
-    chain: tuple[str, ...] = ()
-    evidence: str = hex_id()
     scopes: tuple[str, ...] | None = None
     wants: int = 0
     detail: str = bounded()
     notes: tuple[Note | Sequence[int | None], ...] = ()
     ref: str = hex_id()
-    txn: str = hex_id()
-    request: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -138,7 +122,7 @@ class TokenIssued(Event):
     name = "token-issued"
     gives = True
 
-    client: str
+    about: ClientFacts
     target: str
     grant: str
     scopes: tuple[str, ...]
@@ -152,7 +136,6 @@ class TokenIssued(Event):
     policy_seq: int = 0
     tid: str = hex_id()
     txn: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -161,7 +144,7 @@ class TokenRefused(Event):
 
     name = "token-refused"
 
-    client: str
+    about: ClientFacts
     code: str
     grant: str = ""
     target: str = ""
@@ -170,7 +153,6 @@ class TokenRefused(Event):
     scopes: tuple[str, ...] | None = None
     detail: str = bounded()
     ref: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -180,12 +162,11 @@ class TokenIntrospected(Event):
 
     name = "token-introspected"
 
-    client: str
+    about: ClientFacts
     active: int
     code: str = ""
     detail: str = bounded()
     tid: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -195,11 +176,10 @@ class TokenRevoked(Event):
     name = "token-revoked"
     gives = True
 
-    client: str
+    about: ClientFacts
     code: str = ""
     detail: str = bounded()
     tid: str = hex_id()
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -208,11 +188,11 @@ class RequestRejected(Event):
 
     name = "request-rejected"
 
+    about: SenderFacts
     code: str
     ref: str = hex_id()
     detail: str = bounded(_MOST_STRANGER_BYTES)
     claimed: str = bounded(_MOST_STRANGER_BYTES)
-    source: str = ""
 
 
 @frozen(kw_only=True)
@@ -221,9 +201,8 @@ class RequestReplayed(Event):
 
     name = "request-replayed"
 
-    client: str
+    about: ClientFacts
     exchange: str = ""
-    source: str = ""
 
 
 @frozen(kw_only=True)

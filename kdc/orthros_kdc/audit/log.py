@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from orthros_kdc.audit.chain_file import FAULTS, SEGMENT_BYTES, ChainFile
-from orthros_kdc.audit.events import AuditResumed, Event
+from orthros_kdc.audit.events import AuditResumed, Event, Facts
 from orthros_kdc.audit.receipts import Batch, Receipt
 from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.store.base import AuditAnchor, Store
@@ -244,8 +244,7 @@ class AuditLog:
     async def _resume(self, chain: ChainFile) -> None:
         """Tries once whether the log can be written again, with the line that says for how long it could not."""
         resumed: Event = AuditResumed(
-            at=self.now_ms(),
-            kdc_id=self.writer,
+            about=Facts(at=self.now_ms(), kdc_id=self.writer),
             since=self._failed_at,
             refused=self._refused,
             why="" if self._problem is None else self._problem.detail,

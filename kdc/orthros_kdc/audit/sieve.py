@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 from attrs import define, field, frozen
 
-from orthros_kdc.audit.events import Event, Suppressed
+from orthros_kdc.audit.events import Event, Facts, Suppressed
 from orthros_kdc.audit.receipts import Receipt
 from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_protocol import Timestamp, Unavailable
@@ -153,15 +153,14 @@ class RefusalSieve:
 
 
 def _summed(summary: _Summary, at: Timestamp, *, is_of_many: bool) -> Suppressed:
-    first = summary.first
+    first, about = summary.first, summary.first.about
     return Suppressed(
-        at=at,
-        kdc_id=first.kdc_id,
+        about=Facts(at=at, kdc_id=about.kdc_id),
         of="" if is_of_many else first.name,
         count=summary.count,
-        since=first.at,
+        since=about.at,
         codes=tuple(f"{code}:{count}" for code, count in summary.codes.most_common()),
-        client="" if is_of_many else getattr(first, "client", ""),
-        source="" if is_of_many else getattr(first, "source", ""),
+        client="" if is_of_many else getattr(about, "client", ""),
+        source="" if is_of_many else getattr(about, "source", ""),
         ref=summary.ref.hex(),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from orthros_kdc.audit.events import TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
+from orthros_kdc.audit.events import ClientFacts, TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
 from orthros_kdc.issuing.token_claims import OwnToken, subject_name
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.grants import Wish
@@ -55,6 +55,11 @@ class Case:
     def __attrs_post_init__(self) -> None:
         self.now_s = seconds_of(self.now)
 
+    @property
+    def about(self) -> ClientFacts:
+        """What its events say of a client that has proven itself."""
+        return ClientFacts(at=self.now, kdc_id=self.kdc_id, source=self.ask.source, client=self.client)
+
     def wishes(self, wish: Wish, target: str) -> None:
         """Notes what is asked for. `target` is `name@realm`, empty when the request names nobody."""
         self.grant = wish.grant
@@ -68,10 +73,7 @@ class Case:
         content, grant = minted.issued.content, minted.grant
         callers = (content.subject or "", *reversed(content.actors))
         return TokenIssued(
-            at=self.now,
-            kdc_id=self.kdc_id,
-            source=self.ask.source,
-            client=self.client,
+            about=self.about,
             target=self.target,
             grant=self.grant,
             scopes=content.scopes,
@@ -90,10 +92,7 @@ class Case:
     def refused(self, refusal: OAuthError, ref: str) -> TokenRefused:
         """The event of a refusal to a proven client."""
         return TokenRefused(
-            at=self.now,
-            kdc_id=self.kdc_id,
-            source=self.ask.source,
-            client=self.client,
+            about=self.about,
             code=refusal.code,
             detail=refusal.detail,
             grant=self.grant,
@@ -107,10 +106,7 @@ class Case:
     def introspected(self, looked: Looked) -> TokenIntrospected:
         """The event of an answer about a token."""
         return TokenIntrospected(
-            at=self.now,
-            kdc_id=self.kdc_id,
-            source=self.ask.source,
-            client=self.client,
+            about=self.about,
             active=int(not looked.code),
             code=looked.code,
             detail=looked.detail,
@@ -120,10 +116,7 @@ class Case:
     def revoked(self, looked: Looked) -> TokenRevoked:
         """The event of a token that was given back."""
         return TokenRevoked(
-            at=self.now,
-            kdc_id=self.kdc_id,
-            source=self.ask.source,
-            client=self.client,
+            about=self.about,
             code=looked.code,
             detail=looked.detail,
             tid=looked.tid,

@@ -23,7 +23,7 @@ from orthros_kdc.realm.vault import OPAQUE
 from orthros_protocol import Code, Principal, Reason, Refused, Timestamp, reason_for, seconds_of
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 
-__all__ = ["TOKEN_ENTROPY", "Facts", "Minted", "decide_wish", "expiry_header", "token_answer"]
+__all__ = ["TOKEN_ENTROPY", "Minted", "TargetRules", "decide_wish", "expiry_header", "token_answer"]
 
 TOKEN_ENTROPY: Final = 16 + 16 + 24
 """Bytes: token id, transaction id, box."""
@@ -34,7 +34,7 @@ _NOT_GRANTED: Final = {
 
 
 @frozen(eq=False, kw_only=True)
-class Facts:
+class TargetRules:
     """What was gathered for one wish: the target's name, the pair's rules, and the target only if there are any."""
 
     name: str
@@ -54,7 +54,7 @@ class Minted:
 def decide_wish(
     wish: Wish,
     client: OAuthClientView,
-    facts: Facts,
+    facts: TargetRules,
     realm: RealmFacts,
     *,
     now: Timestamp,

@@ -24,7 +24,7 @@ from attrs import evolve, frozen
 from orthros_kdc.admin.kdc_clock import is_accepted
 from orthros_kdc.audit import AuditLog, Sync
 from orthros_kdc.audit.chain_file import ChainFile
-from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, KdcStarted, KdcStopped
+from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, Facts, KdcStarted, KdcStopped
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
@@ -199,7 +199,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         for sum_up in ports:
             sum_up(guard.now(), all_of_them=True)
         with suppress(Unavailable):  # a queue that is full holds what matters more
-            audit.record(KdcStopped(at=guard.now(), kdc_id=config.audit.writer))
+            audit.record(KdcStopped(about=Facts(at=guard.now(), kdc_id=config.audit.writer)))
         audit.close()
         loading.cancel()
 
@@ -266,7 +266,10 @@ def _record_jump(config: Config, audit: AuditLog, jump: Jump) -> None:
     with suppress(Unavailable):  # it is in the log of the process, and a log that is full holds what matters more
         audit.record(
             ClockJumped(
-                at=jump.at, kdc_id=config.audit.writer, moved_ms=jump.moved_ms, count=jump.count, settled=settled
+                about=Facts(at=jump.at, kdc_id=config.audit.writer),
+                moved_ms=jump.moved_ms,
+                count=jump.count,
+                settled=settled,
             )
         )
 
@@ -289,8 +292,7 @@ async def _watch_clock(guard: ClockGuard, store: Store) -> None:
 
 def _started(config: Config, chain: ChainFile, at: Timestamp) -> KdcStarted:
     return KdcStarted(
-        at=at,
-        kdc_id=config.audit.writer,
+        about=Facts(at=at, kdc_id=config.audit.writer),
         version=version("orthros"),
         unanchored=chain.unanchored,
         torn=chain.torn,
@@ -381,7 +383,9 @@ def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config
     try:
         config, waiting = KDC_SETTINGS.reload(running, reload())
         tls = None if kdc.http is None else kdc.http.tls_of(config.http, wall_clock())
-        kdc.audit.record(ConfigReloaded(at=kdc.audit.now_ms(), kdc_id=config.audit.writer, waiting=waiting))
+        kdc.audit.record(
+            ConfigReloaded(about=Facts(at=kdc.audit.now_ms(), kdc_id=config.audit.writer), waiting=waiting)
+        )
     except OrthrosError as error:
         _log.error("configuration not reloaded", code=error.code, detail=error.detail)
         return running

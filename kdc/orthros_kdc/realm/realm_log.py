@@ -8,7 +8,7 @@ from __future__ import annotations
 import structlog
 
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.audit.events import ChangeUnrecorded, RealmApplied
+from orthros_kdc.audit.events import ChangeUnrecorded, Facts, RealmApplied
 from orthros_kdc.realm.snapshot import RealmFacts, Unrecorded
 
 __all__ = ["record_applied", "record_unrecorded"]
@@ -24,8 +24,7 @@ def record_applied(kdc_id: str, audit: AuditLog, realm: RealmFacts) -> None:
     newest = realm.changed_by
     audit.record(
         RealmApplied(
-            at=audit.now_ms(),
-            kdc_id=kdc_id,
+            about=Facts(at=audit.now_ms(), kdc_id=kdc_id),
             admin_seq=newest.seq,
             admin_hash=newest.hash,
             policy_seq=realm.policy.seq,
@@ -36,7 +35,8 @@ def record_applied(kdc_id: str, audit: AuditLog, realm: RealmFacts) -> None:
 def record_unrecorded(kdc_id: str, audit: AuditLog, found: Unrecorded) -> None:
     """What is in force from here on without an entry in the record of changes. Raises as `record_applied`."""
     what = ", ".join(found.what)
-    audit.record(ChangeUnrecorded(at=audit.now_ms(), kdc_id=kdc_id, first=found.first, last=found.last, what=what))
+    about = Facts(at=audit.now_ms(), kdc_id=kdc_id)
+    audit.record(ChangeUnrecorded(about=about, first=found.first, last=found.last, what=what))
     _log.critical(
         "changes without an entry in the record of changes are in force",
         first=found.first,

@@ -13,7 +13,7 @@ import structlog
 import trio
 from attrs import evolve
 
-from orthros_kdc.audit.events import Event, RequestRejected, RequestReplayed
+from orthros_kdc.audit.events import Event, RequestRejected, RequestReplayed, SenderFacts
 from orthros_kdc.audit.receipts import LATEST_S, Receipt
 from orthros_kdc.audit.sieve import CLIENT, COPIES, SOURCE, RefusalSieve
 from orthros_kdc.process.clock_guard import ClockGuard
@@ -110,9 +110,7 @@ class Gate:
             SOURCE,
             source,
             lambda ref: RequestRejected(
-                at=now,
-                kdc_id=self.kdc_id,
-                source=source,
+                about=SenderFacts(at=now, kdc_id=self.kdc_id, source=source),
                 code=error.code,
                 detail=error.detail,
                 claimed=claimed,
@@ -143,7 +141,7 @@ class Gate:
     def replayed(self, event: RequestReplayed) -> None:
         """Records a copy. Raises RateLimited when it was not written by itself: copies of this client's requests, or
         all that strangers have had written, are as much as may be, and an answer would be one more line."""
-        if not self._refusals.take_whole(COPIES, event.client, event):
+        if not self._refusals.take_whole(COPIES, event.about.client, event):
             raise RateLimited(1)
 
     def issue(self, event: Event, payer: Hashable, *, read_at: float) -> Receipt:

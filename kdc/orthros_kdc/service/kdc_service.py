@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from attrs import evolve
 
-from orthros_kdc.audit.events import AsIssued, AsRefused, Event
+from orthros_kdc.audit.events import AsIssued, AsRefused, Event, SenderFacts
 from orthros_kdc.audit.receipts import Receipt
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
 from orthros_kdc.process.clock_guard import ClockGuard
@@ -138,16 +138,15 @@ class KdcService:
             raise PeerMisbehaved("unknown-key", f"kid {unverified.kid.hex()} realm {unverified.realm}")
         request = verify_as_request(unverified, login.key)
         client = login.principal.name
+        sender = SenderFacts(at=now, kdc_id=self._kdc_id, source=peer.source)
+        about = sender.of_client(client)
         maker = Maker.UNKNOWN
 
         def refused(error: OrthrosError) -> bytes:
             ref = self._gate.refuse(
                 client,
                 lambda ref: AsRefused(
-                    at=now,
-                    kdc_id=self._kdc_id,
-                    source=peer.source,
-                    client=client,
+                    about=about,
                     service=unverified.service,
                     code=error.code,
                     detail=error.detail,
@@ -166,7 +165,7 @@ class KdcService:
             )
 
         try:
-            maker = self._copies.maker_of(request, now, "as", client, peer.source)
+            maker = self._copies.maker_of(request, sender, client, "as")
             self._gate.charge(payer_of(client, maker))
             require_source(login.principal, peer)
             self._gate.require_issuing()
@@ -181,10 +180,7 @@ class KdcService:
             )
             receipt = self._gate.issue(
                 AsIssued(
-                    at=now,
-                    kdc_id=self._kdc_id,
-                    source=peer.source,
-                    client=client,
+                    about=about,
                     service=issued.service,
                     kvno=login.key.kvno,
                     ttl_s=issued.ttl_s,

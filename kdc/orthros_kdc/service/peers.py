@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from attrs import frozen
 
-from orthros_kdc.audit.events import RequestReplayed
+from orthros_kdc.audit.events import RequestReplayed, SenderFacts
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.service.gate import Gate
 from orthros_kdc.store.base import PrincipalRecord
@@ -94,14 +94,13 @@ class Copies:
         self._seen_below = _memory()
         self._first_used: OrderedDict[bytes, int] = OrderedDict()
 
-    def maker_of(
-        self, request: AsRequest | TgsRequest, now: Timestamp, exchange: str, client: str, source: str
-    ) -> Maker:
+    def maker_of(self, request: AsRequest | TgsRequest, sender: SenderFacts, client: str, exchange: str) -> Maker:
         """Whether the sender proved the key himself: what was seen before, or is out of its time, any sender may copy.
 
         Nothing can be told of a request for which the memory has no room, nor of one from before the start.
         """
         # Times that the window refuses take no room either: nothing would ever free it.
+        now = sender.at
         if abs(request.ts - now) > KDC_SKEW_MS:
             return Maker.COPIER
         entry, forgotten = Entry(request.replay_tag, request.ts, client), self._gate.for_forgetting(now)
@@ -109,9 +108,7 @@ class Copies:
         if admission is Admission.STALE:
             admission = self._seen_below.admit(entry, forgotten)
         if admission is Admission.SEEN:
-            self._gate.replayed(
-                RequestReplayed(at=now, kdc_id=self._gate.kdc_id, source=source, client=client, exchange=exchange)
-            )
+            self._gate.replayed(RequestReplayed(about=sender.of_client(client), exchange=exchange))
             return Maker.COPIER
         is_older = request.ts < self._started and self._monotonic() < self._knows_all_at
         return Maker.SELF if admission is Admission.FRESH and not is_older else Maker.UNKNOWN

@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from attrs import evolve, frozen
 
-from orthros_kdc.audit.events import Event, TgsIssued, TgsRefused
+from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
 from orthros_kdc.issuing.tgs_exchange import (
@@ -105,22 +105,15 @@ class TgsService:
 
         tgt, client, realm = await self._view.settled(who_asks)
         request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
-        facts = _facts_of(request)
+        sender = SenderFacts(at=now, kdc_id=self._gate.kdc_id, source=peer.source)
+        about = _facts_of(request, sender)
         proves = ""
         maker = Maker.UNKNOWN
 
         def refused(error: OrthrosError) -> bytes:
             ref = self._gate.refuse(
-                facts["client"],
-                lambda ref: TgsRefused(
-                    at=now,
-                    kdc_id=self._gate.kdc_id,
-                    source=peer.source,
-                    code=error.code,
-                    detail=error.detail,
-                    ref=ref.hex(),
-                    **facts,
-                ),
+                about.client,
+                lambda ref: TgsRefused(about=about, code=error.code, detail=error.detail, ref=ref.hex()),
                 is_own=maker is Maker.SELF,
             )
             refusal = sealable(error, ref)
@@ -135,7 +128,7 @@ class TgsService:
 
         try:
             caller = check_caller(request, unverified, client, realm.not_before, now)
-            maker = self._copies.maker_of(request, now, "tgs", caller.principal.name, peer.source)
+            maker = self._copies.maker_of(request, sender, caller.principal.name, "tgs")
             if maker is Maker.SELF and self._copies.is_first_here(
                 digest(unverified.tgt + unverified.tgt_caveats), peer
             ):
@@ -146,7 +139,7 @@ class TgsService:
             wants = read_wants(request.wants)
             _require_shapes(unverified, wants)
             gather = partial(self._gather, unverified, request, peer, now)
-            results, receipt, policy_seq = await self._decide_all(wants, gather, now, read_at, payer, peer, facts)
+            results, receipt, policy_seq = await self._decide_all(wants, gather, now, read_at, payer, peer, about)
             reply = seal_tgs_reply(
                 request,
                 results,
@@ -210,15 +203,14 @@ class TgsService:
         read_at: float,
         payer: Hashable,
         peer: Peer,
-        facts: dict[str, Any],
+        about: TgsFacts,
     ) -> tuple[list[Granted | NotGranted], Receipt, int]:
         """The result of each want, the receipt of all credentials among them, and the oldest policy seq of them.
 
         Raises Refused as soon as the request as a whole is to be refused; what was issued before that is not sent.
         """
         receipt = KEPT
-        client, is_own = facts["client"], not isinstance(payer, tuple)
-        shared = {"at": now, "kdc_id": self._gate.kdc_id, "source": peer.source, **facts}
+        client, is_own = about.client, not isinstance(payer, tuple)
         results: list[Granted | NotGranted] = []
         moments: list[_Gathered] = []
         size = 0
@@ -239,7 +231,7 @@ class TgsService:
                 rest = wants[position:]
                 ref = self._gate.refuse(
                     client,
-                    lambda ref: TgsRefused(code="not-attempted", wants=len(rest), ref=ref.hex(), **shared),  # noqa: B023
+                    lambda ref: TgsRefused(about=about, code="not-attempted", wants=len(rest), ref=ref.hex()),  # noqa: B023
                     is_own=is_own,
                 )
                 left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
@@ -259,10 +251,10 @@ class TgsService:
                 self._gate.surcharge_refusal(payer)
             result = decided.result
             if isinstance(result, Granted):
-                issued = _issued(decided, want, result, realm.policy.seq, shared)
+                issued = _issued(decided, want, result, realm.policy.seq, about)
                 receipt = self._gate.issue(issued, payer, read_at=read_at).after(receipt)
             else:
-                ref = self._gate.refuse(client, partial(_refused, decided, want, result, shared), is_own=is_own)
+                ref = self._gate.refuse(client, partial(_refused, decided, want, result, about), is_own=is_own)
                 result = evolve(result, ref=ref)
             results.append(result)
             size += _size_of(result)
@@ -326,46 +318,55 @@ def _open_evidence(
     return open_evidence(request.behalf, key, realm.keys.mac_keys)
 
 
-def _facts_of(request: TgsRequest) -> dict[str, Any]:
+def _facts_of(request: TgsRequest, sender: SenderFacts) -> TgsFacts:
     """What every event of one request says of who asks, in whose name, and through whom it came."""
     login, evidence = request.tgt.ticket, request.evidence
-    facts: dict[str, Any] = {"client": login.client.name, "txn": login.txn.hex(), "request": request.nonce.hex()}
     subject = request.asserted if evidence is None else acting_for(evidence)
-    if subject is not None:
-        facts |= {"subject": named_at(login.client.realm, subject.principal), "how": subject.how}
-    if evidence is not None:
-        shown = evidence.ticket
-        facts |= {"txn": shown.txn.hex(), "chain": path_before(evidence), "evidence": shown.tid.hex()}
-    return facts
-
-
-def _asked(decided: Decided, want: Want) -> dict[str, Any]:
-    kind = "jwt" if want.kind == WANT_JWT else "ticket"
-    return {"target": str(want.target), "kind": kind, "notes": decided.notes}
-
-
-def _refused(decided: Decided, want: Want, result: NotGranted, shared: dict[str, Any], ref: bytes) -> Event:
-    return TgsRefused(
-        code=result.reason.name,
-        scopes=want.scopes,
-        ref=ref.hex(),
-        detail=decided.detail,
-        **shared,
-        **_asked(decided, want),
+    shown = None if evidence is None else evidence.ticket
+    return TgsFacts(
+        at=sender.at,
+        kdc_id=sender.kdc_id,
+        source=sender.source,
+        client=login.client.name,
+        subject="" if subject is None else named_at(login.client.realm, subject.principal),
+        how=0 if subject is None else subject.how,
+        chain=() if evidence is None else path_before(evidence),
+        evidence="" if shown is None else shown.tid.hex(),
+        txn=(login if shown is None else shown).txn.hex(),
+        request=request.nonce.hex(),
     )
 
 
-def _issued(decided: Decided, want: Want, result: Granted, policy_seq: int, shared: dict[str, Any]) -> Event:
+def _kind(want: Want) -> str:
+    return "jwt" if want.kind == WANT_JWT else "ticket"
+
+
+def _refused(decided: Decided, want: Want, result: NotGranted, about: TgsFacts, ref: bytes) -> Event:
+    return TgsRefused(
+        about=about,
+        code=result.reason.name,
+        target=str(want.target),
+        kind=_kind(want),
+        scopes=want.scopes,
+        detail=decided.detail,
+        notes=decided.notes,
+        ref=ref.hex(),
+    )
+
+
+def _issued(decided: Decided, want: Want, result: Granted, policy_seq: int, about: TgsFacts) -> Event:
     return TgsIssued(
+        about=about,
+        target=str(want.target),
+        kind=_kind(want),
         scopes=result.scopes,
         ttl_s=result.ttl_s,
-        kvno=result.kvno,
-        tid=decided.tid.hex(),
         rules=decided.rule_ids,
-        policy_seq=policy_seq,
+        kvno=result.kvno,
+        notes=decided.notes,
         delegable=int(bool(result.flags & DELEGABLE)),
-        **shared,
-        **_asked(decided, want),
+        policy_seq=policy_seq,
+        tid=decided.tid.hex(),
     )
 
 

@@ -15,7 +15,7 @@ from orthros_kdc.issuing.token_claims import OwnToken
 from orthros_kdc.oauth.client_authentication import SingleUse, client_name
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.introspection import Standing
-from orthros_kdc.oauth.issuance import Facts
+from orthros_kdc.oauth.issuance import TargetRules
 from orthros_kdc.oauth.requested import TargetWish
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
@@ -38,7 +38,7 @@ class Pair:
 
     realm: RealmFacts
     client: OAuthClientView | None
-    facts: Facts
+    facts: TargetRules
 
 
 class TokenFacts:
@@ -92,7 +92,7 @@ class TokenFacts:
                 name = found if name in (None, found) else _NOBODY
             name = name or _NOBODY
             rules = moment.facts.policy.rules_for(client, name)
-            facts = Facts(name=name, rules=rules, target=moment.target(name) if rules else None)
+            facts = TargetRules(name=name, rules=rules, target=moment.target(name) if rules else None)
             return Pair(moment.facts, moment.oauth_client(client), facts)
 
         return await self._view.settled(gather)

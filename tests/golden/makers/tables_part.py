@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import attrs
 
@@ -31,11 +32,15 @@ def make(folder: Path) -> None:
 def _audit_events() -> Iterator[str]:
     for name, kind in sorted(EVENTS.items()):
         yield f"{name}{'   its answer waits for the line' if kind.gives else ''}"
-        hints = inspect.get_annotations(kind) | {
-            key: text for base in kind.__mro__ for key, text in inspect.get_annotations(base).items()
-        }
-        for row in attrs.fields(kind):
-            default = "" if row.default is attrs.NOTHING else f" = {row.default!r}"
+        for part in (get_type_hints(kind)["about"], kind):
+            yield from _fields_of(part)
+
+
+def _fields_of(part: type[Any]) -> Iterator[str]:
+    hints = {key: text for base in part.__mro__ for key, text in inspect.get_annotations(base).items()}
+    for row in attrs.fields(part):
+        default = "" if row.default is attrs.NOTHING else f" = {row.default!r}"
+        if row.name != "about":
             yield f"  {row.name}: {hints[row.name]}{default}"
 
 

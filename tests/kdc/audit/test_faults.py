@@ -14,7 +14,7 @@ import trio.testing
 
 from orthros_kdc.audit import AuditLog, Sync, verify_all
 from orthros_kdc.audit.chain import append, peek
-from orthros_kdc.audit.events import AsIssued, AsRefused, KdcStopped
+from orthros_kdc.audit.events import AsIssued, AsRefused, ClientFacts, Facts, KdcStopped
 from orthros_kdc.audit.segments import segments_in
 from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.store.base import AuditAnchor
@@ -26,11 +26,15 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def issued(number=0, at=0):
-    return AsIssued(at=Timestamp(at), kdc_id=WRITER, client=f"client-{number}", service="kdc/tgt", ttl_s=60)
+    return AsIssued(
+        about=ClientFacts(at=Timestamp(at), kdc_id=WRITER, client=f"client-{number}"), service="kdc/tgt", ttl_s=60
+    )
 
 
 def refused(number=0):
-    return AsRefused(at=Timestamp(0), kdc_id=WRITER, client=f"client-{number}", service="kdc/tgt", code="busy")
+    return AsRefused(
+        about=ClientFacts(at=Timestamp(0), kdc_id=WRITER, client=f"client-{number}"), service="kdc/tgt", code="busy"
+    )
 
 
 @pytest.fixture
@@ -161,7 +165,7 @@ async def test_a_log_that_closes_on_a_full_disk_ends_and_says_what_it_did_not_wr
                 with pytest.raises(Unavailable):
                     await log.record(issued(2)).wait()
                 log.record(refused(3))
-            log.record(KdcStopped(at=Timestamp(0), kdc_id=WRITER))
+            log.record(KdcStopped(about=Facts(at=Timestamp(0), kdc_id=WRITER)))
             log.close()
             with trio.fail_after(30):
                 await ended.wait()
@@ -284,7 +288,7 @@ async def test_segments_end_by_size_and_by_day_and_are_one_chain(directory, stor
         now[0] = DAY_MS
         await log.record(issued(20, at=DAY_MS)).wait()
         assert len(files(directory)) == by_size + 1
-        log.record(KdcStopped(at=Timestamp(DAY_MS), kdc_id=WRITER))
+        log.record(KdcStopped(about=Facts(at=Timestamp(DAY_MS), kdc_id=WRITER)))
     assert by_size > 2
     assert max(file.stat().st_size for file in files(directory)) < 3000
     assert clients(directory) == [f"client-{number}" for number in range(21)]
@@ -310,7 +314,7 @@ async def test_what_is_forged_behind_the_end_is_found(directory, store, log, for
     where, event, problem = forged
     async with serving(log):
         log.record(issued(at=9))
-        log.record(KdcStopped(at=Timestamp(9), kdc_id=WRITER))
+        log.record(KdcStopped(about=Facts(at=Timestamp(9), kdc_id=WRITER)))
     (file,) = files(directory)
     seen = peek(file.read_bytes().splitlines(keepends=True)[-1])
     assert seen is not None
@@ -343,7 +347,7 @@ KILLED = """
 import os, sys, trio
 from pathlib import Path
 from orthros_kdc.audit import AuditLog, Sync
-from orthros_kdc.audit.events import AsIssued
+from orthros_kdc.audit.events import AsIssued, ClientFacts
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Timestamp
 
@@ -356,7 +360,8 @@ async def main():
             nursery.start_soon(issue, log, number)
 
 async def issue(log, number):
-    receipt = log.record(AsIssued(at=Timestamp(0), kdc_id="kdc-1", client=f"c{number}", service="kdc/tgt", ttl_s=1))
+    about = ClientFacts(at=Timestamp(0), kdc_id="kdc-1", client=f"c{number}")
+    receipt = log.record(AsIssued(about=about, service="kdc/tgt", ttl_s=1))
     await receipt.wait()
     os.write(1, b"%d\\n" % number)
     if number == 150:

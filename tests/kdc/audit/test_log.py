@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from orthros_kdc.audit import AuditLog, verify_all
-from orthros_kdc.audit.events import AsRefused, KdcStopped
+from orthros_kdc.audit.events import AsRefused, ClientFacts, Facts, KdcStopped
 from orthros_kdc.store.base import AuditAnchor
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Misconfigured, Timestamp, Unavailable
@@ -14,7 +14,9 @@ from tests.support.stores import scratch_store, scratch_store_of
 
 
 def event(number: int = 0) -> AsRefused:
-    return AsRefused(at=Timestamp(number), kdc_id=WRITER, client="billing", service="kdc/tgt", code="clock-skew")
+    return AsRefused(
+        about=ClientFacts(at=Timestamp(number), kdc_id=WRITER, client="billing"), service="kdc/tgt", code="clock-skew"
+    )
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ async def test_cancelling_the_writer_loses_nothing(directory, store) -> None:
         await nursery.start(log.serve)
         for number in range(2000):
             log.record(event(number))
-        log.record(KdcStopped(at=Timestamp(1), kdc_id=WRITER))
+        log.record(KdcStopped(about=Facts(at=Timestamp(1), kdc_id=WRITER)))
         nursery.cancel_scope.cancel()
     assert len(entries(directory)) == 2001
     assert entries(directory)[-1]["event"] == "kdc-stopped"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orthros_kdc.audit.chain import append, genesis
-from orthros_kdc.audit.events import RequestRejected, Suppressed, TgsIssued, TgsRefused
+from orthros_kdc.audit.events import Facts, RequestRejected, SenderFacts, Suppressed, TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.audit.sieve import CLIENT, COPIES, SOURCE, RefusalSieve
 from orthros_protocol import Timestamp, Unavailable
@@ -38,10 +38,11 @@ class Log:
 
     def refused(self, kind, name, code="not-granted"):
         def make(ref):
-            about = {"at": Timestamp(1), "kdc_id": "kdc-1", "code": code, "ref": ref.hex(), "source": "192.0.2.1"}
             if kind == SOURCE:
-                return RequestRejected(**about | {"source": name}, detail="x" * 99, claimed="y" * 99)
-            return TgsRefused(**about, client=name, target="orders@corp.test", scopes=SCOPES)
+                sender = SenderFacts(at=Timestamp(1), kdc_id="kdc-1", source=name)
+                return RequestRejected(about=sender, code=code, ref=ref.hex(), detail="x" * 99, claimed="y" * 99)
+            about = TgsFacts(at=Timestamp(1), kdc_id="kdc-1", source="192.0.2.1", client=name)
+            return TgsRefused(about=about, code=code, ref=ref.hex(), target="orders@corp.test", scopes=SCOPES)
 
         return self.sieve.take(kind, name, make).hex()
 
@@ -101,7 +102,7 @@ def test_a_summary_says_how_often_and_why(log) -> None:
     log.sieve.sum_up(Timestamp(9))
     last = log.events[-1]
     assert isinstance(last, Suppressed)
-    assert (last.of, last.client, last.since, last.at) == ("tgs-refused", "shop", 1, 9)
+    assert (last.of, last.client, last.since, last.about.at) == ("tgs-refused", "shop", 1, 9)
     told = {code: int(count) for code, count in (one.split(":") for one in last.codes)}
     written = Counter(event.code for event in log.events[:-1])
     assert Counter(told) + written == Counter(busy=100, **{"not-granted": 100})
@@ -119,19 +120,20 @@ def test_a_log_that_takes_nothing_does_not_stop_refusals(log) -> None:
 @pytest.mark.parity("O5")
 def test_no_line_is_longer_than_what_was_counted() -> None:
     """The weight bounds the line, whatever the texts are made of."""
-    about: dict[str, Any] = {"at": Timestamp(2**45), "kdc_id": "kdc-1" * 12, "source": "2001:db8:ffff:ffff::/64"}
-    ids: dict[str, Any] = {"txn": "ff" * 16, "request": "ff" * 16, "evidence": "ff" * 16}
+    common: dict[str, Any] = {"at": Timestamp(2**45), "kdc_id": "kdc-1" * 12}
+    source = "2001:db8:ffff:ffff::/64"
+    asked = TgsFacts(**common, source=source, client="c" * 128, txn="ff" * 16, request="ff" * 16, evidence="ff" * 16,
+                     subject="s" * 257, how=2, chain=("n" * 257,) * 8)  # fmt: skip
     notes = tuple(Note(NoteField.SCOPE, NoteCause.PAIR_RULE, 2**40) for _ in range(64))
     events = [
-        TgsIssued(**about, **ids, client="c" * 128, target="t" * 257, kind="ticket", scopes=SCOPES, ttl_s=2**31,
-                  rules=(2**40,) * 64, subject="s" * 257, how=2, chain=("n" * 257,) * 8, notes=notes, tid="ff" * 16,
-                  policy_seq=2**45, kvno=2**31, delegable=1),
-        TgsRefused(**about, **ids, client="c" * 128, code="not-granted", target="t" * 257, scopes=SCOPES,
-                   detail="\x00" * 500, chain=("n" * 257,) * 8, notes=notes, ref="ff" * 8),
-        RequestRejected(**about, code="unauthenticated-refusal", ref="ff" * 8, detail="\U0001f40d" * 500,
-                        claimed='"' * 500),
-        Suppressed(**about, count=2**40, of="token-introspected", since=2**45, codes=("not-granted:99",) * 9,
-                   client="c" * 128, ref="ff" * 8),
+        TgsIssued(about=asked, target="t" * 257, kind="ticket", scopes=SCOPES, ttl_s=2**31, rules=(2**40,) * 64,
+                  notes=notes, tid="ff" * 16, policy_seq=2**45, kvno=2**31, delegable=1),
+        TgsRefused(about=asked, code="not-granted", target="t" * 257, scopes=SCOPES, detail="\x00" * 500, notes=notes,
+                   ref="ff" * 8),
+        RequestRejected(about=SenderFacts(**common, source=source), code="unauthenticated-refusal", ref="ff" * 8,
+                        detail="\U0001f40d" * 500, claimed='"' * 500),
+        Suppressed(about=Facts(**common), source=source, count=2**40, of="token-introspected", since=2**45,
+                   codes=("not-granted:99",) * 9, client="c" * 128, ref="ff" * 8),
     ]  # fmt: skip
     for event in events:
         line, _ = append(genesis("kdc-1"), event.to_dict())

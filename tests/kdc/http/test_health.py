@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.audit.events import KdcStarted
+from orthros_kdc.audit.events import Facts, KdcStarted
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.oauth.values import Ask
 from orthros_kdc.process.clock_guard import RefusedByClock
@@ -123,7 +123,7 @@ async def test_an_audit_log_that_takes_nothing_is_not_ready(tmp_path: Path) -> N
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, hard))
         try:
-            receipt = on.audit.record(KdcStarted(at=on.bench.clock.now(), kdc_id="kdc-1"))
+            receipt = on.audit.record(KdcStarted(about=Facts(at=on.bench.clock.now(), kdc_id="kdc-1")))
             # The limit is one of all files of this process, and what is printed may go to one.
             with capture_logs(), pytest.raises(Unavailable, match=r"kdc-fault.*cannot be written: .*File too large"):
                 await receipt.wait()

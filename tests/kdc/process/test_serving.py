@@ -13,7 +13,7 @@ from attrs import evolve
 
 from orthros_kdc.admin import jwt_keys, oauth_secrets, rules
 from orthros_kdc.audit import AuditLog
-from orthros_kdc.audit.events import KdcStarted
+from orthros_kdc.audit.events import Facts, KdcStarted
 from orthros_kdc.audit.reader import tail
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings
 from orthros_kdc.process.clock_guard import wall_clock
@@ -41,7 +41,7 @@ async def bench_with_oauth() -> tuple[KdcBench, tuple[str, str]]:
 def fill(audit: AuditLog) -> None:
     with suppress(Unavailable):
         while True:
-            audit.record(KdcStarted(at=wall_clock(), kdc_id="kdc-1"))
+            audit.record(KdcStarted(about=Facts(at=wall_clock(), kdc_id="kdc-1")))
 
 
 async def test_a_reload_that_cannot_be_recorded_does_not_happen_and_ends_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import trio
 
-from orthros_kdc.audit.events import AsIssued, RequestReplayed, Suppressed
+from orthros_kdc.audit.events import AsIssued, ClientFacts, RequestReplayed, Suppressed
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.gate import Gate, RateLimited
@@ -39,12 +39,12 @@ class Port:
 
     def copy(self, client):
         """A copy of a login of `client`, as the service answers it."""
-        about = {"at": Timestamp(1), "kdc_id": "kdc-1", "source": "192.0.2.1", "client": client}
+        about = ClientFacts(at=Timestamp(1), kdc_id="kdc-1", source="192.0.2.1", client=client)
         try:
-            self.gate.replayed(RequestReplayed(**about, exchange="as"))
+            self.gate.replayed(RequestReplayed(about=about, exchange="as"))
             self.gate.charge(payer_of(client, Maker.COPIER))
             self.gate.issue(
-                AsIssued(**about, service="kdc/tgt", ttl_s=60), payer_of(client, Maker.COPIER), read_at=math.inf
+                AsIssued(about=about, service="kdc/tgt", ttl_s=60), payer_of(client, Maker.COPIER), read_at=math.inf
             )
         except RateLimited:
             return False
@@ -84,7 +84,7 @@ async def test_a_copy_of_a_login_is_answered_while_there_is_room() -> None:
 async def test_a_decision_that_was_long_in_the_making_is_neither_recorded_nor_sent(mock_clock) -> None:
     """Its clock is old, whatever it waited for: its turn, a row, or the database that somebody else held."""
     port, read_at = Port(), trio.current_time()
-    event = AsIssued(at=Timestamp(1), kdc_id="kdc-1", client="shop", service="kdc/tgt", ttl_s=60)
+    event = AsIssued(about=ClientFacts(at=Timestamp(1), kdc_id="kdc-1", client="shop"), service="kdc/tgt", ttl_s=60)
     mock_clock.jump(1.5)
     assert port.gate.issue(event, "shop", read_at=read_at).decided_at == read_at
     mock_clock.jump(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from orthros_kdc.audit.events import SenderFacts
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.config import RateSettings
 from orthros_kdc.service.gate import Gate
@@ -28,6 +29,6 @@ def test_a_client_that_keeps_to_its_rate_is_known_as_the_maker_of_each_request()
         request = AsRequest(
             key=key, nonce=tag, ts=clock.now(), service="kdc/tgt", ttl_s=0, instance=tag, context=b"", replay_tag=tag
         )
-        makers.add(copies.maker_of(request, clock.now(), "as", "busy", "192.0.2.1"))
+        makers.add(copies.maker_of(request, SenderFacts(at=clock.now(), kdc_id="kdc-1"), "busy", "as"))
         clock.advance(1 / rate.per_principal_per_s)
     assert makers == {Maker.SELF}

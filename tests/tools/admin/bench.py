@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
-from orthros_kdc.audit.events import KdcStopped, RealmApplied
+from orthros_kdc.audit.events import Facts, KdcStopped, RealmApplied
 from orthros_kdc.oauth.values import Ask, OAuthOptions
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.snapshot import RealmFacts
@@ -285,7 +285,9 @@ class AdminBench:
 
         def applied(realm: RealmFacts) -> None:
             entry = realm.changed_by
-            log.record(RealmApplied(at=now_ms(), kdc_id="kdc-1", admin_seq=entry.seq, admin_hash=entry.hash))
+            log.record(
+                RealmApplied(about=Facts(at=now_ms(), kdc_id="kdc-1"), admin_seq=entry.seq, admin_hash=entry.hash)
+            )
 
         service = KdcService(
             PromptView(admin.store, admin.vault, applied=applied),
@@ -302,7 +304,7 @@ class AdminBench:
             outcome = await work(service)
             service.sum_up(now_ms(), all_of_them=True)
             if stop:
-                log.record(KdcStopped(at=now_ms(), kdc_id="kdc-1"))
+                log.record(KdcStopped(about=Facts(at=now_ms(), kdc_id="kdc-1")))
             log.close()
         return outcome
 
