@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
-import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from orthros_client.http.server.answers import ROWS, Challenge, Proof
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
-from orthros_client.integrations import asgi, wsgi
 from orthros_client.local.driving import drive
 from orthros_client.verifier.bearer import BearerVerifier
 from orthros_protocol import (
@@ -31,8 +28,8 @@ from orthros_protocol import (
 from orthros_protocol.primitives.canonical import encode
 from orthros_tools.reasons import CATALOGUE
 from tests.client.http.world import House
-from tests.support import asgi_server, wsgi_server
 from tests.support.http_caller import Call, HttpCaller, Received
+from tests.support.middlewares import INTERFACES, Reply, Service
 
 ROUTES = [Route("/*", schemes=["orthros", "bearer"])]
 JWK = {"kty": "oct", "kid": "k1", "alg": "HS256", "use": "sig", "k": "A" * 43}
@@ -40,138 +37,104 @@ OWN = "another code that a service's own rule chose"
 BY_REASON = {row.reason: row for row in ROWS}
 
 
-@define(eq=False)
-class Service:
-    """`orders` behind one of the middlewares. `rule` is its own rule, `handler` what it answers."""
+class Judged(Service):
+    """`orders` behind one of the middlewares, with a rule of its own, which may fail as its handler may."""
 
-    door: str
-    house: House = field(factory=House)
-    rule: Callable[[Caller], object] = field(default=lambda _caller: None)
-    fails: bool = False
-    _app: Any = None
+    def __init__(self, interface: str) -> None:
+        self.rule: Callable[[Caller], object] = lambda _caller: None
+        self.fails = False
+        bearer = BearerVerifier([JWK], audience="orders", issuer="https://kdc.test")
+        super().__init__(interface, House(), self._handle, routes=ROUTES, bearer=bearer, on_verify=self._judge)
 
-    def __attrs_post_init__(self) -> None:
-        options = self.house.settings(
-            routes=ROUTES,
-            bearer=BearerVerifier([JWK], audience="orders", issuer="https://kdc.test"),
-            on_verify=lambda caller, _request: self.rule(caller),
-        )
-        self._app = asgi.OrthrosMiddleware(self._asgi, **options)
-        if self.door == "wsgi":
-            self._app = wsgi.OrthrosWsgiMiddleware(self._wsgi, **options)
+    def _judge(self, caller: Caller, _request: IncomingRequest) -> object:
+        return self.rule(caller)
 
-    async def _asgi(self, scope: Any, receive: Any, send: Any) -> None:
+    def _handle(self, _caller: Caller | None) -> Reply:
         if self.fails:
             raise OSError("the disk is gone")
-        while (await receive()).get("more_body"):
-            pass
-        await asgi_server.respond(send, 200, b"here")
-
-    def _wsgi(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        if self.fails:
-            raise OSError("the disk is gone")
-        environ["wsgi.input"].read()
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"here"]
-
-    async def _outermost(self, scope: Any, receive: Any, send: Any) -> None:
-        with suppress(OSError):  # what the application raises goes on to the server, behind the answer
-            await self._app(scope, receive, send)
-
-    def ask(self, call: Call, body: bytes | None = None) -> Received:
-        if self.door == "wsgi":
-            return wsgi_server.ask(self._app, call, body=body)
-        pieces = None if body is None else [body]
-        return trio.run(partial(asgi_server.ask, self._outermost, call, pieces=pieces)).received
-
-    def caller(self, *caveats: bytes, **changes: Any) -> HttpCaller:
-        """A caller that knows the epoch."""
-        met = self.house.caller()
-        call = met.call("OPTIONS", flags=0)
-        met.refusal(call, self.ask(call))
-        return self.house.caller(*caveats, epoch=met.epoch, **changes)
+        return Reply()
 
 
-Ask = Callable[[Service], tuple[Call, Received]]
+Ask = Callable[[Judged], tuple[Call, Received]]
 
 
-def asked(service: Service, caller: HttpCaller, call: Call, body: bytes | None = None) -> tuple[Call, Received]:
+def asked(service: Judged, caller: HttpCaller, call: Call, body: bytes | None = None) -> tuple[Call, Received]:
     return call, service.ask(call, body)
 
 
-def by_rule(code: str, service: Service) -> tuple[Call, Received]:
+def by_rule(code: str, service: Judged) -> tuple[Call, Received]:
     def rule(caller: Caller) -> None:
         raise caller.refusal(CATALOGUE[code], "so says the rule")
 
-    caller = service.caller()
+    caller = service.met()
     service.rule = rule
     return asked(service, caller, caller.call())
 
 
-def broken(service: Service) -> tuple[Call, Received]:
+def broken(service: Judged) -> tuple[Call, Received]:
     def rule(_caller: Caller) -> None:
         raise OSError("the database of the rule is away")
 
-    caller = service.caller()
+    caller = service.met()
     service.rule = rule
     return asked(service, caller, caller.call())
 
 
-def failing(service: Service) -> tuple[Call, Received]:
-    caller = service.caller()
+def failing(service: Judged) -> tuple[Call, Received]:
+    caller = service.met()
     service.fails = True
     return asked(service, caller, caller.call())
 
 
 def changed(change: Callable[[HttpCaller, Call], Call], **how: Any) -> Ask:
-    def ask(service: Service) -> tuple[Call, Received]:
-        caller = service.caller()
+    def ask(service: Judged) -> tuple[Call, Received]:
+        caller = service.met()
         return asked(service, caller, change(caller, caller.call(**how)))
 
     return ask
 
 
 def with_caveat(*caveats: bytes) -> Ask:
-    def ask(service: Service) -> tuple[Call, Received]:
-        caller = service.caller(*caveats)
+    def ask(service: Judged) -> tuple[Call, Received]:
+        caller = service.met(*caveats)
         return asked(service, caller, caller.call())
 
     return ask
 
 
 def shown(change: Callable[[HttpCaller], HttpCaller]) -> Ask:
-    def ask(service: Service) -> tuple[Call, Received]:
-        caller = change(service.caller())
+    def ask(service: Judged) -> tuple[Call, Received]:
+        caller = change(service.met())
         return asked(service, caller, caller.call())
 
     return ask
 
 
-def for_another_service(service: Service) -> tuple[Call, Received]:
+def for_another_service(service: Judged) -> tuple[Call, Received]:
     issued = service.house.realm.issue("billing", "payroll")
-    caller = evolve(service.caller(), ticket=issued.ticket, pop_key=issued.pop_key)
+    caller = evolve(service.met(), ticket=issued.ticket, pop_key=issued.pop_key)
     return asked(service, caller, caller.call())
 
 
-def circular(service: Service) -> tuple[Call, Received]:
+def circular(service: Judged) -> tuple[Call, Received]:
     principal = service.house.realm.principal
     chain = tuple(Hop(principal("payroll"), 1) for _ in range(2))
-    caller = service.caller(chain=chain, subject=Subject(principal("alice"), 0, 2))
+    caller = service.met(chain=chain, subject=Subject(principal("alice"), 0, 2))
     return asked(service, caller, caller.call())
 
 
-def asserting(service: Service) -> tuple[Call, Received]:
-    caller = service.caller(scopes=("assert-user",))
+def asserting(service: Judged) -> tuple[Call, Received]:
+    caller = service.met(scopes=("assert-user",))
     return asked(service, caller, caller.call(user=AssertedUser("alice", 2)))
 
 
-def another_body(service: Service) -> tuple[Call, Received]:
-    caller = service.caller()
+def another_body(service: Judged) -> tuple[Call, Received]:
+    caller = service.met()
     return asked(service, caller, caller.call("POST", body=b"seven"), b"eight")
 
 
-def twice(service: Service) -> tuple[Call, Received]:
-    caller = service.caller()
+def twice(service: Judged) -> tuple[Call, Received]:
+    caller = service.met()
     call = caller.call("POST")
     assert service.ask(call).status == 200
     return asked(service, caller, call)
@@ -223,11 +186,11 @@ def is_proven(caller_call: Call, answer: Received) -> bool:
     return open_http_reply(caller_call.pending, value.decode("ascii"), head).body_digest is not None
 
 
-@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+@pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("reason", [row.reason for row in ROWS if row.reason != WEBSOCKET])
-def test_what_is_answered_is_what_the_table_says(reason: str, door: str) -> None:
+def test_what_is_answered_is_what_the_table_says(reason: str, interface: str) -> None:
     row = BY_REASON[reason]
-    service = Service(door)
+    service = Judged(interface)
     call, answer = ASKS[reason](service)
     if row.challenge is Challenge.BARE:  # nobody but the log is told which of these it was
         assert service.house.log.lines[-1][1]["reason"] == reason.partition(",")[0]
@@ -264,7 +227,7 @@ def test_the_table_has_every_code_that_a_service_refuses_with() -> None:
 async def test_a_websocket_is_refused_as_the_table_says() -> None:
     row = BY_REASON[WEBSOCKET]
     house = House()
-    guard = asgi.OrthrosMiddleware(Service("asgi")._asgi, **house.settings()).guard
+    guard = Service("asgi", house).app.guard
     caller = house.caller()
     met = caller.call("OPTIONS", flags=0)
     first = drive(

@@ -1,4 +1,4 @@
-"""The ASGI middleware: verified callers in, proven responses out, and nothing in between that lets one slip."""
+"""The ASGI middleware: what streams, events and lifespans bring. What it shares with WSGI: test_middlewares.py."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ from typing import Any
 
 import pytest
 import trio
-from attrs import evolve
 
-from orthros_client.errors import Failure, TicketRefused
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import (
-    ChannelCaveat,
     LocalMisuse,
     Misconfigured,
-    PeerMisbehaved,
     Refused,
-    TargetRefusal,
-    Timestamp,
     format_content_digest,
-    reason_for,
 )
 from orthros_protocol.primitives.derivation import RunningDigest, digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, collect, pieces_of, respond, scope_of
-from tests.support.http_caller import Call, HttpCaller
-from tests.support.http_changes import BAD_BODIES, MALFORMED, TAMPERED, UNCOVERED, changed_proof, replace_last
+from tests.support.http_caller import HttpCaller
+from tests.support.http_changes import BAD_BODIES
 
 MIB = 1024 * 1024
 
@@ -64,22 +57,6 @@ async def met(house: House, app: Any, **options: Any) -> HttpCaller:
     call = caller.call("OPTIONS", flags=0)
     assert caller.refusal(call, (await ask(app, call, extensions=extensions)).received).code == "epoch-required"
     return caller
-
-
-async def test_first_contact_costs_one_refusal_and_reaches_no_handler(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
-    caller = house.caller()
-    first = caller.call("POST", b"/orders?x=1", headers=[("content-type", b"text/plain")], body=b"one")
-    refused = (await ask(app, first)).received
-    assert refused.status == 401
-    assert caller.refusal(first, refused).code == "epoch-required"
-    assert service.callers == []
-    again = caller.call("POST", b"/orders?x=1", headers=[("content-type", b"text/plain")], body=b"one")
-    served = (await ask(app, again)).received
-    assert (served.status, served.body) == (200, b"served")
-    assert caller.open(again, served).covered == ("content-type",)
-    assert [(str(who.client), who.scheme) for who in service.callers if who] == [("billing@test.realm", "orthros")]
-    assert service.bodies == [b"one"]
 
 
 async def test_a_refusal_leaves_the_connection_usable(house: House, service: Service) -> None:
@@ -141,91 +118,10 @@ async def test_over_http_2_an_answer_ends_after_its_request(house: House) -> Non
     assert (await ask(app, public, pieces=pieces_of(body, 10_000), http_version="2")).taken == 0
 
 
-async def test_nothing_passes_without_credentials(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
-    call = house.caller().call().without("authorization")
-    received = (await ask(app, call)).received
-    assert received.status == 401
-    assert received.header("www-authenticate") == b'Orthros realm="test.realm"'
-    told = json.loads(received.body)
-    assert (told["error"], told["code"]) == ("unauthorized", "credentials-missing")
-    assert "Authorization: Orthros" in told["remedy"]
-    assert service.callers == []
-
-
-async def test_a_captured_request_is_dead(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
-    caller = await met(house, app)
-    call = caller.call("POST", body=b"pay")
-    assert (await ask(app, call)).status == 200
-    replayed = (await ask(app, call)).received
-    assert caller.refusal(call, replayed).code == "replayed"
-    other_worker = OrthrosMiddleware(service, **house.settings())
-    assert caller.refusal(call, (await ask(other_worker, call)).received).code == "epoch-required"
-    assert len(service.callers) == 1
-
-
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies count as too large to be read before the application begins."""
     monkeypatch.setattr("orthros_client.http.server.exchange.MOST_READ_AHEAD", 0)
-
-
-@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
-async def test_a_changed_request_is_refused_under_mac(
-    change: Callable[[Call], Call], house: House, service: Service
-) -> None:
-    app = OrthrosMiddleware(service, **house.settings(origins=["http://orders.test", "http://other.test"]))
-    caller = await met(house, app)
-    headers = [("content-type", b"text/plain"), ("idempotency-key", b"1")]
-    call = caller.call("POST", b"/orders/1?x=1", headers=headers, body=b"one")
-    changed = change(call)
-    received = (await ask(app, changed)).received
-    assert received.status == 401
-    assert caller.refusal(changed, received).code == "wrong-binding"
-    assert service.callers == []
-
-
-@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
-async def test_a_request_that_could_be_read_in_two_ways_is_no_request(
-    change: Callable[[Call], Call], house: House, service: Service
-) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
-    caller = await met(house, app)
-    headers = [("content-type", b"text/plain")]
-    received = (await ask(app, change(caller.call("POST", b"/orders/1", headers=headers, body=b"one")))).received
-    assert received.status == 400
-    assert json.loads(received.body)["error"] == "invalid_request"
-    assert service.callers == []
-
-
-async def test_stray_bits_in_the_proof(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings())
-    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    lengths = set()
-    for size in range(1, 4):
-        caller = await met(house, app, scopes=("a" * size,))
-        call = caller.call()
-        text = call.header("authorization").rsplit(b'r="', 1)[1][:-1]
-        lengths.add(len(text) % 4)
-        at = alphabet.index(text[-1])
-        stray = alphabet[at ^ 1 : (at ^ 1) + 1]  # the last bit counts only when the length is a multiple of four
-        expected = 400 if len(text) % 4 else 401
-        assert (await ask(app, changed_proof(call, replace_last(stray)))).status == expected
-    assert lengths == {0, 2, 3}
-
-
-@pytest.mark.parametrize(("options", "change", "named"), UNCOVERED.values(), ids=UNCOVERED)
-async def test_what_matters_must_be_covered(
-    options: dict[str, Any], change: Callable[[Call], Call], named: str, house: House, service: Service
-) -> None:
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/*", covers=["x-tenant"])]))
-    caller = await met(house, app)
-    call = change(caller.call("POST", **options))
-    refusal = caller.refusal(call, (await ask(app, call)).received)
-    assert refusal.code == "not-covered"
-    assert named in refusal.detail
-    assert service.callers == []
 
 
 async def test_a_route_may_take_bodies_of_unknown_length(house: House, service: Service) -> None:
@@ -411,21 +307,6 @@ async def test_a_large_upload_needs_no_memory(house: House) -> None:
     assert peak < 2 * MIB
 
 
-async def test_responses_without_a_body_are_proven_as_such(house: House) -> None:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        status = int(scope["query_string"] or b"200")
-        body = b"" if scope["method"] == "HEAD" or status != 200 else b"x"
-        await respond(send, status, body, headers=[(b"location", b"/there")])
-
-    app = OrthrosMiddleware(application, **house.settings())
-    caller = await met(house, app)
-    for method, target in (("HEAD", b"/"), ("GET", b"/?204"), ("GET", b"/?304"), ("GET", b"/?302")):
-        call = caller.call(method, target)
-        reply = caller.open(call, (await ask(app, call)).received)
-        assert reply.body_digest == digest(b"")
-        assert reply.covered == ("location",)
-
-
 async def test_a_streamed_response_is_held_as_long_as_it_is_small(house: House) -> None:
     app = OrthrosMiddleware(streaming(b"x" * 1000, pieces=10), **house.settings())
     caller = await met(house, app)
@@ -486,49 +367,22 @@ def collector(sent: list[Any]) -> Callable[[Any], Awaitable[None]]:
     return send
 
 
-@pytest.mark.parity("L11")
-async def test_a_changed_response_does_not_open(house: House, service: Service) -> None:
-    """Whoever cannot open the ticket cannot answer for the service."""
-    app = OrthrosMiddleware(service, **house.settings())
-    caller = await met(house, app)
-    call = caller.call()
-    received = (await ask(app, call)).received
-    caller.open(call, received)
-    with pytest.raises(PeerMisbehaved, match="status"):
-        caller.open(call, evolve(received, status=201))
-    swapped = tuple((name, b"text/html" if name == "content-type" else value) for name, value in received.headers)
-    with pytest.raises(PeerMisbehaved, match="changed"):
-        caller.open(call, evolve(received, headers=swapped))
-    other = caller.call()
-    with pytest.raises(PeerMisbehaved, match="wrong-mac"):
-        caller.open(other, received)
-
-
 @pytest.mark.parity("L19")
-async def test_a_handler_that_demands_more_refuses_under_proof(house: House) -> None:
-    """403 and insufficient_scope, with what is needed; also when nothing catches the refusal."""
-
+async def test_an_error_page_of_the_framework_does_not_take_the_place_of_a_refusal(house: House) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        scope["orthros"].require("write")
-
-    async def with_a_500_page(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await application(scope, receive, send)
+            scope["orthros"].require("write")
         except Exception:
             await respond(send, 500, b"oops")
             raise
 
-    routed = OrthrosMiddleware(Service(), **house.settings(routes=[Route("/*", scopes=["write"])]))
-    for app in (*(OrthrosMiddleware(one, **house.settings()) for one in (application, with_a_500_page)), routed):
-        caller = await met(house, OrthrosMiddleware(Service(), **house.settings(verifier=app.guard._verifier)))
-        call = caller.call()
-        received = (await ask(app, call)).received
-        assert received.status == 403
-        told = json.loads(received.body)
-        assert told["error"] == "insufficient_scope"
-        assert "write" in told["error_description"]
-        assert caller.open(call, received).body_digest == digest(received.body)
-        assert caller.refusal(call, received).code == "insufficient-scope"
+    app = OrthrosMiddleware(application, **house.settings())
+    caller = await met(house, app)
+    call = caller.call()
+    received = (await ask(app, call)).received
+    assert received.status == 403
+    assert caller.open(call, received).body_digest == digest(received.body)
+    assert caller.refusal(call, received).code == "insufficient-scope"
 
 
 async def test_an_application_that_raises_is_told_apart_from_an_attacker(house: House) -> None:
@@ -558,27 +412,6 @@ async def test_an_application_that_raises_is_told_apart_from_an_attacker(house: 
     assert sent[-1]["more_body"] is True
 
 
-@pytest.mark.parametrize("error", [
-    TargetRefusal(reason_for("user-not-accepted").number or 0, "", target_time=Timestamp(0), epoch=bytes(8)),
-    TicketRefused(Failure.refused("not-granted")),
-], ids=["by a target", "by the KDC"])  # fmt: skip
-async def test_a_refusal_that_the_application_met_is_not_that_of_its_caller(error: Refused, house: House) -> None:
-    """A handler that calls on, and is refused there, has failed: its own caller did nothing wrong."""
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        raise error
-
-    app = OrthrosMiddleware(application, **house.settings())
-    caller = await met(house, app)
-    call = caller.call()
-    sent: list[Any] = []
-    with pytest.raises(Refused):
-        await app(scope_of(call), never, collector(sent))
-    assert sent[0]["status"] == 500
-    assert any(name == b"orthros-reply" for name, _ in sent[0]["headers"])
-    assert house.log.events == []
-
-
 async def test_work_after_the_response_neither_delays_nor_changes_it(house: House) -> None:
     order: list[str] = []
 
@@ -594,21 +427,6 @@ async def test_work_after_the_response_neither_delays_nor_changes_it(house: Hous
 
     await app(scope_of(caller.call()), never, send)
     assert order == ["http.response.start", "http.response.body", "background"]
-
-
-async def test_a_broken_verifier_is_503_and_says_so_only_in_the_log(house: House, service: Service) -> None:
-    class Down:
-        def admit(self, *_: object) -> Any:
-            raise ConnectionError("cache at 10.0.0.5 with password hunter2")
-
-    verifier = house.verifier(replay=Down())
-    app = OrthrosMiddleware(service, **house.settings(verifier=verifier))
-    received = (await ask(app, house.caller().call())).received
-    assert received.status == 503
-    assert json.loads(received.body)["error"] == "temporarily_unavailable"
-    assert house.log.events[-1] == "verifier-failed"
-    assert "hunter2" not in str(house.log.lines) + received.body.decode()
-    assert json.loads(received.body)["reference"] == house.log.lines[-1][1]["ref"]
 
 
 async def test_a_raw_path_that_the_server_hides_is_put_together_again(house: House, service: Service) -> None:
@@ -713,18 +531,6 @@ async def test_websockets_are_refused_unless_public(house: House) -> None:
     assert opened == [None]
 
 
-async def test_a_public_route_needs_no_credentials_and_checks_those_that_come(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings(routes=[Route("/health", public=True)]))
-    anonymous = house.caller().call("GET", b"/health").without("authorization")
-    assert (await ask(app, anonymous)).status == 200
-    caller = house.caller()
-    call = caller.call("GET", b"/health")
-    assert caller.refusal(call, (await ask(app, call)).received).code == "epoch-required"
-    call = caller.call("GET", b"/health")
-    caller.open(call, (await ask(app, call)).received)
-    assert [who and str(who.client) for who in service.callers] == [None, "billing@test.realm"]
-
-
 async def test_what_comes_behind_the_head_is_no_header(house: House) -> None:
     """Trailers: uvicorn with httptools appends them to the list in the scope, others might send a message."""
     seen: list[Any] = []
@@ -754,30 +560,6 @@ async def test_what_comes_behind_the_head_is_no_header(house: House) -> None:
     await app(scope, receive, collector(sent))
     assert (sent[0]["status"], seen) == (200, [b"one", [name.encode() for name, _value in call.headers]])
     assert given[-1] == trailer
-
-
-@pytest.mark.parity("L1")
-async def test_observe_lets_everything_pass_and_counts_it(house: House, service: Service) -> None:
-    """Nothing is blocked; what would have been is logged without secrets, and counted."""
-    app = OrthrosMiddleware(service, **house.settings(mode="observe", routes=[Route("/orders/*", scopes=["write"])]))
-    caller = house.caller()
-    anonymous = caller.call("POST", b"/orders/1?token=hunter2", body=b"one").without("authorization")
-    assert (await ask(app, anonymous)).status == 200
-    assert (await ask(app, caller.call("GET", b"/other").replaced("authorization", b"Orthros ?"))).status == 200
-    assert service.callers == [None, None]
-    assert app.guard.counts() == {("/orders/*", "credentials-missing"): 1, ("/*", "malformed"): 1}
-    assert set(house.log.events) == {"would-refuse"}
-    assert "hunter2" not in str(house.log.lines)
-
-
-async def test_observe_still_proves_itself_and_reports_bodies(house: House, service: Service) -> None:
-    app = OrthrosMiddleware(service, **house.settings(mode="observe"))
-    caller = await met(house, app)  # who proves a ticket is told the epoch, or could never be verified
-    call = caller.call("POST", body=b"one")
-    received = (await ask(app, call, pieces=[b"two"])).received
-    assert (received.status, service.bodies) == (200, [b"two"])
-    caller.open(call, received)
-    assert app.guard.counts() == {("/*", "body-mismatch"): 1}
 
 
 async def lifespan(application: Any, **scope: Any) -> list[Any]:
@@ -857,42 +639,10 @@ async def test_an_application_may_answer_while_it_reads_as_long_as_that_is_held(
     assert (await ask(app, call, pieces=[b"hello ", b"WORLD"])).status == 400
 
 
-async def test_a_channel_that_cannot_be_named_closes_the_service(house: House, service: Service) -> None:
-    def channel(scope: Any) -> bytes:
-        raise OSError("no such connection")
-
-    app = OrthrosMiddleware(service, **house.settings(), channel=channel)
-    assert (await ask(app, house.caller().call())).status == 503
-    assert service.callers == []
-
-
-@pytest.mark.parity("K9", "L14")
-async def test_the_channel_of_a_request_is_what_the_service_says(house: House, service: Service) -> None:
-    """Here it comes from the extension of a server that tells certificates."""
-    mine = ChannelCaveat(digest(b"certificate")).to_bytes()
-    app = OrthrosMiddleware(
-        service, **house.settings(), channel=lambda scope: digest(scope["extensions"]["tls"]["der"])
-    )
-    caller = house.caller(mine, epoch=(await met(house, app, der=b"x")).epoch)
-    for der, expected in ((b"certificate", 200), (b"another", 403)):
-        assert (await ask(app, caller.call(), extensions={"tls": {"der": der}})).status == expected
-
-
 async def test_what_is_no_request_is_not_served(house: House, service: Service) -> None:
     app = OrthrosMiddleware(service, **house.settings())
     with pytest.raises(LocalMisuse, match="not guarded"):
         await app({"type": "webtransport"}, never, collector([]))
-
-
-async def test_a_public_application_that_raises_is_the_servers_business(house: House) -> None:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        raise KeyError("a bug")
-
-    app = OrthrosMiddleware(application, **house.settings(routes=[Route("/*", public=True)]))
-    sent: list[Any] = []
-    with pytest.raises(KeyError):
-        await app(scope_of(house.caller().call().without("authorization")), never, collector(sent))
-    assert sent == []
 
 
 @pytest.mark.usefixtures("streamed")
