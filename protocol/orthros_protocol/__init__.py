@@ -213,6 +213,7 @@ from orthros_protocol.tickets.caveats import (
     is_app_name,
     parse_caveat,
 )
+from orthros_protocol.tickets.credential import Credential, Life
 from orthros_protocol.tickets.discharges import (
     DISCHARGE_ENDPOINT,
     Demand,
@@ -320,6 +321,7 @@ __all__ = [
     "ChainRule",
     "ChannelCaveat",
     "Code",
+    "Credential",
     "Demand",
     "DemandSource",
     "Discharge",
@@ -339,6 +341,7 @@ __all__ = [
     "KdcRefusal",
     "Keytab",
     "KeytabEntry",
+    "Life",
     "LocalMisuse",
     "Malformed",
     "Memory",

@@ -10,8 +10,10 @@ from orthros_client import Credentials
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     USE_CHANNEL,
+    Credential,
     ExpiresCaveat,
     HandedOver,
+    Life,
     LocalMisuse,
     Malformed,
     OrthrosError,
@@ -48,8 +50,8 @@ def handed(parties: Parties, credentials: Credentials, *, sender: str = "web", r
 
 def received(parties: Parties, credentials: Credentials) -> Credentials:
     """The worker's object, on the worker's host."""
-    return Credentials.received(
-        handed(parties, credentials), clock=HostClock(parties.realm.clock), entropy=parties.realm.entropy
+    return Credentials.of(
+        handed(parties, credentials).credential, clock=HostClock(parties.realm.clock), entropy=parties.realm.entropy
     )
 
 
@@ -81,7 +83,7 @@ def test_removing_editing_or_reordering_any_fails(held: list[bytes], shown: list
     """With the tail behind a list, only lists that begin with it can be shown."""
     parties = Parties()
     credentials, verifier = parties.credentials("web", "orders"), parties.verifier()
-    tail = tail_after(credentials.tail.material, held)
+    tail = tail_after(credentials.tail, held)
     wanted = list(data.draw(st.permutations(held)) if data.draw(st.booleans()) else shown)
     begins_with_it = wanted[: len(held)] == held
     if begins_with_it:
@@ -108,7 +110,7 @@ def test_a_delegate_cannot_exceed(parties: Parties) -> None:
     delegate = received(parties, credentials.narrow(scopes=["read"], lifetime=60))
     assert call(delegate, verifier).scopes == {"read"}
     assert call(delegate.narrow(scopes=[]), verifier).scopes == set()
-    tail = delegate.tail.material
+    tail = delegate.tail
     guesses = [tail, pop_key_of(tail), kd(tail, "cav"), kd(tail, "chain0", sha256(delegate.ticket)), sha256(tail)]
     for guess in guesses:
         for key in (guess, pop_key_of(guess), mix_discharges(pop_key_of(guess), [tail])):
@@ -174,7 +176,7 @@ def test_an_address_is_what_the_transport_says(parties: Parties) -> None:
 def test_an_unknown_kind_is_critical(parties: Parties, caveat: bytes) -> None:
     """What a target does not understand it refuses, under its MAC."""
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
-    key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
+    key = pop_key_of(tail_after(credentials.tail, [caveat]))
     with pytest.raises(Refused, match="caveat-unsupported") as refused:
         shown_under(parties, verifier, credentials, [caveat], key)
     assert refused.value.reply is not None
@@ -186,7 +188,7 @@ def test_a_caveat_of_any_bytes_never_grants_more(caveat: bytes) -> None:
     """fuzz. It parses as one that narrows, or the request is refused."""
     parties = Parties()
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders", "read")
-    key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
+    key = pop_key_of(tail_after(credentials.tail, [caveat]))
     code = outcome(parties, verifier, credentials, [caveat], key)
     assert code in {"accepted", "malformed", "caveat-unsupported", "caveat-refused", "discharge-mismatch"}
     if code == "accepted":
@@ -200,7 +202,7 @@ def test_a_caveat_of_any_bytes_never_grants_more(caveat: bytes) -> None:
 def test_a_caveat_with_bool_for_int_or_of_wrong_arity(parties: Parties, caveat: bytes) -> None:
     """Bool for int, wrong arity."""
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
-    key = pop_key_of(tail_after(credentials.tail.material, [caveat]))
+    key = pop_key_of(tail_after(credentials.tail, [caveat]))
     with pytest.raises(Malformed):
         shown_under(parties, verifier, credentials, [caveat], key)
 
@@ -238,10 +240,10 @@ def test_a_hand_over_opens_for_its_receiver_alone(parties: Parties) -> None:
         with pytest.raises(PeerMisbehaved, match="unknown-key"):
             open_hand_over(box, parties.realm.keytab(name), now=now)
     found = open_hand_over(box, parties.realm.keytab("worker"), now=now)
-    assert found.sender == found.client == parties.realm.principal("web")
+    assert found.sender == found.credential.client == parties.realm.principal("web")
     assert parties.realm.keytab("worker").principal.name == "worker"
-    assert found.tail not in box
-    assert found.ticket not in box
+    assert found.credential.pop_key not in box
+    assert found.credential.ticket not in box
 
 
 def test_a_hand_over_reflected_to_its_sender(parties: Parties) -> None:
@@ -264,7 +266,7 @@ def test_a_hand_over_is_from_whom_the_kdc_says(parties: Parties) -> None:
     to = parties.credentials("eve", "worker")
     box = parties.credentials("eve", "orders").hand_over(to)
     version, ticket, named, _sealed = dec(box)
-    key = kd(pop_key_of(to.tail.material), "deleg")
+    key = kd(pop_key_of(to.tail), "deleg")
     context = enc("deleg", "test.realm", "web", "worker", named)
     forged = enc(version, ticket, named, seal(key, "deleg", context, b"anything", bytes(24)))
     with pytest.raises(PeerMisbehaved, match="box-unopened"):
@@ -307,12 +309,12 @@ def test_only_a_plain_ticket_of_ones_own_seals_a_hand_over(parties: Parties) -> 
 def test_what_a_sender_claims_of_a_ticket_is_not_believed_by_the_target(parties: Parties) -> None:
     """A hand-over that promises more scopes, a longer life or other names than the ticket has."""
     credentials, verifier = parties.credentials("web", "orders", "read"), parties.verifier()
-    boast = HandedOver(
-        ticket=credentials.ticket, caveats=b"", tail=credentials.tail.material, target=credentials.target,
+    boast = Credential(
+        ticket=credentials.ticket, tail=credentials.tail, target=credentials.target,
         target_uid=99, client=parties.realm.principal("eve"), scopes=("admin", "read"),
-        expires=parties.second + 10**9, ttl_s=10**9,
+        life=Life.until(10**9, parties.second + 10**9),
     )  # fmt: skip
-    got = Credentials.received(boast, clock=HostClock(parties.realm.clock), entropy=parties.realm.entropy)
+    got = Credentials.of(boast, clock=HostClock(parties.realm.clock), entropy=parties.realm.entropy)
     assert got.expires_in_s == 86_400
     caller = call(got, verifier)
     assert str(caller.client) == "web@test.realm"
@@ -327,4 +329,4 @@ def test_the_mac_covers_the_caveats_that_are_shown(parties: Parties) -> None:
     credentials = parties.credentials("web", "orders").narrow(scopes=["read"])
     request = parse_ap_request(credentials.present(bind_raw(ENDPOINT)).request)
     assert request.caveats == join_caveats(credentials.caveats)
-    assert request.mac == mac(pop_key_of(credentials.tail.material), "ap-req.0", request.body)
+    assert request.mac == mac(pop_key_of(credentials.tail), "ap-req.0", request.body)

@@ -76,7 +76,7 @@ def present(
     shown: list[bytes] | None = None,
 ) -> None:
     """Presents by hand whatever an attacker mixes and shows; raises what the verifier raises."""
-    key = mix_discharges(pop_key_of(credentials.tail.material), [one.tail for one in discharges])
+    key = mix_discharges(pop_key_of(credentials.tail), [one.tail for one in discharges])
     fields = [one.caveats for one in discharges] if shown is None else shown
     pending = forge(
         parties, credentials.ticket, key, epoch=epoch_of(verifier, credentials),
@@ -112,7 +112,7 @@ def test_extra(parties: Parties) -> None:
     (one,) = given(parties, credentials)
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         present(parties, verifier, credentials, [one, one])
-    key = mix_discharges(pop_key_of(credentials.tail.material), [one.tail])
+    key = mix_discharges(pop_key_of(credentials.tail), [one.tail])
     epoch = epoch_of(verifier, credentials)
     pending = forge(parties, credentials.ticket, key, epoch=epoch, discharges=[one.caveats, one.caveats])
     with pytest.raises(Refused, match="discharge-mismatch"):
@@ -219,16 +219,16 @@ def test_the_client_cannot_discharge_what_the_kdc_demands(parties: Parties) -> N
     credentials = parties.credentials("web", "orders")
     credentials = evolve(
         credentials, ticket=granted.credential, demands=granted.demands,
-        tail=type(credentials.tail)(kd(granted.session_key, "chain0", sha256(granted.credential))),
+        tail=kd(granted.session_key, "chain0", sha256(granted.credential)),
     )  # fmt: skip
     verifier = parties.verifier()
-    t0, k32 = credentials.tail.material, granted.session_key
+    t0, k32 = credentials.tail, granted.session_key
     _realm, _name, _kvno, _kid, box = dec(cid)
     loc = ["test.realm", "approvals"]
     to_discharger = parties.credentials("web", "approvals")
     own = parties.realm.root("web").material
     known = [
-        k32, t0, pop_key_of(t0), kd(t0, "3p"), to_discharger.tail.material, pop_key_of(to_discharger.tail.material),
+        k32, t0, pop_key_of(t0), kd(t0, "3p"), to_discharger.tail, pop_key_of(to_discharger.tail),
         own, sha256(cid), sha256(box), sha256(credentials.ticket), bytes(32), box[:32], box[24:56], box[-32:],
     ]  # fmt: skip
     salts = [bytes(16), sha256(cid)[:16], box[:16]]
@@ -254,11 +254,11 @@ def test_the_kdcs_demand_dressed_as_a_holders(parties: Parties) -> None:
     verifier, credentials = parties.verifier(), parties.credentials("web", "orders")
     (cid,) = credentials.demands
     caveat = ThirdPartyCaveat(parties.realm.principal("approvals"), bytes(16), None, sha256(cid)).to_bytes()
-    root = kd(credentials.tail.material, "3p-root", enc(["test.realm", "approvals"], bytes(16)))
+    root = kd(credentials.tail, "3p-root", enc(["test.realm", "approvals"], bytes(16)))
     dressed = evolve(
         credentials,
         caveats=(caveat,),
-        tail=type(credentials.tail)(tail_after(credentials.tail.material, [caveat])),
+        tail=type(credentials.tail)(tail_after(credentials.tail, [caveat])),
     )
     mine = self_made(root, cid)
     with pytest.raises(Refused, match="discharge-mismatch"):
@@ -273,9 +273,7 @@ def test_a_root_outside_the_sealed_body_is_no_caveat(parties: Parties) -> None:
     credentials = parties.credentials("web", "ledger")
     root = b"r" * 32
     caveat = ThirdPartyCaveat(parties.realm.principal("approvals"), None, root, sha256(b"cid")).to_bytes()
-    chosen = evolve(
-        credentials, caveats=(caveat,), tail=type(credentials.tail)(tail_after(credentials.tail.material, [caveat]))
-    )
+    chosen = evolve(credentials, caveats=(caveat,), tail=type(credentials.tail)(tail_after(credentials.tail, [caveat])))
     with pytest.raises(Malformed):
         present(parties, parties.verifier("ledger"), chosen, [self_made(root, b"cid")])
 
@@ -288,9 +286,9 @@ def test_a_holder_can_discharge_what_he_adds_himself(parties: Parties) -> None:
     parsed = parse_caveat(after.caveats[0])
     assert isinstance(parsed, ThirdPartyCaveat)
     place = enc(["test.realm", "approvals"], parsed.salt)
-    mine = self_made(kd(before.tail.material, "3p-root", place), after.demands[0])
+    mine = self_made(kd(before.tail, "3p-root", place), after.demands[0])
     assert refused_as(after.with_discharges([mine]), ledger) == "accepted"
-    for key in (after.tail.material, pop_key_of(after.tail.material), sha256(after.ticket)):
+    for key in (after.tail, pop_key_of(after.tail), sha256(after.ticket)):
         behind = self_made(kd(key, "3p-root", place), after.demands[0])
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):
             present(parties, ledger, after, [behind])

@@ -19,7 +19,7 @@ from orthros_protocol import (
     USE_HTTP,
     AssertedUser,
     HttpBinding,
-    Secret,
+    Life,
     Timestamp,
     build_ap_request,
     format_authorization,
@@ -84,10 +84,9 @@ class Sender:
                 target=issued.target,
                 client=issued.client,
                 scopes=issued.scopes,
-                ttl_s=3600,
+                life=Life(3600, time.monotonic() + 3600),
                 ticket=issued.ticket,
-                tail=Secret(tail_of(issued.session_key, issued.ticket)),
-                expires=time.monotonic() + 3600,
+                tail=tail_of(issued.session_key, issued.ticket),
             )
         )
 
@@ -116,7 +115,7 @@ class Sender:
     def _narrowed(self, bind: bytes, caveat: bytes) -> bytes:
         return build_ap_request(
             self.credentials.ticket,
-            pop_key_of(add_caveat(self.credentials.tail.material, caveat)),
+            pop_key_of(add_caveat(self.credentials.tail, caveat)),
             use=USE_HTTP,
             bind=bind,
             now=WallClock().now(),

@@ -16,7 +16,7 @@ from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.peers import AllowList
 from orthros_client.daemon.tickets.cache import Held
 from orthros_client.daemon.tickets.persistence import CacheStore
-from orthros_client.local.api.values import Op, Reported, ReportOutcome, ReportRequest, Status, WantRequest
+from orthros_client.local.api.values import Grant, Op, Reported, ReportOutcome, ReportRequest, Status, WantRequest
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer
@@ -113,7 +113,8 @@ async def test_a_report_ends_what_a_wrong_kdc_left_behind(autojump_clock: trio.t
         login = world.agent.session.login
         world.kdc_clock.wrong_ms = 0
         grant = await desk.answer(ROOT, WantRequest(op=Op.TICKET, target="orders", timeout_ms=1000))
-        assert getattr(grant, "credential", b"") == held.credential
+        assert isinstance(grant, Grant)
+        assert grant.credential.ticket == held.credential.ticket
         report = ReportRequest(target=held.key.target, ticket=held.name, code=code, time=0)
         reply = await desk.answer(ROOT, report)
         assert isinstance(reply, Reported)
@@ -121,7 +122,7 @@ async def test_a_report_ends_what_a_wrong_kdc_left_behind(autojump_clock: trio.t
         status = await status_of(world)
         assert (status.ready, status.code) == (False, "clock-skew")
         assert "600 s behind" in (status.detail or "")
-        assert (await world.agent.obtain(world.key("orders"), timeout_s=1)).credential == held.credential
+        assert (await world.agent.obtain(world.key("orders"), timeout_s=1)).credential.ticket == held.credential.ticket
         await elapse(9)
         assert await is_good(world)
         assert await is_good(world, "billing")
@@ -199,7 +200,7 @@ async def test_what_has_ended_by_one_clock_stays_until_the_realm_was_asked(
         assert await world.outcome(world.key("orders"), timeout_s=0.1) == "kdc-unreachable"
         world.clock.wrong_ms = 0
         assert await world.agent.obtain(world.key("orders"), timeout_s=0) is not None
-        assert (await world.agent.obtain(world.key("orders"), timeout_s=0)).credential == held.credential
+        assert (await world.agent.obtain(world.key("orders"), timeout_s=0)).credential.ticket == held.credential.ticket
 
 
 async def test_a_resumed_host_whose_clocks_both_stood(autojump_clock: trio.testing.MockClock) -> None:
@@ -239,7 +240,7 @@ async def test_tickets_from_the_future_are_replaced_after_a_restart(
             await elapse(3)
             after = [await agent.obtain(key, timeout_s=0) for key in keys]
             nursery.cancel_scope.cancel()
-        assert all(new.credential != old.credential for new, old in zip(after, before, strict=True))
+        assert all(new.credential.ticket != old.credential.ticket for new, old in zip(after, before, strict=True))
         assert abs(agent.session.offset_ms) < 100
 
 
@@ -249,7 +250,7 @@ async def test_a_ticket_of_a_slow_kdc_ends_when_it_ends(autojump_clock: trio.tes
         assert await is_good(world)
         world.kdc_clock.wrong_ms = -200_000
         held = await world.agent.obtain(world.key("billing"), timeout_s=1)
-        assert 3390 < held.remaining_s(world.clock.elapsed_s()) <= 3400
+        assert 3390 < held.credential.life.left_s(world.clock.elapsed_s()) <= 3400
         assert not (await status_of(world)).ready
 
 

@@ -24,16 +24,17 @@ from orthros_protocol import (
     WANT_DELEGABLE,
     Behalf,
     FrameReader,
-    Granted,
+    Life,
     Principal,
     ScopesCaveat,
-    Secret,
     TargetsCaveat,
     ThirdPartyCaveat,
+    Ticket,
     Timestamp,
     evidence_proof,
     frame,
     join_caveats,
+    open_presented,
     open_ticket,
     split_caveats,
 )
@@ -131,12 +132,12 @@ async def test_limits_are_in_the_ticket_and_bind_its_holder() -> None:
         assert (limited.scopes, plain.scopes) == (("read",), ("read", "write"))
         assert sorted(entry.scopes for entry in listed) == [("read",), ("read", "write")]
         verifier = Verifier(realm.keytab("orders").verify_only(), clock=realm.clock.now, monotonic_ms=realm.clock.now)
-        held = evolve(limited, clock=clock, time=RealmTime.of(clock, 0), expires=clock.elapsed_s() + 60)
+        held = evolve(limited, clock=clock, time=RealmTime.of(clock, 0), life=Life(60, clock.elapsed_s() + 60))
         assert call(held, verifier, method="GET", path="/orders/7").scopes == {"read"}
         wider = evolve(held, scopes=("read", "write"), caveats=())
         for options in ({"method": "PUT", "path": "/orders/7"}, {"method": "GET", "path": "/users"}, {}):
             assert refused_as(wider, verifier, **options) == "caveat-refused"
-        handed = Credentials.received(wider.to_handed(), clock=clock)
+        handed = Credentials.of(wider, clock=clock)
         assert refused_as(handed, verifier, method="PUT", path="/orders/7") == "caveat-refused"
 
 
@@ -182,10 +183,10 @@ async def test_an_end_among_the_limits_is_the_end(autojump_clock: trio.testing.M
         key = world.key("orders", limits=limits_field(Limits(expires_at=second)))
         await world.agent.obtain(world.key("orders"), timeout_s=10)
         held = await world.agent.obtain(key, timeout_s=10)
-        assert second - 1 < world.realm.clock.now() / 1000 + held.remaining_s(trio.current_time()) <= second
-        assert held.ttl_s <= 100
+        assert second - 1 < world.realm.clock.now() / 1000 + held.credential.life.left_s(trio.current_time()) <= second
+        assert held.credential.life.whole_s <= 100
         late = world.key("orders", limits=limits_field(Limits(expires_at=second + 3400)))
-        assert (ending := await world.agent.obtain(late, timeout_s=10)).renew_at == ending.expires
+        assert (ending := await world.agent.obtain(late, timeout_s=10)).renew_at == ending.credential.life.end
         handled = world.realm.handled
         await elapse(80)
         assert await world.agent.obtain(key, timeout_s=10) is held
@@ -203,9 +204,9 @@ async def test_limited_tickets_are_renewed_as_others_are(autojump_clock: trio.te
     async with open_world() as world:
         key = world.key("orders", limits=FIELD)
         first = await world.agent.obtain(key, timeout_s=10)
-        await elapse(0.86 * first.ttl_s)
+        await elapse(0.86 * first.credential.life.whole_s)
         second = await world.agent.obtain(key, timeout_s=0)
-        assert second.credential != first.credential
+        assert second.name != first.name
         assert world.opened(second).caveats == split_caveats(FIELD)
 
 
@@ -299,10 +300,15 @@ async def obtain(agent: Agent, limits: Limits | None) -> Held:
     return await agent.obtain(key, timeout_s=10)
 
 
-def evidence_without_caveats(held: Held) -> Behalf:
+def opened_at_orders(journey: Journey, held: Held) -> Ticket:
+    """What the target reads in the ticket."""
+    return open_presented(held.credential.ticket, b"", journey.kdc.keytabs["orders"]).ticket
+
+
+def evidence_without_caveats(journey: Journey, held: Held) -> Behalf:
     """What orders shows that leaves out whatever its caller's presentation carried; it knows the ticket's key."""
-    assert held.session_key is not None
-    return Behalf(evidence=held.credential, proof=evidence_proof(held.session_key, held.credential))
+    ticket = held.credential.ticket
+    return Behalf(evidence=ticket, proof=evidence_proof(opened_at_orders(journey, held).session_key, ticket))
 
 
 @pytest.mark.parity("L7", "L23", "B4")
@@ -314,15 +320,15 @@ async def test_a_delegate_sheds_what_was_narrowed_and_never_what_was_limited() -
         end = journey.kdc.clock.now() // 1000 + 60
         limited = await obtain(agent, Limits(scopes=["read"], expires_at=end))
         plain = await obtain(agent, None)
-        assert limited.flags == plain.flags == DELEGABLE
-        assert limited.scopes == ("read",)
-        assert limited.remaining_s(agent.clock.elapsed_s()) == 60
-        shed = await journey.obtain("orders", "ledger", behalf=evidence_without_caveats(plain))
-        kept = await journey.obtain("orders", "ledger", behalf=evidence_without_caveats(limited))
+        assert limited.credential.flags == plain.credential.flags == DELEGABLE
+        assert limited.credential.scopes == ("read",)
+        assert limited.credential.life.left_s(agent.clock.elapsed_s()) == 60
+        shed = await journey.obtain("orders", "ledger", behalf=evidence_without_caveats(journey, plain))
+        kept = await journey.obtain("orders", "ledger", behalf=evidence_without_caveats(journey, limited))
         assert shed.scopes == ("read", "write")
         assert (kept.scopes, journey.opened(kept).exp) == (("read",), end)
         bound = await obtain(agent, Limits(methods=["GET"]))
-        refusal = await journey.refusal("orders", "ledger", behalf=evidence_without_caveats(bound))
+        refusal = await journey.refusal("orders", "ledger", behalf=evidence_without_caveats(journey, bound))
         assert refusal.startswith("caveat-not-carried")
         nursery.cancel_scope.cancel()
 
@@ -338,21 +344,14 @@ async def test_the_kdc_writes_limits_of_every_kind_that_a_target_judges() -> Non
     async with trio.open_nursery() as nursery:
         agent = await agent_of(journey, "web", nursery)
         held = await obtain(agent, limits)
-        assert held.tail is not None
-        granted = Granted(
-            target=held.key.target, target_uid=held.target_uid, credential=held.credential,
-            session_key=held.session_key, ttl_s=held.ttl_s,
-        )  # fmt: skip
-        assert journey.opened(granted).caveats == limits.to_caveats()
+        assert opened_at_orders(journey, held).caveats == limits.to_caveats()
         clock = journey.kdc.clock.now
         verifier = Verifier(
             journey.kdc.keytabs["orders"], clock=clock, monotonic_ms=clock,
             app_caveats={"shop/rows": lambda payload, _access: None if payload == b"9" else "other rows"},
         )  # fmt: skip
-        credentials = Credentials(
-            target=held.key.target, client=principal("web"), scopes=("read", "write"), ttl_s=held.ttl_s,
-            ticket=held.credential, tail=Secret(held.tail), expires=held.expires, clock=agent.clock,
-        )  # fmt: skip
+        told = evolve(held.credential, life=Life.left(60, 60_000), scopes=("read", "write"))
+        credentials = Credentials.of(told, clock=agent.clock)
         good: dict[str, Any] = {"method": "GET", "path": "/orders", "peer": "192.0.2.7", "channel": bytes(32)}
         assert call(credentials, verifier, **good).scopes == {"read"}
         for change in ({"method": "PUT"}, {"path": "/"}, {"peer": "198.51.100.1"}, {"channel": b"c" * 32}):

@@ -91,7 +91,7 @@ def test_this_program_is_named_once_it_knows_its_name() -> None:
     rule += "`orthros-admin policy allow {} ledger --scope ...`."
     assert remedy("not-granted", conversation=conversation) == rule.format("CLIENT")
     ask(conversation, grant())
-    name = grant().client.name
+    name = grant().credential.client.name
     assert remedy("not-granted", conversation=Conversation(10, clock=StillClock())) == rule.format("CLIENT")
     flow = conversation.credentials("orders", None, 0)
     next(flow)

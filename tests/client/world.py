@@ -134,7 +134,7 @@ class World:
 
     def opened(self, held: Held) -> Ticket:
         """What the target reads in the ticket."""
-        return open_ticket(held.credential, self.realm.root(held.key.target.name).ticket_key())
+        return open_ticket(held.credential.ticket, self.realm.root(held.key.target.name).ticket_key())
 
     async def outcome(self, key: CacheKey, *, timeout_s: float = 10.0, behalf: Behalf | None = None) -> str:
         """`held`, or the code of the error."""

@@ -114,8 +114,8 @@ def keys_of_tickets(estate: Estate) -> dict[str, bytes]:
         assert key is not None
         secrets |= {
             f"session key for {target}": open_ticket(credentials.ticket, key).session_key,
-            f"tail for {target}": credentials.tail.material,
-            f"proof key for {target}": pop_key_of(credentials.tail.material),
+            f"tail for {target}": credentials.tail,
+            f"proof key for {target}": pop_key_of(credentials.tail),
         }
     signature = estate.client().token("ledger").value.rpartition(".")[2]
     secrets["signature of the JWT"] = base64.urlsafe_b64decode(signature + "=")

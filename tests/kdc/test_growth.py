@@ -145,9 +145,9 @@ async def test_a_daemon_serves_what_was_revoked_for_one_life_at_most(autojump_cl
         world.realm.allow("web", "orders", "read", "write", max_ttl_s=600)
         held = await world.agent.obtain(world.key("orders"), timeout_s=10)
         world.realm.allow("web", "orders", "read", max_ttl_s=600)
-        assert held.scopes == ("read", "write")
+        assert held.credential.scopes == ("read", "write")
         await elapse(600)
-        assert (await world.agent.obtain(world.key("orders"), timeout_s=10)).scopes == ("read",)
+        assert (await world.agent.obtain(world.key("orders"), timeout_s=10)).credential.scopes == ("read",)
 
 
 @pytest.mark.parity("L22")

@@ -18,9 +18,9 @@ from orthros_protocol import (
     Behalf,
     Discharge,
     Granted,
+    Life,
     PendingAp,
     Refused,
-    Secret,
     TargetRefusal,
     Timestamp,
     Want,
@@ -96,11 +96,11 @@ class Parties:
         got = self.granted(client, target, *scopes, **want)
         assert got.session_key is not None
         return Credentials(
-            target=got.target, client=self.realm.principal(client), scopes=got.scopes, ttl_s=got.ttl_s,
+            target=got.target, client=self.realm.principal(client), scopes=got.scopes,
             flags=got.flags, kvno=got.kvno, target_uid=got.target_uid, subject=got.subject, demands=got.demands,
-            realm_offset_ms=-wrong_ms, ticket=got.credential, tail=Secret(tail_of(got.session_key, got.credential)),
-            expires=self.realm.clock.now() / 1000 + got.ttl_s, clock=HostClock(self.realm.clock, wrong_ms),
-            entropy=self.realm.entropy, rest=CallerRest(self.realm, []),
+            realm_offset_ms=-wrong_ms, ticket=got.credential, tail=tail_of(got.session_key, got.credential),
+            life=Life(got.ttl_s, self.realm.clock.now() / 1000 + got.ttl_s),
+            clock=HostClock(self.realm.clock, wrong_ms), entropy=self.realm.entropy, rest=CallerRest(self.realm, []),
         )  # fmt: skip
 
     def verifier(self, service: str = "orders", **options: Any) -> Verifier:

@@ -11,8 +11,9 @@ from attrs import frozen
 from orthros_protocol import (
     WANT_JWT,
     AssertedUser,
+    Credential,
     Granted,
-    HandedOver,
+    Life,
     Refused,
     ScopesCaveat,
     build_ap_reply,
@@ -23,6 +24,7 @@ from orthros_protocol import (
     open_tgs_reply,
     pop_key_of,
     seal_hand_over,
+    split_caveats,
     tail_of,
 )
 from orthros_protocol.exchanges import ap_exchange as ap
@@ -175,9 +177,9 @@ def _authority() -> dict[str, tuple[Shape, bytes]]:
     by_holder, by_kdc = pair.by_holder(bytes(32)).cid, pair.by_kdc().cid
     given = pair.discharge(by_kdc, ScopesCaveat(("read",)))
     issued, around = pair.issue(), pair.realm.issue("billing", "orders")
-    handed = HandedOver(
-        ticket=issued.ticket, caveats=given.caveats, tail=bytes(32), target=issued.target, target_uid=17,
-        client=issued.client, scopes=("read", "write"), expires=pair.second, ttl_s=9,
+    handed = Credential(
+        ticket=issued.ticket, caveats=split_caveats(given.caveats), tail=bytes(32), target=issued.target, target_uid=17,
+        client=issued.client, scopes=("read", "write"), life=Life.until(9, pair.second),
         subject=tickets.Subject(issued.client, 7, 1), demands=(by_kdc, by_holder),
     )  # fmt: skip
     sealed = seal_hand_over(

@@ -127,4 +127,4 @@ def _clock(now: Status) -> str:
 
 def _policy(client: Client, target: str) -> str:
     credentials = client.credentials(target)
-    return f"granted {' '.join(credentials.scopes) or 'no scope'} for {life(credentials.ttl_s)}"
+    return f"granted {' '.join(credentials.scopes) or 'no scope'} for {life(credentials.life.whole_s)}"

@@ -233,7 +233,6 @@ def _principal(text: str, realm: str) -> Principal:
 def _report(
     arguments: argparse.Namespace, credentials: Credentials, notes: Sequence[str], receiver: Principal | None
 ) -> int:
-    handed = credentials.to_handed()
     left = credentials.expires_in_s
     allows = [caveat_words(one) for one in credentials.caveats]
     facts: dict[str, Any] = {
@@ -257,7 +256,7 @@ def _report(
             facts["subject"] = subject_words(credentials.subject)
         facts["scopes"] = " ".join(credentials.scopes) or "none: it authenticates, and grants nothing"
         facts["caveats"] = allows or "none"
-        facts["until"] = f"{date_words(handed.expires)}, in {life(left)}"
+        facts["until"] = f"{date_words(credentials.life.second)}, in {life(left)}"
         facts["note"] = list(notes)
     show([facts], arguments.output, one=True)
     return OK

@@ -51,10 +51,10 @@ def worker_login(arguments: argparse.Namespace) -> int:
         content = client.login(arguments.target, arguments.scope, arguments.lifetime)
     login = WorkerLogin.from_bytes(content)
     write_secret_file(arguments.out, content, replace=True)
-    left = max(0, int(login.expires - login.offset_ms / 1000 - time.time()))
+    left = max(0, int(login.credential.life.second - login.offset_ms / 1000 - time.time()))
     facts = {
         "file": str(arguments.out),
-        "client": str(login.client),
+        "client": str(login.credential.client),
         "targets": [str(target) for target in sorted(login.targets)],
         "expires_in_s" if arguments.output == "json" else "expires": left,
     }

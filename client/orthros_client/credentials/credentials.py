@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, evolve, field, fields, frozen
 
 from orthros_client.clocks import Clock, Entropy, HostClock, RealmTime
 from orthros_client.credentials.known_targets import Peers, PeerState
-from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, those_held, unbroken, with_more
+from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, those_held, unbroken
 from orthros_client.credentials.pending import Confirmed, PendingCall
 from orthros_client.credentials.repeating import Course
 from orthros_client.local.driving import HostRest, Pause, Rest, adrive, drive
@@ -26,15 +26,13 @@ from orthros_protocol import (
     TGT,
     USE_RAW,
     AssertedUser,
+    Credential,
     DemandSource,
     Discharge,
-    HandedOver,
     LocalMisuse,
-    Note,
+    Malformed,
     Principal,
     Refused,
-    Secret,
-    Subject,
     TargetRefusal,
     Timestamp,
     bind_raw,
@@ -46,44 +44,28 @@ from orthros_protocol import (
     peek_unverified_header,
     pop_key_of,
     seal_hand_over,
-    split_caveats,
-    tail_after,
 )
+from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
 
 __all__ = ["Confirmed", "Credentials", "Pause", "PeerState", "Peers", "PendingCall"]
 
 _NONCE_BYTES: Final = 16
 _BOX_ENTROPY_BYTES: Final = 24
+_OF_A_CREDENTIAL: Final = fields(Credential)
 
 
 @frozen(eq=False, kw_only=True)
-class Credentials:
-    """A ticket for `target` and what proves its possession. Thread-safe; secrets never show in repr.
+class Credentials(Credential):
+    """A ticket that this process uses, with what it needs for that. Thread-safe; secrets never show in repr.
 
     `realm_offset_ms` is how far the realm's clock was ahead of this host's when this was obtained; from then on `time`
-    counts. `expires` is the end of the ticket's life, or of what caveats leave of it, on the monotonic clock of this
-    host. `subject` is in whose name the ticket is, if not the client's. `caveats` are those that holders added, `tail`
-    is the one behind them; `demands` are shown to dischargers: those of the KDC first, then those of holders, each in
-    the order of their caveats.
+    counts.
     """
 
-    target: Principal
-    client: Principal
-    scopes: tuple[str, ...]
-    ttl_s: int
-    flags: int = 0
-    kvno: int = 0
-    target_uid: int = 0
-    subject: Subject | None = None
-    notes: tuple[Note, ...] = ()
+    tail: bytes = field(repr=False)
     realm_offset_ms: int = 0
-    ticket: bytes = field(repr=False)
-    tail: Secret = field(repr=False)
-    caveats: tuple[bytes, ...] = ()
-    demands: tuple[bytes, ...] = field(default=(), repr=False)
     discharges: tuple[Discharge, ...] = ()
-    expires: float = field(repr=False)
     peers: Peers = field(factory=Peers, repr=False)
     reports: Reports = field(default=NO_DAEMON, repr=False)
     _clock: Clock = field(factory=HostClock, repr=False)
@@ -99,15 +81,51 @@ class Credentials:
 
     def __attrs_post_init__(self) -> None:
         ready = unbroken(self.demanded, self.discharges) if self.discharges else ()
-        key = mix_discharges(pop_key_of(self.tail.material), [one.tail for one in ready])
-        object.__setattr__(self, "_pop_key", key)
-        object.__setattr__(self, "_shown_caveats", join_caveats(self.caveats))
+        key, ahead_s = pop_key_of(self.tail), self.time.ahead_ms / 1000
+        if self.life.ahead_s != ahead_s:
+            object.__setattr__(self, "life", self.life.seen(ahead_s))
+        object.__setattr__(self, "_pop_key", mix_discharges(key, [one.tail for one in ready]) if ready else key)
+        object.__setattr__(self, "_shown_caveats", join_caveats(self.caveats) if self.caveats else b"")
         object.__setattr__(self, "_shown_discharges", tuple([one.caveats for one in ready]))
         ends = [self.time.elapsed_at(one.expires) for one in self.discharges]
-        object.__setattr__(self, "_ends", min(self.expires, *ends) if ends else self.expires)
+        object.__setattr__(self, "_ends", min(self.life.end, *ends) if ends else self.life.end)
 
-    def __getstate__(self) -> object:
-        raise LocalMisuse("secret-not-exported", "credentials stay in the process that obtained them")
+    @classmethod
+    def of(
+        cls,
+        credential: Credential,
+        *,
+        realm_offset_ms: int = 0,
+        peers: Peers | None = None,
+        reports: Reports = NO_DAEMON,
+        clock: Clock | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> Self:
+        """A ticket from a daemon, a file or a hand-over, ready for use; its life counts from now.
+
+        Raises Refused `ticket-expired` when it has ended, Malformed for a JWT.
+        """
+        if credential.tail is None:
+            raise Malformed("a token came for a ticket")
+        clock = clock or HostClock()
+        now = clock.elapsed_s()
+        time = RealmTime.of(clock, realm_offset_ms)
+        given: dict[str, Any] = {one.name: getattr(credential, one.name) for one in _OF_A_CREDENTIAL}
+        given["life"] = credential.life.since(now, time.ahead_ms / 1000)
+        found = cls(
+            **given,
+            realm_offset_ms=realm_offset_ms,
+            time=time,
+            peers=peers or Peers(),
+            reports=reports,
+            clock=clock,
+            entropy=entropy,
+        )
+        if found._ends <= now:
+            raise Refused("ticket-expired", "it has ended")
+        return found
+
+    __getstate__ = not_exported
 
     @property
     def expires_in_s(self) -> float:
@@ -156,16 +174,19 @@ class Credentials:
         left = None if scopes is None else those_held(self.scopes, scopes)
         second = None if lifetime is None else self._second_after(lifetime)
         limits = Limits(
-            scopes=left, methods=methods, path=path, peer=peer, channel=channel, targets=targets, app=app,
+            scopes=left,
+            methods=methods,
+            path=path,
+            peer=peer,
+            channel=channel,
+            targets=targets,
+            app=app,
             expires_at=second,
-        )  # fmt: skip
-        more = limits.to_caveats()
-        return evolve(
-            self,
-            caveats=with_more(self.caveats, more),
-            tail=Secret(tail_after(self.tail.material, more)),
+        )
+        return self.with_caveats(
+            limits.to_caveats(),
             scopes=self.scopes if left is None else left,
-            expires=self.expires if second is None else min(self.expires, self.time.elapsed_at(second)),
+            life=self.life if second is None else self.life.no_later(realm_end=second),
         )
 
     def demand(
@@ -174,21 +195,21 @@ class Credentials:
         """The same, good only with a discharge: the word of `source.target` that `predicate` holds of `about`.
 
         `source` is a ticket of this process to the discharger, `about` the client of the ticket unless stated,
-        `lifetime` how many seconds the discharger may be asked; by default as long as the ticket lives. Whoever holds
-        this object can discharge what he adds: it restricts those to whom the result is handed. Raises LocalMisuse.
+        `lifetime` how many seconds the discharger may be asked; by default as long as the ticket lives. The holder of
+        this object can discharge what it adds: it restricts those to whom the result is handed. Raises LocalMisuse.
         """
         if len(self.demands) >= MAX_DISCHARGES:
             raise LocalMisuse("value-invalid", f"at most {MAX_DISCHARGES} discharges")
         new = demand_of_holder(
-            self.tail.material, source._demand_source(), about=about or self.client, predicate=predicate,
-            expires=self._second_after(lifetime), salt=self._entropy(16), entropy=self._entropy(_BOX_ENTROPY_BYTES),
-        )  # fmt: skip
-        return evolve(
-            self,
-            caveats=with_more(self.caveats, [new.caveat]),
-            tail=Secret(tail_after(self.tail.material, [new.caveat])),
-            demands=(*self.demands, new.cid),
+            self.tail,
+            source._demand_source(),
+            about=about or self.client,
+            predicate=predicate,
+            expires=self._second_after(lifetime),
+            salt=self._entropy(16),
+            entropy=self._entropy(_BOX_ENTROPY_BYTES),
         )
+        return self.with_caveats([new.caveat], demands=(*self.demands, new.cid))
 
     def with_discharges(self, discharges: Iterable[Discharge]) -> Self:
         """The same with these, one for each demand and in any order; each replaces what was in hand for its demand.
@@ -213,71 +234,27 @@ class Credentials:
         Raises LocalMisuse for a `to` that is narrowed or in another's name, and beyond 48 KiB.
         """
         to._require_plain("hand anything over")
+        self.require_alive()
         return seal_hand_over(
-            self.to_handed(), ticket=to.ticket, pop_key=pop_key_of(to.tail.material), sender=to.client,
-            receiver=to.target, entropy=self._entropy(_BOX_ENTROPY_BYTES),
-        )  # fmt: skip
+            self,
+            ticket=to.ticket,
+            pop_key=to.pop_key,
+            sender=to.client,
+            receiver=to.target,
+            entropy=self._entropy(_BOX_ENTROPY_BYTES),
+        )
 
-    def to_handed(self) -> HandedOver:
-        """What is handed over, as a value: whoever holds it can use it. Raises Refused `ticket-expired`."""
-        if self.expires <= self._clock.elapsed_s():
+    def require_alive(self) -> None:
+        """Raises Refused `ticket-expired` when nothing is left to hand over or to write down."""
+        if not self.life.left_s(self._clock.elapsed_s()):
             raise Refused("ticket-expired", "nothing is left to hand over")
-        return HandedOver(
-            ticket=self.ticket,
-            caveats=self._shown_caveats,
-            tail=self.tail.material,
-            target=self.target,
-            target_uid=self.target_uid,
-            client=self.client,
-            scopes=self.scopes,
-            expires=self.time.second_at(self.expires),
-            ttl_s=self.ttl_s,
-            subject=self.subject,
-            demands=self.demands,
-        )
-
-    @classmethod
-    def received(
-        cls,
-        handed: HandedOver,
-        *,
-        realm_offset_ms: int = 0,
-        peers: Peers | None = None,
-        clock: Clock | None = None,
-        entropy: Entropy = os.urandom,
-    ) -> Self:
-        """What `open_hand_over` gave, ready for use; the target sees the delegator's name, `handed.client`.
-
-        Raises Refused `ticket-expired` when it has ended, Malformed for caveats that are none.
-        """
-        clock = clock or HostClock()
-        left_s = handed.expires - (clock.wall_ms() + realm_offset_ms) / 1000
-        if left_s <= 0:
-            raise Refused("ticket-expired", "what was handed over has ended")
-        return cls(
-            target=handed.target,
-            client=handed.client,
-            scopes=handed.scopes,
-            ttl_s=handed.ttl_s,
-            target_uid=handed.target_uid,
-            subject=handed.subject,
-            realm_offset_ms=realm_offset_ms,
-            ticket=handed.ticket,
-            tail=Secret(handed.tail),
-            caveats=split_caveats(handed.caveats),
-            demands=handed.demands,
-            expires=clock.elapsed_s() + min(left_s, MAX_TICKET_LIFE_S),
-            peers=peers or Peers(),
-            clock=clock,
-            entropy=entropy,
-        )
 
     def _second_after(self, lifetime: float | None) -> int:
         if lifetime is None:
-            return self.time.second_at(self.expires)
+            return self.life.second
         if not 0 < lifetime <= MAX_TICKET_LIFE_S:
             raise LocalMisuse("value-invalid", f"a lifetime is more than 0 and at most {MAX_TICKET_LIFE_S} seconds")
-        return self.time.second_at(min(self.expires, self._clock.elapsed_s() + lifetime))
+        return self.time.second_at(min(self.life.end, self._clock.elapsed_s() + lifetime))
 
     def _require_plain(self, purpose: str) -> None:
         if self.caveats or self.demands or self.subject is not None:
@@ -285,9 +262,7 @@ class Credentials:
 
     def _demand_source(self) -> DemandSource:
         self._require_plain("demand a discharge")
-        return DemandSource(
-            ticket=self.ticket, pop_key=pop_key_of(self.tail.material), adder=self.client, discharger=self.target
-        )
+        return DemandSource(ticket=self.ticket, pop_key=self.pop_key, adder=self.client, discharger=self.target)
 
     def authenticate(
         self, endpoint: str, payload: bytes = b"", *, safe: bool = False, channel_binding: bytes | None = None

@@ -6,7 +6,7 @@ Pure: values in, caveats out. Knows no keys and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import field, frozen
@@ -35,7 +35,7 @@ from orthros_protocol import (
     split_caveats,
 )
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_EXTENSION_BYTES
+from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES
 from orthros_protocol.primitives.names import check_list, check_texts
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "require_writable",
     "those_held",
     "unbroken",
-    "with_more",
 ]
 
 MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
@@ -149,13 +148,6 @@ def left_by(limits: bytes, scopes: tuple[str, ...]) -> tuple[tuple[str, ...], in
         if isinstance(caveat, ExpiresCaveat):
             ends.append(caveat.at)
     return scopes, min(ends, default=None)
-
-
-def with_more(caveats: Sequence[bytes], more: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Both, in order. Raises LocalMisuse beyond 16."""
-    if len(caveats) + len(more) > MAX_CAVEATS:
-        raise LocalMisuse("value-invalid", f"{len(caveats) + len(more)} caveats, at most {MAX_CAVEATS}")
-    return (*caveats, *more)
 
 
 @frozen(kw_only=True)

@@ -193,7 +193,7 @@ class Agent:
     def _can_obtain(self, now: float) -> bool:
         login = self.session.login
         is_out = bool(self.session.doubt or self.backoff.failures) or self.pause_s(now) > 0
-        return not is_out and login is not None and login.expires > now
+        return not is_out and login is not None and login.credential.life.end > now
 
     def pause_s(self, now: float) -> float:
         return max(self.backoff.wait_s(now), self._ticket_backoff.wait_s(now))
@@ -282,7 +282,7 @@ class Agent:
             self._refuse(flight, failure)
             return
         held = self.watch.held(flight.key, result, obtained, chance=fraction(self.entropy))
-        if flight.key.limits and held.expires <= now:
+        if flight.key.limits and held.credential.life.end <= now:
             self._refuse(flight, Failure.refused("excluded-by-your-caveat", "the limits asked for have ended already"))
             return
         self.refusals_for(flight.key).forget(flight.key)

@@ -19,7 +19,7 @@ from orthros_client.daemon.kdc.session import Obtained
 from orthros_client.daemon.tickets.cache import CacheKey, Held
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.reasons import KDC_UNREACHABLE
-from orthros_protocol import Granted
+from orthros_protocol import Granted, Life
 
 if TYPE_CHECKING:
     from orthros_client.daemon.agent import Agent
@@ -56,15 +56,15 @@ class ClockWatch:
 
     def held(self, key: CacheKey, granted: Granted, obtained: Obtained, *, chance: float) -> Held:
         """What the KDC granted, with its end on both clocks."""
-        return Held.of(
-            key,
-            granted,
-            obtained.asked_at,
-            ahead_s=self.agent.session.realm.latest_ahead_s,
-            issued_s=obtained.kdc_time / 1000,
-            chance=chance,
-            policy_seq=obtained.policy_seq,
+        session, issued_s = self.agent.session, obtained.kdc_time / 1000
+        life = Life(
+            granted.ttl_s,
+            obtained.asked_at + granted.ttl_s,
+            issued_s + granted.ttl_s,
+            session.realm.latest_ahead_s,
         )
+        credential = granted.to_credential(session.keytab.principal, life)
+        return Held.of(key, credential, obtained.asked_at, chance=chance, policy_seq=obtained.policy_seq)
 
     async def run(self) -> None:
         """Compares the clocks until cancelled."""

@@ -43,14 +43,11 @@ def give_login(
 
     Raises what `WorkerLogin.narrowed` raises, or Unavailable `login-expired` when less than a second is left.
     """
-    left_s = min(lifetime_s, int(login.expires - session.clock.elapsed_s()))
+    left_s = min(lifetime_s, int(login.credential.life.left_s(session.clock.elapsed_s())))
     if left_s < 1:
         raise Unavailable(LOGIN_EXPIRED, "the daemon's own login ends within a second")
     return WorkerLogin.narrowed(
-        login.tgt,
-        login.caveats,
-        login.tail,
-        client=session.keytab.principal,
+        login.credential,
         uid=session.keytab.uid,
         targets=targets,
         scopes=scopes,

@@ -10,10 +10,10 @@ from typing import Any, Final
 from orthros_client.credentials.credential_file import parse_credentials
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
-from orthros_client.inspection.messages import handed_facts
+from orthros_client.inspection.messages import credential_facts
 from orthros_client.inspection.tickets import look_at_ticket
-from orthros_client.inspection.words import caveats_words
-from orthros_protocol import KEY_FILE_PREFIX, Keytab, KeytabEntry, Malformed, RootKey, carry, split_caveats
+from orthros_client.inspection.words import caveat_words
+from orthros_protocol import KEY_FILE_PREFIX, Keytab, KeytabEntry, Malformed, RootKey, carry
 from orthros_protocol.tickets.cache_file import cache_kvno
 
 __all__ = ["look_at_cache", "look_at_credentials", "look_at_key_file", "look_at_login", "look_at_secret_text"]
@@ -51,46 +51,46 @@ def look_at_key_file(data: bytes, _eye: Eye) -> Finding:
 
 def look_at_credentials(data: bytes, eye: Eye) -> Finding:
     """A file of narrowed credentials. Raises OrthrosError for what is none."""
-    handed, _offset_ms = parse_credentials(data)
-    has_ended = handed.expires <= eye.now_s
+    credential, _offset_ms = parse_credentials(data)
+    has_ended = credential.life.second <= eye.now_s
     return Finding(
         kind="credential-file",
         title="file of narrowed credentials",
         size=len(data),
-        facts=handed_facts(handed),
-        allows=caveats_words(handed.caveats),
+        facts=credential_facts(credential),
+        allows=tuple(map(caveat_words, credential.caveats)),
         verified=("its checksum: it is whole",),
         unverified=("what it says of its ticket: whoever wrote the file could write anything; the target decides",),
         sealed=("its key, which is in the file and not shown",),
         notes=("it has ended",) if has_ended else ("whoever reads it can use it until it ends, within its caveats",),
         secret=True,
-        inside=(look_at_ticket(handed.ticket, eye),),
+        inside=(look_at_ticket(credential.ticket, eye),),
     )
 
 
 def look_at_login(data: bytes, eye: Eye) -> Finding:
     """A worker's login file. Raises OrthrosError for what is none."""
     login = WorkerLogin.from_bytes(data)
-    scopes = carry(split_caveats(login.caveats), of_tgt=True).scopes
+    scopes = carry(login.credential.caveats, of_tgt=True).scopes
     facts: dict[str, Fact] = {
-        "client": str(login.client),
+        "client": str(login.credential.client),
         "targets": [str(target) for target in sorted(login.targets)],
         "scopes": ["(all)"] if scopes is None else sorted(scopes),
-        "expires": Moment(login.expires),
+        "expires": Moment(login.credential.life.second),
     }
-    has_ended = login.expires <= eye.now_s
+    has_ended = login.credential.life.second <= eye.now_s
     return Finding(
         kind="login-file",
         title="login of a worker",
         size=len(data),
         facts=facts,
-        allows=caveats_words(login.caveats),
+        allows=tuple(map(caveat_words, login.credential.caveats)),
         verified=("its checksum: it is whole",),
         unverified=("that the KDC takes it: whoever wrote the file could write anything",),
         sealed=("its key, which is in the file and not shown",),
         notes=("it has ended",) if has_ended else ("whoever reads it can obtain tickets with it until it ends",),
         secret=True,
-        inside=(look_at_ticket(login.tgt, eye),),
+        inside=(look_at_ticket(login.credential.ticket, eye),),
     )
 
 

@@ -10,23 +10,22 @@ from attrs import evolve
 from orthros_client.credentials.narrowing import demanded_by
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.tickets import look_at_ticket
-from orthros_client.inspection.words import caveats_words, error_words, plain, subject_words
+from orthros_client.inspection.words import caveat_words, error_words, plain, subject_words
 from orthros_protocol import (
-    HandedOver,
+    Credential,
     Malformed,
     OrthrosError,
     Timestamp,
     open_hand_over,
     peek_unverified_discharger,
     reason_by_number,
-    split_caveats,
 )
 from orthros_protocol.exchanges.ap_exchange import ApError, ApReply, ApSigned
 from orthros_protocol.primitives.canonical import decode
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
 
-__all__ = ["handed_facts", "look_at_answer", "look_at_demand", "look_at_hand_over"]
+__all__ = ["credential_facts", "look_at_answer", "look_at_demand", "look_at_hand_over"]
 
 _UNPROVEN = ("all of it: only the client that asked can check its MAC",)
 
@@ -93,23 +92,23 @@ def look_at_hand_over(data: bytes, eye: Eye) -> Finding:
     return evolve(
         found,
         facts={**found.facts, "handed_over_by": str(handed.sender), "to": str(eye.keytab.principal)}
-        | handed_facts(handed),
-        allows=caveats_words(handed.caveats),
+        | credential_facts(handed.credential),
+        allows=tuple(map(caveat_words, handed.credential.caveats)),
         verified=(f"it opens with the key of {eye.keytab.principal}: {handed.sender} sealed it, as the KDC knows it",),
         unverified=("what it says of the ticket inside: its target opens that, and decides",),
         sealed=("the ticket inside, and its key, which is not shown",),
     )
 
 
-def handed_facts(handed: HandedOver) -> dict[str, Fact]:
+def credential_facts(credential: Credential) -> dict[str, Fact]:
     """What credentials say that they are good for."""
-    demanded = demanded_by(split_caveats(handed.caveats), handed.demands)
+    demanded = demanded_by(credential.caveats, credential.demands)
     facts: dict[str, Fact] = {
-        "target": str(handed.target),
-        "client": str(handed.client),
-        "subject": None if handed.subject is None else subject_words(handed.subject),
-        "scopes": list(handed.scopes),
-        "expires": Moment(handed.expires),
+        "target": str(credential.target),
+        "client": str(credential.client),
+        "subject": None if credential.subject is None else subject_words(credential.subject),
+        "scopes": list(credential.scopes),
+        "expires": Moment(credential.life.second),
         "discharges_demanded": [str(one.discharger or "somebody unnamed") for one in demanded],
     }
     return facts

@@ -53,7 +53,6 @@ from orthros_protocol import (
     Malformed,
     Misconfigured,
     Principal,
-    Secret,
     check_name,
     check_scopes,
 )
@@ -274,44 +273,31 @@ class Conversation:
             raise
 
     def _keep(self, question: Question, grant: Grant) -> Credentials | Token:
+        credential = grant.credential
         # In the own name for others, or in another's for oneself: neither is what was asked for.
-        if (grant.subject is None) != is_own(question):
+        if (credential.subject is None) != is_own(question):
             raise Malformed("an answer in another name than asked for")
-        answer = self._answer_of(grant, self._peers_of(grant.target, grant.target_uid), self.reports)
-        self._client = grant.client
-        remaining_s = grant.remaining_ms / 1000
+        answer = self._answer_of(grant, self._peers_of(credential.target, credential.target_uid), self.reports)
+        self._client = credential.client
         # Never longer than half of what is left, so that short tickets are renewed in time as well.
-        fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, remaining_s / 2)
+        fresh_s = min(max(grant.fresh_ms / 1000, _ASK_SOONEST_S), _ASK_AGAIN_S, credential.life.boot_end / 2)
         self._kept.keep(question, answer, fresh_s)
         return answer
 
     def _answer_of(self, grant: Grant, peers: Peers, reports: Reports) -> Credentials | Token:
-        expires = self._clock.elapsed_s() + grant.remaining_ms / 1000
-        if grant.tail is None:
+        credential = grant.credential
+        if credential.tail is None:
             return Token(
-                value=grant.credential.decode("ascii"),
-                target=grant.target,
-                scopes=grant.scopes,
-                subject=grant.subject,
-                expires=expires,
+                value=credential.ticket.decode("ascii"),
+                target=credential.target,
+                scopes=credential.scopes,
+                subject=credential.subject,
+                life=credential.life.since(self._clock.elapsed_s(), 0.0),
                 clock=self._clock,
             )
-        return Credentials(
-            target=grant.target,
-            target_uid=grant.target_uid,
-            client=grant.client,
-            subject=grant.subject,
-            scopes=grant.scopes,
-            ttl_s=grant.ttl_s,
-            flags=grant.flags,
-            kvno=grant.kvno,
-            notes=grant.notes,
+        return Credentials.of(
+            credential,
             realm_offset_ms=grant.offset_ms,
-            ticket=grant.credential,
-            tail=Secret(grant.tail),
-            caveats=grant.caveats,
-            demands=grant.demands,
-            expires=expires,
             peers=peers,
             reports=reports,
             clock=self._clock,

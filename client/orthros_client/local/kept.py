@@ -15,13 +15,12 @@ from attrs import evolve, field, frozen
 from orthros_client.clocks import Clock
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.local.api.values import WantRequest
-from orthros_protocol import Principal, Subject
+from orthros_protocol import Life, Principal, Subject
 
 __all__ = ["MOST_KEPT", "KeptAnswers", "Question", "Token", "is_own", "question_of"]
 
-MOST_KEPT: Final = 1024
 # Those on behalf of others have a place of their own: callers come and go, what the program needs itself stays.
-_MOST_KEPT_ON_BEHALF: Final = 1024
+MOST_KEPT: Final = 1024
 _STEP_S: Final = 1.0
 
 
@@ -36,13 +35,13 @@ class Token:
     target: Principal
     scopes: tuple[str, ...]
     subject: Subject | None = None
-    expires: float = field(repr=False)
+    life: Life = field(repr=False)
     _clock: Clock = field(repr=False)
 
     @property
     def expires_in_s(self) -> float:
         """Seconds of life left, never negative."""
-        return max(0.0, self.expires - self._clock.elapsed_s())
+        return self.life.left_s(self._clock.elapsed_s())
 
 
 @frozen
@@ -94,7 +93,7 @@ class KeptAnswers:
             if kept is None:
                 return None, False
             shelf.move_to_end(question)
-            if now < kept.fresh_until and abs(self._lead_s() - kept.lead_s) <= _STEP_S:
+            if now < kept.fresh_until and abs(self._lead_s(now) - kept.lead_s) <= _STEP_S:
                 return kept.answer, True
             # One caller asks; the others go on with what is in hand.
             self._rest(question, kept.answer, rest_s)
@@ -111,7 +110,7 @@ class KeptAnswers:
         with self.lock():
             shelf[question] = self._kept(answer, fresh_s)
             shelf.move_to_end(question)
-            while len(shelf) > (MOST_KEPT if is_own(question) else _MOST_KEPT_ON_BEHALF):
+            while len(shelf) > MOST_KEPT:
                 shelf.popitem(last=False)
 
     def doubt(self, target: Principal) -> None:
@@ -130,10 +129,11 @@ class KeptAnswers:
                     del shelf[question]
 
     def _kept(self, answer: Credentials | Token, fresh_s: float) -> _Kept:
-        return _Kept(answer, self._clock.elapsed_s() + fresh_s, self._lead_s())
+        now = self._clock.elapsed_s()
+        return _Kept(answer, now + fresh_s, self._lead_s(now))
 
-    def _lead_s(self) -> float:
-        return self._clock.wall_ms() / 1000 - self._clock.elapsed_s()
+    def _lead_s(self, now: float) -> float:
+        return self._clock.wall_ms() / 1000 - now
 
     def _shelf(self, question: Question) -> OrderedDict[Question, _Kept]:
         return self._own if is_own(question) else self._on_behalf

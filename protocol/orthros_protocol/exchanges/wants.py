@@ -42,7 +42,8 @@ from orthros_protocol.primitives.limits import (
 from orthros_protocol.primitives.names import Principal, cached_principal, check_scopes, is_name, is_scope
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import reason_by_number
-from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.attenuation import split_caveats, tail_of
+from orthros_protocol.tickets.credential import Credential, Life
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SUBJECT, Subject, check_flags
 
 __all__ = [
@@ -162,6 +163,23 @@ class Granted:
     demands: tuple[bytes, ...] = field(default=(), repr=False)
 
     __getstate__ = not_exported
+
+    def to_credential(self, client: Principal, life: Life) -> Credential:
+        """What `client` holds of it."""
+        return Credential(
+            ticket=self.credential,
+            tail=None if self.session_key is None else tail_of(self.session_key, self.credential),
+            target=self.target,
+            target_uid=self.target_uid,
+            client=client,
+            scopes=self.scopes,
+            life=life,
+            subject=self.subject,
+            demands=self.demands,
+            flags=self.flags,
+            kvno=self.kvno,
+            notes=self.notes,
+        )
 
 
 @frozen(kw_only=True)

@@ -3,7 +3,7 @@
 Bytes in, bytes out: knows neither files nor clocks. The root's version is in clear, so that the right key
 is selected and never guessed.
 
-Layout: b"ORTHROSC", version byte 2, u32be kvno, SEAL(KD(root, "cache"), "cache", enc(header, realm, name, uid), body).
+Layout: b"ORTHROSC", version byte 3, u32be kvno, SEAL(KD(root, "cache"), "cache", enc(header, realm, name, uid), body).
 Body: u64be saved_ms, u64be ahead_ms, u64be behind_ms, u64be policy_seq, records (u32be length, canonical bytes).
 """
 
@@ -12,85 +12,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import field, frozen
+from attrs import frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed
-from orthros_protocol.exchanges.notes import Note
-from orthros_protocol.keys.role_keys import RootKey, not_exported
-from orthros_protocol.primitives.canonical import (
-    Schema,
-    array,
-    binary,
-    encode,
-    integer,
-    nested,
-    optional,
-    text,
-    text_set,
-)
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.canonical import Schema, encode, integer, optional, text_set
 from orthros_protocol.primitives.derivation import derive
 from orthros_protocol.primitives.instants import Timestamp
-from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_TICKET_BYTES, MAX_U32
-from orthros_protocol.primitives.names import Principal, is_name, is_scope
+from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_U32
+from orthros_protocol.primitives.names import is_scope
 from orthros_protocol.primitives.sealing import open_box, seal
+from orthros_protocol.tickets.credential import CREDENTIAL_ITEMS, NOTES, Credential, Life
 
 __all__ = ["MAX_CACHE_BYTES", "CacheSnapshot", "CachedTicket", "cache_kvno", "open_cache", "seal_cache"]
 
 MAX_CACHE_BYTES: Final = 3 * 1024 * 1024
-_MAGIC: Final = b"ORTHROSC\x02"
+_MAGIC: Final = b"ORTHROSC\x03"
 _HEADER_BYTES: Final = len(_MAGIC) + 4
 _PREAMBLE_BYTES: Final = 32
 
-_SCOPES: Final = text_set(is_scope, MAX_SCOPES)
-_NOTE: Final = nested(integer(MAX_U32), integer(MAX_U32), optional(integer(MAX_U32)))
 _RECORD: Final = Schema(
     "cached ticket",
-    integer(1),
-    text(is_name),
-    text(is_name),
-    optional(_SCOPES),
+    *CREDENTIAL_ITEMS,
     integer(MAX_U32),
     integer(MAX_U32),
-    binary(0, 32),
-    integer(),
-    binary(16, MAX_TICKET_BYTES),
-    optional(binary(32)),
+    NOTES,
+    optional(text_set(is_scope, MAX_SCOPES)),
     integer(MAX_U32),
     integer(MAX_U32),
-    integer(MAX_U32),
-    _SCOPES,
-    array(_NOTE, 64),
-    integer(),
     integer(),
 )
 
 
-@frozen(kw_only=True)
+@frozen(eq=False, kw_only=True)
 class CachedTicket:
-    """One entry: what was asked (`asked_*`, `behalf`) and what was granted. `expires_ms` is the realm's time,
-    `policy_seq` the number of the policy that it was issued under."""
+    """One entry: what was asked (`asked_*`) and the ticket or JWT that was granted; its life is told by the realm's
+    clock. `policy_seq` is the number of the policy that it was issued under."""
 
-    kind: int
-    target: Principal
+    credential: Credential
     asked_scopes: tuple[str, ...] | None
     asked_ttl_s: int
     asked_flags: int
-    behalf: bytes
-    target_uid: int
-    credential: bytes = field(repr=False)
-    session_key: bytes | None = field(repr=False)
-    ttl_s: int
-    flags: int
-    kvno: int
-    scopes: tuple[str, ...]
-    notes: tuple[Note, ...]
-    expires_ms: Timestamp
     policy_seq: int = 0
 
-    __getstate__ = not_exported
 
-
-@frozen(kw_only=True)
+@frozen(eq=False, kw_only=True)
 class CacheSnapshot:
     """What the file held: entries, the offset of the realm's clock, the realm's time of writing, and the highest number
     of a policy that its writer had heard of."""
@@ -118,7 +84,7 @@ def seal_cache(snapshot: CacheSnapshot, root: RootKey, *, entropy: bytes) -> byt
 def cache_kvno(data: bytes) -> int:
     """The version of the root that the file is sealed under; nothing is verified yet. Raises Malformed."""
     if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
-        raise Malformed("it does not start as a ticket cache of version 2")
+        raise Malformed("it does not start as a ticket cache of version 3")
     return int.from_bytes(data[len(_MAGIC) : _HEADER_BYTES], "big")
 
 
@@ -158,63 +124,25 @@ def _records(body: bytes) -> Iterable[CachedTicket]:
 
 
 def _encode(entry: CachedTicket) -> bytes:
-    asked = None if entry.asked_scopes is None else list(entry.asked_scopes)
+    credential = entry.credential
     return _RECORD.encode(
-        entry.kind,
-        entry.target.realm,
-        entry.target.name,
-        asked,
+        *credential.to_items(credential.life.second),
+        credential.flags,
+        credential.kvno,
+        [note.to_items() for note in credential.notes],
+        None if entry.asked_scopes is None else list(entry.asked_scopes),
         entry.asked_ttl_s,
         entry.asked_flags,
-        entry.behalf,
-        entry.target_uid,
-        entry.credential,
-        entry.session_key,
-        entry.ttl_s,
-        entry.flags,
-        entry.kvno,
-        list(entry.scopes),
-        [note.to_items() for note in entry.notes],
-        entry.expires_ms,
         entry.policy_seq,
     )
 
 
 def _decode(record: bytes) -> CachedTicket:
-    (
-        kind,
-        realm,
-        target,
-        asked,
-        asked_ttl_s,
-        asked_flags,
-        behalf,
-        uid,
-        credential,
-        session_key,
-        ttl_s,
-        flags,
-        kvno,
-        scopes,
-        notes,
-        expires_ms,
-        policy_seq,
-    ) = _RECORD.decode(record)
+    *items, flags, kvno, notes, asked, asked_ttl_s, asked_flags, policy_seq = _RECORD.decode(record)
     return CachedTicket(
-        kind=kind,
-        target=Principal(realm, target),
+        credential=Credential.of_items(items, Life.until, flags=flags, kvno=kvno, notes=notes),
         asked_scopes=None if asked is None else tuple(asked),
         asked_ttl_s=asked_ttl_s,
         asked_flags=asked_flags,
-        behalf=behalf,
-        target_uid=uid,
-        credential=credential,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=flags,
-        kvno=kvno,
-        scopes=tuple(scopes),
-        notes=tuple(Note(*note) for note in notes),
-        expires_ms=Timestamp(expires_ms),
         policy_seq=policy_seq,
     )

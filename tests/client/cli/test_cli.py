@@ -331,9 +331,8 @@ async def test_no_key_in_any_output(run: Run) -> None:
                 shown += out + err
         await trio.lowlevel.checkpoint()
         held = next(house.world.agent.cache.entries(0.0))
-        assert held.tail is not None
-        assert held.session_key is not None
-        for secret in (held.tail, held.session_key, held.credential):
+        for secret in (held.credential.tail, house.world.opened(held).session_key, held.credential.ticket):
+            assert secret is not None
             assert secret.hex() not in shown
 
 

@@ -22,13 +22,16 @@ from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.inspection import Eye, Finding, inspect
 from orthros_client.matryoshka import SigningKey, nest
 from orthros_protocol import (
+    KDC_TGT,
     USE_HTTP,
     AppCaveat,
     AssertedUser,
     ChannelCaveat,
+    Credential,
     Discharge,
     ExpiresCaveat,
     Keytab,
+    Life,
     MethodsCaveat,
     PeerCaveat,
     Principal,
@@ -95,7 +98,7 @@ def stock(folder: Path) -> Shelf:
     ready = demanding.with_discharges([discharge])
     request = request_of(ready, user=AssertedUser("alice", 2))
     proof = parse_ap_request(request).mac
-    known = (session_key, plain.tail.material, narrowed.tail.material, ready.tail.material, discharge.tail)
+    known = (session_key, plain.tail, narrowed.tail, ready.tail, discharge.tail)
     sealed = (plain.ticket[15:47], plain.ticket[-32:])
     shelf.put("ticket", plain.ticket, *known, *sealed)
     shelf.put("request", request, proof, *known, *sealed)
@@ -140,13 +143,19 @@ def stock(folder: Path) -> Shelf:
 def login_of(shelf: Shelf) -> bytes:
     tgt = bytearray(shelf.parties.credentials("web", "orders").ticket)
     tgt[2] = 1
-    caveats = [
+    caveats = (
         ExpiresCaveat(shelf.second + 600).to_bytes(),
         TargetsCaveat((shelf.parties.realm.principal("orders"),)).to_bytes(),
-    ]
-    client = shelf.parties.realm.principal("web")
-    login = WorkerLogin(client=client, uid=16, tgt=bytes(tgt), caveats=join_caveats(caveats), tail=b"t" * 32)
-    return login.to_bytes()
+    )
+    credential = Credential(
+        ticket=bytes(tgt),
+        caveats=caveats,
+        tail=b"t" * 32,
+        target=Principal("test.realm", KDC_TGT),
+        client=shelf.parties.realm.principal("web"),
+        life=Life.until(3600, shelf.second + 600),
+    )
+    return WorkerLogin(credential=credential, uid=16).to_bytes()
 
 
 def signature_of(token: str) -> bytes:
@@ -512,8 +521,8 @@ def test_without_the_extra_the_outermost_token_is_shown(shelf: Shelf, monkeypatc
 
 
 HEADS = [
-    b"", b"\x01\x01\x02", b"\x92\xc4", b"\x94\x01\xc4", b"\x95", b"ORTHROSK\x01", b"ORTHROSN\x01", b"ORTHROSL\x01",
-    b"ORTHROSC\x02", b"ort1k_", b"Bearer ", b'Orthros v=1, h="", r="', b'Orthros realm="x"', b"s=", b'{"kty":', b"e30.",
+    b"", b"\x01\x01\x02", b"\x92\xc4", b"\x94\x01\xc4", b"\x95", b"ORTHROSK\x01", b"ORTHROSN\x02", b"ORTHROSL\x02",
+    b"ORTHROSC\x03", b"ort1k_", b"Bearer ", b'Orthros v=1, h="", r="', b'Orthros realm="x"', b"s=", b'{"kty":', b"e30.",
 ]  # fmt: skip
 LOOKERS = [None, "orders", "worker"]
 

@@ -370,11 +370,11 @@ async def test_no_key_is_ever_shown(capsys: pytest.CaptureFixture[str], tmp_path
             code, out_text, err = await bench.narrow(*words, out=out)
             assert code == 0
             shown += out_text + err
-        secrets = [read_credentials(bench.at(name))[0].tail for name in ("a", "b", "d")]
+        secrets = [read_credentials(bench.at(name))[0].pop_key for name in ("a", "b", "d")]
 
         def of_daemon() -> bytes:
             with Client(bench.house.socket) as client:
-                return client.credentials("orders").tail.material
+                return client.credentials("orders").pop_key
 
         secrets.append(await bench.house.in_thread(of_daemon))
         found = [name for secret in secrets for name, form in forms_of(secret).items() if form in shown.encode()]

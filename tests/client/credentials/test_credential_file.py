@@ -37,7 +37,7 @@ def test_another_program_uses_what_was_narrowed_for_it(parties: Parties, path: P
     parties.realm.clock.advance(100)
     loaded, verifier = load(parties, path), parties.verifier()
     assert (loaded.target, loaded.client, loaded.scopes) == (narrowed.target, narrowed.client, ("read",))
-    assert (loaded.caveats, loaded.ttl_s, loaded.target_uid) == (narrowed.caveats, 3600, narrowed.target_uid)
+    assert (loaded.caveats, loaded.life.whole_s, loaded.target_uid) == (narrowed.caveats, 3600, narrowed.target_uid)
     assert loaded.expires_in_s == 500
     assert call(loaded, verifier).scopes == {"read"}
     assert call(loaded.narrow(scopes=[]), verifier).scopes == set()
@@ -45,7 +45,7 @@ def test_another_program_uses_what_was_narrowed_for_it(parties: Parties, path: P
     assert refused_as(loaded, verifier) == "caveat-refused"
     with pytest.raises(Refused, match="ticket-expired"):
         load(parties, path)
-    assert read_credentials(path)[0].expires == parties.second
+    assert read_credentials(path)[0].life.second == parties.second
 
 
 @pytest.mark.parity("L8")
@@ -129,12 +129,25 @@ def test_damage_is_told_apart_from_everything_else(parties: Parties, path: Path)
         load(parties, path)
 
 
+def test_a_file_of_an_older_version_is_refused_with_the_command_that_writes_it_again(
+    parties: Parties, path: Path
+) -> None:
+    """Version 1 had another record. The error names the version that is read here, and `orthros narrow`."""
+    save_credentials(parties.credentials("web", "orders"), path)
+    body = CREDENTIAL_FILE_MAGIC[:-1] + b"\x01" + path.read_bytes()[len(CREDENTIAL_FILE_MAGIC) : -32]
+    path.write_bytes(body + digest(body))
+    with pytest.raises(Misconfigured, match=r"credential-file-invalid.*version 2") as told:
+        load(parties, path)
+    assert "`orthros narrow`" in told.value.remedy
+
+
 def test_a_record_that_contradicts_itself(parties: Parties, path: Path) -> None:
     """A right checksum is no reason to trust the shape."""
     save_credentials(parties.credentials("web", "orders"), path)
     size = len(CREDENTIAL_FILE_MAGIC)
     record = dec(path.read_bytes()[size:-32])
-    for position, value in ((13, 5), (9, b"x" * 20), (10, b"\x01"), (11, b"short"), (0, "Realm"), (6, True), (8, [])):
+    wrong = {0: b"x" * 20, 1: b"\x01", 2: b"short", 3: "Realm", 8: [2], 9: True, 11: [], 13: 5}
+    for position, value in wrong.items():
         items = list(record)
         items[position] = value
         if position == 13:

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
 from orthros_client.credentials.credentials import Peers
-from orthros_protocol import LocalMisuse, Malformed, Note, PeerMisbehaved, Refused, Secret, Timestamp, tail_of
+from orthros_protocol import Life, LocalMisuse, Malformed, Note, PeerMisbehaved, Refused, Timestamp, tail_of
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest
 
@@ -85,10 +85,9 @@ def credentials_of(realm: InMemoryRealm, *, wrong_ms: int = 0, offset_ms: int = 
         "target": issued.target,
         "client": issued.client,
         "scopes": issued.scopes,
-        "ttl_s": 3600,
         "ticket": issued.ticket,
-        "tail": Secret(tail_of(issued.session_key, issued.ticket)),
-        "expires": realm.clock.now() / 1000 + 3600,
+        "tail": tail_of(issued.session_key, issued.ticket),
+        "life": Life(3600, realm.clock.now() / 1000 + 3600),
         "realm_offset_ms": offset_ms,
         "clock": CallerClock(realm.clock, wrong_ms),
         "entropy": realm.entropy,
@@ -319,7 +318,7 @@ def test_secrets_stay_inside(realm: InMemoryRealm) -> None:
     credentials = credentials_of(realm)
     call = credentials.authenticate(ENDPOINT)
     shown = repr(credentials) + repr(call) + repr(credentials.peer)
-    for secret in (credentials.tail.material, credentials.ticket, call.request):
+    for secret in (credentials.tail, credentials.ticket, call.request):
         assert secret.hex() not in shown
         assert repr(secret)[2:-1] not in shown
     with pytest.raises(LocalMisuse, match="secret-not-exported"):

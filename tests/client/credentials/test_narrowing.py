@@ -120,7 +120,7 @@ def test_nothing_secret_shows_or_leaves(parties: Parties) -> None:
     """Not in repr, not by pickle, not by copy."""
     narrowed = parties.credentials("web", "orders").narrow(scopes=["read"])
     text = repr(narrowed)
-    for secret in (narrowed.tail.material, narrowed.ticket):
+    for secret in (narrowed.tail, narrowed.ticket):
         assert secret.hex() not in text
         assert repr(secret)[2:-1] not in text
     with pytest.raises(LocalMisuse, match="secret-not-exported"):

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -31,9 +32,7 @@ from orthros_protocol import (
     ScopesCaveat,
     TargetsCaveat,
     Unavailable,
-    join_caveats,
     open_ticket,
-    split_caveats,
     tail_after,
     write_secret_file,
 )
@@ -70,6 +69,15 @@ async def taken(world: World, *targets: str, scopes: tuple[str, ...] | None = No
     return WorkerLogin.from_bytes(reply.content)
 
 
+def with_caveats(login: WorkerLogin, *caveats: bytes, **changes: Any) -> WorkerLogin:
+    """The login with other caveats, and with other fields of its credential."""
+    return evolve(login, credential=evolve(login.credential, caveats=caveats, **changes))
+
+
+def end_of(login: WorkerLogin) -> int:
+    return login.credential.life.second
+
+
 async def test_a_file_with_impossible_times_ends_nobodys_daemon(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
@@ -77,7 +85,7 @@ async def test_a_file_with_impossible_times_ends_nobodys_daemon(
     async with open_world() as world:
         given = await taken(world, "orders")
         ends = 9_000_000_000_000
-        odd = evolve(given, caveats=join_caveats([ExpiresCaveat(ends).to_bytes(), split_caveats(given.caveats)[1]]))
+        odd = with_caveats(given, ExpiresCaveat(ends).to_bytes(), given.credential.caveats[1])
         path = tmp_path / "login"
         write_secret_file(path, evolve(odd, offset_ms=2**63 - 1).to_bytes())
         session = WorkerSession.open(str(path), world.agent.session.pool, world.clock, CountingEntropy(b"worker"))
@@ -141,11 +149,11 @@ async def test_a_login_always_ends_and_always_names_its_targets(autojump_clock: 
         second = world.realm.clock.now() // 1000
         for asked_s, given_s in ((0, 600), (60, 60), (86_400, 600)):
             login = await taken(world, "orders", "billing", lifetime_s=asked_s)
-            assert given_s - 1 <= login.expires - second <= given_s
+            assert given_s - 1 <= end_of(login) - second <= given_s
             assert login.targets == {ORDERS, BILLING}
         reply = await desk_of(world, terms(lifetime_s=86_400)).answer(OWN, login_for("orders"))
         assert isinstance(reply, LoginGrant)
-        assert WorkerLogin.from_bytes(reply.content).expires - second <= 3600
+        assert end_of(WorkerLogin.from_bytes(reply.content)) - second <= 3600
 
 
 @pytest.mark.parity("K17")
@@ -176,9 +184,9 @@ async def test_a_worker_obtains_what_its_login_names_and_nothing_else(
         login = await taken(world, "orders", scopes=("read",))
         async with open_worker(world, write(tmp_path / "login", login)) as worker:
             held = await worker.agent.obtain(worker.key("orders"), timeout_s=10)
-            ticket = open_ticket(held.credential, world.realm.root("orders").ticket_key())
+            ticket = open_ticket(held.credential.ticket, world.realm.root("orders").ticket_key())
             assert (ticket.client.name, ticket.scopes) == ("web", ("read",))
-            assert ticket.exp <= login.expires
+            assert ticket.exp <= end_of(login)
             for key in (
                 worker.key("billing"),
                 worker.key("orders", kind=1),
@@ -207,15 +215,15 @@ async def test_a_worker_speaks_for_nobody(autojump_clock: trio.testing.MockClock
 
 def widened(login: WorkerLogin) -> list[WorkerLogin]:
     """Every way in which its holder could try to get rid of a caveat."""
-    expires, targets = split_caveats(login.caveats)
+    expires, targets = login.credential.caveats
     wider = TargetsCaveat((ORDERS, BILLING)).to_bytes()
-    later = ExpiresCaveat(login.expires + 3600).to_bytes()
+    later = ExpiresCaveat(end_of(login) + 3600).to_bytes()
     return [
-        evolve(login, caveats=join_caveats([expires, wider])),
-        evolve(login, caveats=join_caveats([later, targets])),
-        evolve(login, caveats=join_caveats([targets, expires])),
-        evolve(login, caveats=join_caveats([later, wider]), tail=tail_after(login.tail, [later, wider])),
-        evolve(login, caveats=join_caveats([expires, targets, wider])),
+        with_caveats(login, expires, wider),
+        with_caveats(login, later, targets),
+        with_caveats(login, targets, expires),
+        with_caveats(login, later, wider, tail=tail_after(login.credential.tail or b"", [later, wider])),
+        with_caveats(login, expires, targets, wider),
     ]
 
 
@@ -228,9 +236,7 @@ async def test_nobody_makes_more_of_a_login(autojump_clock: trio.testing.MockClo
             async with open_worker(world, write(tmp_path / "login", forged)) as worker:
                 assert await worker.outcome(worker.key("billing"), timeout_s=1) == "unauthenticated-refusal"
         wide = TargetsCaveat((ORDERS, BILLING)).to_bytes()
-        honest = evolve(
-            login, caveats=join_caveats([*split_caveats(login.caveats), wide]), tail=tail_after(login.tail, [wide])
-        )
+        honest = evolve(login, credential=login.credential.with_caveats([wide]))
         async with open_worker(world, write(tmp_path / "login", honest)) as worker:
             assert await worker.outcome(worker.key("billing")) == "excluded-by-your-caveat"
             assert await worker.outcome(worker.key("orders")) == "held"
@@ -243,12 +249,12 @@ async def test_a_worker_gives_its_own_workers_less(autojump_clock: trio.testing.
         first = await taken(world, "orders", "billing", lifetime_s=100)
         async with open_worker(world, write(tmp_path / "login", first)) as worker:
             second = await taken(worker, "orders", scopes=("read",))
-            assert second.expires <= first.expires
+            assert end_of(second) <= end_of(first)
             assert (
                 code_of(await desk_of(worker, terms()).answer(OWN, login_for("payroll"))) == "excluded-by-your-caveat"
             )
             async with open_worker(world, write(tmp_path / "second", second)) as inner:
-                assert (await inner.agent.obtain(inner.key("orders"), timeout_s=5)).scopes == ("read",)
+                assert (await inner.agent.obtain(inner.key("orders"), timeout_s=5)).credential.scopes == ("read",)
                 assert await inner.outcome(inner.key("billing")) == "excluded-by-your-caveat"
 
 
@@ -369,16 +375,17 @@ async def test_a_login_without_end_or_targets_is_none(autojump_clock: trio.testi
     """Nobody runs a worker with a whole login by mistake; nor with a service ticket."""
     async with open_world() as world:
         login = await taken(world, "orders")
-        expires, targets = split_caveats(login.caveats)
+        expires, targets = login.credential.caveats
+        ticket = login.credential.ticket
         for changes in (
-            {"caveats": b""},
-            {"caveats": join_caveats([expires])},
-            {"caveats": join_caveats([targets, ScopesCaveat(("read",)).to_bytes()])},
-            {"caveats": b"nonsense"},
-            {"tgt": login.tgt[:2] + bytes((TGT + 1,)) + login.tgt[3:]},
+            {"caveats": ()},
+            {"caveats": (expires,)},
+            {"caveats": (targets, ScopesCaveat(("read",)).to_bytes())},
+            {"caveats": (b"nonsense",)},
+            {"ticket": ticket[:2] + bytes((TGT + 1,)) + ticket[3:]},
         ):
             with pytest.raises(Misconfigured, match="login-file-invalid"):
-                evolve(login, **changes)  # type: ignore[arg-type]
+                evolve(login, credential=evolve(login.credential, **changes))
 
 
 @pytest.mark.parity("B7")
@@ -388,10 +395,10 @@ async def test_a_login_shows_no_secret(autojump_clock: trio.testing.MockClock, d
         own = world.agent.session
         login = await taken(world, "orders")
         assert own.login is not None
-        assert own.login.tail not in login.to_bytes()
+        assert own.login.pop_key not in login.to_bytes()
         shown = repr(login) + repr(own.login) + repr(own) + daemon_log.getvalue()
         assert "worker's login given" in shown
-        for secret in (login.tail, login.tgt, own.login.tail, own.login.pop_key):
+        for secret in (login.credential.pop_key, login.credential.ticket, own.login.pop_key):
             assert secret.hex() not in shown
             assert repr(secret)[2:-1] not in shown
 

@@ -12,7 +12,7 @@ from orthros_client.local.api.values import Grant, Op, WantRequest
 from orthros_client.local.conversation import Conversation
 from orthros_client.local.kept import KeptAnswers
 from orthros_client.local.reports import Reports
-from orthros_protocol import Code, Refused, Secret, Timestamp, Unavailable, tail_of
+from orthros_protocol import Code, Credential, Life, Refused, Timestamp, Unavailable, tail_of
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest
@@ -70,11 +70,10 @@ class House:
             "target": self.realm.principal("orders"),
             "client": self.realm.principal("web"),
             "scopes": (),
-            "ttl_s": LIFE_S,
             "realm_offset_ms": -self.host.wrong_ms,
             "ticket": issued.ticket,
-            "tail": Secret(tail_of(issued.session_key, issued.ticket)),
-            "expires": self.host.elapsed_s() + LIFE_S,
+            "tail": tail_of(issued.session_key, issued.ticket),
+            "life": Life(LIFE_S, self.host.elapsed_s() + LIFE_S),
             "clock": self.host,
             "rest": CallerRest(self.realm, []),
             "entropy": CountingEntropy(b"caller"),
@@ -84,18 +83,17 @@ class House:
     def grant(self) -> Grant:
         """What the daemon answers."""
         issued = self.realm.issue("web", "orders")
-        return Grant(
+        credential = Credential(
             target=self.realm.principal("orders"),
             target_uid=self.realm.root("orders").uid,
             client=self.realm.principal("web"),
-            credential=issued.ticket,
+            ticket=issued.ticket,
             tail=tail_of(issued.session_key, issued.ticket),
-            remaining_ms=LIFE_S * 1000,
-            ttl_s=LIFE_S,
-            flags=0,
+            life=Life.left(LIFE_S, LIFE_S * 1000),
             kvno=1,
-            scopes=(),
-            notes=(),
+        )
+        return Grant(
+            credential=credential,
             fresh_ms=LIFE_S * 1000,
             offset_ms=-self.host.wrong_ms,
         )
@@ -187,7 +185,7 @@ def test_a_step_of_the_callers_clock_is_no_matter() -> None:
         house.host.wrong_ms = wrong_s * 1000
         assert house.call(credentials) == house.call(narrowed) == "done"
         assert house.call(credentials.narrow(lifetime=60)) == "done"
-        assert credentials.to_handed().expires == house.realm.clock.now() // 1000 + credentials.ttl_s
+        assert credentials.life.second == house.realm.clock.now() // 1000 + LIFE_S
     assert house.asked - asked == 9
 
 
@@ -233,7 +231,7 @@ def test_the_last_minutes_of_a_ticket_belong_to_the_callers_clock(safe: bool) ->
     """Dated after the ticket's end by a clock that is ahead: the answer teaches it, and the call runs once."""
     house = House()
     credentials = house.credentials(realm_offset_ms=200_000)
-    house.realm.clock.advance(credentials.ttl_s - 100)
+    house.realm.clock.advance(LIFE_S - 100)
     assert house.call(credentials, safe=safe) == "done"
     assert house.executed == 1
     first = house.refused[0]
@@ -259,11 +257,11 @@ def test_a_kdc_that_was_ahead_is_named_on_both_sides() -> None:
 
 
 def _as_told(credentials: Credentials, house: House, offset_ms: int) -> dict[str, Any]:
-    names = ("target", "client", "scopes", "ttl_s", "ticket", "tail")
+    names = ("target", "client", "scopes", "ticket", "tail")
     told: dict[str, Any] = {name: getattr(credentials, name) for name in names}
     return told | {
         "realm_offset_ms": offset_ms,
-        "expires": house.host.elapsed_s() + 3600,
+        "life": Life(3600, house.host.elapsed_s() + 3600),
         "clock": house.host,
         "rest": CallerRest(house.realm, []),
         "entropy": CountingEntropy(b"told"),

@@ -69,10 +69,11 @@ async def test_a_worker_from_its_login_to_its_end(tmp_path: Path) -> None:
                     assert (await trio.to_thread.run_sync(lambda: client.credentials("billing"))).scopes == ("charge",)
                 code, worker_log = await worker.stop()
                 assert code == 0
-            secret = WorkerLogin.from_bytes(login.read_bytes())
+            credential = WorkerLogin.from_bytes(login.read_bytes()).credential
             _, host_log = await host.stop()
     shown_all = worker_log + host_log + out
-    assert not any(one.hex() in shown_all or repr(one)[2:-1] in shown_all for one in (secret.tail, secret.tgt))
+    secrets = (credential.pop_key, credential.tail or b"", credential.ticket)
+    assert not any(one.hex() in shown_all or repr(one)[2:-1] in shown_all for one in secrets)
 
 
 @pytest.mark.parity("K17")
@@ -84,7 +85,7 @@ def test_a_bad_login_file_is_refused_at_the_start(tmp_path: Path, damage: str, c
     """Cause, remedy and code; nothing is opened."""
     login = tmp_path / "login"
     if damage != "none":
-        login.write_bytes(b"ORTHROSL\x01")
+        login.write_bytes(b"ORTHROSL\x02")
         login.chmod(0o644 if damage == "mode" else 0o600)
     words = ["--login", str(login), "--kdcs", "tcp://127.0.0.1:1", "--socket", str(tmp_path / "worker.sock")]
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=30, check=False)

@@ -21,7 +21,7 @@ from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
-from orthros_protocol import AssertedUser, Secret, tail_of
+from orthros_protocol import AssertedUser, tail_of
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from tests.support.http_target import RealmSource
@@ -44,7 +44,7 @@ class Source:
         self.told.append(options)
         if self._held is None:
             issued, plain = self.realm.issue("web", target, scopes=SCOPES), RealmSource(self.realm).credentials(target)
-            tail = Secret(tail_of(issued.session_key, issued.ticket))
+            tail = tail_of(issued.session_key, issued.ticket)
             self._held = evolve(plain, scopes=issued.scopes, ticket=issued.ticket, tail=tail)
         return self._held
 

@@ -788,7 +788,7 @@ def test_no_secret_is_shown(
     text = shown.encode()
     logged = caplog.text.encode()
     for credentials in source.issued:
-        for name, form in forms_of(credentials.tail.material).items():
+        for name, form in forms_of(credentials.tail).items():
             assert form not in text + logged, name
         assert credentials.ticket.hex().encode() not in text + logged
 

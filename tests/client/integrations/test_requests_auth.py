@@ -573,7 +573,7 @@ def test_no_secret_is_shown(shop: Shop, caplog: pytest.LogCaptureFixture) -> Non
     hooks = response.request.hooks["response"]
     shown = (repr(session.auth) + repr(hooks) + repr(proven_of(response)) + repr(caught.value)).encode()
     for credentials in shop.source.issued:
-        for name, form in forms_of(credentials.tail.material).items():
+        for name, form in forms_of(credentials.tail).items():
             assert form not in shown + caplog.text.encode(), name
         assert credentials.ticket.hex().encode() not in shown + caplog.text.encode()
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from typing import Any
 
 import anyio
 import pytest
@@ -21,7 +22,7 @@ from orthros_client.local.api.values import (
 )
 from orthros_client.local.conversation import Conversation, socket_path
 from orthros_client.reasons import DAEMON_UNREACHABLE, PEER_NOT_ALLOWED
-from orthros_protocol import Principal, Timestamp
+from orthros_protocol import Credential, Life, Principal, Timestamp
 from tests.client.house import House, open_house
 
 A = "tcp://kdc-a:1"
@@ -41,23 +42,20 @@ class StillClock:
 
 
 def grant(
-    *, number: int = 1, remaining_s: float = 3600, fresh_s: float = 2700, tail: bytes | None = b"t" * 32
+    *, number: int = 1, remaining_s: float = 3600, fresh_s: float = 2700, tail: bytes | None = b"t" * 32, **more: Any
 ) -> Grant:
-    return Grant(
+    credential = Credential(
         target=Principal("test.realm", "orders"),
         target_uid=17,
         client=Principal("test.realm", "web"),
-        credential=b"credential %06d" % number,
+        ticket=b"credential %06d" % number,
         tail=tail,
-        remaining_ms=round(remaining_s * 1000),
-        ttl_s=3600,
-        flags=0,
+        life=Life.left(3600, round(remaining_s * 1000)),
         kvno=1,
         scopes=("read",),
-        notes=(),
-        fresh_ms=round(fresh_s * 1000),
-        offset_ms=250,
+        **more,
     )
+    return Grant(credential=credential, fresh_ms=round(fresh_s * 1000), offset_ms=250)
 
 
 def settle(
@@ -171,7 +169,7 @@ def test_where_the_socket_is_looked_for() -> None:
 @pytest.mark.parity("K4")
 def test_a_token_does_not_show_itself() -> None:
     """Bearer, so not in a log by accident."""
-    token = Token(value="eyJ.secret", target=Principal("r", "t"), scopes=(), expires=5.0, clock=StillClock(2.0))
+    token = Token(value="eyJ.secret", target=Principal("r", "t"), scopes=(), life=Life(9, 5.0), clock=StillClock(2.0))
     assert "secret" not in repr(token)
     assert token.expires_in_s == 3.0
 

@@ -83,15 +83,15 @@ def test_sixty_four_long_renewals_fit_a_frame() -> None:
     ],
 )
 def test_a_report_of_another_shape_is_malformed(body: bytes) -> None:
-    decode_request(encode(1, 8, encode("test.realm", "orders", TICKET, "revoked", 0)))
+    decode_request(encode(2, 8, encode("test.realm", "orders", TICKET, "revoked", 0)))
     with pytest.raises(Malformed):
-        decode_request(encode(1, 8, body))
+        decode_request(encode(2, 8, body))
 
 
 def test_an_unknown_outcome_is_malformed() -> None:
     with pytest.raises(Malformed):
-        decode_reply(Op.REPORT, encode(1, 0, 8, encode(9, 0)))
+        decode_reply(Op.REPORT, encode(2, 0, 8, encode(9, 0)))
     with pytest.raises(Malformed):
-        decode_request(encode(1, 11, encode()))
+        decode_request(encode(2, 11, encode()))
     with pytest.raises(LocalMisuse):
         encode_request(ReportRequest(target=ORDERS, ticket=b"short", code="revoked", time=0))

@@ -93,10 +93,10 @@ async def test_nobody_gets_what_was_obtained_for_somebody_else(autojump_clock: t
             Behalf(subject=Principal.parse("alice@test.realm")),
         ]
         helds = [await obtain(world, behalf) for behalf in questions]
-        assert len({held.credential for held in helds}) == len(questions)
+        assert len({held.credential.ticket for held in helds}) == len(questions)
         handled = world.realm.handled
         again = [await obtain(world, behalf) for behalf in questions]
-        assert [held.credential for held in again] == [held.credential for held in helds]
+        assert [held.credential.ticket for held in again] == [held.credential.ticket for held in helds]
         assert world.realm.handled == handled
 
 
@@ -359,10 +359,13 @@ async def test_a_subject_is_asserted_only_where_a_rule_names_it() -> None:
     """The KDC decides; the name is of the daemon's own realm unless another is given."""
     async with open_house() as house:
         grant = await granted(house, want(None, subject="alice"))
-        assert grant.subject is not None
-        assert (str(grant.subject.principal), grant.subject.how) == ("alice@test.realm", BY_ASSERTION)
+        assert grant.credential.subject is not None
+        assert (str(grant.credential.subject.principal), grant.credential.subject.how) == (
+            "alice@test.realm",
+            BY_ASSERTION,
+        )
         named = await granted(house, want(Behalf(subject=Principal("test.realm", "alice"))))
-        assert named.credential == grant.credential
+        assert named.credential.ticket == grant.credential.ticket
         reply = await house.desk.answer(Peer(0, frozenset()), want(None, subject="mallory"))
         assert code_of(reply) == "subject-refused"
 

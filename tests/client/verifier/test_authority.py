@@ -19,7 +19,6 @@ from orthros_protocol import (
     LocalMisuse,
     PeerMisbehaved,
     Refused,
-    Secret,
     TargetRefusal,
     bind_raw,
     parse_ap_request,
@@ -272,7 +271,7 @@ def test_somebody_is_not_called_again_by_those_that_it_called(parties: Parties) 
     )  # fmt: skip
     looped = evolve(
         parties.credentials("ledger", "orders", behalf=None), ticket=forged.ticket,
-        tail=Secret(tail_of(forged.session_key, forged.ticket)),
+        tail=tail_of(forged.session_key, forged.ticket),
     )  # fmt: skip
     assert refused_as(looped, parties.verifier(), accept_user=True) == "chain-refused"
     assert refused_as(looped, parties.verifier(chain=ChainRule(callbacks=True)), accept_user=True) == "accepted"

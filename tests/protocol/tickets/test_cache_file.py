@@ -3,8 +3,20 @@
 from typing import Any
 
 import pytest
+from attrs import asdict
 
-from orthros_protocol import LocalMisuse, Malformed, Note, OrthrosError, PeerMisbehaved, Principal, RootKey, Timestamp
+from orthros_protocol import (
+    Credential,
+    Life,
+    LocalMisuse,
+    Malformed,
+    Note,
+    OrthrosError,
+    PeerMisbehaved,
+    Principal,
+    RootKey,
+    Timestamp,
+)
 from orthros_protocol.tickets.cache_file import (
     MAX_CACHE_BYTES,
     CachedTicket,
@@ -22,11 +34,15 @@ NOW = Timestamp(1_800_000_000_000)
 
 def entry(**changes: Any) -> CachedTicket:
     given: dict[str, Any] = {
-        "kind": 0, "target": principal("payroll"), "asked_scopes": ("read",), "asked_ttl_s": 0, "asked_flags": 0,
-        "behalf": b"", "target_uid": 17, "credential": b"t" * 90, "session_key": b"k" * 32, "ttl_s": 60, "flags": 0,
-        "kvno": 1, "scopes": ("read",), "notes": (Note(1, 2, 3),), "expires_ms": NOW, "policy_seq": 1_800_000_000_123,
+        "ticket": b"t" * 90, "tail": b"k" * 32, "target": principal("payroll"), "target_uid": 17,
+        "client": principal("host"), "scopes": ("read",), "life": Life.until(60, NOW // 1000), "kvno": 1,
+        "notes": (Note(1, 2, 3),),
     } | changes  # fmt: skip
-    return CachedTicket(**given)
+    asked = given.pop("asked_scopes", ("read",))
+    credential = Credential(**given)
+    return CachedTicket(
+        credential=credential, asked_scopes=asked, asked_ttl_s=0, asked_flags=0, policy_seq=1_800_000_000_123
+    )
 
 
 def snapshot(*entries: CachedTicket, offset_ms: int = 0) -> CacheSnapshot:
@@ -35,17 +51,17 @@ def snapshot(*entries: CachedTicket, offset_ms: int = 0) -> CacheSnapshot:
 
 def by_hand(body: bytes) -> bytes:
     """A cache of any content under the host's root."""
-    header = b"ORTHROSC\x02" + (7).to_bytes(4, "big")
+    header = b"ORTHROSC\x03" + (7).to_bytes(4, "big")
     context = enc(header, "test.realm", "host", 5)
     return header + seal(kd(HOST.material, "cache"), "cache", context, body, bytes(24))
 
 
 @pytest.mark.parametrize("offset_ms", [0, 1500, -1500])
 def test_what_was_saved_is_read(offset_ms: int) -> None:
-    jwt = entry(kind=1, asked_scopes=None, session_key=None, notes=(), behalf=b"b" * 32)
+    jwt = entry(asked_scopes=None, tail=None, notes=())
     saved = snapshot(entry(), jwt, offset_ms=offset_ms)
     data = seal_cache(saved, HOST, entropy=bytes(24))
-    assert open_cache(data, HOST) == saved
+    assert asdict(open_cache(data, HOST)) == asdict(saved)
     assert cache_kvno(data) == 7
 
 
@@ -83,7 +99,7 @@ def test_a_content_of_another_shape_is_malformed(body: bytes) -> None:
 
 
 def test_a_cache_has_a_largest_size() -> None:
-    large = [entry(credential=b"t" * 8192)] * (MAX_CACHE_BYTES // 8192 + 1)
+    large = [entry(ticket=b"t" * 8192)] * (MAX_CACHE_BYTES // 8192 + 1)
     with pytest.raises(LocalMisuse, match="larger"):
         seal_cache(snapshot(*large), HOST, entropy=bytes(24))
 

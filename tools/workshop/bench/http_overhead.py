@@ -20,7 +20,7 @@ from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
-from orthros_protocol import LocalMisuse, Secret, Timestamp, tail_of
+from orthros_protocol import Life, LocalMisuse, Timestamp, tail_of
 from orthros_protocol.exchanges.http_profile import HttpBinding, format_authorization
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from workshop.bench.epochs import epoch_of
@@ -123,10 +123,9 @@ class Caller:
             target=issued.target,
             client=issued.client,
             scopes=issued.scopes,
-            ttl_s=3600,
             ticket=issued.ticket,
-            tail=Secret(tail_of(issued.session_key, issued.ticket)),
-            expires=time.monotonic() + 3600,
+            tail=tail_of(issued.session_key, issued.ticket),
+            life=Life(3600, time.monotonic() + 3600),
         )
 
     def credentials(self, target: str, scopes: Iterable[str] | None = None) -> Credentials:

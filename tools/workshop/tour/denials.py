@@ -84,7 +84,7 @@ def _expired(story: Story, realm: Realm, short: Credentials) -> None:
             caller.get(f"{realm.orders_origin}/orders/7")
         except TargetRefusal as refusal:
             took_ms = (time.perf_counter() - began) * 1000
-            step.saw(refusal.code, f"refused, the ticket was for {short.ttl_s} s", took_ms=took_ms)
+            step.saw(refusal.code, f"refused, the ticket was for {short.life.whole_s} s", took_ms=took_ms)
             step.explain(refusal)
         finally:
             caller.close()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orthros_protocol as orthros
 from orthros_protocol.tickets.discharges import discharge_root
 from orthros_protocol.tickets.evidence import mixed_with_evidence
-from workshop.vectors.parties import Inputs, Vector, caveats_of, items_of, root_of, unhex
+from workshop.vectors.parties import Inputs, Vector, caveats_of, root_of, unhex
 
 
 def subject_of(given: list[Any] | None) -> orthros.Subject | None:
@@ -115,11 +115,12 @@ def _open_discharge(given: Inputs) -> Vector:
 
 def _hand_over(given: Inputs) -> Vector:
     row, around = given["handed"], unhex(given["ticket"])
-    handed = orthros.HandedOver(
-        ticket=unhex(row["ticket"]), caveats=caveats_of(row["caveats"]), tail=unhex(row["tail"]),
+    handed = orthros.Credential(
+        ticket=unhex(row["ticket"]), caveats=orthros.split_caveats(caveats_of(row["caveats"])), tail=unhex(row["tail"]),
         target=orthros.Principal.parse(row["target"]), target_uid=row["target_uid"],
-        client=orthros.Principal.parse(row["client"]), scopes=tuple(row["scopes"]), expires=row["expires"],
-        ttl_s=row["ttl_s"], subject=subject_of(row["subject"]), demands=tuple(map(unhex, row["demands"])),
+        client=orthros.Principal.parse(row["client"]), scopes=tuple(row["scopes"]),
+        life=orthros.Life.until(row["ttl_s"], row["expires"]), subject=subject_of(row["subject"]),
+        demands=tuple(map(unhex, row["demands"])),
     )  # fmt: skip
     sealed = orthros.seal_hand_over(
         handed, ticket=around, pop_key=orthros.pop_key_of(orthros.tail_of(unhex(given["session_key"]), around)),
@@ -131,12 +132,13 @@ def _hand_over(given: Inputs) -> Vector:
 
 def _open_hand_over(given: Inputs) -> Vector:
     keytab = orthros.Keytab.of(root_of(given["receiver"]))
-    got = orthros.open_hand_over(unhex(given["message"]), keytab, now=orthros.Timestamp(given["now"]))
+    handed = orthros.open_hand_over(unhex(given["message"]), keytab, now=orthros.Timestamp(given["now"]))
+    got, tail = handed.credential, handed.credential.tail or b""
     return {
-        "ticket": got.ticket.hex(), "caveats": items_of(got.caveats), "tail": got.tail.hex(),
+        "ticket": got.ticket.hex(), "caveats": _hexed(got.caveats), "tail": tail.hex(),
         "target": str(got.target), "target_uid": got.target_uid, "client": str(got.client), "scopes": list(got.scopes),
-        "expires": got.expires, "ttl_s": got.ttl_s, "subject": shown_subject(got.subject),
-        "demands": _hexed(got.demands), "sender": str(got.sender),
+        "expires": got.life.second, "ttl_s": got.life.whole_s, "subject": shown_subject(got.subject),
+        "demands": _hexed(got.demands), "sender": str(handed.sender),
     }  # fmt: skip
 
 

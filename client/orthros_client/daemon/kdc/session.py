@@ -22,9 +22,11 @@ from orthros_protocol import (
     AsKey,
     AsReply,
     Behalf,
+    Credential,
     Granted,
     KdcRefusal,
     Keytab,
+    Life,
     NotGranted,
     OrthrosError,
     TgsReply,
@@ -33,9 +35,10 @@ from orthros_protocol import (
     Want,
     build_as_request,
     build_tgs_request,
+    cached_principal,
+    join_caveats,
     open_as_reply,
     open_tgs_reply,
-    pop_key_of,
     tail_of,
 )
 from orthros_protocol.keys.role_keys import not_exported
@@ -58,25 +61,19 @@ _DOUBT_INTERVAL_S: Final = 10.0
 
 @frozen(eq=False, kw_only=True)
 class Login:
-    """A TGT with the `caveats` field that was added to it, and the tail behind them.
+    """A TGT, and when it is replaced. Times are on the monotonic clock."""
 
-    Times are on the monotonic clock.
-    """
-
-    tgt: bytes = field(repr=False)
-    caveats: bytes = b""
-    tail: bytes = field(repr=False)
+    credential: Credential
     obtained_at: float
-    expires: float
     half_spent_at: float
     renew_at: float
-    newest_kvno: int
+    newest_kvno: int = 0
     pop_key: bytes = field(init=False, repr=False)
 
     __getstate__ = not_exported
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "pop_key", pop_key_of(self.tail))
+        object.__setattr__(self, "pop_key", self.credential.pop_key)
 
 
 @frozen(eq=False, kw_only=True)
@@ -224,17 +221,23 @@ class KdcSession:
         return not self._suspect and self._has_life_left(login)
 
     def _has_life_left(self, login: Login) -> bool:
-        return login.expires - self.clock.elapsed_s() > _LOGIN_MARGIN_S
+        return login.credential.life.end - self.clock.elapsed_s() > _LOGIN_MARGIN_S
 
     async def _log_in(self) -> Login:
         key = self.keytab.as_key()
         asked_at = self.clock.elapsed_s()
         reply = await self._ask_in_time(lambda kdc: self._login_question(key, kdc))
-        return Login(
-            tgt=reply.ticket,
+        client = self.keytab.principal
+        credential = Credential(
+            ticket=reply.ticket,
             tail=tail_of(reply.session_key, reply.ticket),
+            target=cached_principal(client.realm, KDC_TGT),
+            client=client,
+            life=Life(reply.ttl_s, asked_at + reply.ttl_s),
+        )
+        return Login(
+            credential=credential,
             obtained_at=asked_at,
-            expires=asked_at + reply.ttl_s,
             half_spent_at=asked_at + reply.ttl_s / 2,
             renew_at=plan_renewal(asked_at, reply.ttl_s, chance=fraction(self.entropy)),
             newest_kvno=reply.newest_kvno,
@@ -276,12 +279,12 @@ class KdcSession:
     ) -> tuple[bytes, Callable[[bytes, int], TgsReply]]:
         sent_s = self.clock.elapsed_s()
         pending = build_tgs_request(
-            login.tgt,
+            login.credential.ticket,
             login.pop_key,
             wants,
             now=self.realm_now(),
             nonce=self.entropy(_NONCE_BYTES),
-            caveats=login.caveats,
+            caveats=join_caveats(login.credential.caveats),
             behalf=behalf,
         )
 

@@ -48,7 +48,7 @@ class WorkerSession(KdcSession):
         its successor."""
         seen = _identity_of(path)
         record = _read(path)
-        keytab = Keytab(record.client, record.uid, ())
+        keytab = Keytab(record.credential.client, record.uid, ())
         return cls(keytab, pool, clock, entropy, hint_ms=record.offset_ms, path=path, record=record, seen=seen)
 
     @property
@@ -67,7 +67,7 @@ class WorkerSession(KdcSession):
 
     def login_is_due(self) -> bool:
         """Whether the file should be read again."""
-        return self.login is None or self.has_news() or self.login.expires <= self.clock.elapsed_s()
+        return self.login is None or self.has_news() or not self.login.credential.life.left_s(self.clock.elapsed_s())
 
     async def login_with_life_left(self) -> Login:
         """The narrowed TGT, the newest that the file holds. Raises Unavailable `login-expired`, or Misconfigured."""
@@ -90,14 +90,15 @@ class WorkerSession(KdcSession):
             return login
         if self._trouble is not None:
             raise self._trouble.with_traceback(None)
-        raise Unavailable(LOGIN_EXPIRED, f"{self.path}: its end is {_moment(self._record.expires)}")
+        raise Unavailable(LOGIN_EXPIRED, f"{self.path}: its end is {_moment(self._record.credential.life.second)}")
 
     def _read_again(self) -> None:
         self._seen, self._trouble = _identity_of(self.path), None
         try:
             record = _read(self.path)
-            if (record.client, record.uid) != (self.keytab.principal, self.keytab.uid):
-                raise Misconfigured("conflict", f"{self.path} is for {record.client} uid {record.uid}: restart")
+            client = record.credential.client
+            if (client, record.uid) != (self.keytab.principal, self.keytab.uid):
+                raise Misconfigured("conflict", f"{self.path} is for {client} uid {record.uid}: restart")
         except OrthrosError as error:
             self._trouble = error
         else:
@@ -105,24 +106,15 @@ class WorkerSession(KdcSession):
 
     def _login_of(self, record: WorkerLogin) -> Login:
         now = self.clock.elapsed_s()
-        expires = now + record.expires - self.realm_now() / 1000
-        return Login(
-            tgt=record.tgt,
-            caveats=record.caveats,
-            tail=record.tail,
-            obtained_at=now,
-            expires=expires,
-            half_spent_at=expires,
-            renew_at=expires,
-            newest_kvno=0,
-        )
+        life = record.credential.life.seen(self.realm_now() / 1000 - now)
+        credential = evolve(record.credential, life=life)
+        return Login(credential=credential, obtained_at=now, half_spent_at=life.end, renew_at=life.end)
 
     def _learn(self, kdc_time: Timestamp, sent_s: float, round_trip_ms: int, kdc: KdcAddress, kdc_id: str = "") -> None:
         super()._learn(kdc_time, sent_s, round_trip_ms, kdc, kdc_id)
         if self.login is not None:
             # Its end is a moment of the realm: this host's clock may just have turned out to be wrong.
-            at = self._login_of(self._record).expires
-            self.login = evolve(self.login, expires=at, half_spent_at=at, renew_at=at)
+            self.login = evolve(self._login_of(self._record), obtained_at=self.login.obtained_at)
 
 
 def _read(path: str) -> WorkerLogin:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Final
 
 import structlog
-from attrs import define, field
+from attrs import define, evolve, field
 
 from orthros_client.clocks import Clock
 from orthros_client.credentials.narrowing import require_writable
@@ -46,12 +46,11 @@ from orthros_protocol import (
     WANT_JWT,
     WANT_TICKET,
     Behalf,
-    Principal,
+    Life,
     Refused,
     cached_principal,
     open_hand_over,
     peek_unverified_header,
-    split_caveats,
 )
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
@@ -129,7 +128,7 @@ class Desk:
             newest_kvno=held if login is None else login.newest_kvno,
             code=None if failure is None else failure.reason.name,
             detail=None if failure is None else failure.detail,
-            tgt_remaining_s=0 if login is None else max(0, int(login.expires - now)),
+            tgt_remaining_s=0 if login is None else int(login.credential.life.left_s(now)),
             cached=len(self.agent.cache) + len(self.agent.on_behalf),
             offset_ms=session.offset_ms,
             kdcs=tuple(self._kdc_lines(now)),
@@ -164,9 +163,9 @@ class Desk:
         if not self._may_make_us_ask(peer, key):
             return Failure.unavailable("rate-limited", f"too many different questions from {peer}", retry_s=1)
         held = await self.agent.obtain(key, behalf=behalf, timeout_s=self._patience_s(request.timeout_ms))
-        if held.tail is not None:  # of what a token does at its target, nothing is proven
+        if held.credential.tail is not None:  # of what a token does at its target, nothing is proven
             self.held.given.note(held, peer.uid)
-        return self._grant_of(held, client)
+        return self._grant_of(held)
 
     async def _login(self, peer: Peer, request: LoginRequest) -> Reply:
         session, terms = self.agent.session, self.workers
@@ -178,7 +177,8 @@ class Desk:
         wanted_s = min(request.lifetime_s or terms.lifetime_s, terms.lifetime_s)
         own = await self.agent.login(timeout_s=self._patience_s(request.timeout_ms))
         login = give_login(session, own, targets=targets, scopes=request.scopes, lifetime_s=wanted_s)
-        log.info("worker's login given", peer=str(peer), targets=list(map(str, targets)), expires=login.expires)
+        ends = login.credential.life.second
+        log.info("worker's login given", peer=str(peer), targets=list(map(str, targets)), expires=ends)
         return LoginGrant(content=login.to_bytes())
 
     def _receive(self, peer: Peer, data: bytes) -> Reply:
@@ -187,31 +187,20 @@ class Desk:
             raise Misconfigured("key-missing", "a worker's daemon has no key to open a hand-over with")
         now = session.realm_now()
         handed = open_hand_over(data, session.keytab, now=now)
-        if peek_unverified_header(handed.ticket).ticket_type != SERVICE_TICKET:
+        credential = handed.credential
+        if peek_unverified_header(credential.ticket).ticket_type != SERVICE_TICKET:
             raise PeerMisbehaved("wrong-ticket-type", "a hand-over of something else than a service ticket")
-        if not self.allow.permits(peer, handed.target):
-            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {handed.target}")
-        remaining_ms = min(handed.expires, now // 1000 + MAX_TICKET_LIFE_S) * 1000 - now
+        if not self.allow.permits(peer, credential.target):
+            return Failure.refused(PEER_NOT_ALLOWED, f"{peer} for {credential.target}")
+        whole_s, second = credential.life.whole_s, credential.life.second
+        remaining_ms = min(second, now // 1000 + MAX_TICKET_LIFE_S) * 1000 - now
         if remaining_ms <= 0:
             raise Refused("ticket-expired", "what was handed over has ended")
-        log.info("hand-over opened", peer=str(peer), sender=str(handed.sender), target=str(handed.target))
+        log.info("hand-over opened", peer=str(peer), sender=str(handed.sender), target=str(credential.target))
         return Grant(
-            target=handed.target,
-            target_uid=handed.target_uid,
-            client=handed.client,
-            credential=handed.ticket,
-            tail=handed.tail,
-            remaining_ms=remaining_ms,
-            ttl_s=min(handed.ttl_s, MAX_TICKET_LIFE_S),
-            flags=0,
-            kvno=0,
-            scopes=handed.scopes,
-            notes=(),
+            credential=evolve(credential, life=Life.left(min(whole_s, MAX_TICKET_LIFE_S), remaining_ms)),
             fresh_ms=remaining_ms,
             offset_ms=session.offset_ms,
-            subject=handed.subject,
-            demands=handed.demands,
-            caveats=split_caveats(handed.caveats),
             sender=handed.sender,
         )
 
@@ -223,26 +212,15 @@ class Desk:
             return True
         return self.allowance.take(peer.uid, self.clock.elapsed_s())
 
-    def _grant_of(self, held: Held, client: Principal) -> Grant:
+    def _grant_of(self, held: Held) -> Grant:
         now = self.clock.elapsed_s()
         planned = self.agent.early_moment_of(held.key)
         renewed_at = held.renew_at if planned is None else min(held.renew_at, planned)
+        life = held.credential.life
         return Grant(
-            target=held.key.target,
-            target_uid=held.target_uid,
-            client=client,
-            credential=held.credential,
-            tail=held.tail,
-            remaining_ms=int(held.remaining_s(now) * 1000),
-            ttl_s=held.ttl_s,
-            flags=held.flags,
-            kvno=held.kvno,
-            scopes=held.scopes,
-            notes=held.notes,
+            credential=evolve(held.credential, life=Life.left(life.whole_s, int(life.left_s(now) * 1000))),
             fresh_ms=max(0, int((renewed_at - now) * 1000)),
             offset_ms=self.agent.session.offset_ms,
-            subject=held.subject,
-            demands=held.demands,
         )
 
     def _list(self, peer: Peer, first: int) -> Reply:
@@ -251,7 +229,7 @@ class Desk:
         page: list[Entry] = []
         size = 0
         for held in permitted[first : first + LIST_PAGE]:
-            size += sum(map(len, (*held.scopes, *(held.key.scopes or ()))))
+            size += sum(map(len, (*held.credential.scopes, *(held.key.scopes or ()))))
             if page and size > _MOST_SCOPE_BYTES:
                 break
             page.append(entry_of(held, now))

@@ -83,7 +83,8 @@ class HeldDesk:
             return Reported(outcome=ReportOutcome.FAILED, retry_s=found.retry_s)
         if isinstance(found, float):
             return Reported(outcome=ReportOutcome.LATER, retry_s=ceil(found))
-        is_better = bool(set(found.scopes) - set(held.scopes)) if lacks else found.name != held.name
+        more = set(found.credential.scopes) - set(held.credential.scopes)
+        is_better = bool(more) if lacks else found.name != held.name
         return Reported(outcome=ReportOutcome.RENEWED if is_better else ReportOutcome.UNCHANGED)
 
     async def renew(self, peer: Peer, request: RenewRequest, allow: AllowList, patience_s: float) -> Reply:
@@ -133,7 +134,7 @@ class HeldDesk:
         for old, new in zip(before, found, strict=True):
             held = old if isinstance(new, Failure) else new
             failure = evolve(new, detail=new.detail[:_MOST_DETAIL_CHARS]) if isinstance(new, Failure) else None
-            size += sum(map(len, (*held.scopes, *(held.key.scopes or ()))))
+            size += sum(map(len, (*held.credential.scopes, *(held.key.scopes or ()))))
             if len(rows) == RENEWALS_PAGE or (rows and size > _MOST_SCOPE_BYTES):
                 break
             rows.append(Renewal(entry_of(held, now), failure))
@@ -142,14 +143,15 @@ class HeldDesk:
 
 def entry_of(held: Held, now: float) -> Entry:
     """What may be shown of a ticket or token."""
+    credential = held.credential
     return Entry(
         kind=held.key.kind,
         target=held.key.target,
         asked=held.key.scopes,
-        scopes=held.scopes,
-        remaining_ms=int(held.remaining_s(now) * 1000),
-        ttl_s=held.ttl_s,
-        flags=held.flags,
-        kvno=held.kvno,
+        scopes=credential.scopes,
+        remaining_ms=int(credential.life.left_s(now) * 1000),
+        ttl_s=credential.life.whole_s,
+        flags=credential.flags,
+        kvno=credential.kvno,
         renew_ms=max(0, int((held.renew_at - now) * 1000)),
     )

@@ -22,7 +22,7 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.reasons import BAD_LOCAL_REQUEST
-from orthros_protocol import check_name, check_scopes, describe_note, pop_key_of
+from orthros_protocol import check_name, check_scopes, describe_note
 from orthros_protocol.primitives.limits import MAX_U32
 
 __all__ = ["Answer", "Question", "answer_failure", "answer_reply", "parse_question"]
@@ -78,7 +78,7 @@ def answer_reply(question: Question, reply: Reply, client: str) -> Answer:
             names["TARGET"] = question.request.target
         return answer_failure(reply, names=names)
     if isinstance(reply, Grant):
-        return Answer(200, _token_of(reply) if reply.tail is None else _ticket_of(reply, reply.tail))
+        return Answer(200, _granted_of(reply))
     if isinstance(reply, Status):
         return _readiness_of(reply) if question.path == "/readyz" else Answer(200, _status_of(reply))
     return answer_failure(Failure.refused(BAD_LOCAL_REQUEST), 400)
@@ -143,30 +143,26 @@ def _b64(data: bytes) -> str:
 
 
 def _granted_of(grant: Grant) -> dict[str, Any]:
-    return {
-        "target": str(grant.target),
-        "client": str(grant.client),
-        "scopes": list(grant.scopes),
-        "expires_in": grant.remaining_ms // 1000,
-        "notes": [describe_note(note) for note in grant.notes],
+    credential = grant.credential
+    facts = {
+        "target": str(credential.target),
+        "client": str(credential.client),
+        "scopes": list(credential.scopes),
+        "expires_in": int(credential.life.left_s(0)),
+        "notes": [describe_note(note) for note in credential.notes],
     }
-
-
-def _token_of(grant: Grant) -> dict[str, Any]:
-    return {"token": grant.credential.decode("ascii"), "token_type": "Bearer", **_granted_of(grant)}
-
-
-def _ticket_of(grant: Grant, tail: bytes) -> dict[str, Any]:
+    if credential.tail is None:
+        return {"token": credential.ticket.decode("ascii"), "token_type": "Bearer", **facts}
     return {
-        "ticket": _b64(grant.credential),
-        "tail": _b64(tail),
-        "pop_key": _b64(pop_key_of(tail)),
-        "target_uid": grant.target_uid,
-        "kvno": grant.kvno,
-        "flags": grant.flags,
+        "ticket": _b64(credential.ticket),
+        "tail": _b64(credential.tail),
+        "pop_key": _b64(credential.pop_key),
+        "target_uid": credential.target_uid,
+        "kvno": credential.kvno,
+        "flags": credential.flags,
         "realm_offset_ms": grant.offset_ms,
-        "demands": [_b64(demand) for demand in grant.demands],
-        **_granted_of(grant),
+        "demands": [_b64(demand) for demand in credential.demands],
+        **facts,
     }
 
 

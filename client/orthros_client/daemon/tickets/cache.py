@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Final
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from orthros_client.credentials.narrowing import left_by
-from orthros_protocol import Granted, Note, Principal, Subject, Want, tail_of
+from orthros_protocol import Credential, Principal, Want
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
@@ -70,107 +70,69 @@ class CacheKey:
 
 @frozen(kw_only=True)
 class Held:
-    """A ticket or JWT in the cache. `expires` and `renew_at` are monotonic seconds, `ttl_s` its whole life.
+    """The answer to one question: a ticket or JWT in the cache.
 
-    Its end is kept by both clocks: `boot_end` in monotonic seconds, and `realm_end` as the second of the realm that is
-    written in it, by the clock of the KDC that issued it. `expires` is the earlier one, as far as the time is known.
-    `demands` are the sealed demands for the discharges that the KDC wrote into it, `policy_seq` is the number of the
-    policy that it was issued under.
+    Its life is known by both clocks, and by the realm's as the second that stands in it, by the clock of the KDC that
+    issued it. `renew_at` is in monotonic seconds, `policy_seq` the number of the policy that it was issued under.
     """
 
     key: CacheKey
-    target_uid: int
-    credential: bytes = field(repr=False)
-    session_key: bytes | None = field(repr=False)
-    ttl_s: int
-    flags: int
-    kvno: int
-    scopes: tuple[str, ...]
-    notes: tuple[Note, ...]
-    expires: float
+    credential: Credential
     renew_at: float
-    subject: Subject | None = None
-    demands: tuple[bytes, ...] = field(default=(), repr=False)
     policy_seq: int = 0
-    boot_end: float = field(default=Factory(lambda self: self.expires, takes_self=True))
-    realm_end: float = math.inf
-    tail: bytes | None = field(init=False, repr=False)
-    """T0 of a ticket: what its holder proves possession with. None for a JWT, which is bearer."""
     name: bytes = field(init=False)
     """SHA-256 of the ticket or JWT: what a local process calls it by. Its tid is sealed, for its target alone."""
 
     @classmethod
-    def of(
-        cls,
-        key: CacheKey,
-        granted: Granted,
-        asked_at: float,
-        *,
-        ahead_s: float,
-        issued_s: float = math.inf,
-        chance: float,
-        policy_seq: int = 0,
-    ) -> Held:
-        """What was granted at `asked_at`, with what the limits of the question leave of it.
-
-        `ahead_s` is how far the realm's Unix time is ahead of the monotonic clock, `issued_s` the Unix time at the KDC
-        that issued it.
-        """
+    def of(cls, key: CacheKey, granted: Credential, asked_at: float, *, chance: float, policy_seq: int) -> Held:
+        """What was granted at `asked_at`, with what the limits of the question leave of it."""
+        whole = granted.life
         scopes, second = left_by(key.limits, granted.scopes)
-        whole = expires = asked_at + granted.ttl_s
-        realm_end = issued_s + granted.ttl_s
+        life = whole
         if second is not None:
-            expires = min(whole, second - ahead_s)
-            realm_end = min(realm_end, second)
-        life_s = granted.ttl_s if expires == whole else max(0, ceil(expires - asked_at))
+            life = whole.no_later(boot_end=second - whole.ahead_s, realm_end=second)
         # A successor needs evidence, which is not kept; and where a limit ends the ticket, it would end no later.
-        ends_for_good = bool(key.behalf) or expires < whole
+        ends_for_good = bool(key.behalf) or life.boot_end < whole.boot_end
+        if life.boot_end < whole.boot_end:
+            life = evolve(life, whole_s=max(0, ceil(life.boot_end - asked_at)))
+        shift = life.end - life.boot_end
+        planned = life.boot_end if ends_for_good else plan_renewal(asked_at, whole.whole_s, chance=chance)
         return cls(
             key=key,
-            target_uid=granted.target_uid,
-            credential=granted.credential,
-            session_key=granted.session_key,
-            ttl_s=life_s,
-            flags=granted.flags,
-            kvno=granted.kvno,
-            scopes=scopes,
-            notes=granted.notes,
-            expires=expires,
-            renew_at=expires if ends_for_good else plan_renewal(asked_at, granted.ttl_s, chance=chance),
-            subject=granted.subject,
-            demands=granted.demands,
+            credential=evolve(granted, scopes=scopes, life=life),
+            renew_at=planned + shift,
             policy_seq=policy_seq,
-            realm_end=realm_end,
-        ).seen(ahead_s)
+        )
 
     def __attrs_post_init__(self) -> None:
         # Once per ticket, not once per caller.
-        tail = None if self.session_key is None else tail_of(self.session_key, self.credential)
-        object.__setattr__(self, "tail", tail)
-        object.__setattr__(self, "name", digest(self.credential))
+        object.__setattr__(self, "name", digest(self.credential.ticket))
 
     def seen(self, ahead_s: float) -> Held:
         """The same when the realm's Unix time is `ahead_s` ahead of the monotonic clock: ends and renewal move."""
-        shift = min(self.boot_end, self.realm_end - ahead_s) - self.expires
-        return evolve(self, expires=self.expires + shift, renew_at=self.renew_at + shift) if shift else self
+        before = self.credential.life
+        if before.ahead_s == ahead_s:
+            return self
+        life = before.seen(ahead_s)
+        credential = evolve(self.credential, life=life)
+        return evolve(self, credential=credential, renew_at=self.renew_at + life.end - before.end)
 
     def is_from_future(self, realm_s: float) -> bool:
         """Whether it was issued by a clock that was ahead of the realm's, which shows `realm_s`: targets refuse it."""
-        return self.realm_end - self.ttl_s > realm_s + _AHEAD_S and self.realm_end < math.inf
-
-    def remaining_s(self, now: float) -> float:
-        """Seconds of life left, never negative."""
-        return max(0.0, self.expires - now)
+        life = self.credential.life
+        return realm_s + _AHEAD_S < life.realm_end - life.whole_s < math.inf
 
     def is_servable(self, now: float) -> bool:
         """Whether enough life is left to reach the target with it."""
-        return self.expires - now > min(_MARGIN_S, self.ttl_s * _MARGIN_SHARE)
+        life = self.credential.life
+        return life.end - now > min(_MARGIN_S, life.whole_s * _MARGIN_SHARE)
 
     def is_no_worse_than(self, other: Held) -> bool:
         """Whether it allows something that `other` does not, or the same for at least as long."""
-        if set(self.scopes) - set(other.scopes) or self.flags & ~other.flags or self.target_uid != other.target_uid:
+        mine, its = self.credential, other.credential
+        if set(mine.scopes) - set(its.scopes) or mine.flags & ~its.flags or mine.target_uid != its.target_uid:
             return True
-        return set(self.scopes) == set(other.scopes) and self.expires >= other.expires
+        return set(mine.scopes) == set(its.scopes) and mine.life.end >= its.life.end
 
 
 @define
@@ -254,7 +216,8 @@ class TicketCache:
 
     def remaining_for(self, target: Principal, now: float) -> float:
         """The longest life left among entries for `target`, whatever was asked; 0 for none."""
-        return max((held.remaining_s(now) for held in self.entries(now) if held.key.target == target), default=0.0)
+        lives = [held.credential.life for held in self.entries(now) if held.key.target == target]
+        return max([life.left_s(now) for life in lives], default=0.0)
 
     def entries(self, now: float) -> Iterator[Held]:
         """Everything that can be served, least recently used first."""
@@ -262,5 +225,5 @@ class TicketCache:
 
     def _is_warm(self, slot: _Slot, now: float, idle_after_s: float) -> bool:
         # Whoever asked once for a ticket of a second shall not have it renewed every second for hours.
-        idle_after_s = min(idle_after_s, _WARM_LIVES * slot.held.ttl_s)
+        idle_after_s = min(idle_after_s, _WARM_LIVES * slot.held.credential.life.whole_s)
         return slot.held.is_servable(now) and now - slot.last_used < idle_after_s

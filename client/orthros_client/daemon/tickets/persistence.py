@@ -12,13 +12,15 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.tickets.cache import CacheKey, Held, plan_renewal
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_protocol import (
+    WANT_JWT,
+    WANT_TICKET,
     Misconfigured,
     OrthrosError,
     RootKey,
@@ -99,9 +101,9 @@ class CacheStore:
         for held in reversed(list(self.agent.cache.entries(now))):
             # The file has no place for these. Without its demands a ticket is of no use; without its limits it would be
             # the answer to another question.
-            if held.demands or held.key.limits:
+            if held.credential.demands or held.key.limits:
                 continue
-            size += len(held.credential) + 1024
+            size += len(held.credential.ticket) + 1024
             if size > _FILE_SHARE:
                 break
             entries.append(_entry_of(held))
@@ -129,47 +131,27 @@ class CacheStore:
 
 def _entry_of(held: Held) -> CachedTicket:
     return CachedTicket(
-        kind=held.key.kind,
-        target=held.key.target,
+        credential=held.credential,
         asked_scopes=held.key.scopes,
         asked_ttl_s=held.key.ttl_s,
         asked_flags=held.key.flags,
-        behalf=held.key.behalf,
-        target_uid=held.target_uid,
-        credential=held.credential,
-        session_key=held.session_key,
-        ttl_s=held.ttl_s,
-        flags=held.flags,
-        kvno=held.kvno,
-        scopes=held.scopes,
-        notes=held.notes,
-        expires_ms=Timestamp(int(held.realm_end * 1000)),
         policy_seq=held.policy_seq,
     )
 
 
 def _held_of(entry: CachedTicket, now: float, realm_now: Timestamp, chance: float) -> Held:
-    remaining_s = min((entry.expires_ms - realm_now) / 1000, entry.ttl_s)
-    expires = now + remaining_s
+    credential = entry.credential
+    told = credential.life.seen(realm_now / 1000 - now)
+    life = told.no_later(boot_end=min(told.end, now + told.whole_s))
     return Held(
         key=CacheKey(
-            kind=entry.kind,
-            target=entry.target,
+            kind=WANT_JWT if credential.tail is None else WANT_TICKET,
+            target=credential.target,
             scopes=entry.asked_scopes,
             ttl_s=entry.asked_ttl_s,
             flags=entry.asked_flags,
-            behalf=entry.behalf,
         ),
-        target_uid=entry.target_uid,
-        credential=entry.credential,
-        session_key=entry.session_key,
-        ttl_s=entry.ttl_s,
-        flags=entry.flags,
-        kvno=entry.kvno,
-        scopes=entry.scopes,
-        notes=entry.notes,
+        credential=evolve(credential, life=life),
         policy_seq=entry.policy_seq,
-        expires=expires,
-        realm_end=entry.expires_ms / 1000,
-        renew_at=plan_renewal(expires - entry.ttl_s, entry.ttl_s, chance=chance),
+        renew_at=plan_renewal(life.end - life.whole_s, life.whole_s, chance=chance),
     )

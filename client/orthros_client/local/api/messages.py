@@ -47,17 +47,7 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.local.api.want_messages import VERSION, decode_long_want, decode_want, encode_want, is_long_want
-from orthros_protocol import (
-    Malformed,
-    Note,
-    Principal,
-    Subject,
-    cached_principal,
-    is_name,
-    is_scope,
-    join_caveats,
-    split_caveats,
-)
+from orthros_protocol import Credential, Life, Malformed, Principal, cached_principal, is_name, is_scope
 from orthros_protocol.primitives.canonical import (
     Schema,
     array,
@@ -69,16 +59,8 @@ from orthros_protocol.primitives.canonical import (
     text,
     text_set,
 )
-from orthros_protocol.primitives.limits import (
-    MAX_CAVEATS_BLOB_BYTES,
-    MAX_DISCHARGES,
-    MAX_FRAME_BYTES,
-    MAX_SCOPES,
-    MAX_TICKET_BYTES,
-    MAX_U32,
-)
-from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
-from orthros_protocol.tickets.ticket import SUBJECT
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
+from orthros_protocol.tickets.credential import CREDENTIAL_ITEMS, NOTES
 
 __all__ = [
     "LIST_PAGE",
@@ -97,8 +79,6 @@ _OK, _ERROR = 0, 1
 _NAME: Final = text(is_name)
 _SCOPES: Final = text_set(is_scope, MAX_SCOPES)
 _U32: Final = integer(MAX_U32)
-_NOTE: Final = nested(_U32, _U32, optional(_U32))
-_NOTES: Final = array(_NOTE, 64)
 _BODY: Final = binary(0, MAX_FRAME_BYTES)
 
 _REQUEST: Final = Schema("local request", const(VERSION), integer(Op.FORGET, Op.PING), _BODY, limit=MAX_FRAME_BYTES)
@@ -123,25 +103,13 @@ _LOGIN: Final = Schema(
 
 _GRANT: Final = Schema(
     "grant",
-    _NAME,
-    _NAME,
-    integer(),
-    _NAME,
-    _NAME,
-    binary(16, MAX_TICKET_BYTES),
-    optional(binary(32)),
-    integer(),
+    *CREDENTIAL_ITEMS,
     _U32,
     _U32,
-    _U32,
-    _SCOPES,
-    _NOTES,
+    NOTES,
     integer(),
     integer(),
     integer(),
-    optional(SUBJECT),
-    array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES),
-    binary(0, MAX_CAVEATS_BLOB_BYTES),
     optional(nested(_NAME, _NAME)),
     limit=MAX_FRAME_BYTES,
 )
@@ -277,69 +245,24 @@ def _split(offset_ms: int) -> tuple[int, int]:
 
 
 def _encode_grant(grant: Grant) -> bytes:
+    credential = grant.credential
     return _GRANT.encode(
-        grant.target.realm,
-        grant.target.name,
-        grant.target_uid,
-        grant.client.realm,
-        grant.client.name,
-        grant.credential,
-        grant.tail,
-        grant.remaining_ms,
-        grant.ttl_s,
-        grant.flags,
-        grant.kvno,
-        list(grant.scopes),
-        [note.to_items() for note in grant.notes],
+        *credential.to_items(round(credential.life.boot_end * 1000)),
+        credential.flags,
+        credential.kvno,
+        [note.to_items() for note in credential.notes],
         grant.fresh_ms,
         *_split(grant.offset_ms),
-        None if grant.subject is None else grant.subject.to_items(),
-        list(grant.demands),
-        join_caveats(grant.caveats),
         None if grant.sender is None else [grant.sender.realm, grant.sender.name],
     )
 
 
 def _decode_grant(body: bytes) -> Grant:
-    (
-        realm,
-        target,
-        uid,
-        crealm,
-        cname,
-        credential,
-        tail,
-        remaining_ms,
-        ttl_s,
-        flags,
-        kvno,
-        scopes,
-        notes,
-        fresh_ms,
-        ahead_ms,
-        behind_ms,
-        subject,
-        demands,
-        caveats,
-        sender,
-    ) = _GRANT.decode(body)
+    *items, flags, kvno, notes, fresh_ms, ahead_ms, behind_ms, sender = _GRANT.decode(body)
     return Grant(
-        target=cached_principal(realm, target),
-        target_uid=uid,
-        client=cached_principal(crealm, cname),
-        credential=credential,
-        tail=tail,
-        remaining_ms=remaining_ms,
-        ttl_s=ttl_s,
-        flags=flags,
-        kvno=kvno,
-        scopes=tuple(scopes),
-        notes=tuple(Note(*note) for note in notes),
+        credential=Credential.of_items(items, Life.left, flags=flags, kvno=kvno, notes=notes),
         fresh_ms=fresh_ms,
         offset_ms=ahead_ms - behind_ms,
-        subject=Subject.of_items(subject),
-        demands=tuple(demands),
-        caveats=split_caveats(caveats),
         sender=None if sender is None else cached_principal(*sender),
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_client.errors import Failure
-from orthros_protocol import Behalf, Note, Principal, Subject
+from orthros_protocol import Behalf, Credential, Principal
 from orthros_protocol.keys.role_keys import not_exported
 
 __all__ = [
@@ -171,33 +171,16 @@ class Pong:
 
 @frozen(kw_only=True)
 class Grant:
-    """A ticket with its tail, or a JWT with `tail` None.
+    """A ticket or a JWT, whose life counts from the answer.
 
-    `remaining_ms` is its life left, `ttl_s` its whole life, `fresh_ms` how long asking again is pointless,
-    `offset_ms` how far the realm's clock is ahead of this host's. `subject` is in whose name it was issued, if not the
-    client's; `demands` are the sealed demands for the discharges that it needs, in the order of their caveats. Where it
-    was handed over by `sender`, `caveats` were added to it and the tail is the one behind them; else it is T0.
+    `fresh_ms` is how long asking again is pointless, `offset_ms` how far the realm's clock is ahead of this host's.
+    Where it was handed over by `sender`, caveats were added to it and the tail is the one behind them; else it is T0.
     """
 
-    target: Principal
-    target_uid: int
-    client: Principal
-    credential: bytes = field(repr=False)
-    tail: bytes | None = field(repr=False)
-    remaining_ms: int
-    ttl_s: int
-    flags: int
-    kvno: int
-    scopes: tuple[str, ...]
-    notes: tuple[Note, ...]
+    credential: Credential
     fresh_ms: int
     offset_ms: int
-    subject: Subject | None = None
-    demands: tuple[bytes, ...] = field(default=(), repr=False)
-    caveats: tuple[bytes, ...] = field(default=(), repr=False)
     sender: Principal | None = None
-
-    __getstate__ = not_exported
 
 
 @frozen(kw_only=True)

@@ -31,7 +31,7 @@ from orthros_protocol.primitives.limits import (
 
 __all__ = ["VERSION", "decode_long_want", "decode_want", "encode_want", "is_long_want"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _NAME: Final = text(is_name)
 _U32: Final = integer(MAX_U32)

@@ -102,7 +102,7 @@ async def test_a_rule_opens_its_targets_only() -> None:
             listing = await ask(stream, Op.LIST, encode_request(Request(op=Op.LIST)))
             assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
         assert isinstance(granted, Grant)
-        assert granted.target == ORDERS
+        assert granted.credential.target == ORDERS
         assert isinstance(refused, Failure)
         assert refused.reason.name == "peer-not-allowed"
         assert isinstance(listing, Listing)
@@ -148,10 +148,15 @@ async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
         for path in ("/v1/ticket?target=orders", "/v1/token?target=orders", "/v1/status", "/readyz"):
             answers += (await house.get(path))[2]
         root = house.world.realm.root("web")
-        secrets = [root.material, root.as_key().material, root.ticket_key().material, login.tgt, login.pop_key]
+        secrets = [
+            root.material,
+            root.as_key().material,
+            root.ticket_key().material,
+            login.credential.ticket,
+            login.pop_key,
+        ]
         held = next(house.world.agent.cache.entries(0.0))
-        assert held.session_key is not None
-        secrets.append(held.session_key)
+        secrets.append(house.world.opened(held).session_key)
         assert [secret for secret in secrets if secret in answers or secret.hex() in str(answers)] == []
 
 
@@ -159,7 +164,7 @@ async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
 async def test_a_peer_that_is_not_understood_is_told_and_dropped() -> None:
     """The process goes on; the next connection works."""
     async with open_house() as house:
-        for nonsense in (frame(b"\x93\x01\x63\xc4\x00"), b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8):
+        for nonsense in (frame(b"\x93\x02\x63\xc4\x00"), b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 8):
             stream = await trio.open_unix_socket(house.socket)
             async with stream:
                 await stream.send_all(nonsense)

@@ -16,7 +16,8 @@ def key(name: str, *scopes: str, behalf: bytes = b"") -> CacheKey:
 
 
 def held(name: str) -> Held:
-    return evolve(test_ticket_cache.held(key(name)), credential=b"a ticket for " + name.encode().ljust(20))
+    one = test_ticket_cache.held(key(name))
+    return evolve(one, credential=evolve(one.credential, ticket=b"a ticket for " + name.encode().ljust(20)))
 
 
 def test_a_report_is_due_at_once_and_the_next_one_when_the_interval_ends() -> None:

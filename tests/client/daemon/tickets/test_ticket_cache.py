@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache, plan_renewal
-from orthros_protocol import WANT_JWT, Principal
+from orthros_protocol import WANT_JWT, Credential, Life, Principal
 
 ORDERS = Principal("test.realm", "orders")
 KEY = CacheKey(kind=0, target=ORDERS)
@@ -19,15 +19,13 @@ CAPACITY = 4
 def held(key: CacheKey = KEY, *, now: float = 0.0, ttl_s: int = 100, chance: float = 0.5) -> Held:
     return Held(
         key=key,
-        target_uid=16,
-        credential=b"ticket of 16 byt",
-        session_key=b"k" * 32,
-        ttl_s=ttl_s,
-        flags=0,
-        kvno=1,
-        scopes=(),
-        notes=(),
-        expires=now + ttl_s,
+        credential=Credential(
+            ticket=b"ticket of 16 byt",
+            tail=b"k" * 32,
+            target=key.target,
+            client=Principal("test.realm", "web"),
+            life=Life(ttl_s, now + ttl_s),
+        ),
         renew_at=plan_renewal(now, ttl_s, chance=chance),
     )
 
@@ -108,8 +106,9 @@ def test_keys_do_not_show() -> None:
     """No key byte in any repr."""
     one = held()
     shown = repr(one) + repr(TicketCache())
-    assert one.tail is not None
-    assert not any(secret.hex() in shown or repr(secret)[2:-1] in shown for secret in (b"k" * 32, one.tail))
+    assert not any(
+        secret.hex() in shown or repr(secret)[2:-1] in shown for secret in (b"k" * 32, one.credential.pop_key)
+    )
 
 
 @pytest.mark.parity("K5")
