@@ -10,11 +10,12 @@ from orthros_kdc import reasons as kdc
 from orthros_protocol import REASONS as SHARED
 from orthros_protocol import Reason
 from orthros_runtime.extras import EXTRA_MISSING
+from orthros_runtime.screen import USAGE
 from orthros_tools import reasons as tools
 
 ROOT = Path(__file__).parents[2]
 OWN = {"client": client, "kdc": kdc, "tools": tools}
-EVERY = (*SHARED, EXTRA_MISSING, *client.REASONS, *kdc.REASONS, *tools.REASONS)
+EVERY = (*SHARED, EXTRA_MISSING, USAGE, *client.REASONS, *kdc.REASONS, *tools.REASONS)
 
 
 def source_of(*packages: str) -> str:

@@ -277,9 +277,9 @@ async def test_a_client_without_room_says_so_and_not_that_there_is_no_daemon(
     assert (caught.value.reason, caught.value.retry_s) == (DAEMON_BUSY, 1)
     assert code == 4
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "error:     busy"
-    assert told[1] == "cause:     The local daemon has no room for another connection."
-    assert told[2].endswith(": 1 of 1 connections open, none idle")
+    assert told[0].startswith("orthros: The local daemon has no room for another connection. (")
+    assert told[0].endswith(": 1 of 1 connections open, none idle)")
+    assert "code: busy" in told
 
 
 @pytest.mark.parity("K6")

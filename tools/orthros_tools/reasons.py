@@ -8,7 +8,7 @@ from orthros_client import reasons as client
 from orthros_kdc import reasons as kdc
 from orthros_protocol import REASONS as SHARED
 from orthros_protocol import Reason
-from orthros_runtime.extras import EXTRA_MISSING
+from orthros_runtime import extras, screen
 
 POLICY_EXPECTATION_FAILED: Final = Reason(
     0,
@@ -16,7 +16,6 @@ POLICY_EXPECTATION_FAILED: Final = Reason(
     "The policy does not decide as the expectations say.",
     "Correct the rules or the expectations.",
 )
-USAGE: Final = Reason(0, "usage", "The command line cannot be followed.", "See the `--help` of the command.")
 INTERNAL_FAULT: Final = Reason(
     0, "internal-fault", "This program has a fault.", "Report it; no change is ever half made."
 )
@@ -46,7 +45,8 @@ REALM_DIFFERS: Final = Reason(
     "down.",
 )
 
-REASONS: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, Reason) and row is not EXTRA_MISSING)
+REASONS: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, Reason))
 
-CATALOGUE: Final = {row.name: row for row in (*SHARED, EXTRA_MISSING, *client.REASONS, *kdc.REASONS, *REASONS)}
+_RUNTIME: Final = (extras.EXTRA_MISSING, screen.USAGE)
+CATALOGUE: Final = {row.name: row for row in (*SHARED, *_RUNTIME, *client.REASONS, *kdc.REASONS, *REASONS)}
 """Every reason, by its name."""

@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from orthros_client.cli import call_options, commands, held, inspect, narrow, replay, worker_login
 from orthros_client.cli.doctor import doctor
-from orthros_client.cli.output import report
+from orthros_client.cli.output import PROGRAM, report
 from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.conversation import parse_target
+from orthros_runtime.screen import Parser, Screen, wants_json
 
 __all__ = ["main"]
 
@@ -46,12 +47,6 @@ ENVIRONMENT
   ORTHROS_TARGETS  a TOML file that says which target answers at which origin (`orthros call`)"""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
 def _timeout(text: str) -> float:
     try:
         seconds = float(text)
@@ -68,11 +63,11 @@ def _add_command(names: Any, name: str, *, text: str, **more: Any) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     # The defaults stand on the top parser only: a subcommand must not undo what came before it.
     _add_globals(shared, absent=True)
-    parser = _Parser(
-        prog="orthros",
+    parser = Parser(
+        prog=PROGRAM,
         description="Tickets and tokens from the local orthros-daemon.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -175,14 +170,17 @@ def _names_in(error: OrthrosError, arguments: argparse.Namespace) -> dict[str, s
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = argparse.Namespace()
     try:
+        _parser().parse_args(words, arguments)
         code = _COMMANDS[arguments.command](arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
     except OrthrosError as error:
-        return report(error, arguments.output, _names_in(error, arguments))
+        screen = Screen(program=PROGRAM, json=wants_json(words), flat_errors=True)
+        return report(error, screen, _names_in(error, arguments))
     except KeyboardInterrupt:
         return 130
     except OSError as error:

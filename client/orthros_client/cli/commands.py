@@ -6,17 +6,19 @@ Knows the client library and how to show things; shows no key, and a token only 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from importlib.metadata import version as distribution_version
 from typing import Any
 
-from orthros_client.cli.output import OK, life, show
+from orthros_client.cli.output import OK, screen_of
 from orthros_client.local.api.values import (
     Entry,
     Status,
 )
 from orthros_client.local.client import Client
 from orthros_protocol import DELEGABLE, WANT_JWT
+from orthros_runtime.screen import life
 
 __all__ = ["client_of", "list_entries", "status", "ticket", "token", "version"]
 
@@ -45,7 +47,7 @@ def ticket(arguments: argparse.Namespace) -> int:
         facts["expires"] = f"in {life(left)}"
         facts["scopes"] = " ".join(credentials.scopes) or "none: it authenticates, and grants nothing"
         facts = {name: value for name, value in facts.items() if value != []}
-    show([facts], arguments.output, one=True)
+    screen_of(arguments).show_facts(facts)
     return OK
 
 
@@ -54,18 +56,13 @@ def token(arguments: argparse.Namespace) -> int:
     with client_of(arguments) as client:
         jwt = client.token(arguments.target, arguments.scope)
     if arguments.output == "json":
-        show(
-            [
-                {
-                    "token": jwt.value,
-                    "target": str(jwt.target),
-                    "scopes": list(jwt.scopes),
-                    "expires_in_s": int(jwt.expires_in_s),
-                }
-            ],
-            "json",
-            one=True,
-        )
+        facts = {
+            "token": jwt.value,
+            "target": str(jwt.target),
+            "scopes": list(jwt.scopes),
+            "expires_in_s": int(jwt.expires_in_s),
+        }
+        print(json.dumps(facts, indent=2))  # past the screen, which would cut the token out
     else:
         sys.stdout.write(jwt.value + "\n")
     return OK
@@ -79,7 +76,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
     if not rows and arguments.output == "table":
         sys.stdout.write("The daemon holds no ticket for you yet.\n")
         return OK
-    show(rows, arguments.output)
+    screen_of(arguments).show_rows(rows)
     return OK
 
 
@@ -87,7 +84,7 @@ def status(arguments: argparse.Namespace) -> int:
     """`orthros status`: exit code 4 when no fresh ticket could be served."""
     with client_of(arguments) as client:
         now = client.status(probe=True)
-    show([_facts_of(now, arguments.output)], arguments.output, one=True)
+    screen_of(arguments).show_facts(_facts_of(now, arguments.output))
     return OK if now.ready else 4
 
 
@@ -95,7 +92,7 @@ def version(arguments: argparse.Namespace) -> int:
     """`orthros version`."""
     number = distribution_version("orthros")
     if arguments.output == "json":
-        show([{"version": number}], "json", one=True)
+        screen_of(arguments).show_facts({"version": number})
     else:
         sys.stdout.write(f"orthros {number}\n")
     return OK

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from orthros_client.cli.commands import client_of
-from orthros_client.cli.output import OK, exit_code_of, life, remedy_for, show
+from orthros_client.cli.output import OK, exit_code_of, remedy_for, screen_of
 from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
 from orthros_client.local.api.values import Status
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import socket_path
 from orthros_client.reasons import reason_named
 from orthros_protocol import Keytab, Reason
+from orthros_runtime.screen import life
 
 __all__ = ["doctor"]
 
@@ -46,7 +47,7 @@ def doctor(arguments: argparse.Namespace) -> int:
                 rows.append({"check": name, "state": "failed", "seen": words, "code": error.code, "remedy": remedy})
                 outcome = outcome or exit_code_of(error)
     if arguments.output == "json":
-        show(rows, "json")
+        screen_of(arguments).show_rows(rows)
         return outcome
     width = max(len(row["check"]) for row in rows) + 2
     for row in rows:

@@ -10,11 +10,12 @@ import sys
 from typing import Any, Final
 
 from orthros_client.cli.commands import client_of
-from orthros_client.cli.output import OK, exit_code_of, life, remedy_for, show
+from orthros_client.cli.output import OK, exit_code_of, remedy_for, screen_of
 from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.api.values import Renewal, Renewed
 from orthros_client.local.client import Client
 from orthros_protocol import WANT_JWT, Principal
+from orthros_runtime.screen import life
 
 __all__ = ["FORGET_EPILOG", "RENEW_EPILOG", "add_options", "forget", "renew"]
 
@@ -56,7 +57,7 @@ def renew(arguments: argparse.Namespace) -> int:
     if not rows and arguments.output == "table":
         sys.stdout.write("The daemon holds no ticket for you yet.\n")
         return OK
-    show(rows, arguments.output)
+    screen_of(arguments).show_rows(rows)
     return code
 
 
@@ -74,7 +75,7 @@ def forget(arguments: argparse.Namespace) -> int:
     if not rows and arguments.output == "table":
         sys.stdout.write("The daemon holds no ticket for you.\n")
         return OK
-    show(rows, arguments.output)
+    screen_of(arguments).show_rows(rows)
     return OK
 
 

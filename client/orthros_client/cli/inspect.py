@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from orthros_client.cli.output import OK, life
+from orthros_client.cli.output import OK
 from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.inspection import Eye, Finding, Moment
 from orthros_client.inspection import inspect as look
@@ -26,6 +26,7 @@ from orthros_client.inspection.words import date_words
 from orthros_client.reasons import NOT_RECOGNISED
 from orthros_protocol import Keytab
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_runtime.screen import life
 
 __all__ = ["EPILOG", "add_options", "inspect", "lines_of", "read_input"]
 

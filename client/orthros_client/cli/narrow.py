@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.inspect import read_input
-from orthros_client.cli.output import OK, life, show
+from orthros_client.cli.output import OK, screen_of
 from orthros_client.cli.worker_login import lifetime
 from orthros_client.credentials.credential_file import load_credentials, save_credentials
 from orthros_client.credentials.credentials import Credentials
@@ -27,6 +27,7 @@ from orthros_client.local.conversation import parse_target
 from orthros_client.reasons import PLACE_UNSAFE
 from orthros_protocol import Principal, check_scopes, write_secret_file
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_runtime.screen import life
 
 __all__ = ["NARROW_EPILOG", "RECEIVE_EPILOG", "add_narrow_options", "add_receive_options", "narrow", "receive"]
 
@@ -258,5 +259,5 @@ def _report(
         facts["caveats"] = allows or "none"
         facts["until"] = f"{date_words(credentials.life.second)}, in {life(left)}"
         facts["note"] = list(notes)
-    show([facts], arguments.output, one=True)
+    screen_of(arguments).show_facts(facts)
     return OK

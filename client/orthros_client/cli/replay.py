@@ -9,7 +9,7 @@ import argparse
 import glob
 import os
 
-from orthros_client.cli.output import OK, show
+from orthros_client.cli.output import OK, screen_of
 from orthros_client.errors import Misconfigured
 from orthros_client.verifier.stores.choice import file_name
 from orthros_client.verifier.stores.folder import STATE_VARIABLE, folders
@@ -47,7 +47,7 @@ def replay(arguments: argparse.Namespace) -> int:
         raise Misconfigured("not-found", words)
     for path in paths:
         _renew(path)
-    show([{"store": path, "state": "renewed"} for path in paths], arguments.output)
+    screen_of(arguments).show_rows([{"store": path, "state": "renewed"} for path in paths])
     return OK
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from orthros_client.cli.commands import client_of
-from orthros_client.cli.output import OK, life, show
+from orthros_client.cli.output import OK, screen_of
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_protocol import Misconfigured, write_secret_file
+from orthros_runtime.screen import life
 
 __all__ = ["add_options", "lifetime", "worker_login"]
 
@@ -60,7 +61,7 @@ def worker_login(arguments: argparse.Namespace) -> int:
     }
     if arguments.output == "table":
         facts["expires"] = f"in {life(left)}"
-    show([facts], arguments.output, one=True)
+    screen_of(arguments).show_facts(facts)
     return OK
 
 

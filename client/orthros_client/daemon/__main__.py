@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as distribution_version
-from typing import Final, NoReturn
+from typing import Final
 
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_runtime.program import announce, answer
+from orthros_runtime.screen import Parser, Screen
 from orthros_runtime.settings import add_actions
 
 __all__ = ["main"]
@@ -36,16 +37,10 @@ exit codes:
   4  something needed is unavailable"""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    options = _Parser(add_help=False)
+    options = Parser(add_help=False)
     DAEMON_SETTINGS.add_flags(options)
-    parser = _Parser(
+    parser = Parser(
         prog="orthros-daemon",
         description="Holds this host's key file, or a worker's login, and obtains, caches and renews tickets for local "
         "processes.",
@@ -102,12 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0].startswith("--") and words[0] != "--help":
         words.insert(0, "serve")
-    arguments = _parser().parse_args(words)
     try:
-        told = _run(arguments)
+        told = _run(_parser().parse_args(words))
     except OrthrosError as error:
-        seen = f" ({error.detail})" if error.detail else ""
-        sys.stderr.write(f"orthros-daemon: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}\n")
+        Screen(program="orthros-daemon").complain(error)
         return 4 if isinstance(error, Unavailable) else 1
     except KeyboardInterrupt:
         return 130

@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as distribution_version
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
@@ -19,6 +19,7 @@ from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_runtime.program import answer
+from orthros_runtime.screen import Parser, Screen
 from orthros_runtime.settings import add_actions
 
 __all__ = ["run"]
@@ -30,14 +31,8 @@ exit codes:
   4  something needed is unavailable"""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="orthros-kdc",
         description="The key distribution centre: authenticates principals and issues tickets.",
         epilog=f"examples:\n  orthros-kdc init --realm corp.example --data /var/lib/orthros\n"
@@ -124,15 +119,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Without `argv`, this process is the program: no core dumps."""
     if argv is None:
         harden_process()
-    arguments = _parser().parse_args(argv)
     try:
         try:
-            told = _run(arguments)
+            told = _run(_parser().parse_args(argv))
         except BaseExceptionGroup as group:
             raise _first_cause(group) from group
     except OrthrosError as error:
-        seen = f" ({error.detail})" if error.detail else ""
-        print(f"orthros-kdc: {error.cause}{seen}\nremedy: {error.remedy}\ncode: {error.code}", file=sys.stderr)
+        Screen(program="orthros-kdc").complain(error)
         return 4 if isinstance(error, Unavailable) else 1
     except OSError as error:
         print(f"orthros-kdc: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import trio
 
 from orthros_client.cli.__main__ import main
 from orthros_client.cli.doctor import _kdc
-from orthros_client.cli.output import exit_code_of, life
+from orthros_client.cli.output import exit_code_of
 from orthros_client.errors import (
     Failure,
     LocalMisuse,
@@ -31,6 +31,8 @@ from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.host import HostStore
 from orthros_protocol import Entry, Timestamp
+from orthros_runtime.screen import life
+from tests.client.cli.told import code_told
 from tests.client.house import NOBODY, House, as_user, open_house
 
 A = "tcp://kdc-a:1"
@@ -70,12 +72,12 @@ expires  in LIFE
 kvno     1
 """
 REFUSED = """\
-error:     not-granted
-cause:     No rule lets this client reach this target.
-remedy:    Check the spelling of payroll (an unknown name is refused alike), then ask an admin to run \
+orthros: No rule lets this client reach this target.
+remedy: Check the spelling of payroll (an unknown name is refused alike), then ask an admin to run \
 `orthros-admin policy allow web payroll --scope ...`.
+code: not-granted
 reference: REF
-retry:     in LIFE
+retry: in LIFE
 """
 LIST = """\
 TARGET             KIND    ASKED  SCOPES      EXPIRES      RENEWAL
@@ -241,10 +243,9 @@ def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
     code, out, err = run("ticket", "orders", "--socket", f"{tmp_path}/none.sock")
     assert (code, out) == (4, "")
     assert err == (
-        "error:     daemon-unreachable\n"
-        "cause:     The local daemon cannot be reached.\n"
-        f"detail:    {tmp_path}/none.sock: No such file or directory\n"
-        "remedy:    Start orthros-daemon, or set ORTHROS_SOCKET to its socket.\n"
+        f"orthros: The local daemon cannot be reached. ({tmp_path}/none.sock: No such file or directory)\n"
+        "remedy: Start orthros-daemon, or set ORTHROS_SOCKET to its socket.\n"
+        "code: daemon-unreachable\n"
     )
     code, out, _ = run("doctor", "--socket", f"{tmp_path}/none.sock")
     assert code == 4
@@ -267,7 +268,22 @@ def test_without_a_daemon(run: Run, tmp_path: Path) -> None:
 def test_wrong_usage_is_1(run: Run, words: tuple[str, ...]) -> None:
     code, out, err = run(*words)
     assert (code, out) == (1, "")
-    assert "usage: orthros" in err
+    assert err.startswith("orthros: The command line cannot be followed. (")
+    assert "\nremedy: Read `orthros " in err
+    assert code_told(err) == "usage"
+
+
+@pytest.mark.parity("K17")
+def test_wrong_usage_is_json_where_errors_are(run: Run) -> None:
+    """A script that asked for JSON gets it for each error, in the same form."""
+    code, out, err = run("ticket", "--output", "json")
+    assert (code, out) == (1, "")
+    assert json.loads(err) == {
+        "error": "usage",
+        "cause": "The command line cannot be followed.",
+        "detail": "the following arguments are required: TARGET",
+        "remedy": "Read `orthros ticket --help`.",
+    }
 
 
 @pytest.mark.parity("K17")
@@ -275,7 +291,7 @@ def test_bad_names_are_local_errors(run: Run) -> None:
     """Nothing is asked, exit code 1."""
     code, _, err = run("ticket", "Orders")
     assert code == 1
-    assert err.startswith("error:     name-invalid\n")
+    assert code_told(err) == "name-invalid"
 
 
 @pytest.mark.parity("K17")
@@ -345,7 +361,7 @@ async def test_a_stranger_is_refused_in_words(run: Run, command: str) -> None:
         with as_user(stranger):
             code, out, err = await at(house, run, command)
     assert (code, out) == (3, "")
-    assert err.startswith("error:     peer-not-allowed\n")
+    assert code_told(err) == "peer-not-allowed"
 
 
 @pytest.mark.parity("K17")

@@ -24,6 +24,7 @@ from orthros_client.errors import Misconfigured
 from orthros_protocol import Timestamp
 from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import digest
+from tests.client.cli.told import code_told
 from tests.client.house import House, open_house
 from tests.client.world import KdcClock
 from tests.support.http_target import Heard, HttpTarget, Said, listening
@@ -152,13 +153,13 @@ async def test_the_head_and_where_it_goes(capsys: pytest.CaptureFixture[str], tm
         counter.target.between = lambda said: evolve(said, body=b"forged")
         code, shown, err = await counter.call("-o", str(out))
         assert (code, shown) == (2, "")
-        assert err.startswith("error:     response-unproven\n")
+        assert code_told(err) == "response-unproven"
         assert out.read_bytes() == b"you sent x"
         assert list(tmp_path.iterdir()) == [out]
         executed = len(counter.target.executed)
         for place in (f"{tmp_path}/none/body", str(tmp_path)):
             code, _shown, err = await counter.call("-o", place)
-            assert (code, err.splitlines()[0]) == (1, "error:     file-unreadable")
+            assert (code, code_told(err)) == (1, "file-unreadable")
         assert len(counter.target.executed) == executed
         counter.target.between = lambda said: said
         if Path("/dev/full").exists():
@@ -234,7 +235,7 @@ async def test_origins_from_a_file(
         ):
             code, out, err = await counter.type("call", url)
             assert (code, out) == (1, "")
-            assert err.startswith("error:     origin-unknown\n")
+            assert code_told(err) == "origin-unknown"
         monkeypatch.delenv("ORTHROS_TARGETS")
         code, _out, err = await counter.call(target=None)
         assert code == 1
@@ -272,11 +273,11 @@ async def test_refusals_and_faults_have_exit_codes(capsys: pytest.CaptureFixture
     async with open_counter(capsys) as counter:
         code, out, err = await counter.call(target="payroll")
         assert (code, out) == (3, "")
-        assert err.startswith("error:     not-granted\n")
+        assert code_told(err) == "not-granted"
         assert "policy allow web payroll" in err
         code, _out, err = await counter.call(target="billing")
         assert code == 2
-        assert err.startswith("error:     response-unproven\n")
+        assert code_told(err) == "response-unproven"
         assert (await counter.call())[0] == 0
         counter.target.between = lambda said: said.with_header("orthros-reply", None)
         code, out, err = await counter.call()
@@ -284,11 +285,11 @@ async def test_refusals_and_faults_have_exit_codes(capsys: pytest.CaptureFixture
         assert "status 200 without Orthros-Reply" in err
         code, _out, err = await counter.type("call", "http://127.0.0.1:1/", "--target", "orders")
         assert code == 4
-        assert err.startswith("error:     target-unreachable\n")
+        assert code_told(err) == "target-unreachable"
         code, _out, err = await counter.call("--output", "json", target="payroll")
         assert (code, json.loads(err)["error"]) == (3, "not-granted")
     code, _out, err = typed(capsys, "call", "https://o.example", "--target", "orders", "--socket", "/nowhere")
-    assert (code, err.splitlines()[0]) == (4, "error:     daemon-unreachable")
+    assert (code, code_told(err)) == (4, "daemon-unreachable")
 
 
 @pytest.mark.parity("K17")
@@ -305,7 +306,8 @@ async def test_what_may_have_been_executed_has_an_exit_code(capsys: pytest.Captu
         take_turns()
         code, out, err = await counter.call("-d", "x")
         assert (code, out, counter.target.executed) == (2, "", [])
-        assert err.startswith("error:     maybe-executed\ncause:     The target refused the call, but a copy of it may")
+        assert code_told(err) == "maybe-executed"
+        assert err.startswith("orthros: The target refused the call, but a copy of it may")
         assert "Find out at the target before you repeat the call." in err
         for words in (("--harmless",), ("--idempotency-key",), ("--idempotency-key", "k1")):
             take_turns()
@@ -330,9 +332,10 @@ async def test_a_refusal_of_the_target_reads_well(capsys: pytest.CaptureFixture[
             counter.target.authority = f"127.0.0.1:{port}"
             code, out, err = await counter.type("call", f"http://127.0.0.1:{port}/v1", "--target", "orders")
     assert (code, out) == (3, "")
-    assert err.startswith("error:     wrong-binding\ncause:     The request was made for another endpoint")
-    assert "detail:    signed: GET http://127.0.0.1:" in err
-    assert "remedy:    Compare what was signed with what was received: " in err
+    assert code_told(err) == "wrong-binding"
+    assert err.startswith("orthros: The request was made for another endpoint")
+    assert "(signed: GET http://127.0.0.1:" in err
+    assert "remedy: Compare what was signed with what was received: " in err
 
 
 @pytest.mark.parity("L19", "K17")
@@ -364,7 +367,7 @@ async def test_a_truncated_download_says_so(capsys: pytest.CaptureFixture[str], 
         counter.target.between = lambda said: cut(said) if said.status == 200 else said
         code, out, err = await counter.call()
         assert (code, out) == (2, "")
-        assert err.startswith("error:     connection-truncated\n")
+        assert code_told(err) == "connection-truncated"
         assert "after 40 bytes" in err
         assert (await counter.call("-o", str(tmp_path / "body")))[0] == 2
         assert list(tmp_path.iterdir()) == []
@@ -396,7 +399,7 @@ async def test_tls_and_unix_sockets(capsys: pytest.CaptureFixture[str], tmp_path
         assert code == 4
         assert "CERTIFICATE_VERIFY_FAILED" in err
         code, _out, err = await counter.call("--cacert", str(tmp_path / "none"))
-        assert (code, err.splitlines()[0]) == (1, "error:     file-unreadable")
+        assert (code, code_told(err)) == (1, "file-unreadable")
     path = f"{tmp_path}/s"
     async with open_counter(capsys, path=path) as counter:
         counter.target.authority = "orders.example:80"
@@ -424,7 +427,7 @@ async def test_tokens(capsys: pytest.CaptureFixture[str]) -> None:
         assert sent.removeprefix("Bearer ") not in err
         assert "* nothing is proven beyond TLS" in err
         code, _out, err = await counter.type("call", "http://10.0.0.1/", "--target", "orders", "--bearer")
-        assert (code, err.splitlines()[0]) == (1, "error:     config-invalid")
+        assert (code, code_told(err)) == (1, "config-invalid")
 
 
 @pytest.mark.parity("K17")
@@ -454,7 +457,7 @@ async def test_contradictions_are_local_errors(
     """Nothing is sent, exit code 1, and no traceback."""
     async with open_counter(capsys) as counter:
         got, out, err = await counter.call(*words)
-        assert (got, out, err.splitlines()[0]) == (1, "", f"error:     {code}")
+        assert (got, out, code_told(err)) == (1, "", code)
         assert counter.target.heard == []
 
 
@@ -474,7 +477,7 @@ def test_a_bad_url_is_a_local_error(url: str, capsys: pytest.CaptureFixture[str]
     """With the reason."""
     code, out, err = typed(capsys, "call", url, "--target", "orders", "--socket", "/nowhere")
     assert (code, out) == (1, "")
-    assert err.splitlines()[0] in ("error:     value-invalid", "error:     origin-unknown")
+    assert code_told(err) in ("value-invalid", "origin-unknown")
 
 
 @pytest.mark.parity("K17")

@@ -47,6 +47,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.exchanges.http_profile import HttpResponse, seal_http_reply
 from orthros_protocol.primitives.canonical import encode
+from tests.client.cli.told import code_told
 from tests.support.leaks import forms_of
 from tests.support.parties import BIND, PREDICATE, Parties
 from tests.support.specimens import collect_specimens
@@ -492,7 +493,7 @@ def test_what_cannot_be_looked_at(  # noqa: PLR0917  # the columns of the table
 ) -> None:
     """Exit code 1, cause and remedy."""
     got, out, err = run(capsys, *(word.replace("FOLDER", str(tmp_path)) for word in words), stdin=stdin)
-    assert (got, out, err.splitlines()[0]) == (1, "", f"error:     {code}")
+    assert (got, out, code_told(err)) == (1, "", code)
     assert detail in err
 
 

@@ -33,6 +33,7 @@ from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_runtime.serving.sockets import open_unix_listener
+from tests.client.cli.told import code_told
 from tests.client.house import House, listener_for, open_house
 from tests.client.world import KdcClock
 from tests.support.leaks import forms_of
@@ -83,7 +84,7 @@ def code_of(outcome: Outcome) -> tuple[int, str]:
     """Exit code and the code of the error; nothing was shown on stdout."""
     code, out, err = outcome
     assert out == ""
-    return code, err.splitlines()[0].removeprefix("error:").strip()
+    return code, code_told(err)
 
 
 @contextmanager
@@ -169,8 +170,8 @@ async def test_less_in_a_file_for_a_job(capsys: pytest.CaptureFixture[str], tmp_
             ("/v2", (), "the path caveat allows only what is below /v1/orders"),
         ):
             code, out, err = await bench.call("job", path, *words)
-            assert (code, out, err.splitlines()[0]) == (3, "", "error:     caveat-refused")
-            assert f"detail:    {why}\n" in err
+            assert (code, out, code_told(err)) == (3, "", "caveat-refused")
+            assert f"({why})\n" in err
         assert len(bench.heard) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from orthros_protocol import Misconfigured, PeerMisbehaved, Refused, Unavailable
 from orthros_tools.admin import __main__ as program
-from orthros_tools.admin.command_line import Parser, duration
+from orthros_tools.admin.command_line import AdminParser, duration
 from tests.tools.admin.bench import AdminBench
 
 
@@ -247,5 +247,5 @@ def test_fault_of_the_program_shows_no_traceback(bench: AdminBench, monkeypatch:
 
 def test_parser_raises_instead_of_exiting_with_2() -> None:
     with pytest.raises(Misconfigured) as refused:
-        Parser(prog="p").parse_args(["extra"])
+        AdminParser(prog="p").parse_args(["extra"])
     assert json.dumps(refused.value.detail) == '"unrecognized arguments: extra"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orthros_tools.admin.screen import instant
+from orthros_runtime.screen import instant
 from tests.tools.admin.bench import AdminBench
 
 

@@ -16,10 +16,10 @@ import trio
 from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Refused, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_runtime.screen import Screen, wants_json
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
-from orthros_tools.admin.command_line import PROGRAM, Nouns, Parser, wants_json
+from orthros_tools.admin.command_line import PROGRAM, AdminParser, Nouns
 from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Screen
 from orthros_tools.reasons import ANSWER_NOT_WRITTEN, INTERNAL_FAULT, INTERRUPTED
 
 __all__ = ["main"]
@@ -42,42 +42,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(words: list[str]) -> int:
-    screen = Screen(json=wants_json(words))
+    screen = Screen(program=PROGRAM, json=wants_json(words))
     try:
         return _run(words)
     except OrthrosError as error:
-        screen.complain(PROGRAM, error)
+        screen.complain(error)
         return _exit_code(error)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     except KeyboardInterrupt:
-        screen.complain(PROGRAM, LocalMisuse(INTERRUPTED))
+        screen.complain(LocalMisuse(INTERRUPTED))
         return 1
     except BrokenPipeError:
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against tracebacks that show values
-        screen.complain(PROGRAM, LocalMisuse(INTERNAL_FAULT, redact_text(f"{type(error).__name__}: {error}")))
+        screen.complain(LocalMisuse(INTERNAL_FAULT, redact_text(f"{type(error).__name__}: {error}")))
         return 1
 
 
 def _run(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
-    desk = Desk.of(options, os.environ, words)
+    screen = Screen(program=PROGRAM, json=options.output == "json", quiet=options.quiet)
+    desk = Desk.of(options, os.environ, screen, words)
     answer = trio.run(options.run, desk, options)
     try:
-        desk.screen.show(answer)
+        answer.show(desk.screen)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise LocalMisuse(ANSWER_NOT_WRITTEN, f"standard output: {error.strerror}") from None
     if answer.problem is None:
         return 0
-    desk.screen.complain(PROGRAM, answer.problem)
+    desk.screen.complain(answer.problem)
     return _exit_code(answer.problem)
 
 
 @cache
-def _parser() -> Parser:
+def _parser() -> AdminParser:
     nouns = Nouns()
     for noun in _NOUNS:
         noun.register(nouns)

@@ -27,9 +27,10 @@ from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 from orthros_protocol.keys.disk import unwritable
+from orthros_runtime.screen import Row, instant
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
 from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer, Row, instant
+from orthros_tools.admin.screen import Answer
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["entry_row", "register"]
@@ -187,7 +188,7 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
         try:
             while True:
                 for entry in entries:
-                    desk.screen.show_row(entry_row(entry), _line(entry))
+                    desk.screen.show_next(entry_row(entry), _line(entry))
                 await trio.sleep(_FOLLOW_S)
                 rows = await store.read(lambda tx: tuple(lines_of(tx, seen)))  # noqa: B023  # awaited at once
                 seen = rows[-1].seq if rows else seen

@@ -8,27 +8,23 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import pairwise
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from orthros_protocol import Misconfigured
+from orthros_runtime.screen import Parser
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.screen import Answer
-from orthros_tools.reasons import USAGE
 
 __all__ = [
     "PROGRAM",
+    "AdminParser",
     "Nouns",
-    "Parser",
     "Verbs",
     "duration",
     "duration_or_none",
     "from_one",
     "from_zero",
-    "usage",
-    "wants_json",
 ]
 
 PROGRAM: Final = "orthros-admin"
@@ -75,17 +71,7 @@ def from_zero(text: str) -> int:
     return int(text)
 
 
-def usage(detail: str, remedy: str) -> Misconfigured:
-    """The error of a command line that cannot be followed."""
-    return Misconfigured(evolve(USAGE, remedy=remedy), detail)
-
-
-def wants_json(argv: Sequence[str]) -> bool:
-    """Whether errors go out as JSON. Asked of the bare words, because they may not be a valid command line."""
-    return "--output=json" in argv or ("--output", "json") in pairwise(argv)
-
-
-class Parser(argparse.ArgumentParser):
+class AdminParser(Parser):
     """argparse with this project's errors and exit codes, and without abbreviations of options."""
 
     def __init__(self, **settings: Any) -> None:
@@ -93,10 +79,6 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False, **settings
         )
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
-
-    def error(self, message: str) -> NoReturn:
-        """Raises Misconfigured `usage`; main turns it into exit code 1, where argparse would say 2."""
-        raise usage(message, f"Read `{self.prog} --help`.")
 
 
 @frozen
@@ -108,7 +90,7 @@ class Verbs:
 
     def add(
         self, verb: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int] = (), notes: str = ""
-    ) -> Parser:
+    ) -> AdminParser:
         """One command. `codes` are those it can end with besides 0, 1, 4 and 5; `examples` lack the program's name."""
         return _command(self.actions, verb, run, summary, examples=examples, codes=codes, notes=notes)
 
@@ -117,7 +99,7 @@ class Nouns:
     """The whole command line; its `parser` parses it."""
 
     def __init__(self) -> None:
-        self.parser = Parser(
+        self.parser = AdminParser(
             prog=PROGRAM,
             description="Manages an Orthros realm on the machine that holds its store.",
             epilog=_epilog(
@@ -148,17 +130,17 @@ class Nouns:
         _add_global_options(parser)
         return Verbs(parser.add_subparsers(title="verbs", metavar="VERB", required=True), parser.prog)
 
-    def command(self, word: str, run: Run, summary: str, *, examples: Sequence[str], notes: str = "") -> Parser:
+    def command(self, word: str, run: Run, summary: str, *, examples: Sequence[str], notes: str = "") -> AdminParser:
         """A command of one word."""
         return _command(self._actions, word, run, summary, examples=examples, codes=(), notes=notes)
 
 
 def _command(
     actions: Any, word: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int], notes: str
-) -> Parser:
+) -> AdminParser:
     sentence = f"{summary[0].upper()}{summary[1:]}."
     description = f"{sentence}\n\n{notes}" if notes else sentence
-    parser: Parser = actions.add_parser(
+    parser: AdminParser = actions.add_parser(
         word, help=summary, description=description, epilog=_epilog(examples, sorted({0, 1, 4, 5, *codes}))
     )
     _add_global_options(parser)

@@ -10,7 +10,8 @@ import shlex
 import sys
 from collections.abc import Iterable
 
-from orthros_tools.admin.command_line import PROGRAM, Parser, usage
+from orthros_runtime.screen import Parser, usage
+from orthros_tools.admin.command_line import PROGRAM
 from orthros_tools.admin.desk import Desk
 
 __all__ = ["add_yes", "require_consent"]

@@ -24,7 +24,7 @@ from orthros_kdc.store.base import Store
 from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Misconfigured
-from orthros_tools.admin.screen import Screen
+from orthros_runtime.screen import Screen
 
 __all__ = ["Desk"]
 
@@ -45,7 +45,7 @@ class Desk:
     words: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, options: Namespace, environ: Mapping[str, str], words: Sequence[str] = ()) -> Self:
+    def of(cls, options: Namespace, environ: Mapping[str, str], screen: Screen, words: Sequence[str] = ()) -> Self:
         """From the options of every command. Raises Misconfigured `config-invalid` or `value-invalid`."""
         overrides = {
             "store.path": options.store,
@@ -58,7 +58,7 @@ class Desk:
             config=KDC_SETTINGS.load(file, environ, overrides),
             actor=_check_actor(login_name(environ) if options.actor is None else options.actor),
             environ=environ,
-            screen=Screen(json=options.output == "json", quiet=options.quiet),
+            screen=screen,
             words=tuple(words),
         )
 

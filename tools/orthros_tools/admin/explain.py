@@ -15,10 +15,11 @@ from attrs import evolve
 
 from orthros_kdc.audit import Entry, find_ref
 from orthros_protocol import Misconfigured, reason_for
+from orthros_runtime.screen import instant
 from orthros_tools.admin.audit import entry_row
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer, instant
+from orthros_tools.admin.screen import Answer
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["register"]

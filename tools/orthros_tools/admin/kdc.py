@@ -8,9 +8,10 @@ from __future__ import annotations
 from argparse import Namespace
 
 from orthros_kdc.admin import kdc_clock
+from orthros_runtime.screen import instant
 from orthros_tools.admin.command_line import Nouns
 from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer, instant
+from orthros_tools.admin.screen import Answer
 
 __all__ = ["register"]
 

@@ -16,7 +16,8 @@ from orthros_kdc.policy.decide import Ask, Denial, Kind
 from orthros_kdc.policy.sources import check_address
 from orthros_kdc.policy.terms import acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
-from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one, usage
+from orthros_runtime.screen import usage
+from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from orthros_kdc.policy.model import ANY_SUBJECT, Rule, RuleCaveats, check_chain
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
-from orthros_tools.admin.command_line import Parser, duration
+from orthros_runtime.screen import Parser
+from orthros_tools.admin.command_line import duration
 
 __all__ = ["add_rule_options", "columns_for", "described_rule", "rule_remarks", "rule_row"]
 
