@@ -62,7 +62,7 @@ async def test_a_captured_batch_of_guesses_cannot_keep_its_maker_out(bench: KdcB
     assert isinstance(await bench.ask_one(login, "orders"), Granted)
 
 
-async def test_copies_are_bounded_all_the_same(bench: KdcBench) -> None:
+async def test_lookaside_are_bounded_all_the_same(bench: KdcBench) -> None:
     captured = login_request(bench)
     for number in range(2 * BURST):
         await bench.send(captured.message, f"198.51.100.{number}")
@@ -107,7 +107,7 @@ async def test_a_principal_cannot_fill_the_memory_of_replays_for_ever(bench: Kdc
     for number in range(BURST // 2):
         far = login_request(bench, at=Timestamp(2**62 + number))
         await bench.send(far.message)
-    assert len(bench.service._copies._seen) == 0
+    assert len(bench.service._lookaside._seen) == 0
 
 
 async def test_a_copy_that_meets_a_new_process_proves_nothing(bench: KdcBench) -> None:
@@ -128,7 +128,7 @@ async def test_a_copy_that_meets_a_new_process_proves_nothing(bench: KdcBench) -
     assert await proven(ask(), 3) == "billing"
 
 
-async def test_copies_from_before_the_start_cost_their_maker_nothing(bench: KdcBench) -> None:
+async def test_lookaside_from_before_the_start_cost_their_maker_nothing(bench: KdcBench) -> None:
     login = await bench.log_in("billing")
     captured = [bench.tgs_request(login, Want(target=Principal(REALM, "orders"))) for _ in range(2 * BURST)]
     bench.clock.advance(1)
@@ -138,7 +138,7 @@ async def test_copies_from_before_the_start_cost_their_maker_nothing(bench: KdcB
     assert isinstance(await bench.ask_one(login, "orders"), Granted)
 
 
-async def test_copies_of_what_a_clock_that_is_ahead_has_stamped_cost_no_more_than_the_originals(
+async def test_lookaside_of_what_a_clock_that_is_ahead_has_stamped_cost_no_more_than_the_originals(
     bench: KdcBench,
 ) -> None:
     """Behind a start nothing tells them from their originals. Each counts once, and its reply opens for its maker."""
@@ -163,10 +163,10 @@ async def test_copies_of_what_a_clock_that_is_ahead_has_stamped_cost_no_more_tha
         await bench.ask_one(login, "orders")
 
 
-async def test_the_time_of_the_start_counts_for_as_long_as_copies_live(bench: KdcBench) -> None:
+async def test_the_time_of_the_start_counts_for_as_long_as_lookaside_live(bench: KdcBench) -> None:
     """A KDC that starts with a clock that is ahead would else take every request for one from before its start."""
     bench.clock.advance(301)
-    bench.service._copies._started = Timestamp(bench.clock.now() + 3_600_000)
+    bench.service._lookaside._started = Timestamp(bench.clock.now() + 3_600_000)
     login = await bench.log_in("billing")
     request = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
     assert (await bench.service.answer(request.message, "here", "", 1)).proves == "billing"
@@ -180,7 +180,7 @@ async def test_where_nothing_can_be_told_nobody_has_proven_anything_and_the_make
     first = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
     assert (await bench.service.answer(first.message, "here", "", 1)).proves == "billing"
     full = ReplaySet(capacity=1, per_client=1, past_ms=300_000, ahead_ms=None)
-    monkeypatch.setattr(bench.service._copies, "_seen", full)
+    monkeypatch.setattr(bench.service._lookaside, "_seen", full)
     captured = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))
     assert (await bench.service.answer(captured.message, "here", "", 1)).proves == "billing"
     more = bench.tgs_request(login, Want(target=Principal(REALM, "orders")))

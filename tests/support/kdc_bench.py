@@ -16,6 +16,7 @@ from orthros_kdc.realm.vault import Vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import (
@@ -159,17 +160,25 @@ def service_over(
     guard: ClockGuard | None = None,
 ) -> KdcService:
     """A service that sees the realm through `view`."""
-    return KdcService(
-        view,
-        ledger.keep,
-        kdc_id="kdc-1",
-        clock=clock.now if guard is None else guard.now,
-        monotonic=lambda: (clock.now() if guard is None else guard.boot_ms()) / 1000,
-        entropy=entropy,
+    return KdcService(view, shell_of(ledger, clock, entropy, burst=burst, guard=guard))
+
+
+def shell_of(
+    ledger: Ledger,
+    clock: ManualClock,
+    entropy: Callable[[int], bytes],
+    *,
+    burst: int = 10_000,
+    guard: ClockGuard | None = None,
+) -> Shell:
+    """What the exchanges of one port share, with buckets of its own."""
+    rates = Rates(
         sources=RateLimiter(per_s=1000, burst=burst),
         principals=RateLimiter(per_s=10, burst=burst),
-        guard=guard,
+        monotonic=lambda: (clock.now() if guard is None else guard.boot_ms()) / 1000,
     )
+    now = clock.now if guard is None else guard.now
+    return Shell(ledger.keep, rates, kdc_id="kdc-1", clock=now, entropy=entropy, guard=guard)
 
 
 async def open_bench(*, burst: int = 10_000, guard: ClockGuard | None = None) -> KdcBench:

@@ -14,10 +14,9 @@ from attrs import define, field
 from orthros_kdc.admin import jwt_keys, oauth_secrets
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
 from orthros_kdc.process.clock_guard import ClockGuard
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import Store
-from tests.support.kdc_bench import REALM, KdcBench, open_bench
+from tests.support.kdc_bench import REALM, KdcBench, open_bench, shell_of
 from tests.support.realm_views import PromptView
 
 ISSUER = f"https://{REALM}"
@@ -127,19 +126,8 @@ def without_ref(answer: Answer) -> tuple[int, dict[str, Any], tuple[tuple[str, s
 def service_over(
     bench: KdcBench, store: Store, *, burst: int = 10_000, guard: ClockGuard | None = None, **options: Any
 ) -> TokenService:
-    return TokenService(
-        PromptView(store, bench.admin.vault),
-        store,
-        bench.ledger.keep,
-        kdc_id="kdc-1",
-        clock=bench.clock.now if guard is None else guard.now,
-        monotonic=lambda: (bench.clock.now() if guard is None else guard.boot_ms()) / 1000,
-        entropy=bench.entropy,
-        sources=RateLimiter(per_s=1000, burst=burst),
-        principals=RateLimiter(per_s=10, burst=burst),
-        options=OAuthOptions(**options),
-        guard=guard,
-    )
+    shell = shell_of(bench.ledger, bench.clock, bench.entropy, burst=burst, guard=guard)
+    return TokenService(PromptView(store, bench.admin.vault), store, shell, OAuthOptions(**options))
 
 
 async def open_tokens(*, burst: int = 10_000, guard: ClockGuard | None = None, **options: Any) -> Tokens:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from attrs import field, frozen
-
+from orthros_kdc.audit.events import AsIssued, ClientFacts
 from orthros_kdc.realm.principals import LoginView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.store.base import TOMBSTONE_S
@@ -30,10 +29,10 @@ from orthros_protocol import (
 )
 from orthros_protocol.primitives.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
 
+__all__ = ["AS_ENTROPY", "is_known", "issue_initial_ticket"]
+
 AS_ENTROPY: Final = 112
 """Bytes: ticket id, transaction id, session key, two boxes."""
-
-__all__ = ["AS_ENTROPY", "AsIssuance", "is_known", "issue_initial_ticket"]
 
 
 class _Rule(NamedTuple):
@@ -51,17 +50,6 @@ _RULES: Final = (
 )
 
 
-@frozen(eq=False, kw_only=True)
-class AsIssuance:
-    """What was issued: the reply for the caller and the facts for the audit log."""
-
-    reply: bytes = field(repr=False)
-    service: str
-    tid: bytes
-    txn: bytes
-    ttl_s: int
-
-
 def is_known(login: LoginView, now: Timestamp) -> bool:
     """Whether this login key earns any answer: a retired one for 30 days, even when its row is still there."""
     return not login.is_retired or (login.retired is not None and login.retired + TOMBSTONE_S >= seconds_of(now))
@@ -72,15 +60,15 @@ def issue_initial_ticket(
     unverified: UnverifiedAsRequest,
     login: LoginView,
     realm: RealmFacts,
+    about: ClientFacts,
     *,
-    kdc_id: str,
-    now: Timestamp,
     entropy: bytes,
-) -> AsIssuance:
-    """AS-REP for a verified request. `entropy` is `AS_ENTROPY` fresh random bytes.
+) -> tuple[bytes, AsIssued]:
+    """AS-REP for a verified request, and its event. `entropy` is `AS_ENTROPY` fresh random bytes.
 
     Raises Refused with the code to seal into the AS-ERR.
     """
+    now = about.at
     for rule in _RULES:
         if rule.refuses(request, login, now):
             raise Refused(rule.code)
@@ -113,8 +101,11 @@ def issue_initial_ticket(
         ttl_s=ttl_s,
         flags=INITIAL,
         newest_kvno=login.newest_kvno,
-        kdc_id=kdc_id,
+        kdc_id=about.kdc_id,
         now=now,
         entropy=entropy[88:112],
     )
-    return AsIssuance(reply=reply, service=request.service, tid=tid, txn=txn, ttl_s=ttl_s)
+    issued = AsIssued(
+        about=about, service=request.service, kvno=request.key.kvno, ttl_s=ttl_s, tid=tid.hex(), txn=txn.hex()
+    )
+    return reply, issued

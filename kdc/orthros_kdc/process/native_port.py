@@ -38,7 +38,7 @@ class Answer:
     proves: str = ""
     last: bool = False
     receipt: Receipt = KEPT
-    instead: Callable[[OrthrosError], bytes] | None = None
+    instead: Callable[[OrthrosError], Answer] | None = None
 
     async def settled(self) -> bytes:
         """The message that may leave."""
@@ -47,7 +47,7 @@ class Answer:
         except OrthrosError as error:
             if self.instead is None:
                 raise
-            return self.instead(error)
+            return self.instead(error).message
         return self.message
 
 

@@ -39,6 +39,7 @@ from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.database_file import DatabaseFiles
 from orthros_kdc.store.sqlite import SqliteStore
@@ -46,7 +47,6 @@ from orthros_protocol import OrthrosError, Timestamp, Unavailable
 from orthros_runtime.program import announce
 from orthros_runtime.serving.descriptors import room_for
 from orthros_runtime.serving.signals import STOPPING, Orders, open_orders
-from orthros_runtime.serving.turns import Turns
 from orthros_runtime.supervisor import Supervisor, take_supervisor
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ class Kdc:
     server: Server
     audit: AuditLog
     addresses: tuple[str, ...]
-    sources: RateLimiter
-    principals: RateLimiter
+    rates: Rates
     http: HttpPort | None
     issuer: str
 
@@ -98,8 +97,8 @@ class Kdc:
             self.http.server.limits = limits
             self.http.server.tls = tls
         rate: RateSettings = config.rate
-        self.sources.reconfigure(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
-        self.principals.reconfigure(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
+        self.rates.sources.reconfigure(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
+        self.rates.principals.reconfigure(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
 
 
 def _with_room(config: Config) -> LimitSettings:
@@ -135,21 +134,13 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
     )
     guard.jumped = partial(_record_jump, config, audit)
     rate = config.rate
-    sources = RateLimiter(per_s=rate.per_source_per_s, burst=rate.per_source_burst)
-    principals = RateLimiter(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst)
-    view, turns = _view_of(config, store, vault, audit), Turns()
-    service = KdcService(
-        view,
-        audit.record,
-        kdc_id=config.audit.writer,
-        clock=guard.now,
+    rates = Rates(
+        sources=RateLimiter(per_s=rate.per_source_per_s, burst=rate.per_source_burst),
+        principals=RateLimiter(per_s=rate.per_principal_per_s, burst=rate.per_principal_burst),
         monotonic=time.monotonic,
-        entropy=os.urandom,
-        sources=sources,
-        principals=principals,
-        turns=turns,
-        guard=guard,
     )
+    view = _view_of(config, store, vault, audit)
+    service = KdcService(view, _shell_of(config, audit, guard, rates))
     limits = _with_room(config)
     server = Server(service.answer, service.turn_away, service.reject, limits)
     async with trio.open_nursery() as nursery:
@@ -161,22 +152,13 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
         try:
             http, ports = None, list[SumUp]([service.sum_up])
             if config.http.is_on:
-                http, sum_up = await _open_http(
-                    evolve(config, limits=limits),
-                    store,
-                    view,
-                    audit,
-                    guard,
-                    sources=sources,
-                    principals=principals,
-                    turns=turns,
-                )
+                http, sum_up = await _open_http(evolve(config, limits=limits), store, view, audit, guard, rates)
                 ports.append(sum_up)
         except BaseException:
             opened.close()
             raise
         issuer = view.loader.snapshot.facts.record.issuer
-        kdc = Kdc(vault.realm, view.loader, server, audit, opened.addresses("tcp"), sources, principals, http, issuer)
+        kdc = Kdc(vault.realm, view.loader, server, audit, opened.addresses("tcp"), rates, http, issuer)
         audit.record(_started(config, chain, audit.now_ms()))
         async with trio.open_nursery() as watching:
             watching.start_soon(_watch_clock, guard, store)
@@ -228,35 +210,19 @@ async def _sum_up(ports: list[SumUp], clock: Callable[[], Timestamp]) -> None:
             sum_up(clock())
 
 
-async def _open_http(  # one caller, in this file
-    config: Config,
-    store: Store,
-    view: RealmView,
-    audit: AuditLog,
-    guard: ClockGuard,
-    *,
-    sources: RateLimiter,
-    principals: RateLimiter,
-    turns: Turns,
+def _shell_of(config: Config, audit: AuditLog, guard: ClockGuard, rates: Rates) -> Shell:
+    """What the exchanges of one port share: each port sums up its own refusals."""
+    return Shell(audit.record, rates, kdc_id=config.audit.writer, clock=guard.now, entropy=os.urandom, guard=guard)
+
+
+async def _open_http(  # noqa: PLR0917  # one caller, in this file
+    config: Config, store: Store, view: RealmView, audit: AuditLog, guard: ClockGuard, rates: Rates
 ) -> tuple[HttpPort, SumUp]:
     """The HTTP port and what sums up its refusals: behind the same rates, policy and audit log as the native port."""
     from orthros_kdc.http.serving import open_http_port, options_of  # the extra `http` is needed only here
     from orthros_kdc.service.token_service import TokenService
 
-    tokens = TokenService(
-        view,
-        store,
-        audit.record,
-        kdc_id=config.audit.writer,
-        clock=guard.now,
-        monotonic=time.monotonic,
-        entropy=os.urandom,
-        sources=sources,
-        principals=principals,
-        options=options_of(config.http),
-        turns=turns,
-        guard=guard,
-    )
+    tokens = TokenService(view, store, _shell_of(config, audit, guard, rates), options_of(config.http))
     opened = await open_http_port(config, tokens, store=store, view=view, audit=audit, clock=guard.now, guard=guard)
     return opened, tokens.sum_up
 

@@ -11,13 +11,9 @@ from functools import partial
 from typing import Final
 
 import structlog
-import trio
-from attrs import define, evolve
+from attrs import evolve
 
-from orthros_kdc.audit.events import Event
-from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.issuing.jwt_export import subject_name
-from orthros_kdc.oauth.case import Case, Looked
 from orthros_kdc.oauth.client_authentication import (
     AssertionRules,
     SingleUse,
@@ -53,17 +49,15 @@ from orthros_kdc.oauth.introspection import INACTIVE, Standing, active_answer, j
 from orthros_kdc.oauth.issuance import TOKEN_ENTROPY, Minted, decide_wish, token_answer
 from orthros_kdc.oauth.metadata import metadata_answer, token_url
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
-from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.reasons import ASSERTION_REPLAYED, CLIENT_CREDENTIALS_MISSING, CLIENT_UNKNOWN, TOKEN_UNACCEPTABLE
-from orthros_kdc.service.gate import Gate, RateLimited
-from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Maker, Shell
+from orthros_kdc.service.token_case import Looked, TokenCase
 from orthros_kdc.service.token_facts import TokenFacts
 from orthros_kdc.store.base import Store
 from orthros_protocol import OrthrosError, PeerMisbehaved, Principal, Refused, Timestamp
-from orthros_runtime.serving.turns import Turns
 
 __all__ = ["TokenService"]
 
@@ -71,65 +65,26 @@ _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-@define(eq=False, kw_only=True)
-class _Case(Case):
-    """A request on its way. `receipt` is of the line that its answer waits for."""
-
-    read_at: float = 0.0
-    receipt: Receipt = KEPT
-
-
 class TokenService:
-    """Answers OAuth requests of one realm.
+    """Answers OAuth requests of one realm."""
 
-    `record` takes audit events and raises Unavailable when it cannot keep them: then nothing is issued. `sources`
-    and `principals` are the rate limiters of the native port, so that both ports draw on one share.
-    """
-
-    def __init__(
-        self,
-        view: RealmView,
-        store: Store,
-        record: Callable[[Event], Receipt],
-        *,
-        kdc_id: str,
-        clock: Callable[[], Timestamp],
-        monotonic: Callable[[], float],
-        entropy: Callable[[int], bytes],
-        sources: RateLimiter,
-        principals: RateLimiter,
-        options: OAuthOptions,
-        turns: Turns | None = None,
-        guard: ClockGuard | None = None,
-    ) -> None:
-        self._gate = Gate(
-            record,
-            kdc_id=kdc_id,
-            monotonic=monotonic,
-            entropy=entropy,
-            sources=sources,
-            principals=principals,
-            turns=turns,
-            guard=guard,
-        )
-        self._facts = TokenFacts(view, store, self._gate.for_forgetting)
-        self._clock = clock
-        self._entropy = entropy
+    def __init__(self, view: RealmView, store: Store, shell: Shell, options: OAuthOptions) -> None:
+        self._shell = shell
+        self._facts = TokenFacts(view, store, shell.for_forgetting)
         self._options = options
 
     async def admit(self, ask: Ask) -> Answer | None:
         """The turn and the price of a request that no endpoint is asked about: None, or the refusal."""
-        await self._gate.turn(ask.source)
-        try:
-            self._gate.charge_source(ask.source, ask.size)
-        except RateLimited as error:
-            refusal = oauth_error_of(error)
-            return error_answer(refusal, self._gate.reject(refusal, ask.source, self._clock()).hex())
-        return None
+
+        async def nothing(_: TokenCase) -> None:
+            pass
+
+        make = partial(TokenCase, address=ask.address, ask=ask, render=error_answer)
+        return await self._shell.answer(ask.source, ask.size, make, nothing)
 
     def reject(self, source: str, error: OrthrosError, size: int) -> None:
         """Counts `size` bytes from `source` that were no request, as a request of that size counts."""
-        self._gate.reject_bytes(error, source, size, self._clock())
+        self._shell.reject_bytes(source, error, size)
 
     # The endpoints. None of them raises for what a request says.
 
@@ -159,47 +114,35 @@ class TokenService:
             realm = await self._facts.realm()
         except OrthrosError as error:
             _log.error("request failed", code=error.code, detail=error.detail)
-            return error_answer(oauth_error_of(error), self._gate.new_ref().hex())
+            return error_answer(oauth_error_of(error), self._shell.new_ref().hex())
         return metadata_answer(realm.record.issuer, self._base(realm))
 
     async def _answer(
         self,
         ask: Ask,
-        work: Callable[[_Case, RealmFacts], Awaitable[Answer]],
+        work: Callable[[TokenCase, RealmFacts], Awaitable[Answer]],
         *,
         render: Callable[[OAuthError, str], Answer] = error_answer,
     ) -> Answer:
-        await self._gate.turn(ask.source)
-        case = _Case(ask=ask, now=self._clock(), kdc_id=self._gate.kdc_id, read_at=trio.current_time())
-        try:
-            self._gate.charge_source(ask.source, ask.size)
+        async def worked(case: TokenCase) -> Answer:
             if len(ask.body) > self._options.max_body:
                 raise invalid_request(f"A body has at most {self._options.max_body} bytes.")
             answer = await work(case, await self._facts.realm())
             # What gives a token away, or promises that one is revoked, leaves only when its line is durable.
             await case.receipt.wait()
             return evolve(answer, proves=case.client)
-        except OrthrosError as error:
-            refusal = oauth_error_of(error)
-            ref = self._record_refusal(case, refusal)
-            if refusal.code == "kdc-fault":
-                _log.error("request failed", code=error.code, detail=error.detail, ref=ref)
-            return render(refusal, ref)
 
-    def _record_refusal(self, case: _Case, refusal: OAuthError) -> str:
-        """The reference under which the true reason is found."""
-        if not case.client:
-            return self._gate.reject(refusal, case.ask.source, case.now, claimed=case.claimed).hex()
-        return self._gate.refuse(case.client, lambda ref: case.refused(refusal, ref.hex())).hex()
+        make = partial(TokenCase, address=ask.address, ask=ask, render=render)
+        return await self._shell.answer(ask.source, ask.size, make, worked)
 
     def sum_up(self, at: Timestamp, *, all_of_them: bool = False) -> None:
         """Writes the summaries of refusals that are due; call it once a second, and with `all_of_them` at the end."""
-        self._gate.sum_up(at, all_of_them=all_of_them)
+        self._shell.sum_up(at, all_of_them=all_of_them)
 
     # What is asked for
 
-    async def _token(self, case: _Case, realm: RealmFacts) -> Answer:
-        self._gate.require_issuing()
+    async def _token(self, case: TokenCase, realm: RealmFacts) -> Answer:
+        self._shell.require_issuing()
         form = read_form(case.ask)
         # An assertion is proof by itself (RFC 7521 section 4.1); every other grant needs an authenticated client.
         bearer = form.get("grant_type") == JWT_BEARER
@@ -218,7 +161,7 @@ class TokenService:
         return token_answer(await self._issue(wish, client, case), wish)
 
     async def _by_assertion(
-        self, form: Form, case: _Case, realm: RealmFacts, authenticated: OAuthClientView | None
+        self, form: Form, case: TokenCase, realm: RealmFacts, authenticated: OAuthClientView | None
     ) -> tuple[OAuthClientView, Wish]:
         bearer = bearer_assertion(form)
         client = await self._signer(bearer, case, realm, self._rules(realm), authenticated)
@@ -226,7 +169,7 @@ class TokenService:
         name, realm_name = client.principal.name, realm.record.realm
         return client, bearer_wish(form, bearer.assertion, client=name, realm=realm_name, now_s=case.now_s)
 
-    async def _by_exchange(self, form: Form, case: _Case, realm: RealmFacts, client: OAuthClientView) -> Wish:
+    async def _by_exchange(self, form: Form, case: TokenCase, realm: RealmFacts, client: OAuthClientView) -> Wish:
         tokens = exchange_tokens(form)
         me = Principal(realm.record.realm, client.principal.name)
         shown = await self._shown(tokens.subject, "subject", case)
@@ -240,9 +183,9 @@ class TokenService:
         subject = subject_name(shown.token.subject, me.realm)
         return exchange_wish(form, tokens, shown.token, subject=subject, realm=me.realm, now_s=case.now_s)
 
-    async def _paladin(self, case: _Case, realm: RealmFacts) -> Answer:
+    async def _paladin(self, case: TokenCase, realm: RealmFacts) -> Answer:
         case.grant = "paladin"
-        self._gate.require_issuing()
+        self._shell.require_issuing()
         bearer = paladin_request(read_json(case.ask))
         # `aud` is the target here, so the assertion cannot name this server; and Paladin's clients send no jti.
         rules = evolve(self._rules(realm), audiences=frozenset(), jti_optional=True)
@@ -251,22 +194,22 @@ class TokenService:
         wish = paladin_wish(bearer.assertion, client=name, realm=realm_name, now_s=case.now_s)
         return bare_token_answer(await self._issue(wish, client, case))
 
-    async def _simple(self, case: _Case, realm: RealmFacts) -> Answer:
+    async def _simple(self, case: TokenCase, realm: RealmFacts) -> Answer:
         case.grant = "simple"
-        self._gate.require_issuing()
+        self._shell.require_issuing()
         form = simple_form(read_json(case.ask))
         client = await self._client(form, case, realm)
         wish = credentials_wish(form, realm=realm.record.realm, now_s=case.now_s, grant="simple")
         return bare_token_answer(await self._issue(wish, client, case))
 
-    async def _introspect(self, case: _Case, realm: RealmFacts) -> Answer:
+    async def _introspect(self, case: TokenCase, realm: RealmFacts) -> Answer:
         form = read_form(case.ask)
         await self._client(form, case, realm, share="introspection")
         looked = await self._look(form.require("token"), case)
-        self._gate.look(case.client, lambda _: case.introspected(looked))
+        self._shell.look(case.client, case.introspected(looked))
         return INACTIVE if looked.code or looked.token is None else active_answer(looked.token, looked.scopes)
 
-    async def _revoke(self, case: _Case, realm: RealmFacts) -> Answer:
+    async def _revoke(self, case: TokenCase, realm: RealmFacts) -> Answer:
         form = read_form(case.ask)
         caller = await self._client(form, case, realm, share="introspection")
         looked = await self._look(form.require("token"), case)
@@ -277,21 +220,21 @@ class TokenService:
         if token is not None and not looked.code:
             await self._facts.revoke(token, caller.principal.uid, case.now)
         if looked.code:
-            self._gate.refuse(case.client, lambda _: case.revoked(looked))
+            self._shell.refuse(case, lambda _: case.revoked(looked))
         else:
-            case.receipt = self._gate.record(case.revoked(looked))
+            case.receipt = self._shell.record(case.revoked(looked))
         return Answer(status=_OK)
 
     # Who is asking
 
-    async def _client(self, form: Form, case: _Case, realm: RealmFacts, *, share: str = "") -> OAuthClientView:
+    async def _client(self, form: Form, case: TokenCase, realm: RealmFacts, *, share: str = "") -> OAuthClientView:
         """The authenticated client. Raises OAuthError `invalid_client`, the same for whatever is wrong."""
         credentials = read_credentials(form, case.ask)
         if credentials is None:
             case.claimed = form.get("client_id") or ""
             raise client_refused(CLIENT_CREDENTIALS_MISSING)
         case.claimed = credentials.client_id
-        judge = partial(judge_client, address=case.ask.address, now_s=case.now_s, rules=self._rules(realm))
+        judge = partial(judge_client, address=case.address, now_s=case.now_s, rules=self._rules(realm))
         client, used = await self._facts.judged(credentials.client_id, realm, partial(judge, credentials))
         if client is None:
             raise client_refused(CLIENT_UNKNOWN)
@@ -304,14 +247,14 @@ class TokenService:
     async def _signer(
         self,
         bearer: Bearer,
-        case: _Case,
+        case: TokenCase,
         realm: RealmFacts,
         rules: AssertionRules,
         authenticated: OAuthClientView | None,
     ) -> OAuthClientView:
         """The client that signed an assertion. Raises OAuthError `invalid_grant`, the same for whatever is wrong."""
         case.claimed = case.claimed or bearer.issuer
-        judge = partial(judge_bearer, address=case.ask.address, now_s=case.now_s, rules=rules)
+        judge = partial(judge_bearer, address=case.address, now_s=case.now_s, rules=rules)
         client, used = await self._facts.judged(bearer.issuer, realm, partial(judge, bearer.assertion))
         if client is None or (authenticated is not None and client.principal.uid != authenticated.principal.uid):
             raise grant_refused("iss is not the authenticated client")
@@ -320,44 +263,43 @@ class TokenService:
             self._admit(client, case, "")
         return client
 
-    def _admit(self, client: OAuthClientView, case: _Case, share: str) -> None:
+    def _admit(self, client: OAuthClientView, case: TokenCase, share: str) -> None:
         case.client = client.principal.name
-        self._gate.charge(_payer(case.client, share))
+        case.sent_by(Maker.SELF)
+        self._shell.rates.charge(_payer(case.client, share))
 
     def _require_same(self, form: Form, client: OAuthClientView, realm: RealmFacts) -> None:
         written = form.get("client_id")
         if written is not None and client_name(written, realm.record.realm) != client.principal.name:
             raise invalid_request("client_id is not the client that has authenticated.")
 
-    async def _use_once(self, used: SingleUse, case: _Case, replayed: OAuthError) -> None:
+    async def _use_once(self, used: SingleUse, case: TokenCase, replayed: OAuthError) -> None:
         if not await self._facts.use_once(used, case.now):
             raise replayed
 
     # What they get
 
-    async def _issue(self, wish: Wish, client: OAuthClientView, case: _Case) -> Minted:
+    async def _issue(self, wish: Wish, client: OAuthClientView, case: TokenCase) -> Minted:
         pair = await self._facts.pair(wish.target, case.client)
         # The realm may have changed since the client has proven itself, and the clock jumped: what is issued is of one
         # moment.
-        self._gate.require_issuing()
-        require_standing(pair.client, case.ask.address)
+        self._shell.require_issuing()
+        require_standing(pair.client, case.address)
         if pair.client is None or pair.client.principal.uid != client.principal.uid:
             raise client_refused(CLIENT_UNKNOWN)
         client, realm, facts = pair.client, pair.realm, pair.facts
         case.wishes(wish, f"{facts.name}@{realm.record.realm}" if facts.name else "")
         try:
-            minted = decide_wish(
-                wish, client, facts, realm,
-                now=case.now, entropy=self._entropy(TOKEN_ENTROPY), address=case.ask.address,
-            )  # fmt: skip
+            entropy = self._shell.entropy(TOKEN_ENTROPY)
+            minted = decide_wish(wish, client, facts, realm, now=case.now, entropy=entropy, address=case.address)
         except OAuthError as refusal:
             if refusal.code == "not-granted":
-                self._gate.surcharge_refusal(case.client)
+                self._shell.rates.surcharge_refusal(case.payer)
             raise
-        case.receipt = self._gate.issue(case.issued(minted, realm.policy.seq), case.client, read_at=case.read_at)
+        self._shell.issue(case, case.issued(minted, realm.policy.seq))
         return minted
 
-    async def _look(self, text: str, case: _Case) -> Looked:
+    async def _look(self, text: str, case: TokenCase) -> Looked:
         """A token, and whether it counts and the caller may know it."""
         try:
             standing, realm = await self._facts.opened(text, case.now)
@@ -368,7 +310,7 @@ class TokenService:
         judged = judge_token(standing, realm)
         return Looked(token=standing.token, code=judged.code, scopes=judged.scopes)
 
-    async def _shown(self, text: str, role: str, case: _Case) -> Standing:
+    async def _shown(self, text: str, role: str, case: TokenCase) -> Standing:
         """A token that still counts. Raises OAuthError `invalid_request`, as RFC 8693 section 2.2.2 demands."""
         try:
             standing, realm = await self._facts.opened(text, case.now)

@@ -15,6 +15,7 @@ from orthros_kdc.audit.events import Event
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Rates, Shell
 from orthros_protocol import (
     KDC_TGT,
     Granted,
@@ -42,10 +43,9 @@ class Client:
         bucket = RateLimiter(per_s=1_000_000, burst=1_000_000)
         self.events: list[Event] = []
         self.clock = clock
-        self.service = KdcService(
-            PromptView(admin.store, vault), self._keep, kdc_id="kdc-1", clock=clock, monotonic=time.monotonic,
-            entropy=os.urandom, sources=bucket, principals=bucket,
-        )  # fmt: skip
+        rates = Rates(sources=bucket, principals=bucket, monotonic=time.monotonic)
+        shell = Shell(self._keep, rates, kdc_id="kdc-1", clock=clock, entropy=os.urandom)
+        self.service = KdcService(PromptView(admin.store, vault), shell)
 
     def _keep(self, event: Event) -> Receipt:
         self.events.append(event)

@@ -21,8 +21,8 @@ class Issuer:
     batch: Batch = field(factory=Batch)
 
     async def __call__(self, message: bytes, _source: str, _address: str, _connection: int) -> Answer:
-        def instead(error: OrthrosError) -> bytes:
-            return b"refused: " + message + b" " + error.code.encode("ascii")
+        def instead(error: OrthrosError) -> Answer:
+            return Answer(b"refused: " + message + b" " + error.code.encode("ascii"))
 
         if not message.startswith(b"get"):
             return Answer(b"no: " + message)

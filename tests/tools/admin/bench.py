@@ -27,6 +27,7 @@ from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction
 from orthros_kdc.store.sqlite import SqliteStore
@@ -243,18 +244,8 @@ class AdminBench:
 
         async def ask(admin: Admin) -> str:
             log = AuditLog(self.folder / "realm" / "audit", "kdc-1", admin.store)
-            tokens = TokenService(
-                PromptView(admin.store, admin.vault),
-                admin.store,
-                log.record,
-                kdc_id="kdc-1",
-                clock=now_ms,
-                monotonic=time.monotonic,
-                entropy=os.urandom,
-                sources=RateLimiter(per_s=1000, burst=1000),
-                principals=RateLimiter(per_s=1000, burst=1000),
-                options=OAuthOptions(),
-            )
+            shell = _shell_of(log)
+            tokens = TokenService(PromptView(admin.store, admin.vault), admin.store, shell, OAuthOptions())
             form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret, **fields}
             headers = (("content-type", "application/x-www-form-urlencoded"),)
             async with trio.open_nursery() as nursery:
@@ -289,16 +280,7 @@ class AdminBench:
                 RealmApplied(about=Facts(at=now_ms(), kdc_id="kdc-1"), admin_seq=entry.seq, admin_hash=entry.hash)
             )
 
-        service = KdcService(
-            PromptView(admin.store, admin.vault, applied=applied),
-            log.record,
-            kdc_id="kdc-1",
-            clock=now_ms,
-            monotonic=time.monotonic,
-            entropy=os.urandom,
-            sources=RateLimiter(per_s=1000, burst=1000),
-            principals=RateLimiter(per_s=1000, burst=1000),
-        )
+        service = KdcService(PromptView(admin.store, admin.vault, applied=applied), _shell_of(log))
         async with trio.open_nursery() as nursery:
             await nursery.start(log.serve)
             outcome = await work(service)
@@ -320,6 +302,15 @@ class AdminBench:
                 await store.aclose()
 
         return trio.run(open_and_work)
+
+
+def _shell_of(log: AuditLog) -> Shell:
+    rates = Rates(
+        sources=RateLimiter(per_s=1000, burst=1000),
+        principals=RateLimiter(per_s=1000, burst=1000),
+        monotonic=time.monotonic,
+    )
+    return Shell(log.record, rates, kdc_id="kdc-1", clock=now_ms, entropy=os.urandom)
 
 
 def _b32(material: bytes) -> str:

@@ -1,12 +1,12 @@
-"""The ticket-granting exchange from request to reply: gather facts, decide, issue, record, in that order.
+"""The ticket-granting exchange from request to reply: prove, charge, gather facts, decide, record, seal, in that order.
 
-The async shell around `issuing/`; knows no streams, and raises for what proves nothing: the answer is a NAK then.
+The async shell around `issuing/tgs_exchange.py`; knows no streams.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
 from typing import Final
@@ -14,7 +14,6 @@ from typing import Final
 from attrs import evolve, frozen
 
 from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsIssued, TgsRefused
-from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
@@ -30,8 +29,9 @@ from orthros_kdc.process.native_port import Answer
 from orthros_kdc.realm.principals import ClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView
-from orthros_kdc.service.gate import Gate
-from orthros_kdc.service.peers import Copies, Maker, Peer, payer_of, require_source, sealable
+from orthros_kdc.service.lookaside import LookasideCache
+from orthros_kdc.service.native import NativeCase, require_source
+from orthros_kdc.service.shell import Shell
 from orthros_protocol import (
     DELEGABLE,
     WANT_JWT,
@@ -40,13 +40,11 @@ from orthros_protocol import (
     NotGranted,
     OpenedEvidence,
     OpenedTgt,
-    OrthrosError,
     PeerMisbehaved,
     Principal,
     Refused,
     Signed,
     TgsRequest,
-    Timestamp,
     UnverifiedTgsRequest,
     Want,
     open_evidence,
@@ -63,7 +61,7 @@ from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
 
-__all__ = ["TgsService"]
+__all__ = ["TgsExchange"]
 
 _OPENED_TGTS: Final = 8192
 # A large batch is many turns: otherwise it would hold up the requests of others for as long as it takes.
@@ -84,19 +82,17 @@ class _Gathered:
     wants: list[WantFacts]
 
 
-class TgsService:
-    """Answers TGS requests of one realm. `gate` and `copies` are shared with the initial exchange."""
+class TgsExchange:
+    """Answers TGS requests of one realm. `lookaside` is shared with the initial exchange."""
 
-    def __init__(self, view: RealmView, gate: Gate, copies: Copies, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, view: RealmView, shell: Shell, lookaside: LookasideCache) -> None:
         self._view = view
-        self._gate = gate
-        self._copies = copies
-        self._entropy = entropy
+        self._shell = shell
+        self._lookaside = lookaside
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
 
-    async def answer(self, signed: Signed, peer: Peer, now: Timestamp, read_at: float) -> Answer:
-        """The answer to a TGS-REQ; `now` was read at `read_at` on trio's clock. Raises PeerMisbehaved or Refused while
-        nothing is proven, and Malformed."""
+    async def answer(self, signed: Signed, case: NativeCase) -> Answer:
+        """The answer to a TGS-REQ. Raises what `case` is to be refused with."""
         unverified = parse_tgs_request(signed)
 
         def who_asks(moment: RealmMoment) -> tuple[OpenedTgt, ClientView | None, RealmFacts]:
@@ -105,54 +101,29 @@ class TgsService:
 
         tgt, client, realm = await self._view.settled(who_asks)
         request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
-        sender = SenderFacts(at=now, kdc_id=self._gate.kdc_id, source=peer.source)
-        about = _facts_of(request, sender)
-        proves = ""
-        maker = Maker.UNKNOWN
-
-        def refused(error: OrthrosError) -> bytes:
-            ref = self._gate.refuse(
-                about.client,
-                lambda ref: TgsRefused(about=about, code=error.code, detail=error.detail, ref=ref.hex()),
-                is_own=maker is Maker.SELF,
-            )
-            refusal = sealable(error, ref)
-            return seal_tgs_error(
-                request,
-                refusal.code,
-                now=now,
-                entropy=self._entropy(ENTROPY_BYTES),
-                retry_s=refusal.retry_s,
-                detail=refusal.detail,
-            )
-
-        try:
-            caller = check_caller(request, unverified, client, realm.not_before, now)
-            maker = self._copies.maker_of(request, sender, caller.principal.name, "tgs")
-            if maker is Maker.SELF and self._copies.is_first_here(
-                digest(unverified.tgt + unverified.tgt_caveats), peer
-            ):
-                proves = caller.principal.name
-            payer = payer_of(caller.principal.name, maker)
-            self._gate.charge(payer)
-            # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
-            wants = read_wants(request.wants)
-            _require_shapes(unverified, wants)
-            gather = partial(self._gather, unverified, request, peer, now)
-            results, receipt, policy_seq = await self._decide_all(wants, gather, now, read_at, payer, peer, about)
-            reply = seal_tgs_reply(
-                request,
-                results,
-                kdc_id=self._gate.kdc_id,
-                policy_seq=policy_seq,
-                now=now,
-                entropy=self._entropy(ENTROPY_BYTES),
-            )
-        except Malformed:
-            raise  # for every sender: there is nothing to say about it under seal
-        except OrthrosError as error:
-            return Answer(refused(error), proves)
-        return Answer(reply, proves, receipt=receipt, instead=refused)
+        about = _facts_of(request, case.sender)
+        case.verified(about.client, partial(TgsRefused, about=about), partial(seal_tgs_error, request))
+        check_caller(request, unverified, client, realm.not_before, case.now)
+        case.sent_by(self._lookaside.maker_of(case, request, "tgs"))
+        if case.is_own and self._lookaside.is_first_here(
+            digest(unverified.tgt + unverified.tgt_caveats), case.connection
+        ):
+            case.proves = case.client
+        self._shell.rates.charge(case.payer)
+        # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
+        wants = read_wants(request.wants)
+        _require_shapes(unverified, wants)
+        gather = partial(self._gather, unverified, request, case)
+        results, policy_seq = await self._decide_all(wants, gather, case, about)
+        reply = seal_tgs_reply(
+            request,
+            results,
+            kdc_id=self._shell.kdc_id,
+            policy_seq=policy_seq,
+            now=case.now,
+            entropy=self._shell.entropy(ENTROPY_BYTES),
+        )
+        return Answer(reply, case.proves, receipt=case.receipt, instead=partial(self._shell.refused, case))
 
     def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
         """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
@@ -169,21 +140,20 @@ class TgsService:
             self._opened.move_to_end(name)
         return opened
 
-    def _gather(  # noqa: PLR0917  # one caller, in the order in which it has them
+    def _gather(
         self,
         unverified: UnverifiedTgsRequest,
         request: TgsRequest,
-        peer: Peer,
-        now: Timestamp,
+        case: NativeCase,
         wants: tuple[Want, ...],
         moment: RealmMoment,
     ) -> _Gathered:
         """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
-        realm = moment.facts
+        realm, now = moment.facts, case.now
         tgt = self._open_tgt(unverified, realm)
         caller = check_caller(request, unverified, moment.client(tgt.ticket.client_uid), realm.not_before, now)
         _open_evidence(unverified, caller, realm)
-        require_source(caller.principal, peer)
+        require_source(caller.principal, case.address)
         onward = onward_of(request, _parties(request.evidence, moment), now)
         return _Gathered(
             realm=realm,
@@ -195,45 +165,37 @@ class TgsService:
             ],
         )
 
-    async def _decide_all(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
+    async def _decide_all(
         self,
         wants: tuple[Want, ...],
         gather: Callable[[tuple[Want, ...], RealmMoment], _Gathered],
-        now: Timestamp,
-        read_at: float,
-        payer: Hashable,
-        peer: Peer,
+        case: NativeCase,
         about: TgsFacts,
-    ) -> tuple[list[Granted | NotGranted], Receipt, int]:
-        """The result of each want, the receipt of all credentials among them, and the oldest policy seq of them.
+    ) -> tuple[list[Granted | NotGranted], int]:
+        """The result of each want, and the oldest policy seq of them.
 
         Raises Refused as soon as the request as a whole is to be refused; what was issued before that is not sent.
         """
-        receipt = KEPT
-        client, is_own = about.client, not isinstance(payer, tuple)
+        shell = self._shell
         results: list[Granted | NotGranted] = []
         moments: list[_Gathered] = []
         size = 0
         for position, want in enumerate(wants):
             if not position % _WANTS_A_TURN:
                 if position:
-                    await self._gate.turn(peer.source)
+                    await shell.rates.turns.take(about.source)
                 # The realm may have changed since: what a turn issues is of one moment, with all that it rests on.
                 turn = wants[position : position + _WANTS_A_TURN]
                 moments.append(await self._view.settled(partial(gather, turn)))
-                self._gate.require_issuing()
+                shell.require_issuing()
             gathered = moments[-1]
             realm = gathered.realm
             # The first want is paid for already; the bucket counts targets.
-            wait_s = self._gate.wait_of(payer) if position else 0.0
+            wait_s = shell.rates.wait_of(case.payer) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
                 # The rest is asked for again: after a while, or in a smaller batch.
                 rest = wants[position:]
-                ref = self._gate.refuse(
-                    client,
-                    lambda ref: TgsRefused(about=about, code="not-attempted", wants=len(rest), ref=ref.hex()),  # noqa: B023
-                    is_own=is_own,
-                )
+                ref = shell.refuse(case, partial(_not_attempted, len(rest), about))
                 left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
                 results += [one.result for one in left]
                 break
@@ -243,22 +205,20 @@ class TgsService:
                 gathered.onward,
                 gathered.caller,
                 realm,
-                now=now,
-                entropy=self._entropy(ENTROPY_PER_WANT),
-                address=peer.address,
+                now=case.now,
+                entropy=shell.entropy(ENTROPY_PER_WANT),
+                address=case.address,
             )
             if decided.code == "not-granted":
-                self._gate.surcharge_refusal(payer)
+                shell.rates.surcharge_refusal(case.payer)
             result = decided.result
             if isinstance(result, Granted):
-                issued = _issued(decided, want, result, realm.policy.seq, about)
-                receipt = self._gate.issue(issued, payer, read_at=read_at).after(receipt)
+                shell.issue(case, _issued(decided, want, result, realm.policy.seq, about))
             else:
-                ref = self._gate.refuse(client, partial(_refused, decided, want, result, about), is_own=is_own)
-                result = evolve(result, ref=ref)
+                result = evolve(result, ref=shell.refuse(case, partial(_refused, decided, want, result, about)))
             results.append(result)
             size += _size_of(result)
-        return results, receipt, min(moment.realm.policy.seq for moment in moments)
+        return results, min(moment.realm.policy.seq for moment in moments)
 
 
 def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:
@@ -339,6 +299,10 @@ def _facts_of(request: TgsRequest, sender: SenderFacts) -> TgsFacts:
 
 def _kind(want: Want) -> str:
     return "jwt" if want.kind == WANT_JWT else "ticket"
+
+
+def _not_attempted(wants: int, about: TgsFacts, ref: bytes) -> Event:
+    return TgsRefused(about=about, code="not-attempted", wants=wants, ref=ref.hex())
 
 
 def _refused(decided: Decided, want: Want, result: NotGranted, about: TgsFacts, ref: bytes) -> Event:

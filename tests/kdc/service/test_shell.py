@@ -5,12 +5,12 @@ import math
 import pytest
 import trio
 
-from orthros_kdc.audit.events import AsIssued, ClientFacts, RequestReplayed, Suppressed
+from orthros_kdc.audit.events import AsIssued, RequestReplayed, SenderFacts, Suppressed
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.reasons import NO_ROOM
-from orthros_kdc.service.gate import Gate, RateLimited
-from orthros_kdc.service.peers import Maker, payer_of
+from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.service.shell import Maker, RateLimited, Rates, Shell
 from orthros_protocol import Refused, Timestamp, Unavailable
 from orthros_protocol.testing import CountingEntropy
 
@@ -24,13 +24,23 @@ class Port:
     def __init__(self):
         self.now = 0.0
         self.events = []
-        self.gate = Gate(
-            self.record,
-            kdc_id="kdc-1",
-            monotonic=lambda: self.now,
-            entropy=CountingEntropy(),
+        rates = Rates(
             sources=RateLimiter(per_s=1e9, burst=10**9),
             principals=RateLimiter(per_s=200, burst=2000),
+            monotonic=lambda: self.now,
+        )
+        self.entropy = CountingEntropy()
+        self.shell = Shell(self.record, rates, kdc_id="kdc-1", clock=lambda: Timestamp(1), entropy=self.entropy)
+
+    def case(self, source, claimed="", read_at=math.inf):
+        return NativeCase(
+            now=Timestamp(1),
+            read_at=read_at,
+            sender=SenderFacts(at=Timestamp(1), kdc_id="kdc-1", source=source),
+            address="",
+            claimed=claimed,
+            entropy=self.entropy,
+            connection=0,
         )
 
     def record(self, event):
@@ -39,19 +49,20 @@ class Port:
 
     def copy(self, client):
         """A copy of a login of `client`, as the service answers it."""
-        about = ClientFacts(at=Timestamp(1), kdc_id="kdc-1", source="192.0.2.1", client=client)
+        case = self.case("192.0.2.1")
+        case.client = client
+        case.sent_by(Maker.COPIER)
+        about = case.sender.of_client(client)
         try:
-            self.gate.replayed(RequestReplayed(about=about, exchange="as"))
-            self.gate.charge(payer_of(client, Maker.COPIER))
-            self.gate.issue(
-                AsIssued(about=about, service="kdc/tgt", ttl_s=60), payer_of(client, Maker.COPIER), read_at=math.inf
-            )
+            self.shell.replayed(client, RequestReplayed(about=about, exchange="as"))
+            self.shell.rates.charge(case.payer)
+            self.shell.issue(case, AsIssued(about=about, service="kdc/tgt", ttl_s=60))
         except RateLimited:
             return False
         return True
 
     def noise(self, number):
-        self.gate.reject(Refused(NO_ROOM), f"2001:db8:{number:x}::/64", Timestamp(1), claimed="y" * 64)
+        self.shell.refused(self.case(f"2001:db8:{number:x}::/64", claimed="y" * 64), Refused(NO_ROOM))
 
 
 @pytest.mark.parity("O5")
@@ -66,7 +77,7 @@ async def test_copies_of_many_clients_stay_within_the_bound_of_all(noise_per_s, 
         for number in range(noise_per_s):
             port.noise(second * noise_per_s + number)
         port.now += 1
-        port.gate.sum_up(Timestamp(second))
+        port.shell.sum_up(Timestamp(second))
     written = sum(event.weight() for event in port.events if not isinstance(event, Suppressed))
     assert written <= EVERY_BURST + SPAN_S * EVERY_S
     summaries = sum(event.weight() for event in port.events if isinstance(event, Suppressed))
@@ -84,10 +95,14 @@ async def test_a_copy_of_a_login_is_answered_while_there_is_room() -> None:
 async def test_a_decision_that_was_long_in_the_making_is_neither_recorded_nor_sent(mock_clock) -> None:
     """Its clock is old, whatever it waited for: its turn, a row, or the database that somebody else held."""
     port, read_at = Port(), trio.current_time()
-    event = AsIssued(about=ClientFacts(at=Timestamp(1), kdc_id="kdc-1", client="shop"), service="kdc/tgt", ttl_s=60)
+    case = port.case("192.0.2.1", read_at=read_at)
+    case.client = "shop"
+    case.sent_by(Maker.SELF)
+    event = AsIssued(about=case.sender.of_client("shop"), service="kdc/tgt", ttl_s=60)
     mock_clock.jump(1.5)
-    assert port.gate.issue(event, "shop", read_at=read_at).decided_at == read_at
+    port.shell.issue(case, event)
+    assert case.receipt.decided_at == read_at
     mock_clock.jump(1)
     with pytest.raises(Unavailable, match=r"kdc-fault.*longer than 2 s"):
-        port.gate.issue(event, "shop", read_at=read_at)
+        port.shell.issue(case, event)
     assert port.events == [event]

@@ -1,24 +1,27 @@
-"""One request on its way: what is known of it so far, and the one event that it leaves behind.
+"""An OAuth request on its way: what is known of it so far, and the one event that it leaves behind.
 
 Values only; decides nothing and records nothing itself.
 """
 
 from __future__ import annotations
 
-from attrs import define, field
+from collections.abc import Callable
 
-from orthros_kdc.audit.events import ClientFacts, TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
+from attrs import define
+
+from orthros_kdc.audit.events import ClientFacts, Event, TokenIntrospected, TokenIssued, TokenRefused, TokenRevoked
 from orthros_kdc.issuing.token_claims import OwnToken, subject_name
-from orthros_kdc.oauth.errors import OAuthError
+from orthros_kdc.oauth.errors import OAuthError, oauth_error_of
 from orthros_kdc.oauth.grants import Wish
 from orthros_kdc.oauth.issuance import Minted
-from orthros_kdc.oauth.values import Ask
-from orthros_protocol import Timestamp, seconds_of
+from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.service.shell import Case, log_fault
+from orthros_protocol import OrthrosError, seconds_of
 from orthros_protocol.primitives.limits import MAX_SCOPES
 from orthros_protocol.primitives.names import is_scope
 from orthros_protocol.primitives.redaction import redact_text
 
-__all__ = ["Case", "Looked"]
+__all__ = ["Looked", "TokenCase"]
 
 
 @define(eq=False, kw_only=True)
@@ -38,27 +41,25 @@ class Looked:
 
 
 @define(eq=False, kw_only=True)
-class Case:
-    """`claimed` is who the request says it is from; `client` is set, to a name, once that is proven."""
+class TokenCase(Case[Answer]):
+    """An OAuth request on its way: what it asks for so far. `render` writes its refusal."""
 
     ask: Ask
-    now: Timestamp
-    kdc_id: str
-    claimed: str = ""
-    client: str = ""
+    render: Callable[[OAuthError, str], Answer]
     grant: str = ""
     target: str = ""
     subject: str = ""
     scopes: tuple[str, ...] | None = None
-    now_s: int = field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.now_s = seconds_of(self.now)
+    @property
+    def now_s(self) -> int:
+        """The time by which it is decided, in Unix seconds."""
+        return seconds_of(self.now)
 
     @property
     def about(self) -> ClientFacts:
         """What its events say of a client that has proven itself."""
-        return ClientFacts(at=self.now, kdc_id=self.kdc_id, source=self.ask.source, client=self.client)
+        return self.sender.of_client(self.client)
 
     def wishes(self, wish: Wish, target: str) -> None:
         """Notes what is asked for. `target` is `name@realm`, empty when the request names nobody."""
@@ -89,8 +90,11 @@ class Case:
             txn=content.txn.hex(),
         )
 
-    def refused(self, refusal: OAuthError, ref: str) -> TokenRefused:
-        """The event of a refusal to a proven client."""
+    def refused(self, error: OrthrosError, ref: bytes) -> Event:
+        """The event of its refusal."""
+        refusal = oauth_error_of(error)
+        if not self.client:
+            return super().refused(refusal, ref)
         return TokenRefused(
             about=self.about,
             code=refusal.code,
@@ -100,8 +104,15 @@ class Case:
             kind="jwt" if self.target else "",
             subject=self.subject,
             scopes=self.scopes,
-            ref=ref,
+            ref=ref.hex(),
         )
+
+    def refusal(self, error: OrthrosError, ref: bytes) -> Answer:
+        """The answer that refuses it, with the reference under which the true reason is found."""
+        refusal = oauth_error_of(error)
+        if refusal.code == "kdc-fault":
+            log_fault(error, ref)
+        return self.render(refusal, ref.hex())
 
     def introspected(self, looked: Looked) -> TokenIntrospected:
         """The event of an answer about a token."""
