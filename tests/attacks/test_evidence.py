@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from attrs import evolve
 
@@ -31,7 +33,6 @@ from orthros_protocol import (
     open_tgs_reply,
 )
 from orthros_protocol.primitives.canonical import encode
-from orthros_protocol.tickets.call_chain import ChainRule
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.naive import dec, enc, kd, mac
 
@@ -301,8 +302,8 @@ async def test_the_target_is_in_the_chain_already(journey: Journey) -> None:
 async def test_oneself_in_the_chain(journey: Journey) -> None:
     """Whoever was called back, where that is allowed, does not go round again."""
     admin = journey.kdc.admin
-    back = ChainRule(callbacks=True)
-    await rules.allow(admin, "ledger", "orders", scopes=("read",), delegable=True, behalf=("*",), chain=back)
+    back: dict[str, Any] = {"callbacks": True}
+    await rules.allow(admin, "ledger", "orders", scopes=("read",), delegable=True, behalf=("*",), **back)
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     third = await journey.obtain("ledger", "orders", behalf=journey.evidence(second))
@@ -323,9 +324,9 @@ async def test_a_service_that_calls_itself_with_its_own_evidence(journey: Journe
 async def test_a_ninth_hop(journey: Journey) -> None:
     """Depth 9, also where everybody may call everybody back."""
     admin = journey.kdc.admin
-    back = ChainRule(callbacks=True)
+    back: dict[str, Any] = {"callbacks": True}
     for client, target in (("orders", "ledger"), ("ledger", "orders")):
-        await rules.allow(admin, client, target, scopes=("ping",), delegable=True, behalf=("*",), chain=back)
+        await rules.allow(admin, client, target, scopes=("ping",), delegable=True, behalf=("*",), **back)
     granted = await journey.obtain("web", "orders")
     sides = ["orders", "ledger"]
     for _ in range(8):
@@ -341,7 +342,7 @@ async def test_a_ninth_hop(journey: Journey) -> None:
 async def test_a_rule_may_want_shorter_paths(journey: Journey, depth: int, allowed: bool) -> None:
     admin = journey.kdc.admin
     await rules.deny(admin, "ledger", "vault")
-    await rules.allow(admin, "ledger", "vault", behalf=("*",), chain=ChainRule(max_depth=depth))
+    await rules.allow(admin, "ledger", "vault", behalf=("*",), max_depth=depth)
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     answer = await journey.ask("ledger", "vault", behalf=journey.evidence(second))
@@ -356,7 +357,7 @@ async def test_a_path_that_is_forbidden(journey: Journey, via: str) -> None:
     await groups.add(admin, "edge")
     await groups.add_member(admin, "edge", "web")
     await rules.deny(admin, "ledger", "vault")
-    await rules.allow(admin, "ledger", "vault", behalf=("*",), chain=ChainRule(deny_via=(via,)))
+    await rules.allow(admin, "ledger", "vault", behalf=("*",), deny_via=(via,))
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))
     assert await journey.refusal("ledger", "vault", behalf=journey.evidence(second)) == "chain-refused"
@@ -368,8 +369,8 @@ async def test_a_path_that_is_demanded(journey: Journey) -> None:
     """require-via: neither the own call, nor one on behalf of a name, nor one by another way."""
     admin = journey.kdc.admin
     await rules.deny(admin, "ledger", "vault")
-    only = ChainRule(require_via=("orders",))
-    await rules.allow(admin, "ledger", "vault", behalf=("*",), subjects=("user/*",), chain=only)
+    only: dict[str, Any] = {"require_via": ("orders",)}
+    await rules.allow(admin, "ledger", "vault", behalf=("*",), subjects=("user/*",), **only)
     await rules.allow(admin, "web", "ledger", scopes=("read",), delegable=True)
     first = await journey.obtain("web", "orders")
     second = await journey.obtain("orders", "ledger", behalf=journey.evidence(first))

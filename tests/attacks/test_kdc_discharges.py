@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orthros_kdc.admin import principals, rules
-from orthros_kdc.policy.model import Demand, RuleCaveats
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_protocol import (
     ExpiresCaveat,
     Granted,
@@ -44,8 +46,8 @@ async def bench() -> KdcBench:
     """billing may call payroll, but only with a discharge of approvals."""
     bench = await open_bench()
     await bench.add(*NAMES)
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(bench.admin, "billing", "payroll", scopes=("pay",), caveats=demanded)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("pay",), **demanded)
     return bench
 
 
@@ -175,8 +177,8 @@ async def test_a_discharge_cannot_be_prolonged(bench: KdcBench) -> None:
 @pytest.mark.parity("K18")
 async def test_the_caveat_stands_under_the_kdcs_mark(bench: KdcBench) -> None:
     """Payroll itself may shed it, for it is payroll's to enforce; but what it edits is evidence of nothing."""
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(bench.admin, "mallory", "payroll", scopes=("see",), delegable=True, caveats=demanded)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(bench.admin, "mallory", "payroll", scopes=("see",), delegable=True, **demanded)
     await rules.allow(bench.admin, "payroll", "billing", scopes=("x",), behalf=("*",))
     login = await bench.log_in("payroll")
     granted = await bench.ask_one(await bench.log_in("mallory"), "payroll", flags=2)

@@ -24,7 +24,7 @@ from orthros_client.integrations import asgi, django, flask, starlette, wsgi
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_kdc.admin.principal_facts import check_sources, check_token_claims
-from orthros_kdc.policy.model import check_chain, check_subject_patterns
+from orthros_kdc.policy.model import check_callers, check_subject_patterns
 from orthros_protocol import (
     MethodsCaveat,
     PeerCaveat,
@@ -172,7 +172,7 @@ OTHERS: dict[str, Callable[[Any], object]] = {
     "networks of a rule": check_sources,
     "claims of a target": check_token_claims,
     "subjects of a rule": check_subject_patterns,
-    "deny_via of a rule": lambda text: check_chain(deny_via=text),
+    "deny_via of a rule": lambda text: check_callers("deny_via", text),
 }
 
 

@@ -14,12 +14,11 @@ import trio
 from attrs import frozen
 
 from orthros_kdc.admin import Admin, groups, jwt_keys, keys, principals, realm, rules
-from orthros_kdc.policy.model import Demand, RuleCaveats
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_protocol import Keytab, RootKey
 from orthros_protocol.testing import CountingEntropy, ManualClock
-from orthros_protocol.tickets.call_chain import ChainRule
 from tests.support.kdc_bench import REALM, Ledger, service_over
 from tests.support.realm_views import PromptView
 from tests.support.stores import scratch_store
@@ -50,15 +49,17 @@ async def _founded() -> Realm:
     await rules.allow(admin, "web", "approvals", scopes=("ask",), max_ttl_s=60, sources=("192.0.2.0/24",))
     await rules.allow(admin, "web", "stopped", scopes=("read",))
     await rules.allow(admin, "orders", "ledger", scopes=("read",), delegable=True, behalf=("*",))
-    await rules.allow(admin, "orders", "orders", scopes=("read",), behalf=("*",), chain=ChainRule(callbacks=True))
-    path = ChainRule(require_via=("web",), deny_via=("vault",), max_depth=2)
-    await rules.allow(admin, "ledger", "vault", scopes=("read", "write"), behalf=("user/*", "web"), chain=path)
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(admin, "vault", "ledger", scopes=("pay",), caveats=demanded)
-    written = RuleCaveats(methods=("GET", "PUT"), path="/public", peers=("10.0.0.0/8",))
-    await rules.allow(admin, "web", "vault", scopes=("read", "pay"), delegable=True, caveats=written)
-    both = RuleCaveats(discharges=(Demand("approvals", "four-eyes"), Demand("stopped", "no-one")))
-    await rules.allow(admin, "vault", "orders", scopes=("read",), caveats=both)
+    await rules.allow(admin, "orders", "orders", scopes=("read",), behalf=("*",), callbacks=True)
+    path: dict[str, Any] = {"require_via": ("web",), "deny_via": ("vault",), "max_depth": 2}
+    await rules.allow(admin, "ledger", "vault", scopes=("read", "write"), behalf=("user/*", "web"), **path)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(admin, "vault", "ledger", scopes=("pay",), **demanded)
+    written: dict[str, Any] = {"methods": ("GET", "PUT"), "path": "/public", "peers": ("10.0.0.0/8",)}
+    await rules.allow(admin, "web", "vault", scopes=("read", "pay"), delegable=True, **written)
+    both: dict[str, Any] = {
+        "discharges": (RequiredDischarge("approvals", "four-eyes"), RequiredDischarge("stopped", "no-one"))
+    }
+    await rules.allow(admin, "vault", "orders", scopes=("read",), **both)
     await groups.add(admin, "callers")
     await groups.add_member(admin, "callers", "web")
     await rules.allow(admin, "group:callers", "ledger", scopes=("read",), delegable=True, subjects=("*",))

@@ -3,7 +3,9 @@
 import pytest
 from attrs import evolve
 
-from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, check_chain
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_protocol import Misconfigured
 
 BILLING, PAYROLL, CALLERS = Selector("billing"), Selector("payroll"), Selector("callers", is_group=True)
@@ -50,10 +52,14 @@ async def test_every_word_of_a_rule_comes_back(store):
         subjects=("users/*", "ada"),
         behalf=("*",),
         sources=("10.0.0.0/8", "2001:db8::/32"),
-        chain=check_chain(deny_via=["group:edge", "web@other.test"], require_via=["gone"], max_depth=0, callbacks=True),
-        caveats=RuleCaveats(
-            methods=["GET", "HEAD"], path="/", peers=["192.0.2.7"], discharges=["approvals=a", "approvals=b"]
-        ),
+        deny_via=("group:edge", "web@other.test"),
+        require_via=("gone",),
+        max_depth=0,
+        callbacks=True,
+        methods=("GET", "HEAD"),
+        path="/",
+        peers=("192.0.2.7/32",),
+        discharges=(RequiredDischarge("approvals", "a"), RequiredDischarge("approvals", "b")),
     )
     rule = await added(store, wanted)
     assert rule == evolve(wanted, rule_id=1)
@@ -65,7 +71,7 @@ async def test_every_word_of_a_rule_comes_back(store):
 @pytest.mark.parametrize("depth", [0, 3, 8])
 async def test_a_depth_is_kept_to_the_number(store, depth):
     """None at all is a depth of its own."""
-    added = await allow(store, BILLING, PAYROLL, chain=check_chain(max_depth=depth))
+    added = await allow(store, BILLING, PAYROLL, max_depth=depth)
     assert (await store.read(lambda tx: tx.policy())).rules[0].chain.max_depth == added.chain.max_depth == depth
 
 

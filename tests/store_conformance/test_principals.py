@@ -3,7 +3,8 @@
 import pytest
 from attrs import evolve
 
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_protocol import Misconfigured
 
 

@@ -4,7 +4,8 @@ import pytest
 import trio
 import trio.testing
 
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import AdminLine, AuditAnchor
 from orthros_protocol import LocalMisuse, Misconfigured
 

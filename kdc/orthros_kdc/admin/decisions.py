@@ -10,11 +10,12 @@ from collections.abc import Callable
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
-from orthros_kdc.policy.decide import Ask, Denial, PolicySnapshot, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.expectations import Report, run_expectations
 from orthros_kdc.policy.explain import Explanation
 from orthros_kdc.policy.explain import explain as explain_decision
+from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.standing import revivals
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, PrincipalCaps, TargetFacts
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured, check_scopes
 
@@ -35,19 +36,16 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
         _require_callers(tx, ask.path)
         policy = PolicySnapshot.read(tx)
         rules = policy.rules_for(client, ask.target)
-        caps = PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s)
-        facts = _facts_of(tx, called)
-        found = explain_decision(
-            client,
-            ask,
-            rules,
-            client_caps=caps,
-            target=facts,
-            limits=tx.realm().limits,
+        facts, limits = _facts_of(tx, called), tx.realm().limits
+        known = Circumstances(
             address=address,
             groups_of=policy.groups_of,
-            facts_of=_facts_by_name(tx),
+            client_caps=PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s),
+            target=facts,
+            limits=limits,
+            remaining_tgt_s=limits.max_tgt_s,
         )
+        found = explain_decision(client, ask, rules, known, _facts_by_name(tx))
         if isinstance(found.decision, Denial) and found.decision.code == "target-unavailable":
             return evolve(found, remedies=revivals(ask.target, facts))
         return found

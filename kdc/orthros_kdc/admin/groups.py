@@ -9,7 +9,8 @@ from attrs import frozen
 
 from orthros_kdc.admin.context import Admin, change_as_planned, require_seen
 from orthros_kdc.admin.rules import numbers, require_unmentioned
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 

@@ -14,7 +14,8 @@ from attrs import evolve, frozen
 from orthros_kdc.admin.context import Admin, change_as_planned, require_principal, require_seen
 from orthros_kdc.admin.principal_facts import check_caps, check_sources
 from orthros_kdc.admin.rules import numbers, require_unmentioned
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
     JwtKeyRecord,

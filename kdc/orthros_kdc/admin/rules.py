@@ -6,16 +6,18 @@ Knows how rules are kept, not how they decide; what no rule allows is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
-from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, chain_texts, named_subjects
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import CONDITIONS, Rule, mentioned, named_subjects, stated
+from orthros_kdc.policy.rule_table import SHARED_FACT
 from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
-from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = [
     "add",
@@ -23,7 +25,6 @@ __all__ = [
     "deny",
     "foresee_denial",
     "listed",
-    "mentioned",
     "numbers",
     "removal_facts",
     "remove",
@@ -32,41 +33,14 @@ __all__ = [
 ]
 
 
-async def allow(
-    admin: Admin,
-    client: str,
-    target: str,
-    *,
-    scopes: tuple[str, ...] = (),
-    max_ttl_s: int | None = None,
-    jwt: bool = False,
-    delegable: bool = False,
-    subjects: tuple[str, ...] = (),
-    behalf: tuple[str, ...] = (),
-    sources: tuple[str, ...] = (),
-    chain: ChainRule | None = None,
-    caveats: RuleCaveats | None = None,
-) -> Rule:
+async def allow(admin: Admin, client: str, target: str, *, scopes: tuple[str, ...] = (), **conditions: Any) -> Rule:
     """Adds a rule from `client` to `target`, each a name or `group:name`; one direction only.
 
-    For everything else see `Rule`. Other scopes for the same pair make another rule. Raises Misconfigured
+    `conditions` are fields of `Rule`. Other scopes for the same pair make another rule. Raises Misconfigured
     `already-exists` for a rule that says exactly the same, `not-found` when anybody that it names is nobody,
     `name-invalid`, `scope-invalid` or `value-invalid`.
     """
-    wanted = Rule(
-        rule_id=0,
-        client=Selector.parse(client),
-        target=Selector.parse(target),
-        scopes=scopes,
-        max_ttl_s=max_ttl_s,
-        jwt=jwt,
-        delegable=delegable,
-        subjects=subjects,
-        behalf=behalf,
-        sources=sources,
-        chain=chain or ChainRule(),
-        caveats=caveats or RuleCaveats(),
-    )
+    wanted = Rule(rule_id=0, client=Selector.parse(client), target=Selector.parse(target), scopes=scopes, **conditions)
 
     def work(tx: Transaction) -> Rule:
         rule = add(tx, wanted)
@@ -83,7 +57,7 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
             raise Misconfigured(ALREADY_EXISTS, str(present))
     # A slip of the pen in a condition would be a path that nobody forbids, or a discharge that nobody gives.
     realm = tx.realm().realm
-    for text in sorted(mentioned(wanted)):
+    for text in sorted({whom for _, _, whom in mentioned(wanted)}):
         name, _, where = text.partition("@")
         if where == realm:
             raise Misconfigured("value-invalid", f"{text} is of this realm: write {name}")
@@ -91,14 +65,6 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
             raise Misconfigured("not-found", text)
     (number,) = tx.add_rules([wanted])
     return evolve(wanted, rule_id=number)
-
-
-def mentioned(rule: Rule) -> frozenset[str]:
-    """Whom the conditions and caveats of `rule` name, besides its client and target: `name`, `name@realm` of another
-    realm, or `group:name`."""
-    return frozenset(
-        (*rule.chain.deny_via, *rule.chain.require_via, *(demand.discharger for demand in rule.caveats.discharges))
-    )
 
 
 def require_unmentioned(tx: Transaction, gone: Selector) -> None:
@@ -109,7 +75,7 @@ def require_unmentioned(tx: Transaction, gone: Selector) -> None:
     names no principal and stays.
     """
     for rule in tx.rules_mentioning(gone.name):
-        named = mentioned(rule) | named_subjects(rule)
+        named = {whom for _, _, whom in mentioned(rule)}.union(*(named_subjects(rule, row) for row in CONDITIONS))
         if str(gone) in named and gone not in (rule.client, rule.target):
             raise Misconfigured("conflict", f"{rule}; remove it before {gone}")
 
@@ -120,21 +86,24 @@ def numbers(rules: Iterable[Rule]) -> str:
 
 
 def rule_facts(rule: Rule, rule_id: int) -> dict[str, Fact]:
-    """A new rule, which was given the number `rule_id`, as the audit trail keeps it."""
-    return {
+    """A new rule, which was given the number `rule_id`, as the audit trail keeps it: conditions that share a fact are
+    told together, and those without one of their own only when they say something."""
+    facts: dict[str, Fact] = {
         "rule": rule_id,
         "client": str(rule.client),
         "target": str(rule.target),
         "scopes": " ".join(rule.scopes),
-        "max_ttl_s": rule.max_ttl_s,
-        "jwt": int(rule.jwt),
-        "delegable": int(rule.delegable),
-        "subjects": " ".join(rule.subjects),
-        "behalf": " ".join(rule.behalf),
-        "sources": " ".join(rule.sources),
-        "chain": ", ".join(chain_texts(rule.chain)),
-        "caveats": ", ".join(rule.caveats.texts()),
     }
+    shared: dict[str, list[str]] = {row.fact: [] for row in CONDITIONS if row.fact != row.attribute}
+    for row in CONDITIONS:
+        if row.fact not in shared:
+            value = getattr(rule, row.attribute)
+            words = " ".join(value) if isinstance(value, tuple) else None
+            facts[row.fact] = words if words is not None or value is None else int(value)
+    for row in stated(rule):
+        if row.fact in shared:
+            shared[row.fact] += row.texts(rule)
+    return facts | {name: ", ".join(texts) for name, texts in shared.items() if texts or name != SHARED_FACT}
 
 
 def removal_facts(rules: Sequence[Rule]) -> dict[str, Fact]:

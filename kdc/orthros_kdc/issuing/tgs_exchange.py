@@ -13,8 +13,9 @@ from attrs import field, frozen
 from orthros_kdc.issuing.jwt_export import issue_token
 from orthros_kdc.issuing.onward import Onward
 from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
-from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide
-from orthros_kdc.policy.model import Rule
+from orthros_kdc.policy.decide import decide
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.reasons import DATABASE_INVALID
@@ -194,18 +195,17 @@ def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts w
         path=onward.path,
     )
     second = seconds_of(now)
-    return decide(
-        ask,
-        facts.rules,
+    known = Circumstances(
+        address=address,
+        groups_of=realm.policy.groups_of,
         client_caps=client.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
         remaining_tgt_s=onward.exp - second,
-        address=address,
-        groups_of=realm.policy.groups_of,
         caveat_remaining_s=None if onward.caveat_end is None else onward.caveat_end - second,
         caveat_scopes=onward.scopes,
     )
+    return decide(ask, facts.rules, known)
 
 
 def _require_room(grant: Grant, written: Written, onward: Onward) -> None:

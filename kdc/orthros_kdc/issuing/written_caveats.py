@@ -5,13 +5,13 @@ They stand in the sealed body, so they bind every presenter. Decides nothing and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import field, frozen
 
-from orthros_kdc.policy.decide import Grant
-from orthros_kdc.policy.rule_caveats import RuleCaveats, demands_of
+from orthros_kdc.policy.rule_caveats import RequiredDischarge, discharges_of
+from orthros_kdc.policy.terms import Grant
 from orthros_kdc.realm.principals import TargetView
 from orthros_protocol import Principal, Refused, split_caveats
 from orthros_protocol.primitives.canonical import encode
@@ -19,9 +19,6 @@ from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
 from orthros_protocol.tickets.caveats import (
     Caveat,
-    MethodsCaveat,
-    PathCaveat,
-    PeerCaveat,
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
@@ -82,8 +79,10 @@ def write_caveats(
     for caveat in asked:
         _require_writable(caveat)
     own = dict.fromkeys(() if carried is None else (ScopesCaveat(tuple(carried)).to_bytes(),))
-    own |= dict.fromkeys(one.to_bytes() for each in grant.caveats for one in _caveats_of(each))
-    wanted = demands_of(grant.caveats)
+    own |= dict.fromkeys(
+        one.written.to_bytes() for one in grant.caveats if not isinstance(one.written, RequiredDischarge)
+    )
+    wanted = discharges_of(grant.caveats)
     if len(own) + len(wanted) + len(asked) > MAX_CAVEATS:
         raise Refused("caveat-not-carried", f"more than {MAX_CAVEATS} caveats in one ticket")
     demands: list[NewDemand] = []
@@ -106,15 +105,6 @@ def write_caveats(
     if len(encode(*cids)) + _ENTRY_BYTES > MAX_RESULT_EXTENSION_BYTES:
         raise Refused("caveat-not-carried", "its demands are too long for one result")
     return Written(caveats=(*own, *(one.caveat for one in demands), *asked), demands=cids)
-
-
-def _caveats_of(rule: RuleCaveats) -> Iterator[Caveat]:
-    if rule.methods:
-        yield MethodsCaveat(rule.methods)
-    if rule.path is not None:
-        yield PathCaveat(rule.path)
-    if rule.peers:
-        yield PeerCaveat(rule.peers)
 
 
 def _require_writable(encoded: bytes) -> None:

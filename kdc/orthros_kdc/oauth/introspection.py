@@ -14,7 +14,7 @@ from orthros_kdc.issuing.token_claims import OwnToken, callers_of, subject_name
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.values import Answer
 from orthros_kdc.policy.conditions import holding
-from orthros_kdc.policy.terms import Ask, Kind
+from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 
@@ -79,7 +79,7 @@ def judge_token(standing: Standing, realm: RealmFacts) -> Judgement:
         proven=proven and subject is not None,
         path=callers if proven else (),
     )
-    held = holding(ask, rules, address=None, groups_of=realm.policy.groups_of)
+    held = holding(ask, rules, Circumstances(address=None, groups_of=realm.policy.groups_of))
     if held.code:
         return Judgement(code=held.code)
     granted = {scope for rule in held.rules for scope in rule.scopes}

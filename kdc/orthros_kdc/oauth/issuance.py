@@ -15,8 +15,9 @@ from orthros_kdc.issuing.token_claims import callers_of, check_extra_claims
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
 from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
 from orthros_kdc.oauth.values import Answer
-from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, decide, dropped_scopes
-from orthros_kdc.policy.model import Rule
+from orthros_kdc.policy.decide import decide, dropped_scopes
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE
@@ -78,16 +79,15 @@ def decide_wish(
         path=_path(wish, me),
     )
     second = seconds_of(now)
-    grant = decide(
-        ask,
-        facts.rules,
+    known = Circumstances(
+        address=address,
+        groups_of=realm.policy.groups_of,
         client_caps=client.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
         remaining_tgt_s=MAX_TICKET_LIFE_S if wish.exchanged is None else wish.exchanged.exp - second,
-        address=address,
-        groups_of=realm.policy.groups_of,
     )
+    grant = decide(ask, facts.rules, known)
     if isinstance(grant, Denial) or facts.target is None:
         raise _refusal(grant.code if isinstance(grant, Denial) else "target-unavailable", wish)
     if wish.token_type == JWT_TOKEN_TYPE and grant_is_opaque(facts.target):

@@ -9,30 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 
-from orthros_kdc.policy.conditions import GroupsOf, holding
-from orthros_kdc.policy.model import RealmLimits, Rule
-from orthros_kdc.policy.rule_caveats import fits_ticket
-from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import Ask, Cap, Denial, Grant, Kind, Objection, PrincipalCaps, TargetFacts
+from orthros_kdc.policy.conditions import holding
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.rule_caveats import fit_ticket
+from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from orthros_protocol.primitives.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import scope_order
 
-__all__ = [
-    "Ask",
-    "Cap",
-    "Denial",
-    "Grant",
-    "Kind",
-    "Objection",
-    "PolicySnapshot",
-    "PrincipalCaps",
-    "TargetFacts",
-    "decide",
-    "dropped_scopes",
-    "lifetime_caps",
-]
+__all__ = ["decide", "dropped_scopes"]
 
 
 def _life(rule: Rule) -> int:
@@ -53,29 +40,20 @@ def _best(rules: Sequence[Rule]) -> dict[str, Rule]:
     return best
 
 
-def lifetime_caps(
-    kind: Kind,
-    sources: Collection[Rule],
-    *,
-    client_caps: PrincipalCaps,
-    target: TargetFacts,
-    limits: RealmLimits,
-    remaining_tgt_s: int,
-    caveat_remaining_s: int | None = None,
-) -> list[Cap]:
+def _lifetime_caps(kind: Kind, sources: Sequence[Rule], known: Circumstances, target: TargetFacts) -> tuple[Cap, ...]:
     """Every limit that applies, never empty. `sources` are the rules that the granted scopes rest on."""
     jwt = kind is Kind.JWT
-    shortest = min(sources, key=_life)
-    realm_s = limits.max_jwt_s if jwt else limits.max_ticket_s
-    rows = (
+    limits, client = known.limits, known.client_caps
+    shortest = min(sources, key=_life) if len(sources) > 1 else sources[0]
+    rows: tuple[tuple[Any, ...], ...] = (
         (shortest.max_ttl_s, NoteCause.PAIR_RULE, "rule", shortest.rule_id),
-        (client_caps.max_jwt_s if jwt else client_caps.max_ticket_s, NoteCause.PRINCIPAL_CAP, "client", None),
+        (client.max_jwt_s if jwt else client.max_ticket_s, NoteCause.PRINCIPAL_CAP, "client", None),
         (target.max_jwt_s if jwt else target.max_ticket_s, NoteCause.PRINCIPAL_CAP, "target", None),
-        (min(realm_s, MAX_TICKET_LIFE_S), NoteCause.REALM_CAP, "realm", None),
-        (remaining_tgt_s, NoteCause.TGT_EXPIRY, "ticket-granting ticket", None),
-        (caveat_remaining_s, NoteCause.TGT_CAVEAT, "caveat", None),
+        (min(limits.max_jwt_s if jwt else limits.max_ticket_s, MAX_TICKET_LIFE_S), NoteCause.REALM_CAP, "realm", None),
+        (known.remaining_tgt_s, NoteCause.TGT_EXPIRY, "ticket-granting ticket", None),
+        (known.caveat_remaining_s, NoteCause.TGT_CAVEAT, "caveat", None),
     )
-    return [Cap(seconds, cause, whose, rule_id) for seconds, cause, whose, rule_id in rows if seconds is not None]
+    return tuple([Cap(*row) for row in rows if row[0] is not None])
 
 
 def _choose_scopes(
@@ -112,41 +90,21 @@ def _fitting(scopes: tuple[str, ...], usable: Sequence[Rule]) -> tuple[tuple[str
         chosen = {best[scope].rule_id: best[scope] for scope in kept}
         behind = [chosen[number] for number in sorted(chosen)] or [min(usable, key=_preference)]
         writing = [rule for rule in behind if rule.caveats]
-        if not writing or fits_ticket({rule.caveats for rule in writing}):
+        if not writing or fit_ticket(caveat for rule in writing for caveat in rule.caveats):
             return kept, behind
         usable = [rule for rule in usable if rule is not writing[-1]]
 
 
-def decide(
-    ask: Ask,
-    rules: Sequence[Rule],
-    *,
-    client_caps: PrincipalCaps,
-    target: TargetFacts | None,
-    limits: RealmLimits,
-    remaining_tgt_s: int,
-    address: str | None,
-    groups_of: GroupsOf | None = None,
-    caveat_remaining_s: int | None = None,
-    caveat_scopes: Collection[str] | None = None,
-) -> Grant | Denial:
+def decide(ask: Ask, rules: Sequence[Rule], known: Circumstances) -> Grant | Denial:
     """Decides one want by the rules of its pair (`PolicySnapshot.rules_for`), and only by those of them that hold
-    for where it comes from, in whose name, and along which path.
-
-    `target` is None when it does not exist, and must not even be looked up when `rules` is empty: policy
-    comes before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is
-    less; `caveat_*` are the limits that caveats on either set, None without such a caveat. `address` is the IP
-    address of the asker as text, empty on a local socket, which lies outside every network; None is for those who
-    only wonder what would be answered: then nothing is held against it. `groups_of` is `PolicySnapshot.groups_of`;
-    without it no rule that names groups of a path holds along one.
-    """
+    for where it comes from, in whose name, and along which path."""
     if not rules:
         return Denial(code="not-granted")
-    held = holding(ask, rules, address=address, groups_of=groups_of)
+    held = holding(ask, rules, known)
     refused = partial(Denial, objections=held.objections)
     if held.code:
         return refused(code=held.code)
-    jwt = ask.kind is Kind.JWT
+    jwt, target = ask.kind is Kind.JWT, known.target
     if target is None or target.disabled or not (jwt or target.has_key):
         return refused(code="target-unavailable")
     usable = [rule for rule in held.rules if rule.jwt] if jwt else held.rules
@@ -158,7 +116,7 @@ def decide(
     all_usable = usable
     if ask.scopes is None:
         usable, spared = _unconditional(usable)
-    scopes, notes = _choose_scopes(ask, _best(usable), for_others, caveat_scopes)
+    scopes, notes = _choose_scopes(ask, _best(usable), for_others, known.caveat_scopes)
     notes += spared
     if ask.scopes and not scopes:
         return refused(code="no-scope-left", notes=tuple(notes))
@@ -175,17 +133,8 @@ def decide(
     wanted = scopes
     scopes, behind = _fitting(wanted, usable)
     notes += _left_out(ask, set(wanted) - set(scopes))
-    tightest = min(
-        lifetime_caps(
-            ask.kind,
-            behind,
-            client_caps=client_caps,
-            target=target,
-            limits=limits,
-            remaining_tgt_s=remaining_tgt_s,
-            caveat_remaining_s=caveat_remaining_s,
-        )
-    )
+    caps = _lifetime_caps(ask.kind, behind, known, target)
+    tightest = min(caps)
     if tightest.seconds < 1:
         expired = tightest.cause is NoteCause.TGT_EXPIRY
         return refused(code="tgt-expired" if expired else "excluded-by-your-caveat")
@@ -200,8 +149,9 @@ def decide(
         rule_ids=tuple(rule.rule_id for rule in behind),
         notes=tuple(notes),
         subject=ask.subject,
-        caveats=tuple(dict.fromkeys(rule.caveats for rule in behind if rule.caveats)),
+        caveats=tuple(dict.fromkeys(caveat for rule in behind for caveat in rule.caveats)),
         objections=held.objections,
+        caps=caps,
     )
 
 

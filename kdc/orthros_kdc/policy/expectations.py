@@ -21,12 +21,11 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from orthros_kdc.policy.decide import Ask, Denial, Kind, PolicySnapshot, TargetFacts
-from orthros_kdc.policy.explain import KIND_WORDS, Explanation, explain
+from orthros_kdc.policy.explain import KIND_WORDS, Explanation, caveat_texts, explain
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.policy.rule_caveats import caveat_texts
+from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import LOCAL, check_address
-from orthros_kdc.policy.terms import acting_for
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Kind, TargetFacts, acting_for
 from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
 
 __all__ = ["Failure", "Report", "run_expectations"]
@@ -160,22 +159,20 @@ def _check(
     client, target = facts_of(expected.client), facts_of(expected.ask.target)
     wish = _wish(expected)
     # A misspelt name would make every expected refusal come true.
-    known = (expected.client, expected.ask.target, *(name for name in expected.ask.path if "@" not in name))
-    stranger = next((name for name in known if facts_of(name) is None), None)
+    named = (expected.client, expected.ask.target, *(name for name in expected.ask.path if "@" not in name))
+    stranger = next((name for name in named if facts_of(name) is None), None)
     if client is None or target is None or stranger is not None:
         return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
     rules = policy.rules_for(expected.client, expected.ask.target)
-    because = explain(
-        expected.client,
-        expected.ask,
-        rules,
+    known = Circumstances(
+        address=expected.address,
+        groups_of=policy.groups_of,
         client_caps=client,
         target=target,
         limits=limits,
-        address=expected.address,
-        groups_of=policy.groups_of,
-        facts_of=facts_of,
+        remaining_tgt_s=limits.max_tgt_s,
     )
+    because = explain(expected.client, expected.ask, rules, known, facts_of)
     decision = because.decision
     if isinstance(decision, Denial):
         holds, found = decision.code == expected.refused, f"refused {decision.code}"
@@ -183,7 +180,7 @@ def _check(
         holds = expected.refused is None
         holds &= expected.granted is None or set(expected.granted) == set(decision.scopes)
         holds &= expected.granted_ttl_s in (None, decision.ttl_s)
-        caveats = caveat_texts(decision.caveats)
+        caveats = caveat_texts(decision)
         holds &= expected.caveats is None or set(expected.caveats) == set(caveats)
         found = f"granted {' '.join(decision.scopes) or 'no scopes'} for {decision.ttl_s} s{_under(caveats)}"
     return None if holds else Failure(entry=0, line=None, expected=wish, found=found, explanation=because)

@@ -5,33 +5,22 @@ Decides nothing itself: every answer comes from `decide`. Reads no store; caller
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from orthros_kdc.policy.conditions import GroupsOf
-from orthros_kdc.policy.decide import (
-    Ask,
-    Cap,
-    Denial,
-    Grant,
-    Kind,
-    PrincipalCaps,
-    TargetFacts,
-    decide,
-    lifetime_caps,
-)
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
-from orthros_kdc.policy.rule_caveats import caveat_texts
+from orthros_kdc.policy.decide import decide
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule, stated
 from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
+from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_protocol import reason_for
 from orthros_protocol.exchanges.notes import NoteCause, describe_note
 from orthros_protocol.primitives.limits import MAX_SCOPES
-from orthros_protocol.tickets.call_chain import ChainRule
 
-__all__ = ["KIND_WORDS", "Explanation", "explain"]
+__all__ = ["KIND_WORDS", "Explanation", "caveat_texts", "explain"]
 
 KIND_WORDS: Final = {Kind.TICKET: "ticket", Kind.JWT: "jwt"}
 
@@ -63,7 +52,7 @@ class Explanation:
             rules = " ".join(map(str, decision.rule_ids))
             granted = " ".join(decision.scopes) or "no scopes (authentication only)"
             said.append(f"granted: {granted}, {decision.ttl_s} s{flags} (by rule {rules})")
-            said += [f"  the KDC writes into it: {text}" for text in caveat_texts(decision.caveats)]
+            said += [f"  the KDC writes into it: {text}" for text in caveat_texts(decision)]
         said += [f"  {objection}" for objection in decision.objections]
         said += [f"  {describe_note(note, one.scopes)}" for note in decision.notes]
         said += [f"  limit {cap.seconds} s: {_owner(cap)}" for cap in self.caps]
@@ -91,7 +80,7 @@ class Explanation:
         else:
             answer = {"scopes": list(decision.scopes), "ttl_s": decision.ttl_s}
             answer |= {"delegable": decision.delegable, "rules": list(decision.rule_ids)}
-            answer |= {"caveats": list(caveat_texts(decision.caveats))}
+            answer |= {"caveats": caveat_texts(decision)}
         return {
             "client": self.client,
             "target": one.target,
@@ -103,6 +92,11 @@ class Explanation:
             "caps": [{"seconds": cap.seconds, "whose": _owner(cap)} for cap in self.caps],
             "remedies": list(self.remedies),
         }
+
+
+def caveat_texts(grant: Grant) -> list[str]:
+    """What the KDC writes into it, as admins write that in expectations."""
+    return [caveat.text for caveat in grant.caveats]
 
 
 def _wanted(one: Ask) -> str:
@@ -117,96 +111,38 @@ def _owner(cap: Cap) -> str:
 
 
 def explain(
-    client: str,
-    ask: Ask,
-    rules: Sequence[Rule],
-    *,
-    client_caps: PrincipalCaps,
-    target: TargetFacts | None,
-    limits: RealmLimits,
-    address: str | None,
-    groups_of: GroupsOf | None = None,
-    remaining_tgt_s: int | None = None,
-    caveat_remaining_s: int | None = None,
-    caveat_scopes: Collection[str] | None = None,
-    facts_of: FactsOf | None = None,
+    client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances, facts_of: FactsOf | None = None
 ) -> Explanation:
-    """What `decide` answers to the same arguments, and why. Without `remaining_tgt_s`, the TGT is fresh. With
-    `facts_of` it is what the KDC answers, which first looks at who asks and last at who is to discharge.
+    """What `decide` answers to the same arguments, and why. With `facts_of` it is what the KDC answers, which first
+    looks at who asks and last at who is to discharge.
 
     Raises Misconfigured `name-invalid` when a refused client or target has no canonical name, `value-invalid` when
     the subject of a refusal has none.
     """
-    left = limits.max_tgt_s if remaining_tgt_s is None else remaining_tgt_s
-    answer = partial(
-        decide,
-        ask,
-        client_caps=client_caps,
-        limits=limits,
-        remaining_tgt_s=left,
-        address=address,
-        groups_of=groups_of,
-        caveat_remaining_s=caveat_remaining_s,
-        caveat_scopes=caveat_scopes,
-    )
-    decision = answer(rules, target=target)
+    decision = decide(ask, rules, known)
     obstacle = None
     if facts_of is not None:
-        obstacle = obstacle_before(client, ask, address, facts_of)
+        obstacle = obstacle_before(client, ask, known.address, facts_of)
         if obstacle is None and isinstance(decision, Grant):
             obstacle = obstacle_after(decision, facts_of)
+    told = partial(Explanation, client=client, ask=ask, rules=tuple(rules), address=known.address)
     if obstacle is not None:
-        return Explanation(
-            client=client,
-            ask=ask,
-            decision=obstacle.denial,
-            rules=tuple(rules),
-            remedies=obstacle.remedies,
-            address=address,
-        )
-    caps: list[Cap] = []
-    if isinstance(decision, Grant) and target is not None:
-        behind = [rule for rule in rules if rule.rule_id in decision.rule_ids]
-        caps = lifetime_caps(
-            ask.kind,
-            behind,
-            client_caps=client_caps,
-            target=target,
-            limits=limits,
-            remaining_tgt_s=left,
-            caveat_remaining_s=caveat_remaining_s,
-        )
-    return Explanation(
-        client=client,
-        ask=ask,
-        decision=decision,
-        rules=tuple(rules),
-        caps=tuple(sorted(caps)),
-        remedies=()
-        if isinstance(decision, Grant)
-        else _remedies(client, ask, rules, target, decision, address, answer),
-        address=address,
-    )
+        return told(decision=obstacle.denial, remedies=obstacle.remedies)
+    if isinstance(decision, Grant):
+        return told(decision=decision, caps=tuple(sorted(decision.caps)))
+    return told(decision=decision, remedies=_remedies(client, ask, rules, known, decision))
 
 
-def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
-    client: str,
-    ask: Ask,
-    rules: Sequence[Rule],
-    target: TargetFacts | None,
-    denial: Denial,
-    address: str | None,
-    answer: Callable[..., Grant | Denial],
-) -> tuple[str, ...]:
-    """Commands that lead to a grant. Each is tried with `answer` first: a wrong remedy is worse than none."""
-    if rules and target is None:  # it does not exist; without a rule it is not looked up
+def _remedies(client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances, denial: Denial) -> tuple[str, ...]:
+    """Commands that lead to a grant. Each is tried first: a wrong remedy is worse than none."""
+    if rules and known.target is None:  # it does not exist; without a rule it is not looked up
         return ()
     if any(note.cause is NoteCause.RULE_CAVEAT for note in denial.notes):
         return ()  # a rule without the caveat would undo it: the note tells the asker to name the scopes
-    known = target or TargetFacts()
-    enabled = evolve(known, jwt_alg=known.jwt_alg or "HS256")
-    enable = [f"orthros-admin jwt enable {ask.target}"] if ask.kind is Kind.JWT and known.jwt_alg is None else []
-    if enable and isinstance(answer(rules, target=enabled), Grant):
+    target = known.target or TargetFacts()
+    enabled = evolve(known, target=evolve(target, jwt_alg=target.jwt_alg or "HS256"))
+    enable = [f"orthros-admin jwt enable {ask.target}"] if ask.kind is Kind.JWT and target.jwt_alg is None else []
+    if enable and isinstance(decide(ask, rules, enabled), Grant):
         return tuple(enable)
     scopes = ask.scopes or ()
     if ask.scopes is None and ask.exact:  # all that is offered must then come from one rule, uncut
@@ -216,6 +152,7 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
     if len(scopes) > MAX_SCOPES:
         return ()
     named = () if ask.subject is None else (ask.subject,)
+    address = known.address
     offered = Rule(
         rule_id=0,
         client=Selector(client),
@@ -229,8 +166,8 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
         # An admin who drew a border is not told to tear it down, but where to open it.
         sources=(address,) if denial.code == "source-refused" and address else (),
     )
-    for one in (offered, evolve(offered, chain=ChainRule(callbacks=True))):
-        if isinstance(answer((*rules, one), target=enabled), Grant):
+    for one in (offered, evolve(offered, callbacks=True)):
+        if isinstance(decide(ask, (*rules, one), enabled), Grant):
             return (_command(one), *enable)
     return ()
 
@@ -238,11 +175,5 @@ def _remedies(  # noqa: PLR0917  # one caller, and the arguments of its own
 def _command(rule: Rule) -> str:
     words = ["orthros-admin policy allow", str(rule.client), str(rule.target)]
     words += [f"--scope {scope}" for scope in rule.scopes]
-    words += [f"--max-ttl {rule.max_ttl_s}"] if rule.max_ttl_s is not None else []
-    words += ["--jwt"] if rule.jwt else []
-    words += ["--delegable"] if rule.delegable else []
-    words += [f"--subject {pattern}" for pattern in rule.subjects]
-    words += [f"--behalf {pattern}" for pattern in rule.behalf]
-    words += [f"--from {network}" for network in rule.sources]
-    words += ["--callbacks"] if rule.chain.callbacks else []
+    words += [word for row in stated(rule) for word in row.command_line(rule)]
     return " ".join(words)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from attrs import evolve, field, fields, frozen
 
-from orthros_kdc.policy.model import Rule, named_subjects
 from orthros_kdc.policy.realm_document import (
     JwtFacts,
     Mention,
@@ -21,6 +20,7 @@ from orthros_kdc.policy.realm_document import (
     mentions,
 )
 from orthros_kdc.policy.realm_file_lines import Path
+from orthros_kdc.policy.rule import CONDITIONS, Rule, mentioned, named_subjects
 from orthros_protocol import Misconfigured, reason_for
 
 __all__ = ["MOST_REMOVALS", "Change", "Plan", "plan_changes", "require_few_removals"]
@@ -164,22 +164,21 @@ class _Check:
         return self.document.source.refusal(path, "conflict", seen, remedy)
 
     def _require_kept(self, rule: Rule, number: int) -> None:
-        """A name in `subjects` or `behalf` need be no principal; one that is must not be deleted under the rule."""
+        """A subject that a rule names need be no principal; one that is must not be deleted under the rule."""
         if not self.prune:
             return
-        for key in ("subjects", "behalf"):
-            for name in sorted(named_subjects(rule) & set(getattr(rule, key))):
+        for row in CONDITIONS:
+            for name in sorted(named_subjects(rule, row)):
                 if name in self.state.principals and name not in self.document.principals:
-                    raise self._pruned(("rules", number, key, name), name)
+                    raise self._pruned(("rules", number, row.key, name), name)
 
     def _require_bare(self, rule: Rule, number: int) -> None:
-        for key, names in (("deny_via", rule.chain.deny_via), ("require_via", rule.chain.require_via)):
-            for name in names:
-                bare, _, realm = name.partition("@")
-                if realm == self.state.realm:
-                    seen = f"{name} would match nobody: names of this realm stand without it"
-                    path = ("rules", number, key, name)
-                    raise self.document.source.refusal(path, "value-invalid", seen, f"Write {bare}.")
+        for row, name, _ in mentioned(rule):
+            bare, _, realm = name.partition("@")
+            if realm == self.state.realm:
+                seen = f"{name} would match nobody: names of this realm stand without it"
+                path = ("rules", number, row.key, name)
+                raise self.document.source.refusal(path, "value-invalid", seen, f"Write {bare}.")
 
 
 def _content(rule: Rule) -> Rule:

@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Rule
+from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits
 from orthros_kdc.policy.realm_file_lines import Lines, Path
+from orthros_kdc.policy.rule import Rule, mentioned
 from orthros_protocol import Code, Misconfigured, Reason, reason_for
 
 __all__ = ["JwtFacts", "Mention", "PrincipalFacts", "RealmDocument", "RealmState", "Source", "mentions"]
@@ -123,10 +124,7 @@ def mentions(document: RealmDocument) -> Iterator[Mention]:
         at = ("rules", number)
         for end, selector in (("client", rule.client), ("target", rule.target)):
             yield Mention((*at, end), selector.name, selector.is_group)
-        for key, names in (("deny_via", rule.chain.deny_via), ("require_via", rule.chain.require_via)):
-            for name in names:
-                bare = name.removeprefix(GROUP_PREFIX)
-                if "@" not in name:
-                    yield Mention((*at, key, name), bare, bare != name)
-        for demand in rule.caveats.discharges:
-            yield Mention((*at, "discharges", str(demand)), demand.discharger)
+        for row, entry, whom in mentioned(rule):
+            bare = whom.removeprefix(GROUP_PREFIX)
+            if "@" not in whom:
+                yield Mention((*at, row.key, entry), bare, bare != whom)

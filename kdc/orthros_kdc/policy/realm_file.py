@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Rule, RuleCaveats, Selector, check_chain
+from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Selector
 from orthros_kdc.policy.realm_document import JwtFacts, RealmDocument, Source, mentions
 from orthros_kdc.policy.realm_file_lines import Lines, Path
+from orthros_kdc.policy.rule import CONDITIONS, Rule
+from orthros_kdc.policy.rule_table import Shape
 from orthros_kdc.policy.sources import check_sources
 from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_protocol import Misconfigured, check_name, check_scopes, reason_for
@@ -27,10 +29,12 @@ __all__ = ["NO_LIMIT", "FactChecks", "parse_realm", "warnings_of"]
 
 NO_LIMIT: Final = "none"
 _VERSION: Final = 1
-_SECRET_WORDS: Final = frozenset({
-    "client_secret", "jwk", "k", "key", "key_file", "keys", "keytab", "master_key", "oauth_secret", "password", "root",
-    "secret", "secrets", "token",
-})  # fmt: skip
+_SECRET_WORDS: Final = frozenset(
+    (
+        *("client_secret", "jwk", "k", "key", "key_file", "keys", "keytab", "master_key", "oauth_secret", "password"),
+        *("root", "secret", "secrets", "token"),
+    )
+)
 _NO_SECRETS: Final = (
     "Take it out: keys and secrets never stand in a realm file. `orthros-admin key export NAME` hands over a key. "
     "Rotate what others may have read."
@@ -118,28 +122,20 @@ def _limit_of(name: str) -> Callable[[int], int]:
     return read
 
 
-_CHAIN: Final = ("deny_via", "require_via", "max_depth", "callbacks")
-_CAVEATS: Final = ("methods", "path", "peers", "discharges")
+_KEYS: Final = {
+    Shape.SWITCH: _switch,
+    Shape.COUNT: _whole,
+    Shape.SECONDS: _whole,
+    Shape.TEXT: _text,
+    Shape.TEXTS: _texts,
+}
 _RULE: Final[Mapping[str, _Key]] = {
     "client": _text('client = "gateway"', _selector),
     "target": _text('target = "orders"', _selector),
     "scopes": _texts('scopes = ["read"]', check_scopes),
-    "max_ttl_s": _whole("max_ttl_s = 600"),
-    "jwt": _switch("jwt = true"),
-    "delegable": _switch("delegable = true"),
-    "subjects": _texts('subjects = ["user/*"]'),
-    "behalf": _texts('behalf = ["user/*"]'),
-    "from": _texts('from = ["10.0.0.0/8"]'),
-    "deny_via": _texts('deny_via = ["group:edge"]'),
-    "require_via": _texts('require_via = ["gateway"]'),
-    "max_depth": _whole("max_depth = 3"),
-    "callbacks": _switch("callbacks = true"),
-    "methods": _texts('methods = ["GET"]'),
-    "path": _text('path = "/orders"'),
-    "peers": _texts('peers = ["10.0.0.0/8"]'),
-    "discharges": _texts('discharges = ["approvals=four-eyes"]'),
+    **{row.key: _KEYS[row.shape](f"{row.key} = {row.sample}") for row in CONDITIONS},
 }
-_FIELDS: Final = {"from": "sources"}  # keys that are called otherwise in `Rule`
+_FIELDS: Final = {row.key: row.attribute for row in CONDITIONS}
 
 
 def parse_realm(text: str, checks: FactChecks, *, source: str = "realm file") -> RealmDocument:
@@ -378,12 +374,9 @@ class _Reader:
                 raise self.source.refusal(one.path, "not-found", f"no group is called {one.name}", remedy)
 
 
-def _built(ends: Mapping[str, Selector], values: Mapping[str, Any]) -> Rule:
-    chain = check_chain(**{key: values[key] for key in _CHAIN if key in values})
-    caveats = RuleCaveats(**{key: values[key] for key in _CAVEATS if key in values})
-    plain = {_FIELDS.get(key, key): value for key, value in values.items() if key not in (*_CHAIN, *_CAVEATS)}
-    return Rule(rule_id=0, client=ends["client"], target=ends["target"], chain=chain, caveats=caveats,
-                **({"scopes": ()} | plain))  # fmt: skip
+def _built(ends: Mapping[str, Any], values: Mapping[str, Any]) -> Rule:
+    said = {_FIELDS.get(key, key): value for key, value in values.items()}
+    return Rule(rule_id=0, **ends, **({"scopes": ()} | said))
 
 
 def _built_with(ends: Mapping[str, Selector], key: str, value: object) -> Rule:

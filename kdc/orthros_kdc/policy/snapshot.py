@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
-from orthros_kdc.policy.model import GROUP_PREFIX, Rule
+from orthros_kdc.policy.model import GROUP_PREFIX
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.shards import Shards
 from orthros_kdc.store.base import PolicyRows, Transaction
 from orthros_kdc.store.rule_rows import RuleRow, opened, row_of

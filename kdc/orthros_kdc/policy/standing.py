@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from orthros_kdc.policy.rule_caveats import demands_of
+from orthros_kdc.policy.rule_caveats import discharges_of
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Denial, Grant, TargetFacts
 
@@ -50,7 +50,7 @@ def obstacle_before(client: str, ask: Ask, address: str | None, facts_of: FactsO
 
 def obstacle_after(grant: Grant, facts_of: FactsOf) -> Obstacle | None:
     """What stops a ticket that the rules allow: a discharge is demanded of a principal that cannot give one."""
-    for demand in demands_of(grant.caveats):
+    for demand in discharges_of(grant.caveats):
         facts = facts_of(demand.discharger)
         if facts is None or facts.disabled or not facts.has_key:
             remedies = () if facts is None else revivals(demand.discharger, facts)

@@ -5,17 +5,29 @@ Values only; `decide.py` leads from the ones to the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from attrs import field, frozen
 
-from orthros_kdc.policy.rule_caveats import RuleCaveats
+from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.rule_caveats import RuleCaveat
 from orthros_protocol import Code, LocalMisuse, Principal, check_name
 from orthros_protocol.exchanges.notes import Note, NoteCause
 
-__all__ = ["Ask", "Cap", "Denial", "Grant", "Kind", "Objection", "PrincipalCaps", "TargetFacts", "acting_for"]
+__all__ = [
+    "Ask",
+    "Cap",
+    "Circumstances",
+    "Denial",
+    "Grant",
+    "Kind",
+    "Objection",
+    "PrincipalCaps",
+    "TargetFacts",
+    "acting_for",
+]
 
 
 class Kind(IntEnum):
@@ -88,6 +100,30 @@ class TargetFacts(PrincipalCaps):
     sources: tuple[str, ...] = ()
 
 
+@frozen(kw_only=True)
+class Circumstances:
+    """What a decision rests on besides the ask and the rules of its pair.
+
+    `address` is the IP address of the asker as text, empty on a local socket, which lies outside every network; None
+    is for those who only wonder what would be answered: then nothing is held against it. `groups_of` gives the groups
+    of a name, as `group:x` (`PolicySnapshot.groups_of`); without it no rule that names groups of a path holds along
+    one.
+
+    `target` is None when it does not exist, and must not even be looked up when there are no rules: policy comes
+    before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is less; `caveat_*` are
+    the limits that caveats on either set, None without such a caveat.
+    """
+
+    address: str | None
+    groups_of: Callable[[str], Iterable[str]] | None = None
+    client_caps: PrincipalCaps = field(factory=PrincipalCaps)
+    target: TargetFacts | None = None
+    limits: RealmLimits = field(factory=RealmLimits)
+    remaining_tgt_s: int = 0
+    caveat_remaining_s: int | None = None
+    caveat_scopes: Collection[str] | None = None
+
+
 class Cap(NamedTuple):
     """One limit of the lifetime. `whose` names its owner; `rule_id` is set for a rule's."""
 
@@ -113,7 +149,7 @@ class Objection:
 class Grant:
     """What may be issued. `rule_ids` are the rules that it rests on, `notes` what was cut, `subject` in whose name
     it was asked for: nothing may be issued in another. All of `caveats` hold together, and must be written into the
-    ticket. `objections` tell of the rules that did not hold."""
+    ticket. `objections` tell of the rules that did not hold, and `caps` are all limits of the lifetime."""
 
     scopes: tuple[str, ...]
     ttl_s: int
@@ -121,8 +157,9 @@ class Grant:
     rule_ids: tuple[int, ...]
     notes: tuple[Note, ...] = ()
     subject: str | None = None
-    caveats: tuple[RuleCaveats, ...] = ()
+    caveats: tuple[RuleCaveat, ...] = ()
     objections: tuple[Objection, ...] = ()
+    caps: tuple[Cap, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -249,7 +249,7 @@ def _want_facts(want: Want, client: str, moment: RealmMoment) -> WantFacts:
     rules = realm.policy.rules_for(client, want.target.name) if want.target.realm == realm.record.realm else ()
     if not rules:
         return NO_FACTS
-    named = {demand.discharger for rule in rules for demand in rule.caveats.discharges}
+    named = {one.discharger for rule in rules for one in rule.discharges}
     return WantFacts(rules, moment.target(want.target.name), {name: moment.target(name) for name in named})
 
 

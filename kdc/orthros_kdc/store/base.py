@@ -1,7 +1,6 @@
 """The store's interface and its rows. Secrets pass through as sealed bytes; nothing here can open them.
 
-`read` and `change` run a function over a `Transaction` off the event loop; the function either happens
-whole or not at all.
+`read` and `change` run a function over a `Transaction` off the event loop; it happens whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from typing import Final, Protocol, TypeVar
 from attrs import field, frozen
 from attrs.validators import in_
 
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.change_log import ChangeEntry, ChangeHead
 from orthros_kdc.store.rule_rows import RuleRow
 from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT

@@ -6,9 +6,15 @@ Knows tables, not what they mean. The number of the last step that ran is the da
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
+
+from orthros_kdc.store.rule_rows import RuleRow, one_form, terms_text
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate", "newest"]
+
+Step = str | Callable[[sqlite3.Connection], None]
+"""A statement, or what one statement cannot do."""
 
 APPLICATION_ID: Final = 0x4F727468  # "Orth"
 
@@ -183,7 +189,47 @@ _SIXTH: Final = (
 # 7: the Unix second before which no login counts any more; a restore raises it.
 _SEVENTH: Final = ("ALTER TABLE realm ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+# 8: what a rule says is one value, where each condition had a column.
+_CONDITIONS: Final = """
+    SELECT rule_id, scopes, max_ttl_s, jwt, delegable, subjects, behalf, sources AS "from", deny_via, require_via,
+           max_depth, callbacks, methods, path, peers, discharges
+    FROM rules
+"""
+_SWITCHES: Final = ("jwt", "delegable", "callbacks")
+_LISTS: Final = (
+    *("scopes", "subjects", "behalf", "from", "deny_via", "require_via"),
+    *("methods", "peers", "discharges"),
+)
+
+
+def _gather_terms(connection: sqlite3.Connection) -> None:
+    """Raises Misconfigured `database-invalid` for a rule that cannot be read."""
+    rows = connection.execute(_CONDITIONS)
+    columns = [column[0] for column in rows.description[1:]]
+    known: dict[tuple[Any, ...], str] = {}
+    written: list[tuple[str, int]] = []
+    for rule_id, *values in rows.fetchall():
+        said = tuple(values)
+        if said not in known:
+            found = dict(zip(columns, values, strict=True))
+            found |= {name: bool(found[name]) for name in _SWITCHES} | {name: found[name].split() for name in _LISTS}
+            stated = {name: value for name, value in found.items() if value is not None}
+            known[said] = one_form(RuleRow(rule_id, "any", "any", terms_text(stated)))
+        written.append((known[said], rule_id))
+    connection.executemany("UPDATE rules SET terms = ? WHERE rule_id = ?", written)
+
+
+_EIGHTH: Final[tuple[Step, ...]] = (
+    "ALTER TABLE rules ADD COLUMN terms TEXT NOT NULL DEFAULT ''",
+    _gather_terms,
+    *(f"ALTER TABLE rules DROP COLUMN {name}" for name in ("max_ttl_s", "max_depth", "path", *_SWITCHES)),
+    *(f"ALTER TABLE rules DROP COLUMN {name}" for name in (*_LISTS[:3], "sources", *_LISTS[4:])),
+)
+
+MIGRATIONS: tuple[tuple[Step, ...], ...] = (
+    *(_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH),
+    _EIGHTH,
+)
 
 
 def newest() -> int:
@@ -204,8 +250,11 @@ def migrate(connection: sqlite3.Connection) -> None:
             if version >= newest():
                 connection.execute("ROLLBACK")
                 return
-            for statement in MIGRATIONS[version]:
-                connection.execute(statement)
+            for step in MIGRATIONS[version]:
+                if isinstance(step, str):
+                    connection.execute(step)
+                else:
+                    step(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")

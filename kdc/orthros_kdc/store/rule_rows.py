@@ -1,21 +1,31 @@
 """A rule as it is stored. Opening one checks it whole, which takes longer than reading it: so only the rules that
 somebody asks for are opened.
 
-Lists are words separated by blanks, since none of their words can hold one. Runs no statement.
+Everything but its number, client and target is one text, `terms`: JSON with sorted keys and without blanks, by the
+words of the rule table, of which only the unusual stand there. So a new condition needs no column, and equal terms are
+equal texts. Runs no statement.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
 
-from orthros_kdc.policy.model import Rule, RuleCaveats, Selector, check_chain
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
+from orthros_kdc.policy.rule_table import Shape
+from orthros_kdc.reasons import DATABASE_INVALID
+from orthros_protocol import Misconfigured, OrthrosError
 
-__all__ = ["RuleRow", "opened", "row_of", "terms_of"]
+__all__ = ["RuleRow", "one_form", "opened", "row_of", "terms_of", "terms_text"]
 
 _OPENED: Final = 16_384
+_SCOPES: Final = "scopes"
+_ROWS: Final = {row.key: row for row in CONDITIONS}
+_TYPES: Final = {Shape.SWITCH: bool, Shape.COUNT: int, Shape.SECONDS: int, Shape.TEXT: str, Shape.TEXTS: list}
 
 
 @frozen(eq=False)
@@ -25,29 +35,17 @@ class RuleRow:
     rule_id: int
     client: str
     target: str
-    terms: tuple[Any, ...]
+    terms: str
 
 
-def terms_of(rule: Rule) -> tuple[Any, ...]:
+def terms_of(rule: Rule) -> str:
     """Everything but the number, client and target."""
-    chain, caveats = rule.chain, rule.caveats
-    return (
-        " ".join(rule.scopes),
-        rule.max_ttl_s,
-        rule.jwt,
-        rule.delegable,
-        " ".join(rule.subjects),
-        " ".join(rule.behalf),
-        " ".join(rule.sources),
-        " ".join(chain.deny_via),
-        " ".join(chain.require_via),
-        chain.max_depth,
-        chain.callbacks,
-        " ".join(caveats.methods),
-        caveats.path,
-        " ".join(caveats.peers),
-        " ".join(map(str, caveats.discharges)),
-    )
+    return terms_text({_SCOPES: rule.scopes} | {row.key: row.plain(rule) for row in stated(rule)})
+
+
+def terms_text(terms: dict[str, Any]) -> str:
+    """The one text of `terms`."""
+    return json.dumps(terms, sort_keys=True, separators=(",", ":"))
 
 
 def row_of(rule: Rule) -> RuleRow:
@@ -58,40 +56,38 @@ def row_of(rule: Rule) -> RuleRow:
 # A row never changes, and its number is never used again: so an opened rule stays right.
 @lru_cache(_OPENED)
 def opened(row: RuleRow) -> Rule:
-    """The rule of a row. Raises Misconfigured for one that no rule can be."""
-    (
-        scopes,
-        max_ttl_s,
-        jwt,
-        delegable,
-        subjects,
-        behalf,
-        sources,
-        deny_via,
-        require_via,
-        max_depth,
-        callbacks,
-        methods,
-        path,
-        peers,
-        discharges,
-    ) = row.terms
-    return Rule(
-        rule_id=row.rule_id,
-        client=Selector.parse(row.client),
-        target=Selector.parse(row.target),
-        scopes=scopes.split(),
-        max_ttl_s=max_ttl_s,
-        jwt=bool(jwt),
-        delegable=bool(delegable),
-        subjects=subjects.split(),
-        behalf=behalf.split(),
-        sources=sources.split(),
-        chain=check_chain(
-            deny_via=deny_via.split(),
-            require_via=require_via.split(),
-            max_depth=max_depth,
-            callbacks=bool(callbacks),
-        ),
-        caveats=RuleCaveats(methods=methods.split(), path=path, peers=peers.split(), discharges=discharges.split()),
-    )
+    """The rule of a row. One with a condition that this version does not know has its word in `unknown`, and grants
+    nothing. Raises Misconfigured `database-invalid` for what no rule can be."""
+    rule = _read(row)
+    if not rule.unknown and terms_of(rule) != row.terms:
+        raise Misconfigured(DATABASE_INVALID, f"rule {row.rule_id}: its terms are not in their one form")
+    return rule
+
+
+def one_form(row: RuleRow) -> str:
+    """The terms of `row`, which may also say what is usual, as they are to be stored. Raises as `opened`."""
+    return terms_of(_read(row))
+
+
+def _read(row: RuleRow) -> Rule:
+    try:
+        terms = json.loads(row.terms)
+        scopes = terms.pop(_SCOPES)
+        values = {_ROWS[key].attribute: _value(key, value) for key, value in terms.items() if key in _ROWS}
+        return Rule(
+            rule_id=row.rule_id,
+            client=Selector.parse(row.client),
+            target=Selector.parse(row.target),
+            scopes=scopes,
+            unknown=tuple(sorted(terms.keys() - _ROWS.keys())),
+            **values,
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OrthrosError) as error:
+        seen = error.detail if isinstance(error, OrthrosError) else "its terms are not what a rule is stored as"
+        raise Misconfigured(DATABASE_INVALID, f"rule {row.rule_id}: {seen}") from None
+
+
+def _value(key: str, value: object) -> Any:
+    if type(value) is not _TYPES[_ROWS[key].shape]:
+        raise TypeError(key)
+    return value

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from attrs import define
 
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import PolicyRows
 from orthros_kdc.store.change_log import CHANGED_GROUP, CHANGED_MEMBER, CHANGED_RULE
@@ -24,30 +25,24 @@ __all__ = ["RuleRows"]
 _MEMBERS: Final = "SELECT g.name, p.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
 _RULES: Final = """
     SELECT rule_id, coalesce(cp.name, 'group:' || cg.name), coalesce(tp.name, 'group:' || tg.name),
-           scopes, max_ttl_s, jwt, delegable, subjects, behalf, rules.sources,
-           deny_via, require_via, max_depth, callbacks, methods, path, peers, discharges
+           terms
     FROM rules
     LEFT JOIN principals cp ON cp.uid = client_uid LEFT JOIN groups cg ON cg.group_id = client_group
     LEFT JOIN principals tp ON tp.uid = target_uid LEFT JOIN groups tg ON tg.group_id = target_group
 """
 
 _INSERT_RULE: Final = """
-    INSERT INTO rules (rule_id, client_uid, client_group, target_uid, target_group,
-                       scopes, max_ttl_s, jwt, delegable, subjects, behalf, sources,
-                       deny_via, require_via, max_depth, callbacks, methods, path, peers, discharges)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO rules (rule_id, client_uid, client_group, target_uid, target_group, terms)
+    VALUES (?, ?, ?, ?, ?, ?)
 """
 
 
 def _read_rules(rows: Iterable[tuple[Any, ...]]) -> Iterator[RuleRow]:
     """The rules of rows of `_RULES`. What is equal in many of them is kept once: most rules differ in names alone."""
-    names: dict[str, str] = {}
-    terms: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for rule_id, client, target, *rest in rows:
-        kept = tuple(rest)
-        yield RuleRow(
-            rule_id, names.setdefault(client, client), names.setdefault(target, target), terms.setdefault(kept, kept)
-        )
+    texts: dict[str, str] = {}
+    for rule_id, client, target, terms in rows:
+        kept = [texts.setdefault(text, text) for text in (client, target, terms)]
+        yield RuleRow(rule_id, *kept)
 
 
 @define
@@ -82,8 +77,7 @@ class RuleRows(AuditRows):
         return frozenset(name for _, name in self._rows(f"{_MEMBERS} WHERE g.name = ?", group))
 
     def rules_mentioning(self, name: str) -> tuple[Rule, ...]:
-        texts = "subjects || ' ' || behalf || ' ' || deny_via || ' ' || require_via || ' ' || discharges"
-        rows = self._rows(f"{_RULES} WHERE instr({texts}, ?) ORDER BY rule_id", name)
+        rows = self._rows(f"{_RULES} WHERE instr(terms, ?) ORDER BY rule_id", name)
         return tuple(map(opened, _read_rules(rows)))
 
     def _numbers(self, selector: Selector) -> tuple[int | None, int | None] | None:
@@ -138,7 +132,7 @@ class RuleRows(AuditRows):
         self._run_many(
             _INSERT_RULE,
             [
-                (number, *sides[rule.client], *sides[rule.target], *terms_of(rule))
+                (number, *sides[rule.client], *sides[rule.target], terms_of(rule))
                 for number, rule in zip(added, rules, strict=True)
             ],
         )

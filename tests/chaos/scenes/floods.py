@@ -19,7 +19,8 @@ from attrs import define
 
 from orthros_kdc.admin import Admin, principals, rules
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.base import Transaction

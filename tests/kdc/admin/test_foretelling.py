@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from orthros_kdc.admin import decisions, principals, rules
-from orthros_kdc.policy.decide import Ask, Denial, Grant
-from orthros_kdc.policy.model import Demand, RuleCaveats
-from orthros_kdc.policy.terms import acting_for
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
+from orthros_kdc.policy.terms import Ask, Denial, Grant, acting_for
 from orthros_protocol import Granted, KdcRefusal, NotGranted
 from tests.support.behalf_bench import Journey, open_journey
 
@@ -19,8 +18,8 @@ async def journey() -> Journey:
     """orders may call ledger for anybody, and vault only with a discharge of approvals."""
     journey = await open_journey()
     await journey.kdc.add("approvals")
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(journey.kdc.admin, "orders", "vault", scopes=("read",), caveats=demanded)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(journey.kdc.admin, "orders", "vault", scopes=("read",), **demanded)
     return journey
 
 
@@ -58,7 +57,7 @@ async def test_somebody_who_is_disabled(journey: Journey, who: str, target: str,
     """What explain says is granted, the KDC grants."""
     if through and target == "vault":
         await rules.allow(journey.kdc.admin, "orders", "vault", scopes=("read",), behalf=("web",),
-                          caveats=RuleCaveats(discharges=(Demand("approvals", "seen"),)))  # fmt: skip
+                          discharges=(RequiredDischarge("approvals", "seen"),))  # fmt: skip
     behalf = journey.evidence(await journey.obtain("web", "orders")) if through else None
     await journey.login("orders")
     if who:

@@ -11,7 +11,8 @@ from attrs import define, evolve
 
 from orthros_kdc.admin import groups, keys, principals, realm_file, rules
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import TOMBSTONE_S
 from orthros_protocol import Misconfigured
 

@@ -8,6 +8,7 @@ from attrs import asdict, define, evolve
 
 from orthros_kdc.admin import groups, jwt_keys, keys, oauth_secrets, principals, realm, realm_file, rules
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.rule import CONDITIONS
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_protocol import Misconfigured
@@ -122,8 +123,8 @@ async def test_trail_is_that_of_the_single_commands(admin, trail):
     await groups.add_member(admin, "edge", "gateway")
     await groups.add(admin, "empty")
     for rule in read(FILE).rules:
-        await rules.allow(admin, str(rule.client), str(rule.target), scopes=rule.scopes, chain=rule.chain,
-                          caveats=rule.caveats)  # fmt: skip
+        said = {row.attribute: row.of(rule) for row in CONDITIONS}
+        await rules.allow(admin, str(rule.client), str(rule.target), scopes=rule.scopes, **said)
 
     def lasting(events):
         chance = {"uid", "kid", "secret_id", "rule"}

@@ -7,11 +7,13 @@ from attrs import define, evolve
 
 from orthros_kdc.admin import jwt_keys, rules
 from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, issue_token, open_own_token
-from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, PrincipalCaps, decide
-from orthros_kdc.policy.rule_caveats import RuleCaveats
+from orthros_kdc.policy.decide import decide
+from orthros_kdc.policy.rule_caveats import RuleCaveat
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_protocol import DELEGABLE, WANT_DELEGABLE, WANT_JWT, Granted, LocalMisuse, Misconfigured, Principal
+from orthros_protocol.tickets.caveats import MethodsCaveat
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 from tests.support.realm_views import PromptView
 
@@ -30,11 +32,12 @@ class Desk:
         return decide(
             Ask(target=target, kind=Kind.JWT, **wish),
             self.realm.policy.rules_for(client, target),
-            client_caps=PrincipalCaps(),
-            target=self.targets[target].facts,
-            limits=self.realm.record.limits,
-            remaining_tgt_s=remaining_s,
-            address=None,
+            Circumstances(
+                address=None,
+                target=self.targets[target].facts,
+                limits=self.realm.record.limits,
+                remaining_tgt_s=remaining_s,
+            ),
         )
 
     def granted(self, client: str, target: str, **wish: Any) -> Grant:
@@ -167,7 +170,7 @@ async def test_a_grant_with_caveats_never_becomes_a_token(desk: Desk) -> None:
     """Fail closed, although policy keeps such rules apart: what cannot be carried must not be lost."""
     grant = desk.granted("billing", "ledger")
     with pytest.raises(LocalMisuse, match="caveats"):
-        desk.issue("billing", "ledger", evolve(grant, caveats=(RuleCaveats(methods=("GET",)),)))
+        desk.issue("billing", "ledger", evolve(grant, caveats=(RuleCaveat("methods GET", MethodsCaveat(("GET",))),)))
 
 
 async def test_a_target_without_key_or_audience_is_a_fault_of_the_database(desk: Desk) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from orthros_kdc.audit.chain import genesis
 from orthros_kdc.issuing.onward import Onward, Parties, onward_of
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, decide_want
-from orthros_kdc.policy.decide import PolicySnapshot, PrincipalCaps, TargetFacts
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
-from orthros_kdc.policy.rule_caveats import RuleCaveats
+from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.snapshot import PolicySnapshot
+from orthros_kdc.policy.terms import PrincipalCaps, TargetFacts
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts, RealmKeys
 from orthros_kdc.store.base import PolicyRows, PrincipalRecord, RealmRecord
@@ -285,7 +286,7 @@ def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
         hops=tuple(client_view(hop.principal.name, 30) for hop in chain),
     )
     found = onward(parties, tgt={"exp": case.tgt_exp}, shown=shown, shown_caveats=case.beside)
-    written = rule(max_ttl_s=case.max_ttl, caveats=RuleCaveats(methods=("GET",)))
+    written = rule(max_ttl_s=case.max_ttl, methods=("GET",))
     result = decided(found, Want(target=LEDGER, ttl_s=case.ttl, flags=case.flags), written).result
     assert isinstance(result, Granted)
     sealed = open_ticket(result.credential, LEDGER_KEY)
@@ -332,7 +333,7 @@ def test_a_narrowed_tgt_never_obtains_more_than_is_left(
 def test_limits_come_behind_the_caveats_of_rules() -> None:
     """Both bind; the order is that of the rules, and then of the request."""
     limits = [ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(NOW + 5).to_bytes()]
-    written = rule(caveats=RuleCaveats(methods=("GET",), path="/x"))
+    written = rule(methods=("GET",), path="/x")
     result = decided(onward(None), Want(target=LEDGER, limits=join_caveats(limits)), written).result
     assert isinstance(result, Granted)
     sealed = open_ticket(result.credential, LEDGER_KEY)

@@ -2,9 +2,10 @@ import re
 
 import pytest
 
-from orthros_kdc.policy.decide import PolicySnapshot, TargetFacts
 from orthros_kdc.policy.expectations import run_expectations
-from orthros_kdc.policy.model import RealmLimits, RuleCaveats, check_chain
+from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.snapshot import PolicySnapshot
+from orthros_kdc.policy.terms import TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import Misconfigured
 from tests.kdc.policy.rows import rule
@@ -90,7 +91,7 @@ def test_expectations_about_evidence_paths_and_addresses() -> None:
     from = "%s"
     refused = "%s"
     """
-    away = rule(1, "read", behalf=["user/*"], sources=["10.0.0.0/8"], chain=check_chain(deny_via=["web"]))
+    away = rule(1, "read", behalf=["user/*"], sources=["10.0.0.0/8"], deny_via=["web"])
     right = entry % ("web", "10.1.2.3", "chain-refused") + entry % ("web", "192.0.2.1", "source-refused")
     right += entry % ("gate", "local", "source-refused")
     assert run(right, away).failures == ()
@@ -112,7 +113,7 @@ def test_expectations_about_caveats() -> None:
     target = "ledger"
     caveats = %s
     """
-    bound = rule(1, "read", caveats=RuleCaveats(methods=["GET"], discharges=["approvals=four-eyes"]))
+    bound = rule(1, "read", methods=["GET"], discharges=["approvals=four-eyes"])
     assert run(entry % '["discharge approvals=four-eyes", "methods GET"]', bound).failures == ()
     assert run(entry % "[]", rule(1, "read")).failures == ()
     for fewer in ("[]", '["methods GET"]'):
@@ -200,3 +201,10 @@ def test_a_file_that_cannot_be_used_says_where(text: str, detail: str) -> None:
         run(text)
     assert re.search(detail, caught.value.detail)
     assert caught.value.detail.startswith("wishes.toml: ")
+
+
+@pytest.mark.parity("B3")
+def test_a_fresh_ticket_granting_ticket_is_assumed() -> None:
+    """Offline, no principal holds a TGT."""
+    entry = '[[expect]]\nclient = "billing"\ntarget = "ledger"\nscopes = ["read"]\ngranted_ttl_s = 3600'
+    assert run(entry, rule(1, "read")).failures == ()

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_kdc.admin import realm_file
-from orthros_kdc.policy.model import Demand, RealmLimits, Rule, RuleCaveats, Selector
+from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDocument
 from orthros_kdc.policy.realm_file import _RULE, warnings_of
+from orthros_kdc.policy.rule import Rule
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_protocol import Misconfigured
-from orthros_protocol.tickets.call_chain import ChainRule
 
 WHOLE = dedent(
     """\
@@ -110,9 +111,9 @@ def test_everything_that_can_be_said():
                 rule_id=0, client=Selector("gateway"), target=Selector("backends", is_group=True),
                 scopes=("read", "write"), max_ttl_s=600, delegable=True, subjects=("user/*",),
                 behalf=("ada", "user/*"), sources=("10.0.0.0/8",),
-                chain=ChainRule(deny_via=("group:edge", "mallory@other.example"), max_depth=3, callbacks=True),
-                caveats=RuleCaveats(methods=("GET", "PUT"), path="/orders", peers=("10.1.2.3/32",),
-                                    discharges=(Demand("approvals", "four-eyes"),)),
+                deny_via=("group:edge", "mallory@other.example"), max_depth=3, callbacks=True,
+                methods=("GET", "PUT"), path="/orders", peers=("10.1.2.3/32",),
+                                    discharges=(RequiredDischarge("approvals", "four-eyes"),),
             ),
             Rule(rule_id=0, client=Selector("orders"), target=Selector("kdc-x/y"), scopes=(), jwt=True),
         ),

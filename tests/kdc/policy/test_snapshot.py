@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_kdc.policy.decide import PolicySnapshot
+from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.store.base import PolicyRows
 from tests.kdc.policy.rows import rule
 

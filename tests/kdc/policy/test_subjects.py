@@ -6,9 +6,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
-from orthros_kdc.policy.decide import Ask, Denial, Grant, Kind, TargetFacts, decide
+from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import subject_matches
 from orthros_kdc.policy.sources import source_allowed
+from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_protocol import LocalMisuse
 from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
@@ -137,7 +138,7 @@ def test_a_rule_without_subjects_never_lets_anybody_name_one(one, rules, facts, 
     """opt-in, rule by rule."""
     named = evolve(one, subject=subject)
     silent = tuple(evolve(each, subjects=(), behalf=(), sources=()) for each in rules)
-    result = decide(named, silent, **facts)
+    result = decide(named, silent, Circumstances(**facts))
     assert isinstance(result, Denial)
     assert result.code == ("subject-refused" if rules else "not-granted")
 
@@ -154,7 +155,7 @@ def test_a_subject_never_gets_more_than_the_rules_that_name_it(one, rules, facts
         if subject_matches(each.subjects + (each.behalf if named.proven else ()), subject)
         and (address is None or source_allowed(each.sources, address))
     )
-    result, alone = decide(named, rules, **facts), decide(named, matching, **facts)
+    result, alone = decide(named, rules, Circumstances(**facts)), decide(named, matching, Circumstances(**facts))
     if not matching:
         assert isinstance(result, Denial)
     elif isinstance(result, Grant) and isinstance(alone, Grant):

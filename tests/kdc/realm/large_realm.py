@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from orthros_kdc.policy.model import Rule, Selector
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store, Transaction

@@ -20,8 +20,8 @@ from orthros_protocol import Misconfigured
 from tests.support.kdc_bench import open_bench
 
 SNEAKED = """
-    INSERT INTO rules (client_uid, target_uid, scopes, jwt, delegable)
-        SELECT c.uid, t.uid, 'admin', 0, 0 FROM principals c, principals t
+    INSERT INTO rules (client_uid, target_uid, terms)
+        SELECT c.uid, t.uid, '{"scopes":["admin"]}' FROM principals c, principals t
         WHERE c.name = 'billing' AND t.name = 'orders';
     INSERT INTO changes (seq, kind, key) SELECT change_seq + 1, 'rule', (SELECT max(rule_id) FROM rules) FROM meta;
     UPDATE meta SET change_seq = change_seq + 1, seq = seq + 1;

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orthros_kdc.admin import jwt_keys, principals, rules
-from orthros_kdc.policy.model import Demand, RuleCaveats
+from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_protocol import (
     WANT_JWT,
     AppCaveat,
@@ -129,8 +131,8 @@ async def test_a_jwt_takes_no_limits(bench: KdcBench) -> None:
 @pytest.mark.parity("P6")
 async def test_the_caveats_of_a_rule_are_in_the_ticket(bench: KdcBench) -> None:
     """A rule can say more than scopes; all that it says is sealed."""
-    caveats = RuleCaveats(methods=("GET", "HEAD"), path="/pay", peers=("192.0.2.0/24",))
-    await rules.allow(bench.admin, "billing", "payroll", scopes=("read",), caveats=caveats)
+    caveats: dict[str, Any] = {"methods": ("GET", "HEAD"), "path": "/pay", "peers": ("192.0.2.0/24",)}
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("read",), **caveats)
     granted = await bench.ask_one(
         await bench.log_in("billing"), "payroll", limits=join_caveats([PathCaveat("/pay/2024").to_bytes()])
     )
@@ -146,7 +148,7 @@ async def test_the_caveats_of_a_rule_are_in_the_ticket(bench: KdcBench) -> None:
 async def test_rules_together_write_the_caveats_of_both(bench: KdcBench) -> None:
     """A grant is never wider than any rule that it rests on."""
     for scope, methods in (("read", ("GET",)), ("write", ("POST",))):
-        await rules.allow(bench.admin, "billing", "payroll", scopes=(scope,), caveats=RuleCaveats(methods=methods))
+        await rules.allow(bench.admin, "billing", "payroll", scopes=(scope,), methods=methods)
     granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
     assert isinstance(granted, Granted)
     assert granted.scopes == ("read", "write")
@@ -157,8 +159,8 @@ async def test_rules_together_write_the_caveats_of_both(bench: KdcBench) -> None
 @pytest.mark.parity("L8", "B4")
 async def test_a_rule_demands_discharges_and_the_client_gets_the_demands(bench: KdcBench) -> None:
     """To each demand its caveat, sealed to the discharger alone, about the client, until the ticket ends."""
-    wanted = (Demand("approvals", "four-eyes"), Demand("legal", "no-hold"))
-    await rules.allow(bench.admin, "billing", "payroll", max_ttl_s=60, caveats=RuleCaveats(discharges=wanted))
+    wanted = (RequiredDischarge("approvals", "four-eyes"), RequiredDischarge("legal", "no-hold"))
+    await rules.allow(bench.admin, "billing", "payroll", max_ttl_s=60, discharges=wanted)
     granted = await bench.ask_one(await bench.log_in("billing"), "payroll")
     assert isinstance(granted, Granted)
     written = [parse_caveat(one) for one in caveats_in(bench, granted)]
@@ -179,8 +181,8 @@ async def test_a_rule_demands_discharges_and_the_client_gets_the_demands(bench: 
 @pytest.mark.parametrize("trouble", ["disabled", "deleted"])
 async def test_without_its_discharger_a_rule_issues_nothing(bench: KdcBench, trouble: str) -> None:
     """Fail closed; a ticket that nobody could use is not made, and the log names the discharger."""
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(bench.admin, "billing", "payroll", caveats=demanded)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(bench.admin, "billing", "payroll", **demanded)
     if trouble == "disabled":
         await principals.disable(bench.admin, "approvals")
     else:
@@ -195,8 +197,8 @@ async def test_without_its_discharger_a_rule_issues_nothing(bench: KdcBench, tro
 @pytest.mark.parity("P6")
 async def test_a_discharger_of_a_rule_that_is_not_needed_does_not_matter(bench: KdcBench) -> None:
     """The scope of the other rule is granted without."""
-    demanded = RuleCaveats(discharges=(Demand("approvals", "four-eyes"),))
-    await rules.allow(bench.admin, "billing", "orders", scopes=("erase",), caveats=demanded)
+    demanded: dict[str, Any] = {"discharges": (RequiredDischarge("approvals", "four-eyes"),)}
+    await rules.allow(bench.admin, "billing", "orders", scopes=("erase",), **demanded)
     await principals.disable(bench.admin, "approvals")
     login = await bench.log_in("billing")
     assert isinstance(await bench.ask_one(login, "orders", scopes=("read",)), Granted)
@@ -207,7 +209,7 @@ async def test_a_discharger_of_a_rule_that_is_not_needed_does_not_matter(bench: 
 async def test_more_caveats_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -> None:
     """Never a seventeenth, and never one less than was asked for."""
     login = await bench.log_in("billing")
-    await rules.allow(bench.admin, "billing", "payroll", caveats=RuleCaveats(methods=("GET",)))
+    await rules.allow(bench.admin, "billing", "payroll", methods=("GET",))
     many = [ScopesCaveat((f"s{number}",)).to_bytes() for number in range(16)]
     fifteen = await bench.ask_one(login, "payroll", limits=join_caveats(many[:15]))
     sixteen = await bench.ask_one(login, "payroll", limits=join_caveats(many))
@@ -221,8 +223,8 @@ async def test_more_bytes_than_a_ticket_holds_refuse_the_want(bench: KdcBench) -
     """A ticket has at most 8 KiB; whoever asks for less of what these rules allow gets it."""
     pairs = [tuple(f"scope-{number:02}-{part}-{'x' * 50}" for part in range(2)) for number in range(12)]
     for number, scopes in enumerate(pairs):
-        path = RuleCaveats(path=f"/{number:02}/" + "p" * 470)
-        await rules.allow(bench.admin, "billing", "payroll", scopes=scopes, caveats=path)
+        path: dict[str, Any] = {"path": f"/{number:02}/" + "p" * 470}
+        await rules.allow(bench.admin, "billing", "payroll", scopes=scopes, **path)
     login = await bench.log_in("billing")
     answer = await bench.ask_one(login, "payroll")
     assert isinstance(answer, NotGranted)
@@ -235,8 +237,8 @@ async def test_four_demands_fit_a_result_whatever_the_names(bench: KdcBench) -> 
     """At most four, and the longest names and predicates are no reason to refuse."""
     names = [f"{'d' * 120}-{number}" for number in range(4)]
     await bench.add(*names)
-    wanted = tuple(Demand(name, "p" * 64) for name in names)
-    await rules.allow(bench.admin, "billing", "payroll", caveats=RuleCaveats(discharges=wanted))
+    wanted = tuple(RequiredDischarge(name, "p" * 64) for name in names)
+    await rules.allow(bench.admin, "billing", "payroll", discharges=wanted)
     answer = await bench.ask_one(await bench.log_in("billing"), "payroll")
     assert isinstance(answer, Granted)
     dischargers = [peek_unverified_discharger(cid) for cid in answer.demands]

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from orthros_kdc.policy.model import RealmLimits, Rule, RuleCaveats, Selector, check_chain
+from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
     AdminLine,
@@ -47,10 +48,10 @@ def fill(tx: Transaction) -> None:
     tx.add_oauth_secret(OAuthSecretRecord(uid=uids[0], secret_id="i", created=1, sealed=b"s"))
     tx.add_group("edge")
     tx.add_member("edge", "billing")
-    chain = check_chain(deny_via=["group:edge"])
-    caveats = RuleCaveats(methods=["GET"], path="/x", peers=["10.0.0.0/8"], discharges=["orders=x"])
+    chain: dict[str, Any] = {"deny_via": ["group:edge"]}
+    caveats: dict[str, Any] = {"methods": ["GET"], "path": "/x", "peers": ["10.0.0.0/8"], "discharges": ["orders=x"]}
     rule = Rule(rule_id=0, client=Selector("billing"), target=Selector("orders"), scopes=("read",), subjects=("u/*",),
-                behalf=("v",), sources=("10.0.0.0/8",), chain=chain, caveats=caveats)  # fmt: skip
+                behalf=("v",), sources=("10.0.0.0/8",), **chain, **caveats)  # fmt: skip
     tx.add_rules([rule])
     tx.set_anchor(AuditAnchor(writer="kdc-1", seq=1, head="h"))
     tx.add_admin_lines([AdminLine(seq=1, hash="h", at=1, line=b"{}")])

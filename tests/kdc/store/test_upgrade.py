@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orthros_kdc.__main__ import main
-from orthros_kdc.policy.model import Rule
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.realm.master_key import MasterKey, load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.migrations import newest

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orthros_kdc.admin import Admin, groups, jwt_keys, oauth_secrets, principals, realm, realm_file, rules
-from orthros_kdc.policy.model import RuleCaveats, check_chain
 from orthros_kdc.policy.realm_document import RealmState
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
@@ -284,8 +283,7 @@ async def take(admin: Admin, step: tuple[Any, ...]) -> None:
         case ("rule", client, target, scopes, ttl, jwt, delegable, subjects, behalf, sources, chain, caveats):
             await rules.allow(
                 admin, client, target, scopes=scopes, max_ttl_s=ttl, jwt=jwt, delegable=delegable, subjects=subjects,
-                behalf=behalf, sources=sources, chain=check_chain(**chain),
-                caveats=None if caveats is None else RuleCaveats(**caveats),
+                behalf=behalf, sources=sources, **chain, **(caveats or {}),
             )  # fmt: skip
         case ("member", group, name):
             await groups.add_member(admin, group, name)

@@ -12,9 +12,8 @@ from pathlib import Path
 from attrs import evolve
 
 from orthros_kdc.admin import decisions, rules
-from orthros_kdc.policy.decide import Ask, Denial, Kind
 from orthros_kdc.policy.sources import check_address
-from orthros_kdc.policy.terms import acting_for
+from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_runtime.screen import usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one

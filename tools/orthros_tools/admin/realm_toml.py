@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from attrs import fields
 
-from orthros_kdc.policy.model import Rule
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmState
-from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_kdc.policy.rule import Rule, stated
+from orthros_protocol import Misconfigured
 from orthros_runtime.extras import extra
 
 with extra("admin"):
@@ -22,7 +22,6 @@ with extra("admin"):
 __all__ = ["realm_toml"]
 
 _USUAL: Final = PrincipalFacts()
-_USUAL_CHAIN: Final = ChainRule()
 
 
 def realm_toml(state: RealmState) -> str:
@@ -91,21 +90,6 @@ def _rules(rules: tuple[Rule, ...]) -> AoT:
 def _entries(rule: Rule) -> Iterator[tuple[str, object]]:
     """The keys of a rule, without those that are as usual."""
     yield from (("client", str(rule.client)), ("target", str(rule.target)), ("scopes", rule.scopes))
-    chain, caveats = rule.chain, rule.caveats
-    unusual = (
-        ("max_ttl_s", rule.max_ttl_s, None),
-        ("jwt", rule.jwt, False),
-        ("delegable", rule.delegable, False),
-        ("subjects", rule.subjects, ()),
-        ("behalf", rule.behalf, ()),
-        ("from", rule.sources, ()),
-        ("deny_via", chain.deny_via, ()),
-        ("require_via", chain.require_via, ()),
-        ("max_depth", chain.max_depth, _USUAL_CHAIN.max_depth),
-        ("callbacks", chain.callbacks, False),
-        ("methods", caveats.methods, ()),
-        ("path", caveats.path, None),
-        ("peers", caveats.peers, ()),
-        ("discharges", tuple(map(str, caveats.discharges)), ()),
-    )
-    yield from ((key, value) for key, value, usual in unusual if value != usual)
+    if rule.unknown:
+        raise Misconfigured("conflict", f"{rule}: this version cannot write what it does not know")
+    yield from ((row.key, row.plain(rule)) for row in stated(rule))

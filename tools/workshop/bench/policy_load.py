@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from orthros_kdc.policy.decide import Ask, Grant, PrincipalCaps, TargetFacts, decide
-from orthros_kdc.policy.model import RealmLimits, Rule, Selector
+from orthros_kdc.policy.decide import decide
+from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.snapshot import PolicySnapshot
+from orthros_kdc.policy.terms import Ask, Circumstances, Grant, TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from workshop.bench.figures import Figure, best_of
 
@@ -48,12 +50,7 @@ def decided(policy: PolicySnapshot, *, again: bool) -> Grant:
     answer = decide(
         Ask(target="orders", scopes=_SCOPES),
         policy.rules_for("billing", "orders"),
-        client_caps=PrincipalCaps(),
-        target=TargetFacts(),
-        limits=RealmLimits(),
-        remaining_tgt_s=3600,
-        address="",
-        groups_of=policy.groups_of,
+        Circumstances(address="", groups_of=policy.groups_of, target=TargetFacts(), remaining_tgt_s=3600),
     )
     if not isinstance(answer, Grant) or answer.scopes != _SCOPES:
         raise RuntimeError("the policy decided otherwise than its rules say")

@@ -29,6 +29,7 @@ from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.realm.founding import found_realm
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
+from orthros_kdc.store.rule_rows import terms_text
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import (
     KDC_TGT,
@@ -101,6 +102,7 @@ async def _found(folder: Path) -> Keytab:
 
 def _fill(folder: Path, people: int, rows: range) -> None:
     """Principals with a key each, that nobody asks for, and rules between them: rows alone, since nobody opens them."""
+    terms = terms_text({"scopes": ["read", "write"]})
     with closing(sqlite3.connect(folder / "kdc.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
@@ -116,8 +118,8 @@ def _fill(folder: Path, people: int, rows: range) -> None:
                 ((first + at, os.urandom(8), os.urandom(8), os.urandom(8)) for at in range(people)),
             )
         connection.executemany(
-            "INSERT INTO rules (client_uid, target_uid, scopes, jwt, delegable) VALUES (?, ?, 'read write', 0, 0)",
-            ((first + at % people, first + (at + at // people + 1) % people) for at in rows),
+            "INSERT INTO rules (client_uid, target_uid, terms) VALUES (?, ?, ?)",
+            ((first + at % people, first + (at + at // people + 1) % people, terms) for at in rows),
         )
         connection.execute("COMMIT")
 
