@@ -40,7 +40,7 @@ MOST_DOUBT_S: Final = 2.0
 _PLAIN: Final = Planned(0.0)
 MOST_ON_BEHALF: Final = 1024
 # Each lineage asks on a connection of its own.
-_AT_ONCE_ON_BEHALF: Final = 32
+_AT_ONCE: Final = 32
 
 
 @define(eq=False)
@@ -71,12 +71,10 @@ class Agent:
     _wake: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _replan: trio.Event = field(factory=trio.Event, init=False, repr=False)
     _no_pause: trio.Event = field(factory=trio.Event, init=False, repr=False)
-    _turns: trio.CapacityLimiter = field(
-        factory=lambda: trio.CapacityLimiter(_AT_ONCE_ON_BEHALF), init=False, repr=False
-    )
+    _turns: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(_AT_ONCE), init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.watch = ClockWatch(self)
+        self.watch = ClockWatch(self.session, self.clock, (self.cache, self.on_behalf), self.renewals, self._on_news)
         self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
         self._refused_on_behalf = RefusalMemory(self.refusals.first_s, self.refusals.most_s, MOST_ON_BEHALF)
 
@@ -88,7 +86,9 @@ class Agent:
         """
         if key.behalf != (b"" if behalf is None else behalf.lineage):
             raise LocalMisuse("wrong-state", "a question of another lineage than its behalf")
-        await self.watch.know(timeout_s)
+        self.watch.look()
+        if self.session.realm.has_stepped and self.pause_s(self.clock.elapsed_s()) <= 0:
+            await self.watch.know(timeout_s)
         now = self.clock.elapsed_s()
         held = self.cache_for(key).get(key, now)
         if held is None:
@@ -131,8 +131,7 @@ class Agent:
     async def login(self, *, timeout_s: float) -> Login:
         """The daemon's own login, with life left. Raises as `obtain` does."""
         self.notice_news()
-        standing = self._standing_failure(self.clock.elapsed_s(), timeout_s)
-        if standing is not None:
+        if (standing := self._standing_failure(self.clock.elapsed_s(), timeout_s)) is not None:
             raise standing.to_error()
         with trio.move_on_after(timeout_s):
             try:
@@ -177,7 +176,13 @@ class Agent:
         if self.backoff.wait_s(now) <= 0:
             with trio.move_on_after(timeout_s):
                 await self._log_in()
-        return None if self._can_obtain(self.clock.elapsed_s()) else self.watch.trouble()
+        return None if self._can_obtain(self.clock.elapsed_s()) else self.watch.trouble(self.last_failure)
+
+    def _on_news(self) -> None:
+        if self.session.realm.has_stepped:
+            self.end_backoff()
+        self.changed.set()
+        self._replan.set()
 
     def notice_news(self) -> None:
         # While nothing fails, a new login is taken in passing.

@@ -2,27 +2,27 @@
 
 Three things bring doubt: a step of one clock of this host against the other, a reply that contradicts what is known of
 the realm's time, and a target that refuses a ticket because of its times. Tickets stay until the realm was asked; what
-has ended by either clock is not given out meanwhile. Knows the agent; no sockets and no peers.
+has ended by either clock is not given out meanwhile. Knows no agent, no sockets and no peers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 import trio
 from attrs import define, field
 
+from orthros_client.clocks import Clock
 from orthros_client.daemon.kdc.realm_clock import CONFIRM_AFTER_S
-from orthros_client.daemon.kdc.session import Obtained
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.kdc.session import KdcSession, Obtained
+from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.renewals import Renewals
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import Granted, Life
-
-if TYPE_CHECKING:
-    from orthros_client.daemon.agent import Agent
 
 __all__ = ["ClockWatch"]
 
@@ -38,32 +38,37 @@ _OF_CLOCKS: Final = frozenset({"clock-skew", "kdc-fault"})
 
 @define(eq=False)
 class ClockWatch:
-    """The watch of one agent. Times in seconds."""
+    """The watch over the tickets in `caches`. Times in seconds; `clock` is the daemon's.
 
-    agent: Agent
+    `on_news` is called when more, or less, is known of the time.
+    """
+
+    session: KdcSession
+    clock: Clock
+    caches: tuple[TicketCache, ...]
+    renewals: Renewals
+    on_news: Callable[[], None]
     _seen: tuple[int, int] = field(default=(0, 0), init=False)
     _known: trio.Event = field(factory=trio.Event, init=False)
 
     async def know(self, timeout_s: float) -> None:
-        """Looks, and while one clock contradicts the other waits for the realm's word, 2 s at most.
+        """Waits for the realm's word while one clock contradicts the other, 2 s at most.
 
-        Not while the KDC does not answer: the tickets that are good by both clocks serve without its word.
+        Not to be called while the KDC does not answer: the tickets that are good by both clocks serve without its word.
         """
-        self.look()
-        if self.agent.session.realm.has_stepped and self.agent.pause_s(self.agent.clock.elapsed_s()) <= 0:
-            with trio.move_on_after(min(timeout_s, _MOST_WAIT_S)):
-                await self._known.wait()
+        with trio.move_on_after(min(timeout_s, _MOST_WAIT_S)):
+            await self._known.wait()
 
     def held(self, key: CacheKey, granted: Granted, obtained: Obtained, *, chance: float) -> Held:
         """What the KDC granted, with its end on both clocks."""
-        session, issued_s = self.agent.session, obtained.kdc_time / 1000
+        issued_s = obtained.kdc_time / 1000
         life = Life(
             granted.ttl_s,
             obtained.asked_at + granted.ttl_s,
             issued_s + granted.ttl_s,
-            session.realm.latest_ahead_s,
+            self.session.realm.latest_ahead_s,
         )
-        credential = granted.to_credential(session.keytab.principal, life)
+        credential = granted.to_credential(self.session.keytab.principal, life)
         return Held.of(key, credential, obtained.asked_at, chance=chance, policy_seq=obtained.policy_seq)
 
     async def run(self) -> None:
@@ -77,39 +82,36 @@ class ClockWatch:
 
         What was issued by a clock that was ahead of the realm's is asked for again: targets refuse it.
         """
-        agent, realm = self.agent, self.agent.session.realm
+        realm = self.session.realm
         if realm.state == self._seen:
             return
         self._seen = realm.state
-        now = agent.clock.elapsed_s()
-        held = [*agent.cache.look(realm.latest_ahead_s), *agent.on_behalf.look(realm.latest_ahead_s)]
+        now = self.clock.elapsed_s()
+        held = [one for cache in self.caches for one in cache.look(realm.latest_ahead_s)]
         if realm.has_stepped:
             log.warning("the time is in doubt", detail=realm.doubt)
             self._known = trio.Event()
-            agent.end_backoff()
-            if agent.session.login_file is not None:  # a worker cannot log in, so a ticket has to ask for the time
-                agent.renewals.plan([one.key for one in held[-1:]], now)
+            if self.session.login_file is not None:  # a worker cannot log in, so a ticket has to ask for the time
+                self.renewals.plan([one.key for one in held[-1:]], now)
         else:
             self._known.set()
             early = [one.key for one in held if one.is_from_future(now + realm.ahead_s)]
             log.info("the time is known", offset_ms=realm.offset_ms, tickets=len(held), from_future=len(early))
-            agent.renewals.plan(early, now)
-        agent.changed.set()
-        agent.replan()
+            self.renewals.plan(early, now)
+        self.on_news()
 
-    def trouble(self) -> Failure | None:
-        """Why no fresh ticket could be served, as far as that is known without asking."""
-        agent = self.agent
-        doubt, failure = agent.session.doubt, agent.last_failure
+    def trouble(self, failure: Failure | None) -> Failure | None:
+        """Why no fresh ticket could be served, as far as that is known without asking; `failure` was the last one."""
+        doubt = self.session.doubt
         if doubt and (failure is None or failure.reason.name in _OF_CLOCKS):
             return Failure.refused("clock-skew", doubt)
-        if failure is None and agent.session.login is None:
+        if failure is None and self.session.login is None:
             return Failure.unavailable(KDC_UNREACHABLE, "no KDC has answered yet")
         return failure
 
     def next_moment(self, now: float) -> float | None:
         """When an exchange can confirm a claim about the time; None without one."""
-        confirms_at = self.agent.session.realm.confirms_at
+        confirms_at = self.session.realm.confirms_at
         return confirms_at if confirms_at is not None and confirms_at > now else None
 
     def pause_bounds_s(self, error: OrthrosError, now: float) -> tuple[float, float]:

@@ -116,7 +116,7 @@ class Desk:
         if probe:
             failure = await self.agent.not_ready_because(timeout_s=_PROBE_S)
         else:
-            failure = self.agent.watch.trouble()
+            failure = self.agent.watch.trouble(self.agent.last_failure)
         now = self.clock.elapsed_s()
         session = self.agent.session
         login = session.login
