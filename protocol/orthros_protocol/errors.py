@@ -5,13 +5,10 @@ Knows nothing about messages; every code it carries is a row of a table of reaso
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code, reason_for
-
-if TYPE_CHECKING:
-    from orthros_protocol.tickets.presenters import Presenter
 
 __all__ = [
     "LocalMisuse",
@@ -90,13 +87,14 @@ class Malformed(PeerMisbehaved):
 class Refused(OrthrosError):
     """Well formed, understood, and denied.
 
-    `presenter` is whose request a target refused, None as long as nobody has proven possession of a ticket.
+    `presenter` is whose request a target refused: a `Presenter`, or None as long as nobody has proven possession of a
+    ticket. Its type stands in the room of tickets, which stands on this file.
     `ready_in_ms`: the target's replay store takes repeatable requests that are made this many milliseconds later; None
     when the refusal does not say. `before_handler`: no handler of the target has seen the request.
     """
 
     family = "refused"
-    presenter: Presenter | None = None
+    presenter: object = None
     ready_in_ms: int | None = None
     before_handler: bool = False
 

@@ -15,7 +15,7 @@ from orthros_client.http.server.guard import Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
 from orthros_client.verifier.bearer import BearerVerifier
-from orthros_protocol import ChainRule, Misconfigured, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol import ChainRule, Misconfigured, OrthrosError, PeerMisbehaved, Presenter, Refused
 from tests.client.http.world import House, Lines
 
 NOW = 1_800_000_000
@@ -185,7 +185,7 @@ def test_on_behalf_of_somebody_only_where_that_is_served(verifier: BearerVerifie
         verifier.accept(text)
     caller = verifier.accept(text, accept_user=True)
     presenter = refused.value.presenter
-    assert presenter is not None
+    assert isinstance(presenter, Presenter)
     assert (presenter.client, presenter.subject, presenter.act) == (caller.client, caller.subject, caller.act)
     assert str(caller.client) == "shop@corp.test"
     assert caller.act == ("shop@corp.test", "web@corp.test")
