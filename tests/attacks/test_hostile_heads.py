@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
 from orthros_client.http.server.incoming import IncomingRequest, decode_path, read_path
 from orthros_client.http.server.routes import Route, Routes
 from orthros_client.integrations import asgi, wsgi
@@ -177,10 +177,10 @@ def forward_door(dialect: str) -> Callable[[House, Path], Door]:
             target, headers = one
             asked = PATH.encode("ascii") + (target if dialect == "envoy" else b"")
             sent = (("host", HOST.encode("ascii")), *WRITTEN[dialect](target), *headers)
-            question = Question(method="GET", target=asked, headers=sent)
+            question = ProxyQuestion(method="GET", target=asked, headers=sent)
             return lambda: judged(gate.endpoint, question)
 
-        verdict = judged(gate.endpoint, Question(
+        verdict = judged(gate.endpoint, ProxyQuestion(
             method="GET", target=PATH.encode("ascii") + (b"/" if dialect == "envoy" else b""),
             headers=(("host", HOST.encode("ascii")), *WRITTEN[dialect](b"/"), ("authorization", WORTHLESS)),
         ))  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from attrs import evolve
 
-from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
 from orthros_client.http.server.guard import Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.observed import Journal
@@ -108,6 +108,6 @@ def test_forward_auth_writes_so_many_lines(headers: tuple[tuple[str, bytes], ...
     gate = Gate.open(tmp_path, "traefik", met=False)
     with structlog.testing.capture_logs() as lines:
         for _ in range(MANY):
-            judged(gate.endpoint, Question(method="GET", target=PATH.encode("ascii"), headers=headers))
+            judged(gate.endpoint, ProxyQuestion(method="GET", target=PATH.encode("ascii"), headers=headers))
     assert len(lines) == 20
     assert lines[-1]["further"] == "counted"

@@ -12,7 +12,7 @@ from attrs import define, evolve, field, frozen
 
 from orthros_client.credentials.credentials import Credentials, PendingCall
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
-from orthros_client.daemon.listeners.forward_auth_dialects import PATH, Question
+from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.errors import MaybeExecuted, TargetRefusal
 from orthros_protocol import (
@@ -149,7 +149,7 @@ def _upgrade_of(sent: Sent) -> str:
     return ", ".join(value for name, value in sent.headers if name.lower() == "upgrade") + ";"
 
 
-def by_nginx(sent: Sent, *, chunked: bool = False, without: str = "") -> Question:
+def by_nginx(sent: Sent, *, chunked: bool = False, without: str = "") -> ProxyQuestion:
     """proxy_set_header takes the place of what the client sent under the same name."""
     length = "" if chunked or not sent.body else str(len(sent.body))
     written = {
@@ -162,10 +162,10 @@ def by_nginx(sent: Sent, *, chunked: bool = False, without: str = "") -> Questio
     }
     kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP} and "_" not in one[0]]
     headers = _lower([*((name, value) for name, value in written.items() if name != without), *kept])
-    return Question(method="GET", target=PATH.encode(), headers=headers)
+    return ProxyQuestion(method="GET", target=PATH.encode(), headers=headers)
 
 
-def by_caddy(sent: Sent, *, chunked: bool = False, without: str = "") -> Question:
+def by_caddy(sent: Sent, *, chunked: bool = False, without: str = "") -> ProxyQuestion:
     """forward_auth writes X-Forwarded-*, the example the rest; an Upgrade goes to the daemon as it came."""
     length = "" if chunked or not sent.body else str(len(sent.body))
     written = {
@@ -180,10 +180,10 @@ def by_caddy(sent: Sent, *, chunked: bool = False, without: str = "") -> Questio
     }
     kept = [one for one in sent.headers if one[0].lower() not in written and "_" not in one[0]]
     mine = [("host", sent.host), ("via", "1.1 Caddy"), *(one for one in written.items() if one[0] != without)]
-    return Question(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
+    return ProxyQuestion(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
 
 
-def by_traefik(sent: Sent, *, without: str = "") -> Question:
+def by_traefik(sent: Sent, *, without: str = "") -> ProxyQuestion:
     """forwardAuth sets X-Forwarded-*; the body and its length stay behind."""
     written = {
         "x-forwarded-method": sent.method,
@@ -194,18 +194,18 @@ def by_traefik(sent: Sent, *, without: str = "") -> Question:
     }
     kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP}]
     mine = [("host", "127.0.0.1:7790"), *((name, value) for name, value in written.items() if name != without)]
-    return Question(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
+    return ProxyQuestion(method="GET", target=PATH.encode(), headers=_lower([*mine, *kept]))
 
 
-def by_envoy(sent: Sent, *, without: str = "") -> Question:
+def by_envoy(sent: Sent, *, without: str = "") -> ProxyQuestion:
     """The client's own method, Host and, behind a prefix, path; headers_to_add writes over what the client sent."""
     written = {"x-original-peer": PEER, "x-original-upgrade": _upgrade_of(sent)}
     kept = [one for one in sent.headers if one[0].lower() not in {*written, *HOP}]
     mine = [("host", sent.host), ("content-length", "0"), *(one for one in written.items() if one[0] != without)]
-    return Question(method=sent.method, target=f"{PATH}{sent.target}".encode(), headers=_lower([*mine, *kept]))
+    return ProxyQuestion(method=sent.method, target=f"{PATH}{sent.target}".encode(), headers=_lower([*mine, *kept]))
 
 
-ASKS: dict[str, Callable[[Sent], Question]] = {
+ASKS: dict[str, Callable[[Sent], ProxyQuestion]] = {
     "nginx": by_nginx, "caddy": by_caddy, "traefik": by_traefik, "envoy": by_envoy,
 }  # fmt: skip
 
@@ -219,7 +219,7 @@ def settings_of(folder: Path, realm: InMemoryRealm, dialect: str, **more: object
     return section
 
 
-def judged(endpoint: ForwardAuth, question: Question) -> Verdict:
+def judged(endpoint: ForwardAuth, question: ProxyQuestion) -> Verdict:
     """The verdict of an endpoint whose replay store is in memory: it is there without a pause."""
     asking = endpoint.judge(question)
     try:

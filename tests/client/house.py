@@ -14,7 +14,7 @@ from attrs import define
 
 from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth
-from orthros_client.daemon.listeners.http_server import HttpServer
+from orthros_client.daemon.listeners.http_server import LocalHttpServer
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowList, AllowRule
 from orthros_client.daemon.listeners.shares import Shares
@@ -57,7 +57,7 @@ class House:
 
 
 def listener_for(
-    server: LocalServer | HttpServer | ForwardAuth, shares: Shares, deadlines: Deadlines = DEADLINES
+    server: LocalServer | LocalHttpServer | ForwardAuth, shares: Shares, deadlines: Deadlines = DEADLINES
 ) -> Listener:
     return Listener(server.converse, shares.group_of, server.busy_answer, deadlines)
 
@@ -98,7 +98,7 @@ async def open_house(
             desk = Desk(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
             shares, deadlines = Shares(most=most, knows=allow.knows, own_uid=allow.own_uid), Deadlines(idle_s=idle_s)
             listener = listener_for(LocalServer(desk), shares, deadlines)
-            http_listener = listener_for(HttpServer(desk), shares, deadlines)
+            http_listener = listener_for(LocalHttpServer(desk), shares, deadlines)
             await nursery.start(listener.serve, open_unix_listener(paths[0], 0o666))
             await nursery.start(http_listener.serve, open_unix_listener(paths[1], 0o666))
             yield House(inner, desk, listener, http_listener, *paths)

@@ -119,13 +119,13 @@ async def test_a_question_of_the_dialect_keeps_a_connection_longer(tmp_path: Pat
 @pytest.mark.parity("L16")
 async def test_no_room_is_a_403_for_a_proxy(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """503 would be a permission where a proxy lets pass what the daemon does not answer; the body says why."""
-    async with open_proxy(tmp_path, most=1) as proxy, await proxy.connect() as deaf, trio.open_nursery() as nursery:
-        # It asks and does not read the answers. The clock stands still, so it has not been deaf for long.
-        nursery.start_soon(deaf.send_all, raw(by_nginx(Sent())) * 10_000)
+    async with open_proxy(tmp_path, most=1) as proxy, await proxy.connect() as asking:
+        # It has asked, and asks again. The clock stands still, so the rest of its question is on its way.
+        await proxy.ask(by_nginx(Sent()), asking)
+        await asking.send_all(raw(by_nginx(Sent()))[:-2])
         await trio.testing.wait_all_tasks_blocked()
         async with await proxy.connect() as stream:
             status, headers, body = await read_response(stream)
-        nursery.cancel_scope.cancel()
     assert (status, headers["retry-after"], headers["connection"]) == (403, "1", "close")
     assert json.loads(body)["error"] == "busy"
     assert "1 of 1 connections open" in json.loads(body)["detail"]

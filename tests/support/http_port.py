@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,8 +19,11 @@ from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_kdc.process.shares import deadlines_of
 from orthros_protocol import OrthrosError
 from orthros_protocol.testing import ManualClock
+from orthros_runtime.serving.connections import Connection
+from orthros_runtime.serving.peers import UNKNOWN_PEER, Peer
 
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 LIMITS = LimitSettings(
@@ -67,14 +70,14 @@ class Repeater:
 
 
 def app_of(
-    tokens: Repeater, limits: LimitSettings = LIMITS, *, trusted: tuple[str, ...] = (), max_body: int = 2048,
+    tokens: Repeater, *, trusted: tuple[str, ...] = (), max_body: int = 2048,
     issuer: str = "https://corp.test/realms/a", **options: bool,
 ) -> App:  # fmt: skip
     async def now() -> str:
         return issuer
 
     find = routes(tokens, Health({}, ManualClock().now), OAuthOptions(**options), now)  # type: ignore[arg-type]
-    return App(find, limits, max_body=max_body, proxies=TrustedProxies(trusted), admit=tokens.admit)
+    return App(find, max_body=max_body, proxies=TrustedProxies(trusted), admit=tokens.admit)
 
 
 @frozen
@@ -134,6 +137,43 @@ class Wire:
                 return Got(head.status_code, headers, body)
             elif isinstance(event, h11.ConnectionClosed):
                 return None
+
+
+async def call(
+    app: App,
+    method: str,
+    path: str,
+    *headers: tuple[bytes, bytes],
+    parts: Sequence[bytes] = (b"a=b",),
+    client: str = "192.0.2.7",
+) -> Got:
+    """The answer to one request of a peer at this address. More than one part comes in chunks, unless headers tell."""
+    lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: kdc.test"]
+    body = b"" if method in ("GET", "HEAD") else b"".join(parts)
+    if not {b"content-length", b"transfer-encoding"} & {name for name, _ in headers} and body:
+        length = b"content-length: %d" % len(body)
+        if len(parts) > 1:
+            length = b"transfer-encoding: chunked"
+            body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*filter(None, parts), b""))
+        lines.append(length)
+    lines += [b"%s: %s" % one for one in headers]
+    ours, theirs = stream_pair()
+    peer = Peer(-1, frozenset(), address=client) if client else UNKNOWN_PEER
+    connection = Connection(theirs, peer, deadlines_of(LIMITS), _nothing, _nothing)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(HttpServer(app, ignored, LIMITS).converse, connection)
+        wire = Wire(ours)
+        await wire.send(b"\r\n".join([*lines, b"", body]))
+        got = await wire.receive(to=method)
+        assert got is not None
+        nursery.cancel_scope.cancel()
+    await ours.aclose()
+    await theirs.aclose()
+    return got
+
+
+def _nothing(_connection: Connection) -> None:
+    """These connections have no listener that counts them."""
 
 
 def ignored(_source: str, _error: OrthrosError, _size: int) -> None:

@@ -41,7 +41,7 @@ from orthros_runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from orthros_client.daemon.listeners.forward_auth import ForwardAuth
-    from orthros_client.daemon.listeners.http_server import HttpServer
+    from orthros_client.daemon.listeners.http_server import LocalHttpServer
 
 __all__ = ["Service"]
 
@@ -90,7 +90,7 @@ class Service:
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
         self.forward = []
         if config.forward_auth:
-            from orthros_client.daemon.listeners.forward_auth import ForwardAuth  # h11 is needed only for HTTP
+            from orthros_client.daemon.listeners.forward_auth import ForwardAuth  # its parser is needed only for HTTP
 
             self.forward = [ForwardAuth.open(settings) for settings in config.forward_auth]
 
@@ -101,9 +101,9 @@ class Service:
             most = self._connections_each()
             listeners = [self._listener(cleanup, LocalServer(self.desk), self.config.socket, most)]
             if self.config.http_socket:
-                from orthros_client.daemon.listeners.http_server import HttpServer  # as above
+                from orthros_client.daemon.listeners.http_server import LocalHttpServer  # as above
 
-                listeners.append(self._listener(cleanup, HttpServer(self.desk), self.config.http_socket, most))
+                listeners.append(self._listener(cleanup, LocalHttpServer(self.desk), self.config.http_socket, most))
             listeners += [self._forward_listener(cleanup, forward, most) for forward in self.forward]
             afterwards.enter_context(holding_signals(*_SIGNALS))
             with trio.open_signal_receiver(*_SIGNALS) as signals:
@@ -201,7 +201,7 @@ class Service:
         return self.desk.allow.knows(peer)  # asked each time: a reload exchanges the list
 
     def _listener(
-        self, cleanup: ExitStack, server: LocalServer | HttpServer, path: str, most: int
+        self, cleanup: ExitStack, server: LocalServer | LocalHttpServer, path: str, most: int
     ) -> tuple[Listener, trio.SocketListener]:
         sock = open_unix_listener(path, self.config.mode)
         cleanup.callback(_remove, path)
@@ -220,7 +220,7 @@ class Service:
         shares = Shares(most=most, proxy_uid=lambda: forward.settings.proxy_uid)
         return self._serving(forward, shares, forward.place), sock
 
-    def _serving(self, server: LocalServer | HttpServer | ForwardAuth, shares: Shares, name: str) -> Listener:
+    def _serving(self, server: LocalServer | LocalHttpServer | ForwardAuth, shares: Shares, name: str) -> Listener:
         deadlines = Deadlines(idle_s=self.config.idle_connection_s)
         return Listener(server.converse, shares.group_of, server.busy_answer, deadlines, name)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from orthros_kdc.http.app import Endpoint, Find, Handler
+from orthros_kdc.http.app import Find, Handler, HttpPath
 from orthros_kdc.http.health import Health
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
 from orthros_protocol import OrthrosError
@@ -54,18 +54,18 @@ def routes(tokens: Tokens, health: Health, options: OAuthOptions, issuer: Callab
         return answer
 
     fixed = {
-        "/token": Endpoint(post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {})),
-        "/introspect": Endpoint(post={_FORM: tokens.introspect}),
-        "/revoke": Endpoint(post={_FORM: tokens.revoke}),
-        "/livez": Endpoint(get=admitted(health.live)),
-        "/readyz": Endpoint(get=admitted(health.ready)),
-        **{f"/readyz/{name}": Endpoint(get=admitted(health.component)) for name in health.components},
+        "/token": HttpPath(post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {})),
+        "/introspect": HttpPath(post={_FORM: tokens.introspect}),
+        "/revoke": HttpPath(post={_FORM: tokens.revoke}),
+        "/livez": HttpPath(get=admitted(health.live)),
+        "/readyz": HttpPath(get=admitted(health.ready)),
+        **{f"/readyz/{name}": HttpPath(get=admitted(health.component)) for name in health.components},
     }
     if options.paladin:
-        fixed["/authorize"] = Endpoint(post={_JSON: tokens.paladin})
-    described = Endpoint(get=admitted(metadata))
+        fixed["/authorize"] = HttpPath(post={_JSON: tokens.paladin})
+    described = HttpPath(get=admitted(metadata))
 
-    async def find(path: str) -> Endpoint | None:
+    async def find(path: str) -> HttpPath | None:
         if path.startswith(METADATA_PATH):
             own = urlsplit(await issuer()).path.rstrip("/")
             return described if path == METADATA_PATH + own else None

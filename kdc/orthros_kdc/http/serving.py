@@ -1,6 +1,6 @@
 """Opens the HTTP port as the configuration says: addresses, TLS, and nothing in the clear beyond this host.
 
-Wiring only; imported only where there is an HTTP port, because hypercorn is an extra.
+Wiring only; imported only where there is an HTTP port, because its parser is in an extra.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def open_http_port(
     health = Health(checks_of(store, audit, view, clock, guard), clock)
     find = routes(tokens, health, options_of(http), issuer)
     proxies = TrustedProxies(http.trusted_proxies)
-    app = App(find, config.limits, max_body=http.max_body, proxies=proxies, admit=tokens.admit)
+    app = App(find, max_body=http.max_body, proxies=proxies, admit=tokens.admit)
     server = HttpServer(app, tokens.reject, config.limits, _tls_of(http, clock()))
     opened = await open_addresses((http.tcp,) if http.tcp else (), http.unix, http.unix_mode, "http")
     try:

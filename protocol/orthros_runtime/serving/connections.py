@@ -8,10 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import ssl
 import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -27,6 +29,8 @@ _READ_BYTES: Final = 8192
 # peer never comes here.
 _UNREAD_S: Final = 1.0
 _PART_S: Final = 1.0
+_LINGER_S: Final = 1.0
+_LINGER_BYTES: Final = 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -44,11 +48,7 @@ class Deadlines:
 
 @define(eq=False)
 class Connection:
-    """One connection. `on_proof` and `on_answer` are called when it proves to be of use, and when it was answered.
-
-    `working` is set by a conversation that reads on while a request is worked on: the connection is not idle then,
-    unless `is_partial` tells that a part of the request has yet to come.
-    """
+    """One connection. `on_proof` and `on_answer` are called when it proves to be of use, and when it was answered."""
 
     stream: trio.SocketStream
     peer: Peer
@@ -59,40 +59,60 @@ class Connection:
     """Whether the peer has asked something that makes sense here."""
     owner: str = field(default="", init=False)
     """Who it proved to be; empty where that is not asked."""
-    working: bool = field(default=False, init=False)
-    is_partial: Callable[[], bool] = field(default=lambda: False, init=False)
+    unpaid: int = field(default=0, init=False)
+    """How many bytes have come since a conversation that charges for them set this to 0."""
     leaving: bool = field(default=False, init=False)
     """No further request is served: the server drains, or this connection makes room for another."""
     closed: trio.Event = field(factory=trio.Event, init=False)
     # One scope for the whole connection, whose deadline moves: cheaper than a scope for every read and write.
     scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _fd: int = field(init=False)
+    _secure: trio.SSLStream[trio.abc.Stream] | None = field(default=None, init=False)
     # Whether it is the peer's turn: from the beginning, and then while its task waits for bytes.
     _receiving: bool = field(default=True, init=False)
     _sending_since: float = field(default=inf, init=False)
     opened_at: float = field(factory=trio.current_time, init=False)
     _turn_at: float = field(factory=trio.current_time, init=False)
     _begun: bool = field(default=False, init=False)
+    # A request that is read to its end also when the connection is `leaving`.
+    _working: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._fd = self.stream.socket.fileno()
 
-    async def receive(self, *, begun: bool = False) -> bytes:
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on, as the server. Raises BrokenResourceError for a handshake that fails.
+
+        A peer that does not complete it in a stranger's time is cancelled.
+        """
+        self.scope.deadline = self.stranger_until
+        plain = _Plain(self)
+        self._secure = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
+        try:
+            await self._secure.do_handshake()
+        finally:
+            self.unpaid += plain.received
+
+    async def receive(self, *, begun: bool = False, until: float | None = None) -> bytes:
         """Bytes as they come; empty at the end of the stream, and when the connection is `leaving`.
 
         A peer that is idle for `idle_s` is cancelled. `begun` says that a part of a request is here: then TooSlowError
-        is raised when the rest has not come within `request_s` of its first byte, in however many pieces.
+        is raised when the rest has not come within `request_s` of its first byte, in however many pieces. `until`, in
+        seconds of trio's clock, takes the place of the moment when a peer is cancelled.
         """
         self._begun = begun
+        read = self.read if self._secure is None else partial(self._secure.receive_some, _READ_BYTES)
         if begun:
-            self.scope.deadline = self.stranger_until
+            self.scope.deadline = self.stranger_until if until is None else until
             with trio.fail_at(self._turn_at + self.deadlines.request_s):
-                data = await self.read()
+                data = bytes(await read())
         else:
-            self.scope.deadline = min(self.stranger_until, trio.current_time() + self.deadlines.idle_s)
-            data = await self.read()
+            idle_until = min(self.stranger_until, trio.current_time() + self.deadlines.idle_s)
+            self.scope.deadline = idle_until if until is None else until
+            data = bytes(await read())
             self._turn_at = trio.current_time()
         self.scope.deadline = inf
+        self.unpaid += len(data)
         return data
 
     @property
@@ -100,23 +120,29 @@ class Connection:
         """Until when it may be open with what it has proven so far, in seconds of trio's clock."""
         return inf if self.proven else self.opened_at + self.deadlines.stranger_s
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, is_answer: bool = True) -> None:
         """All of `data`. A peer that does not take it within `write_s` is cancelled."""
         self._sending_since = trio.current_time()
         self.scope.deadline = self._sending_since + self.deadlines.write_s
-        await self.stream.send_all(data)
+        await (self._secure or self.stream).send_all(data)
         self.scope.deadline = self._sending_since = inf
-        self.answered()
+        if is_answer:
+            self._working = False
+            self._turn_at = trio.current_time()
+            self.on_answer(self)
+
+    async def linger(self) -> None:
+        """Ends this side, and for a moment throws away what still comes: a reset would destroy the last answer."""
+        self.scope.deadline = trio.current_time() + _LINGER_S
+        await self.stream.send_eof()
+        left = _LINGER_BYTES
+        while left > 0 and (data := await self.read()):
+            left -= len(data)
 
     def work(self) -> None:
-        """A request has come, or a part of it, and the conversation reads on."""
-        self.working = True
+        """The first part of a request is here and worked on: the next one has as much time, also in a drain."""
+        self._working = True
         self._turn_at = trio.current_time()
-
-    def answered(self) -> None:
-        """It is the peer's turn again."""
-        self._turn_at = trio.current_time()
-        self.on_answer(self)
 
     def prove(self, owner: str = "") -> None:
         """Its peer has asked something that makes sense here: it is closed after those that have not.
@@ -134,12 +160,9 @@ class Connection:
         A part of a request counts for a second, and only if its peer has asked something before: the rest of an honest
         request is on its way, while parts that are never completed cost nothing and would hold a place like silence.
         """
-        is_partial = self.working and self.is_partial()
-        if self.working and not is_partial:
-            return False
         now = trio.current_time()
         if self._receiving:
-            is_arriving = (self._begun or is_partial) and self.proven and now - self._turn_at < _PART_S
+            is_arriving = self._begun and self.proven and now - self._turn_at < _PART_S
             return not is_arriving and not self._holds_bytes()
         return now - self._sending_since >= _UNREAD_S
 
@@ -155,15 +178,12 @@ class Connection:
     def drain(self) -> None:
         """Lets the request that runs or has arrived finish, and no other begin."""
         self.leaving = True
-        if self._receiving and not self.working and not self._holds_bytes():
+        if self._receiving and not self._working and not self._holds_bytes():
             self.scope.cancel()
 
     async def read(self) -> bytes:
-        """Bytes as they come; empty at the end of the stream, and when the connection is `leaving` and none is held.
-
-        For conversations with deadlines of their own, which move that of `scope`.
-        """
-        while not self.leaving or self.working or self._holds_bytes():
+        """Bytes off the socket; empty at its end, and when the connection is `leaving` and none is held."""
+        while not self.leaving or self._working or self._holds_bytes():
             # Not the stream's receive_some: it may hold bytes already while it lets other tasks run, and a request
             # among them would be lost if the connection closed meanwhile. Here bytes are in the socket or returned.
             self._receiving = True
@@ -182,3 +202,30 @@ class Connection:
     def _holds_bytes(self) -> bool:
         """Whether bytes have come that nothing has read. The end of the stream is none."""
         return bool(int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder))
+
+
+class _Plain(trio.abc.Stream):
+    """A connection as TLS wants it, which counts the bytes that come."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.received = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Bytes as they come; TLS takes as many as there are."""
+        del max_bytes
+        data = await self._connection.read()
+        self.received += len(data)
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """All of `data`."""
+        await self._connection.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """When `send_all` may go on."""
+        await self._connection.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """The listener closes the connection."""
+        await trio.lowlevel.checkpoint()

@@ -141,18 +141,21 @@ async def test_a_reload_shows_the_renewed_certificate_or_changes_nothing(tmp_pat
         assert kdc.http.server.limits == wanted.limits
 
 
+_BEHIND_THE_EXTRA = ("httptools", "orthros_runtime.serving.http.", "orthros_kdc.http.")
+
+
 async def test_without_its_extra_the_http_port_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("hypercorn", "orthros_kdc.http."))]:
+    for name in [name for name in sys.modules if name.startswith(_BEHIND_THE_EXTRA)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "hypercorn", None)
+    monkeypatch.setitem(sys.modules, "httptools", None)
     bench = await open_bench()
     with pytest.RaisesGroup(Misconfigured, flatten_subgroups=True) as caught:
         async with open_kdc(config_in(tmp_path, http__tcp="127.0.0.1:0"), bench.store, bench.admin.vault):
             pass
     (error,) = caught.value.exceptions
     assert isinstance(error, Misconfigured)
-    assert error.detail == "hypercorn is in the extra http of the wheel that you installed"
+    assert error.detail == "httptools is in the extra http of the wheel that you installed"
     assert "-m pip install " in error.remedy
     assert "[http]" in error.remedy

@@ -121,7 +121,7 @@ async def test_half_a_body_behind_a_proxy_costs_whom_the_proxy_names(is_ended: b
     """Else a stranger behind a proxy that passes bodies on as they come takes the share of the proxy's own probes."""
     tokens = await open_tokens(burst=BURST)
     app = app_before(tokens)
-    app.proxies, app.limits = TrustedProxies(["127.0.0.1"]), SHORT
+    app.proxies = TrustedProxies(["127.0.0.1"])
     head = (*FORM, ("content-length", "500"), ("x-forwarded-for", "203.0.113.9"))
     async with listening(HttpServer(app, tokens.service.reject, SHORT)) as connect:
         for _ in range(BURST + 1):

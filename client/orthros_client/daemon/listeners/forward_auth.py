@@ -16,10 +16,15 @@ import structlog
 import trio
 from attrs import define, evolve, field, frozen
 
-from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS, TELLS_BODY, Misdirected, Question, spoofed
+from orthros_client.daemon.listeners.forward_auth_dialects import (
+    DIALECTS,
+    TELLS_BODY,
+    Misdirected,
+    ProxyQuestion,
+    spoofed,
+)
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings
 from orthros_client.daemon.listeners.http_answers import answer_failure
-from orthros_client.daemon.listeners.http_io import HttpConversation, Unreadable, answer_unasked
 from orthros_client.errors import busy
 from orthros_client.http.server.callers import Caller, path_before
 from orthros_client.http.server.guard import Admitted, Denied, Guard
@@ -35,7 +40,10 @@ from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer
 
 with extra("daemon"):
-    import h11
+    import httptools  # noqa: F401  # what the modules below need is in this extra
+
+from orthros_runtime.serving.http.conversation import HttpConversation
+from orthros_runtime.serving.http.messages import Unreadable, answer_bytes
 
 __all__ = ["ForwardAuth", "Verdict"]
 
@@ -125,19 +133,19 @@ class ForwardAuth:
         while goes_on:
             try:
                 request = await conversation.next_request()
+                if request is None:
+                    return
+                await conversation.read_body(0)
             except Unreadable as error:
                 about = {"at": self.place, "detail": error.detail}
                 self._sieve.write(log.error, "forward-auth question not understood", about)
-                await conversation.answer(_NO.status, _NO.headers, _NO.body, close=True)
+                await conversation.answer(_NO.status, _headers(_NO), _NO.body)
                 return
-            if request is None:
-                return
-            question = _question_of(request)
+            question = ProxyQuestion(method=request.method, target=request.target, headers=request.headers)
             if not connection.proven and self._is_asked_by_its_proxy(question):
                 connection.prove()
             verdict = await self.judge(question)
-            head = request.method == b"HEAD"
-            goes_on = await conversation.answer(verdict.status, verdict.headers, verdict.body, head=head)
+            goes_on = await conversation.answer(verdict.status, _headers(verdict), verdict.body)
 
     @staticmethod
     def busy_answer(cause: str, _peer: Peer) -> bytes:
@@ -148,9 +156,10 @@ class ForwardAuth:
         """
         answer = answer_failure(busy(cause))
         headers = (_JSON, ("retry-after", str(answer.retry_after_s)))
-        return answer_unasked(403, headers, json.dumps(answer.body).encode("ascii") + b"\n")
+        refused = Verdict(403, headers, json.dumps(answer.body).encode("ascii") + b"\n")
+        return answer_bytes(refused.status, _headers(refused), refused.body, close=True)
 
-    def _is_asked_by_its_proxy(self, question: Question) -> bool:
+    def _is_asked_by_its_proxy(self, question: ProxyQuestion) -> bool:
         """Whether the question has the form of the section's dialect; then the connection is closed after others."""
         try:
             DIALECTS[self._terms.settings.dialect](question)
@@ -158,7 +167,7 @@ class ForwardAuth:
             return False
         return True
 
-    async def judge(self, question: Question) -> Verdict:
+    async def judge(self, question: ProxyQuestion) -> Verdict:
         """What to tell the proxy. Raises nothing."""
         terms = self._terms
         try:
@@ -202,9 +211,8 @@ def _bearer_of(settings: ForwardAuthSettings) -> Bearers:
     return BearerVerifier.from_file(settings.jwk, audience=settings.audience, issuer=settings.issuer)
 
 
-def _question_of(request: h11.Request) -> Question:
-    headers = tuple((name.decode("ascii"), value) for name, value in request.headers)
-    return Question(method=request.method.decode("ascii"), target=request.target, headers=headers)
+def _headers(verdict: Verdict) -> list[tuple[str, str]]:
+    return [*verdict.headers, ("Content-Length", str(len(verdict.body))), ("Cache-Control", "no-store")]
 
 
 def _permission(admitted: Admitted) -> Verdict:
@@ -241,5 +249,5 @@ def _refusal(denied: Denied) -> Verdict:
     return Verdict(401 if answer.status == 401 else 403, headers, answer.body)
 
 
-# `http_io` writes the first two; the third is a proof of this very response, which the proxy does not hand on as it is.
+# `_headers` writes the first two; the third is a proof of this very response, which the proxy does not hand on.
 _OWN_HEADERS: Final = frozenset({"content-length", "cache-control", "orthros-reply"})

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from orthros_protocol.primitives.http_fields import HttpFields, folded
 
-__all__ = ["DIALECTS", "PATH", "TELLS_BODY", "Dialect", "Misdirected", "Original", "Question", "spoofed"]
+__all__ = ["DIALECTS", "PATH", "TELLS_BODY", "Dialect", "Misdirected", "Original", "ProxyQuestion", "spoofed"]
 
 PATH: Final = "/v1/forward-auth"
 """The one path that is answered; in front of the client's own where a dialect says so."""
@@ -37,7 +37,7 @@ class Misdirected(Exception):
 
 
 @frozen(kw_only=True)
-class Question:
+class ProxyQuestion:
     """A request to the daemon as it came: header names in lower case, in order."""
 
     method: str
@@ -81,7 +81,7 @@ class Original:
     upgrade: bool | None = None
 
 
-Dialect = Callable[[Question], Original]
+Dialect = Callable[[ProxyQuestion], Original]
 """Reads the client's request out of one proxy's question. Raises Misdirected."""
 
 
@@ -90,11 +90,11 @@ def spoofed(headers: Sequence[tuple[str, bytes]]) -> str | None:
     return next((name for name, _ in headers if folded(name).startswith(_RESULTS)), None)
 
 
-def _kept(question: Question, without: Collection[str] = ()) -> tuple[tuple[str, bytes], ...]:
+def _kept(question: ProxyQuestion, without: Collection[str] = ()) -> tuple[tuple[str, bytes], ...]:
     return tuple(one for one in question.headers if one[0] not in _HOP_HEADERS and one[0] not in without)
 
 
-def _plain(question: Question, targets: Collection[bytes] = (PATH.encode("ascii"),), hint: str = "") -> None:
+def _plain(question: ProxyQuestion, targets: Collection[bytes] = (PATH.encode("ascii"),), hint: str = "") -> None:
     if question.method == "GET" and question.target in targets:
         return
     seen = f"asked {question.method} {_shown(question.target)}, expected GET {PATH}"
@@ -173,13 +173,13 @@ _TRAEFIK: Final = {
 }
 
 
-def _nginx(question: Question) -> Original:
+def _nginx(question: ProxyQuestion) -> Original:
     _plain(question, hint=": write no variable behind proxy_pass")
     told = question.told(_NGINX)
     return _whole(question, told, method=told["x-original-method"], target=told["x-original-uri"])
 
 
-def _caddy(question: Question) -> Original:
+def _caddy(question: ProxyQuestion) -> Original:
     # Of a target that ends with a bare ? Caddy keeps just that.
     path = PATH.encode("ascii")
     _plain(question, (path, path + b"?"), hint=f": write `uri {PATH}?`, since without the ? Caddy keeps the query")
@@ -189,7 +189,7 @@ def _caddy(question: Question) -> Original:
     return _whole(asked, told, method=told["x-forwarded-method"], target=told["x-forwarded-uri"])
 
 
-def _whole(question: Question, told: Mapping[str, bytes], *, method: bytes, target: bytes) -> Original:
+def _whole(question: ProxyQuestion, told: Mapping[str, bytes], *, method: bytes, target: bytes) -> Original:
     """Of a proxy that tells everything, and keeps Host as it was."""
     headers = _with_body(_kept(question, told), told[_BODY_HEADER])
     headers, upgrade = _with_upgrade(headers, told[_UPGRADE_HEADER])
@@ -197,7 +197,7 @@ def _whole(question: Question, told: Mapping[str, bytes], *, method: bytes, targ
     return Original(method=_text(method), target=target, headers=headers, peer=peer, upgrade=upgrade)
 
 
-def _traefik(question: Question) -> Original:
+def _traefik(question: ProxyQuestion) -> Original:
     _plain(question)
     told = question.told(_TRAEFIK)
     method, host, target = told.values()
@@ -206,7 +206,7 @@ def _traefik(question: Question) -> Original:
     return Original(method=_text(method), target=target, headers=headers)
 
 
-def _envoy(question: Question) -> Original:
+def _envoy(question: ProxyQuestion) -> Original:
     path = PATH.encode("ascii")
     if not question.target.startswith(path + b"/"):
         raise Misdirected(f"asked {_shown(question.target)}, expected {PATH} in front of the client's path")

@@ -1,4 +1,4 @@
-"""What the local HTTP API can be asked and how it answers, as values: no sockets, no h11.
+"""What the local HTTP API can be asked and how it answers, as values: no sockets, no parser.
 
 Every answer is a JSON object; every error is {error, detail, remedy, retry}.
 """
@@ -25,7 +25,7 @@ from orthros_client.reasons import BAD_LOCAL_REQUEST
 from orthros_protocol import check_name, check_scopes, describe_note
 from orthros_protocol.primitives.limits import MAX_U32
 
-__all__ = ["Answer", "Question", "answer_failure", "answer_reply", "parse_question"]
+__all__ = ["LocalAnswer", "LocalQuestion", "answer_failure", "answer_reply", "parse_question"]
 
 _MOST_FIELDS: Final = 64
 _WAIT_MS: Final = 300_000  # the daemon's own request_timeout_s is shorter and decides
@@ -33,7 +33,7 @@ _GRANTS: Final = {"/v1/ticket": Op.TICKET, "/v1/token": Op.TOKEN}
 
 
 @frozen
-class Answer:
+class LocalAnswer:
     """A status, a JSON object, and the seconds for a Retry-After header (0: none)."""
 
     status: int
@@ -42,14 +42,14 @@ class Answer:
 
 
 @frozen
-class Question:
+class LocalQuestion:
     """A path and the request to the desk that it stands for."""
 
     path: str
     request: Request | WantRequest
 
 
-def parse_question(method: bytes, target: bytes) -> Question | Answer:
+def parse_question(method: str, target: bytes) -> LocalQuestion | LocalAnswer:
     """The question behind a request line, or the answer when it needs no asking.
 
     Raises LocalMisuse `bad-local-request` or Misconfigured for parameters that cannot be.
@@ -59,18 +59,18 @@ def parse_question(method: bytes, target: bytes) -> Question | Answer:
         return answer_failure(
             Failure.refused("not-found", "paths: /v1/token /v1/ticket /v1/status /livez /readyz"), 404
         )
-    if method != b"GET":
+    if method != "GET":
         return answer_failure(Failure.refused(BAD_LOCAL_REQUEST, "only GET"), 405)
     if path in _GRANTS:
-        return Question(path, _want_of(_GRANTS[path], query))
+        return LocalQuestion(path, _want_of(_GRANTS[path], query))
     if query:
         raise LocalMisuse(BAD_LOCAL_REQUEST, "this path takes no parameters")
     if path == "/livez":
-        return Answer(200, {"alive": True})
-    return Question(path, Request(op=Op.STATUS, argument=int(path == "/readyz")))
+        return LocalAnswer(200, {"alive": True})
+    return LocalQuestion(path, Request(op=Op.STATUS, argument=int(path == "/readyz")))
 
 
-def answer_reply(question: Question, reply: Reply, client: str) -> Answer:
+def answer_reply(question: LocalQuestion, reply: Reply, client: str) -> LocalAnswer:
     """The desk's reply as JSON; `client` is the name that the daemon's key file is for."""
     if isinstance(reply, Failure):
         names = {"CLIENT": client, "PRINCIPAL": client}
@@ -78,13 +78,15 @@ def answer_reply(question: Question, reply: Reply, client: str) -> Answer:
             names["TARGET"] = question.request.target
         return answer_failure(reply, names=names)
     if isinstance(reply, Grant):
-        return Answer(200, _granted_of(reply))
+        return LocalAnswer(200, _granted_of(reply))
     if isinstance(reply, Status):
-        return _readiness_of(reply) if question.path == "/readyz" else Answer(200, _status_of(reply))
+        return _readiness_of(reply) if question.path == "/readyz" else LocalAnswer(200, _status_of(reply))
     return answer_failure(Failure.refused(BAD_LOCAL_REQUEST), 400)
 
 
-def answer_failure(failure: Failure, status: int | None = None, *, names: Mapping[str, str] | None = None) -> Answer:
+def answer_failure(
+    failure: Failure, status: int | None = None, *, names: Mapping[str, str] | None = None
+) -> LocalAnswer:
     """A failure as JSON; `status` where the kind of failure does not say it, `names` for its remedy."""
     body: dict[str, Any] = {
         "error": failure.reason.name,
@@ -98,7 +100,7 @@ def answer_failure(failure: Failure, status: int | None = None, *, names: Mappin
         body["retry_after_s"] = failure.retry_s
     if failure.remaining_s:
         body["remaining_s"] = failure.remaining_s
-    return Answer(status or _status_code(failure), body, failure.retry_s)
+    return LocalAnswer(status or _status_code(failure), body, failure.retry_s)
 
 
 def _status_code(failure: Failure) -> int:
@@ -166,11 +168,11 @@ def _granted_of(grant: Grant) -> dict[str, Any]:
     }
 
 
-def _readiness_of(status: Status) -> Answer:
+def _readiness_of(status: Status) -> LocalAnswer:
     if status.code is None:
-        return Answer(200, {"ready": True, "client": str(status.client), "cached": status.cached})
+        return LocalAnswer(200, {"ready": True, "client": str(status.client), "cached": status.cached})
     body = {"ready": False, "error": status.code, "detail": status.detail or "", "cached": status.cached}
-    return Answer(503, body)
+    return LocalAnswer(503, body)
 
 
 def _status_of(status: Status) -> dict[str, Any]:

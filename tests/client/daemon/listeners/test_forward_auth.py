@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client.daemon.listeners.forward_auth import Verdict
-from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, Question
+from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, ProxyQuestion
 from orthros_protocol import Entry, Hop, ReplayStore, Standing, Subject, Timestamp
 from orthros_protocol.exchanges.http_profile import parse_challenge
 from orthros_protocol.tickets.caveats import PeerCaveat
@@ -114,7 +114,7 @@ def test_results_that_a_client_brings_along_are_refused(
     assert gate.status(signed) == 200  # it was not judged, hence not spent
 
 
-ASKED_WITHOUT: dict[str, Callable[..., Question]] = {
+ASKED_WITHOUT: dict[str, Callable[..., ProxyQuestion]] = {
     "nginx": by_nginx, "caddy": by_caddy, "traefik": by_traefik, "envoy": by_envoy,
 }  # fmt: skip
 
@@ -298,7 +298,7 @@ def test_a_body_must_be_bound_by_its_digest(tmp_path: Path, dialect: str) -> Non
 @pytest.mark.parity("L6")
 @pytest.mark.parametrize(("dialect", "ask"), [("nginx", by_nginx), ("caddy", by_caddy)])
 def test_a_body_of_unknown_length_needs_a_route_that_takes_it(
-    tmp_path: Path, dialect: str, ask: Callable[..., Question]
+    tmp_path: Path, dialect: str, ask: Callable[..., ProxyQuestion]
 ) -> None:
     """Transfer-Encoding, as nginx and Caddy tell it."""
     gate = Gate.open(tmp_path, dialect, route=[{"path": "/stream", "unsized_bodies": True}])
