@@ -51,6 +51,7 @@ async def test_every_word_of_a_rule_comes_back(store):
         delegable=True,
         subjects=("users/*", "ada"),
         behalf=("*",),
+        within_subject=True,
         sources=("10.0.0.0/8", "2001:db8::/32"),
         deny_via=("group:edge", "web@other.test"),
         require_via=("gone",),

@@ -40,6 +40,7 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
         known = Circumstances(
             address=address,
             groups_of=policy.groups_of,
+            scopes_of=policy.own_scopes,
             client_caps=PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s),
             target=facts,
             limits=limits,

@@ -12,7 +12,8 @@ from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
 from orthros_kdc.policy.model import Selector
-from orthros_kdc.policy.rule import CONDITIONS, Rule, mentioned, named_subjects, stated
+from orthros_kdc.policy.named import mentioned, named_subjects
+from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import SHARED_FACT
 from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_kdc.store.base import Transaction

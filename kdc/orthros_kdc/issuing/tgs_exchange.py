@@ -198,6 +198,7 @@ def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts w
     known = Circumstances(
         address=address,
         groups_of=realm.policy.groups_of,
+        scopes_of=realm.policy.own_scopes,
         client_caps=client.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,

@@ -79,7 +79,9 @@ def judge_token(standing: Standing, realm: RealmFacts) -> Judgement:
         proven=proven and subject is not None,
         path=callers if proven else (),
     )
-    held = holding(ask, rules, Circumstances(address=None, groups_of=realm.policy.groups_of))
+    held = holding(
+        ask, rules, Circumstances(address=None, groups_of=realm.policy.groups_of, scopes_of=realm.policy.own_scopes)
+    )
     if held.code:
         return Judgement(code=held.code)
     granted = {scope for rule in held.rules for scope in rule.scopes}

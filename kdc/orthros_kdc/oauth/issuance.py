@@ -82,6 +82,7 @@ def decide_wish(
     known = Circumstances(
         address=address,
         groups_of=realm.policy.groups_of,
+        scopes_of=realm.policy.own_scopes,
         client_caps=client.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,

@@ -41,8 +41,11 @@ def holding(ask: Ask, rules: Sequence[Rule], known: Circumstances) -> HoldingRul
         for rule in rules:
             why = judge.objection(rule, ask, known)
             if why is None:
-                kept.append(rule)
-                continue
+                less = None if judge.bound is None else judge.bound(rule, ask, known)
+                kept.append(rule if less is None else less[0])
+                if less is None:
+                    continue
+                why = less[1]
             objections.append(Objection(rule.rule_id, judge.name, why))
             if judge.is_about_subjects:
                 for_others.append(rule)

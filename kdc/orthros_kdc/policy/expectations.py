@@ -167,6 +167,7 @@ def _check(
     known = Circumstances(
         address=expected.address,
         groups_of=policy.groups_of,
+        scopes_of=policy.own_scopes,
         client_caps=client,
         target=target,
         limits=limits,

@@ -165,6 +165,7 @@ def _remedies(client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances
         behalf=named if ask.proven else (),
         # An admin who drew a border is not told to tear it down, but where to open it.
         sources=(address,) if denial.code == "source-refused" and address else (),
+        **{row.attribute: row.of(rule) for rule in rules for row in stated(rule) if row.is_border},
     )
     for one in (offered, evolve(offered, callbacks=True)):
         if isinstance(decide(ask, (*rules, one), enabled), Grant):

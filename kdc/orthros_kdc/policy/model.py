@@ -29,6 +29,7 @@ __all__ = [
     "check_subject_patterns",
     "is_subject",
     "subject_matches",
+    "subject_words",
 ]
 
 GROUP_PREFIX: Final = "group:"
@@ -91,6 +92,13 @@ def subject_matches(patterns: Iterable[str], name: str) -> bool:
         pattern in (ANY_SUBJECT, name) or (pattern.endswith(_BELOW) and name.startswith(pattern[:-1]))
         for pattern in patterns
     )
+
+
+def subject_words(patterns: tuple[str, ...]) -> str:
+    """Patterns of subjects in words."""
+    if ANY_SUBJECT in patterns:
+        return "anybody"
+    return ", ".join(f"all below {one[:-1]}" if one.endswith("*") else one for one in patterns)
 
 
 def _is_subject_pattern(pattern: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, fields, frozen
 
+from orthros_kdc.policy.named import mentioned, named_subjects
 from orthros_kdc.policy.realm_document import (
     JwtFacts,
     Mention,
@@ -20,7 +21,7 @@ from orthros_kdc.policy.realm_document import (
     mentions,
 )
 from orthros_kdc.policy.realm_file_lines import Path
-from orthros_kdc.policy.rule import CONDITIONS, Rule, mentioned, named_subjects
+from orthros_kdc.policy.rule import CONDITIONS, Rule
 from orthros_protocol import Misconfigured, reason_for
 
 __all__ = ["MOST_REMOVALS", "Change", "Plan", "plan_changes", "require_few_removals"]

@@ -11,8 +11,9 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits
+from orthros_kdc.policy.named import mentioned
 from orthros_kdc.policy.realm_file_lines import Lines, Path
-from orthros_kdc.policy.rule import Rule, mentioned
+from orthros_kdc.policy.rule import Rule
 from orthros_protocol import Code, Misconfigured, Reason, reason_for
 
 __all__ = ["JwtFacts", "Mention", "PrincipalFacts", "RealmDocument", "RealmState", "Source", "mentions"]

@@ -5,19 +5,17 @@ Everything that reads or writes rules walks `CONDITIONS`; `rule_table.py` says w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from orthros_kdc.policy.model import (
-    ANY_SUBJECT,
     GROUP_PREFIX,
     Selector,
     check_callers,
     check_subject_patterns,
-    is_subject,
     subject_matches,
+    subject_words,
 )
 from orthros_kdc.policy.rule_caveats import (
     RequiredDischarge,
@@ -35,7 +33,7 @@ from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_INT
 from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["CONDITIONS", "JUDGES", "Rule", "mentioned", "named_subjects", "stated", "subject_words"]
+__all__ = ["CONDITIONS", "JUDGES", "Rule", "stated"]
 
 # Judges: why a rule does not hold for an ask, or None.
 
@@ -70,12 +68,35 @@ def _understood(rule: Rule, _ask: Ask, _known: Circumstances) -> str | None:
     return f"this version does not know {' '.join(rule.unknown)}" if rule.unknown else None
 
 
+def _own_rules(rule: Rule, ask: Ask, known: Circumstances) -> str | None:
+    if ask.subject is None or not rule.within_subject:
+        return None
+    if known.scopes_of is None:
+        return f"the rules of {ask.subject} are unknown"
+    own = known.scopes_of(ask.subject, ask.target)
+    return None if own is not None else f"{ask.subject} has no rule of its own at {ask.target}"
+
+
+def _within(rule: Rule, ask: Ask, known: Circumstances) -> tuple[Rule, str] | None:
+    if ask.subject is None or not rule.within_subject or known.scopes_of is None:
+        return None
+    own = known.scopes_of(ask.subject, ask.target) or frozenset()
+    beyond = [scope for scope in rule.scopes if scope not in own]
+    if not beyond:
+        return None
+    kept = tuple(scope for scope in rule.scopes if scope in own)
+    return evolve(rule, scopes=kept), f"{ask.subject} itself may not {' '.join(beyond)} at {ask.target}"
+
+
 _UNDERSTOOD: Final = Judge(name="condition", code="not-granted", objection=_understood)
 _SOURCE: Final = Judge(name="source", code="source-refused", objection=_source)
 _SUBJECT: Final = Judge(name="subject", code="subject-refused", objection=_subject, is_about_subjects=True)
+_WITHIN: Final = Judge(
+    name="within_subject", code="subject-refused", objection=_own_rules, bound=_within, is_about_subjects=True
+)
 _CHAIN: Final = Judge(name="chain", code="chain-refused", objection=_chain)
 
-JUDGES: Final = (_UNDERSTOOD, _SOURCE, _SUBJECT, _CHAIN)
+JUDGES: Final = (_UNDERSTOOD, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
 """All of them, in the order in which they judge."""
 
 
@@ -97,13 +118,6 @@ def _depth(value: object) -> int:
 
 def _words(value: tuple[str, ...]) -> str:
     return " ".join(value)
-
-
-def subject_words(patterns: tuple[str, ...]) -> str:
-    """Patterns of subjects in words."""
-    if ANY_SUBJECT in patterns:
-        return "anybody"
-    return ", ".join(f"all below {one[:-1]}" if one.endswith("*") else one for one in patterns)
 
 
 # The rows.
@@ -164,6 +178,17 @@ _BEHALF: Final = Condition(
     judge=_SUBJECT,
     is_pattern=True,
     fact="behalf",
+)
+_WITHIN_SUBJECT: Final = Condition(
+    key="within_subject",
+    shape=Shape.SWITCH,
+    sample="true",
+    option="--within-subject",
+    help="for a subject, only scopes that its own rules for the target grant it",
+    text=lambda _: "within the subject's own rules",
+    sentence=lambda _: "for a subject only with scopes that the subject's own rules grant it there",
+    judge=_WITHIN,
+    is_border=True,
 )
 _SOURCES: Final = Condition(
     key="from",
@@ -289,7 +314,8 @@ class Rule:
     `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `jwt` allows JWT export;
     `delegable` allows tickets that the target may use as evidence. `subjects` are the patterns of those in whose
     name the client may ask by its word alone, `behalf` of those for whom it must prove to have been called, whether
-    the first caller spoke for itself or asserted a name; none by default. The rule holds only for asks from
+    the first caller spoke for itself or asserted a name; none by default. With `within_subject` a subject gets only
+    scopes that its own rules grant it. The rule holds only for asks from
     `sources` (CIDR; none: from anywhere) and along a path that `chain` allows, and `caveats` are written into its
     tickets. `unknown` are the conditions that a later version stored and this one does not know: such a rule grants
     nothing.
@@ -306,6 +332,7 @@ class Rule:
     delegable: bool = _DELEGABLE.as_field()
     subjects: tuple[str, ...] = _SUBJECTS.as_field()
     behalf: tuple[str, ...] = _BEHALF.as_field()
+    within_subject: bool = _WITHIN_SUBJECT.as_field()
     sources: tuple[str, ...] = _SOURCES.as_field()
     deny_via: tuple[str, ...] = _DENY_VIA.as_field()
     require_via: tuple[str, ...] = _REQUIRE_VIA.as_field()
@@ -348,6 +375,7 @@ CONDITIONS: Final = (
     _DELEGABLE,
     _SUBJECTS,
     _BEHALF,
+    _WITHIN_SUBJECT,
     _SOURCES,
     _DENY_VIA,
     _REQUIRE_VIA,
@@ -364,16 +392,3 @@ CONDITIONS: Final = (
 def stated(rule: Rule) -> list[Condition]:
     """The rows of which `rule` says something that is not the usual."""
     return [row for row in CONDITIONS if getattr(rule, row.attribute) != row.usual]
-
-
-def named_subjects(rule: Rule, row: Condition) -> frozenset[str]:
-    """The names that stand in the condition `row` of `rule` themselves; patterns for many names are none."""
-    return frozenset(filter(is_subject, row.of(rule))) if row.is_pattern else frozenset()
-
-
-def mentioned(rule: Rule) -> Iterator[tuple[Condition, str, str]]:
-    """Whom the conditions of `rule` name, besides its client and target: the row, the entry, and whom it names, as
-    `name`, `name@realm` of another realm, or `group:name`."""
-    for row in CONDITIONS:
-        if row.names is not None:
-            yield from ((row, str(one), row.names(one)) for one in row.of(rule))

@@ -48,13 +48,15 @@ class Shape(Enum):
 class Judge:
     """Tells why a rule does not hold for an ask; None when it holds.
 
-    `code` is the refusal when no rule is left. `is_about_subjects`: what does not hold for this subject may hold for
+    `code` is the refusal when no rule is left. `bound` gives what is left of a rule that holds in part, and what was
+    taken from it; None when it holds whole. `is_about_subjects`: what does not hold for this subject may hold for
     another one.
     """
 
     name: str
     code: Code
     objection: Callable[[Any, Ask, Circumstances], str | None]
+    bound: Callable[[Any, Ask, Circumstances], tuple[Any, str] | None] | None = None
     is_about_subjects: bool = False
 
 
@@ -73,6 +75,7 @@ class Condition:
     `judge` judges it, if anything before the decision does, and `binds_own_calls` says that a call in the client's own
     name is judged, too. `writes` makes the caveat that the KDC writes into tickets. `names` gives whom an entry names,
     who must exist: `name`, `name@realm` or `group:name`. With `is_pattern`, an entry names one subject or many.
+    `is_border`: a rule that is offered as a remedy keeps it, since no admin is told to tear down a border.
     """
 
     key: str
@@ -91,6 +94,7 @@ class Condition:
     binds_own_calls: bool = False
     writes: Callable[[Any], MethodsCaveat | PathCaveat | PeerCaveat | RequiredDischarge] | None = None
     names: Callable[[Any], str] | None = None
+    is_border: bool = False
     is_pattern: bool = False
     attribute: str = field()
     """The field of `Rule`: the key, unless that is a word of Python."""

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
+from orthros_kdc.policy.conditions import holding
 from orthros_kdc.policy.model import GROUP_PREFIX
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.shards import Shards
+from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_kdc.store.base import PolicyRows, Transaction
 from orthros_kdc.store.rule_rows import RuleRow, opened, row_of
 
@@ -114,6 +116,14 @@ class PolicySnapshot:
                 del self._memo[next(iter(self._memo))]
             self._memo[client, target] = result
         return result
+
+    def own_scopes(self, name: str, target: str) -> frozenset[str] | None:
+        """The scopes that `name` can have at `target` in its own name, wherever it asks from and without a caveat; None
+        when no such rule lets it call `target`. Raises as `rules_for`."""
+        ask = Ask(target=target)
+        free = [rule for rule in self.rules_for(name, target) if not rule.caveats]
+        held = holding(ask, free, Circumstances(address="")).rules if free else ()
+        return frozenset(scope for rule in held for scope in rule.scopes) if held else None
 
     def _selectors(self, name: str) -> tuple[str, ...]:
         # A name that spells like a group would select one: none on the wire does, and none that is refused here.

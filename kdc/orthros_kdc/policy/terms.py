@@ -107,7 +107,8 @@ class Circumstances:
     `address` is the IP address of the asker as text, empty on a local socket, which lies outside every network; None
     is for those who only wonder what would be answered: then nothing is held against it. `groups_of` gives the groups
     of a name, as `group:x` (`PolicySnapshot.groups_of`); without it no rule that names groups of a path holds along
-    one.
+    one. `scopes_of` gives the scopes of a name's own rules at a target (`PolicySnapshot.own_scopes`); without it no
+    rule that is bounded by them holds for a subject.
 
     `target` is None when it does not exist, and must not even be looked up when there are no rules: policy comes
     before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is less; `caveat_*` are
@@ -116,6 +117,7 @@ class Circumstances:
 
     address: str | None
     groups_of: Callable[[str], Iterable[str]] | None = None
+    scopes_of: Callable[[str, str], frozenset[str] | None] | None = None
     client_caps: PrincipalCaps = field(factory=PrincipalCaps)
     target: TargetFacts | None = None
     limits: RealmLimits = field(factory=RealmLimits)

@@ -137,6 +137,52 @@ def test_an_asserted_subject_has_no_path() -> None:
     assert granted(asserted, rule(1, "read", subjects=["*"], deny_via=["gate"])).subject == "gate"
 
 
+# Within what the subject itself may
+
+
+def at_ledger(*own):
+    """What subjects may at the ledger by rules of their own."""
+    return {"scopes_of": PolicySnapshot(PolicyRows(seq=1, rules=own, groups={})).own_scopes}
+
+
+@pytest.mark.parity("M5", "K18")
+def test_a_subject_gets_no_scope_that_its_own_rules_do_not_grant() -> None:
+    bounded = rule(1, "read", "write", behalf=["*"], within_subject=True)
+    asked = ask("read", "write", subject="web", proven=True, path=("web", "billing"))
+    own = at_ledger(rule(7, "read", "admin", client="web"))
+    grant = granted(asked, bounded, **own)
+    assert (grant.scopes, grant.rule_ids) == (("read",), (1,))
+    assert grant.notes == (Note(NoteField.SCOPE, NoteCause.SUBJECT_RULE, 1),)
+    assert [str(one) for one in grant.objections] == ["rule 1: within_subject: web itself may not write at ledger"]
+    assert refused(evolve(asked, scopes=("write",)), bounded, **own) == "no-scope-left"
+    assert granted(evolve(asked, scopes=None), bounded, **own).scopes == ("read",)
+    assert granted(asked, bounded, rule(2, "write", behalf=["web"]), **own).scopes == ("read", "write")
+
+
+@pytest.mark.parity("M5", "K18")
+def test_a_bounded_rule_does_not_hold_for_a_subject_without_rules_or_of_which_nothing_is_known() -> None:
+    bounded = rule(1, "read", subjects=["*"], within_subject=True)
+    asked = ask("read", subject="web")
+    assert refused(asked, bounded, **at_ledger()) == "subject-refused"
+    assert refused(asked, bounded) == "subject-refused"
+    assert refused(asked, bounded, **at_ledger(rule(7, "read", client="web", target="store"))) == "subject-refused"
+
+
+@pytest.mark.parity("M5")
+@pytest.mark.parametrize("less", [{"sources": ["10.0.0.0/8"]}, {"methods": ["GET"]}, {"require_via": ["gate"]}])
+def test_what_the_subject_has_under_a_condition_bounds_to_nothing(less) -> None:
+    """Fail closed: the caller would have it without that condition."""
+    bounded = rule(1, "read", subjects=["*"], within_subject=True)
+    own = at_ledger(rule(7, "read", client="web", **less))
+    assert refused(ask("read", subject="web"), bounded, **own) == "subject-refused"
+    free = at_ledger(rule(7, "read", client="web", **less), rule(8, client="web"))
+    assert refused(ask("read", subject="web"), bounded, **free) == "no-scope-left"
+
+
+def test_a_call_in_the_clients_own_name_is_not_bounded_by_a_subject() -> None:
+    assert granted(ask("read"), rule(1, "read", within_subject=True)).scopes == ("read",)
+
+
 # In which order
 
 
@@ -184,6 +230,7 @@ def test_a_rule_whose_condition_fails_never_contributes(one, rules, facts) -> No
 
 TIGHTER = st.sampled_from([
     {"sources": ("198.51.100.0/24",)},
+    {"within_subject": True},
     {"deny_via": ["web"]},
     {"require_via": ["gate"]},
     {"max_depth": 1},

@@ -363,3 +363,19 @@ async def test_on_behalf_is_never_wider_than_the_own_call(journey: Journey) -> N
     assert other.ttl_s <= own.ttl_s
     assert other.flags & ~DELEGABLE == 0
     assert await journey.refusal("orders", "web", behalf=journey.evidence(first), flags=WANT_DELEGABLE) == "not-granted"
+
+
+@pytest.mark.parity("K18")
+async def test_a_service_gets_for_its_caller_at_most_what_the_caller_may_itself(journey: Journey) -> None:
+    """From login to ticket: the bound is asked of the rules that are in force."""
+    admin = journey.kdc.admin
+    await rules.allow(admin, "orders", "vault", scopes=("read", "write"), behalf=("web",), within_subject=True)
+    evidence = journey.evidence(await journey.obtain("web", "orders"))
+    login = await journey.login("orders")
+    want = {"scopes": ("read", "write"), "behalf": evidence}
+    refused = await journey.kdc.ask_one(login, "vault", **want)
+    assert isinstance(refused, NotGranted)
+    await rules.allow(admin, "web", "vault", scopes=("read",))
+    granted = await journey.kdc.ask_one(login, "vault", **want)
+    assert isinstance(granted, Granted)
+    assert granted.scopes == ("read",)

@@ -9,7 +9,8 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from orthros_kdc.policy.rule import CONDITIONS, Rule, stated, subject_words
+from orthros_kdc.policy.model import subject_words
+from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import Shape
 from orthros_runtime.screen import Parser
 from orthros_tools.admin.command_line import duration

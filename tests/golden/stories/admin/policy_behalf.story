@@ -24,3 +24,7 @@ policy explain orders ledger --via nobody
 policy explain orders ledger --behalf users/ada
 policy explain orders ledger --via Portal
 policy explain orders ledger --from example.org
+policy allow orders ledger --scope read --scope write --behalf portal --within-subject
+policy explain orders ledger --scope read --scope write --behalf portal
+policy allow portal ledger --scope read --quiet
+policy explain orders ledger --scope read --scope write --behalf portal
