@@ -19,7 +19,7 @@ from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
-from orthros_kdc.process.shares import deadlines_of
+from orthros_kdc.process.port_server import deadlines_of
 from orthros_protocol import OrthrosError
 from orthros_protocol.testing import ManualClock
 from orthros_runtime.serving.connections import Connection

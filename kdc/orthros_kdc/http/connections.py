@@ -6,7 +6,6 @@ Knows when a request begins and ends, and not what it says. Room, deadlines and 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -16,12 +15,11 @@ from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import App, failure, headers_of
 from orthros_kdc.http.callers import Caller
 from orthros_kdc.process.native_port import Reject
-from orthros_kdc.process.shares import PortShares, deadlines_of
+from orthros_kdc.process.port_server import PortServer
 from orthros_protocol import Malformed, OrthrosError, PeerMisbehaved
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.http.conversation import HttpConversation
 from orthros_runtime.serving.http.messages import Unreadable, answer_bytes
-from orthros_runtime.serving.listeners import Listener
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["HttpServer"]
@@ -40,48 +38,15 @@ class _Visit:
     awaited: str = "request"
 
 
-class HttpServer:
-    """Serves one application on any number of listeners: TLS where there is `tls`, except on Unix sockets.
-
-    `limits` and `tls` may be replaced while it serves; new connections follow.
-    """
+class HttpServer(PortServer):
+    """Serves one application: TLS where there is `tls`, except on Unix sockets. `tls` may be replaced as `limits`."""
 
     def __init__(self, app: App, reject: Reject, limits: LimitSettings, tls: ssl.SSLContext | None = None) -> None:
         """`reject` is told of bytes that the application does not see, because they are no request."""
+        super().__init__(limits, "the HTTP port", self._stands_for_many)
         self.tls = tls
         self._app = app
         self._reject = reject
-        self._shares = PortShares(limits, self._stands_for_many)
-        self._listener = Listener(
-            self.converse, self._shares.group_of, self._busy_answer, deadlines_of(limits), "the HTTP port"
-        )
-
-    @property
-    def limits(self) -> LimitSettings:
-        """What connections and requests may take."""
-        return self._shares.limits
-
-    @limits.setter
-    def limits(self, limits: LimitSettings) -> None:
-        self._shares.limits = limits
-        self._listener.deadlines = deadlines_of(limits)
-
-    @property
-    def connection_count(self) -> int:
-        """How many connections are open."""
-        return self._listener.connection_count
-
-    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Serves until cancelled; after `drain`, returns when the last connection has got its answers."""
-        await self._listener.serve(*listeners)
-
-    def drain(self) -> None:
-        """Accepts no connection and reads only what has been sent already: it is answered, then the connection ends."""
-        self._listener.drain()
-
-    async def serve_stream(self, stream: trio.SocketStream) -> None:
-        """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
-        await self._listener.serve_stream(stream)
 
     async def converse(self, connection: Connection) -> None:
         """One connection that the listener has room for."""
@@ -133,7 +98,7 @@ class HttpServer:
     def _stands_for_many(self, peer: Peer) -> bool:
         return self._app.proxies.trusts(Caller.of(peer))
 
-    def _busy_answer(self, cause: str, peer: Peer) -> bytes:
+    def busy_answer(self, cause: str, peer: Peer) -> bytes:
         """The last bytes for a connection that there is no room for. Where TLS should begin, there are none."""
         if self.tls is not None and peer.uid < 0:
             return b""

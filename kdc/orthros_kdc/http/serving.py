@@ -5,10 +5,8 @@ Wiring only; imported only where there is an HTTP port, because its parser is in
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 
 import trio
 from attrs import frozen
@@ -22,7 +20,7 @@ from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.http.routes import Tokens, routes
 from orthros_kdc.http.tls import load_tls
 from orthros_kdc.oauth.values import OAuthOptions
-from orthros_kdc.process.addresses import open_addresses
+from orthros_kdc.process.addresses import Opened, open_addresses
 from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
@@ -36,16 +34,15 @@ class HttpPort:
     """An open HTTP port. `addresses` are as clients write them: `https://host:port`, `unix:///path`."""
 
     server: HttpServer
-    listeners: tuple[trio.SocketListener, ...]
+    opened: Opened
     addresses: tuple[str, ...]
-    unix: str
 
     async def serve(self) -> None:
         """Serves until cancelled; after `server.drain()`, returns when the last connection has got its answers."""
         try:
-            await self.server.serve(self.listeners)
+            await self.server.serve(self.opened.listeners)
         finally:
-            self.close()
+            self.opened.close()
 
     def tls_of(self, http: HttpSettings, now: Timestamp) -> ssl.SSLContext | None:
         """What new connections are to speak after a reload; the files are read again.
@@ -55,14 +52,6 @@ class HttpPort:
         if bool(http.tls_cert) != (self.server.tls is not None):
             raise Misconfigured("config-invalid", "[http] tls_cert: TLS begins and ends with a restart only")
         return _tls_of(http, now)
-
-    def close(self) -> None:
-        """Gives the addresses back. Idempotent."""
-        for listener in self.listeners:
-            listener.socket.close()
-        if self.unix:
-            with suppress(FileNotFoundError):  # removed already
-                os.unlink(self.unix)
 
 
 def _tls_of(http: HttpSettings, now: Timestamp) -> ssl.SSLContext | None:
@@ -110,7 +99,7 @@ async def open_http_port(
         opened.close()
         raise
     addresses = opened.addresses("http" if server.tls is None else "https")
-    return HttpPort(server, opened.listeners, addresses, http.unix)
+    return HttpPort(server, opened, addresses)
 
 
 def _check_loopback(listeners: tuple[trio.SocketListener, ...]) -> None:

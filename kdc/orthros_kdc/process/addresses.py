@@ -5,8 +5,10 @@ Opens what the configuration names, or nothing. Accepts no connection.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -39,9 +41,12 @@ class Opened:
         return (*(_url_of(listener, scheme) for listener in self.tcp), *(f"unix://{self.path}" for _ in self.unix))
 
     def close(self) -> None:
-        """Gives the addresses back."""
+        """Gives the addresses back. Idempotent."""
         for listener in self.listeners:
             listener.socket.close()
+        if self.unix:
+            with suppress(FileNotFoundError):  # removed already
+                os.unlink(self.path)
 
 
 async def open_addresses(tcp: Sequence[str], unix: str, unix_mode: int, section: str) -> Opened:

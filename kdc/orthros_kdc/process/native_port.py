@@ -6,7 +6,7 @@ listener's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
 
@@ -15,10 +15,9 @@ from attrs import frozen
 
 from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.process.shares import PortShares, deadlines_of, source_of
+from orthros_kdc.process.port_server import PortServer, source_of
 from orthros_protocol import FrameReader, OrthrosError, PeerMisbehaved, frame
 from orthros_runtime.serving.connections import Connection
-from orthros_runtime.serving.listeners import Listener
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["Answer", "Handler", "Reject", "Server"]
@@ -62,52 +61,19 @@ Reject = Callable[[str, OrthrosError, int], None]
 """Counts bytes that are no request: their source, what is wrong, and how many there are."""
 
 
-class Server:
-    """Serves one handler on any number of listeners.
-
-    `limits` may be replaced while it serves; new connections follow.
-    """
+class Server(PortServer):
+    """Serves one handler."""
 
     def __init__(self, handler: Handler, turn_away: TurnAway, reject: Reject, limits: LimitSettings) -> None:
+        super().__init__(limits, "the native port")
         self._handler = handler
         self._turn_away = turn_away
         self._reject = reject
-        self._shares = PortShares(limits)
-        self._listener = Listener(
-            self._converse, self._shares.group_of, self._busy_answer, deadlines_of(limits), "the native port"
-        )
 
-    @property
-    def limits(self) -> LimitSettings:
-        """What connections may take."""
-        return self._shares.limits
-
-    @limits.setter
-    def limits(self, limits: LimitSettings) -> None:
-        self._shares.limits = limits
-        self._listener.deadlines = deadlines_of(limits)
-
-    @property
-    def connection_count(self) -> int:
-        """How many connections are open."""
-        return self._listener.connection_count
-
-    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Serves until cancelled; after `drain`, returns when the last connection has got its answers."""
-        await self._listener.serve(*listeners)
-
-    def drain(self) -> None:
-        """Accepts no connection and reads only what has been sent already: it is answered, then the connection ends."""
-        self._listener.drain()
-
-    async def serve_stream(self, stream: trio.SocketStream) -> None:
-        """One connection, from its first byte to its end. Nothing that a peer does makes it raise."""
-        await self._listener.serve_stream(stream)
-
-    def _busy_answer(self, cause: str, peer: Peer) -> bytes:
+    def busy_answer(self, cause: str, peer: Peer) -> bytes:
         return frame(self._turn_away(source_of(peer), cause))
 
-    async def _converse(self, connection: Connection) -> None:
+    async def converse(self, connection: Connection) -> None:
         source, number = source_of(connection.peer), next(_numbers)
         reader = FrameReader(self.limits.max_frame)
         unread: OrthrosError | None = PeerMisbehaved("connection-truncated", "the rest of a frame did not come")

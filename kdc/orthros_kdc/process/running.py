@@ -175,9 +175,7 @@ async def open_kdc(config: Config, store: Store, vault: Vault) -> AsyncIterator[
                         http.server.drain()
                     serving.cancel_scope.deadline = trio.current_time() + _GRACE_S
             watching.cancel_scope.cancel()
-        if config.listen.unix:
-            with suppress(FileNotFoundError):  # removed already
-                os.unlink(config.listen.unix)
+        opened.close()
         for sum_up in ports:
             sum_up(guard.now(), all_of_them=True)
         with suppress(Unavailable):  # a queue that is full holds what matters more
