@@ -206,7 +206,7 @@ def _incoming(scope: Scope, own_mount: str = "") -> IncomingRequest:
         method=scope.get("method", "GET"),
         target=target,
         is_rebuilt=raw is None,
-        headers=tuple((name.lower().decode("latin-1"), bytes(value)) for name, value in scope["headers"]),
+        headers=tuple([(name.lower().decode("latin-1"), bytes(value)) for name, value in scope["headers"]]),
         decoded_path=path,
         mount=mount,
         # A port of 0 is what servers write that took the address from a header.

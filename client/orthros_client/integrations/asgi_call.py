@@ -150,10 +150,8 @@ class AsgiCall:
         if not self._begun:
             self._exchange.require_whole()
         if message["type"] == "http.response.start":
-            headers = tuple(
-                (name.lower().decode("latin-1"), bytes(value)) for name, value in message.get("headers", ())
-            )
-            reply.start(message["status"], headers)
+            headers = [(name.lower().decode("latin-1"), bytes(value)) for name, value in message.get("headers", ())]
+            reply.start(message["status"], tuple(headers))
         elif message["type"] == "http.response.body":
             leaving = reply.write(bytes(message.get("body", b"")), more=bool(message.get("more_body", False)))
             if leaving is None:

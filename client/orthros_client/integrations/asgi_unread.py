@@ -24,9 +24,9 @@ async def discard(denied: Denied, receive: Receive) -> None:
     answer. Its repeat, which a first contact takes, would meet another worker then, and be refused once more.
     """
     request = denied.request
-    most, length = most_discarded(denied), stated_length(request.values_of("content-length"))
-    has_body = bool(length) or bool(request.values_of("transfer-encoding"))
-    if not has_body or (length or 0) > most or request.values_of("expect"):
+    most, length = most_discarded(denied), stated_length(request.fields.values_of("content-length"))
+    has_body = bool(length) or bool(request.fields.values_of("transfer-encoding"))
+    if not has_body or (length or 0) > most or request.fields.values_of("expect"):
         return
     while most > 0 and (message := await receive())["type"] == "http.request" and message.get("more_body"):
         most -= len(message.get("body", b""))

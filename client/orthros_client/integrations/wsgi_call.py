@@ -90,10 +90,10 @@ def discard(environ: Environ, denied: Denied) -> None:
     gunicorn's threads close the connection otherwise, mostly before the answer could be read.
     """
     request, most = denied.request, most_discarded(denied)
-    left = stated_length(request.values_of("content-length")) or 0
-    if not left and environ.get("wsgi.input_terminated") and request.values_of("transfer-encoding"):
+    left = stated_length(request.fields.values_of("content-length")) or 0
+    if not left and environ.get("wsgi.input_terminated") and request.fields.values_of("transfer-encoding"):
         left = most
-    if left > most or request.values_of("expect"):
+    if left > most or request.fields.values_of("expect"):
         return
     with suppress(Exception):  # the client is gone, or its body is none: it is answered all the same
         while left > 0 and (data := environ["wsgi.input"].read(min(_PIECE, left))):

@@ -65,6 +65,8 @@ class HttpFields:
             return self._by_fold.get(folded(name), [])
         if name in self._by_name:
             return [name]
+        if _ODD.search(name) is None:  # then it is folded already, and so are all names here
+            return []
         alike = folded(name)
         return [alike] if alike in self._by_name else []
 

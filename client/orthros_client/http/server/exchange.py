@@ -55,6 +55,7 @@ class Exchange:
         self._guard = guard
         self._admitted = admitted
         self.observing = guard.observing
+        self.traceparent = admitted.request.traceparent
         # It tells of refusals, because frameworks hide from a middleware what was raised.
         self.caller: Caller | None = None if admitted.caller is None else admitted.caller.telling(self._hear)
         self._heard: Refused | None = None
@@ -100,11 +101,6 @@ class Exchange:
         return ready
 
     @property
-    def traceparent(self) -> str | None:
-        """What the request says of its trace."""
-        return self._admitted.request.traceparent
-
-    @property
     def proves(self) -> bool:
         """Whether its caller wants a proof of every response."""
         return self.caller is not None and self.caller.scheme == ORTHROS
@@ -116,7 +112,7 @@ class Exchange:
 
     def require_whole(self) -> None:
         """Raises RequestBodyMismatch when the body is spoilt."""
-        if self.is_spoilt:
+        if self.body.mismatch is not None and not self.observing:
             raise self._refuse_body()
 
     def cut(self) -> None:

@@ -185,26 +185,23 @@ class Guard:
 
         upgrade: a websocket is to be opened: on public routes only, since nothing proves its messages.
         """
-        verdict = yield from self._judging(request, upgrade=upgrade)
-        if not upgrade or isinstance(verdict, Denied) or verdict.route.public:
-            return verdict
-        ref = os.urandom(_REF_BYTES).hex()
-        error = Refused("not-covered", "a websocket")
-        self.journal.refused(error, request, route=verdict.route.path, caller=verdict.caller, ref=ref)
-        return Denied(request=request, route=verdict.route, code=error.code, answer=upgrade_refused(ref), ref=ref)
-
-    def _judging(self, request: IncomingRequest, *, upgrade: bool) -> Judging:
         route = None
         try:
             path, segments = read_path(request)
             route = self.routes.find(segments, mounted=read_mount(request, segments))
-            return (yield from self._admit(request, route, path, upgrade=upgrade))
+            admitted = yield from self._admit(request, route, path, upgrade=upgrade)
         except _Stopped as stopped:
             return self._denied(request, route, stopped)
         except (PeerMisbehaved, Refused) as error:
             return self._denied(request, route, _Stopped(error))
         except Exception as error:  # noqa: BLE001  # whatever breaks in a verifier or a hook closes the service
             return self.broken(request, route, error)
+        if not upgrade or route.public:
+            return admitted
+        ref = os.urandom(_REF_BYTES).hex()
+        refusal = Refused("not-covered", "a websocket")
+        self.journal.refused(refusal, request, route=route.path, caller=admitted.caller, ref=ref)
+        return Denied(request=request, route=route, code=refusal.code, answer=upgrade_refused(ref), ref=ref)
 
     def deny(self, admitted: Admitted, error: Refused, scopes: tuple[str, ...] = ()) -> Denied:
         """A refusal after the request was admitted: a scope that the handler demands, a body that is another one."""
@@ -350,7 +347,7 @@ def _credentials(request: IncomingRequest) -> tuple[str | None, str]:
 def _repetition(request: IncomingRequest, route: Route, path: str, covered: Collection[str]) -> Repetition:
     """Whether two replay instances of this service may execute the request (docs/protocol/ap_exchange.md)."""
     # Whether an upgrade is asked for, forward authentication cannot always tell.
-    safe = request.method in SAFE_METHODS and request.tells_upgrade and not request.values_of("upgrade")
+    safe = request.method in SAFE_METHODS and request.tells_upgrade and not request.fields.values_of("upgrade")
     if route.repeatable is False:
         return Repetition.DECLINED if safe else Repetition.UNSAFE
     # Attesting something twice changes nothing; a discharger that counts refuses by itself.

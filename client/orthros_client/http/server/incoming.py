@@ -84,14 +84,10 @@ class IncomingRequest:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "fields", HttpFields(self.headers))
 
-    def values_of(self, name: str) -> list[bytes]:
-        """Every value of the header with exactly this name, in order."""
-        return self.fields.values_of(name)
-
     @property
     def traceparent(self) -> str | None:
         """What it says of its trace, if it says so once (W3C Trace Context, section 3.2): decides nothing."""
-        values = self.values_of(TRACEPARENT)
+        values = self.fields.values_of(TRACEPARENT)
         return values[0].decode("latin-1") if len(values) == 1 else None
 
 

@@ -48,7 +48,7 @@ def peer_of(request: IncomingRequest, trusted_proxies: tuple[Network, ...]) -> A
 def _forwarded_for(request: IncomingRequest, trusted_proxies: tuple[Network, ...]) -> Address | None:
     # Whoever adds a second line, or one that CGI joins with it, decides what the last entry is; and a caller can have
     # some proxies drop the header (`Connection: X-Forwarded-For`), which must not lend it the proxy's own address.
-    values = request.values_of(_FORWARDED_FOR)
+    values = request.fields.values_of(_FORWARDED_FOR)
     if request.fields.spellings_of(_FORWARDED_FOR) != [_FORWARDED_FOR] or len(values) != 1:
         return None
     peer = None
@@ -65,7 +65,7 @@ def _is_named(peer: Address, request: IncomingRequest) -> bool:
     Servers read `[address]:port` and other forms, and give what they read as the address of the connection.
     """
     spellings = [spelling for name in _SOURCES for spelling in request.fields.spellings_of(name)]
-    named = b",".join(value for spelling in spellings for value in request.values_of(spelling))
+    named = b",".join(value for spelling in spellings for value in request.fields.values_of(spelling))
     if len(named) > _MOST_HOPS * _MOST_HOP_BYTES or str(peer).encode("ascii") in named:
         return True
     return bool(named) and any(_address(hop) in (None, peer) for hop in named.split(b","))

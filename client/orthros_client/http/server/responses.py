@@ -134,7 +134,7 @@ class ReplyWriter:
         if self._caller is None:
             return head
         # The application cannot make this proof; one that it passes on from elsewhere would only mislead.
-        headers = tuple(pair for pair in head.headers if pair[0] != "orthros-reply")
+        headers = tuple([pair for pair in head.headers if pair[0] != "orthros-reply"])
         plain = HttpResponse(status=head.status, headers=headers)
         covered = [name for name in self._covers if len(plain.values_of(name)) == 1]
         proof = self._caller.seal_http(plain, covered=covered, body_digest=body_digest)

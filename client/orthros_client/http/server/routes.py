@@ -175,10 +175,10 @@ class Routes:
 
 
 def _loose(key: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(segment.partition(";")[0].casefold() for segment in key)
+    return tuple([segment.partition(";")[0].casefold() for segment in key])
 
 
 def _key(segments: tuple[str, ...]) -> tuple[str, ...]:
     # Decoded, as the application will route it, and without the slash at the end, which some frameworks ignore.
-    decoded = tuple(decode_path(segment) for segment in segments)
+    decoded = tuple([decode_path(segment) for segment in segments])
     return decoded[:-1] if decoded[-1] == "" else decoded
