@@ -28,7 +28,7 @@ from orthros_protocol.exchanges.tgs_exchange import (
     seal_tgs_reply,
     verify_tgs_request,
 )
-from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, read_wants
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, demands_as, read_wants
 from orthros_protocol.fakes import CountingEntropy, ManualClock
 from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.keys.role_keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
@@ -39,12 +39,12 @@ from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, par
 from orthros_protocol.primitives.names import KDC_TGT, Principal, check_scopes
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code, reason_for
-from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_of
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_of
 from orthros_protocol.tickets.carrying import carry, check_limits
 from orthros_protocol.tickets.caveats import Caveat, ScopesCaveat
 from orthros_protocol.tickets.discharges import demand_of_kdc
 from orthros_protocol.tickets.evidence import open_evidence
-from orthros_protocol.tickets.ticket import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, seal_ticket
+from orthros_protocol.tickets.ticket import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, TicketContent, seal_ticket
 
 __all__ = ["CountingEntropy", "InMemoryRealm", "IssuedTicket", "ManualClock"]
 
@@ -177,11 +177,9 @@ class InMemoryRealm:
         lifetime_s: int = DEFAULT_TICKET_S,
         **changes: Any,
     ) -> IssuedTicket:
-        """A service ticket without asking any policy. `changes` override fields of `seal_ticket`, for tests
-        of what a verifier must refuse."""
-        ticket, session_key, exp = self._seal(
-            self._roots[target].ticket_key(), self._roots[client], check_scopes(scopes), lifetime_s, **changes
-        )
+        """A service ticket without asking any policy. `changes` override fields of TicketContent, to test refusals."""
+        key, root = self._roots[target].ticket_key(), self._roots[client]
+        ticket, session_key, exp = self._seal(key, root, check_scopes(scopes), lifetime_s, **changes)
         return IssuedTicket(
             ticket=ticket,
             session_key=session_key,
@@ -352,7 +350,7 @@ class InMemoryRealm:
         if want.kind == WANT_JWT:
             # A stand-in: minting JWTs is the KDC's work and not part of this library.
             text = f"jwt-for.{want.target.name}.{checksum(self.entropy(16))}"
-            return evolve(granted, credential=text.encode("ascii"))
+            return granted.altered(credential=text.encode("ascii"))
         demands = [
             demand_of_kdc(
                 self._roots[name].ticket_key(), root=self.entropy(32), about=onward.client.principal,
@@ -368,7 +366,7 @@ class InMemoryRealm:
             flags=granted.flags, caveats=(*written, *split_caveats(want.limits)), chain=onward.chain,
             subject=onward.subject,
         )  # fmt: skip
-        return evolve(granted, credential=ticket, session_key=session_key, demands=tuple(one.cid for one in demands))
+        return granted.altered(credential=ticket, session_key=session_key, ext=demands_as([one.cid for one in demands]))
 
     def _seal(
         self, key: TicketSealingKey, client: RootKey, scopes: tuple[str, ...], life_s: int, **changes: Any
@@ -383,12 +381,14 @@ class InMemoryRealm:
             "exp": second + life_s,
             "auth_time": second,
             "ckid": client.as_key().kid,
-            "flags": 0,
             "scopes": scopes,
             "txn": self.entropy(16),
-            "entropy": self.entropy(24),
-        } | changes
-        return seal_ticket(key, self.mac_key, **fields), fields["session_key"], fields["exp"]
+            "caveats_field": join_caveats(changes.pop("caveats", ())),
+            "mac_number": self.mac_key.number,
+        }
+        entropy = changes.pop("entropy", self.entropy(24))
+        content = TicketContent(**fields | changes)
+        return seal_ticket(key, self.mac_key, content, entropy=entropy), content.session_key, content.exp
 
 
 def _granted(pair: _Pair, want: Want, left: frozenset[str] | None) -> tuple[str, ...]:

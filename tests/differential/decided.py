@@ -31,8 +31,11 @@ class Decided:
 _NAMED: Final = (
     ("*wrong length or type", "*: not an array of ... items"),
     ("*wrong length or type", "* has a wrong type"),
-    ("*wrong length or type", "* is not a number and its value"),
     ("*: another kind or version, or a field of a wrong length", "* is not ..."),
+    ("*nested: wrong length or type", "*[] has a wrong length"),
+    ("*wrong length or type", "* is not a number and its value"),
+)
+_NAMED_IN_BUILDING: Final = (
     ("*: another kind or version, or a field of a wrong length", "* has a wrong length"),
     ("*: an integer is out of range", "* is out of range"),
     ("*: field ... is out of range", "* is out of range"),
@@ -40,13 +43,15 @@ _NAMED: Final = (
     ("*: field ... has a wrong length", "* has a wrong length"),
     ("*: field ... is too long", "* has a wrong length"),
     ("*a str does not match its pattern", "* does not match its pattern"),
-    ("*extension ids are not strictly increasing", "* is not in strictly increasing order"),
-    ("*extensions are larger than ... bytes", "* is larger than ... bytes"),
+    ("*a set is not in strictly increasing order", "* is not in strictly increasing order"),
 )
 _PAGE: Final = "docs/protocol/errors.md: a detail is for people, and no program may depend on its words"
 
-DECIDED: Final[tuple[Decided, ...]] = tuple(
-    Decided("*", f"{code}: {old}", f"{code}: {new}", _PAGE)
-    for code in ("malformed", "value-invalid")
-    for old, new in _NAMED
+DECIDED: Final[tuple[Decided, ...]] = (
+    *(Decided("*", f"malformed: {old}", f"malformed: {new}", _PAGE) for old, new in (*_NAMED, *_NAMED_IN_BUILDING)),
+    *(Decided("*", f"value-invalid: {old}", f"value-invalid: {new}", _PAGE) for old, new in _NAMED_IN_BUILDING),
+    Decided("*", "malformed: extension*", "malformed: * is not in strictly increasing order", _PAGE),
+    Decided("*", "malformed: extension*", "malformed: * is larger than ... bytes", _PAGE),
+    # The same words in the audit event.
+    Decided("kdc", "*request-rejected/malformed*", "*request-rejected/malformed* [differs in events]", _PAGE),
 )

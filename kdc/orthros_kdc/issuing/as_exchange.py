@@ -20,6 +20,7 @@ from orthros_protocol import (
     AsRequest,
     Code,
     Refused,
+    TicketContent,
     Timestamp,
     UnverifiedAsRequest,
     check_as_extensions,
@@ -78,9 +79,8 @@ def issue_initial_ticket(
     key = realm.keys.newest_tgt if request.service == KDC_TGT else realm.keys.services[request.service]
     tid, txn, session_key = entropy[:16], entropy[16:32], entropy[32:64]
     second = seconds_of(now)
-    ticket = seal_ticket(
-        key,
-        realm.keys.newest_mac,
+    mac_key = realm.keys.newest_mac
+    content = TicketContent(
         tid=tid,
         client=request.key.principal,
         client_uid=login.principal.uid,
@@ -92,8 +92,9 @@ def issue_initial_ticket(
         flags=INITIAL,
         scopes=(),
         txn=txn,
-        entropy=entropy[64:88],
+        mac_number=mac_key.number,
     )
+    ticket = seal_ticket(key, mac_key, content, entropy=entropy[64:88])
     reply = seal_as_reply(
         request,
         ticket=ticket,

@@ -33,16 +33,19 @@ from orthros_protocol import (
     Reason,
     Refused,
     TgsRequest,
+    TicketContent,
     Timestamp,
     UnverifiedTgsRequest,
     Want,
     check_flags,
     check_tgs_extensions,
+    join_caveats,
     reason_for,
     seal_ticket,
     seconds_of,
 )
 from orthros_protocol.exchanges.notes import Note
+from orthros_protocol.exchanges.wants import demands_as
 from orthros_protocol.primitives.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S, TICKET_FUTURE_S
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
 
@@ -236,9 +239,8 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
     _require_room(grant, written, onward)
     flags = DELEGABLE if grant.delegable else 0
     session_key = entropy[16:48]
-    ticket = seal_ticket(
-        key,
-        realm.keys.newest_mac,
+    mac_key = realm.keys.newest_mac
+    content = TicketContent(
         tid=entropy[:16],
         client=login.client,
         client_uid=login.client_uid,
@@ -249,12 +251,13 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         ckid=login.ckid,
         flags=flags,
         scopes=grant.scopes,
-        txn=onward.txn,
-        entropy=entropy[48:_TICKET_ENTROPY],
-        caveats=written.caveats,
+        caveats_field=join_caveats(written.caveats),
         chain=onward.chain,
         subject=onward.subject,
+        txn=onward.txn,
+        mac_number=mac_key.number,
     )
+    ticket = seal_ticket(key, mac_key, content, entropy=entropy[48:_TICKET_ENTROPY])
     return Granted(
         target=want.target,
         target_uid=key.uid,
@@ -266,7 +269,7 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         scopes=grant.scopes,
         subject=onward.subject,
         notes=grant.notes,
-        demands=written.demands,
+        ext=demands_as(written.demands),
     )
 
 

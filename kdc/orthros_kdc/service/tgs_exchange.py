@@ -11,7 +11,7 @@ from functools import partial
 from math import ceil
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
@@ -215,7 +215,7 @@ class TgsExchange:
             if isinstance(result, Granted):
                 shell.issue(case, _issued(decided, want, result, realm.policy.seq, about))
             else:
-                result = evolve(result, ref=shell.refuse(case, partial(_refused, decided, want, result, about)))
+                result = result.altered(ref=shell.refuse(case, partial(_refused, decided, want, result, about)))
             results.append(result)
             size += _size_of(result)
         return results, min(moment.realm.policy.seq for moment in moments)

@@ -11,22 +11,35 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import AsKey, not_exported
-from orthros_protocol.primitives.canonical import Schema, binary, const, extensions, integer, nested, text
+from orthros_protocol.keys.role_keys import AsKey
 from orthros_protocol.primitives.derivation import digest, mac, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES, MAX_U32
 from orthros_protocol.primitives.messages import (
     AS_REQ,
+    UNSIGNED,
     VERSION,
     Signed,
-    join_signed,
     open_reply_box,
     outer_reply,
     parse_signed,
     seal_error,
 )
-from orthros_protocol.primitives.names import KDC_TGT, Principal, is_name
+from orthros_protocol.primitives.names import KDC_TGT, Principal, cached_principal, is_name
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    Record,
+    binary,
+    const,
+    extensions,
+    instant,
+    integer,
+    message,
+    record_of,
+    secret,
+    text,
+)
 from orthros_protocol.primitives.sealing import seal
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code
@@ -46,55 +59,26 @@ __all__ = [
     "verify_as_request",
 ]
 
-_REQUEST: Final = Schema(
-    "AS-REQ",
-    const(VERSION),
-    const(AS_REQ),
-    text(is_name),
-    binary(8),
-    binary(16),
-    integer(),
-    text(is_name),
-    integer(MAX_U32),
-    integer(MAX_U32),
-    binary(16),
-    extensions(),
-    extensions(),
-    limit=4096,
-)
-_REPLY: Final = Schema(
-    "AS-REP",
-    binary(16),
-    integer(),
-    text(is_name),
-    nested(integer(SERVICE_TICKET, TGT), text(is_name), text(is_name)),
-    text(is_name),
-    integer(),
-    binary(16, MAX_TICKET_BYTES),
-    binary(32),
-    integer(MAX_U32),
-    integer(MAX_U32),
-    integer(MAX_U32, 1),
-    extensions(),
-    limit=MAX_FRAME_BYTES,
-)
 _KNOWN_REQUEST_FLAGS: Final = 0
 
 
-@frozen(eq=False, kw_only=True)
-class UnverifiedAsRequest:
+@message("AS-REQ", limit=4096)
+class UnverifiedAsRequest(Message):
     """An AS-REQ whose shape is right. Nothing in it is true before `verify_as_request`."""
 
-    realm: str
-    kid: bytes
-    nonce: bytes
-    ts: Timestamp
-    service: str
-    ttl_s: int
-    flags: int
-    instance: bytes
-    critical: tuple[int, ...]
-    signed: Signed = field(repr=False)
+    version: int = const(VERSION)
+    kind: int = const(AS_REQ)
+    realm: str = text(is_name)
+    kid: bytes = binary(8)
+    nonce: bytes = binary(16)
+    ts: Timestamp = instant()
+    service: str = text(is_name)
+    ttl_s: int = integer(MAX_U32)
+    flags: int = integer(MAX_U32, default=0)
+    instance: bytes = binary(16)
+    crit: tuple[Extension, ...] = extensions(default=())
+    opt: tuple[Extension, ...] = extensions(default=())
+    signed: Signed = field(default=UNSIGNED, repr=False)
 
 
 @frozen(eq=False, kw_only=True)
@@ -121,22 +105,41 @@ class PendingAs:
     context: bytes = field(repr=False)
 
 
-@frozen(eq=False, kw_only=True)
-class AsReply:
+@message("sealed for", eq=True, kw_only=False)
+class SealedFor(Record):
+    """Whose key a ticket is sealed under."""
+
+    ticket_type: int = integer(SERVICE_TICKET, TGT)
+    realm: str = text(is_name)
+    service: str = text(is_name)
+
+
+@message("AS-REP", limit=MAX_FRAME_BYTES)
+class AsReply(Message):
     """An opened AS-REP. `ttl_s` counts from the reception; `kdc_time` may teach the offset."""
 
-    kdc_time: Timestamp
-    kdc_id: str
-    ticket: bytes = field(repr=False)
-    session_key: bytes = field(repr=False)
-    ttl_s: int
-    flags: int
-    client: Principal
-    client_uid: int
-    service: str
-    newest_kvno: int
+    nonce: bytes = binary(16)
+    kdc_time: Timestamp = instant()
+    kdc_id: str = text(is_name)
+    sealed_for: SealedFor = record_of(SealedFor)
+    client_name: str = text(is_name)
+    client_uid: int = integer()
+    ticket: bytes = binary(16, MAX_TICKET_BYTES, repr=False)
+    session_key: bytes = secret(32)
+    ttl_s: int = integer(MAX_U32)
+    flags: int = integer(MAX_U32)
+    newest_kvno: int = integer(MAX_U32, 1)
+    opt: tuple[Extension, ...] = extensions(default=())
 
-    __getstate__ = not_exported
+    @property
+    def client(self) -> Principal:
+        """The client, which is of the realm of the service."""
+        return cached_principal(self.sealed_for.realm, self.client_name)
+
+    @property
+    def service(self) -> str:
+        """The service of the KDC that the ticket is for."""
+        return self.sealed_for.service
 
 
 def build_as_request(
@@ -147,10 +150,17 @@ def build_as_request(
     `ttl_s` is the wanted life in seconds (0: as long as allowed), `instance` 16 bytes that name this
     process, `nonce` 16 fresh random bytes. Raises LocalMisuse.
     """
-    body = _REQUEST.encode(
-        VERSION, AS_REQ, key.principal.realm, key.kid, nonce, now, service, ttl_s, 0, instance, [], []
+    request = UnverifiedAsRequest(
+        realm=key.principal.realm,
+        kid=key.kid,
+        nonce=nonce,
+        ts=now,
+        service=service,
+        ttl_s=ttl_s,
+        instance=instance,
     )
-    message = join_signed(body, mac(key.material, "as-req", body))
+    body = request.encode()
+    message = Signed(body=body, mac=mac(key.material, "as-req", body)).encode()
     return PendingAs(message=message, nonce=nonce, service=service, context=digest(message))
 
 
@@ -158,19 +168,7 @@ def parse_as_request(signed: Signed | bytes) -> UnverifiedAsRequest:
     """The shape of an AS-REQ, to find its key by kid. Raises Malformed."""
     if isinstance(signed, bytes):
         signed = parse_signed(signed)
-    _version, _kind, realm, kid, nonce, ts, service, ttl_s, flags, instance, crit, _opt = _REQUEST.decode(signed.body)
-    return UnverifiedAsRequest(
-        realm=realm,
-        kid=kid,
-        nonce=nonce,
-        ts=Timestamp(ts),
-        service=service,
-        ttl_s=ttl_s,
-        flags=flags,
-        instance=instance,
-        critical=tuple(entry[0] for entry in crit),
-        signed=signed,
-    )
+    return UnverifiedAsRequest.decode(signed.body, signed=signed)
 
 
 def verify_as_request(request: UnverifiedAsRequest, key: AsKey) -> AsRequest:
@@ -197,8 +195,8 @@ def verify_as_request(request: UnverifiedAsRequest, key: AsKey) -> AsRequest:
 def check_as_extensions(request: UnverifiedAsRequest) -> None:
     """Raises Refused `unsupported-critical` for a flag or extension that this version must not ignore."""
     check_flags(request.flags, _KNOWN_REQUEST_FLAGS)
-    if request.critical:
-        raise Refused("unsupported-critical", f"extension {request.critical[0]}")
+    if request.crit:
+        raise Refused("unsupported-critical", f"extension {request.crit[0][0]}")
 
 
 def seal_as_reply(
@@ -216,20 +214,20 @@ def seal_as_reply(
     """AS-REP to `request`. `entropy` is 24 fresh random bytes."""
     header = peek_unverified_header(ticket)
     client = request.key.principal
-    body = _REPLY.encode(
-        request.nonce,
-        now,
-        kdc_id,
-        [header.ticket_type, client.realm, request.service],
-        client.name,
-        request.key.uid,
-        ticket,
-        session_key,
-        ttl_s,
-        flags,
-        newest_kvno,
-        [],
+    reply = AsReply(
+        nonce=request.nonce,
+        kdc_time=now,
+        kdc_id=kdc_id,
+        sealed_for=SealedFor(header.ticket_type, client.realm, request.service),
+        client_name=client.name,
+        client_uid=request.key.uid,
+        ticket=ticket,
+        session_key=session_key,
+        ttl_s=ttl_s,
+        flags=flags,
+        newest_kvno=newest_kvno,
     )
+    body = reply.encode()
     return outer_reply(seal(request.key.reply_key, "as-rep", request.context, body, entropy=entropy))
 
 
@@ -263,26 +261,13 @@ def open_as_reply(pending: PendingAs, key: AsKey, data: bytes) -> AsReply:
         error_label="as-err",
         context=pending.context,
     )
-    nonce, kdc_time, kdc_id, sealed_for, cname, cuid, ticket, session_key, ttl_s, flags, newest, _opt = _REPLY.decode(
-        plain
-    )
-    expected_type = TGT if pending.service == KDC_TGT else SERVICE_TICKET
-    if nonce != pending.nonce or sealed_for != [expected_type, key.principal.realm, pending.service]:
+    reply = AsReply.decode(plain)
+    expected = SealedFor(TGT if pending.service == KDC_TGT else SERVICE_TICKET, key.principal.realm, pending.service)
+    if reply.nonce != pending.nonce or reply.sealed_for != expected:
         raise PeerMisbehaved("reply-mismatch", "it names another request or service")
-    if (cname, cuid) != (key.principal.name, key.uid):
+    if (reply.client_name, reply.client_uid) != (key.principal.name, key.uid):
         raise PeerMisbehaved("reply-mismatch", "it names another client")
-    check_flags(flags, KNOWN_FLAGS)
-    if peek_unverified_header(ticket).ticket_type != expected_type:
+    check_flags(reply.flags, KNOWN_FLAGS)
+    if peek_unverified_header(reply.ticket).ticket_type != expected.ticket_type:
         raise Malformed("the ticket is of another type than the reply says")
-    return AsReply(
-        kdc_time=Timestamp(kdc_time),
-        kdc_id=kdc_id,
-        ticket=ticket,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=flags,
-        client=key.principal,
-        client_uid=cuid,
-        service=pending.service,
-        newest_kvno=newest,
-    )
+    return reply

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
-from attrs import frozen
+from orthros_protocol.primitives.limits import MAX_SCOPES
+from orthros_protocol.primitives.schema import Record, integer, message, optional
 
 __all__ = ["Note", "NoteCause", "NoteField", "describe_note"]
 
@@ -34,20 +35,17 @@ class NoteCause(IntEnum):
     RULE_CAVEAT = 7
 
 
-@frozen(order=True)
-class Note:
+@message("note", order=True, kw_only=False)
+class Note(Record):
     """One cut. `index` is the position in the request of the scope that was dropped, if it had one.
 
-    Field and cause are plain integers, because a newer peer may send values that this version lacks.
+    Field and cause are plain integers, because a newer peer may send values that this version lacks. Notes inform and
+    never widen, so these pass and are shown as numbers.
     """
 
-    field: int
-    cause: int
-    index: int | None = None
-
-    def to_items(self) -> list[int | None]:
-        """The three items that travel: exactly int, as the encoding demands."""
-        return [int(self.field), int(self.cause), self.index]
+    field: int = integer(0xFF, 1, converter=int)
+    cause: int = integer(0xFF, 1, converter=int)
+    index: int | None = optional(integer(MAX_SCOPES - 1), default=None)
 
 
 _CUTS: Final = {

@@ -7,23 +7,12 @@ with evidence they derive from its session key as well. Knows no policy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
-from orthros_protocol.exchanges.wants import RESULTS, Granted, NotGranted, Want, result_of, result_row, wants_field
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want, check_result, wants_field
 from orthros_protocol.keys.role_keys import KdcMacKey, TgtKey, not_exported
-from orthros_protocol.primitives.canonical import (
-    Schema,
-    array,
-    binary,
-    const,
-    extensions,
-    integer,
-    optional,
-    text,
-)
 from orthros_protocol.primitives.derivation import derive, digest, mac, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import (
@@ -32,23 +21,39 @@ from orthros_protocol.primitives.limits import (
     MAX_FRAME_BYTES,
     MAX_TICKET_BYTES,
     MAX_UNPROVEN_BYTES,
+    MAX_WANTS,
 )
 from orthros_protocol.primitives.messages import (
     TGS_REQ,
+    UNSIGNED,
     VERSION,
     Signed,
-    join_signed,
     open_reply_box,
     outer_reply,
     parse_signed,
     seal_error,
 )
 from orthros_protocol.primitives.names import is_name
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    array,
+    binary,
+    const,
+    either,
+    extensions,
+    instant,
+    integer,
+    message,
+    optional,
+    record_of,
+    text,
+)
 from orthros_protocol.primitives.sealing import seal
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_after, tail_of
-from orthros_protocol.tickets.evidence import BEHALF, Behalf, OpenedEvidence, UnverifiedBehalf, mixed_with_evidence
+from orthros_protocol.tickets.evidence import Behalf, OpenedEvidence, UnverifiedBehalf, mixed_with_evidence
 from orthros_protocol.tickets.ticket import (
     BY_ASSERTION,
     Subject,
@@ -73,26 +78,6 @@ __all__ = [
     "verify_tgs_request",
 ]
 
-_CAVEATS: Final = binary(0, MAX_CAVEATS_BLOB_BYTES)
-_REQUEST: Final = Schema(
-    "TGS-REQ",
-    const(VERSION),
-    const(TGS_REQ),
-    binary(16, MAX_TICKET_BYTES),
-    _CAVEATS,
-    array(_CAVEATS, MAX_DISCHARGES),
-    integer(),
-    binary(16),
-    binary(1, MAX_FRAME_BYTES),
-    optional(BEHALF),
-    extensions(),
-    extensions(),
-    limit=MAX_FRAME_BYTES,
-)
-_REPLY: Final = Schema(
-    "TGS-REP", binary(16), integer(), text(is_name), integer(), RESULTS, extensions(), limit=MAX_FRAME_BYTES
-)
-
 
 @frozen(eq=False, kw_only=True)
 class OpenedTgt:
@@ -107,19 +92,22 @@ class OpenedTgt:
     __getstate__ = not_exported
 
 
-@frozen(eq=False, kw_only=True)
-class UnverifiedTgsRequest:
+@message("TGS-REQ", limit=MAX_FRAME_BYTES)
+class UnverifiedTgsRequest(Message):
     """A TGS-REQ whose shape is right. Nothing in it is true before `verify_tgs_request`."""
 
-    tgt: bytes = field(repr=False)
-    tgt_caveats: bytes
-    discharges: int
-    ts: Timestamp
-    nonce: bytes
-    wants: bytes
-    behalf: UnverifiedBehalf | None
-    critical: tuple[int, ...]
-    signed: Signed = field(repr=False)
+    version: int = const(VERSION)
+    kind: int = const(TGS_REQ)
+    tgt: bytes = binary(16, MAX_TICKET_BYTES, repr=False)
+    tgt_caveats: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES)
+    discharges: tuple[bytes, ...] = array(binary(0, MAX_CAVEATS_BLOB_BYTES), MAX_DISCHARGES, default=())
+    ts: Timestamp = instant()
+    nonce: bytes = binary(16)
+    wants: bytes = binary(1, MAX_FRAME_BYTES)
+    behalf: UnverifiedBehalf | None = optional(record_of(UnverifiedBehalf))
+    crit: tuple[Extension, ...] = extensions(default=())
+    opt: tuple[Extension, ...] = extensions(default=())
+    signed: Signed = field(default=UNSIGNED, repr=False)
 
 
 @frozen(eq=False, kw_only=True)
@@ -158,14 +146,16 @@ class PendingTgs:
     __getstate__ = not_exported
 
 
-@frozen(eq=False, kw_only=True)
-class TgsReply:
+@message("TGS-REP", limit=MAX_FRAME_BYTES)
+class TgsReply(Message):
     """An opened TGS-REP: one result per want, in the order of the wants."""
 
-    kdc_time: Timestamp
-    kdc_id: str
-    policy_seq: int
-    results: tuple[Granted | NotGranted, ...]
+    nonce: bytes = binary(16)
+    kdc_time: Timestamp = instant()
+    kdc_id: str = text(is_name)
+    policy_seq: int = integer()
+    results: tuple[Granted | NotGranted, ...] = array(either(Granted, NotGranted), MAX_WANTS, 1)
+    opt: tuple[Extension, ...] = extensions(default=())
 
 
 def build_tgs_request(
@@ -183,12 +173,19 @@ def build_tgs_request(
     `nonce` is 16 fresh random bytes; `behalf` holds for every want. Raises LocalMisuse.
     """
     asked = wants_field(wants)
-    name = None if behalf is None else behalf.to_items()
-    body = _REQUEST.encode(VERSION, TGS_REQ, tgt, caveats, [], now, nonce, asked, name, [], [])
+    request = UnverifiedTgsRequest(
+        tgt=tgt,
+        tgt_caveats=caveats,
+        ts=now,
+        nonce=nonce,
+        wants=asked,
+        behalf=None if behalf is None else behalf.shown(),
+    )
+    body = request.encode()
     if len(body) - len(asked) > MAX_UNPROVEN_BYTES:
         raise LocalMisuse("value-invalid", f"more than {MAX_UNPROVEN_BYTES} bytes besides the wants")
     key = pop_key if behalf is None else behalf.mixed_into(pop_key)
-    message = join_signed(body, mac(key, "tgs-req", body))
+    message = Signed(body=body, mac=mac(key, "tgs-req", body)).encode()
     return PendingTgs(message=message, nonce=nonce, wants=tuple(wants), behalf=behalf, context=digest(message), key=key)
 
 
@@ -196,21 +193,13 @@ def parse_tgs_request(signed: Signed | bytes) -> UnverifiedTgsRequest:
     """The shape of a TGS-REQ, to find the keys with; the wants in it are for `read_wants`. Raises Malformed."""
     if isinstance(signed, bytes):
         signed = parse_signed(signed)
-    _version, _kind, tgt, caveats, dis, ts, nonce, wants, behalf, crit, _opt = _REQUEST.decode(signed.body)
+    request = UnverifiedTgsRequest.decode(signed.body, signed=signed)
     # Nobody has proven anything yet: what is read for strangers is little, and more than any real request has.
-    if len(signed.body) - len(wants) > MAX_UNPROVEN_BYTES:
+    if len(signed.body) - len(request.wants) > MAX_UNPROVEN_BYTES:
         raise Malformed(f"TGS-REQ: more than {MAX_UNPROVEN_BYTES} bytes besides the wants")
-    return UnverifiedTgsRequest(
-        tgt=tgt,
-        tgt_caveats=caveats,
-        discharges=len(dis),
-        ts=Timestamp(ts),
-        nonce=nonce,
-        wants=wants,
-        behalf=None if behalf is None else UnverifiedBehalf.of_items(*behalf),
-        critical=tuple(entry[0] for entry in crit),
-        signed=signed,
-    )
+    if request.behalf is not None:
+        request.behalf.require_sense()
+    return request
 
 
 def open_tgt(
@@ -272,10 +261,10 @@ def verify_tgs_request(
 def check_tgs_extensions(request: UnverifiedTgsRequest) -> None:
     """Raises Refused for what this version must not ignore: critical extensions, and discharges, which no caveat of a
     TGT can demand."""
-    if request.critical:
-        raise Refused("unsupported-critical", f"extension {request.critical[0]}")
+    if request.crit:
+        raise Refused("unsupported-critical", f"extension {request.crit[0][0]}")
     if request.discharges:
-        raise Refused("discharge-mismatch", f"{request.discharges} discharges, none expected")
+        raise Refused("discharge-mismatch", f"{len(request.discharges)} discharges, none expected")
 
 
 def seal_tgs_reply(
@@ -288,7 +277,8 @@ def seal_tgs_reply(
     entropy: bytes,
 ) -> bytes:
     """TGS-REP to `request`: `results` in the order of its wants. `entropy` is 24 fresh random bytes."""
-    body = _REPLY.encode(request.nonce, now, kdc_id, policy_seq, [result_row(result) for result in results], [])
+    reply = TgsReply(nonce=request.nonce, kdc_time=now, kdc_id=kdc_id, policy_seq=policy_seq, results=tuple(results))
+    body = reply.encode()
     return outer_reply(seal(request.reply_key, "tgs-rep", request.context, body, entropy=entropy))
 
 
@@ -321,14 +311,15 @@ def open_tgs_reply(pending: PendingTgs, data: bytes) -> TgsReply:
         error_label="tgs-err",
         context=pending.context,
     )
-    nonce, kdc_time, kdc_id, policy_seq, rows, _opt = _REPLY.decode(plain)
-    if nonce != pending.nonce or len(rows) != len(pending.wants):
+    reply = TgsReply.decode(plain)
+    if reply.nonce != pending.nonce or len(reply.results) != len(pending.wants):
         raise PeerMisbehaved("reply-mismatch", "it names another request")
-    results = tuple(result_of(row, want) for row, want in zip(rows, pending.wants, strict=True))
-    for result in results:
+    for result, want in zip(reply.results, pending.wants, strict=True):
+        check_result(result, want)
+    for result in reply.results:
         if isinstance(result, Granted):
             _check_subject(result.subject, pending.behalf)
-    return TgsReply(kdc_time=Timestamp(kdc_time), kdc_id=kdc_id, policy_seq=policy_seq, results=results)
+    return reply
 
 
 def _check_subject(granted: Subject | None, asked: Behalf | None) -> None:

@@ -5,31 +5,13 @@ Knows how wants and results are written; not the messages that carry them, nor h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
-
-from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.canonical import (
-    Field,
-    Schema,
-    array,
-    binary,
-    const,
-    decode,
-    decode_rows,
-    encode,
-    encode_rows,
-    extensions,
-    integer,
-    nested,
-    optional,
-    text,
-    text_set,
-)
+from orthros_protocol.primitives.canonical import decode, decode_rows, encode, encode_rows
 from orthros_protocol.primitives.limits import (
     MAX_DISCHARGES,
     MAX_FRAME_BYTES,
@@ -39,26 +21,41 @@ from orthros_protocol.primitives.limits import (
     MAX_U32,
     MAX_WANTS,
 )
-from orthros_protocol.primitives.names import Principal, cached_principal, check_scopes, is_name, is_scope
+from orthros_protocol.primitives.names import Principal, check_scopes, is_scope
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Record,
+    adapted,
+    array,
+    binary,
+    const,
+    extensions,
+    integer,
+    item_checks,
+    message,
+    optional,
+    principal,
+    record_of,
+    text_set,
+)
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.attenuation import split_caveats, tail_of
 from orthros_protocol.tickets.credential import Credential, Life
-from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SUBJECT, Subject, check_flags
+from orthros_protocol.tickets.ticket import KNOWN_FLAGS, Subject, check_flags
 
 __all__ = [
     "EXACT",
     "KNOWN_WANT_FLAGS",
-    "RESULTS",
     "WANT_DELEGABLE",
     "WANT_JWT",
     "WANT_TICKET",
     "Granted",
     "NotGranted",
     "Want",
+    "check_result",
+    "demands_as",
     "read_wants",
-    "result_of",
-    "result_row",
     "wants_field",
 ]
 
@@ -71,62 +68,21 @@ KNOWN_WANT_FLAGS: Final = EXACT | WANT_DELEGABLE
 EXT_LIMITS: Final = 1
 EXT_DEMANDS: Final = 1
 
-_SCOPES: Final = text_set(is_scope, MAX_SCOPES)
-_WANT_FIELDS: Final[Mapping[str, Field]] = {
-    "kind": integer(WANT_JWT),
-    "realm": text(is_name),
-    "target": text(is_name),
-    "scopes": optional(_SCOPES),
-    "ttl_s": integer(MAX_U32),
-    "flags": integer(MAX_U32),
-    "ext": extensions(),
-}
-_WANT: Final = Schema("want", *_WANT_FIELDS.values())
-# The same one by one, to tell which field is wrong; all at once is faster.
-_WANT_PARTS: Final = {name: Schema(name, field) for name, field in _WANT_FIELDS.items()}
-# Notes inform and never widen, so values of a newer KDC pass and are shown as numbers.
-_NOTE: Final = nested(integer(0xFF, 1), integer(0xFF, 1), optional(integer(MAX_SCOPES - 1)))
-_OK: Final = Schema(
-    "granted result",
-    const(0),
-    text(is_name),
-    text(is_name),
-    integer(),
-    binary(16, MAX_TICKET_BYTES),
-    optional(binary(32)),
-    integer(MAX_U32),
-    integer(MAX_U32),
-    integer(MAX_U32),
-    _SCOPES,
-    optional(SUBJECT),
-    array(_NOTE, 64),
-    extensions(MAX_RESULT_EXTENSION_BYTES),
-)
-_NO: Final = Schema(
-    "refused result",
-    const(1),
-    text(is_name),
-    text(is_name),
-    integer(0xFFFF),
-    integer(MAX_U32),
-    binary(8),
-    extensions(),
-)
-
-
-def _check_result(items: list[Any]) -> None:
-    (_OK if items and items[0] == 0 else _NO).check(items)
-
-
-RESULTS: Final = array(Field(frozenset({list}), 7, 13, _check_result), MAX_WANTS, 1)
-
 
 def _scopes_or_none(scopes: object) -> tuple[str, ...] | None:
     return None if scopes is None else check_scopes(scopes)
 
 
-@frozen(kw_only=True)
-class Want:
+def _limits_in(ext: list[Any]) -> bytes:
+    return _entry(ext, EXT_LIMITS)
+
+
+def _limits_as(limits: bytes) -> list[Any]:
+    return [[EXT_LIMITS, limits]] if limits else []
+
+
+@message("want", eq=True)
+class Want(Record):
     """One thing asked for. `scopes` None means all that the rules allow without a caveat, or else with one.
 
     `scopes` () means authentication only. `ttl_s` is the wanted life in seconds, 0 for as long as allowed. `limits` is
@@ -134,33 +90,39 @@ class Want:
     Misconfigured for bad names.
     """
 
-    target: Principal
-    kind: int = WANT_TICKET
-    scopes: tuple[str, ...] | None = field(default=None, converter=_scopes_or_none)
-    ttl_s: int = 0
-    flags: int = 0
-    limits: bytes = b""
+    kind: int = integer(WANT_JWT, default=WANT_TICKET)
+    target: Principal = principal()
+    scopes: tuple[str, ...] | None = optional(text_set(is_scope, MAX_SCOPES), default=None, converter=_scopes_or_none)
+    ttl_s: int = integer(MAX_U32, default=0)
+    flags: int = integer(MAX_U32, default=0)
+    limits: bytes = adapted(extensions(), _limits_in, _limits_as, default=b"")
 
 
-@frozen(kw_only=True)
-class Granted:
+# The same one by one, to tell which field is wrong; all at once is faster.
+_PARTS: Final = dict(
+    zip(("kind", "realm", "target", "scopes", "ttl_s", "flags", "ext"), item_checks(Want), strict=True)
+)
+
+
+@message("granted result", eq=True)
+class Granted(Record):
     """One granted want. `credential` is a ticket, or a JWT as ASCII bytes with `session_key` None.
 
-    `subject` is in whose name it was issued, if not the client's; `demands` are the sealed demands (cids) of the
-    third-party caveats that the KDC wrote into the ticket, in their order.
+    `subject` is in whose name it was issued, if not the client's; `ext` holds the demands, see `demands_as`.
     """
 
-    target: Principal
-    target_uid: int
-    credential: bytes = field(repr=False)
-    session_key: bytes | None = field(repr=False)
-    ttl_s: int
-    flags: int = 0
-    kvno: int = 0
-    scopes: tuple[str, ...] = ()
-    subject: Subject | None = None
-    notes: tuple[Note, ...] = ()
-    demands: tuple[bytes, ...] = field(default=(), repr=False)
+    outcome: int = const(0)
+    target: Principal = principal()
+    target_uid: int = integer()
+    credential: bytes = binary(16, MAX_TICKET_BYTES, repr=False)
+    session_key: bytes | None = optional(binary(32), repr=False)
+    ttl_s: int = integer(MAX_U32)
+    flags: int = integer(MAX_U32, default=0)
+    kvno: int = integer(MAX_U32, default=0)
+    scopes: tuple[str, ...] = text_set(is_scope, MAX_SCOPES, default=())
+    subject: Subject | None = optional(record_of(Subject), default=None)
+    notes: tuple[Note, ...] = array(record_of(Note), 64, default=())
+    ext: tuple[Extension, ...] = extensions(MAX_RESULT_EXTENSION_BYTES, default=(), repr=False)
 
     __getstate__ = not_exported
 
@@ -181,20 +143,44 @@ class Granted:
             notes=self.notes,
         )
 
+    @property
+    def demands(self) -> tuple[bytes, ...]:
+        """The sealed demands (cids) of the third-party caveats that the KDC wrote into the ticket, in their order.
 
-@frozen(kw_only=True)
-class NotGranted:
+        Raises Malformed.
+        """
+        if all(found != EXT_DEMANDS for found, _value in self.ext):
+            return ()
+        items = decode(_entry(self.ext, EXT_DEMANDS), MAX_RESULT_EXTENSION_BYTES)
+        if not 1 <= len(items) <= MAX_DISCHARGES or not all(type(item) is bytes and item for item in items):
+            raise Malformed("the demands of a result")
+        return tuple(items)
+
+
+def demands_as(demands: Sequence[bytes]) -> tuple[Extension, ...]:
+    """`ext` of a result with these demands."""
+    return ((EXT_DEMANDS, encode(*demands)),) if demands else ()
+
+
+def _number_of(reason: Reason) -> int:
+    return reason.number
+
+
+@message("refused result", eq=True)
+class NotGranted(Record):
     """One refused want, with the reference that finds it in the KDC's log."""
 
-    target: Principal
-    reason: Reason
-    retry_s: int = 0
-    ref: bytes
+    outcome: int = const(1)
+    target: Principal = principal()
+    reason: Reason = adapted(integer(0xFFFF), reason_by_number, _number_of)
+    retry_s: int = integer(MAX_U32, default=0)
+    ref: bytes = binary(8)
+    ext: tuple[Extension, ...] = extensions(default=())
 
 
 def wants_field(wants: Sequence[Want]) -> bytes:
     """The bin that travels. Raises LocalMisuse for no want, more than 32, and one that does not fit."""
-    return encode_rows([_want_row(want) for want in wants], _check_wants)
+    return encode_rows([want.to_items() for want in wants], _check_wants)
 
 
 def read_wants(field: bytes) -> tuple[Want, ...]:
@@ -207,7 +193,7 @@ def read_wants(field: bytes) -> tuple[Want, ...]:
         rows = decode_rows(field, _check_wants)
     except Malformed:
         raise Refused("want-invalid", _what_is_wrong(field)) from None
-    return tuple(map(_want_of, rows))
+    return tuple(map(Want.of_items, rows))
 
 
 def _check_wants(rows: list[Any]) -> None:
@@ -218,8 +204,8 @@ def _check_wants(rows: list[Any]) -> None:
 
 
 def _check_want(row: Any) -> None:
-    _WANT.check(row)
-    split_caveats(_entry(row[-1], EXT_LIMITS))
+    Want.check(row)
+    split_caveats(_limits_in(row[-1]))
 
 
 def _what_is_wrong(field: bytes) -> str:
@@ -234,10 +220,10 @@ def _what_is_wrong(field: bytes) -> str:
 
 
 def _wrong_part(row: Any) -> str:
-    if type(row) is not list or len(row) != len(_WANT_PARTS):
+    if type(row) is not list or len(row) != len(_PARTS):
         return ""
-    parts = zip(_WANT_PARTS.items(), row, strict=True)
-    return ": " + next((name for (name, part), item in parts if not _fits(part.check, [item])), "limits")
+    parts = zip(_PARTS.items(), row, strict=True)
+    return ": " + next((name for (name, check), item in parts if not _fits(check, item)), "limits")
 
 
 def _fits(check: Callable[[Any], None], value: Any) -> bool:
@@ -248,89 +234,20 @@ def _fits(check: Callable[[Any], None], value: Any) -> bool:
     return True
 
 
-def _want_row(want: Want) -> list[Any]:
-    return [
-        want.kind,
-        want.target.realm,
-        want.target.name,
-        None if want.scopes is None else list(want.scopes),
-        want.ttl_s,
-        want.flags,
-        [[EXT_LIMITS, want.limits]] if want.limits else [],
-    ]
-
-
-def _want_of(row: list[Any]) -> Want:
-    kind, realm, name, scopes, ttl_s, flags, ext = row
-    return Want(
-        kind=kind,
-        target=cached_principal(realm, name),
-        scopes=None if scopes is None else tuple(scopes),
-        ttl_s=ttl_s,
-        flags=flags,
-        limits=_entry(ext, EXT_LIMITS),
-    )
-
-
-def result_row(result: Granted | NotGranted) -> list[Any]:
-    """The items that travel."""
-    target = result.target
-    if isinstance(result, NotGranted):
-        return [1, target.realm, target.name, result.reason.number, result.retry_s, result.ref, []]
-    subject = None if result.subject is None else result.subject.to_items()
-    return [
-        0,
-        target.realm,
-        target.name,
-        result.target_uid,
-        result.credential,
-        result.session_key,
-        result.ttl_s,
-        result.flags,
-        result.kvno,
-        list(result.scopes),
-        subject,
-        [note.to_items() for note in result.notes],
-        [[EXT_DEMANDS, encode(*result.demands)]] if result.demands else [],
-    ]
-
-
-def result_of(row: list[Any], want: Want) -> Granted | NotGranted:
-    """From items that fit `RESULTS`, compared with what was asked.
+def check_result(result: Granted | NotGranted, want: Want) -> None:
+    """Compares a result with what was asked.
 
     Raises PeerMisbehaved, Malformed, or Refused `unsupported-critical` for a flag that this version must not ignore.
     """
-    if (row[1], row[2]) != (want.target.realm, want.target.name):
+    if (result.target.realm, result.target.name) != (want.target.realm, want.target.name):
         raise PeerMisbehaved("reply-mismatch", "a result names another target")
-    if row[0] == 1:
-        return NotGranted(target=want.target, reason=reason_by_number(row[3]), retry_s=row[4], ref=row[5])
-    _ok, _realm, _name, uid, credential, session_key, ttl_s, flags, kvno, scopes, subject, notes, ext = row
-    if (session_key is None) != (want.kind == WANT_JWT):
+    if isinstance(result, NotGranted):
+        return
+    if (result.session_key is None) != (want.kind == WANT_JWT):
         raise PeerMisbehaved("reply-mismatch", "a result is of another kind than asked for")
-    check_flags(flags, KNOWN_FLAGS)
-    return Granted(
-        target=want.target,
-        target_uid=uid,
-        credential=credential,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=flags,
-        kvno=kvno,
-        scopes=tuple(scopes),
-        subject=Subject.of_items(subject),
-        notes=tuple(Note(*note) for note in notes),
-        demands=_demands_in(ext),
-    )
+    check_flags(result.flags, KNOWN_FLAGS)
+    _ = result.demands
 
 
-def _entry(ext: list[Any], number: int) -> bytes:
+def _entry(ext: Iterable[Sequence[Any]], number: int) -> bytes:
     return next((value for found, value in ext if found == number), b"")
-
-
-def _demands_in(ext: list[Any]) -> tuple[bytes, ...]:
-    if all(found != EXT_DEMANDS for found, _value in ext):
-        return ()
-    items = decode(_entry(ext, EXT_DEMANDS), MAX_RESULT_EXTENSION_BYTES)
-    if not 1 <= len(items) <= MAX_DISCHARGES or not all(type(item) is bytes and item for item in items):
-        raise Malformed("the demands of a result")
-    return tuple(items)

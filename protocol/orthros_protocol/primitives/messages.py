@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
+from attrs import field
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
-from orthros_protocol.primitives.canonical import Schema, binary, const, extensions, integer, optional, text
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_U32
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    binary,
+    const,
+    extensions,
+    instant,
+    integer,
+    message,
+    optional,
+    text,
+)
 from orthros_protocol.primitives.sealing import open_box, seal
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code, reason_by_number, reason_for
@@ -25,40 +36,58 @@ REF_BYTES: Final = 8
 REPLY, SEALED_ERROR, NAK = 0, 1, 2
 
 MAX_DETAIL_CHARS: Final = 200
-DETAIL: Final = text(str.isprintable, MAX_DETAIL_CHARS)
-_SIGNED = Schema("signed message", binary(4, MAX_FRAME_BYTES), binary(32), limit=MAX_FRAME_BYTES)
-_OUTER = Schema("reply", const(VERSION), integer(NAK), binary(REF_BYTES, MAX_FRAME_BYTES), limit=MAX_FRAME_BYTES)
-_ERROR = Schema(
-    "sealed error", integer(0xFFFF), integer(), integer(MAX_U32), optional(DETAIL), extensions(), limit=4096
-)
 _SHORT_ARRAY, _ARRAY16 = 0x90, 0xDC
 
 
-@frozen
-class Signed:
-    """A request as received: its body, its MAC (not verified yet) and the kind it claims to be."""
+@message("signed message", limit=MAX_FRAME_BYTES)
+class Signed(Message):
+    """A request as received: its body, and its MAC, which is not verified yet. `whole` is empty in one to be sent."""
 
-    kind: int
-    body: bytes
-    mac: bytes
-    whole: bytes
+    body: bytes = binary(4, MAX_FRAME_BYTES)
+    mac: bytes = binary(32)
+    whole: bytes = field(default=b"", repr=False)
+
+    @property
+    def kind(self) -> int:
+        """The kind that its body claims to be."""
+        return self.body[_kind_at(self.body)]
+
+
+UNSIGNED: Final = Signed(body=b"", mac=b"")
+"""Of a request that is about to be signed."""
+
+
+@message("reply", limit=MAX_FRAME_BYTES)
+class _Outer(Message):
+    version: int = const(VERSION)
+    kind: int = integer(NAK)
+    content: bytes = binary(REF_BYTES, MAX_FRAME_BYTES)
+
+
+@message("sealed error", limit=4096)
+class _SealedError(Message):
+    number: int = integer(0xFFFF)
+    kdc_time: Timestamp = instant()
+    retry_s: int = integer(MAX_U32)
+    detail: str | None = optional(text(str.isprintable, MAX_DETAIL_CHARS))
+    opt: tuple[Extension, ...] = extensions(default=())
+
+
+def _kind_at(body: bytes) -> int:
+    # Version and kind are small integers behind an array header of one byte, or three from 16 items on.
+    return 4 if body[0] == _ARRAY16 else 2
 
 
 def parse_signed(message: bytes) -> Signed:
     """Takes enc(body, mac32) apart without judging the body. Raises Malformed."""
-    body, mac = _SIGNED.decode(message)
-    # Version and kind are small integers behind an array header of one byte, or three from 16 items on.
-    at = 3 if body[0] == _ARRAY16 else 1
+    signed = Signed.decode(message, whole=message)
+    body = signed.body
     if body[0] != _ARRAY16 and body[0] & 0xF0 != _SHORT_ARRAY:
         raise Malformed("a request body is not an array")
-    if len(body) < at + 2 or body[at] != VERSION:
+    at = _kind_at(body)
+    if len(body) <= at or body[at - 1] != VERSION:
         raise Malformed("a message of an unknown version")
-    return Signed(body[at + 1], body, mac, message)
-
-
-def join_signed(body: bytes, mac: bytes) -> bytes:
-    """enc(body, mac32)."""
-    return _SIGNED.encode(body, mac)
+    return signed
 
 
 class KdcRefusal(Refused):
@@ -72,14 +101,14 @@ class KdcRefusal(Refused):
 
 def outer_reply(box: bytes) -> bytes:
     """enc(1, 0, box)."""
-    return _OUTER.encode(VERSION, REPLY, box)
+    return _Outer(kind=REPLY, content=box).encode()
 
 
 def build_nak(ref: bytes) -> bytes:
     """The one unauthenticated refusal: enc(1, 2, ref8), whatever the reason. `ref` finds it in the log."""
     if len(ref) != REF_BYTES:
         raise LocalMisuse("value-invalid", "a reference has 8 bytes")
-    return _OUTER.encode(VERSION, NAK, ref)
+    return _Outer(kind=NAK, content=ref).encode()
 
 
 def seal_error(
@@ -97,8 +126,9 @@ def seal_error(
     reason = reason_for(code)
     if not reason.number:
         raise LocalMisuse("value-invalid", f"{reason.name} never travels")
-    body = _ERROR.encode(reason.number, now, min(retry_s, MAX_U32), detail[:MAX_DETAIL_CHARS] or None, [])
-    return _OUTER.encode(VERSION, SEALED_ERROR, seal(key, label, context, body, entropy=entropy))
+    words = detail[:MAX_DETAIL_CHARS] or None
+    error = _SealedError(number=reason.number, kdc_time=now, retry_s=min(retry_s, MAX_U32), detail=words)
+    return _Outer(kind=SEALED_ERROR, content=seal(key, label, context, error.encode(), entropy=entropy)).encode()
 
 
 def open_reply_box(
@@ -109,13 +139,14 @@ def open_reply_box(
     Raises KdcRefusal for a sealed error, PeerMisbehaved `unauthenticated-refusal` for a NAK (a reason to
     fail over and back off, nothing else), `reply-mismatch` for a box that is not for this request.
     """
-    _version, kind, content = _OUTER.decode(data)
-    if kind == NAK:
+    reply = _Outer.decode(data)
+    content = reply.content
+    if reply.kind == NAK:
         if len(content) != REF_BYTES:
             raise Malformed("a NAK carries 8 bytes")
         raise PeerMisbehaved("unauthenticated-refusal", f"reference {content.hex()}")
     try:
-        if kind == SEALED_ERROR:
+        if reply.kind == SEALED_ERROR:
             raise _refusal_in(open_box(error_key, error_label, context, content, limit=4096))
         return open_box(reply_key, reply_label, context, content, limit=MAX_FRAME_BYTES)
     except Malformed:
@@ -125,5 +156,6 @@ def open_reply_box(
 
 
 def _refusal_in(plain: bytes) -> KdcRefusal:
-    number, kdc_time, retry_s, detail, _opt = _ERROR.decode(plain)
-    return KdcRefusal(reason_by_number(number), detail or "", kdc_time=Timestamp(kdc_time), retry_s=retry_s)
+    error = _SealedError.decode(plain)
+    reason = reason_by_number(error.number)
+    return KdcRefusal(reason, error.detail or "", kdc_time=error.kdc_time, retry_s=error.retry_s)

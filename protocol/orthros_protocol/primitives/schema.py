@@ -36,18 +36,29 @@ from orthros_protocol.primitives.canonical import pack, unpack
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES, MAX_EXTENSIONS, MAX_FRAME_BYTES, MAX_INT
 from orthros_protocol.primitives.names import Principal
-from orthros_protocol.primitives.shapes import Member, Shape, Writer, write_checks, write_items, write_object
+from orthros_protocol.primitives.shape_source import (
+    CALLED,
+    Member,
+    Shape,
+    Writer,
+    write_checks,
+    write_message,
+    write_record,
+)
 
 __all__ = [
     "Extension",
     "Message",
     "Record",
+    "adapted",
     "array",
     "binary",
     "const",
+    "either",
     "extensions",
     "instant",
     "integer",
+    "item_checks",
     "message",
     "optional",
     "principal",
@@ -60,13 +71,13 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_W = TypeVar("_W", bound="Message | Record")
+_W = TypeVar("_W", bound="_Fields")
 _R = TypeVar("_R", bound="Record")
+_S = TypeVar("_S", bound="Record")
 Extension = tuple[int, bytes]
 """The number of an extension and its value."""
 _SHAPE: Final = "shape"
 _SECRET: Final = "secret"
-_CALLED: Final = {"bytes", "data", "int", "items", "len", "list", "map", "self", "str", "tuple", "type"}
 _OF_OBJECTS: Final = {"encode", "to_items"}
 
 
@@ -137,6 +148,25 @@ def record_of(cls: type[_R], **options: Any) -> _R:
     return cast(_R, _field(shapes.Nested(list, size, size, members=cls.members, cls=cls), **options))
 
 
+def either(one: type[_R], other: type[_S], **options: Any) -> _R | _S:
+    """An array that is an object of `one` or of `other`, which begin with different constants."""
+    sizes = [len([row for member in cls.members for row in member.rows()]) for cls in (one, other)]
+    shape = shapes.Choice(list, min(sizes), max(sizes), classes=(one, other))
+    return cast("_R | _S", _field(shape, **options))
+
+
+def adapted(
+    inner: object, read: Callable[..., _T], write: Callable[..., Any], *, beside: str = "", **options: Any
+) -> _T:
+    """What `inner` allows, of which `read` makes the value, and `write` the item again; neither sees nil.
+
+    Where `beside` names an earlier item, both are given that as well.
+    """
+    of = _shape_of(inner)
+    shape = shapes.Adapted(of.kind, of.low, of.high, nil=of.nil, inner=of, read=read, write=write, beside=beside)
+    return cast(_T, _field(shape, **options))
+
+
 def principal(**options: Any) -> Principal:
     """Realm and name of a principal: two items."""
     return cast(Principal, _field(shapes.RealmAndName(list), **options))
@@ -147,11 +177,19 @@ def extensions(limit: int = MAX_EXTENSION_BYTES, **options: Any) -> tuple[Extens
     return cast("tuple[Extension, ...]", _field(shapes.Extensions(list, 0, MAX_EXTENSIONS, limit=limit), **options))
 
 
-class Record:
+class _Fields:
+    __slots__ = ()
+    members: ClassVar[tuple[Member, ...]]
+
+    def altered(self, **changes: Any) -> Self:
+        """The same with other values in the named fields."""
+        return cast(Self, attrs.evolve(cast(Any, self), **changes))
+
+
+class Record(_Fields):
     """An array within messages. What `message` gives a class: the functions themselves are written for it."""
 
     __slots__ = ()
-    members: ClassVar[tuple[Member, ...]]
 
     @staticmethod
     def check(items: Any) -> None:
@@ -168,11 +206,10 @@ class Record:
         raise NotImplementedError
 
 
-class Message:
+class Message(_Fields):
     """What travels, or is sealed, as a whole. What `message` gives a class: the functions are written for it."""
 
     __slots__ = ()
-    members: ClassVar[tuple[Member, ...]]
 
     @classmethod
     def decode(cls, data: bytes, **beside: Any) -> Self:
@@ -203,18 +240,21 @@ class Message:
         record_set,
         text_set,
         record_of,
+        either,
+        adapted,
         principal,
         extensions,
     ),
 )
 def message(
-    name: str, *, limit: int = MAX_FRAME_BYTES, eq: bool = False, kw_only: bool = True
+    name: str, *, limit: int = MAX_FRAME_BYTES, eq: bool = False, order: bool = False, kw_only: bool = True
 ) -> Callable[[type[_W]], type[_W]]:
     """Makes of a class the Message `name` of at most `limit` bytes, or the Record that errors call `name`.
 
-    `eq`: whether objects are compared by their fields; `kw_only`: whether they are made with keywords alone.
+    `eq`: whether objects are compared by their fields, `order`: whether they have an order as well; `kw_only`: whether
+    they are made with keywords alone. A class takes over the fields of a message that it inherits from, before its own.
     """
-    return lambda cls: _made(cls, name, limit, eq=eq, kw_only=kw_only)
+    return lambda cls: _made(cls, name, limit, eq=eq, order=order, kw_only=kw_only)
 
 
 def source_of(cls: type[Message | Record]) -> str:
@@ -222,84 +262,65 @@ def source_of(cls: type[Message | Record]) -> str:
     return "".join(linecache.getlines(_file_name(cls)))
 
 
+def item_checks(cls: type[Record]) -> list[Callable[[Any], None]]:
+    """A check of each item of `cls` by itself, to tell which one is wrong. They raise Malformed."""
+    writer, rows = _writer(), [row for member in cls.members for row in member.rows()]
+    for row in rows:
+        with writer.block(f"def check_{row.name}({row.name})"):
+            write_checks(writer, [(row.name, row.name, row.shape)])
+    functions = _compiled(writer, f"{_file_name(cls)[:-1]}, items>")
+    return [functions[f"check_{row.name}"] for row in rows]
+
+
 def _file_name(cls: type) -> str:
     return f"<message {cls.__module__}.{cls.__qualname__}>"
 
 
-def _made(cls: type[Any], name: str, limit: int, *, eq: bool, kw_only: bool) -> type[Any]:
+def _made(cls: type[Any], name: str, limit: int, *, eq: bool, order: bool, kw_only: bool) -> type[Any]:
     declared: list[attrs.Attribute[Any]] = []
 
     def without_constants(_cls: type, attributes: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
         declared.extend(attributes)
         return [one for one in attributes if not isinstance(one.metadata.get(_SHAPE), shapes.Constant)]
 
-    if any(getattr(one, "metadata", {}).get(_SECRET) for one in vars(cls).values()):
+    inherited: tuple[Member, ...] = getattr(cls, "members", ())
+    has_secrets = any(getattr(one, "metadata", {}).get(_SECRET) for one in vars(cls).values())
+    if has_secrets or vars(cls.__base__).get("__getstate__") is not_exported:
         cls.__getstate__ = not_exported  # type: ignore[assignment]  # it takes the object
-    made: type[Any] = attrs.frozen(eq=eq, kw_only=kw_only, field_transformer=without_constants)(cls)
-    made.members = tuple([Member(one.name, one.metadata[_SHAPE]) for one in declared if _SHAPE in one.metadata])
+    made: type[Any] = attrs.frozen(field_transformer=without_constants, eq=eq or order, order=order, kw_only=kw_only)(
+        cls
+    )
+    before = {member.name for member in inherited}
+    own = [one for one in declared if _SHAPE in one.metadata and one.name not in before]
+    made.members = (*inherited, *[Member(one.name, one.metadata[_SHAPE]) for one in own])
     for member in made.members:
         if isinstance(member.shape, shapes.Constant):
             setattr(made, member.name, member.shape.low)
     beside = [one.name for one in declared if _SHAPE not in one.metadata and one.init]
-    writer = Writer(
-        {"LocalMisuse": LocalMisuse, "Malformed": Malformed, "pack": pack, "pairwise": pairwise, "unpack": unpack}
-    )
-    _write_check(writer, made, name)
+    writer = _writer()
     if issubclass(made, Record):
-        _write_record(writer, made, beside)
+        write_record(writer, made, name, beside)
     else:
-        _write_message(writer, made, name, limit, beside)
-    _compile(writer, made)
+        write_message(writer, made, name, limit, beside)
+    variables = {row.name for member in made.members for row in member.rows()}
+    if hidden := variables & {*writer.names, *CALLED}:
+        raise TypeError(f"{made.__name__}: a field hides what its own source calls: {', '.join(sorted(hidden))}")
+    for called, function in _compiled(writer, _file_name(made)).items():
+        setattr(made, called, function if called in _OF_OBJECTS else staticmethod(function))
     return made
 
 
-def _write_check(writer: Writer, made: type[Any], name: str) -> None:
-    rows = [row for member in made.members for row in member.rows()]
-    with writer.block("def check(items)"):
-        writer.refuse(
-            f"type(items) is not list or len(items) != {len(rows)}", f"{name}: not an array of {len(rows)} items"
-        )
-        writer.line(f"[{', '.join(row.name for row in rows)}] = items")
-        write_checks(writer, [(row.name, f"{name}: {row.name}", row.shape) for row in rows])
+def _writer() -> Writer:
+    return Writer(
+        {"LocalMisuse": LocalMisuse, "Malformed": Malformed, "pack": pack, "pairwise": pairwise, "unpack": unpack}
+    )
 
 
-def _write_record(writer: Writer, made: type[Any], beside: list[str]) -> None:
-    with writer.block(f"def of_items({', '.join(['items', *beside])})"):
-        writer.line(f"return {write_object(writer, made, made.members, 'items', beside)}")
-    with writer.block("def to_items(self)"):
-        writer.line(f"return {write_items(writer, made.members, 'self')}")
-
-
-def _write_message(writer: Writer, made: type[Any], name: str, limit: int, beside: list[str]) -> None:
-    with writer.block(f"def decode({', '.join(['data', *beside])})"):
-        writer.refuse(
-            f"type(data) is not bytes or len(data) > {limit}", f"{name}: not bytes, or larger than {limit} bytes"
-        )
-        writer.line("items = unpack(data)")
-        writer.line("check(items)")
-        writer.refuse("pack(items) != data", f"{name}: not the canonical encoding")
-        writer.line(f"return {write_object(writer, made, made.members, 'items', beside)}")
-    with writer.block("def encode(self)"):
-        writer.line(f"items = {write_items(writer, made.members, 'self')}")
-        with writer.block("try"):
-            writer.line("check(items)")
-        with writer.block("except Malformed as error"):
-            writer.line("raise LocalMisuse('value-invalid', f'building {error.detail}') from None")
-        writer.line("data = pack(items)")
-        with writer.block(f"if len(data) > {limit}"):
-            writer.line(f"raise LocalMisuse('value-invalid', 'building {name}: larger than {limit} bytes')")
-        writer.line("return data")
-
-
-def _compile(writer: Writer, made: type[Any]) -> None:
-    variables = {row.name for member in made.members for row in member.rows()}
-    if hidden := variables & {*writer.names, *_CALLED}:
-        raise TypeError(f"{made.__name__}: a field hides what its own source calls: {', '.join(sorted(hidden))}")
-    file_name, written = _file_name(made), "".join(f"{line}\n" for line in writer.lines)
+def _compiled(writer: Writer, file_name: str) -> dict[str, Any]:
+    written = "".join(f"{line}\n" for line in writer.lines)
     # Tracebacks and debuggers look here for the source of what has no file.
     linecache.cache[file_name] = (len(written), None, written.splitlines(keepends=True), file_name)
     functions: dict[str, Any] = {}
     exec(compile(written, file_name, "exec"), writer.names, functions)  # noqa: S102
     writer.names.update(functions)
-    for called, function in functions.items():
-        setattr(made, called, function if called in _OF_OBJECTS else staticmethod(function))
+    return functions

@@ -1,142 +1,46 @@
-"""What an item on the wire may be, as the source that checks it, takes it and gives it.
+"""What an item on the wire may be: the source that checks what lies within it, takes it and gives it.
 
-Writes source from what a class declares; never sees a message. `schema.py` compiles what stands here.
-
-Checks stand in the same order everywhere: all types, then constants and exact sizes, then ranges, then sizes, then
-what may be nil, then what lies within. So a message is refused for the same reason however its fields are sorted.
+Never sees a message. `shape_source.py` puts together what stands here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed
 from orthros_protocol.primitives.canonical import pack
-from orthros_protocol.primitives.limits import MAX_INT, MAX_NAME_CHARS
+from orthros_protocol.primitives.limits import MAX_NAME_CHARS
 from orthros_protocol.primitives.names import cached_principal, is_name
+from orthros_protocol.primitives.shape_source import (
+    Item,
+    Member,
+    Shape,
+    Writer,
+    write_checks,
+    write_items,
+    write_object,
+)
 
 __all__ = [
+    "Adapted",
+    "Choice",
     "Constant",
     "Extensions",
-    "Item",
     "Items",
-    "Member",
     "Nested",
     "RealmAndName",
     "RecordSet",
-    "Shape",
     "Text",
     "TextSet",
-    "Writer",
-    "write_checks",
-    "write_items",
-    "write_object",
 ]
 
 _MAX_U16: Final = 0xFFFF
 _UNORDERED: Final = "is not in strictly increasing order"
-
-
-class Turn(IntEnum):
-    """The order in which ranges are judged."""
-
-    CONSTANT = 0
-    EXACT = 1
-    WIDEST = 2
-    RANGE = 3
-    SIZE = 4
-    OPTIONAL = 5
-
-
-@define
-class Writer:
-    """Lines of a module, and the objects that they call by name."""
-
-    names: dict[str, Any]
-    lines: list[str] = field(factory=list)
-    _depth: int = 0
-
-    def line(self, text: str) -> None:
-        """One line at the depth that holds."""
-        self.lines.append("    " * self._depth + text)
-
-    @contextmanager
-    def block(self, opening: str) -> Iterator[None]:
-        """What is written inside stands below `opening`."""
-        self.line(f"{opening}:")
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def refuse(self, condition: str, words: str) -> None:
-        """Where `condition` holds, the message is refused with `words`."""
-        with self.block(f"if {condition}"):
-            self.line(f"raise Malformed({words!r})")
-
-    def named(self, thing: Any, name: str) -> str:
-        """The name by which the source calls `thing`: `name`, with a number if that is taken by another."""
-        number = 1
-        while self.names.setdefault(name, thing) is not thing:
-            number += 1
-            name = f"{name.rstrip('0123456789')}{number}"
-        return name
-
-
-@frozen
-class Shape:
-    """One item of exactly the type `kind`, whose value or size is in `low`..`high`; if `nil`, or nil in its place."""
-
-    kind: type
-    low: int = 0
-    high: int = MAX_INT
-    nil: bool = field(default=False, kw_only=True)
-
-    def rows(self, name: str) -> list[Item]:
-        """The items that stand for a field of this shape and name."""
-        return [Item(name, self)]
-
-    def within(self, writer: Writer, value: str, label: str) -> None:
-        """Writes the checks of what lies within `value`, which is not nil and has its size, if that is not 0."""
-
-    def take(self, writer: Writer, items: Sequence[str]) -> str:
-        """An expression: the value that a field has, from expressions of its items."""
-        return self._or_none(items[0], self._taken(writer, items[0]))
-
-    def give(self, writer: Writer, value: str) -> list[str]:
-        """Expressions: the items, from an expression of the value."""
-        return [self._or_none(value, self._given(writer, value))]
-
-    def _taken(self, _writer: Writer, item: str) -> str:
-        return item
-
-    def _given(self, _writer: Writer, value: str) -> str:
-        return value
-
-    def _or_none(self, value: str, expression: str) -> str:
-        return f"None if {value} is None else {expression}" if self.nil and expression != value else expression
-
-    @property
-    def turn(self) -> Turn:
-        """When its range is judged."""
-        if self.nil:
-            return Turn.OPTIONAL
-        if self.low == self.high:
-            return Turn.CONSTANT if self.kind is int else Turn.EXACT
-        if self.kind is not int:
-            return Turn.SIZE
-        return Turn.WIDEST if (self.low, self.high) == (0, MAX_INT) else Turn.RANGE
-
-    @property
-    def is_sized_within(self) -> bool:
-        """Whether the size is judged together with the items: that of a list that may be empty."""
-        return self.kind is list and self.low == 0 and not self.nil
 
 
 @frozen
@@ -269,6 +173,55 @@ def check_extensions(entries: list[Any], limit: int, label: str) -> None:
 
 
 @frozen
+class Choice(Shape):
+    """An array that is an object of the class among `classes` whose constant its first item is."""
+
+    classes: tuple[Any, ...] = field(kw_only=True)
+
+    def within(self, writer: Writer, value: str, label: str) -> None:
+        writer.line(f"{self._chosen(writer, value)}.check({value})")
+
+    def _taken(self, writer: Writer, item: str) -> str:
+        return f"{self._chosen(writer, item)}.of_items({item})"
+
+    def _given(self, writer: Writer, value: str) -> str:
+        return f"{value}.to_items()"
+
+    def _chosen(self, writer: Writer, item: str) -> str:
+        *others, last = [writer.named(one, one.__name__) for one in self.classes]
+        first = [one.members[0].shape.low for one in self.classes]
+        tests = [f"{name} if {item}[0] == {low} else " for name, low in zip(others, first, strict=False)]
+        return f"({''.join(tests)}{last})"
+
+
+@frozen
+class Adapted(Shape):
+    """What `inner` allows, of which `read` makes the value of the field, and `write` the item again.
+
+    Where `beside` names another item, both are given that as well.
+    """
+
+    inner: Shape = field(kw_only=True)
+    read: Callable[..., Any] = field(kw_only=True)
+    write: Callable[..., Any] = field(kw_only=True)
+
+    @property
+    def is_deep(self) -> bool:
+        return self.inner.is_deep
+
+    def within(self, writer: Writer, value: str, label: str) -> None:
+        self.inner.within(writer, value, label)
+
+    def take(self, writer: Writer, items: Sequence[str]) -> str:
+        read = writer.named(self.read, self.read.__name__.lstrip("_"))
+        return self._or_none(items[0], f"{read}({', '.join(items)})")
+
+    def give(self, writer: Writer, *values: str) -> list[str]:
+        write = writer.named(self.write, self.write.__name__.lstrip("_"))
+        return [self._or_none(values[0], f"{write}({', '.join(values)})")]
+
+
+@frozen
 class RealmAndName(Shape):
     """Realm and name of a principal: two items, one value."""
 
@@ -281,86 +234,3 @@ class RealmAndName(Shape):
 
     def give(self, writer: Writer, value: str) -> list[str]:
         return [f"{value}.realm", f"{value}.name"]
-
-
-@frozen
-class Member:
-    """A field of a class, and what stands for it on the wire."""
-
-    name: str
-    shape: Shape
-
-    def rows(self) -> list[Item]:
-        """Its items."""
-        return self.shape.rows(self.name)
-
-
-@frozen
-class Item:
-    """One item, by the name that errors and documentation give it."""
-
-    name: str
-    shape: Shape
-
-
-def write_checks(writer: Writer, judged: Sequence[tuple[str, str, Shape]]) -> None:
-    """Writes the checks of values next to each other: of each its expression, its label and its shape."""
-    for value, label, shape in judged:
-        absent = f"{value} is not None and " if shape.nil else ""
-        writer.refuse(f"{absent}type({value}) is not {shape.kind.__name__}", f"{label} has a wrong type")
-    for value, label, shape in sorted(judged, key=lambda one: one[2].turn):
-        _write_range(writer, value, label, shape)
-    for value, label, shape in judged:
-        if type(shape).within is not Shape.within:
-            _write_within(writer, value, label, shape)
-
-
-def _write_range(writer: Writer, value: str, label: str, shape: Shape) -> None:
-    if shape.is_sized_within:
-        return
-    if shape.turn == Turn.CONSTANT:
-        words = f"is not {shape.low}"
-    else:
-        words = "is out of range" if shape.kind is int else "has a wrong length"
-    absent = f"{value} is not None and " if shape.nil else ""
-    writer.refuse(absent + _outside(value, shape), f"{label} {words}")
-
-
-def _outside(value: str, shape: Shape) -> str:
-    size = value if shape.kind is int else f"len({value})"
-    if shape.low == shape.high:
-        return f"{size} != {shape.low}"
-    return (
-        f"{size} > {shape.high}"
-        if shape.low == 0 and shape.kind is not int
-        else f"not {shape.low} <= {size} <= {shape.high}"
-    )
-
-
-def _write_within(writer: Writer, value: str, label: str, shape: Shape) -> None:
-    if shape.is_sized_within or shape.nil:
-        # There is nothing in what is nil or empty.
-        with writer.block(f"if {value}"):
-            if shape.is_sized_within:
-                writer.refuse(_outside(value, shape), f"{label} has a wrong length")
-            shape.within(writer, value, label)
-    else:
-        shape.within(writer, value, label)
-
-
-def write_object(writer: Writer, cls: type, members: Sequence[Member], items: str, beside: Sequence[str] = ()) -> str:
-    """An expression: the object of `cls` of these items; it takes the variables `beside` as well."""
-    at, values = 0, [f"{name}={name}" for name in beside]
-    for member in members:
-        size = len(member.rows())
-        parts = [f"{items}[{number}]" for number in range(at, at + size)]
-        at += size
-        if not isinstance(member.shape, Constant):
-            values.append(f"{member.name}={member.shape.take(writer, parts)}")
-    return f"{writer.named(cls, cls.__name__)}({', '.join(values)})"
-
-
-def write_items(writer: Writer, members: Sequence[Member], value: str) -> str:
-    """An expression: the items of the object `value`."""
-    items = [item for member in members for item in member.shape.give(writer, f"{value}.{member.name}")]
-    return f"[{', '.join(items)}]"

@@ -28,21 +28,19 @@ Knows how evidence is shown and opened, and the key that only somebody who opene
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
 
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
 from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey, not_exported
-from orthros_protocol.primitives.canonical import binary, nested, optional
 from orthros_protocol.primitives.derivation import derive, digest
 from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.schema import Record, binary, message, optional, record_of
 from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.ticket import (
     BY_ASSERTION,
     SERVICE_TICKET,
-    SUBJECT,
     Subject,
     Ticket,
     UnverifiedHeader,
@@ -51,7 +49,6 @@ from orthros_protocol.tickets.ticket import (
 )
 
 __all__ = [
-    "BEHALF",
     "Behalf",
     "OpenedEvidence",
     "UnverifiedBehalf",
@@ -60,8 +57,6 @@ __all__ = [
     "open_evidence",
     "peek_unverified_evidence",
 ]
-
-BEHALF: Final = nested(optional(binary(16, MAX_TICKET_BYTES)), binary(0, MAX_CAVEATS_BLOB_BYTES), optional(SUBJECT))
 
 
 @frozen(eq=False, kw_only=True)
@@ -85,10 +80,10 @@ class Behalf:
         if not (proven or asserted):
             raise LocalMisuse("value-invalid", "on behalf of somebody: either evidence with its proof, or a subject")
 
-    def to_items(self) -> list[Any]:
-        """The three items that travel."""
-        subject = None if self.subject is None else Subject(self.subject, 0, BY_ASSERTION).to_items()
-        return [self.evidence, self.caveats, subject]
+    def shown(self) -> UnverifiedBehalf:
+        """What travels of it."""
+        subject = None if self.subject is None else Subject(self.subject, 0, BY_ASSERTION)
+        return UnverifiedBehalf(evidence=self.evidence, caveats=self.caveats, subject=subject)
 
     def mixed_into(self, pop_key: bytes) -> bytes:
         """The key of a TGS exchange on this behalf, from K_pop of the TGT. 32 bytes, secret."""
@@ -103,23 +98,20 @@ class Behalf:
         return digest(b"".join(map(digest, parts)))
 
 
-@frozen(eq=False, kw_only=True)
-class UnverifiedBehalf:
-    """The same as received. Nothing in it is true before `verify_tgs_request`."""
+@message("behalf")
+class UnverifiedBehalf(Record):
+    """The same as it travels. Nothing in it is true before `verify_tgs_request`."""
 
-    evidence: bytes | None = field(repr=False)
-    caveats: bytes
-    subject: Subject | None
+    evidence: bytes | None = optional(binary(16, MAX_TICKET_BYTES), repr=False)
+    caveats: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES)
+    subject: Subject | None = optional(record_of(Subject))
 
-    @classmethod
-    def of_items(cls, evidence: bytes | None, caveats: bytes, subject: list[str | int] | None) -> Self:
-        """From items that fit `BEHALF`. Raises Malformed."""
-        if (evidence is None) == (subject is None) or (caveats and evidence is None):
+    def require_sense(self) -> None:
+        """Raises Malformed for what no `Behalf` shows."""
+        if (self.evidence is None) == (self.subject is None) or (self.caveats and self.evidence is None):
             raise Malformed("on behalf of somebody: either evidence or a subject")
-        named = Subject.of_items(subject)
-        if named is not None and (named.how, named.uid) != (BY_ASSERTION, 0):
+        if self.subject is not None and (self.subject.how, self.subject.uid) != (BY_ASSERTION, 0):
             raise Malformed("a client can only assert a subject, and no number of it")
-        return cls(evidence=evidence, caveats=caveats, subject=named)
 
 
 @frozen(eq=False, kw_only=True)

@@ -5,25 +5,14 @@ Knows how a ticket is built, opened and dated; not how it is asked for or presen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import field, frozen
 
-from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import KdcMacKey, TicketSealingKey, not_exported
-from orthros_protocol.primitives.canonical import (
-    Schema,
-    array,
-    binary,
-    const,
-    extensions,
-    integer,
-    nested,
-    optional,
-    text,
-    text_set,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey, TicketSealingKey
+from orthros_protocol.primitives.canonical import Field
 from orthros_protocol.primitives.derivation import mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import (
@@ -35,8 +24,26 @@ from orthros_protocol.primitives.limits import (
     TICKET_FUTURE_S,
 )
 from orthros_protocol.primitives.names import Principal, cached_principal, is_name, is_scope
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    Record,
+    adapted,
+    array,
+    binary,
+    const,
+    extensions,
+    integer,
+    message,
+    optional,
+    principal,
+    record_of,
+    secret,
+    text,
+    text_set,
+)
 from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
-from orthros_protocol.tickets.attenuation import join_caveats, split_caveats
+from orthros_protocol.tickets.attenuation import split_caveats
 
 __all__ = [
     "BY_ASSERTION",
@@ -51,6 +58,7 @@ __all__ = [
     "Hop",
     "Subject",
     "Ticket",
+    "TicketContent",
     "UnverifiedHeader",
     "check_flags",
     "check_ticket_times",
@@ -74,36 +82,9 @@ KNOWN_FLAGS: Final = INITIAL | DELEGABLE
 _CRITICAL_HALF: Final = 0xFFFF
 
 BY_EVIDENCE, BY_ASSERTION = 1, 2
-SUBJECT: Final = nested(text(is_name), text(is_name), integer(), integer(BY_ASSERTION, BY_EVIDENCE))
-# Within a ticket a realm is nil where it is that of the client, and only there: a long path would say it at each hop.
-_NEAR_SUBJECT: Final = nested(optional(text(is_name)), text(is_name), integer(), integer(BY_ASSERTION, BY_EVIDENCE))
-_HOP: Final = nested(optional(text(is_name)), text(is_name), integer())
 
-_FIELDS: Final = (
-    const(VERSION),
-    binary(16),
-    text(is_name),
-    text(is_name),
-    integer(),
-    binary(32),
-    integer(),
-    integer(),
-    integer(),
-    binary(8),
-    integer(MAX_U32),
-    text_set(is_scope, MAX_SCOPES),
-    binary(0, MAX_CAVEATS_BLOB_BYTES),
-    array(_HOP, MAX_CHAIN_HOPS),
-    optional(_NEAR_SUBJECT),
-    binary(16),
-    extensions(),
-    extensions(),
-    integer(MAX_U32, 1),
-)
-_BODY = Schema("ticket body", *_FIELDS, binary(KMAC_BYTES), limit=MAX_TICKET_BYTES)
 # What is sealed must fit once header, box and mark are around it.
 _MOST_UNMARKED_BYTES: Final = MAX_TICKET_BYTES - HEADER_BYTES - BOX_OVERHEAD - 2 - KMAC_BYTES
-_UNMARKED_BODY = Schema("ticket body", *_FIELDS, limit=_MOST_UNMARKED_BYTES)
 
 # The body has 20 items and, before the mark, 19: both take msgpack's array16 header of three bytes, so
 # the marked bytes are found in the received ones without encoding anything again.
@@ -122,22 +103,17 @@ class UnverifiedHeader:
     kid: bytes
 
 
-@frozen
-class Subject:
+@message("subject", eq=True, kw_only=False)
+class Subject(Record):
     """On whose behalf; `how` is 1 when proven by evidence, 2 when asserted under policy. `uid` 0: not a principal."""
 
-    principal: Principal
-    uid: int
-    how: int
+    principal: Principal = principal()
+    uid: int = integer()
+    how: int = integer(BY_ASSERTION, BY_EVIDENCE)
 
-    def to_items(self) -> list[str | int]:
-        """The four items that travel."""
-        return [self.principal.realm, self.principal.name, self.uid, self.how]
 
-    @classmethod
-    def of_items(cls, items: Sequence[Any] | None) -> Subject | None:
-        """From the items that travel, or from nil."""
-        return None if items is None else cls(cached_principal(items[0], items[1]), items[2], items[3])
+# Until the last message that names a subject is a class.
+SUBJECT: Final = Field(frozenset({list}), 4, 4, Subject.check, is_nested=True)
 
 
 @frozen
@@ -148,30 +124,94 @@ class Hop:
     auth_time: int
 
 
-@frozen(eq=False, kw_only=True)
-class Ticket:
-    """The sealed content of a ticket. Times are Unix seconds. `caveats` may hold the secret of a demanded discharge."""
+# Within a ticket a realm is nil where it is that of the client, and only there: a long path would say it at each hop.
+@message("subject", kw_only=False)
+class _NearSubject(Record):
+    realm: str | None = optional(text(is_name))
+    name: str = text(is_name)
+    uid: int = integer()
+    how: int = integer(BY_ASSERTION, BY_EVIDENCE)
 
-    ticket_type: int
-    server: Principal
-    server_uid: int
-    kvno: int
-    tid: bytes
-    client: Principal
-    client_uid: int
-    session_key: bytes = field(repr=False)
-    iat: int
-    exp: int
-    auth_time: int
-    ckid: bytes
-    flags: int
-    scopes: tuple[str, ...]
-    caveats: tuple[bytes, ...] = field(default=(), repr=False)
-    chain: tuple[Hop, ...] = ()
-    subject: Subject | None = None
-    txn: bytes
 
-    __getstate__ = not_exported
+@message("hop", kw_only=False)
+class _NearHop(Record):
+    realm: str | None = optional(text(is_name))
+    name: str = text(is_name)
+    auth_time: int = integer()
+
+
+def _near(realm: str, home: str) -> str | None:
+    return None if realm == home else realm
+
+
+def _whole(realm: str | None, name: str, home: str) -> Principal:
+    if realm == home:
+        raise Malformed("ticket body: the ticket's own realm is said in its chain or subject")
+    return cached_principal(realm or home, name)
+
+
+def _near_subject(subject: Subject, home: str) -> list[Any]:
+    return [_near(subject.principal.realm, home), subject.principal.name, subject.uid, subject.how]
+
+
+def _whole_subject(items: list[Any], home: str) -> Subject:
+    return Subject(_whole(items[0], items[1], home), items[2], items[3])
+
+
+def _near_chain(chain: Iterable[Hop], home: str) -> list[Any]:
+    return [[_near(hop.principal.realm, home), hop.principal.name, hop.auth_time] for hop in chain]
+
+
+def _whole_chain(hops: list[Any], home: str) -> tuple[Hop, ...]:
+    return tuple([Hop(_whole(realm, name, home), at) for realm, name, at in hops])
+
+
+@message("ticket body", limit=_MOST_UNMARKED_BYTES)
+class TicketContent(Message):
+    """What the KDC seals into a ticket, and marks as its own. Times are Unix seconds.
+
+    `caveats_field` is what `join_caveats` makes of the caveats that bind everybody who presents it; it may hold the
+    secret of a demanded discharge. `mac_number` says which key made the mark.
+    """
+
+    version: int = const(VERSION)
+    tid: bytes = binary(16)
+    client: Principal = principal()
+    client_uid: int = integer()
+    session_key: bytes = secret(32)
+    iat: int = integer()
+    exp: int = integer()
+    auth_time: int = integer()
+    ckid: bytes = binary(8)
+    flags: int = integer(MAX_U32, default=0)
+    scopes: tuple[str, ...] = text_set(is_scope, MAX_SCOPES)
+    caveats_field: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES, default=b"", repr=False)
+    chain: tuple[Hop, ...] = adapted(
+        array(record_of(_NearHop), MAX_CHAIN_HOPS), _whole_chain, _near_chain, beside="client_realm", default=()
+    )
+    subject: Subject | None = adapted(
+        optional(record_of(_NearSubject)), _whole_subject, _near_subject, beside="client_realm", default=None
+    )
+    txn: bytes = binary(16)
+    crit: tuple[Extension, ...] = extensions(default=())
+    opt: tuple[Extension, ...] = extensions(default=())
+    mac_number: int = integer(MAX_U32, 1)
+
+    @property
+    def caveats(self) -> tuple[bytes, ...]:
+        """The caveats that bind everybody who presents the ticket. Raises Malformed."""
+        return split_caveats(self.caveats_field)
+
+
+@message("ticket body", limit=MAX_TICKET_BYTES)
+class Ticket(TicketContent):
+    """An opened ticket: what was sealed and its mark, and of the key that opened it, for whom."""
+
+    kmac: bytes = binary(KMAC_BYTES, repr=False)
+    ticket_type: int = field()
+    server: Principal = field()
+    server_uid: int = field()
+    kvno: int = field()
 
 
 def check_flags(flags: int, known: int) -> None:
@@ -195,67 +235,16 @@ def _kdc_mark(key: TicketSealingKey, mac_key: KdcMacKey, unmarked: bytes) -> byt
     return mac(mac_key.material, "ticket", key.named_header + unmarked)[:KMAC_BYTES]
 
 
-def seal_ticket(
-    key: TicketSealingKey,
-    mac_key: KdcMacKey,
-    *,
-    tid: bytes,
-    client: Principal,
-    client_uid: int,
-    session_key: bytes,
-    iat: int,
-    exp: int,
-    auth_time: int,
-    ckid: bytes,
-    flags: int,
-    scopes: tuple[str, ...],
-    txn: bytes,
-    entropy: bytes,
-    caveats: Iterable[bytes] = (),
-    chain: Sequence[Hop] = (),
-    subject: Subject | None = None,
-) -> bytes:
+def seal_ticket(key: TicketSealingKey, mac_key: KdcMacKey, content: TicketContent, *, entropy: bytes) -> bytes:
     """A ticket for the principal of `key`, marked with `mac_key`. `entropy` is 24 fresh random bytes.
 
-    `caveats` bind everybody who presents it. Raises LocalMisuse when a field does not fit the format.
+    Raises LocalMisuse when a field does not fit the format, or names another key than `mac_key`.
     """
-    hops = [_near([hop.principal.realm, hop.principal.name, hop.auth_time], client.realm) for hop in chain]
-    whom = None if subject is None else _near(subject.to_items(), client.realm)
-    unmarked = _UNMARKED_BODY.encode(
-        VERSION,
-        tid,
-        client.realm,
-        client.name,
-        client_uid,
-        session_key,
-        iat,
-        exp,
-        auth_time,
-        ckid,
-        flags,
-        list(scopes),
-        join_caveats(caveats),
-        hops,
-        whom,
-        txn,
-        [],
-        [],
-        mac_key.number,
-    )
+    if content.mac_number != mac_key.number:
+        raise LocalMisuse("value-invalid", f"a ticket marked with key {mac_key.number} says {content.mac_number}")
+    unmarked = content.encode()
     body = _ARRAY_OF_20 + unmarked[3:] + _KMAC_PREFIX + _kdc_mark(key, mac_key, unmarked)
     return key.header + seal(key.box_key, "ticket", key.context, body, entropy=entropy)
-
-
-def _near(items: list[Any], home: str) -> list[Any]:
-    """The items as a ticket of a client of the realm `home` has them."""
-    return [None if items[0] == home else items[0], *items[1:]]
-
-
-def _whole(items: list[Any], home: str) -> list[Any]:
-    """The items with their realm. Raises Malformed where a ticket says its own: it would have two forms."""
-    if items[0] == home:
-        raise Malformed("ticket body: the ticket's own realm is said in its chain or subject")
-    return [items[0] or home, *items[1:]]
 
 
 def _open_body(ticket: bytes, key: TicketSealingKey) -> bytes:
@@ -268,53 +257,12 @@ def _open_body(ticket: bytes, key: TicketSealingKey) -> bytes:
 
 
 def _ticket_of(body: bytes, key: TicketSealingKey) -> Ticket:
-    (
-        _version,
-        tid,
-        crealm,
-        cname,
-        cuid,
-        session_key,
-        iat,
-        exp,
-        auth_time,
-        ckid,
-        flags,
-        scopes,
-        caveats,
-        chain,
-        subject,
-        txn,
-        crit,
-        _opt,
-        _mac_no,
-        _kmac,
-    ) = _BODY.decode(body)
-    hops = [_whole(hop, crealm) for hop in chain]
-    whom = None if subject is None else Subject.of_items(_whole(subject, crealm))
-    if crit:
-        raise Refused("unsupported-critical", f"ticket extension {crit[0][0]}")
-    check_flags(flags, KNOWN_FLAGS)
-    return Ticket(
-        ticket_type=key.ticket_type,
-        server=key.principal,
-        server_uid=key.uid,
-        kvno=key.kvno,
-        tid=tid,
-        client=cached_principal(crealm, cname),
-        client_uid=cuid,
-        session_key=session_key,
-        iat=iat,
-        exp=exp,
-        auth_time=auth_time,
-        ckid=ckid,
-        flags=flags,
-        scopes=tuple(scopes),
-        caveats=split_caveats(caveats),
-        chain=tuple(Hop(cached_principal(realm, name), at) for realm, name, at in hops),
-        subject=whom,
-        txn=txn,
-    )
+    ticket = Ticket.decode(body, ticket_type=key.ticket_type, server=key.principal, server_uid=key.uid, kvno=key.kvno)
+    if ticket.crit:
+        raise Refused("unsupported-critical", f"ticket extension {ticket.crit[0][0]}")
+    check_flags(ticket.flags, KNOWN_FLAGS)
+    split_caveats(ticket.caveats_field)
+    return ticket
 
 
 def open_ticket(ticket: bytes, key: TicketSealingKey) -> Ticket:
@@ -334,10 +282,9 @@ def require_kdc_mark(ticket: bytes, key: TicketSealingKey, mac_keys: Mapping[int
     """
     body = _open_body(ticket, key)
     content = _ticket_of(body, key)
-    number: Any = _BODY.decode(body)[-2]
-    mac_key = mac_keys.get(number)
+    mac_key = mac_keys.get(content.mac_number)
     unmarked = _ARRAY_OF_19 + body[3:-_KMAC_ITEM_BYTES]
-    if mac_key is None or not mac_matches(_kdc_mark(key, mac_key, unmarked), body[-KMAC_BYTES:]):
+    if mac_key is None or not mac_matches(_kdc_mark(key, mac_key, unmarked), content.kmac):
         raise Refused("ticket-altered")
     return content
 

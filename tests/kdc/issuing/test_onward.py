@@ -68,7 +68,8 @@ def ticket(client: Principal, uid: int, server: Principal, **fields: Any) -> Tic
     known: dict[str, Any] = {
         "ticket_type": 2, "server": server, "server_uid": 17, "kvno": 1, "tid": bytes(16), "client": client,
         "client_uid": uid, "session_key": bytes(32), "iat": NOW - 60, "exp": NOW + 600, "auth_time": NOW - 100,
-        "ckid": KID, "flags": DELEGABLE, "scopes": (), "txn": b"e" * 16,
+        "ckid": KID, "flags": DELEGABLE, "scopes": (), "txn": b"e" * 16, "mac_number": 1,
+        "kmac": bytes(16), "caveats_field": join_caveats(fields.pop("caveats", ())),
     }  # fmt: skip
     return Ticket(**known | fields)
 
@@ -115,7 +116,7 @@ def detail_of(parties: Parties | None = PARTIES, **asked: Any) -> str:
 )
 def test_evidence_must_count_today(fields: dict[str, Any], why: str) -> None:
     """What the KDC's mark says was true then; the rest is judged now."""
-    shown = evolve(ticket(WEB, 16, ORDERS), **fields)
+    shown = ticket(WEB, 16, ORDERS).altered(**fields)
     assert detail_of(shown=shown).startswith("evidence-refused: ")
     assert why in detail_of(shown=shown)
 

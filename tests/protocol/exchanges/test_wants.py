@@ -1,6 +1,7 @@
 """One row for each target: what is asked for, and what comes back."""
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,32 +24,38 @@ from orthros_protocol import (
     Refused,
     ScopesCaveat,
     Subject,
+    Timestamp,
     Want,
     join_caveats,
     reason_for,
 )
-from orthros_protocol.exchanges.wants import RESULTS, read_wants, result_of, result_row, wants_field
-from orthros_protocol.primitives.canonical import Schema
+from orthros_protocol.exchanges.tgs_exchange import TgsReply
+from orthros_protocol.exchanges.wants import check_result, demands_as, read_wants, wants_field
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties
 
-GIVEN = Schema("results", RESULTS)
 PAYROLL = principal("payroll")
 words = st.text("abcdef", min_size=1, max_size=8)
 
 
-def granted(**changes: Any) -> Granted:
+def granted(*, demands: Sequence[bytes] = (), **changes: Any) -> Granted:
     given: dict[str, Any] = {
-        "target": PAYROLL, "target_uid": 17, "credential": b"t" * 40, "session_key": b"k" * 32, "ttl_s": 9
+        "target": PAYROLL, "target_uid": 17, "credential": b"t" * 40, "session_key": b"k" * 32, "ttl_s": 9,
+        "ext": demands_as(demands),
     } | changes  # fmt: skip
     return Granted(**given)
 
 
 def returned(result: Granted | NotGranted, want: Want | None = None) -> Granted | NotGranted:
     """The result once it has been written and read."""
-    rows = GIVEN.decode(GIVEN.encode([result_row(result)]))[0]
-    return result_of(rows[0], want or Want(target=PAYROLL))
+    [read] = TgsReply.decode(reply_with(result)).results
+    check_result(read, want or Want(target=PAYROLL))
+    return read
+
+
+def reply_with(result: Granted | NotGranted) -> bytes:
+    return TgsReply(nonce=bytes(16), kdc_time=Timestamp(0), kdc_id="kdc", policy_seq=0, results=(result,)).encode()
 
 
 @given(
@@ -114,22 +121,22 @@ def test_four_demands_of_the_longest_names_fit_one_result() -> None:
     result = granted(demands=tuple(cid + bytes(len("r" * 128 + "n" * 128)) for cid in cids))
     assert returned(result) == result
     with pytest.raises(LocalMisuse, match="value-invalid"):
-        GIVEN.encode([result_row(granted(demands=(bytes(1030),) * 4))])
+        reply_with(granted(demands=(bytes(1030),) * 4))
 
 
 def test_demands_travel_as_extension_1_of_a_result() -> None:
-    row = result_row(granted(demands=(b"one", b"two")))
-    assert row[12] == [[1, enc(b"one", b"two")]]
-    unknown = result_of([*row[:12], [[2, b"new"]]], Want(target=PAYROLL))
+    result = granted(demands=(b"one", b"two"))
+    assert result.to_items()[12] == [[1, enc(b"one", b"two")]]
+    assert result.demands == (b"one", b"two")
+    unknown = returned(granted(ext=((2, b"new"),)))
     assert isinstance(unknown, Granted)
     assert unknown.demands == ()
 
 
 @pytest.mark.parametrize("blob", [enc(*[b"x"] * 5), enc("x"), enc(1), b"\xc0", b"x", enc([b"x"])])
 def test_demands_of_another_shape_are_malformed(blob: bytes) -> None:
-    row = result_row(granted())
     with pytest.raises(Malformed):
-        result_of([*row[:12], [[1, blob]]], Want(target=PAYROLL))
+        returned(granted(ext=((1, blob),)))
 
 
 def test_a_refused_want_comes_back() -> None:

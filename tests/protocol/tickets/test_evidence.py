@@ -125,14 +125,15 @@ def test_a_client_shows_either_evidence_or_a_subject(given: dict[str, Any]) -> N
 )  # fmt: skip
 def test_a_behalf_that_says_too_much_is_malformed(items: tuple[Any, ...]) -> None:
     """A client names no uid and never calls its own word proven."""
+    UnverifiedBehalf.check(list(items))
     with pytest.raises(Malformed):
-        UnverifiedBehalf.of_items(*items)
+        UnverifiedBehalf.of_items(list(items)).require_sense()
 
 
 def test_what_a_client_shows_is_what_the_kdc_reads() -> None:
-    behalf = UnverifiedBehalf.of_items(*Behalf(evidence=EVIDENCE, caveats=READ, proof=bytes(32)).to_items())
+    behalf = UnverifiedBehalf.of_items(Behalf(evidence=EVIDENCE, caveats=READ, proof=bytes(32)).shown().to_items())
     assert (behalf.evidence, behalf.caveats, behalf.subject) == (EVIDENCE, READ, None)
-    asserted = UnverifiedBehalf.of_items(*Behalf(subject=ALICE).to_items())
+    asserted = UnverifiedBehalf.of_items(Behalf(subject=ALICE).shown().to_items())
     assert (asserted.evidence, asserted.caveats, asserted.subject) == (None, b"", Subject(ALICE, 0, 2))
 
 

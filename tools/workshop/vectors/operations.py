@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orthros_protocol as orthros
 from orthros_protocol.exchanges.replay import check_admission
+from orthros_protocol.exchanges.wants import demands_as
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives import canonical, derivation, sealing
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
@@ -80,17 +81,18 @@ def seal_ticket(given: Inputs) -> bytes:
     fields = given["fields"]
     changes: dict[str, Any] = {name: unhex(fields[name]) for name in ("tid", "session_key", "ckid", "txn")}
     changes |= {name: fields[name] for name in ("client_uid", "iat", "exp", "auth_time", "flags")}
-    changes["caveats"] = list(map(unhex, fields.get("caveats", [])))
+    changes["caveats_field"] = orthros.join_caveats(map(unhex, fields.get("caveats", [])))
     changes["chain"] = [orthros.Hop(orthros.Principal.parse(name), at) for name, at in fields.get("chain", [])]
     changes["subject"] = subject_of(fields.get("subject"))
-    return orthros.seal_ticket(
-        sealing_key_of(given["sealed_with"]),
-        orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"]),
+    key = sealing_key_of(given["sealed_with"])
+    mac_key = orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"])
+    content = orthros.TicketContent(
         client=orthros.Principal.parse(fields["client"]),
         scopes=tuple(fields["scopes"]),
-        entropy=unhex(given["entropy"]),
+        mac_number=mac_key.number,
         **changes,
     )
+    return orthros.seal_ticket(key, mac_key, content, entropy=unhex(given["entropy"]))
 
 
 def _ticket(ticket: orthros.Ticket) -> Vector:
@@ -221,7 +223,7 @@ def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
         target=target, target_uid=given["uid"], credential=unhex(given["credential"]),
         session_key=optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
         scopes=tuple(given["scopes"]), notes=tuple(orthros.Note(*note) for note in given["notes"]),
-        subject=subject_of(given.get("subject")), demands=tuple(map(unhex, given.get("demands", []))),
+        subject=subject_of(given.get("subject")), ext=demands_as([unhex(one) for one in given.get("demands", [])]),
     )  # fmt: skip
 
 
