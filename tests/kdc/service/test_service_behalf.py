@@ -372,7 +372,7 @@ async def test_a_service_gets_for_its_caller_at_most_what_the_caller_may_itself(
     await rules.allow(admin, "orders", "vault", scopes=("read", "write"), behalf=("web",), within_subject=True)
     evidence = journey.evidence(await journey.obtain("web", "orders"))
     login = await journey.login("orders")
-    want = {"scopes": ("read", "write"), "behalf": evidence}
+    want: dict[str, Any] = {"scopes": ("read", "write"), "behalf": evidence}
     refused = await journey.kdc.ask_one(login, "vault", **want)
     assert isinstance(refused, NotGranted)
     await rules.allow(admin, "web", "vault", scopes=("read",))
