@@ -39,9 +39,9 @@ def holding(ask: Ask, rules: Sequence[Rule], known: Circumstances) -> HoldingRul
     for judge in JUDGES:
         kept: list[Rule] = []
         for rule in rules:
-            why = judge.objection(rule, ask, known)
+            why = judge.objection(rule, ask, known) if judge in rule.judges else None
             if why is None:
-                less = None if judge.bound is None else judge.bound(rule, ask, known)
+                less = judge.bound(rule, ask, known) if judge.bound is not None and judge in rule.judges else None
                 kept.append(rule if less is None else less[0])
                 if less is None:
                     continue

@@ -25,7 +25,7 @@ from orthros_kdc.policy.rule_caveats import (
     check_path,
     check_peers,
 )
-from orthros_kdc.policy.rule_table import Condition, Judge, Shape
+from orthros_kdc.policy.rule_table import UNDERSTOOD, Condition, Judge, Shape
 from orthros_kdc.policy.sources import check_sources, source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Misconfigured, check_scopes
@@ -64,12 +64,8 @@ def _chain(rule: Rule, ask: Ask, known: Circumstances) -> str | None:
     return rule.chain.objection(ask.path, ask.target, also=known.groups_of)
 
 
-def _understood(rule: Rule, _ask: Ask, _known: Circumstances) -> str | None:
-    return f"this version does not know {' '.join(rule.unknown)}" if rule.unknown else None
-
-
 def _own_rules(rule: Rule, ask: Ask, known: Circumstances) -> str | None:
-    if ask.subject is None or not rule.within_subject:
+    if ask.subject is None:
         return None
     if known.scopes_of is None:
         return f"the rules of {ask.subject} are unknown"
@@ -78,7 +74,7 @@ def _own_rules(rule: Rule, ask: Ask, known: Circumstances) -> str | None:
 
 
 def _within(rule: Rule, ask: Ask, known: Circumstances) -> tuple[Rule, str] | None:
-    if ask.subject is None or not rule.within_subject or known.scopes_of is None:
+    if ask.subject is None or known.scopes_of is None:
         return None
     own = known.scopes_of(ask.subject, ask.target) or frozenset()
     beyond = [scope for scope in rule.scopes if scope not in own]
@@ -88,15 +84,16 @@ def _within(rule: Rule, ask: Ask, known: Circumstances) -> tuple[Rule, str] | No
     return evolve(rule, scopes=kept), f"{ask.subject} itself may not {' '.join(beyond)} at {ask.target}"
 
 
-_UNDERSTOOD: Final = Judge(name="condition", code="not-granted", objection=_understood)
 _SOURCE: Final = Judge(name="source", code="source-refused", objection=_source)
-_SUBJECT: Final = Judge(name="subject", code="subject-refused", objection=_subject, is_about_subjects=True)
+_SUBJECT: Final = Judge(
+    name="subject", code="subject-refused", objection=_subject, is_about_subjects=True, is_always_asked=True
+)
 _WITHIN: Final = Judge(
     name="within_subject", code="subject-refused", objection=_own_rules, bound=_within, is_about_subjects=True
 )
-_CHAIN: Final = Judge(name="chain", code="chain-refused", objection=_chain)
+_CHAIN: Final = Judge(name="chain", code="chain-refused", objection=_chain, is_always_asked=True)
 
-JUDGES: Final = (_UNDERSTOOD, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
+JUDGES: Final = (UNDERSTOOD, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
 """All of them, in the order in which they judge."""
 
 
@@ -346,6 +343,7 @@ class Rule:
     chain: ChainRule = field(init=False, eq=False, repr=False)
     caveats: tuple[RuleCaveat, ...] = field(init=False, eq=False, repr=False)
     binds_own_calls: bool = field(init=False, eq=False, repr=False)
+    judges: tuple[Judge, ...] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         both = set(self.deny_via) & set(self.require_via)
@@ -359,6 +357,8 @@ class Rule:
         said = stated(self)
         put(self, "caveats", tuple(caveat for row in said for caveat in row.caveats(self)))
         put(self, "binds_own_calls", bool(self.unknown) or any(row.binds_own_calls for row in said))
+        asked = {row.judge for row in said} | ({UNDERSTOOD} if self.unknown else set())
+        put(self, "judges", tuple([judge for judge in JUDGES if judge.is_always_asked or judge in asked]))
         if self.jwt and self.caveats:
             raise Misconfigured("value-invalid", "a JWT cannot carry caveats: write one rule for JWTs, one for tickets")
 

@@ -28,7 +28,7 @@ from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Code
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["SHARED_FACT", "Condition", "Judge", "Shape"]
+__all__ = ["SHARED_FACT", "UNDERSTOOD", "Condition", "Judge", "Shape"]
 
 SHARED_FACT: Final = "conditions"
 """The field of the audit log in which conditions stand that have none of their own."""
@@ -44,13 +44,13 @@ class Shape(Enum):
     TEXTS = auto()
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Judge:
     """Tells why a rule does not hold for an ask; None when it holds.
 
     `code` is the refusal when no rule is left. `bound` gives what is left of a rule that holds in part, and what was
     taken from it; None when it holds whole. `is_about_subjects`: what does not hold for this subject may hold for
-    another one.
+    another one. `is_always_asked`: also about a rule that states none of its conditions.
     """
 
     name: str
@@ -58,6 +58,15 @@ class Judge:
     objection: Callable[[Any, Ask, Circumstances], str | None]
     bound: Callable[[Any, Ask, Circumstances], tuple[Any, str] | None] | None = None
     is_about_subjects: bool = False
+    is_always_asked: bool = False
+
+
+UNDERSTOOD: Final = Judge(
+    name="condition",
+    code="not-granted",
+    objection=lambda rule, _ask, _known: f"this version does not know {' '.join(rule.unknown)}",
+)
+"""Judges rules with conditions that this version does not know."""
 
 
 @frozen(kw_only=True)
