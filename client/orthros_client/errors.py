@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from orthros_client.reasons import DAEMON_BUSY, MAYBE_EXECUTED
-from orthros_client.remedies import Asked, fill_remedy
+from orthros_client.remedies import Asked
 from orthros_protocol import (
     Code,
     KdcRefusal,
@@ -42,7 +42,6 @@ __all__ = [
     "TicketUnavailable",
     "Unavailable",
     "busy",
-    "fill_remedy",
 ]
 
 _PLAIN: Final = {kind.family: kind for kind in (LocalMisuse, Misconfigured, PeerMisbehaved)}
@@ -111,7 +110,7 @@ class TicketRefused(Refused):
     @property
     def remedy(self) -> str:
         """One sentence or two: what the reader can do about it, in commands that can be pasted."""
-        return super().remedy if self.advice or self.asked is None else self.asked.complete(self.reason)
+        return super().remedy if self.advice or self.asked is None else self.referring(self.asked.complete(self.reason))
 
 
 class TicketUnavailable(Unavailable):

@@ -5,14 +5,14 @@ Knows what was asked for whom; neither the KDC nor its rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import evolve, frozen
 
-from orthros_protocol import Principal, Reason
+from orthros_protocol import Principal, Reason, fill_remedy
 
-__all__ = ["Asked", "fill_remedy", "name_within", "scope_remedy"]
+__all__ = ["Asked", "name_within", "scope_remedy"]
 
 _EXPLAIN: Final = "policy explain CLIENT TARGET"
 _ELSE: Final = " Else "
@@ -74,10 +74,3 @@ def scope_remedy(reason: Reason, asked: Asked, scopes: Sequence[str], beginning:
 def name_within(principal: Principal, realm: str | None) -> str:
     """`name` for a principal of `realm`, else `name@realm`."""
     return principal.name if principal.realm == realm else str(principal)
-
-
-def fill_remedy(remedy: str, names: Mapping[str, str]) -> str:
-    """The remedy with `names` in the place of its placeholders (CLIENT, TARGET, PRINCIPAL, NAME)."""
-    for placeholder, name in names.items():
-        remedy = remedy.replace(placeholder, name)
-    return remedy

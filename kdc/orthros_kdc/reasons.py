@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from orthros_protocol import Reason
+from attrs import evolve
+
+from orthros_protocol import Reason, reason_for
 
 MASTER_KEY_MISSING: Final = Reason(
     0,
@@ -76,7 +78,7 @@ FORM_INVALID: Final = Reason(
     0,
     "form-invalid",
     "The HTTP request is not a well-formed OAuth request.",
-    "Correct what the detail names; see docs/protocol/oauth.md for the parameters.",
+    "Change the parameter that the detail names; docs/protocol/oauth.md lists those of each request.",
 )
 CLIENT_CREDENTIALS_MISSING: Final = Reason(
     0,
@@ -160,3 +162,37 @@ MASTER_KEY_INVALID: Final = Reason(
 )
 
 REASONS: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, Reason))
+
+# Rows of the shared table in the words of the KDC: what was looked for, and the command that lists what there is.
+_NOT_FOUND: Final = reason_for("not-found")
+NO_PRINCIPAL: Final = evolve(
+    _NOT_FOUND,
+    cause="There is no principal of this name.",
+    remedy="Check the spelling with `orthros-admin principal list`.",
+)
+NO_GROUP: Final = evolve(
+    _NOT_FOUND, cause="There is no group of this name.", remedy="Check the spelling with `orthros-admin group list`."
+)
+NO_RULE: Final = evolve(
+    _NOT_FOUND,
+    cause="There is no such rule.",
+    remedy="`orthros-admin policy list` shows the rules and their numbers.",
+)
+NO_KEY_VERSION: Final = evolve(
+    _NOT_FOUND,
+    cause="There is no such key version.",
+    remedy="`orthros-admin key list PRINCIPAL` shows the versions; `orthros-admin key rotate PRINCIPAL` prepares one.",
+)
+NO_JWT: Final = evolve(
+    _NOT_FOUND,
+    cause="This target takes no bearer tokens.",
+    remedy="Run `orthros-admin jwt enable TARGET` if it should.",
+)
+NO_OAUTH_CLIENT: Final = evolve(
+    _NOT_FOUND,
+    cause="This principal is no OAuth client.",
+    remedy="`orthros-admin oauth list` shows the clients; `orthros-admin oauth enable PRINCIPAL` makes this one.",
+)
+NO_AUDIT_LOG: Final = evolve(
+    _NOT_FOUND, cause="There is no audit log of this writer.", remedy="Name one of the logs that the detail lists."
+)

@@ -175,7 +175,7 @@ from orthros_protocol.primitives.names import (
     is_scope,
     scope_order,
 )
-from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.reason import Reason, fill_remedy
 from orthros_protocol.reasons.table import REASONS, Code, reason_by_number, reason_for
 from orthros_protocol.tickets.access import (
     Access,
@@ -426,6 +426,7 @@ __all__ = [
     "describe_note",
     "encode_base64url",
     "evidence_proof",
+    "fill_remedy",
     "format_authorization",
     "format_challenge",
     "format_content_digest",

@@ -5,9 +5,10 @@ Knows nothing about messages; every code it carries is a row of a table of reaso
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 
-from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.reason import Reason, fill_remedy
 from orthros_protocol.reasons.table import Code, reason_for
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "Refused",
     "Unavailable",
 ]
+
+
+_REFERENCE: Final = re.compile(r"\breference ([0-9a-f]{16})\b")
 
 
 class OrthrosError(Exception):
@@ -34,6 +38,8 @@ class OrthrosError(Exception):
     family: ClassVar[str] = "error"
     advice: str = ""
     """A remedy that knows more than the table of reasons does, such as real names; empty: none."""
+    ref: str = ""
+    """The reference of a refusal, 16 hexadecimal digits, which `orthros-admin explain` takes; empty: none."""
     log_detail: str = ""
     log_remedy: str = ""
 
@@ -52,7 +58,13 @@ class OrthrosError(Exception):
     @property
     def remedy(self) -> str:
         """One sentence or two: what the reader can do about it."""
-        return self.advice or self.reason.remedy
+        return self.referring(self.advice or self.reason.remedy)
+
+    def referring(self, remedy: str) -> str:
+        """`remedy` with the reference in the place of REF, where `ref` or `detail` gives one."""
+        found = None if self.ref else _REFERENCE.search(self.detail)
+        ref = self.ref if found is None else found[1]
+        return fill_remedy(remedy, {"REF": ref}) if ref else remedy
 
     def __str__(self) -> str:
         seen = f" ({self.detail})" if self.detail else ""

@@ -42,3 +42,20 @@ def test_a_refusal_carries_the_bytes_for_the_peer() -> None:
 def test_an_unknown_code_is_a_bug_here() -> None:
     with pytest.raises(KeyError):
         Refused("no-such-code")  # type: ignore[arg-type]  # mypy finds it, too
+
+
+@pytest.mark.parity("B2")
+def test_a_remedy_names_the_reference_that_the_detail_gives() -> None:
+    """Also where an exception is printed by a program that knows nothing of Orthros."""
+    error = PeerMisbehaved("unauthenticated-refusal", "kdc-a:7788: reference 0f3a5c7e9b1d2f40")
+    assert "`orthros-admin explain 0f3a5c7e9b1d2f40`" in str(error)
+    assert "explain REF" in PeerMisbehaved("unauthenticated-refusal", "no reference").remedy
+    known = Refused("kdc-fault")
+    known.ref = "00ff00ff00ff00ff"
+    assert known.remedy.endswith("`orthros-admin explain 00ff00ff00ff00ff`.")
+
+
+def test_a_row_is_told_with_names() -> None:
+    row = reason_for("key-retired").filled(PRINCIPAL="orders")
+    assert Refused(row).remedy == "Install the current key file (`orthros-admin key export orders`)."
+    assert (row.name, row.number) == ("key-retired", 10)

@@ -23,7 +23,7 @@ ANSWER_NOT_WRITTEN: Final = Reason(
     0,
     "answer-not-written",
     "The command was carried out, but its answer could not be written.",
-    "Make room, then look at the outcome with the matching `list` or `show`.",
+    "Make room, then look at the outcome: `orthros-admin audit tail` shows the change.",
 )
 INTERRUPTED: Final = Reason(
     0,

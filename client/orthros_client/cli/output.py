@@ -6,7 +6,6 @@ Knows no daemon. Never given a key.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from orthros_client.errors import (
     TicketRefused,
     TicketUnavailable,
     Unavailable,
-    fill_remedy,
 )
+from orthros_protocol import fill_remedy
 from orthros_runtime.screen import Screen, life
 
 __all__ = ["OK", "PROGRAM", "USAGE", "exit_code_of", "remedy_for", "report", "screen_of"]
@@ -33,7 +32,6 @@ _REFUSED: Final = 3
 _UNAVAILABLE: Final = 4
 _NOT_FOUND: Final = 5
 
-_REFERENCE: Final = re.compile(r"\breference ([0-9a-f]{16})\b")
 _BY_CODE: Final = {
     "not-found": _NOT_FOUND,
     "kdc-fault": _REMOTE,
@@ -56,8 +54,7 @@ def exit_code_of(error: OrthrosError) -> int:
 
 def remedy_for(error: OrthrosError, names: Mapping[str, str]) -> str:
     """The remedy with `names` in the place of its placeholders, so that it can be pasted."""
-    found = _REFERENCE.search(error.detail)
-    return fill_remedy(error.remedy, names if found is None else {**names, "REF": found[1]})
+    return fill_remedy(error.remedy, names)
 
 
 def screen_of(arguments: argparse.Namespace) -> Screen:

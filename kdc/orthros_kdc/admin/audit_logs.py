@@ -27,6 +27,7 @@ from orthros_kdc.audit.chain import VerifyReport
 from orthros_kdc.audit.keeping import Archived, Restarted, copy_away, find_archivable, leave_stub, restart_chain
 from orthros_kdc.audit.segments import segments_in
 from orthros_kdc.audit.verifying import Changes, verify_all
+from orthros_kdc.reasons import NO_AUDIT_LOG
 from orthros_kdc.store.base import AuditAnchor, Transaction
 from orthros_protocol import Misconfigured, OrthrosError
 
@@ -108,7 +109,7 @@ async def restart(admin: Admin, directory: str | os.PathLike[str], writer: str, 
     anchor = anchors.get(writer)
     if anchor is None and not await trio.to_thread.run_sync(segments_in, Path(directory), writer):
         known = ", ".join(sorted({*anchors} - {ADMIN_WRITER})) or "none"
-        raise Misconfigured("not-found", f"a log of {writer}; the logs on record: {known}")
+        raise Misconfigured(NO_AUDIT_LOG, f"a log of {writer}; the logs on record: {known}")
     made = await trio.to_thread.run_sync(
         lambda: restart_chain(Path(directory), writer, anchor, at=admin.now_ms(), reason=reason, actor=admin.actor)
     )

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.realm.vault import Vault
+from orthros_kdc.reasons import NO_PRINCIPAL
 from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
 from orthros_protocol import Misconfigured, Timestamp, seconds_of
 
@@ -189,7 +190,7 @@ def require_principal(tx: Transaction, name: str) -> PrincipalRecord:
     """The principal called `name`, or Misconfigured `not-found`."""
     record = tx.principal_by_name(name)
     if record is None:
-        raise Misconfigured("not-found", f"principal {name}")
+        raise Misconfigured(NO_PRINCIPAL, f"principal {name}")
     return record
 
 

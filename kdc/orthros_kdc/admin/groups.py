@@ -11,6 +11,7 @@ from orthros_kdc.admin.context import Admin, change_as_planned, require_seen
 from orthros_kdc.admin.rules import numbers, require_unmentioned
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
+from orthros_kdc.reasons import NO_GROUP
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 
@@ -92,7 +93,7 @@ def _taken_along(tx: Transaction, group: str) -> GroupDeletion:
 def _members(tx: Transaction, group: str) -> frozenset[str]:
     members = tx.members_of(group)
     if members is None:
-        raise Misconfigured("not-found", f"group {group}")
+        raise Misconfigured(NO_GROUP, f"group {group}")
     return members
 
 

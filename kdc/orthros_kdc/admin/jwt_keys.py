@@ -14,7 +14,7 @@ from attrs import evolve
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.realm.vault import OPAQUE
-from orthros_kdc.reasons import ALREADY_EXISTS
+from orthros_kdc.reasons import ALREADY_EXISTS, NO_JWT
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
@@ -171,5 +171,5 @@ async def export(admin: Admin, target: str, *, kid: str | None = None) -> dict[s
 def _require_enabled(tx: Transaction, target: str) -> PrincipalRecord:
     principal = require_principal(tx, target)
     if principal.jwt_alg is None:
-        raise Misconfigured("not-found", f"JWT export is not enabled for {target}")
+        raise Misconfigured(NO_JWT.filled(TARGET=target), f"JWT export is not enabled for {target}")
     return principal

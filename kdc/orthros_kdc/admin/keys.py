@@ -8,6 +8,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.reasons import NO_KEY_VERSION
 from orthros_kdc.store.base import (
     KEY_ACTIVE,
     KEY_DRAINING,
@@ -71,7 +72,9 @@ async def activate(admin: Admin, name: str) -> int:
         held = tx.keys_of(principal.uid)
         prepared = next((key for key in held if key.state == KEY_PREPARED), None)
         if prepared is None:
-            raise Misconfigured("not-found", f"{name} has no prepared key version: rotate first")
+            raise Misconfigured(
+                NO_KEY_VERSION.filled(PRINCIPAL=name), f"{name} has no prepared key version: rotate first"
+            )
         for key in held:
             if key.state == KEY_ACTIVE:
                 tx.set_key(evolve(key, state=KEY_DRAINING))
@@ -94,7 +97,7 @@ async def retire(admin: Admin, name: str, kvno: int, *, force: bool = False) -> 
         principal = require_principal(tx, name)
         key = next((key for key in tx.keys_of(principal.uid) if key.kvno == kvno), None)
         if key is None:
-            raise Misconfigured("not-found", f"{name} has no key version {kvno}")
+            raise Misconfigured(NO_KEY_VERSION.filled(PRINCIPAL=name), f"{name} has no key version {kvno}")
         if key.state == KEY_RETIRED:
             raise Misconfigured("conflict", f"version {kvno} is retired already")
         if key.state == KEY_ACTIVE and not force:

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.realm.vault import OAuthSecret
-from orthros_kdc.reasons import ALREADY_EXISTS
+from orthros_kdc.reasons import ALREADY_EXISTS, NO_OAUTH_CLIENT
 from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured
 
@@ -181,5 +181,5 @@ def _shown(tx: Transaction, record: PrincipalRecord) -> OAuthClientShown:
 def _require_enabled(tx: Transaction, name: str) -> PrincipalRecord:
     principal = require_principal(tx, name)
     if not principal.oauth:
-        raise Misconfigured("not-found", f"{name} is no OAuth client: `oauth enable` makes it one")
+        raise Misconfigured(NO_OAUTH_CLIENT.filled(PRINCIPAL=name), name)
     return principal

@@ -11,11 +11,11 @@ from typing import Any
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
-from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.model import GROUP_PREFIX, Selector
 from orthros_kdc.policy.named import mentioned, named_subjects
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import SHARED_FACT
-from orthros_kdc.reasons import ALREADY_EXISTS
+from orthros_kdc.reasons import ALREADY_EXISTS, NO_GROUP, NO_PRINCIPAL, NO_RULE
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
@@ -63,7 +63,7 @@ def add(tx: Transaction, wanted: Rule) -> Rule:
         if where == realm:
             raise Misconfigured("value-invalid", f"{text} is of this realm: write {name}")
         if not where and not _exists(tx, Selector.parse(text)):
-            raise Misconfigured("not-found", text)
+            raise Misconfigured(NO_GROUP if text.startswith(GROUP_PREFIX) else NO_PRINCIPAL, text)
     (number,) = tx.add_rules([wanted])
     return evolve(wanted, rule_id=number)
 
@@ -145,7 +145,7 @@ async def deny(admin: Admin, client: str, target: str, *, seen: tuple[Rule, ...]
 def _between(tx: Transaction, client: str, target: str) -> tuple[Rule, ...]:
     found = tx.rules_between(Selector.parse(client), Selector.parse(target))
     if not found:
-        raise Misconfigured("not-found", f"no rule names {client} and {target}")
+        raise Misconfigured(NO_RULE, f"no rule names {client} and {target}")
     return found
 
 
@@ -155,7 +155,7 @@ async def remove(admin: Admin, rule_id: int) -> Rule:
     def work(tx: Transaction) -> Rule:
         row = tx.rule_row(rule_id)
         if row is None:
-            raise Misconfigured("not-found", f"rule {rule_id}")
+            raise Misconfigured(NO_RULE, f"rule {rule_id}")
         found = opened(row)
         _remove(admin, tx, (found,))
         return found

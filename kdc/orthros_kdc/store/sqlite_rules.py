@@ -12,13 +12,13 @@ from attrs import define
 
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
-from orthros_kdc.reasons import ALREADY_EXISTS
+from orthros_kdc.reasons import ALREADY_EXISTS, NO_GROUP, NO_PRINCIPAL
 from orthros_kdc.store.base import PolicyRows
 from orthros_kdc.store.change_log import CHANGED_GROUP, CHANGED_MEMBER, CHANGED_RULE
 from orthros_kdc.store.rule_rows import RuleRow, opened, terms_of
 from orthros_kdc.store.sqlite_audit import AuditRows
 from orthros_kdc.store.statements import missing
-from orthros_protocol import check_name
+from orthros_protocol import Misconfigured, check_name
 
 __all__ = ["RuleRows"]
 
@@ -158,7 +158,7 @@ class RuleRows(AuditRows):
         rules = self._texts("SELECT rule_id FROM rules WHERE client_group = ? OR target_group = ?", group, group)
         members = self._texts("SELECT p.name FROM members JOIN principals p USING (uid) WHERE group_id = ?", group)
         if not self._run("DELETE FROM groups WHERE name = ?", name):
-            raise missing(f"group {name}")
+            raise Misconfigured(NO_GROUP, f"group {name}")
         self._log(CHANGED_GROUP, name)
         self._log(CHANGED_RULE, *rules)
         self._log(CHANGED_MEMBER, *(f"{name} {member}" for member in members))
@@ -166,9 +166,9 @@ class RuleRows(AuditRows):
     def _membership(self, group: str, principal: str) -> tuple[int, int]:
         place, member = self._group(group), self._uid(principal)
         if place is None:
-            raise missing(f"group {group}")
+            raise Misconfigured(NO_GROUP, f"group {group}")
         if member is None:
-            raise missing(f"principal {principal}")
+            raise Misconfigured(NO_PRINCIPAL, f"principal {principal}")
         return place, member
 
     def add_member(self, group: str, principal: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
 
-__all__ = ["Reason"]
+from attrs import evolve, frozen
+
+__all__ = ["Reason", "fill_remedy"]
 
 
 @frozen
@@ -20,3 +22,14 @@ class Reason:
     cause: str
     remedy: str
     retry: bool = False
+
+    def filled(self, **names: str) -> Reason:
+        """The row with `names` in the place of the placeholders of its remedy, such as PRINCIPAL."""
+        return evolve(self, remedy=fill_remedy(self.remedy, names))
+
+
+def fill_remedy(remedy: str, names: Mapping[str, str]) -> str:
+    """The remedy with `names` in the place of its placeholders (CLIENT, TARGET, PRINCIPAL, NAME, REF)."""
+    for placeholder, name in names.items():
+        remedy = remedy.replace(placeholder, name)
+    return remedy

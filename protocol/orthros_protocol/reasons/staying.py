@@ -90,7 +90,7 @@ STAYING: Final = (
         0,
         "value-invalid",
         "A value is outside its allowed range or of the wrong kind.",
-        "Correct the value that the detail names.",
+        "Change the value that the detail names to one that is allowed.",
     ),
     Reason(
         0,
@@ -138,8 +138,15 @@ STAYING: Final = (
         "Install the file that `orthros-admin key export PRINCIPAL --out FILE` writes. A verify-only file "
         "serves verifiers alone.",
     ),
-    Reason(0, "config-invalid", "The configuration cannot be used.", "Correct what the detail names."),
-    Reason(0, "not-found", "There is no entry of this name.", "Check the spelling with the matching `list` command."),
+    Reason(
+        0,
+        "config-invalid",
+        "A setting, an option or a variable cannot be used as it is.",
+        "Change the one that the detail names.",
+    ),
+    Reason(
+        0, "not-found", "There is no entry of this name.", "Check the spelling; the detail says what was looked for."
+    ),
     Reason(0, "conflict", "The change contradicts what is stored.", "See the detail; nothing was changed."),
     Reason(
         0, "timeout", "There was no answer in time.", "Retry; raise the timeout if the network is slow.", retry=True

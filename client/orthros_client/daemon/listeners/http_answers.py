@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable, fill_remedy
+from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable
 from orthros_client.local.api.values import (
     Grant,
     Op,
@@ -22,7 +22,7 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.reasons import BAD_LOCAL_REQUEST
-from orthros_protocol import check_name, check_scopes, describe_note
+from orthros_protocol import check_name, check_scopes, describe_note, fill_remedy
 from orthros_protocol.primitives.limits import MAX_U32
 
 __all__ = ["LocalAnswer", "LocalQuestion", "answer_failure", "answer_reply", "parse_question"]

@@ -15,8 +15,7 @@ import structlog
 
 from orthros_client.http.server.callers import Named, path_before
 from orthros_client.http.server.incoming import IncomingRequest
-from orthros_client.remedies import fill_remedy
-from orthros_protocol import OrthrosError
+from orthros_protocol import OrthrosError, fill_remedy
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.log_sieve import LogSieve
 
