@@ -14,9 +14,17 @@ from orthros_client.daemon.kdc.realm_clock import RealmClock
 from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.peers import AllowList
-from orthros_client.daemon.tickets.cache import Held
+from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.daemon.tickets.persistence import CacheStore
-from orthros_client.local.api.values import Grant, Op, Reported, ReportOutcome, ReportRequest, Status, WantRequest
+from orthros_client.local.api.values import (
+    CredentialGrant,
+    Op,
+    Reported,
+    ReportOutcome,
+    ReportRequest,
+    Status,
+    WantRequest,
+)
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer
@@ -41,7 +49,7 @@ async def status_of(world: World) -> Status:
     return found
 
 
-def report_of(held: Held, code: str = "ticket-expired") -> ReportRequest:
+def report_of(held: HeldCredential, code: str = "ticket-expired") -> ReportRequest:
     return ReportRequest(target=held.key.target, ticket=held.name, code=code, time=0)
 
 
@@ -113,7 +121,7 @@ async def test_a_report_ends_what_a_wrong_kdc_left_behind(autojump_clock: trio.t
         login = world.agent.session.login
         world.kdc_clock.wrong_ms = 0
         grant = await desk.answer(ROOT, WantRequest(op=Op.TICKET, target="orders", timeout_ms=1000))
-        assert isinstance(grant, Grant)
+        assert isinstance(grant, CredentialGrant)
         assert grant.credential.ticket == held.credential.ticket
         report = ReportRequest(target=held.key.target, ticket=held.name, code=code, time=0)
         reply = await desk.answer(ROOT, report)

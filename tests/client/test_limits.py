@@ -15,7 +15,7 @@ from orthros_client.credentials.narrowing import limits_field
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.errors import Failure, LocalMisuse, TicketRefused
 from orthros_client.local.api.values import Op, Reply, WantRequest
 from orthros_client.local.conversation import Conversation
@@ -295,17 +295,17 @@ async def agent_of(journey: Journey, name: str, nursery: trio.Nursery) -> Agent:
     return agent
 
 
-async def obtain(agent: Agent, limits: Limits | None) -> Held:
+async def obtain(agent: Agent, limits: Limits | None) -> HeldCredential:
     key = CacheKey(kind=0, target=principal("orders"), flags=WANT_DELEGABLE, limits=limits_field(limits))
     return await agent.obtain(key, timeout_s=10)
 
 
-def opened_at_orders(journey: Journey, held: Held) -> Ticket:
+def opened_at_orders(journey: Journey, held: HeldCredential) -> Ticket:
     """What the target reads in the ticket."""
     return open_presented(held.credential.ticket, b"", journey.kdc.keytabs["orders"]).ticket
 
 
-def evidence_without_caveats(journey: Journey, held: Held) -> Behalf:
+def evidence_without_caveats(journey: Journey, held: HeldCredential) -> Behalf:
     """What orders shows that leaves out whatever its caller's presentation carried; it knows the ticket's key."""
     ticket = held.credential.ticket
     return Behalf(evidence=ticket, proof=evidence_proof(opened_at_orders(journey, held).session_key, ticket))

@@ -17,7 +17,7 @@ from orthros_client.backoff import Backoff
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_protocol import (
     DELEGABLE,
     Behalf,
@@ -132,7 +132,7 @@ class World:
     def on_behalf(self, behalf: Behalf, target: str, *scopes: str, **changes: Any) -> CacheKey:
         return self.key(target, *scopes, behalf=behalf.lineage, **changes)
 
-    def opened(self, held: Held) -> Ticket:
+    def opened(self, held: HeldCredential) -> Ticket:
         """What the target reads in the ticket."""
         return open_ticket(held.credential.ticket, self.realm.root(held.key.target.name).ticket_key())
 

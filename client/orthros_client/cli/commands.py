@@ -13,7 +13,7 @@ from typing import Any
 
 from orthros_client.cli.output import OK, screen_of
 from orthros_client.local.api.values import (
-    Entry,
+    CacheEntry,
     Status,
 )
 from orthros_client.local.client import Client
@@ -98,7 +98,7 @@ def version(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _row_of(entry: Entry, form: str) -> dict[str, Any]:
+def _row_of(entry: CacheEntry, form: str) -> dict[str, Any]:
     asked = ["(all)"] if entry.asked is None else list(entry.asked)
     row: dict[str, Any] = {
         "target": str(entry.target),

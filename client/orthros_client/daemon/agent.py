@@ -19,7 +19,7 @@ from orthros_client.backoff import Backoff
 from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.clock_watch import ClockWatch
 from orthros_client.daemon.kdc.session import KdcSession, Login, Obtained
-from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.flights import Flight, batches, is_about
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_client.daemon.tickets.renewals import Planned, Renewals
@@ -78,7 +78,7 @@ class Agent:
         self._ticket_backoff = Backoff(self.backoff.first_s, self.backoff.most_s)
         self._refused_on_behalf = RefusalMemory(self.refusals.first_s, self.refusals.most_s, MOST_ON_BEHALF)
 
-    async def obtain(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None = None) -> Held:
+    async def obtain(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None = None) -> HeldCredential:
         """A ticket or JWT with life left, from the cache or from the KDC.
 
         `key.behalf` is the lineage of `behalf`. Raises TicketRefused, TicketUnavailable (after `timeout_s` at the
@@ -100,7 +100,7 @@ class Agent:
                 log.info("no other ticket", target=str(key.target), code=error.code, on_behalf=True)
         return held
 
-    async def _ask(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None) -> Held:
+    async def _ask(self, key: CacheKey, *, timeout_s: float, behalf: Behalf | None) -> HeldCredential:
         now = self.clock.elapsed_s()
         self.notice_news()
         standing = self.refusals_for(key).recall(key, now) or self._standing_failure(now, timeout_s)
@@ -113,7 +113,7 @@ class Agent:
                 await flight.done.wait()
         finally:
             flight.waiting -= 1
-        if isinstance(flight.outcome, Held):
+        if isinstance(flight.outcome, HeldCredential):
             return flight.outcome
         failure = flight.outcome or self.last_failure or Failure.unavailable("timeout", f"within {timeout_s:g} s")
         raise self._with_remaining(key, failure).to_error()
@@ -311,7 +311,7 @@ class Agent:
         )
         self._settle(flight, evolve(failure, retry_s=ceil(retry_at - now)), retry_at)
 
-    def _settle(self, flight: Flight, outcome: Held | Failure, retry_at: float) -> None:
+    def _settle(self, flight: Flight, outcome: HeldCredential | Failure, retry_at: float) -> None:
         self.renewals.landed(flight, outcome, retry_at)
         if isinstance(outcome, Failure) and not flight.early:
             # The held ticket, if any, stays: only its own end takes it away.

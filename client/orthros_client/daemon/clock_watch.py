@@ -18,7 +18,7 @@ from attrs import define, field
 from orthros_client.clocks import Clock
 from orthros_client.daemon.kdc.realm_clock import CONFIRM_AFTER_S
 from orthros_client.daemon.kdc.session import KdcSession, Obtained
-from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.renewals import Renewals
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.reasons import KDC_UNREACHABLE
@@ -59,7 +59,7 @@ class ClockWatch:
         with trio.move_on_after(min(timeout_s, _MOST_WAIT_S)):
             await self._known.wait()
 
-    def held(self, key: CacheKey, granted: Granted, obtained: Obtained, *, chance: float) -> Held:
+    def held(self, key: CacheKey, granted: Granted, obtained: Obtained, *, chance: float) -> HeldCredential:
         """What the KDC granted, with its end on both clocks."""
         issued_s = obtained.kdc_time / 1000
         life = Life(
@@ -69,7 +69,7 @@ class ClockWatch:
             self.session.realm.latest_ahead_s,
         )
         credential = granted.to_credential(self.session.keytab.principal, life)
-        return Held.of(key, credential, obtained.asked_at, chance=chance, policy_seq=obtained.policy_seq)
+        return HeldCredential.of(key, credential, obtained.asked_at, chance=chance, policy_seq=obtained.policy_seq)
 
     async def run(self) -> None:
         """Compares the clocks until cancelled."""

@@ -17,7 +17,7 @@ from orthros_client.credentials.narrowing import Limits
 from orthros_client.errors import OrthrosError
 from orthros_client.local.api.aio import AsyncLocal
 from orthros_client.local.api.values import (
-    Entry,
+    CacheEntry,
     Forgotten,
     Renewed,
     Status,
@@ -73,7 +73,7 @@ class AsyncClient:
         """See `Client.login`."""
         return await self._run(self._conversation.login(targets, scopes, lifetime_s))
 
-    async def list(self) -> tuple[Entry, ...]:
+    async def list(self) -> tuple[CacheEntry, ...]:
         """See `Client.list`."""
         return await self._run(self._conversation.entries())
 

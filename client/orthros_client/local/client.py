@@ -18,7 +18,7 @@ from orthros_client.credentials.narrowing import Limits
 from orthros_client.errors import OrthrosError
 from orthros_client.local.api.blocking import BlockingLocal
 from orthros_client.local.api.values import (
-    Entry,
+    CacheEntry,
     Forgotten,
     Renewed,
     Status,
@@ -101,7 +101,7 @@ class Client:
         """
         return self._run(self._conversation.login(targets, scopes, lifetime_s))
 
-    def list(self) -> tuple[Entry, ...]:
+    def list(self) -> tuple[CacheEntry, ...]:
         """What the daemon holds for the targets that this process may use; no secrets."""
         return self._run(self._conversation.entries())
 

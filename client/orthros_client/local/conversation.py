@@ -18,10 +18,10 @@ from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefu
 from orthros_client.local.api.messages import MOST_LOGIN_TARGETS
 from orthros_client.local.api.values import (
     AnyRequest,
-    Entry,
+    CacheEntry,
+    CredentialGrant,
     ForgetRequest,
     Forgotten,
-    Grant,
     Listing,
     LoginGrant,
     LoginRequest,
@@ -159,7 +159,7 @@ class Conversation:
         """
         # Whoever handed it over chose what it says, and can answer in its target's place: what such answers teach of
         # epochs and clocks stays with it.
-        answer = self._answer_of(_expect(Grant, (yield ReceiveRequest(data=data))), Peers(), NO_DAEMON)
+        answer = self._answer_of(_expect(CredentialGrant, (yield ReceiveRequest(data=data))), Peers(), NO_DAEMON)
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a hand-over")
         return answer
@@ -174,9 +174,9 @@ class Conversation:
         )
         return _expect(LoginGrant, (yield request)).content
 
-    def entries(self) -> Flow[tuple[Entry, ...]]:
+    def entries(self) -> Flow[tuple[CacheEntry, ...]]:
         """Everything that the daemon holds and this caller may use."""
-        found: list[Entry] = []
+        found: list[CacheEntry] = []
         following: int | None = 0
         while following is not None:
             page = _expect(Listing, (yield Request(op=Op.LIST, argument=following)))
@@ -257,7 +257,7 @@ class Conversation:
             return kept
         try:
             reply = yield want
-            return self._keep(question, _expect(Grant, reply))
+            return self._keep(question, _expect(CredentialGrant, reply))
         except Unavailable:
             # The daemon is away or cannot renew; what is in hand stays good until its own end.
             if kept is None or kept.expires_in_s <= 0:
@@ -272,7 +272,7 @@ class Conversation:
                 self._kept.rest(question, kept, 0)  # a refusal is not passed over by the next caller
             raise
 
-    def _keep(self, question: Question, grant: Grant) -> Credentials | Token:
+    def _keep(self, question: Question, grant: CredentialGrant) -> Credentials | Token:
         credential = grant.credential
         # In the own name for others, or in another's for oneself: neither is what was asked for.
         if (credential.subject is None) != is_own(question):
@@ -284,7 +284,7 @@ class Conversation:
         self._kept.keep(question, answer, fresh_s)
         return answer
 
-    def _answer_of(self, grant: Grant, peers: Peers, reports: Reports) -> Credentials | Token:
+    def _answer_of(self, grant: CredentialGrant, peers: Peers, reports: Reports) -> Credentials | Token:
         credential = grant.credential
         if credential.tail is None:
             return Token(

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from orthros_client.daemon.tickets.cache import Held
+from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.errors import TicketRefused, TicketUnavailable
 from orthros_protocol import WANT_JWT
 from tests.client.world import elapse, open_world
@@ -20,7 +20,7 @@ HALF_AN_HOUR_S = 1800
 async def test_a_thousand_callers_cause_one_request(autojump_clock: trio.testing.MockClock) -> None:
     """One login and one ticket request for everybody who waits."""
     async with open_world() as world:
-        outcomes: list[Held] = []
+        outcomes: list[HeldCredential] = []
 
         async def caller() -> None:
             outcomes.append(await world.agent.obtain(world.key("orders"), timeout_s=10))

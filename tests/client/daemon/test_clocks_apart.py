@@ -8,7 +8,7 @@ import pytest
 from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
-from orthros_client.local.api.values import Grant, Op, WantRequest
+from orthros_client.local.api.values import CredentialGrant, Op, WantRequest
 from orthros_client.local.conversation import Conversation
 from orthros_client.local.kept import KeptAnswers
 from orthros_client.local.reports import Reports
@@ -80,7 +80,7 @@ class House:
         }
         return Credentials(**told | changes)
 
-    def grant(self) -> Grant:
+    def grant(self) -> CredentialGrant:
         """What the daemon answers."""
         issued = self.realm.issue("web", "orders")
         credential = Credential(
@@ -92,7 +92,7 @@ class House:
             life=Life.left(LIFE_S, LIFE_S * 1000),
             kvno=1,
         )
-        return Grant(
+        return CredentialGrant(
             credential=credential,
             fresh_ms=LIFE_S * 1000,
             offset_ms=-self.host.wrong_ms,

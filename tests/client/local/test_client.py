@@ -15,7 +15,7 @@ from attrs import define
 from orthros_client import AsyncClient, Client, Credentials, Misconfigured, TicketRefused, Token, Unavailable
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local.api.values import (
-    Grant,
+    CredentialGrant,
     Op,
     Request,
     WantRequest,
@@ -43,7 +43,7 @@ class StillClock:
 
 def grant(
     *, number: int = 1, remaining_s: float = 3600, fresh_s: float = 2700, tail: bytes | None = b"t" * 32, **more: Any
-) -> Grant:
+) -> CredentialGrant:
     credential = Credential(
         target=Principal("test.realm", "orders"),
         target_uid=17,
@@ -55,11 +55,11 @@ def grant(
         scopes=("read",),
         **more,
     )
-    return Grant(credential=credential, fresh_ms=round(fresh_s * 1000), offset_ms=250)
+    return CredentialGrant(credential=credential, fresh_ms=round(fresh_s * 1000), offset_ms=250)
 
 
 def settle(
-    conversation: Conversation, reply: Grant | Exception | None, scopes: Iterable[str] | None = None
+    conversation: Conversation, reply: CredentialGrant | Exception | None, scopes: Iterable[str] | None = None
 ) -> Credentials:
     """Drives one question; `reply` None: the daemon must not be asked."""
     flow = conversation.credentials("orders", scopes, 0)

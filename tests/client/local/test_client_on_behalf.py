@@ -15,7 +15,7 @@ from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.errors import Failure, LocalMisuse, Malformed, Misconfigured, OrthrosError, PeerMisbehaved
 from orthros_client.http.propagation import serving
 from orthros_client.local.api.messages import encode_request
-from orthros_client.local.api.values import Grant, Op, ReceiveRequest, WantRequest
+from orthros_client.local.api.values import CredentialGrant, Op, ReceiveRequest, WantRequest
 from orthros_client.local.conversation import Conversation
 from orthros_client.local.on_behalf import OnBehalfOf
 from orthros_client.verifier.bearer import BearerCaller
@@ -49,7 +49,9 @@ SHOP = Subject(Principal("test.realm", "shop"), 22, 1)
 ENDPOINT = "web/serve"
 
 
-def ask(conversation: Conversation, reply: Grant | Exception | None, **options: Any) -> tuple[WantRequest | None, Any]:
+def ask(
+    conversation: Conversation, reply: CredentialGrant | Exception | None, **options: Any
+) -> tuple[WantRequest | None, Any]:
     """Drives one question; `reply` None: the daemon must not be asked. Returns what was asked, and the answer."""
     flow = conversation.credentials("ledger", None, 0, **options)
     request: WantRequest | None = None
@@ -64,7 +66,7 @@ def ask(conversation: Conversation, reply: Grant | Exception | None, **options: 
     raise AssertionError("one question, one answer")
 
 
-def for_shop(number: int) -> Grant:
+def for_shop(number: int) -> CredentialGrant:
     return grant(number=number, subject=SHOP)
 
 
@@ -74,7 +76,7 @@ def test_what_is_kept_belongs_to_one_lineage() -> None:
     conversation = Conversation(10, clock=StillClock())
     realm = new_realm()
     first, second = evidence_of(realm, "shop"), evidence_of(realm, "kiosk")
-    cases: list[tuple[OnBehalfOf, Grant]] = [
+    cases: list[tuple[OnBehalfOf, CredentialGrant]] = [
         (None, grant(number=1)),
         (first, for_shop(2)),
         (second, for_shop(3)),
@@ -381,6 +383,6 @@ async def test_a_hand_over_opens_no_target_that_is_closed_to_the_peer() -> None:
             stream = await trio.open_unix_socket(house.socket)
         async with stream:
             answers = [await talk(stream, Op.RECEIVE, encode_request(ReceiveRequest(data=box))) for box in boxes]
-        assert isinstance(answers[0], Grant)
+        assert isinstance(answers[0], CredentialGrant)
         assert isinstance(answers[1], Failure)
         assert answers[1].reason.name == "peer-not-allowed"

@@ -23,8 +23,8 @@ from orthros_client.local.api.messages import (
 from orthros_client.local.api.session import MAX_REQUEST_BYTES, ServerSession, exchange
 from orthros_client.local.api.values import (
     AnyRequest,
-    Entry,
-    Grant,
+    CacheEntry,
+    CredentialGrant,
     KdcLine,
     Listing,
     LoginGrant,
@@ -131,7 +131,7 @@ credentials = st.builds(
     caveats=caveats,
 )
 grants = st.builds(
-    Grant,
+    CredentialGrant,
     credential=credentials,
     fresh_ms=st.integers(0, 2**60),
     offset_ms=st.integers(-(2**60), 2**60),
@@ -146,7 +146,9 @@ failures = st.builds(
     remaining_s=u32,
     ref=st.sampled_from(["", "00ff00ff00ff00ff"]),
 )
-ENTRY = Entry(kind=0, target=ORDERS, asked=None, scopes=("read",), remaining_ms=5, ttl_s=6, flags=0, kvno=1, renew_ms=2)
+ENTRY = CacheEntry(
+    kind=0, target=ORDERS, asked=None, scopes=("read",), remaining_ms=5, ttl_s=6, flags=0, kvno=1, renew_ms=2
+)
 STATUS = Status(
     client=WEB,
     uid=16,
@@ -172,10 +174,10 @@ def test_requests_survive_the_way(request: AnyRequest) -> None:
 
 @pytest.mark.parity("K4", "B7")
 @given(grants)
-def test_grants_survive_the_way(grant: Grant) -> None:
+def test_grants_survive_the_way(grant: CredentialGrant) -> None:
     """The remaining life is in every answer."""
     got = decode_reply(Op.TICKET, encode_reply(Op.TICKET, grant))
-    assert isinstance(got, Grant)
+    assert isinstance(got, CredentialGrant)
     assert asdict(got) == asdict(grant)
 
 
@@ -262,7 +264,7 @@ def test_grants_show_no_secret() -> None:
     credential = Credential(
         target=ORDERS, client=WEB, ticket=EVIDENCE, tail=PROOF, life=Life.left(1, 1), demands=(PROOF,)
     )
-    grant = Grant(credential=credential, fresh_ms=0, offset_ms=0)
+    grant = CredentialGrant(credential=credential, fresh_ms=0, offset_ms=0)
     shown = repr(grant) + repr(LoginGrant(content=PROOF))
     assert not any(words in shown for words in ("nobody shall see", PROOF.hex(), encode_base64url(PROOF)))
 

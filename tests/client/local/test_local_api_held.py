@@ -12,7 +12,7 @@ from orthros_client.local.api.messages import decode_reply, decode_request, enco
 from orthros_client.local.api.values import (
     REPORTED,
     AnyRequest,
-    Entry,
+    CacheEntry,
     ForgetRequest,
     Forgotten,
     Op,
@@ -28,7 +28,9 @@ from orthros_protocol import LocalMisuse, Malformed, Principal
 from orthros_protocol.primitives.canonical import encode
 
 ORDERS = Principal("test.realm", "orders")
-ENTRY = Entry(kind=0, target=ORDERS, asked=None, scopes=("read",), remaining_ms=5, ttl_s=6, flags=0, kvno=1, renew_ms=2)
+ENTRY = CacheEntry(
+    kind=0, target=ORDERS, asked=None, scopes=("read",), remaining_ms=5, ttl_s=6, flags=0, kvno=1, renew_ms=2
+)
 NOT_GRANTED = Failure.refused("not-granted", retry_s=3)
 TICKET = b"the SHA-256 of a ticket, say so."
 

@@ -13,10 +13,10 @@ import trio.testing
 from attrs import evolve
 
 from orthros_client.daemon.listeners.peers import AllowRule
-from orthros_client.daemon.tickets.cache import Held, TicketCache
+from orthros_client.daemon.tickets.cache import HeldCredential, TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local.api.values import Grant, Listing, Op, Reply, Request, WantRequest
+from orthros_client.local.api.values import CredentialGrant, Listing, Op, Reply, Request, WantRequest
 from orthros_protocol import (
     BY_ASSERTION,
     BY_EVIDENCE,
@@ -39,7 +39,7 @@ ORDERS = Principal("test.realm", "orders")
 GUEST = Peer(NOBODY, frozenset())
 
 
-async def obtain(world: World, behalf: Behalf | None, target: str = "ledger", *scopes: str) -> Held:
+async def obtain(world: World, behalf: Behalf | None, target: str = "ledger", *scopes: str) -> HeldCredential:
     key = world.key(target, *scopes) if behalf is None else world.on_behalf(behalf, target, *scopes)
     return await world.agent.obtain(key, timeout_s=10, behalf=behalf)
 
@@ -59,7 +59,7 @@ async def test_two_callers_at_once_never_swap_tickets(autojump_clock: trio.testi
     """40 questions on behalf of 20 calls, and own ones between them, all at the same moment."""
     async with open_world() as world:
         world.realm.allow("web", "orders", "read", behalf=True)
-        cases: list[tuple[str | None, Held]] = []
+        cases: list[tuple[str | None, HeldCredential]] = []
 
         async def one(caller: str | None, behalf: Behalf | None, target: str) -> None:
             cases.append((caller, await obtain(world, behalf, target)))
@@ -255,7 +255,7 @@ async def test_sniffed_evidence_is_worth_nothing_at_the_desk() -> None:
     """Another process saw the ticket on its way and asks for what was obtained with it; the KDC is not asked."""
     async with open_house(rules=(AllowRule(uid=NOBODY, targets=frozenset({LEDGER})),)) as house:
         behalf = evidence_of(house.world.realm, "shop")
-        assert code_of(await house.desk.answer(GUEST, want(behalf))) == "Grant"
+        assert code_of(await house.desk.answer(GUEST, want(behalf))) == "CredentialGrant"
         handled = house.world.realm.handled
         foreign = house.world.realm.issue("shop", "kiosk", flags=2)
         for sniffed in (
@@ -304,12 +304,12 @@ async def test_many_pieces_of_evidence_are_many_questions() -> None:
         codes = [
             code_of(await house.desk.answer(GUEST, want(evidence_of(house.world.realm, "shop")))) for _ in range(5)
         ]
-        assert codes == ["Grant"] * 3 + ["rate-limited"] * 2
+        assert codes == ["CredentialGrant"] * 3 + ["rate-limited"] * 2
 
 
-async def granted(house: House, request: WantRequest) -> Grant:
+async def granted(house: House, request: WantRequest) -> CredentialGrant:
     reply = await house.desk.answer(Peer(0, frozenset()), request)
-    assert isinstance(reply, Grant), reply
+    assert isinstance(reply, CredentialGrant), reply
     return reply
 
 
@@ -326,10 +326,10 @@ async def test_one_caller_cannot_use_up_what_all_the_others_need() -> None:
         async def codes(behalves: list[Behalf]) -> list[str]:
             return [code_of(await house.desk.answer(Peer(0, frozenset()), want(one))) for one in behalves]
 
-        assert await codes(variants) == ["Grant"] * 3 + ["rate-limited"] * 2
-        assert await codes(variants[:3]) == ["Grant"] * 3  # what is known costs nothing
+        assert await codes(variants) == ["CredentialGrant"] * 3 + ["rate-limited"] * 2
+        assert await codes(variants[:3]) == ["CredentialGrant"] * 3  # what is known costs nothing
         # Another caller, and the same one with another ticket, for which it has asked the KDC itself.
-        assert await codes([evidence_of(realm, "kiosk"), evidence_of(realm, "shop")]) == ["Grant"] * 2
+        assert await codes([evidence_of(realm, "kiosk"), evidence_of(realm, "shop")]) == ["CredentialGrant"] * 2
 
 
 @pytest.mark.parity("K4")

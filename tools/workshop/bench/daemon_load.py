@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orthros_client.local.api.blocking import BlockingLocal
-from orthros_client.local.api.values import Grant, Op, WantRequest
+from orthros_client.local.api.values import CredentialGrant, Op, WantRequest
 from workshop.bench.figures import Figure, cpu_seconds
 from workshop.bench.kdc_load import KDC_TARGETS, RunningKdc
 
@@ -84,7 +84,7 @@ def measure_daemon(folder: Path, kdc: RunningKdc) -> list[Figure]:
         )
 
         def ask() -> None:
-            if not isinstance(local.ask(want, 5.0), Grant):
+            if not isinstance(local.ask(want, 5.0), CredentialGrant):
                 raise RuntimeError("the daemon did not grant the ticket")
 
         ask()

@@ -18,15 +18,15 @@ from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.evidence_check import check_behalf
 from orthros_client.daemon.listeners.held_desk import HeldDesk, entry_of
 from orthros_client.daemon.listeners.peers import Allowance, AllowList
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.daemon.worker_terms import WorkerTerms, give_login
 from orthros_client.errors import Failure, Misconfigured, OrthrosError, PeerMisbehaved
 from orthros_client.local.api.messages import LIST_PAGE
 from orthros_client.local.api.values import (
     AnyRequest,
-    Entry,
+    CacheEntry,
+    CredentialGrant,
     ForgetRequest,
-    Grant,
     KdcLine,
     Listing,
     LoginGrant,
@@ -197,7 +197,7 @@ class Desk:
         if remaining_ms <= 0:
             raise Refused("ticket-expired", "what was handed over has ended")
         log.info("hand-over opened", peer=str(peer), sender=str(handed.sender), target=str(credential.target))
-        return Grant(
+        return CredentialGrant(
             credential=evolve(credential, life=Life.left(min(whole_s, MAX_TICKET_LIFE_S), remaining_ms)),
             fresh_ms=remaining_ms,
             offset_ms=session.offset_ms,
@@ -212,12 +212,12 @@ class Desk:
             return True
         return self.allowance.take(peer.uid, self.clock.elapsed_s())
 
-    def _grant_of(self, held: Held) -> Grant:
+    def _grant_of(self, held: HeldCredential) -> CredentialGrant:
         now = self.clock.elapsed_s()
         planned = self.agent.early_moment_of(held.key)
         renewed_at = held.renew_at if planned is None else min(held.renew_at, planned)
         life = held.credential.life
-        return Grant(
+        return CredentialGrant(
             credential=evolve(held.credential, life=Life.left(life.whole_s, int(life.left_s(now) * 1000))),
             fresh_ms=max(0, int((renewed_at - now) * 1000)),
             offset_ms=self.agent.session.offset_ms,
@@ -226,7 +226,7 @@ class Desk:
     def _list(self, peer: Peer, first: int) -> Reply:
         now = self.clock.elapsed_s()
         permitted = [held for held in self.agent.cache.entries(now) if self.allow.permits(peer, held.key.target)]
-        page: list[Entry] = []
+        page: list[CacheEntry] = []
         size = 0
         for held in permitted[first : first + LIST_PAGE]:
             size += sum(map(len, (*held.credential.scopes, *(held.key.scopes or ()))))

@@ -14,13 +14,13 @@ from attrs import define, evolve, field
 
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.listeners.peers import Allowance, AllowList
-from orthros_client.daemon.tickets.cache import Held
+from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.daemon.tickets.given import Given
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
 from orthros_client.local.api.renewal_messages import RENEWALS_PAGE
 from orthros_client.local.api.values import (
-    Entry,
+    CacheEntry,
     ForgetRequest,
     Forgotten,
     Renewal,
@@ -120,14 +120,14 @@ class HeldDesk:
             log.info("forgotten", peer=str(peer), target=str(wanted or "all"), tickets=len(dropped))
         return Forgotten(dropped=len(dropped), kept=len(mine) - len(dropped))
 
-    def _is_only_for(self, held: Held, uid: int) -> bool:
+    def _is_only_for(self, held: HeldCredential, uid: int) -> bool:
         # Before a restart, the ticket or the one before it may have been given to anybody.
         return held.key not in self.agent.revived and self.given.is_only_for(held, uid)
 
     def _target(self, realm: str | None, name: str) -> Principal:
         return cached_principal(realm or self.agent.session.keytab.principal.realm, name)
 
-    def _renewed(self, before: list[Held], found: list[Held | Failure]) -> Renewed:
+    def _renewed(self, before: list[HeldCredential], found: list[HeldCredential | Failure]) -> Renewed:
         now = self.agent.clock.elapsed_s()
         rows: list[Renewal] = []
         size = 0
@@ -141,10 +141,10 @@ class HeldDesk:
         return Renewed(renewals=tuple(rows), others=len(before) - len(rows))
 
 
-def entry_of(held: Held, now: float) -> Entry:
+def entry_of(held: HeldCredential, now: float) -> CacheEntry:
     """What may be shown of a ticket or token."""
     credential = held.credential
-    return Entry(
+    return CacheEntry(
         kind=held.key.kind,
         target=held.key.target,
         asked=held.key.scopes,

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from orthros_client.errors import Failure, LocalMisuse, Misconfigured, Unavailable
 from orthros_client.local.api.values import (
-    Grant,
+    CredentialGrant,
     Op,
     Reply,
     Request,
@@ -77,7 +77,7 @@ def answer_reply(question: LocalQuestion, reply: Reply, client: str) -> LocalAns
         if isinstance(question.request, WantRequest):
             names["TARGET"] = question.request.target
         return answer_failure(reply, names=names)
-    if isinstance(reply, Grant):
+    if isinstance(reply, CredentialGrant):
         return LocalAnswer(200, _granted_of(reply))
     if isinstance(reply, Status):
         return _readiness_of(reply) if question.path == "/readyz" else LocalAnswer(200, _status_of(reply))
@@ -144,7 +144,7 @@ def _b64(data: bytes) -> str:
     return urlsafe_b64encode(data).decode("ascii").rstrip("=")
 
 
-def _granted_of(grant: Grant) -> dict[str, Any]:
+def _granted_of(grant: CredentialGrant) -> dict[str, Any]:
     credential = grant.credential
     facts = {
         "target": str(credential.target),

@@ -17,7 +17,7 @@ from orthros_client.credentials.narrowing import left_by
 from orthros_protocol import Credential, Principal, Want
 from orthros_protocol.primitives.derivation import digest
 
-__all__ = ["CacheKey", "Held", "TicketCache", "plan_renewal"]
+__all__ = ["CacheKey", "HeldCredential", "TicketCache", "plan_renewal"]
 
 RENEW_FROM: Final = 0.70
 RENEW_TO: Final = 0.85
@@ -69,7 +69,7 @@ class CacheKey:
 
 
 @frozen(kw_only=True)
-class Held:
+class HeldCredential:
     """The answer to one question: a ticket or JWT in the cache.
 
     Its life is known by both clocks, and by the realm's as the second that stands in it, by the clock of the KDC that
@@ -84,7 +84,9 @@ class Held:
     """SHA-256 of the ticket or JWT: what a local process calls it by. Its tid is sealed, for its target alone."""
 
     @classmethod
-    def of(cls, key: CacheKey, granted: Credential, asked_at: float, *, chance: float, policy_seq: int) -> Held:
+    def of(
+        cls, key: CacheKey, granted: Credential, asked_at: float, *, chance: float, policy_seq: int
+    ) -> HeldCredential:
         """What was granted at `asked_at`, with what the limits of the question leave of it."""
         whole = granted.life
         scopes, second = left_by(key.limits, granted.scopes)
@@ -108,7 +110,7 @@ class Held:
         # Once per ticket, not once per caller.
         object.__setattr__(self, "name", digest(self.credential.ticket))
 
-    def seen(self, ahead_s: float) -> Held:
+    def seen(self, ahead_s: float) -> HeldCredential:
         """The same when the realm's Unix time is `ahead_s` ahead of the monotonic clock: ends and renewal move."""
         before = self.credential.life
         if before.ahead_s == ahead_s:
@@ -127,7 +129,7 @@ class Held:
         life = self.credential.life
         return life.end - now > min(_MARGIN_S, life.whole_s * _MARGIN_SHARE)
 
-    def is_no_worse_than(self, other: Held) -> bool:
+    def is_no_worse_than(self, other: HeldCredential) -> bool:
         """Whether it allows something that `other` does not, or the same for at least as long."""
         mine, its = self.credential, other.credential
         if set(mine.scopes) - set(its.scopes) or mine.flags & ~its.flags or mine.target_uid != its.target_uid:
@@ -137,7 +139,7 @@ class Held:
 
 @define
 class _Slot:
-    held: Held
+    held: HeldCredential
     last_used: float
 
 
@@ -151,7 +153,7 @@ class TicketCache:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def get(self, key: CacheKey, now: float) -> Held | None:
+    def get(self, key: CacheKey, now: float) -> HeldCredential | None:
         """The entry, if it can still be served; marks it as used."""
         slot = self._slots.get(key)
         if slot is None or not slot.held.is_servable(now):
@@ -160,12 +162,12 @@ class TicketCache:
         self._slots.move_to_end(key)
         return slot.held
 
-    def peek(self, key: CacheKey) -> Held | None:
+    def peek(self, key: CacheKey) -> HeldCredential | None:
         """The entry, which may be at its end; not a use of it."""
         slot = self._slots.get(key)
         return None if slot is None else slot.held
 
-    def put(self, held: Held, now: float, *, used: bool = True) -> None:
+    def put(self, held: HeldCredential, now: float, *, used: bool = True) -> None:
         """Inserts or replaces. A renewal nobody asked for (`used` False) does not count as use."""
         before = self._slots.get(held.key)
         last_used = now if used or before is None else before.last_used
@@ -183,12 +185,12 @@ class TicketCache:
         if slot is not None:
             slot.held = evolve(slot.held, renew_at=until)
 
-    def drop(self, key: CacheKey) -> Held | None:
+    def drop(self, key: CacheKey) -> HeldCredential | None:
         """Takes an entry away; returns it."""
         slot = self._slots.pop(key, None)
         return None if slot is None else slot.held
 
-    def look(self, ahead_s: float) -> list[Held]:
+    def look(self, ahead_s: float) -> list[HeldCredential]:
         """Looks at all of them when the realm's Unix time is `ahead_s` ahead of the monotonic clock; returns all."""
         for slot in self._slots.values():
             slot.held = slot.held.seen(ahead_s)
@@ -219,7 +221,7 @@ class TicketCache:
         lives = [held.credential.life for held in self.entries(now) if held.key.target == target]
         return max([life.left_s(now) for life in lives], default=0.0)
 
-    def entries(self, now: float) -> Iterator[Held]:
+    def entries(self, now: float) -> Iterator[HeldCredential]:
         """Everything that can be served, least recently used first."""
         return iter([slot.held for slot in self._slots.values() if slot.held.is_servable(now)])
 

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 from attrs import define, field
 
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.errors import Failure, OrthrosError
 from orthros_protocol import Behalf, KdcRefusal
 
@@ -40,7 +40,7 @@ class Flight:
     unless_worse: bool = False
     waiting: int = 0
     done: trio.Event = field(factory=trio.Event, init=False)
-    outcome: Held | Failure | None = field(default=None, init=False)
+    outcome: HeldCredential | Failure | None = field(default=None, init=False)
 
 
 def batches(flights: Sequence[Flight]) -> Iterator[list[Flight]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 
 __all__ = ["Given"]
 
@@ -38,7 +38,7 @@ class Given:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def note(self, held: Held, uid: int) -> None:
+    def note(self, held: HeldCredential, uid: int) -> None:
         """`held` is given to `uid`."""
         row = self._rows.setdefault(held.name, _Row(held.key))
         users = self._users.setdefault(held.key, OrderedDict())
@@ -58,6 +58,6 @@ class Given:
         row = self._rows.get(ticket)
         return row.key if row is not None and uid in row.uids else None
 
-    def is_only_for(self, held: Held, uid: int) -> bool:
+    def is_only_for(self, held: HeldCredential, uid: int) -> bool:
         """Whether `uid` got the ticket or one before it, and nobody else did as far as is known."""
         return list(self._users.get(held.key, ())) == [uid]

@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 
 from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.tickets.cache import CacheKey, Held, plan_renewal
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, plan_renewal
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_protocol import (
     WANT_JWT,
@@ -129,7 +129,7 @@ class CacheStore:
         raise Misconfigured("key-missing", f"sealed under kvno {kvno}, which the key file does not hold")
 
 
-def _entry_of(held: Held) -> CachedTicket:
+def _entry_of(held: HeldCredential) -> CachedTicket:
     return CachedTicket(
         credential=held.credential,
         asked_scopes=held.key.scopes,
@@ -139,11 +139,11 @@ def _entry_of(held: Held) -> CachedTicket:
     )
 
 
-def _held_of(entry: CachedTicket, now: float, realm_now: Timestamp, chance: float) -> Held:
+def _held_of(entry: CachedTicket, now: float, realm_now: Timestamp, chance: float) -> HeldCredential:
     credential = entry.credential
     told = credential.life.seen(realm_now / 1000 - now)
     life = told.no_later(boot_end=min(told.end, now + told.whole_s))
-    return Held(
+    return HeldCredential(
         key=CacheKey(
             kind=WANT_JWT if credential.tail is None else WANT_TICKET,
             target=credential.target,

@@ -11,7 +11,7 @@ import trio
 from attrs import frozen
 
 from orthros_client.daemon.agent import MOST_DOUBT_S, Agent
-from orthros_client.daemon.tickets.cache import CacheKey, Held
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S
 from orthros_client.errors import Failure
 
@@ -24,7 +24,7 @@ class Refreshing:
 
     agent: Agent
 
-    async def after_report(self, key: CacheKey, *, unless_worse: bool) -> Held | Failure | float:
+    async def after_report(self, key: CacheKey, *, unless_worse: bool) -> HeldCredential | Failure | float:
         """Asks for the successor of a ticket that its target refused, by the rule of `Renewals.report`.
 
         The answer is the ticket that is held now, why there is no other, or the seconds until it is asked for. Waits 2
@@ -45,7 +45,7 @@ class Refreshing:
                 await flight.done.wait()
         return flight.outcome or agent.last_failure or 0.0
 
-    async def now(self, keys: Sequence[CacheKey], *, timeout_s: float) -> list[Held | Failure]:
+    async def now(self, keys: Sequence[CacheKey], *, timeout_s: float) -> list[HeldCredential | Failure]:
         """Asks for successors of held tickets in the own name, whatever they allow; in the order of `keys`."""
         agent = self.agent
         for key in keys:
@@ -65,7 +65,7 @@ class Refreshing:
         agent.renewals.plan([held.key for held in reversed(list(agent.cache.entries(now)))], now)
         agent.replan()
 
-    def revive(self, tickets: Iterable[Held], policy_seq: int) -> None:
+    def revive(self, tickets: Iterable[HeldCredential], policy_seq: int) -> None:
         """Takes over what a cache file held, the least used first; see `Renewals.revive`. All of it serves."""
         agent = self.agent
         now = agent.clock.elapsed_s()

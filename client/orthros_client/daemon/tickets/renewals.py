@@ -20,7 +20,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.flights import MAX_BATCH, Flight
 from orthros_client.errors import Failure, Unavailable
 from orthros_protocol import Principal
@@ -132,7 +132,7 @@ class Renewals:
         """The earliest moment of a plan in the own name, or None."""
         return min((plan.at for key, plan in self._plans.items() if not key.behalf), default=None)
 
-    def landed(self, flight: Flight, outcome: Held | Failure, retry_at: float) -> None:
+    def landed(self, flight: Flight, outcome: HeldCredential | Failure, retry_at: float) -> None:
         """The KDC has answered, or nobody did. What was reported is asked for again after an outage, and when the time
         is in doubt, but not after another refusal: that says what the rules are."""
         self.drop(flight.key)

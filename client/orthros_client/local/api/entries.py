@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orthros_client.errors import FAMILIES, Failure
-from orthros_client.local.api.values import Entry
+from orthros_client.local.api.values import CacheEntry
 from orthros_client.reasons import DAEMON_BUSY, reason_named
 from orthros_protocol import Principal, Reason, is_name, is_scope
 from orthros_protocol.primitives.canonical import integer, nested, optional, text, text_set
@@ -50,7 +50,7 @@ def plain_words(words: str) -> str | None:
     return "".join(char if char.isprintable() else "?" for char in plain)[:_MOST_TEXT] or None
 
 
-def entry_items(entry: Entry) -> list[Any]:
+def entry_items(entry: CacheEntry) -> list[Any]:
     """The items of an entry."""
     asked = None if entry.asked is None else list(entry.asked)
     return [
@@ -67,10 +67,10 @@ def entry_items(entry: Entry) -> list[Any]:
     ]
 
 
-def entry_of(row: list[Any]) -> Entry:
+def entry_of(row: list[Any]) -> CacheEntry:
     """The entry of which these are the items."""
     kind, realm, target, asked, scopes, remaining_ms, ttl_s, flags, kvno, renew_ms = row
-    return Entry(
+    return CacheEntry(
         kind=kind,
         target=Principal(realm, target),
         asked=None if asked is None else tuple(asked),

@@ -27,9 +27,9 @@ from orthros_client.local.api.renewal_messages import (
 )
 from orthros_client.local.api.values import (
     AnyRequest,
+    CredentialGrant,
     ForgetRequest,
     Forgotten,
-    Grant,
     KdcLine,
     Listing,
     LoginGrant,
@@ -197,7 +197,7 @@ def encode_reply(op: Op, reply: Reply) -> bytes:
     """The answer to a request of `op`."""
     if isinstance(reply, Failure):
         return encode_failure(op, reply)
-    if isinstance(reply, Grant):
+    if isinstance(reply, CredentialGrant):
         body = _encode_grant(reply)
     elif isinstance(reply, LoginGrant):
         body = _LOGIN_GRANT.encode(reply.content)
@@ -244,7 +244,7 @@ def _split(offset_ms: int) -> tuple[int, int]:
     return max(offset_ms, 0), max(-offset_ms, 0)
 
 
-def _encode_grant(grant: Grant) -> bytes:
+def _encode_grant(grant: CredentialGrant) -> bytes:
     credential = grant.credential
     return _GRANT.encode(
         *credential.to_items(round(credential.life.boot_end * 1000)),
@@ -257,9 +257,9 @@ def _encode_grant(grant: Grant) -> bytes:
     )
 
 
-def _decode_grant(body: bytes) -> Grant:
+def _decode_grant(body: bytes) -> CredentialGrant:
     *items, flags, kvno, notes, fresh_ms, ahead_ms, behind_ms, sender = _GRANT.decode(body)
-    return Grant(
+    return CredentialGrant(
         credential=Credential.of_items(items, Life.left, flags=flags, kvno=kvno, notes=notes),
         fresh_ms=fresh_ms,
         offset_ms=ahead_ms - behind_ms,

@@ -26,7 +26,7 @@ from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_U32
 
 __all__ = [
     "RENEWALS_PAGE",
-    "Question",
+    "AboutHeld",
     "decode_about_held",
     "decode_outcome",
     "encode_about_held",
@@ -36,7 +36,7 @@ __all__ = [
 RENEWALS_PAGE: Final = 64
 """As many renewals are listed in one reply."""
 
-Question = ReportRequest | RenewRequest | ForgetRequest
+AboutHeld = ReportRequest | RenewRequest | ForgetRequest
 _Outcomes = Reported | Renewed | Forgotten
 
 _NAME: Final = text(is_name)
@@ -49,7 +49,7 @@ _RENEWED: Final = Schema("renewed", array(nested(ENTRY, optional(FAILURE)), RENE
 _FORGOTTEN: Final = Schema("forgotten", _U32, _U32)
 
 
-def encode_about_held(request: Question) -> bytes:
+def encode_about_held(request: AboutHeld) -> bytes:
     """The body of a request. Raises LocalMisuse for values that do not fit."""
     if isinstance(request, ReportRequest):
         target = request.target
@@ -59,7 +59,7 @@ def encode_about_held(request: Question) -> bytes:
     return _FORGET.encode(request.realm, request.target)
 
 
-def decode_about_held(op: Op, body: bytes) -> Question:
+def decode_about_held(op: Op, body: bytes) -> AboutHeld:
     """Raises Malformed."""
     if op is Op.REPORT:
         realm, name, ticket, code, time = _REPORT.decode(body)

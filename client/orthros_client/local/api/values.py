@@ -17,10 +17,10 @@ from orthros_protocol.keys.role_keys import not_exported
 __all__ = [
     "REPORTED",
     "AnyRequest",
-    "Entry",
+    "CacheEntry",
+    "CredentialGrant",
     "ForgetRequest",
     "Forgotten",
-    "Grant",
     "KdcLine",
     "Listing",
     "LoginGrant",
@@ -170,7 +170,7 @@ class Pong:
 
 
 @frozen(kw_only=True)
-class Grant:
+class CredentialGrant:
     """A ticket or a JWT, whose life counts from the answer.
 
     `fresh_ms` is how long asking again is pointless, `offset_ms` how far the realm's clock is ahead of this host's.
@@ -193,7 +193,7 @@ class LoginGrant:
 
 
 @frozen(kw_only=True)
-class Entry:
+class CacheEntry:
     """One cached ticket or token, without anything secret."""
 
     kind: int
@@ -211,7 +211,7 @@ class Entry:
 class Listing:
     """One page; `following` is the argument of the next, or None."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CacheEntry, ...]
     following: int | None
 
 
@@ -227,7 +227,7 @@ class Reported:
 class Renewal:
     """What is held now for one question, and why it was not replaced; `failure` None: it was."""
 
-    entry: Entry
+    entry: CacheEntry
     failure: Failure | None = None
 
 
@@ -284,4 +284,4 @@ class Status:
 
 
 AnyRequest = Request | WantRequest | ReceiveRequest | LoginRequest | ReportRequest | RenewRequest | ForgetRequest
-Reply = Pong | Grant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten | Failure
+Reply = Pong | CredentialGrant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten | Failure

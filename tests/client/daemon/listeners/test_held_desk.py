@@ -17,9 +17,9 @@ from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
 from orthros_client.local.api.values import (
     AnyRequest,
+    CredentialGrant,
     ForgetRequest,
     Forgotten,
-    Grant,
     Op,
     Renewed,
     RenewRequest,
@@ -51,16 +51,18 @@ class Counter:
 
     async def grant(
         self, target: str = "orders", *scopes: str, uid: int = ALICE, behalf: Behalf | None = None
-    ) -> Grant:
+    ) -> CredentialGrant:
         reply = await self.ask(WantRequest(op=Op.TICKET, target=target, scopes=scopes or None, behalf=behalf), uid)
-        assert isinstance(reply, Grant), reply
+        assert isinstance(reply, CredentialGrant), reply
         return reply
 
-    async def report(self, grant: Grant, code: str = "insufficient-scope", *, uid: int = ALICE) -> Reply:
+    async def report(self, grant: CredentialGrant, code: str = "insufficient-scope", *, uid: int = ALICE) -> Reply:
         named = digest(grant.credential.ticket)
         return await self.ask(ReportRequest(target=grant.credential.target, ticket=named, code=code, time=0), uid)
 
-    async def outcome(self, grant: Grant, code: str = "insufficient-scope", *, uid: int = ALICE) -> ReportOutcome:
+    async def outcome(
+        self, grant: CredentialGrant, code: str = "insufficient-scope", *, uid: int = ALICE
+    ) -> ReportOutcome:
         reply = await self.report(grant, code, uid=uid)
         assert isinstance(reply, Reported), reply
         return reply.outcome

@@ -15,7 +15,7 @@ from orthros_client.local.api.messages import (
     encode_request,
 )
 from orthros_client.local.api.values import (
-    Grant,
+    CredentialGrant,
     Listing,
     Op,
     Pong,
@@ -101,7 +101,7 @@ async def test_a_rule_opens_its_targets_only() -> None:
             refused = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="billing")))
             listing = await ask(stream, Op.LIST, encode_request(Request(op=Op.LIST)))
             assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
-        assert isinstance(granted, Grant)
+        assert isinstance(granted, CredentialGrant)
         assert granted.credential.target == ORDERS
         assert isinstance(refused, Failure)
         assert refused.reason.name == "peer-not-allowed"
@@ -281,7 +281,9 @@ async def test_one_uid_cannot_use_up_what_the_kdc_gives_to_all() -> None:
 
         granted = [await ask_for(greedy, ttl_s) for ttl_s in (60, 61, 62, 60, 61)]
         refused = await ask_for(greedy, 63)
-        assert all(isinstance(one, Grant) for one in (*granted, await ask_for(own, 63), await ask_for(greedy, 63)))
+        assert all(
+            isinstance(one, CredentialGrant) for one in (*granted, await ask_for(own, 63), await ask_for(greedy, 63))
+        )
         assert isinstance(refused, Failure)
         assert (refused.reason.name, refused.family, refused.retry_s) == ("rate-limited", "unavailable", 1)
 
@@ -300,7 +302,7 @@ async def test_many_who_wait_for_one_answer_ask_once() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(100):
                 nursery.start_soon(ask_once)
-        assert all(isinstance(one, Grant) for one in answers)
+        assert all(isinstance(one, CredentialGrant) for one in answers)
 
 
 @pytest.mark.parity("K4")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.given import Given
 from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S, Planned, Renewals
 from orthros_protocol import Principal
@@ -15,7 +15,7 @@ def key(name: str, *scopes: str, behalf: bytes = b"") -> CacheKey:
     return CacheKey(kind=0, target=Principal("test.realm", name), scopes=scopes or None, behalf=behalf)
 
 
-def held(name: str) -> Held:
+def held(name: str) -> HeldCredential:
     one = test_ticket_cache.held(key(name))
     return evolve(one, credential=evolve(one.credential, ticket=b"a ticket for " + name.encode().ljust(20)))
 

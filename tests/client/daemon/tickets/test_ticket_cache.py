@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orthros_client.daemon.tickets.cache import CacheKey, Held, TicketCache, plan_renewal
+from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache, plan_renewal
 from orthros_protocol import WANT_JWT, Credential, Life, Principal
 
 ORDERS = Principal("test.realm", "orders")
@@ -16,8 +16,8 @@ KEY = CacheKey(kind=0, target=ORDERS)
 CAPACITY = 4
 
 
-def held(key: CacheKey = KEY, *, now: float = 0.0, ttl_s: int = 100, chance: float = 0.5) -> Held:
-    return Held(
+def held(key: CacheKey = KEY, *, now: float = 0.0, ttl_s: int = 100, chance: float = 0.5) -> HeldCredential:
+    return HeldCredential(
         key=key,
         credential=Credential(
             ticket=b"ticket of 16 byt",
@@ -119,9 +119,9 @@ class CacheAgainstNaiveModel(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.cache = TicketCache(CAPACITY)
-        self.model: list[Held] = []
+        self.model: list[HeldCredential] = []
 
-    def alive(self) -> list[Held]:
+    def alive(self) -> list[HeldCredential]:
         return [one for one in self.model if one.is_servable(self.now)]
 
     @rule(number=st.integers(0, 7), ttl_s=st.integers(1, 300))
