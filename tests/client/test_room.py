@@ -21,7 +21,7 @@ from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.daemon.listeners.shares import Shares
 from orthros_client.errors import Failure
 from orthros_client.local.api.messages import encode_request
-from orthros_client.local.api.values import Op, Pong, Request, WantRequest
+from orthros_client.local.api.values import Op, Ping, Pong, WantRequest
 from orthros_client.reasons import DAEMON_BUSY
 from orthros_protocol import frame
 from orthros_runtime.serving.connections import Connection, Deadlines
@@ -33,7 +33,7 @@ from tests.client.forwarding import Sent, by_nginx
 from tests.client.house import NOBODY, House, as_user, listener_for, open_house, read_response
 
 WWW = 33
-PING = encode_request(Request(op=Op.PING))
+PING = encode_request(Ping())
 A = "tcp://kdc-a:1"
 
 

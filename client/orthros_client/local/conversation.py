@@ -15,25 +15,28 @@ from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials.credentials import Credentials, Peers
 from orthros_client.credentials.narrowing import Limits, limits_field
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefused, Unavailable
-from orthros_client.local.api.messages import MOST_LOGIN_TARGETS
 from orthros_client.local.api.values import (
+    MOST_LOGIN_TARGETS,
     AnyRequest,
     CacheEntry,
     CredentialGrant,
     ForgetRequest,
     Forgotten,
     Listing,
+    ListRequest,
     LoginGrant,
     LoginRequest,
+    LoginTarget,
     Op,
+    Ping,
     Pong,
     ReceiveRequest,
     Renewed,
     RenewRequest,
     Reply,
     Reported,
-    Request,
     Status,
+    StatusRequest,
     WantRequest,
 )
 from orthros_client.local.kept import MOST_KEPT, KeptAnswers, Question, Token, is_own, question_of
@@ -159,7 +162,7 @@ class Conversation:
         """
         # Whoever handed it over chose what it says, and can answer in its target's place: what such answers teach of
         # epochs and clocks stays with it.
-        answer = self._answer_of(_expect(CredentialGrant, (yield ReceiveRequest(data=data))), Peers(), NO_DAEMON)
+        answer = self._answer_of(_expect(CredentialGrant, (yield ReceiveRequest(hand_over=data))), Peers(), NO_DAEMON)
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a hand-over")
         return answer
@@ -167,7 +170,7 @@ class Conversation:
     def login(self, targets: Iterable[str], scopes: Iterable[str] | None, lifetime_s: int) -> Flow[bytes]:
         """The content of a login file for a worker. Raises what `credentials` raises."""
         request = LoginRequest(
-            targets=tuple([parse_target(target) for target in _listed(targets)]),
+            targets=tuple([LoginTarget(*parse_target(target)) for target in _listed(targets)]),
             scopes=None if scopes is None else check_scopes(scopes),
             lifetime_s=lifetime_s,
             timeout_ms=self._timeout_ms,
@@ -179,18 +182,18 @@ class Conversation:
         found: list[CacheEntry] = []
         following: int | None = 0
         while following is not None:
-            page = _expect(Listing, (yield Request(op=Op.LIST, argument=following)))
+            page = _expect(Listing, (yield ListRequest(first=following)))
             found += page.entries
             following = page.following
         return tuple(found)
 
     def status(self, *, probe: bool) -> Flow[Status]:
         """How the daemon does; `probe` makes it ask the KDC if it has not heard from it lately."""
-        return _expect(Status, (yield Request(op=Op.STATUS, argument=int(probe))))
+        return _expect(Status, (yield StatusRequest(probe=int(probe))))
 
     def ping(self) -> Flow[None]:
         """Whether the daemon answers."""
-        _expect(Pong, (yield Request(op=Op.PING)))
+        _expect(Pong, (yield Ping()))
 
     def tell(self) -> Flow[None]:
         """Tells the daemon what targets have refused. A daemon that cannot be told changes nothing."""

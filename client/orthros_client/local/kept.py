@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -61,7 +61,10 @@ proof. Empty in the own name, and for a subject of the daemon's own realm, which
 
 def question_of(want: WantRequest) -> Question:
     """The question that a request asks."""
-    return (want, b"") if want.behalf is None else (evolve(want, behalf=None), want.behalf.lineage)
+    if want.behalf is None:
+        return want, b""
+    one: Any = want  # for mypy, a message is no attrs class
+    return evolve(one, behalf=None), want.behalf.lineage
 
 
 def is_own(question: Question) -> bool:

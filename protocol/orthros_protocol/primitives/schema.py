@@ -60,6 +60,7 @@ __all__ = [
     "integer",
     "item_checks",
     "message",
+    "offset",
     "optional",
     "principal",
     "record_of",
@@ -172,6 +173,11 @@ def principal(**options: Any) -> Principal:
     return cast(Principal, _field(shapes.RealmAndName(list), **options))
 
 
+def offset(**options: Any) -> int:
+    """How many milliseconds a clock is ahead of another, or behind (negative): two items."""
+    return cast(int, _field(shapes.Offset(list), **options))
+
+
 def extensions(limit: int = MAX_EXTENSION_BYTES, **options: Any) -> tuple[Extension, ...]:
     """A `crit` or `opt` list: numbers strictly increasing, 8 entries and `limit` bytes at most; none by default."""
     return cast("tuple[Extension, ...]", _field(shapes.Extensions(list, 0, MAX_EXTENSIONS, limit=limit), **options))
@@ -243,6 +249,7 @@ class Message(_Fields):
         either,
         adapted,
         principal,
+        offset,
         extensions,
     ),
 )

@@ -30,7 +30,9 @@ __all__ = [
     "write_record",
 ]
 
-CALLED: Final = frozenset({"bytes", "data", "int", "items", "len", "list", "map", "self", "str", "tuple", "type"})
+CALLED: Final = frozenset(
+    {"bytes", "data", "int", "items", "len", "list", "map", "max", "self", "str", "tuple", "type"}
+)
 """What the source calls, besides the names of its Writer: no field may be called so."""
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Extensions",
     "Items",
     "Nested",
+    "Offset",
     "RealmAndName",
     "RecordSet",
     "Text",
@@ -234,3 +235,17 @@ class RealmAndName(Shape):
 
     def give(self, writer: Writer, value: str) -> list[str]:
         return [f"{value}.realm", f"{value}.name"]
+
+
+@frozen
+class Offset(Shape):
+    """How far a clock is ahead of another: two items, since none is negative."""
+
+    def rows(self, name: str) -> list[Item]:
+        return [Item(f"{name}_{way}", Shape(int)) for way in ("ahead", "behind")]
+
+    def take(self, writer: Writer, items: Sequence[str]) -> str:
+        return " - ".join(items)
+
+    def give(self, writer: Writer, value: str) -> list[str]:
+        return [f"max({value}, 0)", f"max(-{value}, 0)"]

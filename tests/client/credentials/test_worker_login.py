@@ -22,7 +22,15 @@ from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.peers import AllowList, AllowRule
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local.api.values import LoginGrant, LoginRequest, Op, ReceiveRequest, Reply, WantRequest
+from orthros_client.local.api.values import (
+    LoginGrant,
+    LoginRequest,
+    LoginTarget,
+    Op,
+    ReceiveRequest,
+    Reply,
+    WantRequest,
+)
 from orthros_protocol import (
     TGT,
     WANT_DELEGABLE,
@@ -40,6 +48,7 @@ from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer
 from tests.client.house import NOBODY, House, open_house
 from tests.client.world import World, elapse, evidence_of, open_world
+from tests.support.changed import changed
 
 ORDERS, BILLING = (Principal("test.realm", name) for name in ("orders", "billing"))
 OWN, GUEST = Peer(os.geteuid(), frozenset()), Peer(NOBODY, frozenset())
@@ -51,7 +60,9 @@ def terms(*targets: Principal, uid: int = OWN.uid, lifetime_s: int = 600) -> Wor
 
 
 def login_for(*targets: str, scopes: tuple[str, ...] | None = None, lifetime_s: int = 0) -> LoginRequest:
-    return LoginRequest(targets=tuple((None, name) for name in targets), scopes=scopes, lifetime_s=lifetime_s)
+    return LoginRequest(
+        targets=tuple(LoginTarget(None, name) for name in targets), scopes=scopes, lifetime_s=lifetime_s
+    )
 
 
 def code_of(reply: Reply) -> str:
@@ -168,7 +179,7 @@ async def test_too_many_targets_for_a_caveat_are_named_as_the_mistake(autojump_c
 async def test_no_login_without_a_kdc(autojump_clock: trio.testing.MockClock) -> None:
     """In time, and with the reason."""
     async with open_world(moods={A: "hanging"}) as world:
-        request = evolve(login_for("orders"), timeout_ms=2000)
+        request = changed(login_for("orders"), timeout_ms=2000)
         assert code_of(await desk_of(world, terms()).answer(OWN, request)) == "timeout"
 
 
@@ -208,7 +219,7 @@ async def test_a_worker_speaks_for_nobody(autojump_clock: trio.testing.MockClock
                 WantRequest(op=Op.TICKET, target="ledger", subject="alice"),
             ):
                 assert code_of(await desk.answer(OWN, request)) == "subject-refused"
-            assert code_of(await desk.answer(OWN, ReceiveRequest(data=bytes(64)))) == "key-missing"
+            assert code_of(await desk.answer(OWN, ReceiveRequest(hand_over=bytes(64)))) == "key-missing"
             assert await worker.outcome(worker.on_behalf(behalf, "ledger"), behalf=behalf) == "subject-refused"
             assert await worker.outcome(worker.key("ledger")) == "held"
 
@@ -355,6 +366,7 @@ async def test_a_login_that_the_realm_no_longer_takes_has_ended(
         (lambda data: b"ORTHROSK" + data[8:], "login-file-invalid"),
         (lambda data: data + bytes(30_000), "login-file-invalid"),
         (lambda data: b"", "login-file-invalid"),
+        (lambda data: data[:8] + b"\x01" + data[9:], "login-file-invalid.*version 2"),  # an older one
     ],
 )
 async def test_a_file_that_is_no_login_is_refused_with_its_path(
@@ -368,6 +380,13 @@ async def test_a_file_that_is_no_login_is_refused_with_its_path(
         with pytest.raises(Misconfigured, match=code) as caught:
             WorkerSession.open(str(path), world.agent.session.pool, world.clock, CountingEntropy())
         assert str(path) in caught.value.detail
+        assert "`orthros worker-login`" in caught.value.remedy
+
+
+def test_the_login_file_of_another_version_may_be_replaced() -> None:
+    """It is a login file, and `orthros worker-login` writes it again."""
+    assert WorkerLogin.is_login(b"ORTHROSL\x01 and more")
+    assert not WorkerLogin.is_login(b"ORTHROSN\x02 and more")
 
 
 @pytest.mark.parity("L23")

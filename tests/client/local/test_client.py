@@ -17,7 +17,7 @@ from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local.api.values import (
     CredentialGrant,
     Op,
-    Request,
+    Ping,
     WantRequest,
 )
 from orthros_client.local.conversation import Conversation, socket_path
@@ -137,7 +137,7 @@ def test_the_daemon_is_given_less_time_than_the_caller_has() -> None:
     """It knows why, so it should speak first."""
     request = next(Conversation(10).token("orders@other.realm", ["b", "a"]))
     assert request == WantRequest(op=Op.TOKEN, target="orders", realm="other.realm", scopes=("a", "b"), timeout_ms=9000)
-    assert next(Conversation(10).ping()) == Request(op=Op.PING)
+    assert next(Conversation(10).ping()) == Ping()
 
 
 @pytest.mark.parity("K4")

@@ -382,7 +382,7 @@ async def test_a_hand_over_opens_no_target_that_is_closed_to_the_peer() -> None:
         with as_user(NOBODY):
             stream = await trio.open_unix_socket(house.socket)
         async with stream:
-            answers = [await talk(stream, Op.RECEIVE, encode_request(ReceiveRequest(data=box))) for box in boxes]
+            answers = [await talk(stream, Op.RECEIVE, encode_request(ReceiveRequest(hand_over=box))) for box in boxes]
         assert isinstance(answers[0], CredentialGrant)
         assert isinstance(answers[1], Failure)
         assert answers[1].reason.name == "peer-not-allowed"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import asdict, evolve
+from attrs import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,14 +27,17 @@ from orthros_client.local.api.values import (
     CredentialGrant,
     KdcLine,
     Listing,
+    ListRequest,
     LoginGrant,
     LoginRequest,
+    LoginTarget,
     Op,
+    Ping,
     Pong,
     ReceiveRequest,
     Reply,
-    Request,
     Status,
+    StatusRequest,
     WantRequest,
 )
 from orthros_client.reasons import DAEMON_BUSY, KDC_UNREACHABLE, reason_named
@@ -62,6 +65,7 @@ from orthros_protocol import (
 from orthros_protocol.exchanges.wants import read_wants, wants_field
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.limits import MAX_WANTS
+from tests.support.changed import changed
 
 ORDERS = Principal("test.realm", "orders")
 WEB = Principal("test.realm", "web")
@@ -97,11 +101,10 @@ wants = st.builds(
     flags=u32,
     timeout_ms=u32,
 )
+login_targets = st.builds(LoginTarget, st.none() | st.just("other.realm"), st.sampled_from(["orders", "web"]))
 logins = st.builds(
     LoginRequest,
-    targets=st.lists(
-        st.tuples(st.none() | st.just("other.realm"), st.sampled_from(["orders", "web"])), min_size=1, max_size=32
-    ).map(tuple),
+    targets=st.lists(login_targets, min_size=1, max_size=32).map(tuple),
     scopes=st.none() | scopes,
     lifetime_s=u32,
     timeout_ms=u32,
@@ -109,9 +112,9 @@ logins = st.builds(
 requests = (
     wants
     | logins
-    | st.builds(Request, op=st.just(Op.PING))
-    | st.builds(Request, op=st.just(Op.LIST), argument=u32)
-    | st.builds(ReceiveRequest, data=st.binary(min_size=16, max_size=6000))
+    | st.builds(Ping)
+    | st.builds(ListRequest, first=u32)
+    | st.builds(ReceiveRequest, hand_over=st.binary(min_size=16, max_size=6000))
 )
 notes = st.lists(st.builds(Note, u32, u32, st.none() | u32), max_size=4).map(tuple)
 credentials = st.builds(
@@ -196,7 +199,7 @@ def test_failures_survive_the_way(failure: Failure) -> None:
         (Op.LIST, Listing(entries=(ENTRY,), following=64)),
         (Op.LIST, Listing(entries=(), following=None)),
         (Op.STATUS, STATUS),
-        (Op.STATUS, evolve(STATUS, login_file="/run/worker/login")),
+        (Op.STATUS, changed(STATUS, login_file="/run/worker/login")),
         (Op.LOGIN, LoginGrant(content=b"ORTHROSL and more")),
     ],
 )
@@ -244,7 +247,11 @@ ON_BEHALF = WantRequest(op=Op.TICKET, target="orders", behalf=Behalf(evidence=EV
 @pytest.mark.parity("B7")
 def test_what_proves_something_is_neither_shown_nor_remembered() -> None:
     """The daemon remembers how it decoded own questions; never evidence, hand-overs or logins."""
-    for request in (ON_BEHALF, ReceiveRequest(data=EVIDENCE + PROOF), LoginRequest(targets=((None, "orders"),))):
+    for request in (
+        ON_BEHALF,
+        ReceiveRequest(hand_over=EVIDENCE + PROOF),
+        LoginRequest(targets=(LoginTarget(None, "orders"),)),
+    ):
         message = encode_request(request)
         before = _decode_own.cache_info()
         first, second = decode_request(message), decode_request(message)
@@ -299,7 +306,7 @@ def test_only_tickets_and_tokens_are_on_behalf_of_somebody() -> None:
         with pytest.raises(Malformed):
             decode_request(encode(2, int(op), encode(0), [None, None, b"", None, "alice"]))
     with pytest.raises(LocalMisuse, match="value-invalid"):
-        encode_request(evolve(ON_BEHALF, subject="alice"))
+        encode_request(changed(ON_BEHALF, subject="alice"))
 
 
 @pytest.mark.parity("K4")
@@ -309,9 +316,9 @@ def test_what_a_request_does_not_say_has_no_place_in_it() -> None:
     body = encode(None, "orders", ["read"], 0, 0, 10_000)
     assert encode_request(plain) == encode(2, 2, body)
     named = [None, None, b"", None, "alice"]
-    assert encode_request(evolve(plain, subject="alice")) == encode(2, 2, body, named)
-    assert encode_request(evolve(plain, limits=LIMITS)) == encode(2, 2, body, None, LIMITS)
-    assert encode_request(evolve(plain, subject="alice", limits=LIMITS)) == encode(2, 2, body, named, LIMITS)
+    assert encode_request(changed(plain, subject="alice")) == encode(2, 2, body, named)
+    assert encode_request(changed(plain, limits=LIMITS)) == encode(2, 2, body, None, LIMITS)
+    assert encode_request(changed(plain, subject="alice", limits=LIMITS)) == encode(2, 2, body, named, LIMITS)
 
 
 @pytest.mark.parity("K4", "L7")
@@ -355,7 +362,7 @@ def test_the_longest_evidence_fits() -> None:
     """A full ticket with all the caveats that there can be, every scope, and the longest limits."""
     largest = join_caveats([b"c" * 512] * 16)
     wanted = tuple(f"{number:02}" + "s" * 62 for number in range(32))
-    request = evolve(
+    request = changed(
         ON_BEHALF,
         scopes=wanted,
         behalf=Behalf(evidence=bytes(8192), proof=PROOF, caveats=largest),
@@ -370,7 +377,7 @@ def test_the_longest_evidence_fits() -> None:
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_reply_may_arrive_in_pieces(size: int) -> None:
     """sans-IO; how the bytes are cut does not matter."""
-    talk = exchange(Request(op=Op.STATUS))
+    talk = exchange(StatusRequest())
     assert next(talk).startswith(b"\0\0\0")
     data = ServerSession().reply(Op.STATUS, STATUS)
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -384,7 +391,7 @@ def test_a_reply_may_arrive_in_pieces(size: int) -> None:
 @pytest.mark.parametrize("received", [b"", b"\0\0\0\x05ab", frame(b"\x93\x02\x00\x02"), b"\xff\xff\xff\xff"])
 def test_a_broken_answer_is_an_error(received: bytes) -> None:
     """End of stream, half a frame, nonsense, or a length beyond the cap."""
-    talk = exchange(Request(op=Op.PING))
+    talk = exchange(Ping())
     next(talk)
     with pytest.raises(PeerMisbehaved):  # noqa: PT012  # half a frame needs its end of stream
         talk.send(received)
@@ -401,7 +408,7 @@ def test_an_answer_to_another_question_is_refused() -> None:
 def test_the_daemon_reads_pipelined_requests_in_order_and_caps_them() -> None:
     """Bounded before anything is understood."""
     session = ServerSession()
-    data = frame(encode_request(Request(op=Op.PING))) + frame(encode_request(Request(op=Op.LIST)))
+    data = frame(encode_request(Ping())) + frame(encode_request(ListRequest()))
     assert [request.op for request in session.received(data)] == [Op.PING, Op.LIST]
     with pytest.raises(PeerMisbehaved, match="frame-too-large"):
         list(session.received((MAX_REQUEST_BYTES + 1).to_bytes(4, "big")))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.errors import Failure
+from orthros_client.local.api.failures import FailureItems
 from orthros_client.local.api.messages import decode_reply, decode_request, encode_reply, encode_request
 from orthros_client.local.api.values import (
     REPORTED,
@@ -26,6 +26,7 @@ from orthros_client.local.api.values import (
 )
 from orthros_protocol import LocalMisuse, Malformed, Principal
 from orthros_protocol.primitives.canonical import encode
+from tests.support.changed import changed
 
 ORDERS = Principal("test.realm", "orders")
 ENTRY = CacheEntry(
@@ -58,7 +59,7 @@ def test_requests_survive_the_way(request: AnyRequest) -> None:
     ("op", "reply"),
     [
         *[(Op.REPORT, Reported(outcome=outcome, retry_s=10)) for outcome in ReportOutcome],
-        (Op.RENEW, Renewed(renewals=(Renewal(ENTRY), Renewal(ENTRY, NOT_GRANTED)), others=7)),
+        (Op.RENEW, Renewed(renewals=(Renewal(ENTRY), Renewal(ENTRY, FailureItems.of(NOT_GRANTED))), others=7)),
         (Op.FORGET, Forgotten(dropped=3, kept=1)),
         (Op.REPORT, NOT_GRANTED),
     ],
@@ -70,7 +71,7 @@ def test_replies_survive_the_way(op: Op, reply: Reply) -> None:
 def test_sixty_four_long_renewals_fit_a_frame() -> None:
     """With the scopes and the details that the desk leaves in."""
     failure = Failure.refused("not-granted", "d" * 200)
-    row = Renewal(evolve(ENTRY, target=Principal("r" * 63, "o" * 120)), failure)
+    row = Renewal(changed(ENTRY, target=Principal("r" * 63, "o" * 120)), FailureItems.of(failure))
     reply = Renewed(renewals=(row,) * 64, others=0)
     assert len(encode_reply(Op.RENEW, reply)) + 16 * 1024 < 64 * 1024
 

@@ -16,7 +16,7 @@ from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.daemon.tickets.cache import HeldCredential, TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
-from orthros_client.local.api.values import CredentialGrant, Listing, Op, Reply, Request, WantRequest
+from orthros_client.local.api.values import CredentialGrant, Listing, ListRequest, Op, Reply, WantRequest
 from orthros_protocol import (
     BY_ASSERTION,
     BY_EVIDENCE,
@@ -376,7 +376,7 @@ async def test_callers_do_not_show_in_the_list() -> None:
     async with open_house() as house:
         await granted(house, want(evidence_of(house.world.realm, "shop")))
         await granted(house, want(None, "orders"))
-        listing = await house.desk.answer(Peer(0, frozenset()), Request(op=Op.LIST))
+        listing = await house.desk.answer(Peer(0, frozenset()), ListRequest())
         assert isinstance(listing, Listing)
         assert [entry.target for entry in listing.entries] == [ORDERS]
         assert (await house.desk.status(probe=False)).cached == 2

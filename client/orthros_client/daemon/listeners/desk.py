@@ -21,14 +21,15 @@ from orthros_client.daemon.listeners.peers import Allowance, AllowList
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.daemon.worker_terms import WorkerTerms, give_login
 from orthros_client.errors import Failure, Misconfigured, OrthrosError, PeerMisbehaved
-from orthros_client.local.api.messages import LIST_PAGE
 from orthros_client.local.api.values import (
+    LIST_PAGE,
     AnyRequest,
     CacheEntry,
     CredentialGrant,
     ForgetRequest,
     KdcLine,
     Listing,
+    ListRequest,
     LoginGrant,
     LoginRequest,
     Op,
@@ -38,6 +39,7 @@ from orthros_client.local.api.values import (
     Reply,
     ReportRequest,
     Status,
+    StatusRequest,
     WantRequest,
 )
 from orthros_client.reasons import PEER_NOT_ALLOWED
@@ -95,7 +97,7 @@ class Desk:
             if isinstance(request, LoginRequest):
                 return await self._login(peer, request)
             if isinstance(request, ReceiveRequest):
-                return self._receive(peer, request.data)
+                return self._receive(peer, request.hand_over)
             if isinstance(request, ReportRequest):
                 return await self.held.report(peer, request, self.allow)
             if isinstance(request, RenewRequest):
@@ -105,10 +107,10 @@ class Desk:
                 return self.held.forget(peer, request, self.allow)
         except OrthrosError as error:
             return Failure.of(error)
-        if request.op is Op.LIST:
-            return self._list(peer, request.argument)
-        if request.op is Op.STATUS:
-            return await self.status(probe=request.argument == 1)
+        if isinstance(request, ListRequest):
+            return self._list(peer, request.first)
+        if isinstance(request, StatusRequest):
+            return await self.status(probe=request.probe == 1)
         return Pong()
 
     async def status(self, *, probe: bool) -> Status:
@@ -170,7 +172,7 @@ class Desk:
     async def _login(self, peer: Peer, request: LoginRequest) -> Reply:
         session, terms = self.agent.session, self.workers
         realm = session.keytab.principal.realm
-        targets = [cached_principal(named or realm, name) for named, name in request.targets]
+        targets = [cached_principal(one.realm or realm, one.name) for one in request.targets]
         for target in targets:
             if not (terms.permits(peer, target) and self.allow.permits(peer, target)):
                 return Failure.refused(PEER_NOT_ALLOWED, f"a worker's login for {target}, {peer}")

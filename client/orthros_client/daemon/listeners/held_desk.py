@@ -18,8 +18,9 @@ from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.daemon.tickets.given import Given
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
-from orthros_client.local.api.renewal_messages import RENEWALS_PAGE
+from orthros_client.local.api.failures import FailureItems
 from orthros_client.local.api.values import (
+    RENEWALS_PAGE,
     CacheEntry,
     ForgetRequest,
     Forgotten,
@@ -133,11 +134,13 @@ class HeldDesk:
         size = 0
         for old, new in zip(before, found, strict=True):
             held = old if isinstance(new, Failure) else new
-            failure = evolve(new, detail=new.detail[:_MOST_DETAIL_CHARS]) if isinstance(new, Failure) else None
+            failed = None
+            if isinstance(new, Failure):
+                failed = FailureItems.of(evolve(new, detail=new.detail[:_MOST_DETAIL_CHARS]))
             size += sum(map(len, (*held.credential.scopes, *(held.key.scopes or ()))))
             if len(rows) == RENEWALS_PAGE or (rows and size > _MOST_SCOPE_BYTES):
                 break
-            rows.append(Renewal(entry_of(held, now), failure))
+            rows.append(Renewal(entry_of(held, now), failed))
         return Renewed(renewals=tuple(rows), others=len(before) - len(rows))
 
 

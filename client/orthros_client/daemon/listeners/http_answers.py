@@ -17,8 +17,8 @@ from orthros_client.local.api.values import (
     CredentialGrant,
     Op,
     Reply,
-    Request,
     Status,
+    StatusRequest,
     WantRequest,
 )
 from orthros_client.reasons import BAD_LOCAL_REQUEST
@@ -46,7 +46,7 @@ class LocalQuestion:
     """A path and the request to the desk that it stands for."""
 
     path: str
-    request: Request | WantRequest
+    request: StatusRequest | WantRequest
 
 
 def parse_question(method: str, target: bytes) -> LocalQuestion | LocalAnswer:
@@ -67,7 +67,7 @@ def parse_question(method: str, target: bytes) -> LocalQuestion | LocalAnswer:
         raise LocalMisuse(BAD_LOCAL_REQUEST, "this path takes no parameters")
     if path == "/livez":
         return LocalAnswer(200, {"alive": True})
-    return LocalQuestion(path, Request(op=Op.STATUS, argument=int(path == "/readyz")))
+    return LocalQuestion(path, StatusRequest(probe=int(path == "/readyz")))
 
 
 def answer_reply(question: LocalQuestion, reply: Reply, client: str) -> LocalAnswer:

@@ -1,20 +1,40 @@
-"""What is asked of the daemon and what it answers, as frozen values.
+"""What is asked of the daemon and what it answers: each body of a message as a class.
 
-Knows neither encoding nor sockets; `messages.py` turns these into bytes and back.
+Knows neither sockets nor what is around a body; `messages.py` does.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import field, frozen
 
 from orthros_client.errors import Failure
-from orthros_protocol import Behalf, Credential, Principal
+from orthros_client.local.api.failures import MOST_TEXT, FailureItems, plain_words
+from orthros_protocol import Behalf, Credential, Principal, is_name, is_scope
 from orthros_protocol.keys.role_keys import not_exported
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
+from orthros_protocol.primitives.schema import (
+    Message,
+    Record,
+    adapted,
+    array,
+    binary,
+    integer,
+    message,
+    offset,
+    optional,
+    principal,
+    record_of,
+    text,
+    text_set,
+)
 
 __all__ = [
+    "LIST_PAGE",
+    "MOST_LOGIN_TARGETS",
+    "RENEWALS_PAGE",
     "REPORTED",
     "AnyRequest",
     "CacheEntry",
@@ -22,10 +42,14 @@ __all__ = [
     "ForgetRequest",
     "Forgotten",
     "KdcLine",
+    "ListRequest",
     "Listing",
     "LoginGrant",
     "LoginRequest",
+    "LoginTarget",
     "Op",
+    "Ping",
+    "PlainRequest",
     "Pong",
     "ReceiveRequest",
     "RenewRequest",
@@ -35,8 +59,8 @@ __all__ = [
     "ReportOutcome",
     "ReportRequest",
     "Reported",
-    "Request",
     "Status",
+    "StatusRequest",
     "WantRequest",
 ]
 
@@ -58,6 +82,9 @@ class Op(IntEnum):
 
 REPORTED: Final = frozenset({"insufficient-scope", "clock-skew", "ticket-times-invalid", "ticket-expired", "revoked"})
 """The codes of refusals that another ticket may mend."""
+LIST_PAGE: Final = 64
+RENEWALS_PAGE: Final = 64
+MOST_LOGIN_TARGETS: Final = 32
 
 
 class ReportOutcome(IntEnum):
@@ -79,93 +106,121 @@ def _lineage_of(behalf: Behalf | None) -> bytes | None:
     return None if behalf is None else behalf.lineage
 
 
-@frozen(kw_only=True)
-class WantRequest:
+def _is_reported(code: str) -> bool:
+    return code in REPORTED
+
+
+@message("no arguments", eq=True)
+class Ping(Message):
+    """Whether the daemon lives."""
+
+    op: ClassVar[Op] = Op.PING
+
+
+@message("want", eq=True)
+class WantRequest(Message):
     """Ticket or token wanted. `realm` None is the daemon's own; `timeout_ms` is how long the caller waits.
 
     `behalf` is for whom, None in the daemon's own name; `subject` instead asserts a name of the daemon's own realm.
-    `limits` is the `caveats` field that the KDC shall write into the ticket; a token has none.
+    `limits` is the `caveats` field that the KDC shall write into the ticket; a token has none. These three and `op`
+    stand beside the body of the request.
     """
 
-    op: Op
-    target: str
-    realm: str | None = None
-    scopes: tuple[str, ...] | None = None
-    ttl_s: int = 0
-    flags: int = 0
-    timeout_ms: int = 10_000
+    realm: str | None = optional(text(is_name), default=None)
+    target: str = text(is_name)
+    scopes: tuple[str, ...] | None = optional(text_set(is_scope, MAX_SCOPES), default=None)
+    ttl_s: int = integer(MAX_U32, default=0)
+    flags: int = integer(MAX_U32, default=0)
+    timeout_ms: int = integer(MAX_U32, default=10_000)
+    op: Op = field()
     behalf: Behalf | None = field(default=None, repr=False, eq=_lineage_of)
-    subject: str | None = None
+    subject: str | None = field(default=None)
     limits: bytes = field(default=b"", repr=False)
 
     __getstate__ = not_exported
 
 
-@frozen(kw_only=True)
-class ReceiveRequest:
+@message("list", eq=True)
+class ListRequest(Message):
+    """What is held, from the entry `first` on."""
+
+    op: ClassVar[Op] = Op.LIST
+    first: int = integer(MAX_U32, default=0)
+
+
+@message("status request", eq=True)
+class StatusRequest(Message):
+    """How the daemon does; `probe` 1: it asks the KDC whether it answers."""
+
+    op: ClassVar[Op] = Op.STATUS
+    probe: int = integer(1, default=0)
+
+
+@message("hand-over to open", eq=True)
+class ReceiveRequest(Message):
     """A hand-over to the daemon's principal, to be opened."""
 
-    op: Op = field(default=Op.RECEIVE, init=False)
-    data: bytes = field(repr=False)
+    op: ClassVar[Op] = Op.RECEIVE
+    hand_over: bytes = binary(16, MAX_FRAME_BYTES, repr=False)
 
 
-@frozen(kw_only=True)
-class LoginRequest:
-    """A narrowed login for a worker: for these targets (realm None: the daemon's own, and name) and scopes (None: all).
+@message("target of a login", eq=True, kw_only=False)
+class LoginTarget(Record):
+    """What a worker may call; `realm` None: of the daemon's own realm."""
+
+    realm: str | None = optional(text(is_name))
+    name: str = text(is_name)
+
+
+@message("login request", eq=True)
+class LoginRequest(Message):
+    """A narrowed login for a worker: for these targets and scopes (None: all).
 
     `lifetime_s` 0 means as long as the configuration allows.
     """
 
-    op: Op = field(default=Op.LOGIN, init=False)
-    targets: tuple[tuple[str | None, str], ...]
-    scopes: tuple[str, ...] | None = None
-    lifetime_s: int = 0
-    timeout_ms: int = 10_000
+    op: ClassVar[Op] = Op.LOGIN
+    targets: tuple[LoginTarget, ...] = array(record_of(LoginTarget), MOST_LOGIN_TARGETS, 1)
+    scopes: tuple[str, ...] | None = optional(text_set(is_scope, MAX_SCOPES), default=None)
+    lifetime_s: int = integer(MAX_U32, default=0)
+    timeout_ms: int = integer(MAX_U32, default=10_000)
 
 
-@frozen(kw_only=True)
-class ReportRequest:
+@message("report", eq=True)
+class ReportRequest(Message):
     """A target refused a ticket under MAC.
 
     `ticket` is the ticket's SHA-256, `code` one of REPORTED, `time` the target's Unix time in milliseconds.
     """
 
-    op: Op = field(default=Op.REPORT, init=False)
-    target: Principal
-    ticket: bytes
-    code: str
-    time: int
+    op: ClassVar[Op] = Op.REPORT
+    target: Principal = principal()
+    ticket: bytes = binary(32)
+    code: str = text(_is_reported)
+    time: int = integer()
 
 
-@frozen(kw_only=True)
-class RenewRequest:
+@message("renewal request", eq=True)
+class RenewRequest(Message):
     """Ask the KDC again for everything that is held for a target in the own name. `realm` None is the daemon's own."""
 
-    op: Op = field(default=Op.RENEW, init=False)
-    target: str
-    realm: str | None = None
-    timeout_ms: int = 10_000
+    op: ClassVar[Op] = Op.RENEW
+    realm: str | None = optional(text(is_name), default=None)
+    target: str = text(is_name)
+    timeout_ms: int = integer(MAX_U32, default=10_000)
 
 
-@frozen(kw_only=True)
-class ForgetRequest:
+@message("request to forget", eq=True)
+class ForgetRequest(Message):
     """Drop what is held for a target; `target` None: for every target, also on behalf of others."""
 
-    op: Op = field(default=Op.FORGET, init=False)
-    target: str | None
-    realm: str | None = None
+    op: ClassVar[Op] = Op.FORGET
+    realm: str | None = optional(text(is_name), default=None)
+    target: str | None = optional(text(is_name))
 
 
-@frozen(kw_only=True)
-class Request:
-    """Ping, list (`argument`: first entry) or status (`argument` 1: ask the KDC whether it answers)."""
-
-    op: Op
-    argument: int = 0
-
-
-@frozen(kw_only=True)
-class Pong:
+@message("no answer", eq=True)
+class Pong(Message):
     """The daemon lives."""
 
 
@@ -183,99 +238,104 @@ class CredentialGrant:
     sender: Principal | None = None
 
 
-@frozen(kw_only=True)
-class LoginGrant:
+@message("login granted", eq=True)
+class LoginGrant(Message):
     """The content of a login file for a worker: secret."""
 
-    content: bytes = field(repr=False)
+    content: bytes = binary(0, MAX_FRAME_BYTES, repr=False)
 
     __getstate__ = not_exported
 
 
-@frozen(kw_only=True)
-class CacheEntry:
+@message("entry", eq=True)
+class CacheEntry(Record):
     """One cached ticket or token, without anything secret."""
 
-    kind: int
-    target: Principal
-    asked: tuple[str, ...] | None
-    scopes: tuple[str, ...]
-    remaining_ms: int
-    ttl_s: int
-    flags: int
-    kvno: int
-    renew_ms: int
+    kind: int = integer(1)
+    target: Principal = principal()
+    asked: tuple[str, ...] | None = optional(text_set(is_scope, MAX_SCOPES))
+    scopes: tuple[str, ...] = text_set(is_scope, MAX_SCOPES)
+    remaining_ms: int = integer()
+    ttl_s: int = integer(MAX_U32)
+    flags: int = integer(MAX_U32)
+    kvno: int = integer(MAX_U32)
+    renew_ms: int = integer()
 
 
-@frozen(kw_only=True)
-class Listing:
-    """One page; `following` is the argument of the next, or None."""
+@message("listing", eq=True)
+class Listing(Message):
+    """One page; `following` is the first entry of the next, or None."""
 
-    entries: tuple[CacheEntry, ...]
-    following: int | None
+    entries: tuple[CacheEntry, ...] = array(record_of(CacheEntry), LIST_PAGE)
+    following: int | None = optional(integer(MAX_U32))
 
 
-@frozen(kw_only=True)
-class Reported:
+@message("report taken", eq=True)
+class Reported(Message):
     """What became of a report. `retry_s`: the KDC is asked in so many seconds; a report before that changes nothing."""
 
-    outcome: ReportOutcome
-    retry_s: int = 0
+    outcome: ReportOutcome = adapted(integer(max(ReportOutcome)), ReportOutcome, int)
+    retry_s: int = integer(MAX_U32, default=0)
 
 
-@frozen
-class Renewal:
-    """What is held now for one question, and why it was not replaced; `failure` None: it was."""
+@message("renewal", eq=True, kw_only=False)
+class Renewal(Record):
+    """What is held now for one question, and why it was not replaced; `failed` None: it was."""
 
-    entry: CacheEntry
-    failure: Failure | None = None
+    entry: CacheEntry = record_of(CacheEntry)
+    failed: FailureItems | None = optional(record_of(FailureItems), default=None)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it was not replaced."""
+        return None if self.failed is None else self.failed.failure
 
 
-@frozen(kw_only=True)
-class Renewed:
+@message("renewed", eq=True)
+class Renewed(Message):
     """What became of the tickets and tokens for one target; `others` were asked for as well and are not listed."""
 
-    renewals: tuple[Renewal, ...]
-    others: int = 0
+    renewals: tuple[Renewal, ...] = array(record_of(Renewal), RENEWALS_PAGE)
+    others: int = integer(MAX_U32, default=0)
 
 
-@frozen(kw_only=True)
-class Forgotten:
+@message("forgotten", eq=True)
+class Forgotten(Message):
     """How many tickets and tokens were dropped, and how many stay because other local users have them as well."""
 
-    dropped: int
-    kept: int
+    dropped: int = integer(MAX_U32)
+    kept: int = integer(MAX_U32)
 
 
-@frozen
-class KdcLine:
+@message("KDC", eq=True, kw_only=False)
+class KdcLine(Record):
     """One KDC as the daemon sees it; `good_age_s` is how long ago it answered, None for never."""
 
-    address: str
-    good_age_s: int | None
-    failure: str | None
+    address: str = text(str.isprintable, MOST_TEXT)
+    good_age_s: int | None = optional(integer())
+    failure: str | None = optional(text(str.isprintable, MOST_TEXT), converter=plain_words)
 
 
-@frozen(kw_only=True)
-class Status:
+@message("status", eq=True)
+class Status(Message):
     """How the daemon does. `code` None means that it can serve a fresh ticket.
 
     `login_file` is set in a worker's daemon: it cannot log in, and lives off what others write into that file.
     """
 
-    client: Principal
-    uid: int
-    kvno: int
-    newest_kvno: int
-    code: str | None
-    detail: str | None
-    tgt_remaining_s: int
-    cached: int
-    offset_ms: int
-    kdcs: tuple[KdcLine, ...]
-    uptime_s: int
-    version: str
-    login_file: str | None = None
+    client: Principal = principal()
+    uid: int = integer()
+    kvno: int = integer(MAX_U32)
+    newest_kvno: int = integer(MAX_U32)
+    code: str | None = optional(text(str.isprintable, MOST_TEXT), converter=plain_words)
+    detail: str | None = optional(text(str.isprintable, MOST_TEXT), converter=plain_words)
+    tgt_remaining_s: int = integer()
+    cached: int = integer()
+    offset_ms: int = offset()
+    kdcs: tuple[KdcLine, ...] = array(record_of(KdcLine), 64)
+    uptime_s: int = integer()
+    version: str = text(str.isprintable, MOST_TEXT)
+    login_file: str | None = optional(text(str.isprintable, MOST_TEXT), default=None, converter=plain_words)
 
     @property
     def ready(self) -> bool:
@@ -283,5 +343,9 @@ class Status:
         return self.code is None
 
 
-AnyRequest = Request | WantRequest | ReceiveRequest | LoginRequest | ReportRequest | RenewRequest | ForgetRequest
+PlainRequest = (
+    Ping | ListRequest | StatusRequest | ReceiveRequest | LoginRequest | ReportRequest | RenewRequest | ForgetRequest
+)
+"""A request that its body says whole."""
+AnyRequest = WantRequest | PlainRequest
 Reply = Pong | CredentialGrant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten | Failure

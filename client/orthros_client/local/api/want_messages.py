@@ -5,7 +5,7 @@ Encodes and decodes. Knows no socket and no daemon, and judges neither evidence 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from orthros_client.credentials.narrowing import MAX_LIMITS_BYTES
 from orthros_client.errors import LocalMisuse
@@ -16,69 +16,86 @@ from orthros_protocol import (
     Refused,
     cached_principal,
     is_name,
-    is_scope,
     parse_caveat,
     split_caveats,
 )
-from orthros_protocol.primitives.canonical import Schema, binary, const, integer, nested, optional, text, text_set
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_FRAME_BYTES,
-    MAX_SCOPES,
     MAX_TICKET_BYTES,
-    MAX_U32,
+)
+from orthros_protocol.primitives.schema import (
+    Message,
+    Record,
+    binary,
+    const,
+    integer,
+    message,
+    optional,
+    record_of,
+    text,
 )
 
-__all__ = ["VERSION", "decode_long_want", "decode_want", "encode_want", "is_long_want"]
+__all__ = ["VERSION", "LocalRequest", "decode_long_want", "decode_want", "encode_want", "is_long_want"]
 
 VERSION: Final = 2
 
-_NAME: Final = text(is_name)
-_U32: Final = integer(MAX_U32)
-_BODY: Final = binary(0, MAX_FRAME_BYTES)
-_WANT: Final = Schema("want", optional(_NAME), _NAME, optional(text_set(is_scope, MAX_SCOPES)), _U32, _U32, _U32)
-_PLAIN: Final = Schema("local request", const(VERSION), integer(Op.TOKEN, Op.TICKET), _BODY, limit=MAX_FRAME_BYTES)
-# Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's) or nil.
-_BEHALF: Final = nested(
-    optional(binary(16, MAX_TICKET_BYTES)),
-    optional(binary(32)),
-    binary(0, MAX_CAVEATS_BLOB_BYTES),
-    optional(_NAME),
-    optional(_NAME),
-)
-_ON_BEHALF: Final = Schema(
-    "local request on behalf of somebody",
-    const(VERSION),
-    integer(Op.TOKEN, Op.TICKET),
-    _BODY,
-    _BEHALF,
-    limit=MAX_FRAME_BYTES,
-)
-_LIMITED: Final = Schema(
-    "local request with limits",
-    const(VERSION),
-    const(int(Op.TICKET)),
-    _BODY,
-    optional(_BEHALF),
-    binary(1, MAX_LIMITS_BYTES),
-    limit=MAX_FRAME_BYTES,
-)
+
+@message("behalf")
+class BehalfItems(Record):
+    """Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's)."""
+
+    evidence: bytes | None = optional(binary(16, MAX_TICKET_BYTES), default=None)
+    proof: bytes | None = optional(binary(32), default=None)
+    caveats: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES, default=b"")
+    realm: str | None = optional(text(is_name), default=None)
+    subject: str | None = optional(text(is_name), default=None)
+
+
+@message("local request", limit=MAX_FRAME_BYTES)
+class LocalRequest(Message):
+    """An operation and its body."""
+
+    version: int = const(VERSION)
+    op: int = integer(Op.FORGET, Op.PING)
+    body: bytes = binary(0, MAX_FRAME_BYTES)
+
+
+@message("local request on behalf of somebody", limit=MAX_FRAME_BYTES)
+class RequestOnBehalf(Message):
+    """A ticket or token wanted on somebody's behalf."""
+
+    version: int = const(VERSION)
+    op: int = integer(Op.TOKEN, Op.TICKET)
+    body: bytes = binary(0, MAX_FRAME_BYTES)
+    behalf: BehalfItems = record_of(BehalfItems)
+
+
+@message("local request with limits", limit=MAX_FRAME_BYTES)
+class LimitedRequest(Message):
+    """A ticket wanted with limits."""
+
+    version: int = const(VERSION)
+    op: int = const(int(Op.TICKET))
+    body: bytes = binary(0, MAX_FRAME_BYTES)
+    behalf: BehalfItems | None = optional(record_of(BehalfItems))
+    limits: bytes = binary(1, MAX_LIMITS_BYTES)
+
+
 # The number of its items tells which of them a request is: what is absent is not written, so there is one encoding.
-_LONG: Final = {b"\x94": _ON_BEHALF, b"\x95": _LIMITED}
+_LONG: Final = (b"\x94", b"\x95")
 
 
 def encode_want(request: WantRequest) -> bytes:
     """Raises LocalMisuse for values that do not fit, and for limits of a token."""
-    scopes = None if request.scopes is None else list(request.scopes)
-    body = _WANT.encode(request.realm, request.target, scopes, request.ttl_s, request.flags, request.timeout_ms)
-    behalf = _behalf_items(request)
+    body, behalf = request.encode(), _behalf_items(request)
     if request.limits:
         if request.op is not Op.TICKET:
             raise LocalMisuse("value-invalid", "limits are written into tickets; a token has no place for them")
-        return _LIMITED.encode(VERSION, int(request.op), body, behalf, request.limits)
+        return LimitedRequest(body=body, behalf=behalf, limits=request.limits).encode()
     if behalf is not None:
-        return _ON_BEHALF.encode(VERSION, int(request.op), body, behalf)
-    return _PLAIN.encode(VERSION, int(request.op), body)
+        return RequestOnBehalf(op=int(request.op), body=body, behalf=behalf).encode()
+    return LocalRequest(op=int(request.op), body=body).encode()
 
 
 def is_long_want(message: bytes) -> bool:
@@ -87,28 +104,20 @@ def is_long_want(message: bytes) -> bool:
 
 
 def decode_long_want(message: bytes) -> WantRequest:
-    """A request of which `is_long_want` holds. Raises Malformed."""
-    _version, number, body, behalf, *limits = _LONG[message[:1]].decode(message)
-    return decode_want(Op(number), body, behalf, *limits)
+    """A request of which `is_long_want` holds. Raises Malformed, also for a limit of a known type and wrong shape."""
+    if message[:1] == _LONG[0]:
+        one = RequestOnBehalf.decode(message)
+        evidence, subject = _behalf_of(one.behalf)
+        return WantRequest.decode(one.body, op=Op(one.op), behalf=evidence, subject=subject, limits=b"")
+    other = LimitedRequest.decode(message)
+    evidence, subject = (None, None) if other.behalf is None else _behalf_of(other.behalf)
+    _require_shapes(other.limits)
+    return WantRequest.decode(other.body, op=Op.TICKET, behalf=evidence, subject=subject, limits=other.limits)
 
 
-def decode_want(op: Op, body: bytes, behalf: list[Any] | None = None, limits: bytes = b"") -> WantRequest:
-    """The request of which these are the items. Raises Malformed, also for a limit of a known type and wrong shape."""
-    realm, target, scopes, ttl_s, flags, timeout_ms = _WANT.decode(body)
-    evidence, subject = (None, None) if behalf is None else _behalf_of(*behalf)
-    _require_shapes(limits)
-    return WantRequest(
-        op=op,
-        realm=realm,
-        target=target,
-        scopes=None if scopes is None else tuple(scopes),
-        ttl_s=ttl_s,
-        flags=flags,
-        timeout_ms=timeout_ms,
-        behalf=evidence,
-        subject=subject,
-        limits=limits,
-    )
+def decode_want(op: Op, body: bytes) -> WantRequest:
+    """A request in the daemon's own name, without limits. Raises Malformed."""
+    return WantRequest.decode(body, op=op, behalf=None, subject=None, limits=b"")
 
 
 def _require_shapes(limits: bytes) -> None:
@@ -120,23 +129,27 @@ def _require_shapes(limits: bytes) -> None:
             continue
 
 
-def _behalf_items(request: WantRequest) -> list[Any] | None:
+def _behalf_items(request: WantRequest) -> BehalfItems | None:
     behalf = request.behalf
     if behalf is None:
-        return None if request.subject is None else [None, None, b"", None, request.subject]
+        return None if request.subject is None else BehalfItems(subject=request.subject)
     if request.subject is not None:
         raise LocalMisuse("value-invalid", "on behalf of somebody: one of evidence and subject")
     named = behalf.subject
-    who = [None, None] if named is None else [named.realm, named.name]
-    return [behalf.evidence, behalf.proof, behalf.caveats, *who]
+    return BehalfItems(
+        evidence=behalf.evidence,
+        proof=behalf.proof,
+        caveats=behalf.caveats,
+        realm=None if named is None else named.realm,
+        subject=None if named is None else named.name,
+    )
 
 
-def _behalf_of(
-    evidence: bytes | None, proof: bytes | None, caveats: bytes, realm: str | None, name: str | None
-) -> tuple[Behalf | None, str | None]:
-    if evidence is None and proof is None and not caveats and name is not None:
+def _behalf_of(one: BehalfItems) -> tuple[Behalf | None, str | None]:
+    realm, name = one.realm, one.subject
+    if one.evidence is None and one.proof is None and not one.caveats and name is not None:
         return (None, name) if realm is None else (Behalf(subject=cached_principal(realm, name)), None)
-    if evidence is None or proof is None or realm is not None or name is not None:
+    if one.evidence is None or one.proof is None or realm is not None or name is not None:
         raise Malformed("on behalf of somebody: either evidence with its proof, or a subject")
-    split_caveats(caveats)
-    return Behalf(evidence=evidence, caveats=caveats, proof=proof), None
+    split_caveats(one.caveats)
+    return Behalf(evidence=one.evidence, caveats=one.caveats, proof=one.proof), None

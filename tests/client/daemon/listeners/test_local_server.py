@@ -17,9 +17,11 @@ from orthros_client.local.api.messages import (
 from orthros_client.local.api.values import (
     CredentialGrant,
     Listing,
+    ListRequest,
     Op,
+    Ping,
     Pong,
-    Request,
+    StatusRequest,
     WantRequest,
 )
 from orthros_protocol import FrameReader, Misconfigured, Principal, frame
@@ -78,8 +80,8 @@ async def test_another_user_is_refused_everything() -> None:
         async with stream:
             for op, request in (
                 (Op.TICKET, WantRequest(op=Op.TICKET, target="orders")),
-                (Op.PING, Request(op=Op.PING)),
-                (Op.STATUS, Request(op=Op.STATUS)),
+                (Op.PING, Ping()),
+                (Op.STATUS, StatusRequest()),
             ):
                 reply = await ask(stream, op, encode_request(request))
                 assert isinstance(reply, Failure)
@@ -99,8 +101,8 @@ async def test_a_rule_opens_its_targets_only() -> None:
         async with stream:
             granted = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="orders")))
             refused = await ask(stream, Op.TICKET, encode_request(WantRequest(op=Op.TICKET, target="billing")))
-            listing = await ask(stream, Op.LIST, encode_request(Request(op=Op.LIST)))
-            assert await ask(stream, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
+            listing = await ask(stream, Op.LIST, encode_request(ListRequest()))
+            assert await ask(stream, Op.PING, encode_request(Ping())) == Pong()
         assert isinstance(granted, CredentialGrant)
         assert granted.credential.target == ORDERS
         assert isinstance(refused, Failure)
@@ -140,8 +142,8 @@ async def test_neither_root_nor_tgt_leaves_the_daemon() -> None:
                 WantRequest(op=Op.TICKET, target="orders"),
                 WantRequest(op=Op.TOKEN, target="orders"),
                 WantRequest(op=Op.TICKET, target="kdc/tgt"),
-                Request(op=Op.LIST),
-                Request(op=Op.STATUS, argument=1),
+                ListRequest(),
+                StatusRequest(probe=1),
             ):
                 await stream.send_all(frame(encode_request(request)))
                 answers += bytes(await stream.receive_some(65536))
@@ -194,7 +196,7 @@ async def test_draining_finishes_what_runs_and_starts_nothing() -> None:
         busy = await trio.open_unix_socket(house.socket)
         idle = await trio.open_unix_socket(house.socket)
         await busy.send_all(frame(encode_request(WantRequest(op=Op.TICKET, target="orders", timeout_ms=300))))
-        assert await ask(idle, Op.PING, encode_request(Request(op=Op.PING))) == Pong()
+        assert await ask(idle, Op.PING, encode_request(Ping())) == Pong()
         house.listener.drain()
         with trio.fail_after(10):
             assert await idle.receive_some(10) == b""

@@ -153,7 +153,9 @@ async def test_a_clock_before_the_writing_loads_nothing(autojump_clock: trio.tes
 
 
 @pytest.mark.parity("B7")
-@pytest.mark.parametrize("damage", ["flipped", "empty", "cut", "foreign", "mode", "symlink", "newer root"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "empty", "cut", "foreign", "mode", "symlink", "newer root", "older version"]
+)
 async def test_an_unreadable_file_is_discarded(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, damage: str
 ) -> None:
@@ -171,6 +173,8 @@ async def test_an_unreadable_file_is_discarded(
         elif damage == "foreign":
             root = world.realm.root("web")
             keytab = Keytab.of(RootKey(b"o" * 32, principal=root.principal, uid=root.uid, kvno=root.kvno))
+        elif damage == "older version":
+            path.write_bytes(content[:8] + b"\x02" + content[9:])
         elif damage == "mode":
             path.chmod(0o644)
         elif damage == "symlink":
