@@ -96,7 +96,7 @@ class Service:
 
     async def _asgi(self, scope: Any, receive: Any, send: Any) -> None:
         body = await asgi_server.collect(receive)
-        reply = self._answer(scope["orthros"], body)
+        reply = self._answer(scope["orthros.caller"], body)
         headers = [(name.encode("ascii"), value) for name, value in reply.headers]
         await asgi_server.respond(send, reply.status, reply.body, headers=headers)
 

@@ -15,11 +15,11 @@ from attrs import evolve
 from orthros_client.http.propagation import serves_requests, serving
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
-from orthros_client.http.server.exchange import EXCHANGE, Exchange
+from orthros_client.http.server.exchange import CALLER, EXCHANGE, Exchange
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
 from orthros_client.http.server.options import GuardOptions
-from orthros_client.http.server.probes import Probe, judge_probe, probes_of
+from orthros_client.http.server.probes import PROBE, Probe, judge_probe, probes_of
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receive, Scope, Send, send_answer
 from orthros_client.integrations.asgi_servers import mount_is_unsure
@@ -40,8 +40,6 @@ __all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "self_
 Channel = Callable[[Scope], bytes | None]
 """Names the connection of a scope in 32 bytes, such as the SHA-256 of the client's certificate; None without one."""
 
-CALLER: Final = "orthros"
-PROBE: Final = "orthros.probe"
 # Threads for replay stores on a network, apart from the application's: those may all wait for this service.
 _MOST_THREADS: Final = 64
 _LIMITER: Final[RunVar[anyio.CapacityLimiter]] = RunVar("orthros replay store")
@@ -64,8 +62,8 @@ async def _in_thread(admit: Callable[[Entry], Standing], entry: Entry) -> Standi
 class OrthrosMiddleware:
     """Wraps an ASGI application: `OrthrosMiddleware(app, origins=[...])`.
 
-    The verified caller is in `scope["orthros"]`, None on public routes. Websockets are refused unless their route is
-    public. At start-up the application is asked without credentials, and does not start when it answers.
+    The verified caller is in `scope["orthros.caller"]`, None on public routes. Websockets are refused unless their
+    route is public. At start-up the application is asked without credentials, and does not start when it answers.
 
     channel: names the connection, for caveats that bind to one. The other options are those of `GuardOptions`.
     Raises as `Guard`.

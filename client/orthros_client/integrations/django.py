@@ -13,9 +13,8 @@ from typing import Any
 
 from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.callers import Caller
-from orthros_client.http.server.exchange import EXCHANGE, answer_in, refusal_in, require_in
+from orthros_client.http.server.exchange import CALLER, EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.http.server.onward import answer_onward
-from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.registered import mark
 from orthros_protocol import Refused, check_scopes
 from orthros_runtime.extras import framework
@@ -31,7 +30,7 @@ View = Callable[..., Any]
 
 def caller_of(request: HttpRequest) -> Caller | None:
     """The verified caller; None on public routes and when refusals are merely observed."""
-    caller: Caller | None = request.META.get(wsgi.CALLER) or _scope(request).get(asgi.CALLER)
+    caller: Caller | None = _left_in(request, CALLER)
     return caller
 
 
@@ -66,7 +65,7 @@ def require(*scopes: str) -> Callable[[View], View]:
 
 def _refused(request: HttpRequest, scopes: tuple[str, ...]) -> Any:
     try:
-        require_in(_exchange(request), *scopes)
+        require_in(_left_in(request, EXCHANGE), *scopes)
     except Refused as refusal:
         return answer_refusal(request, refusal)
     return None
@@ -124,7 +123,7 @@ def FailedCallsMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callabl
 
 def answer_refusal(request: HttpRequest, refusal: Refused) -> Any:
     """The response to a refusal."""
-    return _response(answer_in(_exchange(request), refusal))
+    return _response(answer_in(_left_in(request, EXCHANGE), refusal))
 
 
 def _response(answer: Answer) -> Any:
@@ -136,10 +135,6 @@ def _response(answer: Answer) -> Any:
     return response
 
 
-def _exchange(request: HttpRequest) -> object:
-    return request.META.get(EXCHANGE) or _scope(request).get(EXCHANGE)
-
-
-def _scope(request: HttpRequest) -> dict[str, Any]:
-    scope: dict[str, Any] = getattr(request, "scope", {})
-    return scope
+def _left_in(request: HttpRequest, key: str) -> Any:
+    """What the middleware left behind, by whichever of the two interfaces the request came."""
+    return request.META.get(key) or getattr(request, "scope", {}).get(key)

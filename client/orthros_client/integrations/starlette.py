@@ -11,10 +11,10 @@ from functools import wraps
 from typing import Any, overload
 
 from orthros_client.http.server.callers import Caller
-from orthros_client.http.server.exchange import EXCHANGE, Exchange, answer_in, require_in
+from orthros_client.http.server.exchange import CALLER, EXCHANGE, Exchange, answer_in, require_in
 from orthros_client.http.server.observed import Log
 from orthros_client.http.server.onward import ONWARD, answer_onward
-from orthros_client.integrations.asgi import CALLER, OrthrosMiddleware, RequestBodyMismatch, Route, self_test
+from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.integrations.registered import mark
 from orthros_protocol import LocalMisuse, Refused, check_scopes
 from orthros_runtime.extras import framework

@@ -17,11 +17,11 @@ from attrs import evolve
 from orthros_client.http.propagation import serves_requests
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
-from orthros_client.http.server.exchange import EXCHANGE, Exchange
+from orthros_client.http.server.exchange import CALLER, EXCHANGE, Exchange
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, rebuild_target
 from orthros_client.http.server.options import GuardOptions
-from orthros_client.http.server.probes import Probe, judge_probe, probes_of
+from orthros_client.http.server.probes import PROBE, Probe, judge_probe, probes_of
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.registered import StartCheck
 from orthros_client.integrations.wsgi_call import (
@@ -38,7 +38,6 @@ from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = [
-    "CALLER",
     "Caller",
     "OrthrosWsgiMiddleware",
     "RequestBodyMismatch",
@@ -50,8 +49,6 @@ __all__ = [
 Channel = Callable[[Environ], bytes | None]
 """Names the connection of a request in 32 bytes, such as the SHA-256 of the client's certificate; None without one."""
 
-CALLER: Final = "orthros.caller"
-PROBE: Final = "orthros.probe"
 _CGI: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _TWINS: Final = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 _PIECE: Final = 64 * 1024

@@ -35,7 +35,7 @@ class Service:
         self.bodies: list[bytes] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.callers.append(scope["orthros"])
+        self.callers.append(scope["orthros.caller"])
         self.bodies.append(await collect(receive))
         await respond(send, body=b"served")
 
@@ -371,7 +371,7 @@ def collector(sent: list[Any]) -> Callable[[Any], Awaitable[None]]:
 async def test_an_error_page_of_the_framework_does_not_take_the_place_of_a_refusal(house: House) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         try:
-            scope["orthros"].require("write")
+            scope["orthros.caller"].require("write")
         except Exception:
             await respond(send, 500, b"oops")
             raise
@@ -459,7 +459,7 @@ async def test_concurrent_requests_do_not_mix(house: House) -> None:
         if body == b"d":
             turn.set()
         await turn.wait()
-        await respond(send, body=str(scope["orthros"].client).encode() + b" " + body)
+        await respond(send, body=str(scope["orthros.caller"].client).encode() + b" " + body)
 
     app = OrthrosMiddleware(application, **house.settings())
     answers: dict[str, bytes] = {}
@@ -505,7 +505,7 @@ async def test_websockets_are_refused_unless_public(house: House) -> None:
     opened: list[Any] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        opened.append(scope["orthros"])
+        opened.append(scope["orthros.caller"])
 
     app = OrthrosMiddleware(application, **house.settings(routes=[Route("/feed", public=True)]))
     caller = await met(house, app)

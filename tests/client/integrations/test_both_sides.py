@@ -55,7 +55,7 @@ def verifier_of(realm: InMemoryRealm, process: bytes = b"process 1") -> Verifier
 
 
 async def echo(request: Request) -> Response:
-    caller = request.scope["orthros"]
+    caller = request.scope["orthros.caller"]
     return JSONResponse({"caller": str(caller.client), "body": (await request.body()).decode()[:100]})
 
 

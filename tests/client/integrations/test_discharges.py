@@ -85,7 +85,7 @@ def discharger_of(parties: Parties, rule: Any) -> Discharger:
 
 def starlette_of(parties: Parties, name: str, rule: Any = None) -> asgi.OrthrosMiddleware:
     async def endpoint(request: Request) -> Response:
-        return PlainTextResponse(f"{name} for {request.scope['orthros'].client.name}")
+        return PlainTextResponse(f"{name} for {request.scope['orthros.caller'].client.name}")
 
     app: Any = Starlette(routes=[Path_("/{rest:path}", endpoint)])
     if rule is not None:

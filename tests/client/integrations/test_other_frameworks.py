@@ -79,7 +79,7 @@ def acts_for_it(caller: Caller) -> str:
 def by_litestar(handle: Handler) -> Any:
     @litestar.get("/")
     async def endpoint(request: litestar.Request[Any, Any, Any]) -> str:
-        return handle(request.scope["orthros"])  # type: ignore[typeddict-item]
+        return handle(request.scope["orthros.caller"])  # type: ignore[typeddict-item]
 
     endpoint.fn.__annotations__["request"] = litestar.Request
     return litestar.Litestar([endpoint])
@@ -88,7 +88,7 @@ def by_litestar(handle: Handler) -> Any:
 def by_litestar_in_a_thread(handle: Handler) -> Any:
     @litestar.get("/", sync_to_thread=True)
     def endpoint(request: litestar.Request[Any, Any, Any]) -> str:
-        return handle(request.scope["orthros"])  # type: ignore[typeddict-item]
+        return handle(request.scope["orthros.caller"])  # type: ignore[typeddict-item]
 
     endpoint.fn.__annotations__["request"] = litestar.Request
     return litestar.Litestar([endpoint])
@@ -99,7 +99,7 @@ def by_quart(handle: Handler) -> Any:
 
     @app.get("/")
     async def endpoint() -> str:
-        return handle(quart.request.scope["orthros"])  # type: ignore[typeddict-item]
+        return handle(quart.request.scope["orthros.caller"])  # type: ignore[typeddict-item]
 
     return app
 
@@ -109,7 +109,7 @@ def by_quart_in_a_thread(handle: Handler) -> Any:
 
     @app.get("/")
     def endpoint() -> str:
-        return handle(quart.request.scope["orthros"])  # type: ignore[typeddict-item]
+        return handle(quart.request.scope["orthros.caller"])  # type: ignore[typeddict-item]
 
     return app
 
@@ -117,7 +117,7 @@ def by_quart_in_a_thread(handle: Handler) -> Any:
 def by_falcon(handle: Handler) -> Any:
     class Resource:
         async def on_get(self, req: Any, resp: Any) -> None:
-            resp.text = handle(req.scope["orthros"])
+            resp.text = handle(req.scope["orthros.caller"])
 
     app = falcon.asgi.App()
     app.add_route("/", Resource())
@@ -131,7 +131,7 @@ def by_sanic(handle: Handler) -> Any:
 
     @app.get("/")
     async def endpoint(request: Any) -> Any:
-        return sanic.text(handle(request.scope["orthros"]))
+        return sanic.text(handle(request.scope["orthros.caller"]))
 
     return app
 
@@ -140,7 +140,7 @@ def by_blacksheep(handle: Handler) -> Any:
     app = blacksheep.Application(router=Router())
 
     async def endpoint(request: blacksheep.Request) -> blacksheep.Response:
-        return blacksheep.text(handle(request.scope["orthros"]))  # type: ignore[typeddict-item]
+        return blacksheep.text(handle(request.scope["orthros.caller"]))  # type: ignore[typeddict-item]
 
     endpoint.__annotations__["request"] = blacksheep.Request
     app.router.add_get("/", endpoint)
@@ -169,8 +169,8 @@ def by_fastapi_behind_a_middleware(handle: Handler) -> Any:
 
     @app.get("/")
     def endpoint(request: Request) -> StreamingResponse:
-        first = handle(request.scope["orthros"])
-        return StreamingResponse(iter([first, f" {handle(request.scope['orthros'])}"]))
+        first = handle(request.scope["orthros.caller"])
+        return StreamingResponse(iter([first, f" {handle(request.scope['orthros.caller'])}"]))
 
     return app
 
@@ -181,7 +181,7 @@ def by_fastapi_with_a_handler_of_its_own(handle: Handler) -> Any:
     @app.get("/")
     async def endpoint(request: Request) -> str:
         try:
-            return handle(request.scope["orthros"])
+            return handle(request.scope["orthros.caller"])
         except Exception:  # noqa: BLE001  # as applications do that hide what went wrong
             raise HTTPException(502, "no details") from None
 

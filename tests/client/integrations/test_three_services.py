@@ -54,7 +54,7 @@ class Ledger:
     states: list[str | None] = field(factory=list)
 
     async def __call__(self, request: Request) -> Response:
-        self.seen.append(request.scope["orthros"])
+        self.seen.append(request.scope["orthros.caller"])
         self.traces.append(request.headers.get("traceparent", ""))
         self.states.append(request.headers.get("tracestate"))
         return JSONResponse({"booked": True})
@@ -69,7 +69,7 @@ class Orders:
     traces: list[str] = field(factory=list)
 
     async def __call__(self, request: Request) -> Response:
-        self.seen.append(request.scope["orthros"])
+        self.seen.append(request.scope["orthros.caller"])
         self.traces.append(request.headers.get("traceparent", ""))
         booked = await self.client.request(request.method, f"{LEDGER}/entries")
         return JSONResponse(booked.json(), booked.status_code)

@@ -19,7 +19,7 @@ from orthros_client.reasons import CREDENTIALS_MISSING, UNPROTECTED
 from orthros_protocol import Refused
 from orthros_runtime.log_sieve import LogSieve
 
-__all__ = ["EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", "require_in"]
+__all__ = ["CALLER", "EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", "require_in"]
 
 _log: Final = structlog.get_logger("orthros.http")
 _sieve: Final = LogSieve()
@@ -36,8 +36,9 @@ _OWN_TROUBLE: Final = frozenset(
 MOST_READ_AHEAD: Final = 64 * 1024
 _MOST_OF_STRANGERS: Final = 64 * 1024
 _MOST_OF_CALLERS: Final = 16 * 1024 * 1024
-EXCHANGE = "orthros.exchange"
-"""Where a middleware leaves the exchange: a key of the ASGI scope and of the WSGI environ."""
+CALLER: Final = "orthros.caller"
+EXCHANGE: Final = "orthros.exchange"
+"""Where a middleware leaves the verified caller, and the exchange: keys of the ASGI scope and of the WSGI environ."""
 
 
 def most_discarded(denied: Denied) -> int:

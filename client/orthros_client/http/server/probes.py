@@ -16,7 +16,10 @@ from orthros_client.reasons import UNPROTECTED
 from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.names import check_list, check_texts
 
-__all__ = ["Probe", "judge_probe", "probes_of"]
+__all__ = ["PROBE", "Probe", "judge_probe", "probes_of"]
+
+PROBE: Final = "orthros.probe"
+"""Marks a request of the self-test: a key of the ASGI scope and of the WSGI environ."""
 
 _UNKNOWN: Final = "/orthros-self-test"
 _REFUSALS: Final = (401, 403)
