@@ -1,17 +1,19 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
-It also writes the table of answers into docs/protocol/http.md, that of mistakes into docs/refusals.md, and the two
-tables of codes into errors.md. Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing of the text
-around them.
+It also writes the table of answers into docs/protocol/http.md, that of mistakes into docs/refusals.md, the two tables
+of codes into errors.md, and the public names into docs/library.md. Knows the markers `<!-- table: NAME -->` and
+`<!-- end -->`, and nothing of the text around them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+import orthros_client
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.http.server.answers import ROWS
 from orthros_kdc.config import KDC_SETTINGS
@@ -19,13 +21,21 @@ from orthros_runtime.settings import Setting
 from orthros_tools.reasons import CATALOGUE
 from tests.mistakes.rows import ROWS as MISTAKES
 
-__all__ = ["PAGE", "PLACES", "ROOT", "TABLES", "blocks_of"]
+__all__ = ["PAGE", "PLACES", "ROOT", "SERVICE_MODULES", "TABLES", "blocks_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "operations.md"
 HTTP: Final = ROOT / "docs" / "protocol" / "http.md"
+LIBRARY: Final = ROOT / "docs" / "library.md"
 REFUSALS: Final = ROOT / "docs" / "refusals.md"
 ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
+# What is public for services besides `orthros_client` itself; any other module is private.
+SERVICE_MODULES: Final = (
+    *(f"orthros_client.integrations.{name}" for name in ("asgi", "asgi_discharges", "django", "flask", "starlette")),
+    *(f"orthros_client.integrations.{name}" for name in ("wsgi", "wsgi_discharges", "httpx_auth", "requests_auth")),
+    "orthros_client.http.propagation",
+    "orthros_client.matryoshka",
+)
 _CODES = re.compile(r"(\| code \| name \|[^\n]*\n\|---[^\n]*\n)(?:\|[^\n]*\n)*")
 _BLOCK = re.compile(r"<!-- table: ([a-z-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -98,14 +108,38 @@ def mistakes() -> str:
     )
 
 
+def public_names() -> str:
+    """What services import from `orthros_client`, each with the first sentence of its docstring."""
+
+    def summary(name: str) -> str:
+        words = " ".join((getattr(orthros_client, name).__doc__ or "").split())
+        return re.split(r"(?<=\.) ", words, maxsplit=1)[0]
+
+    return _table(("name", "what it is"), ((f"`{name}`", summary(name)) for name in orthros_client.__all__))
+
+
+def public_modules() -> str:
+    """The other modules that services import from, and what they offer."""
+    return _table(
+        ("module", "names"),
+        (
+            (f"`{name}`", ", ".join(f"`{one}`" for one in sorted(import_module(name).__all__, key=str.lower)))
+            for name in SERVICE_MODULES
+        ),
+    )
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "kdc-settings": kdc_settings,
     "daemon-settings": daemon_settings,
     "reasons": reasons,
     "answers": answers,
     "mistakes": mistakes,
+    "public-names": public_names,
+    "public-modules": public_modules,
 }
-PLACES: Final = {name: {"answers": HTTP, "mistakes": REFUSALS}.get(name, PAGE) for name in TABLES}
+_ELSEWHERE: Final = {"answers": HTTP, "mistakes": REFUSALS, "public-names": LIBRARY, "public-modules": LIBRARY}
+PLACES: Final = {name: _ELSEWHERE.get(name, PAGE) for name in TABLES}
 """Which page has which table."""
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.policy.model import RealmLimits
 from orthros_protocol.primitives import limits
 from orthros_tools.admin.__main__ import main as orthros_admin
-from tests.docs.pages import PAGES, README, ROOT, anchors_of, commands_of, links_of
-from tests.docs.tables import PAGE, PLACES, TABLES, blocks_of
+from tests.docs.pages import PAGES, README, ROOT, anchors_of, blocks, commands_of, links_of
+from tests.docs.tables import PAGE, PLACES, SERVICE_MODULES, TABLES, blocks_of
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "orthros": orthros, "orthros-kdc": orthros_kdc, "orthros-daemon": orthros_daemon, "orthros-admin": orthros_admin,
@@ -86,6 +87,16 @@ def test_readme_is_short() -> None:
 def test_tables_are_those_of_the_code(name: str) -> None:
     shown = blocks_of(PLACES[name].read_text("utf-8"))
     assert shown[name] == TABLES[name](), "write them anew: python -m tests.docs.tables"
+
+
+def test_services_need_fewer_than_thirty_names_and_the_pages_use_no_other() -> None:
+    """What docs/library.md does not list is private, so no sample may import it."""
+    public = {name: set(import_module(name).__all__) for name in ("orthros_client", *SERVICE_MODULES)}
+    assert len(public["orthros_client"]) < 30
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            for module, names in re.findall(r"^ *from (orthros_client[\w.]*) import (.*)$", block, re.MULTILINE):
+                assert {name.strip() for name in names.split(",")} <= public.get(module, set()), f"{page}: {module}"
 
 
 def test_audit_events_and_hash_are_as_described() -> None:
