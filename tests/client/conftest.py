@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from orthros_client.daemon.logs import configure_logs
 from orthros_client.http import propagation
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_runtime.logs import configure_logs
 from tests.support.http_target import RealmSource
 
 
 @pytest.fixture(autouse=True)
 def daemon_log() -> Iterator[io.StringIO]:
     log = io.StringIO()
-    configure_logs("text", log)
+    configure_logs("text", time_key="time", stream=log)
     yield log
     structlog.reset_defaults()
 

@@ -30,7 +30,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import check_list
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["Attested", "Discharger", "Question"]
 
@@ -100,7 +100,7 @@ class Discharger:
         self._may_ask = may_ask
         self._repeatable = repeatable
         self._entropy = entropy
-        self._sieve = LogSieve()
+        self._throttle = LogThrottle()
 
     def answer(self, caller: VerifiedCaller, cid: bytes) -> bytes:
         """The sealed discharge for `caller`, whose request named the demand `cid`: over HTTP, as its proven body.
@@ -202,5 +202,5 @@ class Discharger:
         if type(error) is Refused and error.reason.number:
             raise caller.refusal(error.reason, error.detail) from None
         about = {"error": type(error).__name__}
-        self._sieve.write(_log.error, "discharge-rule-failed", about, transaction=caller.transaction_id)
+        self._throttle.write(_log.error, "discharge-rule-failed", about, transaction=caller.transaction_id)
         raise caller.refusal("discharge-refused", "the service could not judge it") from None

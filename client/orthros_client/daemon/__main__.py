@@ -65,16 +65,16 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> None:
     import trio
 
-    from orthros_client.daemon.logs import configure_logs
     from orthros_client.daemon.service import Service
     from orthros_protocol import Keytab
     from orthros_protocol.keys.hardening import harden_process
+    from orthros_runtime.logs import configure_logs
     from orthros_runtime.supervisor import take_supervisor
 
     harden_process()
     supervisor = take_supervisor()
     config = DAEMON_SETTINGS.load_flags(arguments, os.environ)
-    configure_logs(config.log_format)
+    configure_logs(config.log_format, time_key="time")
     keytab = None if config.login else Keytab.load(config.keytab)
     if keytab is not None:
         keytab.as_key()  # a verify-only file cannot log in: say so now, not at the first ticket

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from orthros_protocol import Access, AppRule, LocalMisuse, Refused, is_app_name
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["guarded"]
 
@@ -34,12 +34,12 @@ def guarded(rules: Mapping[str, AppRule] | None) -> Mapping[str, AppRule]:
 
 
 class _Guarded:
-    __slots__ = ("_name", "_rule", "_sieve")
+    __slots__ = ("_name", "_rule", "_throttle")
 
     def __init__(self, name: str, rule: AppRule) -> None:
         self._name = name
         self._rule = rule
-        self._sieve = LogSieve()  # who holds such a caveat can have it fail at will
+        self._throttle = LogThrottle()  # who holds such a caveat can have it fail at will
 
     def __call__(self, payload: bytes, access: Access) -> str | None:
         """The rule's objection. What the caller learns of a failure is that there was one."""
@@ -55,5 +55,5 @@ class _Guarded:
         return objection
 
     def _failed(self, code: str) -> str:
-        self._sieve.write(_log.error, "caveat-rule-failed", {"caveat": self._name, "error": code})
+        self._throttle.write(_log.error, "caveat-rule-failed", {"caveat": self._name, "error": code})
         return f"this service could not judge the caveat {self._name}"

@@ -16,7 +16,6 @@ from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.process.clock_guard import wall_clock
-from orthros_kdc.process.logs import configure_logs
 from orthros_kdc.process.running import open_kdc
 from orthros_kdc.process.throwaway import throwaway_folder
 from orthros_kdc.realm.master_key import MasterKey
@@ -24,6 +23,7 @@ from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import write_secret_file
 from orthros_runtime.extras import install_command
+from orthros_runtime.logs import configure_logs
 from orthros_runtime.program import announce
 from orthros_runtime.serving.signals import STOPPING, open_orders
 
@@ -75,7 +75,7 @@ async def serve_dev(tcp: str, http: str) -> None:
         config = KDC_SETTINGS.load(
             None, {}, {"listen.tcp": tcp, "http.tcp": http, "audit.directory": str(folder / "audit")}
         )
-        configure_logs(config.log)
+        configure_logs(config.log.format, level=config.log.level)
         store = SqliteStore.create(folder / "kdc.db", durable=False)
         try:
             await _serve(config, store, folder)

@@ -30,7 +30,6 @@ from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
 from orthros_kdc.process.addresses import open_addresses
 from orthros_kdc.process.clock_guard import ClockGuard, Jump, wall_clock
-from orthros_kdc.process.logs import configure_logs
 from orthros_kdc.process.native_port import Server
 from orthros_kdc.realm.loader import RealmLoader
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
@@ -44,6 +43,7 @@ from orthros_kdc.store.base import Store
 from orthros_kdc.store.database_file import DatabaseFiles
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import OrthrosError, Timestamp, Unavailable
+from orthros_runtime.logs import configure_logs
 from orthros_runtime.program import announce
 from orthros_runtime.serving.descriptors import room_for
 from orthros_runtime.serving.signals import STOPPING, Orders, open_orders
@@ -268,7 +268,7 @@ async def serve(config: Config, reload: Callable[[], Config]) -> None:
 
     Raises Misconfigured before the first request when anything is not as it must be; nothing is changed then.
     """
-    configure_logs(config.log)
+    configure_logs(config.log.format, level=config.log.level)
     supervisor = take_supervisor()
     master = load_master_key(config.store.master_key_file or None, environ=os.environ)
     next_master = load_next_master_key(config.store.next_master_key_file or None, environ=os.environ)
@@ -354,6 +354,6 @@ def _reloaded(running: Config, reload: Callable[[], Config], kdc: Kdc) -> Config
         _log.error("configuration not reloaded", code=error.code, detail=error.detail)
         return running
     kdc.adjust(config, tls)
-    configure_logs(config.log)
+    configure_logs(config.log.format, level=config.log.level)
     _log.info("configuration reloaded", needs_restart=list(waiting))
     return config

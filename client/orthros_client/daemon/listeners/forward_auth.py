@@ -35,7 +35,7 @@ from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, Keytab, Misconfigured, ReplayStore, Standing, encode_base64url
 from orthros_runtime.extras import extra
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer
 
@@ -99,7 +99,7 @@ class ForwardAuth:
     """One section of the configuration, open. `converse` is what a listener runs for each connection."""
 
     _terms: _Terms
-    _sieve: LogSieve = field(factory=LogSieve, init=False)
+    _throttle: LogThrottle = field(factory=LogThrottle, init=False)
 
     @classmethod
     def open(cls, settings: ForwardAuthSettings) -> ForwardAuth:
@@ -138,7 +138,7 @@ class ForwardAuth:
                 await conversation.read_body(0)
             except Unreadable as error:
                 about = {"at": self.place, "detail": error.detail}
-                self._sieve.write(log.error, "forward-auth question not understood", about)
+                self._throttle.write(log.error, "forward-auth question not understood", about)
                 await conversation.answer(_NO.status, _headers(_NO), _NO.body)
                 return
             question = ProxyQuestion(method=request.method, target=request.target, headers=request.headers)
@@ -174,7 +174,7 @@ class ForwardAuth:
             name = spoofed(question.headers)
             if name is not None:
                 about = {"reason": "spoofed-header", "at": self.place}
-                self._sieve.write(log.warning, "refused", about, header=name[:64])
+                self._throttle.write(log.warning, "refused", about, header=name[:64])
                 return _NO
             original = DIALECTS[terms.settings.dialect](question)
             request = IncomingRequest(
@@ -188,10 +188,10 @@ class ForwardAuth:
             return _refusal(found) if isinstance(found, Denied) else _permission(found)
         except Misdirected as error:
             about = {"at": self.place, "dialect": terms.settings.dialect}
-            self._sieve.write(log.error, "the proxy is misconfigured", about, detail=error.detail)
+            self._throttle.write(log.error, "the proxy is misconfigured", about, detail=error.detail)
         except Exception as error:  # noqa: BLE001  # whatever fails here refuses; the proxy must not take it for an outage
             about = {"at": self.place, "error": type(error).__name__}
-            self._sieve.write(log.error, "forward-auth failed", about)
+            self._throttle.write(log.error, "forward-auth failed", about)
         return _NO
 
 

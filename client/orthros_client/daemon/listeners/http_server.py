@@ -18,7 +18,7 @@ from orthros_client.errors import Failure, busy
 from orthros_client.reasons import BAD_LOCAL_REQUEST, HEADER_REQUIRED
 from orthros_protocol import OrthrosError
 from orthros_runtime.extras import extra
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer
 
@@ -32,7 +32,7 @@ __all__ = ["LocalHttpServer"]
 
 log = structlog.get_logger()
 
-_sieve: Final = LogSieve()
+_throttle: Final = LogThrottle()
 
 
 @frozen(eq=False)
@@ -60,7 +60,7 @@ class LocalHttpServer:
             except Unreadable as error:
                 if error.why:
                     shown = {"peer": str(connection.peer), "error": error.why}
-                    _sieve.write(log.info, "http request not understood", {}, **shown)
+                    _throttle.write(log.info, "http request not understood", {}, **shown)
                 goes_on = await _send(conversation, _unreadable(error))
 
     @staticmethod

@@ -14,7 +14,7 @@ from attrs import frozen
 from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.local.api.session import ServerSession
 from orthros_protocol import LocalMisuse, PeerMisbehaved
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer
 
@@ -22,7 +22,7 @@ __all__ = ["LocalServer"]
 
 log = structlog.get_logger()
 
-_sieve: Final = LogSieve()
+_throttle: Final = LogThrottle()
 
 
 @frozen(eq=False)
@@ -41,10 +41,10 @@ class LocalServer:
                     reply = await self.desk.answer(connection.peer, request)
                     await connection.send(session.reply(request.op, reply))
         except trio.TooSlowError:
-            _sieve.write(log.info, "local request did not arrive", {}, peer=str(connection.peer))
+            _throttle.write(log.info, "local request did not arrive", {}, peer=str(connection.peer))
         except PeerMisbehaved as error:
             shown = {"peer": str(connection.peer), "code": error.code, "detail": error.detail}
-            _sieve.write(log.info, "local request not understood", {}, **shown)
+            _throttle.write(log.info, "local request not understood", {}, **shown)
             await connection.send(session.farewell(error))
         except LocalMisuse as error:
             log.error("answer does not fit", peer=str(connection.peer), code=error.code, detail=error.detail)

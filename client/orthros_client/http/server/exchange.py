@@ -17,12 +17,12 @@ from orthros_client.http.server.responses import ReplyWriter
 from orthros_client.http.server.routes import ORTHROS
 from orthros_client.reasons import CREDENTIALS_MISSING, UNPROTECTED
 from orthros_protocol import Refused
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["CALLER", "EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", "require_in"]
 
 _log: Final = structlog.get_logger("orthros.http")
-_sieve: Final = LogSieve()
+_throttle: Final = LogThrottle()
 # What this program's own credentials, files and dischargers ran into; of a caller it is said with a proof.
 _OWN_TROUBLE: Final = frozenset(
     {
@@ -227,7 +227,7 @@ def require_in(exchange: object, *scopes: str) -> Caller | None:
         return exchange.require(*scopes)
     refusal = Refused(CREDENTIALS_MISSING, "no Orthros middleware is installed around this application")
     about = {"detail": refusal.detail, "remedy": UNPROTECTED.remedy}
-    _sieve.write(_log.error, "no-middleware", about)  # any stranger can call the endpoint
+    _throttle.write(_log.error, "no-middleware", about)  # any stranger can call the endpoint
     raise refusal
 
 

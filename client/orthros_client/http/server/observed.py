@@ -17,7 +17,7 @@ from orthros_client.http.server.callers import Named, path_before
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_protocol import OrthrosError, fill_remedy
 from orthros_protocol.primitives.redaction import redact_text
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["HANDSHAKE", "Journal", "Log", "who"]
 
@@ -57,9 +57,9 @@ class Journal:
         self._observing = observing
         self._names = {"PRINCIPAL": target, "TARGET": target}
         self.log: Log = log or structlog.get_logger("orthros.http")
-        self._of_strangers = LogSieve(monotonic_s=monotonic_s)
-        self._of_callers = LogSieve(most=_MOST_OF_A_CALLER, monotonic_s=monotonic_s)
-        self._of_this_side = LogSieve(monotonic_s=monotonic_s)
+        self._of_strangers = LogThrottle(monotonic_s=monotonic_s)
+        self._of_callers = LogThrottle(most=_MOST_OF_A_CALLER, monotonic_s=monotonic_s)
+        self._of_this_side = LogThrottle(monotonic_s=monotonic_s)
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -83,8 +83,8 @@ class Journal:
             self.log.debug("refused", reason=error.code, ref=ref, route=route, **_facts(request))
             return
         named = who(caller or getattr(error, "presenter", None))
-        sieve = self._of_strangers if named["client"] is None else self._of_callers
-        sieve.write(
+        throttle = self._of_strangers if named["client"] is None else self._of_callers
+        throttle.write(
             self.log.warning,
             "would-refuse" if self._observing else "refused",
             {"reason": error.code, "route": route, "client": named.pop("client")},

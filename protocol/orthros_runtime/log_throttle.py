@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import define
 
-__all__ = ["LogSieve"]
+__all__ = ["LogThrottle"]
 
 Emit = Callable[..., object]
 """A method of a structlog logger, such as `log.warning`."""
@@ -35,7 +35,7 @@ class _Period:
     last: object = None
 
 
-class LogSieve:
+class LogThrottle:
     """Lets `most` lines of one kind through in each `period_s`. Thread-safe, in bounded memory.
 
     A kind is an event with the facts that stay the same, such as reason and route. With more than `most_kinds` kinds in

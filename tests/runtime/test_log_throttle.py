@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_runtime.log_sieve import LogSieve
+from orthros_runtime.log_throttle import LogThrottle
 
 Line = tuple[str, dict[str, Any]]
 
@@ -20,8 +20,8 @@ class Lines:
         self.written: list[Line] = []
         self.now = 0.0
 
-    def sieve(self, **options: Any) -> LogSieve:
-        return LogSieve(monotonic_s=lambda: self.now, **options)
+    def throttle(self, **options: Any) -> LogThrottle:
+        return LogThrottle(monotonic_s=lambda: self.now, **options)
 
     def emit(self, event: str, **facts: Any) -> None:
         self.written.append((event, facts))
@@ -33,14 +33,14 @@ class Lines:
 
 def test_so_many_lines_then_a_count_with_the_next_line_after_the_period() -> None:
     lines = Lines()
-    sieve = lines.sieve(most=3, period_s=60)
+    throttle = lines.throttle(most=3, period_s=60)
     for number in range(10):
-        sieve.write(lines.emit, "refused", {"reason": "malformed"}, ref=f"r{number}", path="/")
+        throttle.write(lines.emit, "refused", {"reason": "malformed"}, ref=f"r{number}", path="/")
     told = lines.take()
     assert [facts["ref"] for _event, facts in told] == ["r0", "r1", "r2"]
     assert [facts.get("further") for _event, facts in told] == [None, None, "counted"]
     lines.now = 60.0
-    sieve.write(lines.emit, "refused", {"reason": "malformed"}, ref="r10", path="/")
+    throttle.write(lines.emit, "refused", {"reason": "malformed"}, ref="r10", path="/")
     assert lines.take() == [
         ("refused", {"reason": "malformed", "left_out": 7, "within_s": 60, "last_ref": "r9"}),
         ("refused", {"reason": "malformed", "ref": "r10", "path": "/"}),
@@ -49,28 +49,28 @@ def test_so_many_lines_then_a_count_with_the_next_line_after_the_period() -> Non
 
 def test_a_kind_that_stopped_is_told_with_the_next_line_of_any_kind() -> None:
     lines = Lines()
-    sieve = lines.sieve(most=1)
+    throttle = lines.throttle(most=1)
     for _ in range(5):
-        sieve.write(lines.emit, "refused", {"reason": "malformed"})
-    sieve.write(lines.emit, "refused", {"reason": "replayed"})
+        throttle.write(lines.emit, "refused", {"reason": "malformed"})
+    throttle.write(lines.emit, "refused", {"reason": "replayed"})
     assert [facts["reason"] for _event, facts in lines.take()] == ["malformed", "replayed"]
     lines.now = 61.0
-    sieve.write(lines.emit, "failed", {})
+    throttle.write(lines.emit, "failed", {})
     assert [(event, facts.get("left_out")) for event, facts in lines.take()] == [("refused", 4), ("failed", None)]
 
 
 def test_memory_is_bounded_and_what_does_not_fit_is_counted_together() -> None:
     lines = Lines()
-    sieve = lines.sieve(most=2, most_kinds=3)
+    throttle = lines.throttle(most=2, most_kinds=3)
     for number in range(100):
-        sieve.write(lines.emit, "refused", {"client": number})
+        throttle.write(lines.emit, "refused", {"client": number})
     # Three kinds of their own, and two lines of all others together.
     assert [facts["client"] for _event, facts in lines.take()] == [0, 1, 2, 3, 4]
-    assert len(sieve._periods) == 4
+    assert len(throttle._periods) == 4
     lines.now = 61.0
-    sieve.write(lines.emit, "refused", {"client": 7})
+    throttle.write(lines.emit, "refused", {"client": 7})
     assert [facts.get("left_out") for _event, facts in lines.take()] == [95, None]
-    assert len(sieve._periods) == 1
+    assert len(throttle._periods) == 1
 
 
 @given(
@@ -80,12 +80,12 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted_together() -> None:
 )
 def test_nothing_is_lost_between_lines_and_counts(events: list[tuple[int, str]], most: int, kinds: int) -> None:
     lines = Lines()
-    sieve = lines.sieve(most=most, period_s=60, most_kinds=kinds)
+    throttle = lines.throttle(most=most, period_s=60, most_kinds=kinds)
     for after_s, kind in events:
         lines.now += after_s
-        sieve.write(lines.emit, "event", {"kind": kind})
+        throttle.write(lines.emit, "event", {"kind": kind})
     lines.now += 1000
-    sieve.write(lines.emit, "end", {})
+    throttle.write(lines.emit, "end", {})
     told = lines.take()
     counted = sum(facts.get("left_out", 0) for _event, facts in told)
     written = sum("left_out" not in facts for event, facts in told if event == "event")
@@ -94,11 +94,11 @@ def test_nothing_is_lost_between_lines_and_counts(events: list[tuple[int, str]],
 
 def test_threads_share_it() -> None:
     lines = Lines()
-    sieve = lines.sieve(most=50)
+    throttle = lines.throttle(most=50)
 
     def write() -> None:
         for _ in range(100):
-            sieve.write(lines.emit, "event", {})
+            throttle.write(lines.emit, "event", {})
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
@@ -107,5 +107,5 @@ def test_threads_share_it() -> None:
         thread.join()
     assert len(lines.take()) == 50
     lines.now = 61.0
-    sieve.write(lines.emit, "event", {})
+    throttle.write(lines.emit, "event", {})
     assert lines.take()[0][1]["left_out"] == 750

@@ -4,9 +4,9 @@ import json
 import pytest
 import structlog
 
-from orthros_kdc.config import LogSettings
-from orthros_kdc.process.logs import configure_logs
-from orthros_protocol import Principal, RootKey
+from orthros_protocol import Principal, RootKey, Secret
+from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.logs import configure_logs
 
 MATERIAL = bytes(range(32))
 ROOT = RootKey(MATERIAL, principal=Principal("example", "billing"), uid=17, kvno=1)
@@ -24,8 +24,8 @@ def restored():
     structlog.configure(**before)
 
 
-def logged(settings: LogSettings, stream: io.StringIO) -> str:
-    configure_logs(settings, stream)
+def logged(form: str, stream: io.StringIO) -> str:
+    configure_logs(form, stream=stream)
     log = structlog.get_logger("test")
     log.debug("unseen")
     log.info("served", key=ROOT, ticket=bytes(300), deep={"a": [MATERIAL]}, tid=b"\1\2", path="ort1k_mfrgg")
@@ -39,7 +39,7 @@ def assert_nothing_leaked(text: str) -> None:
 
 def test_json_where_nobody_looks() -> None:
     """Stable lines for machines, with a time and a level."""
-    text = logged(LogSettings(), io.StringIO())
+    text = logged("auto", io.StringIO())
     (line,) = text.splitlines()
     entry = json.loads(line)
     assert entry.pop("timestamp").endswith("Z")
@@ -55,16 +55,16 @@ def test_json_where_nobody_looks() -> None:
 
 
 def test_text_on_a_terminal() -> None:
-    text = logged(LogSettings(), Terminal())
-    assert "served" in text
-    assert not text.startswith("{")
+    text = logged("auto", Terminal())
+    assert text.startswith("timestamp=")
+    assert " level=info event=served " in text
     assert_nothing_leaked(text)
 
 
 @pytest.mark.parity("P16")
 @pytest.mark.parametrize(("name", "stream"), [("json", Terminal()), ("text", io.StringIO())])
 def test_a_format_that_was_asked_for_wins(name: str, stream: io.StringIO) -> None:
-    text = logged(LogSettings(format=name), stream)
+    text = logged(name, stream)
     assert text.startswith("{") == (name == "json")
     assert_nothing_leaked(text)
 
@@ -72,7 +72,7 @@ def test_a_format_that_was_asked_for_wins(name: str, stream: io.StringIO) -> Non
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_tracebacks_show_no_local_variables(stream: io.StringIO) -> None:
     """CVE-2018-16889: a key in a frame stays there."""
-    configure_logs(LogSettings(), stream)
+    configure_logs("auto", stream=stream)
 
     def fail(material: bytes) -> None:
         raise ValueError(f"{len(material)} bytes")
@@ -91,10 +91,10 @@ def test_tracebacks_show_no_local_variables(stream: io.StringIO) -> None:
 def test_the_level_can_change_while_it_runs() -> None:
     """SIGHUP reaches loggers that exist already."""
     stream = io.StringIO()
-    configure_logs(LogSettings(level="error"), stream)
+    configure_logs("auto", level="error", stream=stream)
     log = structlog.get_logger("test")
     log.info("first")
-    configure_logs(LogSettings(level="debug"), stream)
+    configure_logs("auto", level="debug", stream=stream)
     log.debug("second")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["second"]
 
@@ -102,9 +102,55 @@ def test_the_level_can_change_while_it_runs() -> None:
 def test_a_log_that_cannot_be_written_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """A broken pipe to the log's reader must not become a refused ticket."""
     stream = io.StringIO()
-    configure_logs(LogSettings(), stream)
+    configure_logs("auto", stream=stream)
     stream.close()
     structlog.get_logger("test").error("lost")
-    configure_logs(LogSettings(format="json"))
+    configure_logs("json")
     structlog.get_logger("test").error("kept")
     assert json.loads(capsys.readouterr().err)["event"] == "kept"
+
+
+@pytest.mark.parity("K4")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_whatever_is_logged_no_key_shows(form: str) -> None:
+    """Bytes longer than 16, secrets and key texts are taken out of every event."""
+    stream = io.StringIO()
+    configure_logs(form, stream=stream)
+    realm = InMemoryRealm()
+    keytab = realm.add("web")
+    root = keytab.root_key()
+    structlog.get_logger().warning(
+        "careless",
+        key=root,
+        raw=root.material,
+        secret=Secret(b"s" * 32),
+        text=keytab.to_text(),
+        deep=[{"k": b"d" * 17}],
+    )
+    shown = stream.getvalue()
+    assert "careless" in shown
+    for secret in (root.material.hex(), repr(root.material)[2:-1], "s" * 32, "d" * 17, keytab.to_text()[6:]):
+        assert secret not in shown
+
+
+@pytest.mark.parity("K17")
+def test_json_is_one_object_per_line() -> None:
+    stream = io.StringIO()
+    configure_logs("json", time_key="time", stream=stream)
+    structlog.get_logger().info("first", code="x")
+    structlog.get_logger().debug("not shown")
+    event = json.loads(stream.getvalue())
+    assert (event["event"], event["level"], event["code"]) == ("first", "info", "x")
+    assert event["time"].endswith("Z")
+
+
+@pytest.mark.parity("K17")
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    """A full disk under stderr, or a pipe that nobody reads."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    configure_logs("text", stream=Full())
+    structlog.get_logger().warning("lost")
