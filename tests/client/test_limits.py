@@ -10,7 +10,6 @@ import trio.testing
 from attrs import define, evolve
 
 from orthros_client import AsyncClient, Client, Credentials, Limits, Verifier
-from orthros_client.clocks import RealmTime
 from orthros_client.credentials.narrowing import limits_field
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
@@ -41,6 +40,7 @@ from orthros_protocol import (
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.clocks import RealmTime
 from orthros_runtime.serving.peers import Peer
 from tests.client.daemon.tickets.test_persistence import store_of
 from tests.client.house import open_house

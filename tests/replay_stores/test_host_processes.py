@@ -18,13 +18,13 @@ import pytest
 import structlog.testing
 
 from orthros_client.verifier.stores.choice import open_store
-from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.folder import find_folder, is_tmpfs
 from orthros_client.verifier.stores.host import HostStore
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import Admission, Entry, Misconfigured, Timestamp
 from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.clocks import read_clocks
 from tests.replay_stores.conftest import Clocks
 
 pytestmark = pytest.mark.stories
@@ -182,7 +182,7 @@ def test_a_memory_of_one_process_is_not_its_childs(how: str) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
-from orthros_client.verifier.stores.clocks import read_clocks
+from orthros_runtime.clocks import read_clocks
 from orthros_client.verifier.stores.host import HostStore
 from orthros_protocol import Entry
 store, hits = HostStore(sys.argv[1]), 0

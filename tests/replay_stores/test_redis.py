@@ -16,11 +16,11 @@ import pytest
 import redis
 import structlog.testing
 
-from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.redis_server import WAIT_S, RedisStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import NO_EPOCH, Admission, Entry, Misconfigured, Timestamp
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS
+from orthros_runtime.clocks import read_clocks
 from tests.support.redis_server import RedisServer
 
 FRESH, SEEN, STALE, QUOTA = Admission.FRESH, Admission.SEEN, Admission.STALE, Admission.QUOTA

@@ -19,7 +19,6 @@ import httpx2
 from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
-from orthros_client.clocks import HostClock
 from orthros_client.credentials.credentials import Peers
 from orthros_protocol import (
     SAFE_METHODS,
@@ -49,6 +48,7 @@ from orthros_protocol.exchanges.http_profile import (
 from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.clocks import HostClock
 
 __all__ = ["CallerRest", "Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]
 

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.store.sqlite import SqliteStore
+from orthros_runtime.clocks import wall_clock
 
 __all__ = ["close_scratch_stores", "scratch_folder", "scratch_store", "scratch_store_of"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from orthros_client.clocks import Clock, Entropy
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.reasons import CREDENTIAL_FILE_INVALID
 from orthros_protocol import (
@@ -28,6 +27,7 @@ from orthros_protocol import (
 from orthros_protocol.primitives.canonical import Schema, integer
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.tickets.credential import TICKET_ITEMS
+from orthros_runtime.clocks import Clock, Entropy
 
 __all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "parse_credentials", "read_credentials", "save_credentials"]
 

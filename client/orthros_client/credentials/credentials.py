@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Self
 
 from attrs import Factory, evolve, field, fields, frozen
 
-from orthros_client.clocks import Clock, Entropy, HostClock, RealmTime
 from orthros_client.credentials.known_targets import Peers, PeerState
 from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, those_held, unbroken
 from orthros_client.credentials.pending import Confirmed, PendingCall
@@ -47,6 +46,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
+from orthros_runtime.clocks import Clock, Entropy, HostClock, RealmTime
 
 __all__ = ["Confirmed", "Credentials", "Pause", "PeerState", "Peers", "PendingCall"]
 

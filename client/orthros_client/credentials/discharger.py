@@ -13,7 +13,6 @@ from typing import Final, NoReturn
 import structlog
 from attrs import field, frozen
 
-from orthros_client.clocks import Entropy
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,
@@ -30,6 +29,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import check_list
+from orthros_runtime.clocks import Entropy
 from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["Attested", "Discharger", "Question"]

@@ -14,7 +14,6 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from orthros_client.clocks import Clock, HostClock
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.local.driving import Pause, adrive, drive
@@ -30,6 +29,7 @@ from orthros_protocol import (
     Unavailable,
     bind_raw,
 )
+from orthros_runtime.clocks import Clock, HostClock
 
 __all__ = ["DischargeExchange", "DischargeRefused", "Discharges", "aask", "ask"]
 

@@ -11,7 +11,6 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_client.clocks import Clock
 from orthros_client.credentials.known_targets import PeerState
 from orthros_client.errors import MaybeExecuted, TargetRefusal
 from orthros_protocol import NO_EPOCH, PendingAp, Principal, Timestamp, measure_offset, open_ap_reply, open_discharge
@@ -19,6 +18,7 @@ from orthros_protocol.exchanges.http_profile import HttpReply, HttpResponse, ope
 from orthros_protocol.exchanges.whose_clock import OF_CLOCKS, words_for_caller
 from orthros_protocol.primitives.limits import MAX_SYNC_ROUND_TRIP_MS, MAX_TARGET_OFFSET_MS, WINDOW_PAST_MS
 from orthros_protocol.tickets.discharges import Discharge
+from orthros_runtime.clocks import Clock
 
 __all__ = ["Confirmed", "PendingCall"]
 

@@ -16,7 +16,6 @@ import trio
 from attrs import define, evolve, field
 
 from orthros_client.backoff import Backoff
-from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.clock_watch import ClockWatch
 from orthros_client.daemon.kdc.session import KdcSession, Login, Obtained
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
@@ -25,6 +24,7 @@ from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_client.daemon.tickets.renewals import Planned, Renewals
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
 from orthros_protocol import Behalf, Granted, NotGranted
+from orthros_runtime.clocks import Clock, Entropy, fraction
 
 __all__ = ["MOST_DOUBT_S", "Agent"]
 

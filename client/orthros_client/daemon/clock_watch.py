@@ -15,7 +15,6 @@ import structlog
 import trio
 from attrs import define, field
 
-from orthros_client.clocks import Clock
 from orthros_client.daemon.kdc.realm_clock import CONFIRM_AFTER_S
 from orthros_client.daemon.kdc.session import KdcSession, Obtained
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
@@ -23,6 +22,7 @@ from orthros_client.daemon.tickets.renewals import Renewals
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import Granted, Life
+from orthros_runtime.clocks import Clock
 
 __all__ = ["ClockWatch"]
 

@@ -16,7 +16,6 @@ import trio
 from attrs import define, field
 
 from orthros_client.backoff import Backoff
-from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.config import DAEMON_SETTINGS, DaemonConfig
 from orthros_client.daemon.kdc.pool import Connect, KdcAddress, KdcPool, open_stream
@@ -31,6 +30,7 @@ from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
+from orthros_runtime.clocks import Clock, Entropy, HostClock
 from orthros_runtime.program import holding_signals
 from orthros_runtime.serving.connections import Deadlines
 from orthros_runtime.serving.descriptors import room_for

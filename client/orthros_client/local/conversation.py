@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, TypeVar
 
-from orthros_client.clocks import Clock, Entropy, HostClock
 from orthros_client.credentials.credentials import Credentials, Peers
 from orthros_client.credentials.narrowing import Limits, limits_field
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefused, Unavailable
@@ -60,6 +59,7 @@ from orthros_protocol import (
     check_scopes,
 )
 from orthros_protocol.primitives.names import check_texts
+from orthros_runtime.clocks import Clock, Entropy, HostClock
 
 __all__ = ["TELLING_S", "Conversation", "Token", "socket_path"]
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from orthros_client.clocks import Clock
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.local.api.values import WantRequest
 from orthros_protocol import Life, Principal, Subject
+from orthros_runtime.clocks import Clock
 
 __all__ = ["MOST_KEPT", "KeptAnswers", "Question", "Token", "is_own", "question_of"]
 

@@ -12,12 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Required, Self, TypedDict, Unpack
 
-from orthros_client.clocks import Entropy
 from orthros_client.local.driving import drive
 from orthros_client.options import check_options
 from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store
-from orthros_client.verifier.stores.clocks import Clocks, read_clocks
 from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_protocol import (
@@ -49,6 +47,7 @@ from orthros_protocol import (
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.access import PeerSource
+from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 
 __all__ = ["Verifier", "VerifierOptions"]
 

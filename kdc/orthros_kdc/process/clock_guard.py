@@ -18,7 +18,6 @@ Reads clocks that it is given. Knows no store and no requests.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -28,8 +27,9 @@ from attrs import define, field, frozen
 
 from orthros_protocol import Refused, Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_runtime.clocks import boot_clock, wall_clock
 
-__all__ = ["ClockGuard", "Jump", "Settled", "boot_clock", "wall_clock"]
+__all__ = ["ClockGuard", "Jump", "Settled"]
 
 _log = structlog.get_logger(__name__)
 
@@ -39,17 +39,6 @@ _RETRY_S: Final = 5
 _MOST_APART_MS: Final = 50
 _REMEMBERED_MS: Final = MAX_TICKET_LIFE_S * 1000
 _MOST_EARLIER: Final = 64
-_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def wall_clock() -> Timestamp:
-    """The wall clock in milliseconds."""
-    return Timestamp(time.time_ns() // 1_000_000)
-
-
-def boot_clock() -> int:
-    """Milliseconds since boot, suspended time included where the system can tell."""
-    return time.clock_gettime_ns(_BOOT) // 1_000_000
 
 
 class Settled(Enum):

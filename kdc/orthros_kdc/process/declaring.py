@@ -12,10 +12,10 @@ from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.admin.restoring import Restored, restored
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import Config
-from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.sqlite import SqliteStore
+from orthros_runtime.clocks import wall_clock
 
 __all__ = ["declare_restored"]
 

@@ -15,13 +15,13 @@ from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
-from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.process.running import open_kdc
 from orthros_kdc.process.throwaway import throwaway_folder
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import write_secret_file
+from orthros_runtime.clocks import wall_clock
 from orthros_runtime.extras import install_command
 from orthros_runtime.logs import configure_logs
 from orthros_runtime.program import announce

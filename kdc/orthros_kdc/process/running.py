@@ -29,7 +29,7 @@ from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
 from orthros_kdc.process.addresses import open_addresses
-from orthros_kdc.process.clock_guard import ClockGuard, Jump, wall_clock
+from orthros_kdc.process.clock_guard import ClockGuard, Jump
 from orthros_kdc.process.native_port import Server
 from orthros_kdc.realm.loader import RealmLoader
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
@@ -43,6 +43,7 @@ from orthros_kdc.store.base import Store
 from orthros_kdc.store.database_file import DatabaseFiles
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import OrthrosError, Timestamp, Unavailable
+from orthros_runtime.clocks import wall_clock
 from orthros_runtime.logs import configure_logs
 from orthros_runtime.program import announce
 from orthros_runtime.serving.descriptors import room_for

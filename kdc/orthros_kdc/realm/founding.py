@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 from orthros_kdc.admin import Admin, login_name
@@ -18,8 +17,9 @@ from orthros_kdc.realm.master_key import create_master_key_file
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import default_issuer
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured, Timestamp, check_name
+from orthros_protocol import Misconfigured, check_name
 from orthros_protocol.keys.disk import unwritable
+from orthros_runtime.clocks import wall_clock
 
 __all__ = ["found_realm"]
 
@@ -91,7 +91,7 @@ async def _fill(target: Path, realm: str, issuer: str | None, listen: str) -> No
             store=store,
             vault=Vault(realm=realm, master=master),
             audit=AdminAuditLog(),
-            now_ms=lambda: Timestamp(time.time_ns() // 1_000_000),
+            now_ms=wall_clock,
             actor=login_name(os.environ),
         )
         await realm_admin.init(admin, issuer=issuer)

@@ -16,7 +16,6 @@ import errno
 import os
 import sqlite3
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -34,6 +33,7 @@ from orthros_kdc.store.migrations import APPLICATION_ID, migrate, newest
 from orthros_kdc.store.sqlite_rows import SqliteRows
 from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
 from orthros_protocol.keys.disk import is_on_full_disk, unwritable
+from orthros_runtime.clocks import wall_clock
 
 __all__ = ["SqliteStore"]
 
@@ -44,10 +44,6 @@ _READERS: Final = 4
 _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's own machine: less than a millisecond
 _HEADER = struct.Struct(">16s44xI4xI28x")  # magic, user_version, application_id: sqlite.org/fileformat2.html 1.3
 _MAGIC: Final = b"SQLite format 3\0"
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @contextmanager
@@ -174,7 +170,7 @@ class SqliteStore:
         cls,
         path: str | os.PathLike[str],
         *,
-        now_ms: Callable[[], int] = _wall_clock_ms,
+        now_ms: Callable[[], int] = wall_clock,
         durable: bool = True,
         lock_limit: LockLimit | None = None,
     ) -> Self:
@@ -196,7 +192,7 @@ class SqliteStore:
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = _wall_clock_ms, durable: bool = True
+        cls, path: str | os.PathLike[str], *, now_ms: Callable[[], int] = wall_clock, durable: bool = True
     ) -> Self:
         """The store in a new file of mode 0600; `durable` is as in `open`. Raises Misconfigured `file-exists` or
         `file-unreadable`."""

@@ -28,9 +28,9 @@ from orthros_client.errors import (
 )
 from orthros_client.local.api.values import Status
 from orthros_client.reasons import PEER_NOT_ALLOWED
-from orthros_client.verifier.stores.clocks import read_clocks
 from orthros_client.verifier.stores.host import HostStore
 from orthros_protocol import Entry, Timestamp
+from orthros_runtime.clocks import read_clocks
 from orthros_runtime.screen import life
 from tests.client.cli.told import code_told
 from tests.client.house import NOBODY, House, as_user, open_house

@@ -20,7 +20,6 @@ from werkzeug.serving import make_server
 from orthros_client import Client, Verifier
 from orthros_client.backoff import Backoff
 from orthros_client.cli.__main__ import main
-from orthros_client.clocks import HostClock
 from orthros_client.credentials.credential_file import read_credentials
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
@@ -32,6 +31,7 @@ from orthros_client.daemon.listeners.shares import Shares
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_runtime.clocks import HostClock
 from orthros_runtime.serving.sockets import open_unix_listener
 from tests.client.cli.told import code_told
 from tests.client.house import House, listener_for, open_house

@@ -26,11 +26,11 @@ from orthros_client import (
     TargetRefusal,
     Unavailable,
 )
-from orthros_client.clocks import HostClock
 from orthros_client.integrations.httpx_auth import FileBody, OrthrosAuth, proven_of
 from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm
+from orthros_runtime.clocks import HostClock
 from tests.client.house import open_house
 from tests.client.world import KdcClock
 from tests.docs.pages import ROOT, blocks

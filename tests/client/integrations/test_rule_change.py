@@ -16,12 +16,12 @@ import trio
 from attrs import define
 
 from orthros_client import AsyncClient, Client, Credentials, PeerMisbehaved, TargetRefusal, Verifier
-from orthros_client.clocks import HostClock
 from orthros_client.credentials.credential_file import load_credentials, save_credentials
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_protocol import OrthrosError, Timestamp
 from orthros_protocol.testing import CountingEntropy
+from orthros_runtime.clocks import HostClock
 from tests.client.house import House, open_house
 from tests.client.world import KdcClock
 from tests.support.http_target import HttpTarget, Said, in_process, listening

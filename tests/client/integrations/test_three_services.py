@@ -19,7 +19,6 @@ from starlette.routing import Route as Path_
 
 from orthros_client import AsyncClient, Credentials, TargetRefusal, Verifier
 from orthros_client.backoff import Backoff
-from orthros_client.clocks import HostClock
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
@@ -36,6 +35,7 @@ from orthros_client.local.conversation import Token
 from orthros_client.verifier import VerifiedCaller
 from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_runtime.clocks import HostClock
 from orthros_runtime.serving.sockets import open_unix_listener
 from tests.client.house import listener_for
 from tests.client.http.world import Lines

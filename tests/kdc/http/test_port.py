@@ -19,8 +19,8 @@ from attrs import evolve, frozen
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.http.serving import HttpPort, _check_loopback, open_http_port
-from orthros_kdc.process.clock_guard import wall_clock
 from orthros_protocol import Misconfigured
+from orthros_runtime.clocks import wall_clock
 from tests.support.http_port import FORM, Repeater, Wire, request
 from tests.support.kdc_bench import open_bench
 from tests.support.realm_views import PromptView

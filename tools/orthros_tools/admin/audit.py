@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 from orthros_protocol.keys.disk import unwritable
+from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Row, instant
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
 from orthros_tools.admin.desk import Desk
@@ -143,7 +143,7 @@ def _since(text: str) -> int:
     except ValueError:
         pass
     try:
-        return time.time_ns() // 1_000_000 - duration(text) * 1000
+        return wall_clock() - duration(text) * 1000
     except ArgumentTypeError as error:
         raise ArgumentTypeError(f"{error}, or a time such as 2027-01-31T10:00:00Z") from None
 

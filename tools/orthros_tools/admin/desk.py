@@ -17,13 +17,13 @@ from attrs import frozen
 from orthros_kdc.admin import Admin, login_name
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
-from orthros_kdc.process.clock_guard import wall_clock
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Misconfigured
+from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Screen
 
 __all__ = ["Desk"]

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import trio
 from attrs import define, field, frozen
 
-from orthros_client.clocks import Clock
 from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_protocol import (
     FrameReader,
@@ -25,6 +24,7 @@ from orthros_protocol import (
     Unavailable,
     frame,
 )
+from orthros_runtime.clocks import Clock
 
 __all__ = ["Connect", "KdcAddress", "KdcHealth", "KdcPool", "Question", "open_stream"]
 

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool, Question
 from orthros_client.daemon.kdc.realm_clock import RealmClock
 from orthros_client.daemon.tickets.cache import plan_renewal
@@ -42,6 +41,7 @@ from orthros_protocol import (
     tail_of,
 )
 from orthros_protocol.keys.role_keys import not_exported
+from orthros_runtime.clocks import Clock, Entropy, fraction
 
 __all__ = ["STALE_LOGIN", "KdcSession", "Login", "Obtained"]
 

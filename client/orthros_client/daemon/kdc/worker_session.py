@@ -13,7 +13,6 @@ from typing import Self
 
 from attrs import define, evolve, field
 
-from orthros_client.clocks import Clock, Entropy
 from orthros_client.credentials.worker_login import MAX_LOGIN_BYTES, WorkerLogin
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import STALE_LOGIN, KdcSession, Login, Obtained
@@ -29,6 +28,7 @@ from orthros_protocol import (
     Want,
     read_secret_file,
 )
+from orthros_runtime.clocks import Clock, Entropy
 
 __all__ = ["WorkerSession"]
 

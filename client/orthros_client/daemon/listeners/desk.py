@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 from attrs import define, evolve, field
 
-from orthros_client.clocks import Clock
 from orthros_client.credentials.narrowing import require_writable
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.evidence_check import check_behalf
@@ -56,6 +55,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_runtime.clocks import Clock
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["Desk"]

@@ -14,7 +14,6 @@ import structlog
 import trio
 from attrs import define, evolve, field
 
-from orthros_client.clocks import Clock, Entropy, fraction
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, plan_renewal
 from orthros_client.daemon.tickets.refreshing import Refreshing
@@ -36,6 +35,7 @@ from orthros_protocol.tickets.cache_file import (
     open_cache,
     seal_cache,
 )
+from orthros_runtime.clocks import Clock, Entropy, fraction
 
 __all__ = ["CacheStore"]
 

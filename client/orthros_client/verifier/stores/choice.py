@@ -10,8 +10,6 @@ from typing import Final
 
 import structlog
 
-from orthros_client.clocks import Entropy
-from orthros_client.verifier.stores.clocks import Clocks
 from orthros_client.verifier.stores.folder import find_folder
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
@@ -20,6 +18,7 @@ from orthros_protocol import Keytab, LocalMisuse, Misconfigured, ReplayStore
 from orthros_protocol.primitives.canonical import Schema, integer, text
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.names import is_name
+from orthros_runtime.clocks import Clocks, Entropy
 from orthros_runtime.extras import install_command
 
 __all__ = ["STORE_VARIABLE", "file_name", "open_store"]

@@ -18,8 +18,6 @@ from typing import Any, Final
 import structlog
 from attrs import define, field
 
-from orthros_client.clocks import Entropy
-from orthros_client.verifier.stores.clocks import Clocks, read_clocks
 from orthros_client.verifier.stores.forks import renew_after_fork
 from orthros_client.verifier.stores.host_file import DAMAGED, HostFile, open_file
 from orthros_client.verifier.stores.shares import Shares
@@ -27,6 +25,7 @@ from orthros_protocol import Admission, Entry, Memory, Misconfigured, Standing, 
 from orthros_protocol.exchanges.epochs import RANDOM_BYTES
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS, WINDOW_PAST_MS
+from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 from orthros_runtime.extras import extra
 
 with extra("wsgi"):

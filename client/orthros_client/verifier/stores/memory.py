@@ -10,12 +10,11 @@ import threading
 
 from attrs import define, field
 
-from orthros_client.clocks import Entropy
-from orthros_client.verifier.stores.clocks import Clocks, read_clocks
 from orthros_client.verifier.stores.forks import renew_after_fork
 from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import Entry, Memory, ReplaySet, Standing, Timestamp, derive_epoch
 from orthros_protocol.exchanges.epochs import RANDOM_BYTES
+from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 
 __all__ = ["MemoryStore"]
 

@@ -1,5 +1,6 @@
-"""The clock and the chance of this host, behind two small interfaces, so that tests can turn them.
+"""The clocks and the chance of this host, behind small interfaces, so that tests can turn them.
 
+The wall clock may be wrong and may step; the boot clock counts the sleep of a suspended machine and never steps.
 Decides nothing about time; the callers add the offsets that they learnt.
 """
 
@@ -13,7 +14,17 @@ from attrs import frozen
 
 from orthros_protocol import Timestamp
 
-__all__ = ["Clock", "Entropy", "HostClock", "RealmTime", "fraction"]
+__all__ = [
+    "Clock",
+    "Clocks",
+    "Entropy",
+    "HostClock",
+    "RealmTime",
+    "boot_clock",
+    "fraction",
+    "read_clocks",
+    "wall_clock",
+]
 
 Entropy = Callable[[int], bytes]
 """`entropy(n)` returns n unpredictable bytes; `os.urandom` at the outer edge."""
@@ -21,7 +32,31 @@ Entropy = Callable[[int], bytes]
 _MS_IN_NS: Final = 1_000_000
 _STEP_MS: Final = 1_000
 # A suspended laptop or a paused machine must not keep its tickets longer: count the sleep as well.
-_ELAPSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_MOST_APART_NS: Final = 50 * _MS_IN_NS
+
+Clocks = Callable[[], tuple[Timestamp, int]]
+"""Milliseconds since the Unix epoch, and since boot, read at one moment: their difference tells of a step."""
+
+
+def wall_clock() -> Timestamp:
+    """The wall clock of this machine in milliseconds since the Unix epoch."""
+    return Timestamp(time.time_ns() // _MS_IN_NS)
+
+
+def boot_clock() -> int:
+    """Milliseconds since boot, suspended time included where the system can tell."""
+    return time.clock_gettime_ns(_BOOT) // _MS_IN_NS
+
+
+def read_clocks() -> tuple[Timestamp, int]:
+    """Both clocks of this machine. A process that was stopped between the readings reads again: it would see a step."""
+    while True:
+        before = time.clock_gettime_ns(_BOOT)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(_BOOT)
+        if after - before <= _MOST_APART_NS:
+            return Timestamp(wall // _MS_IN_NS), after // _MS_IN_NS
 
 
 class Clock(Protocol):
@@ -39,13 +74,11 @@ class Clock(Protocol):
 class HostClock:
     """The clocks of this machine."""
 
-    def wall_ms(self) -> Timestamp:
-        """The system's wall clock."""
-        return Timestamp(time.time_ns() // _MS_IN_NS)
+    wall_ms = staticmethod(wall_clock)
 
     def elapsed_s(self) -> float:
         """Monotonic seconds that include suspended time, where the system can tell."""
-        return time.clock_gettime(_ELAPSED)
+        return time.clock_gettime(_BOOT)
 
 
 @frozen
