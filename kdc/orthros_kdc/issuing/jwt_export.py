@@ -58,6 +58,7 @@ __all__ = [
     "Issued",
     "Lineage",
     "OwnToken",
+    "Requester",
     "TokenContent",
     "check_extra_claims",
     "issue_token",
@@ -81,26 +82,34 @@ class Issued:
     content: TokenContent
 
 
+@frozen
+class Requester:
+    """For whom a token is issued: the `client`, which logged in at the Unix second `auth_time`, and the 16 bytes that
+    name the transaction. In the name of the grant's subject, if it has one: as the client says, or with `exchanged`, a
+    token or the lineage of evidence, as that says. Then `auth_time` and `txn` are of that, and the client joins those
+    who act."""
+
+    client: Principal
+    auth_time: int
+    txn: bytes
+    exchanged: OwnToken | Lineage | None = None
+
+
 def issue_token(
     grant: Grant,
     target: TargetView,
     realm: RealmFacts,
+    requester: Requester,
     *,
-    client: Principal,
-    auth_time: int,
-    txn: bytes,
     jti: bytes,
     now: Timestamp,
     entropy: bytes,
-    exchanged: OwnToken | Lineage | None = None,
     extra: Extra | None = None,
 ) -> Issued:
-    """The token that `grant` allows `client` at `target`; the one way to a token, for both of the KDC's ports.
+    """The token that `grant` allows `requester` at `target`; the one way to a token, for both of the KDC's ports.
 
-    `jti` and `txn` are 16 bytes, `jti` and the 24 bytes of `entropy` fresh. `extra` has passed `check_extra_claims`.
-    In the name of `grant.subject`, if it has one: as the client says, or with `exchanged`, a token or the lineage of
-    evidence, as that says. Then `auth_time` and `txn` are of that, and the client joins those who act. When the grant
-    is delegable, the target may exchange the token (`may_act`).
+    `jti` is 16 bytes, `jti` and the 24 bytes of `entropy` fresh. `extra` has passed `check_extra_claims`. When the
+    grant is delegable, the target may exchange the token (`may_act`).
 
     Raises Misconfigured `database-invalid` for a target without key or audience, Refused as `mint_token`, LocalMisuse
     when the grant was not decided for this subject, outlives what is exchanged, or demands caveats.
@@ -111,23 +120,23 @@ def issue_token(
     if key is None or audience is None:
         raise Misconfigured(DATABASE_INVALID, f"{target.principal.name} was granted without a JWT key or audience")
     second = seconds_of(now)
-    subject, actors = grant.subject, tuple[str, ...]()
+    subject, actors, exchanged = grant.subject, tuple[str, ...](), requester.exchanged
     if exchanged is not None:
         if subject != subject_name(exchanged.subject, realm.record.realm):
             raise LocalMisuse("value-invalid", "the grant was decided for another subject")
         if second + grant.ttl_s > exchanged.exp:
             raise LocalMisuse("value-invalid", "the grant outlives what it rests on")
         subject, actors = exchanged.subject, exchanged.act
-        auth_time, txn = exchanged.auth_time, exchanged.txn
+    source = exchanged or requester
     content = TokenContent(
         issuer=realm.record.issuer,
         audience=audience,
-        client=client,
+        client=requester.client,
         scopes=grant.scopes,
         issued_at=second,
         ttl_s=grant.ttl_s,
-        auth_time=auth_time,
-        txn=txn,
+        auth_time=source.auth_time,
+        txn=source.txn,
         jti=jti,
         subject=subject,
         actors=actors,

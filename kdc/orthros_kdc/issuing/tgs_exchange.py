@@ -6,11 +6,12 @@ Policy comes before existence: without a rule the target is never looked up. Kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Self
+from typing import Final
 
 from attrs import field, frozen
 
-from orthros_kdc.issuing.jwt_export import issue_token
+from orthros_kdc.audit.events import TgsFacts, TgsIssued, TgsRefused
+from orthros_kdc.issuing.jwt_export import Requester, issue_token
 from orthros_kdc.issuing.onward import Onward
 from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
 from orthros_kdc.policy.decide import decide
@@ -49,15 +50,26 @@ from orthros_protocol.exchanges.wants import demands_as
 from orthros_protocol.primitives.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S, TICKET_FUTURE_S
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
 
-__all__ = ["ENTROPY_PER_WANT", "NO_FACTS", "Decided", "WantFacts", "check_caller", "decide_want", "is_excluded"]
+__all__ = [
+    "ENTROPY_PER_WANT",
+    "NO_FACTS",
+    "Gathered",
+    "WantFacts",
+    "WantGranted",
+    "WantRefused",
+    "check_caller",
+    "decide_want",
+    "is_excluded",
+]
 
 _TICKET_ENTROPY: Final = 16 + 32 + ENTROPY_BYTES
 ENTROPY_PER_WANT: Final = _TICKET_ENTROPY + DEMANDS_ENTROPY
-"""Bytes: ticket id or reference, session key, box, and what the demands of one ticket take."""
+"""Bytes: for all of `_Fresh`."""
 
 # What a ticket holds besides scopes, chain and caveats: three names in full, keys, times and the box around it.
 _FRAME_BYTES: Final = 900
 _HOP_BYTES: Final = 280
+_KINDS: Final[Mapping[int, str]] = {Kind.TICKET: "ticket", Kind.JWT: "jwt"}
 
 
 @frozen(eq=False)
@@ -74,32 +86,43 @@ NO_FACTS: Final = WantFacts((), None)
 """Of a want that no rule allows, or that needs no look-up to be refused."""
 
 
+@frozen(eq=False, kw_only=True)
+class Gathered:
+    """What the wants of a request are decided by, all of one moment: the realm, the `caller`, and what TGT and evidence
+    leave to it. `about` is what their events say; `address` is the IP address of the sender, empty on a local socket.
+    """
+
+    realm: RealmFacts
+    caller: ClientView
+    onward: Onward
+    about: TgsFacts
+    address: str
+
+
 @frozen(eq=False)
-class Decided:
-    """One want's result, for the reply, and the facts behind it, for the audit log."""
+class WantGranted:
+    """What is issued for one want: for the reply, and for the audit log."""
 
-    result: Granted | NotGranted
-    code: str = ""
-    tid: bytes = b""
-    rule_ids: tuple[int, ...] = ()
-    notes: tuple[Note, ...] = ()
-    detail: str = ""
+    result: Granted
+    event: TgsIssued
 
-    @classmethod
-    def refused(
-        cls,
-        want: Want,
-        code: Code | Reason,
-        ref: bytes,
-        *,
-        retry_s: int = 0,
-        notes: tuple[Note, ...] = (),
-        detail: str = "",
-    ) -> Self:
-        """A refusal of one want."""
-        reason = reason_for(code)
-        result = NotGranted(target=want.target, reason=reason, retry_s=retry_s, ref=ref)
-        return cls(result, reason.name, notes=notes, detail=detail)
+
+@frozen(eq=False)
+class WantRefused:
+    """Why nothing is issued for one want, the same; the reference is missing in both until it is recorded."""
+
+    result: NotGranted
+    event: TgsRefused
+
+
+@frozen(eq=False)
+class _Fresh:
+    """The chance that goes into one ticket or token: its id, its key, and what its boxes take."""
+
+    tid: bytes
+    session_key: bytes = field(repr=False)
+    box: bytes = field(repr=False)
+    demands: bytes = field(repr=False)
 
 
 def check_caller(
@@ -140,52 +163,66 @@ def is_excluded(want: Want, onward: Onward, now: Timestamp) -> bool:
     return hands_on or ended or (onward.targets is not None and want.target not in onward.targets)
 
 
-def decide_want(
-    want: Want,
-    facts: WantFacts,
-    onward: Onward,
-    client: ClientView,
-    realm: RealmFacts,
-    *,
-    now: Timestamp,
-    entropy: bytes,
-    address: str,
-) -> Decided:
-    """Grants or refuses one want from the IP address `address`, empty on a local socket. `entropy` is
-    `ENTROPY_PER_WANT` fresh random bytes.
+def decide_want(want: Want, facts: WantFacts, gathered: Gathered, *, entropy: bytes) -> WantGranted | WantRefused:
+    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes.
 
     Raises Misconfigured `database-invalid`, or LocalMisuse when the decision was for another subject.
     """
-    ref = entropy[:8]
-    if is_excluded(want, onward, now):
-        return Decided.refused(want, "excluded-by-your-caveat", ref)
-    outcome = _outcome(want, facts, onward, client, realm, now, address)
-    if isinstance(outcome, Denial) or facts.target is None:
+    about, onward, target = gathered.about, gathered.onward, facts.target
+    if is_excluded(want, onward, about.at):
+        return _refused(want, about, "excluded-by-your-caveat")
+    outcome = _outcome(want, facts, gathered)
+    if isinstance(outcome, Denial) or target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
-        return Decided.refused(want, code, ref, notes=outcome.notes)
+        return _refused(want, about, code, notes=outcome.notes)
     if outcome.subject != onward.subject_text:
         raise LocalMisuse("value-invalid", "the grant was decided for another subject")
-    grant = _grant_jwt if want.kind == Kind.JWT else _grant_ticket
+    fresh = _Fresh(entropy[:16], entropy[16:48], entropy[48:_TICKET_ENTROPY], entropy[_TICKET_ENTROPY:])
     try:
-        result = grant(want, outcome, facts, onward, realm, now, entropy)
+        if want.kind == Kind.JWT:
+            result = _grant_jwt(want, outcome, target, gathered, fresh)
+        else:
+            result = _grant_ticket(want, outcome, target, facts.dischargers, gathered, fresh)
     except Refused as refusal:
-        return Decided.refused(want, refusal.reason, ref, notes=outcome.notes, detail=refusal.detail)
-    return Decided(result, "", entropy[:16], outcome.rule_ids, outcome.notes)
+        return _refused(want, about, refusal.reason, notes=outcome.notes, detail=refusal.detail)
+    issued = TgsIssued(
+        about=about,
+        target=str(want.target),
+        kind=_KINDS[want.kind],
+        scopes=result.scopes,
+        ttl_s=result.ttl_s,
+        rules=outcome.rule_ids,
+        kvno=result.kvno,
+        notes=outcome.notes,
+        delegable=int(outcome.delegable),
+        policy_seq=gathered.realm.policy.seq,
+        tid=fresh.tid.hex(),
+    )
+    return WantGranted(result, issued)
 
 
-def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts were gathered
-    want: Want,
-    facts: WantFacts,
-    onward: Onward,
-    client: ClientView,
-    realm: RealmFacts,
-    now: Timestamp,
-    address: str,
-) -> Grant | Denial:
+def _refused(
+    want: Want, about: TgsFacts, code: Code | Reason, *, notes: tuple[Note, ...] = (), detail: str = ""
+) -> WantRefused:
+    reason = reason_for(code)
+    refused = TgsRefused(
+        about=about,
+        code=reason.name,
+        target=str(want.target),
+        kind=_KINDS[want.kind],
+        scopes=want.scopes,
+        detail=detail,
+        notes=notes,
+    )
+    return WantRefused(NotGranted(target=want.target, reason=reason, retry_s=0, ref=bytes(8)), refused)
+
+
+def _outcome(want: Want, facts: WantFacts, gathered: Gathered) -> Grant | Denial:
     try:
         check_flags(want.flags, KNOWN_WANT_FLAGS)
     except Refused:
         return Denial(code="unsupported-critical")
+    onward, realm, second = gathered.onward, gathered.realm, seconds_of(gathered.about.at)
     ask = Ask(
         target=want.target.name,
         kind=Kind(want.kind),
@@ -197,12 +234,11 @@ def _outcome(  # noqa: PLR0917  # one caller, and the order in which the facts w
         proven=onward.is_proven,
         path=onward.path,
     )
-    second = seconds_of(now)
     known = Circumstances(
-        address=address,
+        address=gathered.address,
         groups_of=realm.policy.groups_of,
         scopes_of=realm.policy.own_scopes,
-        client_caps=client.caps,
+        client_caps=gathered.caller.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
         remaining_tgt_s=onward.exp - second,
@@ -221,30 +257,33 @@ def _require_room(grant: Grant, written: Written, onward: Onward) -> None:
 
 
 def _grant_ticket(  # noqa: PLR0917  # one caller
-    want: Want, grant: Grant, facts: WantFacts, onward: Onward, realm: RealmFacts, now: Timestamp, entropy: bytes
+    want: Want,
+    grant: Grant,
+    target: TargetView,
+    dischargers: Mapping[str, TargetView | None],
+    gathered: Gathered,
+    fresh: _Fresh,
 ) -> Granted:
-    key = None if facts.target is None else facts.target.ticket_key
+    key, onward = target.ticket_key, gathered.onward
     if key is None:
         raise Misconfigured(DATABASE_INVALID, f"{want.target.name} was granted without a key")
-    login, second = onward.login, seconds_of(now)
+    login, second = onward.login, seconds_of(gathered.about.at)
     written = write_caveats(
         grant,
         want.limits,
-        facts.dischargers,
+        dischargers,
         about=login.client,
         expires=second + grant.ttl_s,
-        entropy=entropy[_TICKET_ENTROPY:],
+        entropy=fresh.demands,
         carried=onward.scopes if grant.delegable else None,
     )
     _require_room(grant, written, onward)
-    flags = DELEGABLE if grant.delegable else 0
-    session_key = entropy[16:48]
-    mac_key = realm.keys.newest_mac
+    flags, mac_key = DELEGABLE if grant.delegable else 0, gathered.realm.keys.newest_mac
     content = TicketContent(
-        tid=entropy[:16],
+        tid=fresh.tid,
         client=login.client,
         client_uid=login.client_uid,
-        session_key=session_key,
+        session_key=fresh.session_key,
         iat=second,
         exp=second + grant.ttl_s,
         auth_time=login.auth_time,
@@ -257,12 +296,12 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         txn=onward.txn,
         mac_number=mac_key.number,
     )
-    ticket = seal_ticket(key, mac_key, content, entropy=entropy[48:_TICKET_ENTROPY])
+    ticket = seal_ticket(key, mac_key, content, entropy=fresh.box)
     return Granted(
         target=want.target,
         target_uid=key.uid,
         credential=ticket,
-        session_key=session_key,
+        session_key=fresh.session_key,
         ttl_s=grant.ttl_s,
         flags=flags,
         kvno=key.kvno,
@@ -273,33 +312,28 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
     )
 
 
-def _grant_jwt(  # noqa: PLR0917  # one caller
-    want: Want, grant: Grant, facts: WantFacts, onward: Onward, realm: RealmFacts, now: Timestamp, entropy: bytes
-) -> Granted:
-    if facts.target is None:
-        raise Misconfigured(DATABASE_INVALID, f"{want.target.name} was granted without a record")
+def _grant_jwt(want: Want, grant: Grant, target: TargetView, gathered: Gathered, fresh: _Fresh) -> Granted:
+    onward = gathered.onward
     if want.limits:
         raise Refused("caveat-not-carried", "a JWT has no place for limits")
     if grant.delegable and onward.scopes is not None:
         raise Refused("caveat-not-carried", "whoever exchanged the JWT would not be bound by the scopes caveat")
+    login = onward.login
     token = issue_token(
         grant,
-        facts.target,
-        realm,
-        client=onward.login.client,
-        auth_time=onward.login.auth_time,
-        txn=onward.txn,
-        jti=entropy[:16],
-        now=now,
-        entropy=entropy[48:_TICKET_ENTROPY],
-        exchanged=onward.lineage,
+        target,
+        gathered.realm,
+        Requester(login.client, login.auth_time, onward.txn, onward.lineage),
+        jti=fresh.tid,
+        now=gathered.about.at,
+        entropy=fresh.box,
     )
     credential = token.text.encode("ascii")
     if len(credential) > MAX_TICKET_BYTES:
         raise Refused("exact-not-possible", "the token would be too large")
     return Granted(
         target=want.target,
-        target_uid=facts.target.principal.uid,
+        target_uid=target.principal.uid,
         credential=credential,
         session_key=None,
         ttl_s=grant.ttl_s,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from orthros_kdc.issuing.jwt_export import Issued, issue_token
+from orthros_kdc.issuing.jwt_export import Issued, Requester, issue_token
 from orthros_kdc.issuing.token_claims import callers_of, check_extra_claims
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
 from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
@@ -99,13 +99,10 @@ def decide_wish(
             grant,
             facts.target,
             realm,
-            client=me,
-            auth_time=second,
-            txn=entropy[16:32],
+            Requester(me, second, entropy[16:32], wish.exchanged),
             jti=entropy[:16],
             now=now,
             entropy=entropy[32:],
-            exchanged=wish.exchanged,
             extra=check_extra_claims(taken, {name: wish.claims[name] for name in taken if name in wish.claims}),
         )
     except Refused as refusal:

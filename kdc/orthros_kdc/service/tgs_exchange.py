@@ -11,15 +11,16 @@ from functools import partial
 from math import ceil
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve
 
-from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsIssued, TgsRefused
-from orthros_kdc.issuing.onward import Onward, Parties, acting_for, named_at, onward_of, path_before
+from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsRefused
+from orthros_kdc.issuing.onward import Parties, acting_for, named_at, onward_of, path_before
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
     NO_FACTS,
-    Decided,
+    Gathered,
     WantFacts,
+    WantGranted,
     check_caller,
     decide_want,
     is_excluded,
@@ -33,8 +34,6 @@ from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase, require_source
 from orthros_kdc.service.shell import Shell
 from orthros_protocol import (
-    DELEGABLE,
-    WANT_JWT,
     Granted,
     Malformed,
     NotGranted,
@@ -52,6 +51,7 @@ from orthros_protocol import (
     parse_tgs_request,
     peek_unverified_evidence,
     read_wants,
+    reason_for,
     seal_tgs_error,
     seal_tgs_reply,
     split_caveats,
@@ -70,16 +70,6 @@ _WANTS_A_TURN: Final = 8
 # itself at most a ticket of 8 KiB with 2 KiB of scopes and 4 KiB of demands.
 _RESULT_BYTES: Final = 960
 _REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
-
-
-@frozen(eq=False, kw_only=True)
-class _Gathered:
-    """What deciding some wants of a request takes, all of one moment; `wants` are in their order."""
-
-    realm: RealmFacts
-    caller: ClientView
-    onward: Onward
-    wants: list[WantFacts]
 
 
 class TgsExchange:
@@ -113,7 +103,7 @@ class TgsExchange:
         # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
         wants = read_wants(request.wants)
         _require_shapes(unverified, wants)
-        gather = partial(self._gather, unverified, request, case)
+        gather = partial(self._gather, unverified, request, case, about)
         results, policy_seq = await self._decide_all(wants, gather, case, about)
         reply = seal_tgs_reply(
             request,
@@ -140,35 +130,32 @@ class TgsExchange:
             self._opened.move_to_end(name)
         return opened
 
-    def _gather(
+    def _gather(  # noqa: PLR0917  # one caller, in the order in which it has them
         self,
         unverified: UnverifiedTgsRequest,
         request: TgsRequest,
         case: NativeCase,
+        about: TgsFacts,
         wants: tuple[Want, ...],
         moment: RealmMoment,
-    ) -> _Gathered:
+    ) -> tuple[Gathered, list[WantFacts]]:
         """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
         realm, now = moment.facts, case.now
         tgt = self._open_tgt(unverified, realm)
         caller = check_caller(request, unverified, moment.client(tgt.ticket.client_uid), realm.not_before, now)
         _open_evidence(unverified, caller, realm)
         require_source(caller.principal, case.address)
-        onward = onward_of(request, _parties(request.evidence, moment), now)
-        return _Gathered(
-            realm=realm,
-            caller=caller,
-            onward=onward,
-            wants=[
-                NO_FACTS if is_excluded(want, onward, now) else _want_facts(want, caller.principal.name, moment)
-                for want in wants
-            ],
-        )
+        parties = None if request.evidence is None else _parties(request.evidence, moment)
+        onward = onward_of(request, parties, now)
+        gathered = Gathered(realm=realm, caller=caller, onward=onward, about=about, address=case.address)
+        return gathered, [
+            NO_FACTS if is_excluded(want, onward, now) else _want_facts(want, about.client, moment) for want in wants
+        ]
 
     async def _decide_all(
         self,
         wants: tuple[Want, ...],
-        gather: Callable[[tuple[Want, ...], RealmMoment], _Gathered],
+        gather: Callable[[tuple[Want, ...], RealmMoment], tuple[Gathered, list[WantFacts]]],
         case: NativeCase,
         about: TgsFacts,
     ) -> tuple[list[Granted | NotGranted], int]:
@@ -178,7 +165,7 @@ class TgsExchange:
         """
         shell = self._shell
         results: list[Granted | NotGranted] = []
-        moments: list[_Gathered] = []
+        moments: list[tuple[Gathered, list[WantFacts]]] = []
         size = 0
         for position, want in enumerate(wants):
             if not position % _WANTS_A_TURN:
@@ -188,43 +175,36 @@ class TgsExchange:
                 turn = wants[position : position + _WANTS_A_TURN]
                 moments.append(await self._view.settled(partial(gather, turn)))
                 shell.require_issuing()
-            gathered = moments[-1]
-            realm = gathered.realm
             # The first want is paid for already; the bucket counts targets.
             wait_s = shell.rates.wait_of(case.payer) if position else 0.0
             if wait_s or size > _REPLY_BUDGET_BYTES:
                 # The rest is asked for again: after a while, or in a smaller batch.
-                rest = wants[position:]
-                ref = shell.refuse(case, partial(_not_attempted, len(rest), about))
-                left = [Decided.refused(one, "not-attempted", ref, retry_s=ceil(wait_s)) for one in rest]
-                results += [one.result for one in left]
+                rest, reason = wants[position:], reason_for("not-attempted")
+                refused = TgsRefused(about=about, code=reason.name, wants=len(rest))
+                ref = shell.refuse(case, partial(_with_ref, refused))
+                results += [NotGranted(target=one.target, reason=reason, retry_s=ceil(wait_s), ref=ref) for one in rest]
                 break
-            decided = decide_want(
-                want,
-                gathered.wants[position % _WANTS_A_TURN],
-                gathered.onward,
-                gathered.caller,
-                realm,
-                now=case.now,
-                entropy=shell.entropy(ENTROPY_PER_WANT),
-                address=case.address,
-            )
-            if decided.code == "not-granted":
-                shell.rates.surcharge_refusal(case.payer)
-            result = decided.result
-            if isinstance(result, Granted):
-                shell.issue(case, _issued(decided, want, result, realm.policy.seq, about))
+            gathered, facts = moments[-1]
+            entropy = shell.entropy(ENTROPY_PER_WANT)
+            decided = decide_want(want, facts[position % _WANTS_A_TURN], gathered, entropy=entropy)
+            if isinstance(decided, WantGranted):
+                shell.issue(case, decided.event)
+                results.append(decided.result)
             else:
-                result = result.altered(ref=shell.refuse(case, partial(_refused, decided, want, result, about)))
-            results.append(result)
-            size += _size_of(result)
-        return results, min(moment.realm.policy.seq for moment in moments)
+                if decided.event.code == "not-granted":
+                    shell.rates.surcharge_refusal(case.payer)
+                ref = shell.refuse(case, partial(_with_ref, decided.event))
+                results.append(decided.result.altered(ref=ref))
+            size += _size_of(results[-1])
+        return results, min(gathered.realm.policy.seq for gathered, _ in moments)
 
 
-def _parties(evidence: OpenedEvidence | None, moment: RealmMoment) -> Parties | None:
+def _with_ref(event: TgsRefused, ref: bytes) -> Event:
+    return evolve(event, ref=ref.hex())
+
+
+def _parties(evidence: OpenedEvidence, moment: RealmMoment) -> Parties:
     """Those whom evidence names, which is the KDC's own word, so looking for them tells the client nothing."""
-    if evidence is None:
-        return None
     shown, home = evidence.ticket, moment.facts.record.realm
 
     def numbered(principal: Principal, uid: int) -> ClientView | None:
@@ -294,43 +274,6 @@ def _facts_of(request: TgsRequest, sender: SenderFacts) -> TgsFacts:
         evidence="" if shown is None else shown.tid.hex(),
         txn=(login if shown is None else shown).txn.hex(),
         request=request.nonce.hex(),
-    )
-
-
-def _kind(want: Want) -> str:
-    return "jwt" if want.kind == WANT_JWT else "ticket"
-
-
-def _not_attempted(wants: int, about: TgsFacts, ref: bytes) -> Event:
-    return TgsRefused(about=about, code="not-attempted", wants=wants, ref=ref.hex())
-
-
-def _refused(decided: Decided, want: Want, result: NotGranted, about: TgsFacts, ref: bytes) -> Event:
-    return TgsRefused(
-        about=about,
-        code=result.reason.name,
-        target=str(want.target),
-        kind=_kind(want),
-        scopes=want.scopes,
-        detail=decided.detail,
-        notes=decided.notes,
-        ref=ref.hex(),
-    )
-
-
-def _issued(decided: Decided, want: Want, result: Granted, policy_seq: int, about: TgsFacts) -> Event:
-    return TgsIssued(
-        about=about,
-        target=str(want.target),
-        kind=_kind(want),
-        scopes=result.scopes,
-        ttl_s=result.ttl_s,
-        rules=decided.rule_ids,
-        kvno=result.kvno,
-        notes=decided.notes,
-        delegable=int(bool(result.flags & DELEGABLE)),
-        policy_seq=policy_seq,
-        tid=decided.tid.hex(),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from attrs import define, evolve
 
 from orthros_kdc.admin import jwt_keys, rules
-from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, issue_token, open_own_token
+from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, Requester, issue_token, open_own_token
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.rule_caveats import RuleCaveat
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
@@ -45,15 +45,15 @@ class Desk:
         assert isinstance(result, Grant), result
         return result
 
-    def issue(self, client: str, target: str, grant: Grant, **more: Any) -> Issued:
+    def issue(
+        self, client: str, target: str, grant: Grant, *, exchanged: OwnToken | Lineage | None = None, **more: Any
+    ) -> Issued:
         now = self.bench.clock.now()
         return issue_token(
             grant,
             self.targets[target],
             self.realm,
-            client=Principal(REALM, client),
-            auth_time=now // 1000,
-            txn=self.bench.entropy(16),
+            Requester(Principal(REALM, client), now // 1000, self.bench.entropy(16), exchanged),
             jti=self.bench.entropy(16),
             now=now,
             entropy=self.bench.entropy(24),

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_kdc.audit.chain import genesis
+from orthros_kdc.audit.events import TgsFacts
 from orthros_kdc.issuing.onward import Onward, Parties, onward_of
-from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT, Decided, WantFacts, decide_want
+from orthros_kdc.issuing.tgs_exchange import (
+    ENTROPY_PER_WANT,
+    Gathered,
+    WantFacts,
+    WantGranted,
+    WantRefused,
+    decide_want,
+)
 from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.snapshot import PolicySnapshot
@@ -224,11 +232,10 @@ def rule(**terms: Any) -> Rule:
     return Rule(**known | terms)
 
 
-def decided(found: Onward, want: Want, *rules: Rule) -> Decided:
-    return decide_want(
-        want, WantFacts(rules, TARGET), found, client_view("orders", 17), realm_of(*rules),
-        now=Timestamp(NOW * 1000), entropy=bytes(ENTROPY_PER_WANT), address="",
-    )  # fmt: skip
+def decided(found: Onward, want: Want, *rules: Rule) -> WantGranted | WantRefused:
+    about = TgsFacts(at=Timestamp(NOW * 1000), kdc_id="kdc-1", client="orders")
+    gathered = Gathered(realm=realm_of(*rules), caller=client_view("orders", 17), onward=found, about=about, address="")
+    return decide_want(want, WantFacts(rules, TARGET), gathered, entropy=bytes(ENTROPY_PER_WANT))
 
 
 scope_sets = st.lists(st.sampled_from(SCOPES), max_size=3).map(tuple)
