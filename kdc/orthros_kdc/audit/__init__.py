@@ -1,20 +1,19 @@
 """What was decided, for whom and why: a closed set of events in hash-chained logs. Decides nothing itself."""
 
 from orthros_kdc.audit.admin_lines import ADMIN_WRITER
-from orthros_kdc.audit.admin_log import AdminAudit, AdminAuditLog
+from orthros_kdc.audit.admin_log import AdminAuditLog
 from orthros_kdc.audit.log import AuditLog, Sync
-from orthros_kdc.audit.reader import Entry, Follower, find_ref, tail
+from orthros_kdc.audit.reader import AuditEntry, Follower, find_ref, tail
 from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.audit.verifying import Changes, verify_all
 
 __all__ = [
     "ADMIN_WRITER",
     "KEPT",
-    "AdminAudit",
     "AdminAuditLog",
+    "AuditEntry",
     "AuditLog",
     "Changes",
-    "Entry",
     "Follower",
     "Receipt",
     "Sync",

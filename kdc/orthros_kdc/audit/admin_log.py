@@ -11,7 +11,6 @@ Knows no use case.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from orthros_kdc.audit.admin_lines import ADMIN_WRITER, head_of
 from orthros_kdc.audit.chain import append
@@ -20,15 +19,7 @@ from orthros_kdc.store.base import AdminLine, Transaction
 from orthros_protocol import Timestamp
 from orthros_runtime.clocks import wall_clock
 
-__all__ = ["AdminAudit", "AdminAuditLog"]
-
-
-class AdminAudit(Protocol):
-    """Where admin use cases record what they change."""
-
-    def record(self, tx: Transaction, event: str, **facts: str | int | None) -> None:
-        """Called in the transaction of the change, as its last step; when it raises, nothing is changed."""
-        ...
+__all__ = ["AdminAuditLog"]
 
 
 class AdminAuditLog:
@@ -38,7 +29,7 @@ class AdminAuditLog:
         self._now_ms = now_ms
 
     def record(self, tx: Transaction, event: str, **facts: str | int | None) -> None:
-        """Adds one entry."""
+        """Adds one entry, in the transaction of the change and as its last step: when this raises, nothing changes."""
         self.record_all(tx, [(event, facts)])
 
     def record_all(self, tx: Transaction, changes: Iterable[tuple[str, Mapping[str, str | int | None]]]) -> None:

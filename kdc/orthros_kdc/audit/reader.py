@@ -20,14 +20,14 @@ from attrs import evolve, field, frozen
 from orthros_kdc.audit.chain import peek
 from orthros_kdc.audit.segments import Segment, end_of_last_line, lines_from, opened, segments_in
 
-__all__ = ["UNREADABLE", "Entry", "Follower", "entry_of", "find_ref", "tail"]
+__all__ = ["UNREADABLE", "AuditEntry", "Follower", "entry_of", "find_ref", "tail"]
 
 UNREADABLE: Final = "unreadable"
 _WINDOW_BYTES: Final = 64 * 1024
 
 
 @frozen(order=True)
-class Entry:
+class AuditEntry:
     """One line. `fields` are all of it; a line that does not agree with its own hash is an event `unreadable`."""
 
     at: int
@@ -37,23 +37,25 @@ class Entry:
     fields: dict[str, Any] = field(order=False)
 
 
-def entry_of(writer: str, line: bytes) -> Entry:
+def entry_of(writer: str, line: bytes) -> AuditEntry:
     """The entry that `line` is."""
     seen = peek(line)
     if seen is None:
-        return Entry(0, writer, 0, UNREADABLE, {"line": line[:200].decode("ascii", "backslashreplace")})
+        return AuditEntry(0, writer, 0, UNREADABLE, {"line": line[:200].decode("ascii", "backslashreplace")})
     head, fields = seen
     at, event = fields.get("at"), fields.get("event")
-    return Entry(at if type(at) is int else 0, writer, head.seq, event if type(event) is str else UNREADABLE, fields)
+    return AuditEntry(
+        at if type(at) is int else 0, writer, head.seq, event if type(event) is str else UNREADABLE, fields
+    )
 
 
 def tail(
     directory: str | os.PathLike[str],
     most: int,
     *,
-    matching: Callable[[Entry], bool] = lambda _: True,
-    changes: Iterable[Entry] = (),
-) -> list[Entry]:
+    matching: Callable[[AuditEntry], bool] = lambda _: True,
+    changes: Iterable[AuditEntry] = (),
+) -> list[AuditEntry]:
     """The newest `most` entries of all writers that match, oldest first. `changes` are those of administration,
     newest first; they and the logs are read only as far back as need be."""
     writers: dict[str, list[Segment]] = {}
@@ -75,9 +77,9 @@ class Follower:
             with opened(segment.path) as descriptor:
                 self._offsets[segment.path] = end_of_last_line(descriptor)
 
-    def poll(self) -> list[Entry]:
+    def poll(self) -> list[AuditEntry]:
         """The new entries of all writers, oldest first."""
-        found: list[Entry] = []
+        found: list[AuditEntry] = []
         for segment in _files(self._directory):
             offset = self._offsets.get(segment.path, 0)
             with opened(segment.path) as descriptor:
@@ -95,7 +97,7 @@ class Follower:
         return sorted(found)
 
 
-def find_ref(directory: str | os.PathLike[str], ref: str) -> Entry | None:
+def find_ref(directory: str | os.PathLike[str], ref: str) -> AuditEntry | None:
     """The newest entry with this reference in hex, as a caller was given it."""
     wanted = ref.strip().lower()
     needle = json.dumps(wanted).encode("ascii")
@@ -107,7 +109,7 @@ def _files(directory: str | os.PathLike[str]) -> list[Segment]:
     return [segment for segment in segments_in(directory) if not segment.is_stub]
 
 
-def _with(segment: Segment, needle: bytes) -> Iterator[Entry]:
+def _with(segment: Segment, needle: bytes) -> Iterator[AuditEntry]:
     """The entries of a file whose line holds `needle`."""
     with opened(segment.path) as descriptor:
         if os.fstat(descriptor).st_size == 0:
@@ -122,9 +124,9 @@ def _with(segment: Segment, needle: bytes) -> Iterator[Entry]:
                 at = content.find(needle, end)
 
 
-def _backwards(segments: list[Segment]) -> Iterator[Entry]:
+def _backwards(segments: list[Segment]) -> Iterator[AuditEntry]:
     """The entries of one writer, newest first. What cannot be read has the time of the entry before it."""
-    unread: list[Entry] = []
+    unread: list[AuditEntry] = []
     for segment in reversed(segments):
         with opened(segment.path) as descriptor:
             for line in _lines_backwards(descriptor):

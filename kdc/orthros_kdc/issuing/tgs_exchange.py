@@ -11,8 +11,8 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_kdc.audit.events import TgsFacts, TgsIssued, TgsRefused
+from orthros_kdc.issuing.delegation import Delegation
 from orthros_kdc.issuing.jwt_export import Requester, issue_token
-from orthros_kdc.issuing.onward import Onward
 from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.rule import Rule
@@ -94,7 +94,7 @@ class Gathered:
 
     realm: RealmFacts
     caller: ClientView
-    onward: Onward
+    delegation: Delegation
     about: TgsFacts
     address: str
 
@@ -153,14 +153,14 @@ def check_caller(
     return client
 
 
-def is_excluded(want: Want, onward: Onward, now: Timestamp) -> bool:
+def is_excluded(want: Want, delegation: Delegation, now: Timestamp) -> bool:
     """Whether caveats on the TGT exclude the want, whatever its target is: to be asked before any look-up."""
-    if not onward.narrowed:
+    if not delegation.narrowed:
         return False
     # What can be handed on would outgrow the caveats, and a JWT cannot carry what comes of them.
     hands_on = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
-    ended = onward.caveat_end is not None and onward.caveat_end <= seconds_of(now)
-    return hands_on or ended or (onward.targets is not None and want.target not in onward.targets)
+    ended = delegation.caveat_end is not None and delegation.caveat_end <= seconds_of(now)
+    return hands_on or ended or (delegation.targets is not None and want.target not in delegation.targets)
 
 
 def decide_want(want: Want, facts: WantFacts, gathered: Gathered, *, entropy: bytes) -> WantGranted | WantRefused:
@@ -168,14 +168,14 @@ def decide_want(want: Want, facts: WantFacts, gathered: Gathered, *, entropy: by
 
     Raises Misconfigured `database-invalid`, or LocalMisuse when the decision was for another subject.
     """
-    about, onward, target = gathered.about, gathered.onward, facts.target
-    if is_excluded(want, onward, about.at):
+    about, delegation, target = gathered.about, gathered.delegation, facts.target
+    if is_excluded(want, delegation, about.at):
         return _refused(want, about, "excluded-by-your-caveat")
     outcome = _outcome(want, facts, gathered)
     if isinstance(outcome, Denial) or target is None:
         code = outcome.code if isinstance(outcome, Denial) else "target-unavailable"
         return _refused(want, about, code, notes=outcome.notes)
-    if outcome.subject != onward.subject_text:
+    if outcome.subject != delegation.subject_text:
         raise LocalMisuse("value-invalid", "the grant was decided for another subject")
     fresh = _Fresh(entropy[:16], entropy[16:48], entropy[48:_TICKET_ENTROPY], entropy[_TICKET_ENTROPY:])
     try:
@@ -222,7 +222,7 @@ def _outcome(want: Want, facts: WantFacts, gathered: Gathered) -> Grant | Denial
         check_flags(want.flags, KNOWN_WANT_FLAGS)
     except Refused:
         return Denial(code="unsupported-critical")
-    onward, realm, second = gathered.onward, gathered.realm, seconds_of(gathered.about.at)
+    delegation, realm, second = gathered.delegation, gathered.realm, seconds_of(gathered.about.at)
     ask = Ask(
         target=want.target.name,
         kind=Kind(want.kind),
@@ -230,9 +230,9 @@ def _outcome(want: Want, facts: WantFacts, gathered: Gathered) -> Grant | Denial
         ttl_s=want.ttl_s,
         exact=bool(want.flags & EXACT),
         delegable=bool(want.flags & WANT_DELEGABLE),
-        subject=onward.subject_text,
-        proven=onward.is_proven,
-        path=onward.path,
+        subject=delegation.subject_text,
+        proven=delegation.is_proven,
+        path=delegation.path,
     )
     known = Circumstances(
         address=gathered.address,
@@ -241,17 +241,17 @@ def _outcome(want: Want, facts: WantFacts, gathered: Gathered) -> Grant | Denial
         client_caps=gathered.caller.caps,
         target=None if facts.target is None else facts.target.facts,
         limits=realm.record.limits,
-        remaining_tgt_s=onward.exp - second,
-        caveat_remaining_s=None if onward.caveat_end is None else onward.caveat_end - second,
-        caveat_scopes=onward.scopes,
+        remaining_tgt_s=delegation.exp - second,
+        caveat_remaining_s=None if delegation.caveat_end is None else delegation.caveat_end - second,
+        caveat_scopes=delegation.scopes,
     )
     return decide(ask, facts.rules, known)
 
 
-def _require_room(grant: Grant, written: Written, onward: Onward) -> None:
+def _require_room(grant: Grant, written: Written, delegation: Delegation) -> None:
     """Raises Refused `caveat-not-carried` when ticket and caveats together would be larger than a ticket can be."""
     caveats = sum(len(caveat) + 3 for caveat in written.caveats)
-    size = _FRAME_BYTES + caveats + sum(len(scope) + 2 for scope in grant.scopes) + _HOP_BYTES * len(onward.chain)
+    size = _FRAME_BYTES + caveats + sum(len(scope) + 2 for scope in grant.scopes) + _HOP_BYTES * len(delegation.chain)
     if size > MAX_TICKET_BYTES:
         raise Refused("caveat-not-carried", "the ticket would be too large")
 
@@ -264,10 +264,10 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
     gathered: Gathered,
     fresh: _Fresh,
 ) -> Granted:
-    key, onward = target.ticket_key, gathered.onward
+    key, delegation = target.ticket_key, gathered.delegation
     if key is None:
         raise Misconfigured(DATABASE_INVALID, f"{want.target.name} was granted without a key")
-    login, second = onward.login, seconds_of(gathered.about.at)
+    login, second = delegation.login, seconds_of(gathered.about.at)
     written = write_caveats(
         grant,
         want.limits,
@@ -275,9 +275,9 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         about=login.client,
         expires=second + grant.ttl_s,
         entropy=fresh.demands,
-        carried=onward.scopes if grant.delegable else None,
+        carried=delegation.scopes if grant.delegable else None,
     )
-    _require_room(grant, written, onward)
+    _require_room(grant, written, delegation)
     flags, mac_key = DELEGABLE if grant.delegable else 0, gathered.realm.keys.newest_mac
     content = TicketContent(
         tid=fresh.tid,
@@ -291,9 +291,9 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         flags=flags,
         scopes=grant.scopes,
         caveats_field=join_caveats(written.caveats),
-        chain=onward.chain,
-        subject=onward.subject,
-        txn=onward.txn,
+        chain=delegation.chain,
+        subject=delegation.subject,
+        txn=delegation.txn,
         mac_number=mac_key.number,
     )
     ticket = seal_ticket(key, mac_key, content, entropy=fresh.box)
@@ -306,24 +306,24 @@ def _grant_ticket(  # noqa: PLR0917  # one caller
         flags=flags,
         kvno=key.kvno,
         scopes=grant.scopes,
-        subject=onward.subject,
+        subject=delegation.subject,
         notes=grant.notes,
         ext=demands_as(written.demands),
     )
 
 
 def _grant_jwt(want: Want, grant: Grant, target: TargetView, gathered: Gathered, fresh: _Fresh) -> Granted:
-    onward = gathered.onward
+    delegation = gathered.delegation
     if want.limits:
         raise Refused("caveat-not-carried", "a JWT has no place for limits")
-    if grant.delegable and onward.scopes is not None:
+    if grant.delegable and delegation.scopes is not None:
         raise Refused("caveat-not-carried", "whoever exchanged the JWT would not be bound by the scopes caveat")
-    login = onward.login
+    login = delegation.login
     token = issue_token(
         grant,
         target,
         gathered.realm,
-        Requester(login.client, login.auth_time, onward.txn, onward.lineage),
+        Requester(login.client, login.auth_time, delegation.txn, delegation.lineage),
         jti=fresh.tid,
         now=gathered.about.at,
         entropy=fresh.box,
@@ -339,6 +339,6 @@ def _grant_jwt(want: Want, grant: Grant, target: TargetView, gathered: Gathered,
         ttl_s=grant.ttl_s,
         flags=DELEGABLE if grant.delegable else 0,
         scopes=grant.scopes,
-        subject=onward.subject,
+        subject=delegation.subject,
         notes=grant.notes,
     )

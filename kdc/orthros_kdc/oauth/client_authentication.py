@@ -43,7 +43,7 @@ __all__ = [
     "CLIENT_ASSERTION_TYPE",
     "METHODS",
     "AssertionRules",
-    "Credentials",
+    "ClientCredentials",
     "SingleUse",
     "client_name",
     "judge_assertion",
@@ -64,7 +64,7 @@ _BASIC = re.compile(r"basic +(?P<credentials>\S+)", re.ASCII | re.IGNORECASE)
 
 
 @frozen(eq=False, kw_only=True)
-class Credentials:
+class ClientCredentials:
     """What was presented, of unproven origin: a secret or an assertion, never both. `client_id` is as written."""
 
     client_id: str
@@ -91,7 +91,7 @@ class SingleUse:
     until: int
 
 
-def read_credentials(form: Form, ask: Ask) -> Credentials | None:
+def read_credentials(form: Form, ask: Ask) -> ClientCredentials | None:
     """What the request presents, or None when it presents nothing (RFC 6749 section 2.3).
 
     A bare `client_id` is no credential. Raises OAuthError: `invalid_request` for two mechanisms, broken encoding or
@@ -106,7 +106,7 @@ def read_credentials(form: Form, ask: Ask) -> Credentials | None:
     if headers:
         return _from_header(headers[0])
     if secret is not None:
-        return Credentials(client_id=form.require("client_id"), secret=secret)
+        return ClientCredentials(client_id=form.require("client_id"), secret=secret)
     if assertion is not None:
         return _from_assertion(assertion, form.get("client_assertion_type"))
     return None
@@ -119,7 +119,7 @@ def client_name(client_id: str, realm: str) -> str | None:
 
 
 def judge_client(
-    credentials: Credentials, client: OAuthClientView | None, *, address: str, now_s: int, rules: AssertionRules
+    credentials: ClientCredentials, client: OAuthClientView | None, *, address: str, now_s: int, rules: AssertionRules
 ) -> SingleUse | None:
     """Accepts `client`, or raises the one OAuthError `invalid_client`, whose code says why.
 
@@ -181,7 +181,7 @@ def judge_bearer(
     return single_use
 
 
-def _from_header(header: str) -> Credentials:
+def _from_header(header: str) -> ClientCredentials:
     found = _BASIC.fullmatch(header)
     if found is None:
         raise client_refused(CLIENT_CREDENTIALS_INVALID, "Authorization is of another scheme, or empty")
@@ -192,14 +192,14 @@ def _from_header(header: str) -> Credentials:
     user, colon, password = raw.partition(b":")
     if not colon:
         raise _bad_basic("The Basic credentials have no colon.")
-    return Credentials(client_id=form_decode(user), secret=form_decode(password))
+    return ClientCredentials(client_id=form_decode(user), secret=form_decode(password))
 
 
 def _bad_basic(text: str) -> OAuthError:
     return invalid_request(text, code=CLIENT_CREDENTIALS_INVALID)
 
 
-def _from_assertion(text: str, assertion_type: str | None) -> Credentials:
+def _from_assertion(text: str, assertion_type: str | None) -> ClientCredentials:
     if assertion_type != CLIENT_ASSERTION_TYPE:
         raise client_refused(CLIENT_CREDENTIALS_INVALID, "unknown client_assertion_type")
     try:
@@ -209,7 +209,7 @@ def _from_assertion(text: str, assertion_type: str | None) -> Credentials:
             raise BadAssertion("iss is missing")
     except BadAssertion as problem:
         raise client_refused(ASSERTION_INVALID, str(problem)) from None
-    return Credentials(client_id=issuer, assertion=assertion)
+    return ClientCredentials(client_id=issuer, assertion=assertion)
 
 
 def _is_secret_of(client: OAuthClientView | None, given: str) -> bool:

@@ -18,14 +18,14 @@ from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 
-__all__ = ["INACTIVE", "Judgement", "Standing", "active_answer", "judge_token", "may_know"]
+__all__ = ["INACTIVE", "Judgement", "TokenStanding", "active_answer", "judge_token", "may_know"]
 
 INACTIVE = json_answer(200, {"active": False})
 """Forged, expired, revoked, another client's, garbage: all the same."""
 
 
 @frozen(eq=False, kw_only=True)
-class Standing:
+class TokenStanding:
     """What has become of a token since it was issued. `parties` are the principals that it names as proven, by name:
     its client, who acted before, and a subject that is one; None for who is there no more."""
 
@@ -49,7 +49,7 @@ class Judgement:
     scopes: tuple[str, ...] = ()
 
 
-def judge_token(standing: Standing, realm: RealmFacts) -> Judgement:
+def judge_token(standing: TokenStanding, realm: RealmFacts) -> Judgement:
     """Whether the token still counts, and for which scopes.
 
     Its parties must still be there, and be those of then: a re-created name is another principal. Rules must still

@@ -20,13 +20,13 @@ from orthros_protocol import FrameReader, OrthrosError, PeerMisbehaved, frame
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Answer", "Handler", "Reject", "Server"]
+__all__ = ["Handler", "NativeAnswer", "Reject", "Server"]
 
 _numbers: Final = count(1)
 
 
 @frozen
-class Answer:
+class NativeAnswer:
     """A reply. `proves` is the principal whose connection this is, where the request proves that.
 
     Nothing is read behind one that is `last`. A reply with a `receipt` leaves only when its line in the audit log is
@@ -37,7 +37,7 @@ class Answer:
     proves: str = ""
     last: bool = False
     receipt: Receipt = KEPT
-    instead: Callable[[OrthrosError], Answer] | None = None
+    instead: Callable[[OrthrosError], NativeAnswer] | None = None
 
     async def settled(self) -> bytes:
         """The message that may leave."""
@@ -50,7 +50,7 @@ class Answer:
         return self.message
 
 
-Handler = Callable[[bytes, str, str, int], Awaitable[Answer]]
+Handler = Callable[[bytes, str, str, int], Awaitable[NativeAnswer]]
 """From a request, its source, its IP address (empty on a local socket) and the number of its connection to the answer.
 
 Never raises for what the request says.
@@ -80,7 +80,7 @@ class Server(PortServer):
         try:
             while data := await connection.receive(begun=bool(reader.pending_bytes)):
                 reader.feed(data)
-                answers: list[Answer] = []
+                answers: list[NativeAnswer] = []
                 for message in reader.messages():
                     answers.append(await self._handler(message, source, connection.peer.address, number))
                     if answers[-1].proves:
@@ -100,7 +100,7 @@ class Server(PortServer):
                 self._reject(source, unread, reader.pending_bytes)
 
 
-async def _send(connection: Connection, answers: list[Answer]) -> None:
+async def _send(connection: Connection, answers: list[NativeAnswer]) -> None:
     """Sends the answers in order, each as soon as it may leave, and as many as possible at once."""
     ready: list[bytes] = []
     for position, answer in enumerate(answers):

@@ -10,7 +10,7 @@ from typing import Final
 
 from orthros_kdc.audit.events import AsRefused
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
-from orthros_kdc.process.native_port import Answer
+from orthros_kdc.process.native_port import NativeAnswer
 from orthros_kdc.realm.principals import LoginView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView
@@ -33,7 +33,7 @@ class AsExchange:
         self._shell = shell
         self._lookaside = lookaside
 
-    async def answer(self, signed: Signed, case: NativeCase) -> Answer:
+    async def answer(self, signed: Signed, case: NativeCase) -> NativeAnswer:
         """The answer to an AS-REQ. Raises what `case` is to be refused with."""
         unverified = parse_as_request(signed)
 
@@ -58,4 +58,4 @@ class AsExchange:
             request, unverified, login, realm, about, entropy=self._shell.entropy(AS_ENTROPY)
         )
         self._shell.issue(case, issued)
-        return Answer(reply, receipt=case.receipt, instead=partial(self._shell.refused, case))
+        return NativeAnswer(reply, receipt=case.receipt, instead=partial(self._shell.refused, case))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from orthros_kdc.process.native_port import Answer
+from orthros_kdc.process.native_port import NativeAnswer
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.as_exchange import AsExchange
@@ -41,7 +41,7 @@ class KdcService:
             TGS_REQ: TgsExchange(view, shell, lookaside).answer,
         }
 
-    async def answer(self, message: bytes, source: str, address: str = "", connection: int = 0) -> Answer:
+    async def answer(self, message: bytes, source: str, address: str = "", connection: int = 0) -> NativeAnswer:
         """The answer to one message from `source` (see `native_port.py`). Never raises for what a peer does.
 
         `address` is the IP address of the peer, empty on a local socket: that lies outside every network.
@@ -49,7 +49,7 @@ class KdcService:
         make = partial(NativeCase, address=address, connection=connection, entropy=self._shell.entropy)
         return await self._shell.answer(source, len(message), make, partial(self._exchanged, message))
 
-    async def _exchanged(self, message: bytes, case: NativeCase) -> Answer:
+    async def _exchanged(self, message: bytes, case: NativeCase) -> NativeAnswer:
         signed = parse_signed(message)
         exchange = self._exchanges.get(signed.kind)
         if exchange is None:

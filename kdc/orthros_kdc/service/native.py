@@ -11,7 +11,7 @@ from attrs import define, field
 
 from orthros_kdc.audit.events import Event
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.process.native_port import Answer
+from orthros_kdc.process.native_port import NativeAnswer
 from orthros_kdc.service.shell import Case, RateLimited, log_fault
 from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol import Code, Misconfigured, OrthrosError, Reason, Refused, Unavailable, build_nak
@@ -21,7 +21,7 @@ __all__ = ["NativeCase", "require_source"]
 
 
 @define(eq=False, kw_only=True)
-class NativeCase(Case[Answer]):
+class NativeCase(Case[NativeAnswer]):
     """A message over the connection of this number, which no other connection has. `proves` is the principal whose
     connection this is, where the request proves that."""
 
@@ -41,13 +41,13 @@ class NativeCase(Case[Answer]):
             return super().refused(error, ref)
         return self._event(code=error.code, detail=error.detail, ref=ref.hex())
 
-    def refusal(self, error: OrthrosError, ref: bytes) -> Answer:
+    def refusal(self, error: OrthrosError, ref: bytes) -> NativeAnswer:
         """What the caller may learn: refusals as they are, troubles of the KDC only as such, and strangers nothing."""
         if self._seal is None or not self.client:
             if isinstance(error, (Misconfigured, Unavailable)):
                 log_fault(error, ref)
             # A sender over its rate gets one answer and is disconnected: an answer costs more than a frame.
-            return Answer(build_nak(ref), last=isinstance(error, RateLimited))
+            return NativeAnswer(build_nak(ref), last=isinstance(error, RateLimited))
         code: Code | Reason
         if isinstance(error, Refused) and error.reason.number:
             code, detail, retry_s = error.reason, error.detail, getattr(error, "retry_s", 0)
@@ -55,7 +55,7 @@ class NativeCase(Case[Answer]):
             log_fault(error, ref)
             code, detail, retry_s = "kdc-fault", f"reference {ref.hex()}", 1
         sealed = self._seal(code, now=self.now, entropy=self.entropy(ENTROPY_BYTES), retry_s=retry_s, detail=detail)
-        return Answer(sealed, self.proves)
+        return NativeAnswer(sealed, self.proves)
 
 
 def require_source(principal: PrincipalRecord, address: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from attrs import evolve
 
 from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsRefused
-from orthros_kdc.issuing.onward import Parties, acting_for, named_at, onward_of, path_before
+from orthros_kdc.issuing.delegation import Parties, acting_for, delegation_of, named_at, path_before
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
     NO_FACTS,
@@ -26,7 +26,7 @@ from orthros_kdc.issuing.tgs_exchange import (
     is_excluded,
 )
 from orthros_kdc.issuing.written_caveats import require_shapes
-from orthros_kdc.process.native_port import Answer
+from orthros_kdc.process.native_port import NativeAnswer
 from orthros_kdc.realm.principals import ClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView
@@ -81,7 +81,7 @@ class TgsExchange:
         self._lookaside = lookaside
         self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
 
-    async def answer(self, signed: Signed, case: NativeCase) -> Answer:
+    async def answer(self, signed: Signed, case: NativeCase) -> NativeAnswer:
         """The answer to a TGS-REQ. Raises what `case` is to be refused with."""
         unverified = parse_tgs_request(signed)
 
@@ -113,7 +113,7 @@ class TgsExchange:
             now=case.now,
             entropy=self._shell.entropy(ENTROPY_BYTES),
         )
-        return Answer(reply, case.proves, receipt=case.receipt, instead=partial(self._shell.refused, case))
+        return NativeAnswer(reply, case.proves, receipt=case.receipt, instead=partial(self._shell.refused, case))
 
     def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
         """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
@@ -146,10 +146,11 @@ class TgsExchange:
         _open_evidence(unverified, caller, realm)
         require_source(caller.principal, case.address)
         parties = None if request.evidence is None else _parties(request.evidence, moment)
-        onward = onward_of(request, parties, now)
-        gathered = Gathered(realm=realm, caller=caller, onward=onward, about=about, address=case.address)
+        delegation = delegation_of(request, parties, now)
+        gathered = Gathered(realm=realm, caller=caller, delegation=delegation, about=about, address=case.address)
         return gathered, [
-            NO_FACTS if is_excluded(want, onward, now) else _want_facts(want, about.client, moment) for want in wants
+            NO_FACTS if is_excluded(want, delegation, now) else _want_facts(want, about.client, moment)
+            for want in wants
         ]
 
     async def _decide_all(

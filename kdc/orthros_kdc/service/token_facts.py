@@ -14,7 +14,7 @@ from orthros_kdc.issuing.jwt_export import open_own_token, peek_unverified_kid
 from orthros_kdc.issuing.token_claims import OwnToken
 from orthros_kdc.oauth.client_authentication import SingleUse, client_name
 from orthros_kdc.oauth.errors import OAuthError
-from orthros_kdc.oauth.introspection import Standing
+from orthros_kdc.oauth.introspection import TokenStanding
 from orthros_kdc.oauth.issuance import TargetRules
 from orthros_kdc.oauth.requested import TargetWish
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
@@ -97,7 +97,7 @@ class TokenFacts:
 
         return await self._view.settled(gather)
 
-    async def opened(self, text: str, now: Timestamp) -> tuple[Standing, RealmFacts]:
+    async def opened(self, text: str, now: Timestamp) -> tuple[TokenStanding, RealmFacts]:
         """A token that this KDC issued and that has not ended, what has become of it, and the realm of that moment.
 
         Raises Malformed, PeerMisbehaved and Refused as `open_own_token`.
@@ -123,7 +123,7 @@ class TokenFacts:
         token, target, parties, realm = await self._view.settled(gather)
         revocation, second = _revocation(token), seconds_of(self._for_forgetting(now))
         is_revoked = await self._store.read(lambda tx: tx.recalls(REMEMBER_REVOKED, revocation, now=second))
-        return Standing(token=token, target=target, parties=parties, is_revoked=is_revoked), realm
+        return TokenStanding(token=token, target=target, parties=parties, is_revoked=is_revoked), realm
 
     async def use_once(self, used: SingleUse, now: Timestamp) -> bool:
         """Whether this assertion is used for the first time. Raises Refused `busy`."""

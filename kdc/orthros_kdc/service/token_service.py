@@ -45,7 +45,7 @@ from orthros_kdc.oauth.grants import (
     grant_refused,
     require_grant_type,
 )
-from orthros_kdc.oauth.introspection import INACTIVE, Standing, active_answer, judge_token, may_know
+from orthros_kdc.oauth.introspection import INACTIVE, TokenStanding, active_answer, judge_token, may_know
 from orthros_kdc.oauth.issuance import TOKEN_ENTROPY, Minted, decide_wish, token_answer
 from orthros_kdc.oauth.metadata import metadata_answer, token_url
 from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
@@ -310,7 +310,7 @@ class TokenService:
         judged = judge_token(standing, realm)
         return Looked(token=standing.token, code=judged.code, scopes=judged.scopes)
 
-    async def _shown(self, text: str, role: str, case: TokenCase) -> Standing:
+    async def _shown(self, text: str, role: str, case: TokenCase) -> TokenStanding:
         """A token that still counts. Raises OAuthError `invalid_request`, as RFC 8693 section 2.2.2 demands."""
         try:
             standing, realm = await self._facts.opened(text, case.now)

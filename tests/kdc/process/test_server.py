@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.process.addresses import open_addresses
-from orthros_kdc.process.native_port import Answer, Server
+from orthros_kdc.process.native_port import NativeAnswer, Server
 from orthros_protocol import FrameReader, Misconfigured, frame
 from tests.support.http_port import ignored, stream_pair
 
@@ -29,7 +29,7 @@ class Echo:
     addresses: list[str] = field(factory=list)
     connections: list[int] = field(factory=list)
 
-    async def __call__(self, message: bytes, source: str, address: str, connection: int) -> Answer:
+    async def __call__(self, message: bytes, source: str, address: str, connection: int) -> NativeAnswer:
         self.sources.append(source)
         self.addresses.append(address)
         self.connections.append(connection)
@@ -37,7 +37,7 @@ class Echo:
             await self.gate.wait()
         if message == b"fault":
             raise RuntimeError("a bug")
-        return Answer(b"re: " + message, proves=message.decode().partition("as ")[2], last=message == b"last")
+        return NativeAnswer(b"re: " + message, proves=message.decode().partition("as ")[2], last=message == b"last")
 
 
 LIMITS = LimitSettings(

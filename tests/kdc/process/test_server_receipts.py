@@ -8,7 +8,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.audit.receipts import KEPT, Batch, Receipt
-from orthros_kdc.process.native_port import Answer, Server
+from orthros_kdc.process.native_port import NativeAnswer, Server
 from orthros_protocol import OrthrosError, Unavailable, frame
 from tests.kdc.process.test_server import LIMITS, connected, read_messages
 from tests.support.http_port import ignored
@@ -20,13 +20,13 @@ class Issuer:
 
     batch: Batch = field(factory=Batch)
 
-    async def __call__(self, message: bytes, _source: str, _address: str, _connection: int) -> Answer:
-        def instead(error: OrthrosError) -> Answer:
-            return Answer(b"refused: " + message + b" " + error.code.encode("ascii"))
+    async def __call__(self, message: bytes, _source: str, _address: str, _connection: int) -> NativeAnswer:
+        def instead(error: OrthrosError) -> NativeAnswer:
+            return NativeAnswer(b"refused: " + message + b" " + error.code.encode("ascii"))
 
         if not message.startswith(b"get"):
-            return Answer(b"no: " + message)
-        return Answer(b"here: " + message, receipt=Receipt(self.batch, trio.current_time()), instead=instead)
+            return NativeAnswer(b"no: " + message)
+        return NativeAnswer(b"here: " + message, receipt=Receipt(self.batch, trio.current_time()), instead=instead)
 
 
 def serving(issuer: Issuer) -> Server:

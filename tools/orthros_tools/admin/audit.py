@@ -17,7 +17,7 @@ import trio
 
 from orthros_kdc.admin import EVENTS as CHANGES
 from orthros_kdc.admin import audit_logs
-from orthros_kdc.audit import ADMIN_WRITER, Entry, Follower, tail
+from orthros_kdc.audit import ADMIN_WRITER, AuditEntry, Follower, tail
 from orthros_kdc.audit.admin_lines import lines_backwards, lines_of
 from orthros_kdc.audit.chain import CLOSED, OPENED, RESTARTED, VerifyReport, peek
 from orthros_kdc.audit.events import EVENTS
@@ -41,7 +41,7 @@ _COLUMNS: Final = ("writer", "entries", "unanchored", "problem", "line", "detail
 _CHAIN_FIELDS: Final = frozenset({"at", "event", "seq", "prev", "hash", "kdc_id", "facts", "changes"})
 _KNOWN: Final = (*EVENTS, OPENED, CLOSED, RESTARTED)
 
-Matching = Callable[[Entry], bool]
+Matching = Callable[[AuditEntry], bool]
 
 
 def register(nouns: Nouns) -> None:
@@ -115,7 +115,7 @@ def _register_keeping(verbs: Verbs) -> None:
     exporting.add_argument("--to", metavar="FILE", help="append to this file instead of standard output")
 
 
-def entry_row(entry: Entry) -> dict[str, object]:
+def entry_row(entry: AuditEntry) -> dict[str, object]:
     """One entry as JSON shows it: all its fields, and whose log it stands in."""
     return {"writer": entry.writer, **entry.fields}
 
@@ -149,7 +149,7 @@ def _since(text: str) -> int:
 
 
 def _matching(options: Namespace) -> Matching:
-    def matches(entry: Entry) -> bool:
+    def matches(entry: AuditEntry) -> bool:
         fields = entry.fields
         named = all(
             wanted is None or _name(str(fields.get(field, ""))) == wanted
@@ -171,7 +171,7 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
     follower = Follower(directory)  # before the first look, so that nothing falls between the two
     async with desk.open_store() as store:
 
-        def look(tx: Transaction) -> tuple[list[Entry], int]:
+        def look(tx: Transaction) -> tuple[list[AuditEntry], int]:
             newest = tx.admin_head()
             return tail(directory, options.most, matching=matches, changes=_changes(tx, options.since)), (
                 0 if newest is None else newest.seq
@@ -198,7 +198,7 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
             return Answer(streamed=True)
 
 
-def _changes(tx: Transaction, since: int) -> Iterator[Entry]:
+def _changes(tx: Transaction, since: int) -> Iterator[AuditEntry]:
     """Administration's entries, newest first."""
     for row in lines_backwards(tx):
         if row.at < since:
@@ -206,7 +206,7 @@ def _changes(tx: Transaction, since: int) -> Iterator[Entry]:
         yield entry_of(ADMIN_WRITER, row.line)
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: AuditEntry) -> str:
     facts = entry.fields.get("facts")
     told: dict[str, Any] = {key: value for key, value in entry.fields.items() if key not in _CHAIN_FIELDS}
     told |= facts if isinstance(facts, Mapping) else {}

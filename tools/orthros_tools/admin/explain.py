@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from orthros_kdc.audit import Entry, find_ref
+from orthros_kdc.audit import AuditEntry, find_ref
 from orthros_protocol import Misconfigured, reason_for
 from orthros_runtime.screen import instant
 from orthros_tools.admin.audit import entry_row
@@ -102,7 +102,7 @@ def _word(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _next_step(entry: Entry) -> list[str]:
+def _next_step(entry: AuditEntry) -> list[str]:
     client, target = (str(entry.fields.get(one, "")).partition("@")[0] for one in ("client", "target"))
     if not (client and target):
         return []
@@ -113,7 +113,7 @@ def _next_step(entry: Entry) -> list[str]:
     return [f"next: {shlex.join([PROGRAM, 'policy', 'explain', client, target, *asked])}"]
 
 
-def _in_whose_name(entry: Entry) -> list[str]:
+def _in_whose_name(entry: AuditEntry) -> list[str]:
     subject, chain = entry.fields.get("subject"), entry.fields.get("chain")
     if not subject:
         return []

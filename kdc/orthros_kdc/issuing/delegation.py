@@ -29,7 +29,7 @@ from orthros_protocol.tickets.call_chain import path_of
 from orthros_protocol.tickets.carrying import carry
 from orthros_protocol.tickets.ticket import BY_EVIDENCE
 
-__all__ = ["Onward", "Parties", "acting_for", "named_at", "onward_of", "path_before"]
+__all__ = ["Delegation", "Parties", "acting_for", "delegation_of", "named_at", "path_before"]
 
 
 @frozen(eq=False, kw_only=True)
@@ -45,7 +45,7 @@ class Parties:
 
 
 @frozen(eq=False, kw_only=True)
-class Onward:
+class Delegation:
     """What every want of one request inherits, and can only narrow.
 
     `login` is the TGT: of it come client, login and key id. `txn`, `subject` and `chain` go into what is issued.
@@ -108,7 +108,7 @@ def path_before(evidence: OpenedEvidence) -> tuple[str, ...]:
     return path_of(shown) or (named_at(shown.server.realm, shown.client),)
 
 
-def onward_of(request: TgsRequest, parties: Parties | None, now: Timestamp) -> Onward:
+def delegation_of(request: TgsRequest, parties: Parties | None, now: Timestamp) -> Delegation:
     """What the request passes on to each of its wants. `parties` are those of its evidence, None without any.
 
     Raises Refused with the code to seal into a TGS-ERR: `caveat-not-carried`, `caveat-unsupported`, `subject-refused`
@@ -127,10 +127,10 @@ def onward_of(request: TgsRequest, parties: Parties | None, now: Timestamp) -> O
     return _with_evidence(own, request.evidence, parties, now)
 
 
-def _own(tgt: OpenedTgt) -> Onward:
+def _own(tgt: OpenedTgt) -> Delegation:
     caveats = (*tgt.ticket.caveats, *tgt.caveats)
     left = carry(caveats, of_tgt=True)
-    return Onward(
+    return Delegation(
         login=tgt.ticket,
         txn=tgt.ticket.txn,
         exp=tgt.ticket.exp,
@@ -141,7 +141,7 @@ def _own(tgt: OpenedTgt) -> Onward:
     )
 
 
-def _with_evidence(own: Onward, evidence: OpenedEvidence, parties: Parties, now: Timestamp) -> Onward:
+def _with_evidence(own: Delegation, evidence: OpenedEvidence, parties: Parties, now: Timestamp) -> Delegation:
     shown = evidence.ticket
     try:
         check_ticket_times(shown, now, max_life_s=MAX_TICKET_LIFE_S)

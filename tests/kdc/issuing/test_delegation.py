@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.audit.chain import genesis
 from orthros_kdc.audit.events import TgsFacts
-from orthros_kdc.issuing.onward import Onward, Parties, onward_of
+from orthros_kdc.issuing.delegation import Delegation, Parties, delegation_of
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
     Gathered,
@@ -98,13 +98,13 @@ def request(
 PARTIES = Parties(not_before=0, caller=client_view("web", 16), subject=None, hops=())
 
 
-def onward(parties: Parties | None = PARTIES, **asked: Any) -> Onward:
-    return onward_of(request(**asked), parties, Timestamp(NOW * 1000))
+def delegation(parties: Parties | None = PARTIES, **asked: Any) -> Delegation:
+    return delegation_of(request(**asked), parties, Timestamp(NOW * 1000))
 
 
 def detail_of(parties: Parties | None = PARTIES, **asked: Any) -> str:
     with pytest.raises(Refused) as refused:
-        onward(parties, **asked)
+        delegation(parties, **asked)
     return f"{refused.value.code}: {refused.value.detail}"
 
 
@@ -136,7 +136,7 @@ def test_evidence_of_a_login_from_before_a_restore_counts_no_more(login: int, ho
     shown = ticket(WEB, 16, ORDERS, auth_time=since + login, chain=(Hop(Principal(REALM, "edge"), since + hop),))
     parties = Parties(not_before=since, caller=client_view("web", 16), subject=None, hops=(client_view("edge", 21),))
     if counts:
-        assert onward(parties, shown=shown).path == ("edge", "web", "orders")
+        assert delegation(parties, shown=shown).path == ("edge", "web", "orders")
     else:
         assert detail_of(parties, shown=shown).startswith("evidence-refused: the realm takes no login")
 
@@ -149,7 +149,7 @@ def test_everybody_whom_evidence_names_is_judged() -> None:
     shown = ticket(WEB, 16, ORDERS, subject=subject, chain=chain)
     mobile, edge = client_view("mobile", 20), client_view("edge", 21)
     good = Parties(not_before=0, caller=client_view("web", 16), subject=client_view("mobile", 20), hops=(mobile, edge))
-    assert onward(good, shown=shown).path == ("mobile", "edge", "web", "orders")
+    assert delegation(good, shown=shown).path == ("mobile", "edge", "web", "orders")
     for parties, why in (
         (evolve(good, caller=None), "web@corp.test no longer exists"),
         (evolve(good, caller=client_view("web", 16, disabled=True)), "web@corp.test is disabled"),
@@ -176,7 +176,7 @@ def test_everybody_whom_evidence_names_is_judged() -> None:
 def test_an_asserted_subject_is_nobody_to_look_for() -> None:
     """Number 0."""
     shown = ticket(WEB, 16, ORDERS, subject=Subject(Principal(REALM, "user/ada"), 0, 2))
-    found = onward(shown=shown)
+    found = delegation(shown=shown)
     assert found.subject == shown.subject
     assert found.lineage is not None
     assert (found.lineage.subject, found.lineage.act) == ("user/ada", ("web@corp.test",))
@@ -188,14 +188,14 @@ def test_a_chain_of_eight_is_full() -> None:
     hops = tuple(Hop(Principal(REALM, f"h{number}"), NOW) for number in range(8))
     records = tuple(client_view(f"h{number}", 30 + number) for number in range(8))
     seven = ticket(WEB, 16, ORDERS, chain=hops[:7])
-    assert len(onward(evolve(PARTIES, hops=records[:7]), shown=seven).chain) == 8
+    assert len(delegation(evolve(PARTIES, hops=records[:7]), shown=seven).chain) == 8
     eight = ticket(WEB, 16, ORDERS, chain=hops)
     assert detail_of(evolve(PARTIES, hops=records), shown=eight).startswith("chain-refused")
 
 
 def test_a_tgt_with_caveats_asks_for_itself_alone() -> None:
     narrowed = (ScopesCaveat(("read",)).to_bytes(),)
-    assert onward(None, tgt_caveats=narrowed).scopes == frozenset({"read"})
+    assert delegation(None, tgt_caveats=narrowed).scopes == frozenset({"read"})
     ada = Subject(Principal(REALM, "user/ada"), 0, 2)
     assert detail_of(None, tgt_caveats=narrowed, asserted=ada).startswith("subject-refused")
     assert detail_of(tgt_caveats=narrowed, shown=ticket(WEB, 16, ORDERS)).startswith("subject-refused")
@@ -204,7 +204,7 @@ def test_a_tgt_with_caveats_asks_for_itself_alone() -> None:
 def test_targets_on_evidence_are_not_carried() -> None:
     """That caveat is for TGTs alone."""
     targets = TargetsCaveat((LEDGER,)).to_bytes()
-    assert onward(None, tgt_caveats=(targets,)).targets == frozenset({LEDGER})
+    assert delegation(None, tgt_caveats=(targets,)).targets == frozenset({LEDGER})
     assert detail_of(shown=ticket(WEB, 16, ORDERS), shown_caveats=(targets,)).startswith("caveat-not-carried")
     assert detail_of(shown=ticket(WEB, 16, ORDERS, caveats=(targets,))).startswith("caveat-not-carried")
 
@@ -232,9 +232,11 @@ def rule(**terms: Any) -> Rule:
     return Rule(**known | terms)
 
 
-def decided(found: Onward, want: Want, *rules: Rule) -> WantGranted | WantRefused:
+def decided(found: Delegation, want: Want, *rules: Rule) -> WantGranted | WantRefused:
     about = TgsFacts(at=Timestamp(NOW * 1000), kdc_id="kdc-1", client="orders")
-    gathered = Gathered(realm=realm_of(*rules), caller=client_view("orders", 17), onward=found, about=about, address="")
+    gathered = Gathered(
+        realm=realm_of(*rules), caller=client_view("orders", 17), delegation=found, about=about, address=""
+    )
     return decide_want(want, WantFacts(rules, TARGET), gathered, entropy=bytes(ENTROPY_PER_WANT))
 
 
@@ -293,7 +295,7 @@ def test_a_ticket_on_behalf_never_exceeds_what_it_rests_on(case: Case) -> None:
         subject=client_view("web", 16),
         hops=tuple(client_view(hop.principal.name, 30) for hop in chain),
     )
-    found = onward(parties, tgt={"exp": case.tgt_exp}, shown=shown, shown_caveats=case.beside)
+    found = delegation(parties, tgt={"exp": case.tgt_exp}, shown=shown, shown_caveats=case.beside)
     written = rule(max_ttl_s=case.max_ttl, methods=("GET",))
     result = decided(found, Want(target=LEDGER, ttl_s=case.ttl, flags=case.flags), written).result
     assert isinstance(result, Granted)
@@ -322,8 +324,8 @@ def test_a_narrowed_tgt_never_obtains_more_than_is_left(
 ) -> None:
     """Adding any caveat never grants more."""
     want = Want(target=LEDGER, scopes=scopes)
-    whole = decided(onward(None, tgt={"exp": tgt_exp}), want, rule()).result
-    result = decided(onward(None, tgt={"exp": tgt_exp}, tgt_caveats=caveats), want, rule()).result
+    whole = decided(delegation(None, tgt={"exp": tgt_exp}), want, rule()).result
+    result = decided(delegation(None, tgt={"exp": tgt_exp}, tgt_caveats=caveats), want, rule()).result
     assert isinstance(whole, Granted)
     if not isinstance(result, Granted):
         assert scopes
@@ -332,7 +334,7 @@ def test_a_narrowed_tgt_never_obtains_more_than_is_left(
     assert NOW + result.ttl_s == min([tgt_exp, NOW + 86_400, *ends(caveats)])
     assert set(result.scopes) == set(whole.scopes) & scopes_left(caveats)
     for more in (ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(NOW + 50).to_bytes()):
-        less = decided(onward(None, tgt={"exp": tgt_exp}, tgt_caveats=(*caveats, more)), want, rule()).result
+        less = decided(delegation(None, tgt={"exp": tgt_exp}, tgt_caveats=(*caveats, more)), want, rule()).result
         if isinstance(less, Granted):
             assert set(less.scopes) <= set(result.scopes)
             assert less.ttl_s <= result.ttl_s
@@ -342,7 +344,7 @@ def test_limits_come_behind_the_caveats_of_rules() -> None:
     """Both bind; the order is that of the rules, and then of the request."""
     limits = [ScopesCaveat(("read",)).to_bytes(), ExpiresCaveat(NOW + 5).to_bytes()]
     written = rule(methods=("GET",), path="/x")
-    result = decided(onward(None), Want(target=LEDGER, limits=join_caveats(limits)), written).result
+    result = decided(delegation(None), Want(target=LEDGER, limits=join_caveats(limits)), written).result
     assert isinstance(result, Granted)
     sealed = open_ticket(result.credential, LEDGER_KEY)
     assert [one[1] for one in sealed.caveats] == [3, 4, 2, 1]
