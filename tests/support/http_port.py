@@ -14,11 +14,11 @@ from attrs import define, field, frozen
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import App
-from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
-from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_kdc.http.senders import TrustedProxies
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.process.port_server import deadlines_of
 from orthros_protocol import OrthrosError
 from orthros_protocol.testing import ManualClock
@@ -38,19 +38,19 @@ class Repeater:
     status: int = 200
     fault: Exception | None = None
     gate: trio.Event | None = None
-    asked: list[Ask] = field(factory=list)
-    admitted: list[Ask] = field(factory=list)
+    asked: list[HttpRequest] = field(factory=list)
+    admitted: list[HttpRequest] = field(factory=list)
     rejected: list[tuple[str, OrthrosError, int]] = field(factory=list)
-    too_much: Answer | None = None
+    too_much: HttpAnswer | None = None
 
-    async def admit(self, ask: Ask) -> Answer | None:
+    async def admit(self, ask: HttpRequest) -> HttpAnswer | None:
         self.admitted.append(ask)
         return self.too_much
 
     def reject(self, source: str, error: OrthrosError, size: int) -> None:
         self.rejected.append((source, error, size))
 
-    async def token(self, ask: Ask) -> Answer:
+    async def token(self, ask: HttpRequest) -> HttpAnswer:
         self.asked.append(ask)
         if self.gate is not None:
             await self.gate.wait()
@@ -58,15 +58,15 @@ class Repeater:
             raise self.fault
         said = {"path": ask.path, "method": ask.method, "body": ask.body.decode("latin-1"),
                 "source": ask.source, "address": ask.address}  # fmt: skip
-        return Answer(
+        return HttpAnswer(
             status=self.status, body=json.dumps(said).encode("ascii"), headers=(("X-Told", "yes"),),
             proves="shop" if self.status == 200 else "",
         )  # fmt: skip
 
     introspect = revoke = paladin = simple_token = token
 
-    async def metadata(self) -> Answer:
-        return Answer(status=200, body=b'{"issuer":"https://corp.test/realms/a"}')
+    async def metadata(self) -> HttpAnswer:
+        return HttpAnswer(status=200, body=b'{"issuer":"https://corp.test/realms/a"}')
 
 
 def app_of(

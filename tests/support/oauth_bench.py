@@ -12,7 +12,7 @@ import jwt as pyjwt
 from attrs import define, field
 
 from orthros_kdc.admin import jwt_keys, oauth_secrets
-from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import Store
@@ -70,23 +70,23 @@ class Tokens:
         return pyjwt.encode(said, secret, algorithm=alg, headers=dict(header or {}))
 
     def ask(self, body: bytes, headers: Mapping[str, str] | None = None, *, content_type: str = FORM,
-            address: str = "192.0.2.1", **other: Any) -> Ask:  # fmt: skip
+            address: str = "192.0.2.1", **other: Any) -> HttpRequest:  # fmt: skip
         lines = {"content-type": content_type, **(headers or {})}
-        return Ask(**{"path": "/token", "method": "POST", "headers": tuple(lines.items()), "body": body,
+        return HttpRequest(**{"path": "/token", "method": "POST", "headers": tuple(lines.items()), "body": body,
                       "source": address or "uid:0", "address": address, **other})  # fmt: skip
 
     async def post(self, endpoint: str, fields: Mapping[str, Any], headers: Mapping[str, str] | None = None,
-                   **other: Any) -> Answer:  # fmt: skip
+                   **other: Any) -> HttpAnswer:  # fmt: skip
         body = urlencode(fields, doseq=True).encode("ascii")
-        answer: Answer = await getattr(self.service, endpoint)(self.ask(body, headers, **other))
+        answer: HttpAnswer = await getattr(self.service, endpoint)(self.ask(body, headers, **other))
         return answer
 
-    async def post_json(self, endpoint: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    async def post_json(self, endpoint: str, body: Any, headers: Mapping[str, str] | None = None) -> HttpAnswer:
         ask = self.ask(json.dumps(body).encode(), headers, content_type="application/json")
-        answer: Answer = await getattr(self.service, endpoint)(ask)
+        answer: HttpAnswer = await getattr(self.service, endpoint)(ask)
         return answer
 
-    async def credentials(self, client: str, target: str, **fields: Any) -> Answer:
+    async def credentials(self, client: str, target: str, **fields: Any) -> HttpAnswer:
         """The client_credentials grant with HTTP Basic."""
         asked = {"grant_type": "client_credentials", "audience": target, **fields}
         return await self.post("token", asked, self.basic(client))
@@ -107,16 +107,16 @@ class Tokens:
         return [event.to_dict() for event in self.kdc.ledger.named(name)]
 
 
-def body_of(answer: Answer) -> dict[str, Any]:
+def body_of(answer: HttpAnswer) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(answer.body)
     return found
 
 
-def header_of(answer: Answer, name: str) -> str | None:
+def header_of(answer: HttpAnswer, name: str) -> str | None:
     return dict(answer.headers).get(name)
 
 
-def without_ref(answer: Answer) -> tuple[int, dict[str, Any], tuple[tuple[str, str], ...]]:
+def without_ref(answer: HttpAnswer) -> tuple[int, dict[str, Any], tuple[tuple[str, str], ...]]:
     """All that a caller sees, but for the reference."""
     body = body_of(answer)
     assert len(body.pop("ref")) == 16

@@ -13,17 +13,17 @@ from typing import Final
 import structlog
 from attrs import evolve, field, frozen
 
-from orthros_kdc.http.callers import Caller, TrustedProxies
-from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.http.senders import Sender, TrustedProxies
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_protocol import OrthrosError
 from orthros_runtime.serving.http.conversation import HttpConversation
 from orthros_runtime.serving.http.messages import RequestHead, Unreadable
 
 __all__ = ["Admit", "App", "Find", "Handler", "HttpPath", "failure", "headers_of"]
 
-Handler = Callable[[Ask], Awaitable[Answer]]
+Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
 Find = Callable[[str], Awaitable["HttpPath | None"]]
-Admit = Callable[[Ask], Awaitable[Answer | None]]
+Admit = Callable[[HttpRequest], Awaitable[HttpAnswer | None]]
 
 _MOST_HEADERS: Final = 64
 _MOST_HEADER_BYTES: Final = 16 * 1024
@@ -58,13 +58,13 @@ class _Stop(Exception):
         self.answer = failure(status, text, headers)
 
 
-def failure(status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+def failure(status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> HttpAnswer:
     """An error as RFC 6749 shapes it. `text` is ours, never the caller's: ASCII without quotes and backslashes."""
     body = {"error": _ERRORS.get(status, "invalid_request"), "error_description": text}
-    return Answer(status=status, body=json.dumps(body).encode("ascii"), headers=tuple(headers))
+    return HttpAnswer(status=status, body=json.dumps(body).encode("ascii"), headers=tuple(headers))
 
 
-def headers_of(answer: Answer) -> list[tuple[str, str]]:
+def headers_of(answer: HttpAnswer) -> list[tuple[str, str]]:
     """The headers of an answer as it leaves now."""
     ours = dict([*_ALWAYS, ("content-length", str(len(answer.body)))])
     given = [(name.lower(), value) for name, value in answer.headers]
@@ -86,12 +86,12 @@ class App:
         self._max_body = max_body
         self.proxies = proxies
 
-    def sender(self, request: RequestHead, peer: Caller) -> Caller:
+    def sender(self, request: RequestHead, peer: Sender) -> Sender:
         """Who sent a request that came from `peer`, as far as that is known from trusted hops."""
         forwarded = [value.decode("latin-1") for name, value in request.headers if name == "x-forwarded-for"]
         return self.proxies.caller(peer, forwarded)
 
-    async def answer(self, request: RequestHead, conversation: HttpConversation, sender: Caller) -> Answer:
+    async def answer(self, request: RequestHead, conversation: HttpConversation, sender: Sender) -> HttpAnswer:
         """The answer to the request, whose body is still to be read. Raises Unreadable when that is broken."""
         where, ask = "", _ask_of(request, sender)
         try:
@@ -142,10 +142,10 @@ class App:
             raise
 
 
-def _ask_of(request: RequestHead, sender: Caller) -> Ask:
+def _ask_of(request: RequestHead, sender: Sender) -> HttpRequest:
     # The path as it came: no second spelling of an endpoint slips past a proxy that filters by path.
     path, _, query = request.target.partition(b"?")
-    return Ask(
+    return HttpRequest(
         path=path.decode("ascii"),
         method=request.method,
         headers=tuple((name, value.decode("latin-1")) for name, value in request.headers),

@@ -13,7 +13,7 @@ from attrs import define
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import App, failure, headers_of
-from orthros_kdc.http.callers import Caller
+from orthros_kdc.http.senders import Sender
 from orthros_kdc.process.native_port import Reject
 from orthros_kdc.process.port_server import PortServer
 from orthros_protocol import Malformed, OrthrosError, PeerMisbehaved
@@ -33,7 +33,7 @@ class _Visit:
     """A connection, and the source that pays for what has come: its peer, or whom the head of a request names."""
 
     connection: Connection
-    peer: Caller
+    peer: Sender
     payer: str
     awaited: str = "request"
 
@@ -50,7 +50,7 @@ class HttpServer(PortServer):
 
     async def converse(self, connection: Connection) -> None:
         """One connection that the listener has room for."""
-        peer = Caller.of(connection.peer)
+        peer = Sender.of(connection.peer)
         visit = _Visit(connection, peer, peer.source)
         conversation = HttpConversation(connection, _MOST_HEAD_BYTES)
         try:
@@ -96,7 +96,7 @@ class HttpServer(PortServer):
         self._reject(visit.payer, error, size)
 
     def _stands_for_many(self, peer: Peer) -> bool:
-        return self._app.proxies.trusts(Caller.of(peer))
+        return self._app.proxies.trusts(Sender.of(peer))
 
     def busy_answer(self, cause: str, peer: Peer) -> bytes:
         """The last bytes for a connection that there is no room for. Where TLS should begin, there are none."""

@@ -17,7 +17,7 @@ from attrs import define, field
 
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.http.app import failure
-from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
@@ -79,28 +79,28 @@ class Health:
         """The names behind `/readyz/`."""
         return tuple(self._components)
 
-    async def live(self, _ask: Ask) -> Answer:
+    async def live(self, _ask: HttpRequest) -> HttpAnswer:
         """200 as long as this process answers at all."""
         return self._answer({"status": "ok"})
 
-    async def ready(self, _ask: Ask) -> Answer:
+    async def ready(self, _ask: HttpRequest) -> HttpAnswer:
         """200 when every component works, else 503; the body names each."""
         states = {name: await component.state() for name, component in self._components.items()}
         whole = "ok" if all(state["status"] == "ok" for state in states.values()) else "failing"
         return self._answer({"status": whole, "components": states})
 
-    async def component(self, ask: Ask) -> Answer:
+    async def component(self, ask: HttpRequest) -> HttpAnswer:
         """The same for the component that the path ends with; 404 for one that there is not."""
         component = self._components.get(ask.path.rpartition("/")[2])
         if component is None:
             return failure(404, f"the components are {', '.join(self._components)}")
         return self._answer(dict(await component.state()))
 
-    def _answer(self, found: dict[str, object]) -> Answer:
+    def _answer(self, found: dict[str, object]) -> HttpAnswer:
         now = self._clock()
         spelled = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = {**found, "server_time": spelled, "server_time_ms": now}
-        return Answer(status=200 if found["status"] == "ok" else 503, body=json.dumps(body).encode("ascii"))
+        return HttpAnswer(status=200 if found["status"] == "ok" else 503, body=json.dumps(body).encode("ascii"))
 
 
 def checks_of(

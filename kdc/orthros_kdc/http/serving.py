@@ -14,10 +14,10 @@ from attrs import frozen
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.config import Config, HttpSettings, is_loopback
 from orthros_kdc.http.app import App
-from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.http.routes import Tokens, routes
+from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.http.tls import load_tls
 from orthros_kdc.oauth.values import OAuthOptions
 from orthros_kdc.process.addresses import Opened, open_addresses

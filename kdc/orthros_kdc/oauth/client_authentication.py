@@ -24,7 +24,7 @@ from orthros_kdc.oauth.assertions import (
 )
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, client_refused, invalid_request
 from orthros_kdc.oauth.forms import Form, form_decode
-from orthros_kdc.oauth.values import Ask
+from orthros_kdc.oauth.values import HttpRequest
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.vault import OAuthSecret
@@ -91,7 +91,7 @@ class SingleUse:
     until: int
 
 
-def read_credentials(form: Form, ask: Ask) -> ClientCredentials | None:
+def read_credentials(form: Form, ask: HttpRequest) -> ClientCredentials | None:
     """What the request presents, or None when it presents nothing (RFC 6749 section 2.3).
 
     A bare `client_id` is no credential. Raises OAuthError: `invalid_request` for two mechanisms, broken encoding or

@@ -24,7 +24,7 @@ from orthros_kdc.oauth.grants import (
 )
 from orthros_kdc.oauth.issuance import Minted, expiry_header
 from orthros_kdc.oauth.requested import read_lifetime, read_scopes, read_target
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.reasons import GRANT_UNSUPPORTED
 
 __all__ = [
@@ -91,7 +91,7 @@ def paladin_wish(assertion: Assertion, *, client: str, realm: str, now_s: int) -
     )
 
 
-def bare_token_answer(minted: Minted) -> Answer:
+def bare_token_answer(minted: Minted) -> HttpAnswer:
     """{"token": ...}, with what was granted beside it."""
     content = minted.issued.content
     body: dict[str, Any] = {
@@ -104,7 +104,7 @@ def bare_token_answer(minted: Minted) -> Answer:
     return json_answer(200, body, expiry_header(minted))
 
 
-def paladin_error_answer(error: OAuthError, ref: str) -> Answer:
+def paladin_error_answer(error: OAuthError, ref: str) -> HttpAnswer:
     """Paladin's codes. Its 404 for an unknown target is a 401 here: that would tell who exists."""
     status, code = {
         ErrorCode.INVALID_CLIENT: (_UNAUTHORIZED, "invalid_token"),

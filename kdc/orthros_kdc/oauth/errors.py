@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any, Final
 
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.reasons import FORM_INVALID
 from orthros_protocol import Code, OrthrosError, Reason, Refused, Unavailable
 
@@ -101,13 +101,13 @@ def oauth_error_of(error: OrthrosError) -> OAuthError:
     return OAuthError(ErrorCode.TEMPORARILY_UNAVAILABLE, "kdc-fault", detail, retry_s=_RETRY_S)
 
 
-def json_answer(status: int, body: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:
+def json_answer(status: int, body: Mapping[str, Any], *headers: tuple[str, str]) -> HttpAnswer:
     """`body` as a JSON object."""
     encoded = json.dumps(body, separators=(",", ":"), allow_nan=False).encode("ascii")
-    return Answer(status=status, body=encoded, headers=(JSON_TYPE, *headers))
+    return HttpAnswer(status=status, body=encoded, headers=(JSON_TYPE, *headers))
 
 
-def error_answer(error: OAuthError, ref: str) -> Answer:
+def error_answer(error: OAuthError, ref: str) -> HttpAnswer:
     """The refusal as the caller reads it.
 
     A 401 has a challenge however the client tried to prove itself (RFC 9110 section 15.5.2): Basic is the one scheme

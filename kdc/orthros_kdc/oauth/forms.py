@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from attrs import field, frozen
 
 from orthros_kdc.oauth.errors import invalid_request
-from orthros_kdc.oauth.values import Ask
+from orthros_kdc.oauth.values import HttpRequest
 
 __all__ = [
     "FORM_TYPE",
@@ -62,7 +62,7 @@ class Form:
         return self._fields.get(name, ())
 
 
-def media_type_of(ask: Ask) -> str:
+def media_type_of(ask: HttpRequest) -> str:
     """The media type of the body without its parameters, in lower case.
 
     Raises OAuthError `invalid_request` for two content types, and for any parameter but charset=utf-8.
@@ -76,7 +76,7 @@ def media_type_of(ask: Ask) -> str:
     return media_type.lower()
 
 
-def read_form(ask: Ask) -> Form:
+def read_form(ask: HttpRequest) -> Form:
     """The parameters in the body. Raises OAuthError `invalid_request` for anything that is not exactly a form."""
     _require_post(ask)
     if media_type_of(ask) != FORM_TYPE:
@@ -112,7 +112,7 @@ def form_decode(raw: bytes) -> str:
     return text
 
 
-def read_json(ask: Ask) -> Mapping[str, Any]:
+def read_json(ask: HttpRequest) -> Mapping[str, Any]:
     """The JSON object in the body. Raises OAuthError `invalid_request` for anything else, or a name twice."""
     _require_post(ask)
     if media_type_of(ask) != JSON_TYPE:
@@ -139,7 +139,7 @@ def no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _require_post(ask: Ask) -> None:
+def _require_post(ask: HttpRequest) -> None:
     if ask.method != "POST":
         raise invalid_request("The request must be a POST.")
     if ask.query:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from orthros_kdc.issuing.token_claims import OwnToken, callers_of, subject_name
 from orthros_kdc.oauth.errors import json_answer
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.policy.conditions import holding
 from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
@@ -89,7 +89,7 @@ def judge_token(standing: TokenStanding, realm: RealmFacts) -> Judgement:
     return Judgement(code="" if scopes or not token.scopes else "no-scope-left", scopes=scopes)
 
 
-def active_answer(token: OwnToken, scopes: tuple[str, ...]) -> Answer:
+def active_answer(token: OwnToken, scopes: tuple[str, ...]) -> HttpAnswer:
     """RFC 7662 section 2.2: the claims as they are, `act` among them, but `scope` holds only those that still count;
     `username` is the subject that a client speaks for."""
     body: dict[str, Any] = {**token.claims, "active": True, "token_type": "Bearer"}

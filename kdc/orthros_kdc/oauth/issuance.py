@@ -14,7 +14,7 @@ from orthros_kdc.issuing.jwt_export import Issued, Requester, issue_token
 from orthros_kdc.issuing.token_claims import callers_of, check_extra_claims
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
 from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.policy.decide import decide, dropped_scopes
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
@@ -115,7 +115,7 @@ def grant_is_opaque(target: TargetView) -> bool:
     return target.facts.jwt_alg == OPAQUE
 
 
-def token_answer(minted: Minted, wish: Wish) -> Answer:
+def token_answer(minted: Minted, wish: Wish) -> HttpAnswer:
     """The reply (RFC 6749 section 5.1, RFC 8693 section 2.2.1): it always says what was granted, and what was not."""
     content = minted.issued.content
     body: dict[str, Any] = {

@@ -6,7 +6,7 @@ from orthros_kdc.oauth.assertions import ASSERTION_ALGORITHMS
 from orthros_kdc.oauth.client_authentication import METHODS
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.grants import GRANT_TYPES
-from orthros_kdc.oauth.values import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH, Answer
+from orthros_kdc.oauth.values import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH, HttpAnswer
 
 __all__ = ["metadata_answer", "token_url"]
 
@@ -16,7 +16,7 @@ def token_url(base: str) -> str:
     return base.rstrip("/") + TOKEN_PATH
 
 
-def metadata_answer(issuer: str, base: str) -> Answer:
+def metadata_answer(issuer: str, base: str) -> HttpAnswer:
     """The metadata document. There is no jwks_uri, since nobody but a token's target may verify it.
 
     `response_types_supported` is required and may not be empty, although there is no authorization endpoint: hence

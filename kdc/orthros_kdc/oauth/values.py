@@ -18,8 +18,8 @@ __all__ = [
     "PALADIN_PATH",
     "REVOKE_PATH",
     "TOKEN_PATH",
-    "Answer",
-    "Ask",
+    "HttpAnswer",
+    "HttpRequest",
     "OAuthOptions",
 ]
 
@@ -34,7 +34,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 
 @frozen(kw_only=True)
-class Ask:
+class HttpRequest:
     """One HTTP request, read whole and bounded by the shell.
 
     Header names are lower-case, values decoded as latin-1. `source` is the rate-limit key of the caller
@@ -56,7 +56,7 @@ class Ask:
 
 
 @frozen(kw_only=True)
-class Answer:
+class HttpAnswer:
     """What to send back. The shell adds content-length, date, and the headers that keep answers out of caches.
 
     `proves` is the client that has authenticated, where the answer gives it what it asked for.

@@ -14,7 +14,7 @@ from orthros_kdc.issuing.token_claims import OwnToken, subject_name
 from orthros_kdc.oauth.errors import OAuthError, oauth_error_of
 from orthros_kdc.oauth.grants import Wish
 from orthros_kdc.oauth.issuance import Minted
-from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.service.shell import Case, log_fault
 from orthros_protocol import OrthrosError, seconds_of
 from orthros_protocol.primitives.limits import MAX_SCOPES
@@ -41,11 +41,11 @@ class Looked:
 
 
 @define(eq=False, kw_only=True)
-class TokenCase(Case[Answer]):
+class TokenCase(Case[HttpAnswer]):
     """An OAuth request on its way: what it asks for so far. `render` writes its refusal."""
 
-    ask: Ask
-    render: Callable[[OAuthError, str], Answer]
+    ask: HttpRequest
+    render: Callable[[OAuthError, str], HttpAnswer]
     grant: str = ""
     target: str = ""
     subject: str = ""
@@ -107,7 +107,7 @@ class TokenCase(Case[Answer]):
             ref=ref.hex(),
         )
 
-    def refusal(self, error: OrthrosError, ref: bytes) -> Answer:
+    def refusal(self, error: OrthrosError, ref: bytes) -> HttpAnswer:
         """The answer that refuses it, with the reference under which the true reason is found."""
         refusal = oauth_error_of(error)
         if refusal.code == "kdc-fault":

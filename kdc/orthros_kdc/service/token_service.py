@@ -48,7 +48,7 @@ from orthros_kdc.oauth.grants import (
 from orthros_kdc.oauth.introspection import INACTIVE, TokenStanding, active_answer, judge_token, may_know
 from orthros_kdc.oauth.issuance import TOKEN_ENTROPY, Minted, decide_wish, token_answer
 from orthros_kdc.oauth.metadata import metadata_answer, token_url
-from orthros_kdc.oauth.values import Answer, Ask, OAuthOptions
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmView
@@ -73,7 +73,7 @@ class TokenService:
         self._facts = TokenFacts(view, store, shell.for_forgetting)
         self._options = options
 
-    async def admit(self, ask: Ask) -> Answer | None:
+    async def admit(self, ask: HttpRequest) -> HttpAnswer | None:
         """The turn and the price of a request that no endpoint is asked about: None, or the refusal."""
 
         async def nothing(_: TokenCase) -> None:
@@ -88,27 +88,27 @@ class TokenService:
 
     # The endpoints. None of them raises for what a request says.
 
-    async def token(self, ask: Ask) -> Answer:
+    async def token(self, ask: HttpRequest) -> HttpAnswer:
         """POST /token: the three grants."""
         return await self._answer(ask, self._token)
 
-    async def introspect(self, ask: Ask) -> Answer:
+    async def introspect(self, ask: HttpRequest) -> HttpAnswer:
         """POST /introspect (RFC 7662)."""
         return await self._answer(ask, self._introspect)
 
-    async def revoke(self, ask: Ask) -> Answer:
+    async def revoke(self, ask: HttpRequest) -> HttpAnswer:
         """POST /revoke (RFC 7009)."""
         return await self._answer(ask, self._revoke)
 
-    async def paladin(self, ask: Ask) -> Answer:
+    async def paladin(self, ask: HttpRequest) -> HttpAnswer:
         """POST /authorize, as Paladin answers it."""
         return await self._answer(ask, self._paladin, render=paladin_error_answer)
 
-    async def simple_token(self, ask: Ask) -> Answer:
+    async def simple_token(self, ask: HttpRequest) -> HttpAnswer:
         """POST /token with JSON {sub, aud}; unlike its model it demands the client's secret."""
         return await self._answer(ask, self._simple)
 
-    async def metadata(self) -> Answer:
+    async def metadata(self) -> HttpAnswer:
         """GET /.well-known/oauth-authorization-server (RFC 8414)."""
         try:
             realm = await self._facts.realm()
@@ -119,12 +119,12 @@ class TokenService:
 
     async def _answer(
         self,
-        ask: Ask,
-        work: Callable[[TokenCase, RealmFacts], Awaitable[Answer]],
+        ask: HttpRequest,
+        work: Callable[[TokenCase, RealmFacts], Awaitable[HttpAnswer]],
         *,
-        render: Callable[[OAuthError, str], Answer] = error_answer,
-    ) -> Answer:
-        async def worked(case: TokenCase) -> Answer:
+        render: Callable[[OAuthError, str], HttpAnswer] = error_answer,
+    ) -> HttpAnswer:
+        async def worked(case: TokenCase) -> HttpAnswer:
             if len(ask.body) > self._options.max_body:
                 raise invalid_request(f"A body has at most {self._options.max_body} bytes.")
             answer = await work(case, await self._facts.realm())
@@ -141,7 +141,7 @@ class TokenService:
 
     # What is asked for
 
-    async def _token(self, case: TokenCase, realm: RealmFacts) -> Answer:
+    async def _token(self, case: TokenCase, realm: RealmFacts) -> HttpAnswer:
         self._shell.require_issuing()
         form = read_form(case.ask)
         # An assertion is proof by itself (RFC 7521 section 4.1); every other grant needs an authenticated client.
@@ -183,7 +183,7 @@ class TokenService:
         subject = subject_name(shown.token.subject, me.realm)
         return exchange_wish(form, tokens, shown.token, subject=subject, realm=me.realm, now_s=case.now_s)
 
-    async def _paladin(self, case: TokenCase, realm: RealmFacts) -> Answer:
+    async def _paladin(self, case: TokenCase, realm: RealmFacts) -> HttpAnswer:
         case.grant = "paladin"
         self._shell.require_issuing()
         bearer = paladin_request(read_json(case.ask))
@@ -194,7 +194,7 @@ class TokenService:
         wish = paladin_wish(bearer.assertion, client=name, realm=realm_name, now_s=case.now_s)
         return bare_token_answer(await self._issue(wish, client, case))
 
-    async def _simple(self, case: TokenCase, realm: RealmFacts) -> Answer:
+    async def _simple(self, case: TokenCase, realm: RealmFacts) -> HttpAnswer:
         case.grant = "simple"
         self._shell.require_issuing()
         form = simple_form(read_json(case.ask))
@@ -202,14 +202,14 @@ class TokenService:
         wish = credentials_wish(form, realm=realm.record.realm, now_s=case.now_s, grant="simple")
         return bare_token_answer(await self._issue(wish, client, case))
 
-    async def _introspect(self, case: TokenCase, realm: RealmFacts) -> Answer:
+    async def _introspect(self, case: TokenCase, realm: RealmFacts) -> HttpAnswer:
         form = read_form(case.ask)
         await self._client(form, case, realm, share="introspection")
         looked = await self._look(form.require("token"), case)
         self._shell.look(case.client, case.introspected(looked))
         return INACTIVE if looked.code or looked.token is None else active_answer(looked.token, looked.scopes)
 
-    async def _revoke(self, case: TokenCase, realm: RealmFacts) -> Answer:
+    async def _revoke(self, case: TokenCase, realm: RealmFacts) -> HttpAnswer:
         form = read_form(case.ask)
         caller = await self._client(form, case, realm, share="introspection")
         looked = await self._look(form.require("token"), case)
@@ -223,7 +223,7 @@ class TokenService:
             self._shell.refuse(case, lambda _: case.revoked(looked))
         else:
             case.receipt = self._shell.record(case.revoked(looked))
-        return Answer(status=_OK)
+        return HttpAnswer(status=_OK)
 
     # Who is asking
 

@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import Facts, KdcStarted
 from orthros_kdc.http.health import Health, checks_of
-from orthros_kdc.oauth.values import Ask
+from orthros_kdc.oauth.values import HttpRequest
 from orthros_kdc.process.clock_guard import RefusedByClock
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Timestamp, Unavailable
@@ -29,8 +29,8 @@ from tests.support.realm_views import PromptView
 FRESH_S = 1.0
 
 
-def asked(path: str) -> Ask:
-    return Ask(path=path, method="GET", source="192.0.2.1", address="192.0.2.1")
+def asked(path: str) -> HttpRequest:
+    return HttpRequest(path=path, method="GET", source="192.0.2.1", address="192.0.2.1")
 
 
 @frozen

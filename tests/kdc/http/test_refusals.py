@@ -11,9 +11,9 @@ import pytest
 from trio.testing import MockClock
 
 from orthros_kdc.http.app import App
-from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
+from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.oauth.values import OAuthOptions
 from tests.kdc.http.test_app import JSON, KIND
 from tests.support.http_port import Got, call

@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import oauth_secrets, principals, rules
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.store.base import Store, Transaction
 from tests.support.oauth_bench import (
@@ -377,7 +377,7 @@ async def test_networks_of_a_client_hold_over_http(tokens: Tokens) -> None:
 
 async def test_no_secret_shows_anywhere(tokens: Tokens) -> None:
     secret = tokens.secrets["billing"]
-    answers: list[Answer] = [
+    answers: list[HttpAnswer] = [
         await tokens.post("token", {**ASK, "client_id": secret, "client_secret": secret, "scope": secret}),
         await tokens.post("token", {**ASK, "client_id": "billing", "client_secret": secret, "scope": secret + " read"}),
         await tokens.post("token", {**ASK, "audience": secret}, tokens.basic("billing")),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orthros_kdc.admin import oauth_secrets, principals, realm, rules
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.requested import read_lifetime
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.store.base import Transaction
 from tests.support.oauth_bench import ISSUER, JWT_BEARER, Tokens, body_of, header_of, open_tokens, without_ref
 
@@ -65,7 +65,7 @@ async def test_no_scope_left_or_a_malformed_list_is_invalid_scope(tokens: Tokens
     assert (answer.status, body_of(answer)["error"]) == (400, expected)
 
 
-async def ask_without_a_target(tokens: Tokens, **fields: Any) -> Answer:
+async def ask_without_a_target(tokens: Tokens, **fields: Any) -> HttpAnswer:
     return await tokens.post("token", {"grant_type": "client_credentials", **fields}, tokens.basic("billing"))
 
 

@@ -8,7 +8,7 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import principals, rules
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from tests.support.oauth_bench import ISSUER, SAM12, Tokens, body_of, header_of, open_tokens, without_ref
 
 
@@ -31,7 +31,7 @@ def as_in_the_post(tokens: Tokens, *, header: dict[str, Any] | None = None, **cl
     return pyjwt.encode(said, tokens.secrets["shop"], algorithm="HS256", headers=header)
 
 
-async def authorize(tokens: Tokens, assertion: str, client: str = "shop") -> Answer:
+async def authorize(tokens: Tokens, assertion: str, client: str = "shop") -> HttpAnswer:
     return await tokens.post_json("paladin", {"grant_type": SAM12, "assertion": assertion, "client_id": client})
 
 

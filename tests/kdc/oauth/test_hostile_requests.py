@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orthros_kdc.admin import rules
-from orthros_kdc.oauth.values import Answer, Ask
+from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Unavailable
@@ -87,7 +87,7 @@ _authorizations = (
 )
 
 
-def _check(answer: Answer) -> None:
+def _check(answer: HttpAnswer) -> None:
     assert answer.status in STATUSES
     for name, value in answer.headers:
         (name + value).encode("ascii")
@@ -138,16 +138,16 @@ def test_good_requests_with_one_byte_changed_never_surprise(data: st.DataObject,
     trio.run(run)
 
 
-def _with(ask: Ask, body: bytes) -> Ask:
+def _with(ask: HttpRequest, body: bytes) -> HttpRequest:
     return evolve(ask, body=body)
 
 
-def _good_requests(tokens: Tokens) -> list[tuple[str, Ask]]:
-    def form(headers: dict[str, str] | None = None, **fields: str) -> Ask:
+def _good_requests(tokens: Tokens) -> list[tuple[str, HttpRequest]]:
+    def form(headers: dict[str, str] | None = None, **fields: str) -> HttpRequest:
         body = b"&".join(_quoted(name) + b"=" + _quoted(value) for name, value in fields.items())
         return tokens.ask(body, headers)
 
-    def in_json(**members: Any) -> Ask:
+    def in_json(**members: Any) -> HttpRequest:
         return tokens.ask(json.dumps(members).encode(), content_type="application/json")
 
     secret, basic = tokens.secrets["billing"], tokens.basic("billing")

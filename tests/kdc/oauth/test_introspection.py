@@ -8,7 +8,7 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, principals, realm, rules
-from orthros_kdc.oauth.values import Answer
+from orthros_kdc.oauth.values import HttpAnswer
 from orthros_protocol import WANT_JWT, Granted
 from tests.support.oauth_bench import ACCESS_TOKEN, EXCHANGE, JWT_BEARER, Tokens, body_of, open_tokens
 
@@ -28,7 +28,7 @@ async def tokens() -> Tokens:
     return tokens
 
 
-async def introspected(tokens: Tokens, token: str, by: str, **fields: str) -> Answer:
+async def introspected(tokens: Tokens, token: str, by: str, **fields: str) -> HttpAnswer:
     return await tokens.post("introspect", {"token": token, **fields}, tokens.basic(by))
 
 

@@ -15,8 +15,8 @@ import trio
 import trustme
 from attrs import evolve
 
-from orthros_kdc.http.callers import TrustedProxies
 from orthros_kdc.http.connections import HttpServer
+from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.process.native_port import Server
 from orthros_protocol import frame
 from orthros_runtime.serving.sockets import open_tcp_listener

@@ -21,7 +21,7 @@ from attrs import define, evolve, field, frozen
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.events import Facts, KdcStopped, RealmApplied
-from orthros_kdc.oauth.values import Ask, OAuthOptions
+from orthros_kdc.oauth.values import HttpRequest, OAuthOptions
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import Vault, open_vault
@@ -251,7 +251,7 @@ class AdminBench:
             async with trio.open_nursery() as nursery:
                 await nursery.start(log.serve)
                 answer = await tokens.token(
-                    Ask(path="/token", method="POST", headers=headers, body=urlencode(form).encode("ascii"),
+                    HttpRequest(path="/token", method="POST", headers=headers, body=urlencode(form).encode("ascii"),
                         source="192.0.2.7", address="192.0.2.7")
                 )  # fmt: skip
                 log.close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from orthros_kdc.http.callers import Caller, TrustedProxies
+from orthros_kdc.http.senders import Sender, TrustedProxies
 from orthros_kdc.policy.sources import source_allowed
 
 PROXIES = ("10.0.0.0/8", "fd00::/8", "unix")
-LOCAL = Caller(source="uid:1000", address="", is_local=True)
+LOCAL = Sender(source="uid:1000", address="", is_local=True)
 
 
-def peer(address: str) -> Caller:
-    found = Caller.at(address)
+def peer(address: str) -> Sender:
+    found = Sender.at(address)
     assert found is not None
     return found
 
@@ -62,19 +62,19 @@ def test_the_right_most_hop_that_is_not_trusted_is_the_caller(at: str, forwarded
 def test_a_caller_whom_a_proxy_cannot_name_is_nowhere(forwarded: list[str], vouched: str) -> None:
     """The proxy pays for him, and lends nobody its own address: that may lie in a principal's networks."""
     found = TrustedProxies(PROXIES).caller(peer("10.1.1.1"), forwarded)
-    assert found == Caller(source=peer(vouched).source, address="")
+    assert found == Sender(source=peer(vouched).source, address="")
     assert not source_allowed(("10.0.0.0/8",), found.address)
 
 
 def test_the_unix_socket_is_a_proxy_only_where_it_is_trusted() -> None:
     assert TrustedProxies(PROXIES).caller(LOCAL, ["203.0.113.1"]) == peer("203.0.113.1")
-    assert TrustedProxies(PROXIES).caller(LOCAL, []) == Caller(source=LOCAL.source, address="")
+    assert TrustedProxies(PROXIES).caller(LOCAL, []) == Sender(source=LOCAL.source, address="")
     assert TrustedProxies(("10.0.0.0/8",)).caller(LOCAL, ["203.0.113.1"]) == LOCAL
     assert TrustedProxies(("unix",)).caller(peer("192.0.2.1"), ["203.0.113.1"]) == peer("192.0.2.1")
 
 
 def test_a_caller_of_whom_nothing_is_known_is_trusted_with_nothing() -> None:
-    unknown = Caller(source="gone", address="")
+    unknown = Sender(source="gone", address="")
     assert TrustedProxies(PROXIES).caller(unknown, ["203.0.113.1"]) == unknown
 
 
@@ -84,5 +84,5 @@ def test_an_address_has_one_spelling() -> None:
     assert peer("::ffff:192.0.2.1") == peer("192.0.2.1")
     assert peer("fe80::1%eth0").address == "fe80::1"
     assert peer("2001:db8::1").source == peer("2001:db8::2").source == "2001:db8::/64"
-    assert Caller.at("192.0.2.01") is None
-    assert Caller.at("localhost") is None
+    assert Sender.at("192.0.2.01") is None
+    assert Sender.at("localhost") is None

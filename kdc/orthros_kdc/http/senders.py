@@ -15,13 +15,13 @@ from orthros_kdc.process.port_server import source_of
 from orthros_kdc.service.ratelimit import source_key
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Caller", "TrustedProxies"]
+__all__ = ["Sender", "TrustedProxies"]
 
 _MOST_HOPS: Final = 32
 
 
 @frozen(kw_only=True)
-class Caller:
+class Sender:
     """`source` names the rate bucket; `address` is an IP address as text, empty for a local user."""
 
     source: str
@@ -29,7 +29,7 @@ class Caller:
     is_local: bool = False
 
     @classmethod
-    def at(cls, address: str) -> Caller | None:
+    def at(cls, address: str) -> Sender | None:
         """The caller at this address, in its one spelling; None for what is no address."""
         try:
             parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -40,7 +40,7 @@ class Caller:
         return cls(source=source_key(str(parsed)), address=str(parsed))
 
     @classmethod
-    def of(cls, peer: Peer) -> Caller:
+    def of(cls, peer: Peer) -> Sender:
         """The peer of a connection, before any header is read."""
         return cls(source=source_of(peer), address=peer.address, is_local=peer.uid >= 0)
 
@@ -52,7 +52,7 @@ class TrustedProxies:
         self._unix = "unix" in words
         self._networks = tuple(ipaddress.ip_network(word) for word in words if word != "unix")
 
-    def trusts(self, peer: Caller) -> bool:
+    def trusts(self, peer: Sender) -> bool:
         """Whether this peer may speak for others."""
         if peer.is_local:
             return self._unix
@@ -61,7 +61,7 @@ class TrustedProxies:
         address = ipaddress.ip_address(peer.address)
         return any(address in network for network in self._networks)
 
-    def caller(self, peer: Caller, forwarded: Sequence[str]) -> Caller:
+    def caller(self, peer: Sender, forwarded: Sequence[str]) -> Sender:
         """The right-most hop that is not trusted, from the lines of X-Forwarded-For of a request.
 
         Where none is left, it is the last hop that is vouched for. A trusted peer sends exactly one line: a proxy
@@ -72,12 +72,12 @@ class TrustedProxies:
         if not self.trusts(peer):
             return peer
         if len(forwarded) != 1:
-            return Caller(source=peer.source, address="")
+            return Sender(source=peer.source, address="")
         found = peer
         for number, hop in enumerate(reversed(forwarded[0].rsplit(",", _MOST_HOPS))):
-            named = Caller.at(hop.strip(" \t")) if number < _MOST_HOPS else None
+            named = Sender.at(hop.strip(" \t")) if number < _MOST_HOPS else None
             if named is None:
-                return Caller(source=found.source, address="")
+                return Sender(source=found.source, address="")
             found = named
             if not self.trusts(named):
                 return found
