@@ -122,7 +122,7 @@ def test_every_import_of_the_base_install_works_or_names_its_extra(installed: In
     for name, (kinds, message, remedy) in missing.items():
         assert {"ExtraMissing", "Misconfigured", "ModuleNotFoundError"} <= set(kinds), (name, message)
         # The framework that an integration is for comes with no extra.
-        if not name.startswith("orthros_client.integrations.flask"):
+        if not name.startswith(("orthros_client.integrations.flask", "orthros_client.integrations.django")):
             extra = re.search(r"is in the extra ([a-z0-9]+) of the wheel that you installed", message)
             assert extra, (name, message)
             assert installed.names(extra[1], f"{message} {remedy}"), (name, message, remedy)

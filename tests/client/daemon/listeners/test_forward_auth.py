@@ -189,13 +189,21 @@ def test_another_question_than_the_dialects_is_refused(tmp_path: Path, dialect: 
 @pytest.mark.parametrize(
     ("dialect", "target", "told"),
     [
-        ("caddy", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", f"write `uri {PATH}?`"]),
-        ("nginx", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", "no variable behind proxy_pass"]),
-        ("nginx", f"{PATH}/orders/7?card=4111", [f"{PATH}/orders/7?...,", "only the dialect envoy is asked like that"]),
-        ("traefik", f"{PATH}?card=4111", [f"asked GET {PATH}?..., expected", "adds the client's query"]),
+        ("caddy", f"{PATH}?card=4111222233334444", [f"asked GET {PATH}?..., expected", f"write `uri {PATH}?`"]),
+        (
+            "nginx",
+            f"{PATH}?card=4111222233334444",
+            [f"asked GET {PATH}?..., expected", "no variable behind proxy_pass"],
+        ),
+        (
+            "nginx",
+            f"{PATH}/orders/7?card=4111222233334444",
+            [f"{PATH}/orders/7?...,", "only the dialect envoy is asked like that"],
+        ),
+        ("traefik", f"{PATH}?card=4111222233334444", [f"asked GET {PATH}?..., expected", "adds the client's query"]),
         ("traefik", f"{PATH}?", [f"asked GET {PATH}?, expected"]),
-        ("envoy", f"{PATH}?card=4111", [f"asked {PATH}?..., expected"]),
-        ("traefik", "/" + 80 * "x" + "?card=4111", ["xxx...?..., expected"]),
+        ("envoy", f"{PATH}?card=4111222233334444", [f"asked {PATH}?..., expected"]),
+        ("traefik", "/" + 80 * "x" + "?card=4111222233334444", ["xxx...?..., expected"]),
     ],
 )
 def test_a_query_in_the_question_is_told_and_not_shown(
@@ -207,7 +215,7 @@ def test_a_query_in_the_question_is_told_and_not_shown(
     assert judged(gate.endpoint, evolve(question, target=target.encode())).status == 403
     log = daemon_log.getvalue()
     assert [words for words in told if words not in log] == []
-    assert "4111" not in log
+    assert "4111222233334444" not in log
 
 
 def test_caddy_keeps_a_bare_question_mark(tmp_path: Path) -> None:
