@@ -172,7 +172,7 @@ class Shell:
     def refused(self, case: Case[A], error: OrthrosError) -> A:
         """Records that the request is refused, and returns the answer."""
         if isinstance(error, Malformed):
-            case.client = ""  # whoever sent it: there is nothing to say about it under seal
+            case.client = ""  # there is nothing to say about it under seal, for every sender
         make = partial(case.refused, error)
         ref = self.refuse(case, make) if case.client else self._refusals.take(SOURCE, case.sender.source, make)
         return case.refusal(error, ref)
