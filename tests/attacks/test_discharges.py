@@ -134,7 +134,7 @@ def test_foreign(parties: Parties) -> None:
         credentials.with_discharges([theirs])
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         present(parties, verifier, credentials, [theirs])
-    renamed = evolve(theirs, cid_digest=credentials.demanded[0].cid_digest)
+    renamed = theirs.altered(cid_digest=credentials.demanded[0].cid_digest)
     epoch_of(verifier, credentials)
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         verifier.accept(credentials.with_discharges([renamed]).present(bind_raw(ENDPOINT)).request, ENDPOINT)
@@ -240,7 +240,7 @@ def test_the_client_cannot_discharge_what_the_kdc_demands(parties: Parties) -> N
         forged = self_made(root, cid)
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):
             present(parties, verifier, credentials, [forged])
-        bare = evolve(forged, tail=root)  # the guess as the tail itself
+        bare = forged.altered(tail=root)  # the guess as the tail itself
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):
             present(parties, verifier, credentials, [bare])
     for without in ([], [join_caveats([ExpiresCaveat(1_800_000_300).to_bytes()])]):
@@ -367,7 +367,7 @@ def test_a_stolen_answer_is_worthless(parties: Parties) -> None:
     for one in (web, eve):
         with pytest.raises(PeerMisbehaved, match="box-unopened"):
             one.authenticate(DISCHARGE_ENDPOINT, cid, safe=True).finish_discharge(cid, box)
-    known = evolve(honest, tail=bytes(32))
+    known = honest.altered(tail=bytes(32))
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         present(parties, verifier, credentials, [known])
     full = credentials.with_discharges([honest])

@@ -48,7 +48,7 @@ def again(shape: Shape, data: bytes) -> bytes:
     if isinstance(shape, Schema):
         return shape.encode(*shape.decode(data))
     travel = {member.name for member in shape.members}
-    beside = {one.name: b"" for one in attrs.fields(cast(Any, shape)) if one.name not in travel}
+    beside = {one.name: b"" for one in attrs.fields(cast(Any, shape)) if one.init and one.name not in travel}
     return shape.decode(data, **beside).encode()
 
 
@@ -143,25 +143,25 @@ def collect_specimens() -> Specimens:
         "ap-rep body": (ap.ApReply, dec(ap_rep)[0]),
         "ap-err body": (ap.ApError, dec(ap_err)[0]),
         "ticket body": (tickets.Ticket, _body_of_ticket(pair, issued.ticket)),
-        "expires caveat": (caveats._SCHEMAS[1], narrow[1]),
-        "scopes caveat": (caveats._SCHEMAS[2], narrow[0]),
-        "methods caveat": (caveats._SCHEMAS[3], enc(3, ["GET", "POST"])),
-        "path caveat": (caveats._SCHEMAS[4], enc(4, "/orders/%C3%A9")),
-        "peer caveat": (caveats._SCHEMAS[6], enc(6, ["10.0.0.0/8", "2001:db8::/32"])),
-        "channel caveat": (caveats._SCHEMAS[7], enc(7, b"c" * 32)),
-        "targets caveat": (caveats._SCHEMAS[5], enc(5, [["a.realm", "b"], ["test.realm", "payroll"]])),
-        "third-party caveat": (caveats._SCHEMAS[8], enc(8, "a.realm", "b", b"s" * 16, None, b"d" * 32)),
-        "app caveat": (caveats._SCHEMAS[9], enc(9, "payroll/run", b"7")),
+        "expires caveat": (caveats._KINDS[1], narrow[1]),
+        "scopes caveat": (caveats._KINDS[2], narrow[0]),
+        "methods caveat": (caveats._KINDS[3], enc(3, ["GET", "POST"])),
+        "path caveat": (caveats._KINDS[4], enc(4, "/orders/%C3%A9")),
+        "peer caveat": (caveats._KINDS[6], enc(6, ["10.0.0.0/8", "2001:db8::/32"])),
+        "channel caveat": (caveats._KINDS[7], enc(7, b"c" * 32)),
+        "targets caveat": (caveats._KINDS[5], enc(5, [["a.realm", "b"], ["test.realm", "payroll"]])),
+        "third-party caveat": (caveats._KINDS[8], enc(8, "a.realm", "b", b"s" * 16, None, b"d" * 32)),
+        "app caveat": (caveats._KINDS[9], enc(9, "payroll/run", b"7")),
         **_authority(),
         "http binding": (
-            http_profile._BINDING,
+            http_profile.HttpBinding,
             enc("http/1", "POST", "https", "orders.example:443", b"/a?b", [["x-a", b"1"]], b"d" * 54),
         ),
         "http reply": (
-            http_profile._REPLY,
+            http_profile.HttpReply,
             enc(1, pair.now, pair.target.epoch, 200, ["etag", "x-a"], b"v" * 32, b"b" * 32),
         ),
-        "key record": (keytab._RECORD, record[11 : 11 + int.from_bytes(record[9:11], "big")]),
+        "key record": (keytab._KeyRecord, record[11 : 11 + int.from_bytes(record[9:11], "big")]),
     }
     return Specimens(whole, arrays)
 
@@ -190,10 +190,10 @@ def _authority() -> dict[str, tuple[Shape, bytes]]:
     demand = unseal(kd(material, "3p"), "3p", enc("3p", "test.realm", "kdc", "approvals", 1), dec(by_kdc)[4])
     context = enc("deleg", "test.realm", "billing", "orders", sha256(issued.ticket))
     return {
-        "demand of a holder": (discharges._OF_HOLDER, by_holder),
-        "demand of the KDC": (discharges._OF_KDC, by_kdc),
-        "demand": (discharges._CONTENT, demand),
-        "discharge": (discharges._DISCHARGE, enc(given.caveats, given.tail)),
+        "demand of a holder": (discharges._OfHolder, by_holder),
+        "demand of the KDC": (discharges._OfKdc, by_kdc),
+        "demand": (discharges._Content, demand),
+        "discharge": (discharges.Discharge, enc(given.caveats, given.tail)),
         "hand-over": (hand_over._OUTER, sealed),
         "handed over": (hand_over._CONTENT, unseal(kd(around.pop_key, "deleg"), "deleg", context, dec(sealed)[3])),
     }

@@ -57,13 +57,13 @@ def _authorization(text: str, eye: Eye) -> Finding:
 
 
 def _reply(text: str) -> Finding:
-    status, reply = peek_unverified_reply(text)
+    reply = peek_unverified_reply(text)
     return Finding(
         kind="http-reply",
         title="HTTP header Orthros-Reply",
         size=len(text),
         facts={
-            "status": status,
+            "status": reply.status,
             "made": Moment(reply.target_time // 1000),
             "headers_covered": list(reply.covered),
             "body": "not covered" if reply.body_digest is None else "covered by its digest",

@@ -9,23 +9,24 @@ import re
 from functools import lru_cache
 
 from orthros_protocol.errors import LocalMisuse, Refused
-from orthros_protocol.primitives.canonical import Schema, binary, optional, text
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_SYNC_ROUND_TRIP_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
+from orthros_protocol.primitives.schema import Message, binary, message, optional, text
 
 __all__ = ["bind_raw", "check_window", "measure_offset"]
 
 _MOST_ENDPOINT_CHARS = 255
 _MOST_BINDING_BYTES = 4096
 _DIGEST_BYTES = 32
-_RAW = Schema(
-    "raw/1 binding",
-    text(re.compile(r"raw/1")),
-    text(str.isprintable, _MOST_ENDPOINT_CHARS),
-    optional(binary(0, _MOST_BINDING_BYTES)),
-    binary(_DIGEST_BYTES),
-)
+
+
+@message("raw/1 binding")
+class _RawBinding(Message):
+    profile: str = text(re.compile(r"raw/1"), default="raw/1")
+    endpoint: str = text(str.isprintable, _MOST_ENDPOINT_CHARS)
+    channel_binding: bytes | None = optional(binary(0, _MOST_BINDING_BYTES))
+    payload_digest: bytes = binary(_DIGEST_BYTES)
 
 
 def bind_raw(endpoint: str, payload: bytes = b"", *, channel_binding: bytes | None = None) -> bytes:
@@ -42,7 +43,8 @@ def bind_raw(endpoint: str, payload: bytes = b"", *, channel_binding: bytes | No
 
 @lru_cache(maxsize=1024)
 def _raw_prefix(endpoint: str, channel_binding: bytes | None) -> bytes:
-    return _RAW.encode("raw/1", endpoint, channel_binding, bytes(_DIGEST_BYTES))[:-_DIGEST_BYTES]
+    binding = _RawBinding(endpoint=endpoint, channel_binding=channel_binding, payload_digest=bytes(_DIGEST_BYTES))
+    return binding.encode()[:-_DIGEST_BYTES]
 
 
 def check_window(ts: Timestamp, now: Timestamp) -> None:

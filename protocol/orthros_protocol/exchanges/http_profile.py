@@ -32,18 +32,32 @@ import re
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
 from orthros_protocol.exchanges.ap_exchange import USE_HTTP, ApSigned, PendingAp
-from orthros_protocol.primitives.canonical import Schema, array, binary, const, encode, integer, nested, optional, text
+from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_AP_REQUEST_BYTES
 from orthros_protocol.primitives.messages import VERSION
 from orthros_protocol.primitives.names import check_list, is_name
+from orthros_protocol.primitives.schema import (
+    Message,
+    Record,
+    adapted,
+    array,
+    binary,
+    const,
+    instant,
+    integer,
+    message,
+    optional,
+    record_of,
+    text,
+)
 
 __all__ = [
     "MAX_COVERED",
@@ -84,27 +98,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}", re.ASCII)
 _PORTS: Final = {"http": 80, "https": 443}
 _MOST_PORT: Final = 65_535
 _MOST_PROOF_BYTES: Final = 4096
-_BINDING: Final = Schema(
-    "http/1 binding",
-    text(_PROFILE),
-    text(_METHOD),
-    text(_SCHEME),
-    text(_AUTHORITY, 300),
-    binary(1, _MOST_TARGET_BYTES),
-    array(nested(text(_HEADER_NAME), binary(0, _MOST_VALUE_BYTES)), MAX_COVERED),
-    optional(binary(1, 128)),
-)
-_REPLY: Final = Schema(
-    "HTTP reply",
-    const(VERSION),
-    integer(),
-    binary(8),
-    integer(999, 100),
-    array(text(_HEADER_NAME), MAX_COVERED),
-    binary(32),
-    optional(binary(32)),
-    limit=_MOST_PROOF_BYTES,
-)
 _REPLY_LABEL: Final = "http-rep"
 
 _B64 = "[A-Za-z0-9_-]"
@@ -120,30 +113,45 @@ _MOST_HEADER_CHARS: Final = 4 * MAX_AP_REQUEST_BYTES // 3 + 2048
 _MOST_PROOF_CHARS: Final = 4 * _MOST_PROOF_BYTES // 3 + 512
 
 
-@frozen(kw_only=True)
-class HttpBinding:
+@message("covered", kw_only=False)
+class _Covered(Record):
+    name: str = text(_HEADER_NAME)
+    value: bytes = binary(0, _MOST_VALUE_BYTES)
+
+
+def _covered_in(rows: list[Any]) -> tuple[tuple[str, bytes], ...]:
+    return tuple([(name, value) for name, value in rows])
+
+
+def _as_covered(covered: Sequence[tuple[str, bytes]]) -> list[Any]:
+    return [list(one) for one in covered]
+
+
+@message("http/1 binding", eq=True)
+class HttpBinding(Message):
     """What an AP-REQ in HTTP is for. Nothing else may be done with it.
 
     `authority` is lower-case with its port, `target` the raw request-target (path and query as sent), `covered` the
     covered headers as (lower-case name, value) in the order of `h`, `content_digest` the value of that header.
     """
 
-    method: str
-    scheme: str
-    authority: str
-    target: bytes
-    covered: tuple[tuple[str, bytes], ...] = ()
-    content_digest: bytes | None = None
+    profile: str = text(_PROFILE, default="http/1", repr=False)
+    method: str = text(_METHOD)
+    scheme: str = text(_SCHEME)
+    authority: str = text(_AUTHORITY, 300)
+    target: bytes = binary(1, _MOST_TARGET_BYTES)
+    covered: tuple[tuple[str, bytes], ...] = adapted(
+        array(record_of(_Covered), MAX_COVERED), _covered_in, _as_covered, default=()
+    )
+    content_digest: bytes | None = optional(binary(1, 128), default=None)
 
     def bind(self) -> bytes:
         """bind32 = H(enc("http/1", method, scheme, authority, target, covered, content_digest | nil)).
 
         Raises Malformed for a part that no well-formed request has: the target asks with what it received.
         """
-        covered = [list(one) for one in self.covered]
-        parts = ("http/1", self.method, self.scheme, self.authority, self.target, covered, self.content_digest)
         try:
-            encoded = _BINDING.encode(*parts)
+            encoded = self.encode()
         except LocalMisuse as error:
             raise Malformed(error.detail) from None
         _check_covered([name for name, _value in self.covered])
@@ -174,14 +182,17 @@ class HttpResponse:
         return [value for known, value in self.headers if known == name]
 
 
-@frozen(kw_only=True)
-class HttpReply:
+@message("HTTP reply", limit=_MOST_PROOF_BYTES, eq=True)
+class HttpReply(Message):
     """A proven response head. `body_digest` is the SHA-256 of the body, None when the body is not covered."""
 
-    target_time: Timestamp
-    epoch: bytes
-    covered: tuple[str, ...]
-    body_digest: bytes | None
+    version: int = const(VERSION)
+    target_time: Timestamp = instant()
+    epoch: bytes = binary(8)
+    status: int = integer(999, 100)
+    covered: tuple[str, ...] = array(text(_HEADER_NAME), MAX_COVERED)
+    values_digest: bytes = binary(32)
+    body_digest: bytes | None = optional(binary(32))
 
 
 @frozen
@@ -303,7 +314,15 @@ def seal_http_reply(
         values = _values_digest(covered, response)
     except Malformed as error:
         raise LocalMisuse("value-invalid", error.detail) from None
-    body = _REPLY.encode(VERSION, now, epoch, response.status, list(covered), values, body_digest)
+    reply = HttpReply(
+        target_time=now,
+        epoch=epoch,
+        status=response.status,
+        covered=tuple(covered),
+        values_digest=values,
+        body_digest=body_digest,
+    )
+    body = reply.encode()
     proof = mac(pop_key, _REPLY_LABEL, digest(request) + body)
     return f"s={encode_base64url(body)}, m={encode_base64url(proof)}"
 
@@ -317,19 +336,17 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
     _require(pending.use == USE_HTTP, "a request that was not made for HTTP")
     body, proof = _reply_parts(value)
     require_mac(pending.pop_key, _REPLY_LABEL, pending.context + body, proof)
-    _version, target_time, epoch, status, covered, values, body_digest = _REPLY.decode(body)
-    if status != response.status:
-        raise PeerMisbehaved("reply-mismatch", f"status {response.status}, but the target answered {status}")
-    if not mac_matches(values, _values_digest(covered, response)):
+    reply = HttpReply.decode(body)
+    if reply.status != response.status:
+        raise PeerMisbehaved("reply-mismatch", f"status {response.status}, but the target answered {reply.status}")
+    if not mac_matches(reply.values_digest, _values_digest(reply.covered, response)):
         raise PeerMisbehaved("reply-mismatch", "a covered header has been changed")
-    return HttpReply(target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest)
+    return reply
 
 
-def peek_unverified_reply(value: str) -> tuple[int, HttpReply]:
-    """What an `Orthros-Reply` header says, status first; nothing in it is verified. Raises Malformed."""
-    _version, target_time, epoch, status, covered, _values, body_digest = _REPLY.decode(_reply_parts(value)[0])
-    reply = HttpReply(target_time=Timestamp(target_time), epoch=epoch, covered=tuple(covered), body_digest=body_digest)
-    return status, reply
+def peek_unverified_reply(value: str) -> HttpReply:
+    """What an `Orthros-Reply` header says; nothing in it is verified. Raises Malformed."""
+    return HttpReply.decode(_reply_parts(value)[0])
 
 
 def _reply_parts(value: str) -> tuple[bytes, bytes]:

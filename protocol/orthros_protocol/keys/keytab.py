@@ -19,10 +19,21 @@ from attrs import field, frozen
 from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved
 from orthros_protocol.keys.role_keys import AsKey, RootKey, Secret, SyncKey, TicketKey
 from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
-from orthros_protocol.primitives.canonical import Schema, binary, extensions, integer, optional, text
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_U32
-from orthros_protocol.primitives.names import Principal, is_name
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.schema import (
+    Extension,
+    Message,
+    binary,
+    extensions,
+    integer,
+    message,
+    optional,
+    principal,
+    secret,
+    text,
+)
 
 __all__ = ["KEY_FILE_PREFIX", "Keytab", "KeytabEntry"]
 
@@ -32,20 +43,18 @@ _ROOT, _ROLE = 0, 1
 _ROLES: Final = {"as": AsKey, "ticket": TicketKey, "sync": SyncKey}
 _MOST_RECORDS: Final = 64
 
-_RECORD = Schema(
-    "key record",
-    text(is_name),
-    text(is_name),
-    integer(),
-    integer(MAX_U32, 1),
-    integer(1),
-    optional(text(lambda role: role in _ROLES)),
-    binary(8),
-    binary(32),
-    integer(),
-    extensions(),
-    limit=2048,
-)
+
+@message("key record", limit=2048)
+class _KeyRecord(Message):
+    principal: Principal = principal()
+    uid: int = integer()
+    kvno: int = integer(MAX_U32, 1)
+    kind: int = integer(1)
+    role: str | None = optional(text(lambda role: role in _ROLES))
+    kid: bytes = binary(8)
+    material: bytes = secret(32)
+    not_before: int = integer()
+    ext: tuple[Extension, ...] = extensions(default=())
 
 
 @frozen(eq=False)
@@ -138,18 +147,16 @@ class Keytab:
         for entry in self.entries:
             key = entry.key
             kind, role = (_ROOT, None) if isinstance(key, RootKey) else (_ROLE, key.role)
-            record = _RECORD.encode(
-                key.principal.realm,
-                key.principal.name,
-                key.uid,
-                key.kvno,
-                kind,
-                role,
-                key.kid,
-                key.material,
-                entry.not_before,
-                [],
-            )
+            record = _KeyRecord(
+                principal=key.principal,
+                uid=key.uid,
+                kvno=key.kvno,
+                kind=kind,
+                role=role,
+                kid=key.kid,
+                material=key.material,
+                not_before=entry.not_before,
+            ).encode()
             body += len(record).to_bytes(2, "big") + record
         body += b"\0\0"
         return bytes(body) + digest(bytes(body))
@@ -217,15 +224,15 @@ def keytab_of_roots(roots: Iterable[RootKey]) -> Keytab:
     return Keytab.of(*sorted(roots, key=lambda root: root.kvno))
 
 
-def _entry_of(record: bytes) -> KeytabEntry:
+def _entry_of(encoded: bytes) -> KeytabEntry:
     try:
-        realm, name, uid, kvno, kind, role, kid, material, not_before, _ext = _RECORD.decode(record)
+        record = _KeyRecord.decode(encoded)
     except (Malformed, PeerMisbehaved) as error:
         raise Misconfigured("key-file-invalid", error.detail) from None
-    if (kind == _ROOT) != (role is None):
+    if (record.kind == _ROOT) != (record.role is None):
         raise Misconfigured("key-file-invalid", "a record's kind and role contradict each other")
-    make: Any = RootKey if kind == _ROOT else _ROLES[role]
-    key = make(material, principal=Principal(realm, name), uid=uid, kvno=kvno)
-    if key.kid != kid:
-        raise Misconfigured("key-file-invalid", f"key id {kid.hex()} does not belong to its key")
-    return KeytabEntry(key, not_before)
+    make: Any = RootKey if record.role is None else _ROLES[record.role]
+    key = make(record.material, principal=record.principal, uid=record.uid, kvno=record.kvno)
+    if key.kid != record.kid:
+        raise Misconfigured("key-file-invalid", f"key id {record.kid.hex()} does not belong to its key")
+    return KeytabEntry(key, record.not_before)

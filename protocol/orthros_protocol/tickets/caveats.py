@@ -6,26 +6,14 @@ Caveats only ever deny, and an unknown type refuses. Knows no keys; `attenuation
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
-from attrs import field, frozen
+from attrs import field
 
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.canonical import (
-    Schema,
-    binary,
-    const,
-    decode,
-    encode,
-    integer,
-    nested,
-    nested_set,
-    optional,
-    text,
-    text_set,
-)
+from orthros_protocol.primitives.canonical import decode, encode
 from orthros_protocol.primitives.derivation import mac_matches
 from orthros_protocol.primitives.instants import seconds_of
 from orthros_protocol.primitives.limits import MAX_CAVEAT_BYTES, MAX_SCOPES
@@ -34,9 +22,23 @@ from orthros_protocol.primitives.names import (
     cached_principal,
     check_list,
     check_scopes,
-    is_name,
     is_scope,
     listed,
+)
+from orthros_protocol.primitives.schema import (
+    Message,
+    Record,
+    adapted,
+    binary,
+    const,
+    integer,
+    message,
+    optional,
+    principal,
+    record_of,
+    record_set,
+    text,
+    text_set,
 )
 from orthros_protocol.tickets.access import Access, canonical_network, canonical_path, is_network
 
@@ -101,75 +103,68 @@ def _own(parse: Callable[[str], _T], value: str) -> _T:
         raise LocalMisuse("value-invalid", f"{value[:60]!a}: {error.detail}") from None
 
 
-_LIMIT: Final = MAX_CAVEAT_BYTES
-_SCHEMAS: Final = {
-    _EXPIRES: Schema("expires caveat", const(_EXPIRES), integer(), limit=_LIMIT),
-    _SCOPES: Schema("scopes caveat", const(_SCOPES), text_set(is_scope, MAX_SCOPES), limit=_LIMIT),
-    _METHODS: Schema("methods caveat", const(_METHODS), text_set(_is_method, _MOST_ENTRIES), limit=_LIMIT),
-    _PATH: Schema("path caveat", const(_PATH), text(_parses(canonical_path), _MOST_PATH_CHARS), limit=_LIMIT),
-    _PEER: Schema("peer caveat", const(_PEER), text_set(is_network, _MOST_ENTRIES), limit=_LIMIT),
-    _TARGETS: Schema(
-        "targets caveat", const(_TARGETS), nested_set(nested(text(is_name), text(is_name)), _MOST_ENTRIES), limit=_LIMIT
-    ),
-    _CHANNEL: Schema("channel caveat", const(_CHANNEL), binary(32), limit=_LIMIT),
-    _THIRD_PARTY: Schema(
-        "third-party caveat",
-        const(_THIRD_PARTY),
-        text(is_name),
-        text(is_name),
-        optional(binary(SALT_BYTES)),
-        optional(binary(ROOT_BYTES)),
-        binary(32),
-        limit=_LIMIT,
-    ),
-    _APP: Schema("app caveat", const(_APP), text(is_app_name), binary(0, _MOST_PAYLOAD_BYTES), limit=_LIMIT),
-}
+def _set_order(value: str) -> tuple[int, str]:
+    return len(value), value
 
 
-class Caveat(Protocol):
+def _as_set(values: Iterable[str]) -> list[str]:
+    return sorted(set(values), key=_set_order)
+
+
+def _as_scopes(scopes: Iterable[str]) -> list[str]:
+    return list(check_scopes(scopes))
+
+
+@message("target", kw_only=False)
+class _Target(Record):
+    principal: Principal = principal()
+
+
+def _targets_in(rows: list[Any]) -> tuple[Principal, ...]:
+    return tuple([cached_principal(realm, name) for realm, name in rows])
+
+
+def _as_targets(targets: Iterable[Principal]) -> list[Any]:
+    rows = sorted({(one.realm, one.name) for one in targets}, key=lambda row: encode(*row))
+    return [list(row) for row in rows]
+
+
+class Caveat(Message):
     """A restriction that its holder, or the KDC, added."""
+
+    __slots__ = ()
 
     def prohibits(self, access: Access) -> str | None:
         """Why the request is refused, or None."""
-        ...
+        raise NotImplementedError
 
     def narrow(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        """The scopes that remain."""
-        ...
-
-    def to_bytes(self) -> bytes:
-        """The canonical form."""
-        ...
-
-
-class _LeavesScopes:
-    __slots__ = ()
-
-    def narrow(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        """It leaves the scopes alone."""
+        """The scopes that remain: most caveats leave them alone."""
         return scopes
 
+    def to_bytes(self) -> bytes:
+        """The canonical form. Raises LocalMisuse, or Misconfigured `scope-invalid`."""
+        return self.encode()
 
-@frozen
-class ExpiresCaveat(_LeavesScopes):
+
+@message("expires caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class ExpiresCaveat(Caveat):
     """Not valid at or after this Unix second."""
 
-    at: int
+    kind: int = const(_EXPIRES)
+    at: int = integer()
 
     def prohibits(self, access: Access) -> str | None:
         """Past its second, it refuses."""
         return None if seconds_of(access.now) < self.at else "the expires caveat has passed"
 
-    def to_bytes(self) -> bytes:
-        """`[1, second]`."""
-        return _SCHEMAS[_EXPIRES].encode(_EXPIRES, self.at)
 
-
-@frozen
-class ScopesCaveat:
+@message("scopes caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class ScopesCaveat(Caveat):
     """Only these scopes, as far as the ticket has them."""
 
-    scopes: tuple[str, ...] = field(validator=listed)
+    kind: int = const(_SCOPES)
+    scopes: tuple[str, ...] = adapted(text_set(is_scope, MAX_SCOPES), tuple, _as_scopes, validator=listed)
 
     def prohibits(self, access: Access) -> str | None:  # nothing about the request matters here
         """It never refuses as a whole; it narrows."""
@@ -179,16 +174,13 @@ class ScopesCaveat:
         """The intersection, in the order of `scopes`."""
         return tuple(scope for scope in scopes if scope in self.scopes)
 
-    def to_bytes(self) -> bytes:
-        """`[2, [scope, ...]]`."""
-        return _SCHEMAS[_SCOPES].encode(_SCOPES, list(check_scopes(self.scopes)))
 
-
-@frozen
-class MethodsCaveat(_LeavesScopes):
+@message("methods caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class MethodsCaveat(Caveat):
     """Only these HTTP methods."""
 
-    methods: tuple[str, ...] = field(validator=listed)
+    kind: int = const(_METHODS)
+    methods: tuple[str, ...] = adapted(text_set(_is_method, _MOST_ENTRIES), tuple, _as_set, validator=listed)
 
     def prohibits(self, access: Access) -> str | None:
         """Outside HTTP there is no method, so it refuses."""
@@ -196,16 +188,13 @@ class MethodsCaveat(_LeavesScopes):
             return "the methods caveat holds only in HTTP"
         return None if access.method in self.methods else f"the methods caveat excludes {access.method[:20]!a}"
 
-    def to_bytes(self) -> bytes:
-        """`[3, [method, ...]]`."""
-        return _SCHEMAS[_METHODS].encode(_METHODS, sorted(set(self.methods), key=_set_order))
 
-
-@frozen
-class PathCaveat(_LeavesScopes):
+@message("path caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class PathCaveat(Caveat):
     """Only this path and what lies below it, segment by segment. Raises LocalMisuse for an ambiguous prefix."""
 
-    prefix: str
+    kind: int = const(_PATH)
+    prefix: str = text(_parses(canonical_path), _MOST_PATH_CHARS)
     _segments: tuple[str, ...] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -225,16 +214,13 @@ class PathCaveat(_LeavesScopes):
             return None
         return f"the path caveat allows only what is below {self.prefix[:120]}"
 
-    def to_bytes(self) -> bytes:
-        """`[4, path]`."""
-        return _SCHEMAS[_PATH].encode(_PATH, self.prefix)
 
-
-@frozen
-class PeerCaveat(_LeavesScopes):
+@message("peer caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class PeerCaveat(Caveat):
     """Only from these networks: the peer of the transport, not of a header. Raises LocalMisuse for other spellings."""
 
-    networks: tuple[str, ...]
+    kind: int = const(_PEER)
+    networks: tuple[str, ...] = adapted(text_set(is_network, _MOST_ENTRIES), tuple, _as_set)
 
     def __attrs_post_init__(self) -> None:
         for network in check_list(self.networks, "networks"):
@@ -249,16 +235,13 @@ class PeerCaveat(_LeavesScopes):
             return None
         return f"the peer caveat excludes {access.peer}"
 
-    def to_bytes(self) -> bytes:
-        """`[6, [cidr, ...]]`."""
-        return _SCHEMAS[_PEER].encode(_PEER, sorted(set(self.networks), key=_set_order))
 
-
-@frozen
-class ChannelCaveat(_LeavesScopes):
+@message("channel caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class ChannelCaveat(Caveat):
     """Only over the channel with this 32-byte digest, such as that of a peer certificate."""
 
-    digest: bytes = field(repr=False)
+    kind: int = const(_CHANNEL)
+    digest: bytes = binary(32, repr=False)
 
     def prohibits(self, access: Access) -> str | None:
         """A verifier that cannot name its channel refuses."""
@@ -266,39 +249,32 @@ class ChannelCaveat(_LeavesScopes):
             return "the channel caveat needs a channel binding, and there is none here"
         return None if mac_matches(self.digest, access.channel) else "the channel caveat names another channel"
 
-    def to_bytes(self) -> bytes:
-        """`[7, digest32]`."""
-        return _SCHEMAS[_CHANNEL].encode(_CHANNEL, self.digest)
 
-
-@frozen
-class TargetsCaveat(_LeavesScopes):
+@message("targets caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class TargetsCaveat(Caveat):
     """Only tickets for these targets may be obtained: for ticket-granting tickets, and judged by the KDC alone."""
 
-    targets: tuple[Principal, ...]
+    kind: int = const(_TARGETS)
+    targets: tuple[Principal, ...] = adapted(record_set(record_of(_Target), _MOST_ENTRIES), _targets_in, _as_targets)
 
     def prohibits(self, access: Access) -> str | None:  # a target cannot judge it, whatever the request
         """Shown to a target, it refuses."""
         return "the targets caveat holds only at the KDC"
 
-    def to_bytes(self) -> bytes:
-        """`[5, [[realm, name], ...]]`."""
-        rows = sorted({(one.realm, one.name) for one in self.targets}, key=lambda row: encode(*row))
-        return _SCHEMAS[_TARGETS].encode(_TARGETS, [list(row) for row in rows])
 
-
-@frozen
-class ThirdPartyCaveat(_LeavesScopes):
+@message("third-party caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class ThirdPartyCaveat(Caveat):
     """Only with a discharge by `discharger` for the request with this digest (section 10).
 
     `salt` (16 bytes) is set in one that a holder added, `root` (32 bytes, secret) in one that the KDC wrote into the
     sealed ticket; never both. `cid_digest` commits to the sealed demand, which travels beside the ticket.
     """
 
-    discharger: Principal
-    salt: bytes | None
-    root: bytes | None = field(repr=False)
-    cid_digest: bytes
+    kind: int = const(_THIRD_PARTY)
+    discharger: Principal = principal()
+    salt: bytes | None = optional(binary(SALT_BYTES))
+    root: bytes | None = optional(binary(ROOT_BYTES), repr=False)
+    cid_digest: bytes = binary(32)
 
     __getstate__ = not_exported
 
@@ -306,18 +282,14 @@ class ThirdPartyCaveat(_LeavesScopes):
         """Whoever did not prove the discharge is refused."""
         return None if access.discharged else f"it needs a discharge of {self.discharger}"
 
-    def to_bytes(self) -> bytes:
-        """`[8, realm, name, salt|nil, root|nil, digest32]`."""
-        at = self.discharger
-        return _SCHEMAS[_THIRD_PARTY].encode(_THIRD_PARTY, at.realm, at.name, self.salt, self.root, self.cid_digest)
 
-
-@frozen
-class AppCaveat(_LeavesScopes):
+@message("app caveat", limit=MAX_CAVEAT_BYTES, eq=True, kw_only=False)
+class AppCaveat(Caveat):
     """A restriction in the target's own terms, under a name that the target has registered (`namespace/name`)."""
 
-    name: str
-    payload: bytes
+    kind: int = const(_APP)
+    name: str = text(is_app_name)
+    payload: bytes = binary(0, _MOST_PAYLOAD_BYTES)
 
     def prohibits(self, access: Access) -> str | None:
         """A target that has not registered the name refuses."""
@@ -328,32 +300,18 @@ class AppCaveat(_LeavesScopes):
         # The words are the application's, and what travels is printable ASCII.
         return None if objection is None else ascii(str(objection))[1:-1]
 
-    def to_bytes(self) -> bytes:
-        """`[9, name, payload]`."""
-        return _SCHEMAS[_APP].encode(_APP, self.name, self.payload)
 
-
-def _third_party(realm: str, name: str, salt: bytes | None, root: bytes | None, cid_digest: bytes) -> Caveat:
-    if (salt is None) == (root is None):
-        raise Malformed("a third-party caveat has either a salt or a root")
-    return ThirdPartyCaveat(cached_principal(realm, name), salt, root, cid_digest)
-
-
-_KINDS: Final[dict[int, Callable[..., Caveat]]] = {
+_KINDS: Final[dict[int, type[Caveat]]] = {
     _EXPIRES: ExpiresCaveat,
-    _SCOPES: lambda value: ScopesCaveat(tuple(value)),
-    _METHODS: lambda value: MethodsCaveat(tuple(value)),
+    _SCOPES: ScopesCaveat,
+    _METHODS: MethodsCaveat,
     _PATH: PathCaveat,
-    _TARGETS: lambda rows: TargetsCaveat(tuple(cached_principal(realm, name) for realm, name in rows)),
-    _PEER: lambda value: PeerCaveat(tuple(value)),
+    _TARGETS: TargetsCaveat,
+    _PEER: PeerCaveat,
     _CHANNEL: ChannelCaveat,
-    _THIRD_PARTY: _third_party,
+    _THIRD_PARTY: ThirdPartyCaveat,
     _APP: AppCaveat,
 }
-
-
-def _set_order(value: str) -> tuple[int, str]:
-    return len(value), value
 
 
 def parse_caveat(encoded: bytes) -> Caveat:
@@ -362,10 +320,13 @@ def parse_caveat(encoded: bytes) -> Caveat:
     Raises Malformed for a wrong shape and Refused `caveat-unsupported` for a type that cannot be
     evaluated here: caveat types are always critical.
     """
-    # A known type is one byte behind an array header of one byte, and its schema judges the rest.
+    # A known type is one byte behind an array header of one byte, and its class judges the rest.
     known = encoded[1] if len(encoded) > 1 and encoded[0] & 0xF0 == 0x90 else None
-    if known in _SCHEMAS:
-        return _KINDS[known](*_SCHEMAS[known].decode(encoded)[1:])
+    if known in _KINDS:
+        caveat = _KINDS[known].decode(encoded)
+        if isinstance(caveat, ThirdPartyCaveat) and (caveat.salt is None) == (caveat.root is None):
+            raise Malformed("a third-party caveat has either a salt or a root")
+        return caveat
     items = decode(encoded, MAX_CAVEAT_BYTES)
     kind: Any = items[0] if items else None
     if type(kind) is not int:

@@ -14,11 +14,22 @@ from attrs import field, frozen
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.keys.role_keys import TicketKey, not_exported
-from orthros_protocol.primitives.canonical import Schema, binary, encode, integer, nested, text
+from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest
 from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES, MAX_TICKET_BYTES, MAX_U32
-from orthros_protocol.primitives.names import Principal, cached_principal, is_name
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.schema import (
+    Message,
+    Record,
+    binary,
+    integer,
+    message,
+    principal,
+    record_of,
+    secret,
+    text,
+)
 from orthros_protocol.primitives.sealing import open_box, seal
 from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, split_caveats, tail_after
 from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, ThirdPartyCaveat, parse_caveat
@@ -50,31 +61,35 @@ _MOST_PREDICATE_CHARS: Final = 200
 _MOST_CONTENT_BYTES: Final = 1024
 _KDC: Final = "kdc"
 
-_CONTENT: Final = Schema(
-    "demand",
-    binary(32),
-    nested(text(is_name), text(is_name)),
-    text(str.isprintable, _MOST_PREDICATE_CHARS),
-    integer(),
-    limit=_MOST_CONTENT_BYTES,
-)
-_OF_HOLDER: Final = Schema(
-    "demand of a holder", binary(16, MAX_TICKET_BYTES), binary(72, _MOST_CONTENT_BYTES), limit=MAX_DEMAND_BYTES
-)
-# The caveat that a holder adds says whom to ask; the one that the KDC writes is sealed, so its demand does.
-_OF_KDC: Final = Schema(
-    "demand of the KDC",
-    text(is_name),
-    text(is_name),
-    integer(MAX_U32),
-    binary(8),
-    binary(72, _MOST_CONTENT_BYTES),
-    limit=MAX_DEMAND_BYTES,
-)
 _ARRAY_OF_2: Final = 0x92
-_DISCHARGE: Final = Schema(
-    "discharge", binary(1, MAX_CAVEATS_BLOB_BYTES), binary(32), limit=MAX_CAVEATS_BLOB_BYTES + 64
-)
+
+
+@message("about", kw_only=False)
+class _About(Record):
+    principal: Principal = principal()
+
+
+@message("demand", limit=_MOST_CONTENT_BYTES)
+class _Content(Message):
+    root: bytes = secret(32)
+    about: _About = record_of(_About)
+    predicate: str = text(str.isprintable, _MOST_PREDICATE_CHARS)
+    expires: int = integer()
+
+
+@message("demand of a holder", limit=MAX_DEMAND_BYTES)
+class _OfHolder(Message):
+    ticket: bytes = binary(16, MAX_TICKET_BYTES, repr=False)
+    box: bytes = binary(72, _MOST_CONTENT_BYTES, repr=False)
+
+
+# The caveat that a holder adds says whom to ask; the one that the KDC writes is sealed, so its demand does.
+@message("demand of the KDC", limit=MAX_DEMAND_BYTES)
+class _OfKdc(Message):
+    discharger: Principal = principal()
+    kvno: int = integer(MAX_U32)
+    kid: bytes = binary(8)
+    box: bytes = binary(72, _MOST_CONTENT_BYTES, repr=False)
 
 
 @frozen(kw_only=True)
@@ -103,13 +118,16 @@ class NewDemand:
     __getstate__ = not_exported
 
 
-@frozen(kw_only=True)
-class Discharge:
-    """Its `caveats` field, which is shown to the target, and its tail (32 bytes, secret), which never is."""
+@message("discharge", limit=MAX_CAVEATS_BLOB_BYTES + 64, eq=True)
+class Discharge(Message):
+    """Its `caveats` field, which is shown to the target, and its tail (32 bytes, secret), which never is.
 
-    cid_digest: bytes
-    caveats: bytes
-    tail: bytes = field(repr=False)
+    `cid_digest` names the demand; it does not travel.
+    """
+
+    cid_digest: bytes = field()
+    caveats: bytes = binary(1, MAX_CAVEATS_BLOB_BYTES)
+    tail: bytes = binary(32, repr=False)
 
     __getstate__ = not_exported
 
@@ -151,10 +169,10 @@ def demand_of_holder(
     `salt` and `entropy` are 16 and 24 fresh random bytes. Raises LocalMisuse.
     """
     root = _salted_root(tail, source.discharger, salt)
-    content = _CONTENT.encode(root, [about.realm, about.name], predicate, expires)
+    content = _Content(root=root, about=_About(about), predicate=predicate, expires=expires).encode()
     context = _holder_context(source.adder, source.discharger)
     box = seal(derive(source.pop_key, "3p"), "3p", context, content, entropy=entropy)
-    cid = _OF_HOLDER.encode(source.ticket, box)
+    cid = _OfHolder(ticket=source.ticket, box=box).encode()
     return NewDemand(caveat=ThirdPartyCaveat(source.discharger, salt, None, digest(cid)).to_bytes(), cid=cid)
 
 
@@ -166,10 +184,10 @@ def demand_of_kdc(
     `root` (32 bytes) and `entropy` (24 bytes) are fresh random bytes: the client knows every key of its own ticket, so
     nothing derived from those would do. Raises LocalMisuse.
     """
-    content = _CONTENT.encode(root, [about.realm, about.name], predicate, expires)
+    content = _Content(root=root, about=_About(about), predicate=predicate, expires=expires).encode()
     context = _kdc_context(key.principal, key.kvno)
     box = seal(derive(key.material, "3p"), "3p", context, content, entropy=entropy)
-    cid = _OF_KDC.encode(key.principal.realm, key.principal.name, key.kvno, key.kid, box)
+    cid = _OfKdc(discharger=key.principal, kvno=key.kvno, kid=key.kid, box=box).encode()
     return NewDemand(caveat=ThirdPartyCaveat(key.principal, None, root, digest(cid)).to_bytes(), cid=cid)
 
 
@@ -180,8 +198,7 @@ def peek_unverified_discharger(cid: bytes) -> Principal | None:
     """
     if cid[:1] == bytes((_ARRAY_OF_2,)):
         return None
-    realm, name, *_rest = _OF_KDC.decode(cid)
-    return cached_principal(realm, name)
+    return _OfKdc.decode(cid).discharger
 
 
 def open_demand(cid: bytes, keytab: Keytab, *, now: Timestamp) -> Demand:
@@ -190,21 +207,27 @@ def open_demand(cid: bytes, keytab: Keytab, *, now: Timestamp) -> Demand:
     Raises what `open_envelope` raises, and Refused `discharge-refused` for a demand that has ended.
     """
     if cid[:1] == bytes((_ARRAY_OF_2,)):
-        ticket, box = _OF_HOLDER.decode(cid)
-        envelope = open_envelope(ticket, keytab, now=now)
+        of_holder = _OfHolder.decode(cid)
+        envelope = open_envelope(of_holder.ticket, keytab, now=now)
         adder: Principal | None = envelope.sender
-        secret, context = envelope.pop_key, _holder_context(envelope.sender, keytab.principal)
+        box, known, context = of_holder.box, envelope.pop_key, _holder_context(envelope.sender, keytab.principal)
     else:
-        realm, name, kvno, kid, box = _OF_KDC.decode(cid)
-        key = keytab.ticket_key(kid)
-        if key is None or key.kvno != kvno or cached_principal(realm, name) != key.principal:
-            raise PeerMisbehaved("unknown-key", f"a demand to {name}@{realm} under kvno {kvno}")
-        adder, secret, context = None, key.material, _kdc_context(key.principal, kvno)
-    plain = open_box(derive(secret, "3p"), "3p", context, box, limit=_MOST_CONTENT_BYTES)
-    root, about, predicate, expires = _CONTENT.decode(plain)
-    if expires <= seconds_of(now):
+        of_kdc = _OfKdc.decode(cid)
+        key = keytab.ticket_key(of_kdc.kid)
+        if key is None or key.kvno != of_kdc.kvno or of_kdc.discharger != key.principal:
+            raise PeerMisbehaved("unknown-key", f"a demand to {of_kdc.discharger} under kvno {of_kdc.kvno}")
+        adder, box, known, context = None, of_kdc.box, key.material, _kdc_context(key.principal, key.kvno)
+    plain = open_box(derive(known, "3p"), "3p", context, box, limit=_MOST_CONTENT_BYTES)
+    content = _Content.decode(plain)
+    if content.expires <= seconds_of(now):
         raise Refused("discharge-refused", "the demand has ended")
-    return Demand(root=root, about=cached_principal(*about), predicate=predicate, expires=expires, adder=adder)
+    return Demand(
+        root=content.root,
+        about=content.about.principal,
+        predicate=content.predicate,
+        expires=content.expires,
+        adder=adder,
+    )
 
 
 def _not_nested(caveat: Caveat) -> Caveat:
@@ -266,7 +289,7 @@ def discharge_root(caveat: ThirdPartyCaveat, tail: bytes) -> bytes:
 
 def seal_discharge(pop_key: bytes, request_digest: bytes, discharge: Discharge, *, entropy: bytes) -> bytes:
     """The discharge for whoever made the AP-REQ with this K_pop and SHA-256. `entropy` is 24 fresh random bytes."""
-    plain = _DISCHARGE.encode(discharge.caveats, discharge.tail)
+    plain = discharge.encode()
     return seal(derive(pop_key, "dis-rep"), "dis-rep", request_digest, plain, entropy=entropy)
 
 
@@ -274,6 +297,6 @@ def open_discharge(pop_key: bytes, request_digest: bytes, cid: bytes, box: bytes
     """What the discharger answered to the AP-REQ that named `cid`. Raises Malformed, PeerMisbehaved `box-unopened`, or
     Refused as `judge_discharge`."""
     plain = open_box(derive(pop_key, "dis-rep"), "dis-rep", request_digest, box, limit=MAX_CAVEATS_BLOB_BYTES + 256)
-    caveats, tail = _DISCHARGE.decode(plain)
-    judge_discharge(caveats)
-    return Discharge(cid_digest=digest(cid), caveats=caveats, tail=tail)
+    discharge = Discharge.decode(plain, cid_digest=digest(cid))
+    judge_discharge(discharge.caveats)
+    return discharge

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from orthros_client.http.server.mismatch import describe_mismatch
 from orthros_protocol import HttpBinding
@@ -28,14 +27,14 @@ RECEIVED = HttpBinding(
     ],
 )
 def test_usual_changes_are_named(change: dict[str, object], words: str) -> None:
-    signed = evolve(RECEIVED, **change).bind()  # type: ignore[arg-type]  # the fields of a binding
+    signed = RECEIVED.altered(**change).bind()
     said = describe_mismatch(RECEIVED, signed, ORIGINS)
     assert said == f"received: GET https://orders.example/orders/7?...; {words}"
 
 
 def test_what_is_said_fits_into_a_refusal() -> None:
     """200 printable characters at most, and nothing of the query."""
-    received = evolve(RECEIVED, target=b"/" + b"a" * 4000 + b"?secret=1")
+    received = RECEIVED.altered(target=b"/" + b"a" * 4000 + b"?secret=1")
     said = describe_mismatch(received, bytes(32), ORIGINS)
     assert len(said) <= 200
     assert said.isprintable()

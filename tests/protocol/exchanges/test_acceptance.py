@@ -467,7 +467,7 @@ def test_a_foreign_or_edited_discharge_is_a_wrong_mac() -> None:
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         pair.target.accept(pair.present(issued, [pair.discharge(other.cid)]).message)
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
-        pair.target.accept(pair.present(issued, [evolve(given, tail=bytes(32))]).message)
+        pair.target.accept(pair.present(issued, [given.altered(tail=bytes(32))]).message)
 
 
 def test_a_discharge_that_has_ended_refuses() -> None:
@@ -498,7 +498,7 @@ def test_a_discharge_of_a_careless_discharger_is_refused_under_mac(rows: list[by
     tail = naive.kd(pair.opened(made.cid).root, "dis", naive.sha256(made.cid))
     for row in rows:
         tail = add_caveat(tail, row)
-    careless = evolve(pair.discharge(made.cid), tail=tail, caveats=join_caveats(rows))
+    careless = pair.discharge(made.cid).altered(tail=tail, caveats=join_caveats(rows))
     pending = pair.present(issued, [careless])
     with pytest.raises(Refused, match=code) as refused:
         pair.target.accept(pending.message)

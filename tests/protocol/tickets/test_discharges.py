@@ -103,7 +103,7 @@ def test_the_holder_can_discharge_what_he_adds_himself() -> None:
     issued = pair.issue()
     tail = tail_of(issued.session_key, issued.ticket)
     made = pair.by_holder(tail)
-    own = evolve(own, tail=tail_after(discharge_root(third_party(made.caveat), tail), split_caveats(until)))
+    own = own.altered(tail=tail_after(discharge_root(third_party(made.caveat), tail), split_caveats(until)))
     accepted, _reply = pair.call(pair.present(issued, [own], caveats=(made.caveat,)))
     assert accepted.scopes == ("read", "write")
 

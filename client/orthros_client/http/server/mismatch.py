@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from attrs import evolve
-
 from orthros_protocol import HttpBinding, OrthrosError
 from orthros_protocol.primitives.derivation import mac_matches
 
@@ -42,18 +40,18 @@ def _variants(received: HttpBinding, origins: Iterable[tuple[str, str]]) -> Iter
     other = _OTHER_SCHEME[scheme]
     host, _colon, port = authority.rpartition(":")
     for text in (authority, f"{host}:{_PORTS[other]}") if port == _PORTS[scheme] else (authority,):
-        yield evolve(received, scheme=other, authority=text), f"the caller's URL begins with {other}://"
+        yield received.altered(scheme=other, authority=text), f"the caller's URL begins with {other}://"
     for other, text in origins:
-        yield evolve(received, scheme=other, authority=text), f"the caller's URL names {other}://{text}"
+        yield received.altered(scheme=other, authority=text), f"the caller's URL names {other}://{text}"
     path, mark, query = target.partition(b"?")
     if mark:
-        yield evolve(received, target=path), "the caller sent no query"
+        yield received.altered(target=path), "the caller sent no query"
     slash = path[:-1] if path.endswith(b"/") else path + b"/"
     if slash:
         end = "no / at its end" if path.endswith(b"/") else "a / at its end"
-        yield evolve(received, target=slash + mark + query), f"the caller's path has {end}"
+        yield received.altered(target=slash + mark + query), f"the caller's path has {end}"
     if received.content_digest is not None:
-        yield evolve(received, content_digest=None), "the caller sent no Content-Digest"
+        yield received.altered(content_digest=None), "the caller sent no Content-Digest"
 
 
 def _shown(binding: HttpBinding) -> str:
