@@ -48,6 +48,7 @@ async def test_every_word_of_a_rule_comes_back(store):
         target=PAYROLL,
         scopes=("read", "write"),
         max_ttl_s=60,
+        until="2027-01-31T00:00:00Z",
         delegable=True,
         subjects=("users/*", "ada"),
         behalf=("*",),

@@ -39,6 +39,7 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
         facts, limits = _facts_of(tx, called), tx.realm().limits
         known = Circumstances(
             address=address,
+            now=admin.now(),
             groups_of=policy.groups_of,
             scopes_of=policy.own_scopes,
             client_caps=PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s),
@@ -60,7 +61,7 @@ async def check(admin: Admin, text: str, *, source: str = "expectations") -> Rep
     def work(tx: Transaction) -> Report:
         limits = tx.realm().limits
         return run_expectations(
-            text, PolicySnapshot.read(tx), facts_of=_facts_by_name(tx), limits=limits, source=source
+            text, PolicySnapshot.read(tx), facts_of=_facts_by_name(tx), limits=limits, source=source, now=admin.now()
         )
 
     return await admin.store.read(work)

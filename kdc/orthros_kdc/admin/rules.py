@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
-from orthros_kdc.policy.model import GROUP_PREFIX, Selector
+from orthros_kdc.policy.model import GROUP_PREFIX, Selector, second_of
 from orthros_kdc.policy.named import mentioned, named_subjects
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import SHARED_FACT
@@ -19,6 +19,7 @@ from orthros_kdc.reasons import ALREADY_EXISTS, NO_GROUP, NO_PRINCIPAL, NO_RULE
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
 from orthros_protocol import Misconfigured
+from orthros_protocol.primitives.limits import MAX_INT
 
 __all__ = [
     "add",
@@ -163,15 +164,20 @@ async def remove(admin: Admin, rule_id: int) -> Rule:
     return await admin.store.change(work)
 
 
-async def listed(admin: Admin, *, client: str | None = None, target: str | None = None) -> tuple[Rule, ...]:
-    """The rules, oldest first; only those that name `client` or `target` exactly where they are given."""
+async def listed(
+    admin: Admin, *, client: str | None = None, target: str | None = None, ending_s: int | None = None
+) -> tuple[Rule, ...]:
+    """The rules, oldest first; only those that name `client` or `target` exactly where they are given, and with
+    `ending_s` only those that have ended or end within so many seconds."""
     for name in (client, target):
         if name is not None:
             Selector.parse(name)
 
+    last = MAX_INT if ending_s is None else admin.now() + ending_s
+
     def work(tx: Transaction) -> tuple[Rule, ...]:
         rows = (row for row in tx.rule_rows() if client in (None, row.client) and target in (None, row.target))
-        return tuple(map(opened, rows))
+        return tuple(rule for rule in map(opened, rows) if second_of(rule.until) <= last)
 
     return await admin.store.read(work)
 

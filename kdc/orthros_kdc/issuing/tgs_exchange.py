@@ -236,6 +236,7 @@ def _outcome(want: Want, facts: WantFacts, gathered: Gathered) -> Grant | Denial
     )
     known = Circumstances(
         address=gathered.address,
+        now=second,
         groups_of=realm.policy.groups_of,
         scopes_of=realm.policy.own_scopes,
         client_caps=gathered.caller.caps,

@@ -17,6 +17,7 @@ from orthros_kdc.policy.conditions import holding
 from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
+from orthros_protocol import Timestamp, seconds_of
 
 __all__ = ["INACTIVE", "Judgement", "TokenStanding", "active_answer", "judge_token", "may_know"]
 
@@ -49,8 +50,8 @@ class Judgement:
     scopes: tuple[str, ...] = ()
 
 
-def judge_token(standing: TokenStanding, realm: RealmFacts) -> Judgement:
-    """Whether the token still counts, and for which scopes.
+def judge_token(standing: TokenStanding, realm: RealmFacts, now: Timestamp) -> Judgement:
+    """Whether the token still counts at `now`, and for which scopes.
 
     Its parties must still be there, and be those of then: a re-created name is another principal. Rules must still
     let its client have tokens for the target, in this name if it is another's, and along the path that it came. A
@@ -79,9 +80,9 @@ def judge_token(standing: TokenStanding, realm: RealmFacts) -> Judgement:
         proven=proven and subject is not None,
         path=callers if proven else (),
     )
-    held = holding(
-        ask, rules, Circumstances(address=None, groups_of=realm.policy.groups_of, scopes_of=realm.policy.own_scopes)
-    )
+    policy = realm.policy
+    known = Circumstances(address=None, now=seconds_of(now), groups_of=policy.groups_of, scopes_of=policy.own_scopes)
+    held = holding(ask, rules, known)
     if held.code:
         return Judgement(code=held.code)
     granted = {scope for rule in held.rules for scope in rule.scopes}

@@ -81,6 +81,7 @@ def decide_wish(
     second = seconds_of(now)
     known = Circumstances(
         address=address,
+        now=second,
         groups_of=realm.policy.groups_of,
         scopes_of=realm.policy.own_scopes,
         client_caps=client.caps,

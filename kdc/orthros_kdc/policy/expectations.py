@@ -135,16 +135,18 @@ def run_expectations(
     *,
     facts_of: Callable[[str], TargetFacts | None],
     limits: RealmLimits,
+    now: int,
     source: str = "expectations",
 ) -> Report:
-    """Checks every `[[expect]]` of `text`. `facts_of` gives a principal's facts, None for an unknown name.
+    """Checks every `[[expect]]` of `text`. `facts_of` gives a principal's facts, None for an unknown name;
+    `now` is the Unix second.
 
     Raises Misconfigured `value-invalid`, with `source`, entry and line, when the text cannot be used.
     """
     expectations = _parse(text, source)
     failures = []
     for number, (line, expected) in enumerate(expectations, 1):
-        failure = _check(expected, policy, facts_of, limits)
+        failure = _check(expected, policy, facts_of, limits, now)
         if failure is not None:
             failures.append(evolve(failure, entry=number, line=line))
     return Report(checked=len(expectations), failures=tuple(failures))
@@ -155,6 +157,7 @@ def _check(
     policy: PolicySnapshot,
     facts_of: Callable[[str], TargetFacts | None],
     limits: RealmLimits,
+    now: int,
 ) -> Failure | None:
     client, target = facts_of(expected.client), facts_of(expected.ask.target)
     wish = _wish(expected)
@@ -166,6 +169,7 @@ def _check(
     rules = policy.rules_for(expected.client, expected.ask.target)
     known = Circumstances(
         address=expected.address,
+        now=now,
         groups_of=policy.groups_of,
         scopes_of=policy.own_scopes,
         client_caps=client,

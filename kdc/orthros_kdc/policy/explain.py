@@ -137,7 +137,7 @@ def _remedies(client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances
     """Commands that lead to a grant. Each is tried first: a wrong remedy is worse than none."""
     if rules and known.target is None:  # it does not exist; without a rule it is not looked up
         return ()
-    if any(note.cause is NoteCause.RULE_CAVEAT for note in denial.notes):
+    if any(note.cause == NoteCause.RULE_CAVEAT for note in denial.notes):
         return ()  # a rule without the caveat would undo it: the note tells the asker to name the scopes
     target = known.target or TargetFacts()
     enabled = evolve(known, target=evolve(target, jwt_alg=target.jwt_alg or "HS256"))

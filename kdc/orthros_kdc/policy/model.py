@@ -5,7 +5,9 @@ Values only; `rule.py` makes rules of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final, Self
 
 from attrs import field, frozen
@@ -15,6 +17,8 @@ from orthros_protocol.primitives.limits import (
     DEFAULT_JWT_S,
     DEFAULT_TGT_S,
     DEFAULT_TICKET_S,
+    MAX_CHAIN_HOPS,
+    MAX_INT,
     MAX_TICKET_LIFE_S,
 )
 from orthros_protocol.primitives.names import is_name
@@ -25,9 +29,13 @@ __all__ = [
     "RealmLimits",
     "Selector",
     "check_callers",
+    "check_depth",
+    "check_life",
     "check_principal_name",
     "check_subject_patterns",
+    "check_until",
     "is_subject",
+    "second_of",
     "subject_matches",
     "subject_words",
 ]
@@ -38,6 +46,7 @@ ANY_SUBJECT: Final = "*"
 _BELOW: Final = "/*"
 _MOST_SUBJECTS: Final = 32
 _MOST_NAMED: Final = 32
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @frozen(order=True)
@@ -126,6 +135,43 @@ def check_callers(what: str, values: object) -> tuple[str, ...]:
     if len(unique) > _MOST_NAMED:
         raise Misconfigured("value-invalid", f"{what}: {len(unique)} names, at most {_MOST_NAMED}")
     return tuple(sorted(unique))
+
+
+def check_life(value: int | None) -> int | None:
+    """A life in seconds, or None; more than the store can hold is no cap anyway. Raises Misconfigured."""
+    if value is not None and not 1 <= value <= MAX_INT:
+        raise Misconfigured("value-invalid", "max_ttl_s is 1 to 2^63-1 seconds")
+    return value
+
+
+def check_depth(value: object) -> int:
+    """How many callers may come before the client. Raises Misconfigured."""
+    if type(value) is not int or not 0 <= value <= MAX_CHAIN_HOPS:
+        raise Misconfigured("value-invalid", f"max_depth is 0 to {MAX_CHAIN_HOPS}, not {value!r}")
+    return value
+
+
+def check_until(value: object) -> str | None:
+    """The instant as `2027-01-31T00:00:00Z`, from a date, which is its first second in UTC, or from a date and time
+    with an offset. Raises Misconfigured `value-invalid`."""
+    if value is None:
+        return None
+    try:
+        if type(value) is not str or not value.isascii():
+            raise ValueError(value)
+        day = _DATE.fullmatch(value) is not None
+        found = datetime.fromisoformat(f"{value}T00:00:00Z" if day else value)
+        if found.tzinfo is None or found.microsecond:
+            raise ValueError(value)
+        return f"{found.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError):
+        detail = f"until {value!r}: write 2027-01-31, or 2027-01-31T18:00:00Z with Z or an offset"
+        raise Misconfigured("value-invalid", detail) from None
+
+
+def second_of(instant: str | None) -> int:
+    """The Unix second of what `check_until` returned; one past all others for None."""
+    return MAX_INT if instant is None else int(datetime.fromisoformat(instant).timestamp())
 
 
 def _within_a_day(_instance: object, attribute: object, value: int) -> None:

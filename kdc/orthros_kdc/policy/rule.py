@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields, frozen
 
 from orthros_kdc.policy.model import (
     GROUP_PREFIX,
     Selector,
     check_callers,
+    check_depth,
+    check_life,
     check_subject_patterns,
+    check_until,
+    second_of,
     subject_matches,
     subject_words,
 )
@@ -25,11 +29,11 @@ from orthros_kdc.policy.rule_caveats import (
     check_path,
     check_peers,
 )
-from orthros_kdc.policy.rule_table import UNDERSTOOD, Condition, Judge, Shape
+from orthros_kdc.policy.rule_table import ROW, UNDERSTOOD, Condition, Judge, Shape
 from orthros_kdc.policy.sources import check_sources, source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Misconfigured, check_scopes
-from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_INT
+from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
@@ -84,6 +88,20 @@ def _within(rule: Rule, ask: Ask, known: Circumstances) -> tuple[Rule, str] | No
     return evolve(rule, scopes=kept), f"{ask.subject} itself may not {' '.join(beyond)} at {ask.target}"
 
 
+def _ended(rule: Rule, _ask: Ask, known: Circumstances) -> str | None:
+    if known.now is None:
+        return "the time is unknown"
+    return f"it ended {rule.until}" if second_of(rule.until) <= known.now else None
+
+
+def _ending(rule: Rule, _ask: Ask, known: Circumstances) -> tuple[Rule, str] | None:
+    left = second_of(rule.until) - (known.now or 0)
+    if left >= min(rule.max_ttl_s or MAX_TICKET_LIFE_S, MAX_TICKET_LIFE_S):
+        return None  # nothing that it grants lives so long
+    return evolve(rule, max_ttl_s=left), f"it ends {rule.until}"
+
+
+_UNTIL_END: Final = Judge(name="until", code="not-granted", objection=_ended, bound=_ending)
 _SOURCE: Final = Judge(name="source", code="source-refused", objection=_source)
 _SUBJECT: Final = Judge(
     name="subject", code="subject-refused", objection=_subject, is_about_subjects=True, is_always_asked=True
@@ -93,28 +111,8 @@ _WITHIN: Final = Judge(
 )
 _CHAIN: Final = Judge(name="chain", code="chain-refused", objection=_chain, is_always_asked=True)
 
-JUDGES: Final = (UNDERSTOOD, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
+JUDGES: Final = (UNDERSTOOD, _UNTIL_END, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
 """All of them, in the order in which they judge."""
-
-
-# Values: the canonical form of what an admin wrote, or Misconfigured.
-
-
-def _life(value: int | None) -> int | None:
-    # More than the store can hold is no cap anyway.
-    if value is not None and not 1 <= value <= MAX_INT:
-        raise Misconfigured("value-invalid", "max_ttl_s is 1 to 2^63-1 seconds")
-    return value
-
-
-def _depth(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_CHAIN_HOPS:
-        raise Misconfigured("value-invalid", f"max_depth is 0 to {MAX_CHAIN_HOPS}, not {value!r}")
-    return value
-
-
-def _words(value: tuple[str, ...]) -> str:
-    return " ".join(value)
 
 
 # The rows.
@@ -122,13 +120,25 @@ def _words(value: tuple[str, ...]) -> str:
 _MAX_TTL_S: Final = Condition(
     key="max_ttl_s",
     shape=Shape.SECONDS,
-    read=_life,
+    read=check_life,
     sample="600",
     option="--max-ttl TIME",
     help="longest life of what it grants: 90, 15m, 1h",
     text=lambda seconds: f"max {seconds} s",
     fact="max_ttl_s",
     is_column=True,
+)
+_UNTIL: Final = Condition(
+    key="until",
+    shape=Shape.TEXT,
+    read=check_until,
+    sample='"2027-01-31"',
+    option="--until DATE",
+    help="the end of the rule: 2027-01-31, which is 00:00 UTC, or 2027-01-31T18:00:00+01:00",
+    text=lambda end: f"until {end}",
+    sentence=lambda end: f"only until {end}, and no ticket of it lives longer",
+    judge=_UNTIL_END,
+    binds_own_calls=True,
 )
 _JWT: Final = Condition(
     key="jwt",
@@ -157,7 +167,7 @@ _SUBJECTS: Final = Condition(
     sample='["user/*"]',
     option="--subject PATTERN",
     help="in whose name it may ask, by its word alone",
-    text=lambda patterns: f"for {_words(patterns)}",
+    text=lambda patterns: f"for {' '.join(patterns)}",
     judge=_SUBJECT,
     is_pattern=True,
     fact="subjects",
@@ -170,7 +180,7 @@ _BEHALF: Final = Condition(
     sample='["user/*"]',
     option="--behalf PATTERN",
     help="for whom it may act when it proves that it was called for them",
-    text=lambda patterns: f"on behalf of {_words(patterns)}",
+    text=lambda patterns: f"on behalf of {' '.join(patterns)}",
     sentence=lambda patterns: f"on behalf of {subject_words(patterns)} too, when it proves that it was called for them",
     judge=_SUBJECT,
     is_pattern=True,
@@ -195,7 +205,7 @@ _SOURCES: Final = Condition(
     sample='["10.0.0.0/8"]',
     option="--from CIDR",
     help="only for asks from this network or address",
-    text=lambda networks: f"from {_words(networks)}",
+    text=lambda networks: f"from {' '.join(networks)}",
     sentence=lambda networks: f"only when it asks from {' or '.join(networks)}",
     judge=_SOURCE,
     binds_own_calls=True,
@@ -208,7 +218,7 @@ _DENY_VIA: Final = Condition(
     sample='["group:edge"]',
     option="--deny-via WHO",
     help="not for calls that came through NAME, NAME@REALM or group:NAME",
-    text=lambda names: f"never via {_words(names)}",
+    text=lambda names: f"never via {' '.join(names)}",
     sentence=lambda names: f"never for a call that came through {' or '.join(names)}",
     judge=_CHAIN,
     names=str,
@@ -221,7 +231,7 @@ _REQUIRE_VIA: Final = Condition(
     sample='["gateway"]',
     option="--require-via WHO",
     help="only for calls that came through NAME, NAME@REALM or group:NAME",
-    text=lambda names: f"only via {_words(names)}",
+    text=lambda names: f"only via {' '.join(names)}",
     sentence=lambda names: f"only for a call that came through {' and '.join(names)}, so not for its own",
     judge=_CHAIN,
     binds_own_calls=True,
@@ -232,7 +242,7 @@ _MAX_DEPTH: Final = Condition(
     key="max_depth",
     shape=Shape.COUNT,
     usual=MAX_CHAIN_HOPS,
-    read=_depth,
+    read=check_depth,
     sample="3",
     option="--max-depth N",
     help=f"at most N callers before the client, 0 to {MAX_CHAIN_HOPS}",
@@ -259,7 +269,7 @@ _METHODS: Final = Condition(
     sample='["GET"]',
     option="--methods METHOD",
     help="its tickets only for this HTTP method",
-    text=lambda methods: f"methods {_words(methods)}",
+    text=lambda methods: f"methods {' '.join(methods)}",
     sentence=lambda methods: f"its tickets count for {' and '.join(methods)} only",
     writes=MethodsCaveat,
     fact="caveats",
@@ -283,7 +293,7 @@ _PEERS: Final = Condition(
     sample='["10.0.0.0/8"]',
     option="--peer CIDR",
     help="its tickets only from this network or address",
-    text=lambda networks: f"peers {_words(networks)}",
+    text=lambda networks: f"peers {' '.join(networks)}",
     sentence=lambda networks: f"its tickets count from {' or '.join(networks)} only",
     writes=PeerCaveat,
     fact="caveats",
@@ -308,8 +318,9 @@ _DISCHARGES: Final = Condition(
 class Rule:
     """One permission: `client` may call `target` with `scopes`. Everything that no rule allows is refused.
 
-    `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `jwt` allows JWT export;
-    `delegable` allows tickets that the target may use as evidence. `subjects` are the patterns of those in whose
+    `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `until` is an instant in UTC (None: no
+    end), past which it grants nothing and no ticket of it lives; `jwt` allows JWT export; `delegable` allows
+    tickets that the target may use as evidence. `subjects` are the patterns of those in whose
     name the client may ask by its word alone, `behalf` of those for whom it must prove to have been called, whether
     the first caller spoke for itself or asserted a name; none by default. With `within_subject` a subject gets only
     scopes that its own rules grant it. The rule holds only for asks from
@@ -325,6 +336,7 @@ class Rule:
     target: Selector
     scopes: tuple[str, ...] = field(converter=check_scopes)
     max_ttl_s: int | None = _MAX_TTL_S.as_field()
+    until: str | None = _UNTIL.as_field()
     jwt: bool = _JWT.as_field()
     delegable: bool = _DELEGABLE.as_field()
     subjects: tuple[str, ...] = _SUBJECTS.as_field()
@@ -369,23 +381,7 @@ class Rule:
         return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
 
 
-CONDITIONS: Final = (
-    _MAX_TTL_S,
-    _JWT,
-    _DELEGABLE,
-    _SUBJECTS,
-    _BEHALF,
-    _WITHIN_SUBJECT,
-    _SOURCES,
-    _DENY_VIA,
-    _REQUIRE_VIA,
-    _MAX_DEPTH,
-    _CALLBACKS,
-    _METHODS,
-    _PATH,
-    _PEERS,
-    _DISCHARGES,
-)
+CONDITIONS: Final[tuple[Condition, ...]] = tuple(one.metadata[ROW] for one in fields(Rule) if ROW in one.metadata)
 """The rows, in the order in which people read them."""
 
 

@@ -28,8 +28,10 @@ from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Code
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["SHARED_FACT", "UNDERSTOOD", "Condition", "Judge", "Shape"]
+__all__ = ["ROW", "SHARED_FACT", "UNDERSTOOD", "Condition", "Judge", "Shape"]
 
+ROW: Final = "row"
+"""Where a field of `Rule` holds its row."""
 SHARED_FACT: Final = "conditions"
 """The field of the audit log in which conditions stand that have none of their own."""
 
@@ -118,7 +120,7 @@ class Condition:
 
     def as_field(self) -> Any:
         """The field of `Rule`."""
-        return field(default=self.usual, converter=self.read)
+        return field(default=self.usual, converter=self.read, metadata={ROW: self})
 
     def of(self, rule: object) -> Any:
         """The value in `rule`."""

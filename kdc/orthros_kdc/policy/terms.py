@@ -110,12 +110,15 @@ class Circumstances:
     one. `scopes_of` gives the scopes of a name's own rules at a target (`PolicySnapshot.own_scopes`); without it no
     rule that is bounded by them holds for a subject.
 
+    `now` is the Unix second; without it no rule that ends holds.
+
     `target` is None when it does not exist, and must not even be looked up when there are no rules: policy comes
     before existence. `remaining_tgt_s` is what is left of the TGT, or of the evidence if that is less; `caveat_*` are
     the limits that caveats on either set, None without such a caveat.
     """
 
     address: str | None
+    now: int | None = None
     groups_of: Callable[[str], Iterable[str]] | None = None
     scopes_of: Callable[[str, str], frozenset[str] | None] | None = None
     client_caps: PrincipalCaps = field(factory=PrincipalCaps)

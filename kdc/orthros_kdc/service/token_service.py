@@ -307,7 +307,7 @@ class TokenService:
             return Looked(token=None, code=problem.code, detail=problem.detail)
         if not may_know(standing.token, standing.target, case.client, realm.record.realm):
             return Looked(token=standing.token, code="token-for-another")
-        judged = judge_token(standing, realm)
+        judged = judge_token(standing, realm, case.now)
         return Looked(token=standing.token, code=judged.code, scopes=judged.scopes)
 
     async def _shown(self, text: str, role: str, case: TokenCase) -> TokenStanding:
@@ -316,7 +316,7 @@ class TokenService:
             standing, realm = await self._facts.opened(text, case.now)
         except (PeerMisbehaved, Refused) as problem:
             raise _unacceptable(role, f"{problem.code} {problem.detail}".strip()) from None
-        ended = judge_token(standing, realm).code
+        ended = judge_token(standing, realm, case.now).code
         if ended:
             raise _unacceptable(role, ended)
         return standing

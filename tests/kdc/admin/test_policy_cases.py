@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from orthros_kdc.admin import groups, principals, rules
+from orthros_kdc.policy.model import second_of
 from orthros_protocol import Misconfigured
 
 
@@ -257,3 +258,14 @@ async def test_group_mistakes_are_typed_and_leave_no_event(admin, trail):
             with pytest.raises(Misconfigured, match="not-found"):
                 await move(admin, group, principal)
     assert trail.names == []
+
+
+@pytest.mark.parity("B3")
+async def test_rules_that_ended_or_end_soon_are_found(admin):
+    ended = await rules.allow(admin, "billing", "payroll", until="1999-12-31")
+    soon = await rules.allow(admin, "billing", "payroll", until="2999-12-31")
+    await rules.allow(admin, "billing", "payroll")
+    left = second_of(soon.until) - admin.now()
+    assert await rules.listed(admin, ending_s=left - 1) == (ended,)
+    assert await rules.listed(admin, ending_s=left) == (ended, soon)
+    assert await rules.listed(admin, client="payroll", ending_s=left) == ()

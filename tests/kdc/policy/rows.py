@@ -19,7 +19,10 @@ def groups_of(name: str) -> tuple[str, ...]:
     return GROUPS.get(name, ())
 
 
+NOW = 1_796_083_200
+"""2026-12-01T00:00:00Z."""
 FACTS: dict[str, Any] = {
+    "now": NOW,
     "client_caps": PrincipalCaps(),
     "target": TARGET,
     "limits": RealmLimits(),
@@ -103,6 +106,7 @@ def rules_drawn(draw: st.DrawFn) -> Rule:
         *draw(scope_lists),
         max_ttl_s=draw(caps),
         jwt=jwt,
+        until=draw(st.sampled_from([None, None, "2026-12-01T00:00:09Z", "2027-01-31"])),
         delegable=draw(st.booleans()),
         subjects=draw(patterns),
         behalf=draw(patterns),
@@ -152,6 +156,7 @@ facts = st.fixed_dictionaries(
         "limits": st.builds(RealmLimits, max_ticket_s=seconds, max_jwt_s=seconds),
         "remaining_tgt_s": st.integers(-1, 5000),
         "address": addresses,
+        "now": st.just(NOW),
         "groups_of": st.just(groups_of),
     },
     optional={

@@ -11,9 +11,10 @@ from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, TargetFacts
 from orthros_kdc.store.base import PolicyRows
+from orthros_protocol import Misconfigured
 from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
-from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule
+from tests.kdc.policy.rows import NOW, TARGET, ask, decided, granted, refused, rule
 
 READ = Ask(target="ledger", scopes=("read",))
 GONE: tuple[TargetFacts | None, ...] = (None, TARGET, TargetFacts(disabled=True), TargetFacts(has_key=False))
@@ -137,6 +138,52 @@ def test_an_asserted_subject_has_no_path() -> None:
     assert granted(asserted, rule(1, "read", subjects=["*"], deny_via=["gate"])).subject == "gate"
 
 
+# Until when
+
+
+@pytest.mark.parity("P6")
+def test_a_rule_grants_nothing_past_its_end_and_no_ticket_lives_longer() -> None:
+    ended, last = rule(1, "read", until="2026-12-01"), rule(2, "read", until="2026-12-01T00:10:00Z")
+    assert refused(READ, ended) == "not-granted"
+    denial = decided(READ, ended)
+    assert [str(one) for one in denial.objections] == ["rule 1: until: it ended 2026-12-01T00:00:00Z"]
+    grant = granted(READ, ended, last)
+    assert (grant.ttl_s, grant.rule_ids) == (600, (2,))
+    assert min(grant.caps)[:4] == (600, NoteCause.PAIR_RULE, "rule", 2)
+    assert str(grant.objections[-1]) == "rule 2: until: it ends 2026-12-01T00:10:00Z"
+    assert granted(evolve(READ, ttl_s=900), last).notes == (Note(NoteField.TTL, NoteCause.PAIR_RULE),)
+    assert granted(READ, evolve(last, max_ttl_s=60)).ttl_s == 60
+    assert granted(READ, last, rule(3, "read")).ttl_s == 3000
+    assert (granted(READ, last, now=NOW + 599).ttl_s, refused(READ, last, now=NOW + 600)) == (1, "not-granted")
+    assert granted(READ, rule(4, "read", until="2026-12-03")).objections == ()
+
+
+def test_without_a_clock_a_rule_that_ends_does_not_hold() -> None:
+    assert refused(READ, rule(1, "read", until="2027-01-31"), now=None) == "not-granted"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2027-01-31", "2027-01-31T00:00:00Z"),
+        ("2027-01-31T18:00:00+01:00", "2027-01-31T17:00:00Z"),
+        ("2027-01-31T18:00:00Z", "2027-01-31T18:00:00Z"),
+    ],
+)
+def test_an_end_has_one_form(written: str, kept: str) -> None:
+    assert rule(1, until=written).until == kept
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "soon", "2027-02-30", "2027-01-31T18:00:00", "2027-01-31T18:00:00.5Z", 5, "20\u0662\u0667-01-31", "2027"],
+)
+def test_what_is_no_instant_is_no_end(wrong: Any) -> None:
+    """A time without an offset would end at another instant for each reader."""
+    with pytest.raises(Misconfigured, match="value-invalid"):
+        rule(1, until=wrong)
+
+
 # Within what the subject itself may
 
 
@@ -231,6 +278,7 @@ def test_a_rule_whose_condition_fails_never_contributes(one, rules, facts) -> No
 TIGHTER = st.sampled_from([
     {"sources": ("198.51.100.0/24",)},
     {"within_subject": True},
+    {"until": "2026-12-01T00:20:00Z"},
     {"deny_via": ["web"]},
     {"require_via": ["gate"]},
     {"max_depth": 1},

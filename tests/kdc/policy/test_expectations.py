@@ -8,7 +8,7 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import Misconfigured
-from tests.kdc.policy.rows import rule
+from tests.kdc.policy.rows import NOW, rule
 
 PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(), "gate": TargetFacts(),
           "approvals": TargetFacts(), "shut": TargetFacts(disabled=True)}  # fmt: skip
@@ -16,7 +16,7 @@ PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web
 
 def run(text: str, *rules):
     policy = PolicySnapshot(PolicyRows(seq=1, rules=rules, groups={}))
-    return run_expectations(text, policy, facts_of=PEOPLE.get, limits=RealmLimits(), source="wishes.toml")
+    return run_expectations(text, policy, facts_of=PEOPLE.get, limits=RealmLimits(), now=NOW, source="wishes.toml")
 
 
 @pytest.mark.parity("B3")
@@ -208,3 +208,9 @@ def test_a_fresh_ticket_granting_ticket_is_assumed() -> None:
     """Offline, no principal holds a TGT."""
     entry = '[[expect]]\nclient = "billing"\ntarget = "ledger"\nscopes = ["read"]\ngranted_ttl_s = 3600'
     assert run(entry, rule(1, "read")).failures == ()
+
+
+def test_a_rule_that_ended_grants_nothing_to_an_expectation() -> None:
+    entry = '[[expect]]\nclient = "billing"\ntarget = "ledger"\nrefused = "not-granted"'
+    assert run(entry, rule(1, "read", until="2026-12-01")).failures == ()
+    assert run(entry, rule(1, "read", until="2026-12-02")).failures != ()

@@ -70,8 +70,9 @@ def test_rule_with_conditions_says_what_each_of_them_means(three: AdminBench) ->
         "its tickets count only when approvals attests four-eyes",
     ]
     (row,) = three.rows("policy list")
-    assert {name: row[name] for name in list(row)[8:]} == {
-        "behalf": ["users/*"], "from": ["10.0.0.0/8"], "deny_via": ["group:edge"], "require_via": ["portal"],
+    assert {name: row[name] for name in list(row)[9:]} == {
+        "behalf": ["users/*"], "within_subject": False, "from": ["10.0.0.0/8"], "deny_via": ["group:edge"],
+        "require_via": ["portal"],
         "max_depth": 2, "callbacks": True, "methods": ["GET", "HEAD"], "path": "/entries", "peers": ["192.0.2.7/32"],
         "discharges": ["approvals=four-eyes"],
     }  # fmt: skip
@@ -171,8 +172,9 @@ def test_rule_of_groups_speaks_of_members(pair: AdminBench) -> None:
 
 
 def test_rules_as_json_and_as_a_table(pair: AdminBench) -> None:
-    rule = {"rule": 1, "client": "billing", "target": "orders", "scopes": ["read"], "max_ttl_s": 90, "jwt": False,
-            "delegable": False, "subjects": [], "behalf": [], "from": [], "deny_via": [], "require_via": [],
+    rule = {"rule": 1, "client": "billing", "target": "orders", "scopes": ["read"], "max_ttl_s": 90,
+            "until": None, "jwt": False, "delegable": False, "subjects": [], "behalf": [], "within_subject": False,
+            "from": [], "deny_via": [], "require_via": [],
             "max_depth": None, "callbacks": False, "methods": [], "path": None, "peers": [],
             "discharges": []}  # fmt: skip
     assert pair.rows("policy allow billing orders --scope read --max-ttl 90s") == [rule]
@@ -353,3 +355,15 @@ def test_misspelt_name_is_no_fulfilled_refusal(pair: AdminBench) -> None:
     (pair.folder / "e.toml").write_text('[[expect]]\nclient = "biling"\ntarget = "orders"\nrefused = "not-granted"\n')
     told = pair.run("policy test e.toml")
     assert (told.code, "that no principal is called biling" in told.out) == (3, True)
+
+
+@pytest.mark.parity("B3")
+def test_rules_that_end_are_listed_and_warned_of(pair: AdminBench) -> None:
+    pair.ok("policy allow billing orders --until 1999-12-31")
+    pair.ok("policy allow billing orders --until 2999-12-31")
+    assert "rule 1 has ended or ends within 30 days: 1999-12-31T00:00:00Z" in pair.ok("policy list").out
+    assert [row["rule"] for row in pair.rows("policy list --ending 30d")] == [1]
+    assert [row["rule"] for row in pair.rows("policy list --ending 999999d")] == [1, 2]
+    assert "no rule has ended" in pair.ok("policy list --target billing --ending 90m").out
+    assert pair.run("policy list --ending soon").code == 1
+    assert pair.run("policy allow billing orders --until soon").code == 1

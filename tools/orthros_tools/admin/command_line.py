@@ -37,6 +37,7 @@ EXIT_CODES: Final = {
     5: "not found: no such principal, group, rule, key or reference",
 }
 _DURATION = re.compile(r"([0-9]{1,8})([smh]?)", re.ASCII)
+_DAYS = re.compile(r"([0-9]{1,6})d", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -50,6 +51,12 @@ def duration(text: str) -> int:
     if seconds < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90, 90s, 15m or 1h")
     return seconds
+
+
+def days(text: str) -> int:
+    """Seconds, from 30d or a duration."""
+    found = _DAYS.fullmatch(text)
+    return duration(text) if found is None else int(found[1]) * 86_400
 
 
 def duration_or_none(text: str) -> int | None:

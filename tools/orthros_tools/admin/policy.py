@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Final
 
 from attrs import evolve
 
@@ -16,7 +17,7 @@ from orthros_kdc.policy.sources import check_address
 from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_runtime.screen import usage
-from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, from_one
+from orthros_tools.admin.command_line import PROGRAM, Nouns, days, duration, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.desk import Desk
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
@@ -35,6 +36,8 @@ The file holds entries such as
   granted = ["read"]
 
 with refused = "not-granted" in place of granted for what must not be possible; also behalf, via, from, caveats."""
+
+_SOON_S: Final = 30 * 86_400
 
 
 def register(nouns: Nouns) -> None:
@@ -74,9 +77,15 @@ def register(nouns: Nouns) -> None:
     deny.add_argument("--rule", metavar="ID", type=from_one, help="one rule by its number")
     add_yes(deny)
 
-    listing = verbs.add("list", _list, "the rules", examples=("policy list", "policy list --target orders"))
+    listing = verbs.add(
+        "list", _list, "the rules", examples=("policy list", "policy list --target orders", "policy list --ending 30d")
+    )
     listing.add_argument("--client", metavar="CLIENT", help="only rules that name exactly this client or group:NAME")
     listing.add_argument("--target", metavar="TARGET", help="only rules that name exactly this target or group:NAME")
+
+    listing.add_argument(
+        "--ending", metavar="TIME", type=days, help="only rules that have ended or end within TIME: 12h, 30d"
+    )
 
     explain = verbs.add(
         "explain",
@@ -159,9 +168,12 @@ async def _deny(desk: Desk, options: Namespace) -> Answer:
 
 async def _list(desk: Desk, options: Namespace) -> Answer:
     async with desk.open_admin() as admin:
-        found = await rules.listed(admin, client=options.client, target=options.target)
+        found = await rules.listed(admin, client=options.client, target=options.target, ending_s=options.ending)
+        soon = await rules.listed(admin, client=options.client, target=options.target, ending_s=_SOON_S)
     rows = [rule_row(rule) for rule in found]
-    return Answer(rows=rows, columns=columns_for(rows), remarks=() if found else ("no rule: everything is refused",))
+    remarks = [f"rule {rule.rule_id} has ended or ends within 30 days: {rule.until}" for rule in soon]
+    nothing = "no rule: everything is refused" if options.ending is None else "no rule has ended or ends by then"
+    return Answer(rows=rows, columns=columns_for(rows), remarks=remarks if found else [nothing])
 
 
 async def _explain(desk: Desk, options: Namespace) -> Answer:

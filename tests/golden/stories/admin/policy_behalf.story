@@ -28,3 +28,9 @@ policy allow orders ledger --scope read --scope write --behalf portal --within-s
 policy explain orders ledger --scope read --scope write --behalf portal
 policy allow portal ledger --scope read --quiet
 policy explain orders ledger --scope read --scope write --behalf portal
+policy allow approvals ledger --scope read --until 2027-01-31 --quiet
+policy allow approvals orders --scope read --until 2026-01-31T18:00:00+01:00 --quiet
+policy list --ending 365d
+policy explain approvals ledger
+policy explain approvals orders
+policy allow approvals orders --until tomorrow
