@@ -134,7 +134,7 @@ def test_a_request_that_is_changed_on_its_way_is_refused_in_words(street: Street
     finally:
         street.wire.change_request = None
     assert (outcome.code, outcome.out) == (REFUSED, "")
-    assert lines_of(outcome)["error"] == "wrong-binding"
+    assert lines_of(outcome)["code"] == "wrong-binding"
     assert "what was signed with what was received" in lines_of(outcome)["remedy"]
 
 
@@ -153,12 +153,12 @@ def test_another_target_cannot_prove_itself(street: Street) -> None:
     """The name is a mistake, or the address is; either way nothing that comes back is shown."""
     outcome = street.call(GET, target="ledger")
     assert (outcome.code, outcome.out) == (UNPROVEN, "")
-    assert lines_of(outcome)["error"] == "response-unproven"
+    assert lines_of(outcome)["code"] == "response-unproven"
     nobody = street.call(GET, target="payroll")
-    assert (nobody.code, lines_of(nobody)["error"]) == (REFUSED, "not-granted")
+    assert (nobody.code, lines_of(nobody)["code"]) == (REFUSED, "not-granted")
     assert "orthros-admin policy allow shop payroll" in lines_of(nobody)["remedy"]
     unnamed = street.hand.orthros(f"call {street.origin}/orders/7")
-    assert (unnamed.code, lines_of(unnamed)["error"]) == (USAGE, "origin-unknown")
+    assert (unnamed.code, lines_of(unnamed)["code"]) == (USAGE, "origin-unknown")
     assert "--target" in unnamed.err
 
 
@@ -171,7 +171,7 @@ def test_a_changed_answer_is_not_shown(street: Street) -> None:
     finally:
         street.wire.change_reply = None
     assert (outcome.code, outcome.out) == (UNPROVEN, "")
-    assert lines_of(outcome)["error"] == "response-unproven"
+    assert lines_of(outcome)["code"] == "response-unproven"
     assert not (street.hand.folder / "answer").exists()
 
 
@@ -179,8 +179,8 @@ def test_a_service_that_is_down_is_told_in_words(street: Street) -> None:
     street.orders.stop()
     outcome = street.call(f"http://{street.wire.upstream}/orders/7")
     assert (outcome.code, outcome.out) == (UNAVAILABLE, "")
-    assert lines_of(outcome)["error"] == "target-unreachable"
-    assert "Connection refused" in lines_of(outcome)["detail"]
+    assert lines_of(outcome)["code"] == "target-unreachable"
+    assert "Connection refused" in lines_of(outcome)["orthros"]
     assert "that the target runs" in lines_of(outcome)["remedy"]
 
 

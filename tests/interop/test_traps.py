@@ -361,10 +361,10 @@ FRAMES: Final[Mapping[str, tuple[Callable[[bytes], bytes], int | None]]] = {
     # The rest of the body would be a request of its own, on a connection that ends after the answer.
     "too short": (lambda body: _lying(body, "10"), 401),
     "too long": (lambda body: _lying(body, str(len(body) + 10)), None),
-    "HTTP/2": (lambda body: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404),
+    "HTTP/2": (lambda body: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "no HTTP": (lambda body: b"hello\r\n\r\n", 400),
     "no host": (lambda body: request("POST", "/token", FORM, body=body).replace(b"host: kdc.test\r\n", b"", 1), 400),
-    "header folded": (lambda body: request("POST", "/token", FORM, ("x", "a\r\n b"), body=body), 200),
+    "header folded": (lambda body: request("POST", "/token", FORM, ("x", "a\r\n b"), body=body), 400),
     "NUL in a header": (lambda body: request("POST", "/token", FORM, ("x", "a\0b"), body=body), 400),
     "blank before the colon": (lambda body: request("POST", "/token", FORM, ("x ", "y"), body=body), 400),
     "too many headers": (lambda body: request("POST", "/token", FORM, *(("x", "y"),) * 70, body=body), 431),

@@ -19,7 +19,8 @@ __all__ = ["HoldingRules", "holding"]
 
 @frozen(kw_only=True)
 class HoldingRules:
-    """The rules that hold, and why the others do not. With none, `code` names the condition that left none.
+    """The rules that hold, and why others do not, or for less than they say. With none, `code` names the condition that
+    left none.
 
     `for_others` are those that do not hold for the subject, but would for another.
     """
@@ -40,13 +41,14 @@ def holding(ask: Ask, rules: Sequence[Rule], known: Circumstances) -> HoldingRul
         kept: list[Rule] = []
         for rule in rules:
             why = judge.objection(rule, ask, known) if judge in rule.judges else None
-            if why is None:
+            if why is not None:
+                objections.append(Objection(rule.rule_id, judge.name, why))
+            else:
                 less = judge.bound(rule, ask, known) if judge.bound is not None and judge in rule.judges else None
                 kept.append(rule if less is None else less[0])
                 if less is None:
                     continue
-                why = less[1]
-            objections.append(Objection(rule.rule_id, judge.name, why))
+                objections.append(Objection(rule.rule_id, judge.name, less[1], bounds=True))
             if judge.is_about_subjects:
                 for_others.append(rule)
         if not kept:

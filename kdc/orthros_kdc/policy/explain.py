@@ -146,7 +146,7 @@ def _remedies(client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances
         return tuple(enable)
     scopes = ask.scopes or ()
     if ask.scopes is None and ask.exact:  # all that is offered must then come from one rule, uncut
-        silent = {objection.rule_id for objection in denial.objections}
+        silent = {objection.rule_id for objection in denial.objections if not objection.bounds}
         holding = (rule for rule in rules if rule.rule_id not in silent and (rule.jwt or ask.kind is Kind.TICKET))
         scopes = tuple({scope for rule in holding for scope in rule.scopes})
     if len(scopes) > MAX_SCOPES:

@@ -140,11 +140,13 @@ class Cap(NamedTuple):
 
 @frozen
 class Objection:
-    """Why one rule does not hold for an ask: `condition` is source, subject or chain. For admins, not for callers."""
+    """Why one rule does not hold for an ask, or holds for less than it says: then it `bounds`. `condition` names the
+    judge. For admins, not for callers."""
 
     rule_id: int
     condition: str
     detail: str
+    bounds: bool = False
 
     def __str__(self) -> str:
         return f"rule {self.rule_id}: {self.condition}: {self.detail}"
