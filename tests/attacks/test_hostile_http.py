@@ -19,7 +19,7 @@ from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 from orthros_client.daemon.listeners.http_server import LocalHttpServer
 from orthros_client.daemon.listeners.peers import AllowList
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_kdc.http.connections import HttpServer
 from tests.client.forwarding import Sent, by_nginx, new_forward_realm, settings_of
 from tests.client.house import listener_for
@@ -58,12 +58,12 @@ async def open_door(name: str, folder: Path) -> AsyncIterator[Door]:
     elif name == "local":
         async with open_world() as world:
             desk = Desk(world.agent, world.clock, AllowList(0))
-            listener = listener_for(LocalHttpServer(desk), Shares(most=64))
+            listener = listener_for(LocalHttpServer(desk), ListenerShares(most=64))
             yield Door(name, b"GET", b"/livez", b"orthros-local: 1\r\n", listener.serve_stream)
     else:
         endpoint = ForwardAuth.open(settings_of(folder, new_forward_realm(), "nginx"))
         own = b"".join(b"%s: %s\r\n" % (key.encode(), value) for key, value in QUESTION.headers if key != "host")
-        listener = listener_for(endpoint, Shares(most=64))
+        listener = listener_for(endpoint, ListenerShares(most=64))
         yield Door(name, b"GET", b"/v1/forward-auth", own, listener.serve_stream)
 
 

@@ -17,7 +17,7 @@ from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 from orthros_client.daemon.listeners.http_server import LocalHttpServer
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowList, AllowRule
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_runtime.serving.connections import Deadlines
 from orthros_runtime.serving.listeners import Listener
@@ -57,7 +57,7 @@ class House:
 
 
 def listener_for(
-    server: LocalServer | LocalHttpServer | ForwardAuth, shares: Shares, deadlines: Deadlines = DEADLINES
+    server: LocalServer | LocalHttpServer | ForwardAuth, shares: ListenerShares, deadlines: Deadlines = DEADLINES
 ) -> Listener:
     return Listener(server.converse, shares.group_of, server.busy_answer, deadlines)
 
@@ -96,7 +96,10 @@ async def open_house(
         async with open_world(**world) as inner, trio.open_nursery() as nursery:
             allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
             desk = Desk(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
-            shares, deadlines = Shares(most=most, knows=allow.knows, own_uid=allow.own_uid), Deadlines(idle_s=idle_s)
+            shares, deadlines = (
+                ListenerShares(most=most, knows=allow.knows, own_uid=allow.own_uid),
+                Deadlines(idle_s=idle_s),
+            )
             listener = listener_for(LocalServer(desk), shares, deadlines)
             http_listener = listener_for(LocalHttpServer(desk), shares, deadlines)
             await nursery.start(listener.serve, open_unix_listener(paths[0], 0o666))

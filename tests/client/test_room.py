@@ -18,7 +18,7 @@ from orthros_client import AsyncClient, Client, TicketUnavailable
 from orthros_client.cli.__main__ import main
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowRule
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.errors import Failure
 from orthros_client.local.api.messages import encode_request
 from orthros_client.local.api.values import Op, Ping, Pong, WantRequest
@@ -359,11 +359,11 @@ async def test_a_client_gets_through_a_queue_that_was_full() -> None:
                 asking.start_soon(house.in_thread, client.ping)
                 await trio.testing.wait_all_tasks_blocked()
                 sock = trio.SocketListener(trio.socket.from_stdlib_socket(deaf.dup()))
-                await serving.start(listener_for(LocalServer(house.desk), Shares(most=8)).serve, sock)
+                await serving.start(listener_for(LocalServer(house.desk), ListenerShares(most=8)).serve, sock)
         serving.cancel_scope.cancel()
 
 
-# Shares.
+# ListenerShares.
 
 
 def connection_of(peer: Peer) -> Connection:
@@ -376,7 +376,7 @@ def connection_of(peer: Peer) -> Connection:
 @pytest.mark.parity("K4")
 def test_the_sum_of_the_others_leaves_a_place_for_each() -> None:
     """Root, the proxy and the daemon's own user, whatever all others have at once."""
-    shares = Shares(most=64, proxy_uid=lambda: WWW, own_uid=1000)
+    shares = ListenerShares(most=64, proxy_uid=lambda: WWW, own_uid=1000)
 
     def full(*uids: int) -> int:
         """How many connections these users can have together."""
@@ -402,7 +402,7 @@ async def test_shares() -> None:
     """Root, the daemon's own user and the proxy, other users, users without a rule, and the nameless."""
     own, known, unknown = os.geteuid() or 1, 66_000, 70_000
 
-    async def group_of(shares: Shares, peer: Peer) -> tuple[int, str, str]:
+    async def group_of(shares: ListenerShares, peer: Peer) -> tuple[int, str, str]:
         connection = connection_of(peer)
         group = shares.group_of(connection)
         await connection.stream.aclose()
@@ -410,7 +410,7 @@ async def test_shares() -> None:
         assert group.within is not None
         return group.most, group.name, group.within.name
 
-    shares = Shares(most=256, knows=lambda peer: peer.uid < unknown, proxy_uid=lambda: WWW)
+    shares = ListenerShares(most=256, knows=lambda peer: peer.uid < unknown, proxy_uid=lambda: WWW)
     everyone, others = "all users together", "all users without a place of their own"
     not_root, not_proxy = "all users but root", "all users but root and the proxy"
     for peer, expected in (
@@ -427,6 +427,6 @@ async def test_shares() -> None:
     if own == os.geteuid():
         assert await group_of(shares, Peer(own, frozenset())) == (224, f"user {own}", not_proxy)
     for most in range(1, 40):
-        few = Shares(most=most, knows=lambda peer: peer.uid < unknown)
+        few = ListenerShares(most=most, knows=lambda peer: peer.uid < unknown)
         for uid in (0, own, known, unknown):
             assert 1 <= (await group_of(few, Peer(uid, frozenset())))[0] <= most

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import IO, TYPE_CHECKING, Final
 
-from orthros_client.cli.call_options import Plan, Targets, load_targets, planned
+from orthros_client.cli.call_options import PlannedCall, Targets, load_targets, planned
 from orthros_client.cli.call_source import dischargers_in, source_of
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK
@@ -114,7 +114,7 @@ def _http_client(arguments: argparse.Namespace) -> httpx.Client:
     return httpx.Client(verify=verify, transport=transport, headers=headers, timeout=arguments.timeout)
 
 
-def _build(client: httpx.Client, plan: Plan) -> httpx.Request:
+def _build(client: httpx.Client, plan: PlannedCall) -> httpx.Request:
     headers = [(name, value) for name, value in plan.headers if value is not None]
     try:
         request = client.build_request(plan.method, plan.url, headers=headers, content=plan.body)
@@ -219,7 +219,7 @@ def _head_of(response: httpx.Response) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _explain(request: httpx.Request, plan: Plan, place: Place, cover: list[str]) -> None:
+def _explain(request: httpx.Request, plan: PlannedCall, place: Place, cover: list[str]) -> None:
     """The head as it would be sent, with words in the place of what is secret or made afresh, and what it binds."""
     body = EMPTY
     if isinstance(plan.body, FileBody):

@@ -23,7 +23,7 @@ from orthros_client.cli.call_source import add_authority_options
 from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.http.client.file_body import FileBody
 
-__all__ = ["Plan", "Targets", "add_options", "load_targets", "planned"]
+__all__ = ["PlannedCall", "Targets", "add_options", "load_targets", "planned"]
 
 _STDIN: Final = "-"
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})([:;])[ \t]*([\t\x20-\x7e\x80-\xff]*)")
@@ -34,7 +34,7 @@ TARGETS_VARIABLE: Final = "ORTHROS_TARGETS"
 
 
 @frozen
-class Plan:
+class PlannedCall:
     """The request that the options describe. `headers` with None as value are those to leave out."""
 
     method: str
@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def planned(arguments: argparse.Namespace) -> Iterator[Plan]:
+def planned(arguments: argparse.Namespace) -> Iterator[PlannedCall]:
     """The request; standard input that is uploaded lies in a temporary file until the end.
 
     Raises LocalMisuse for options that contradict each other, Misconfigured for files that cannot be read.
@@ -125,7 +125,7 @@ def planned(arguments: argparse.Namespace) -> Iterator[Plan]:
             if "idempotency-key" in given:
                 raise LocalMisuse("value-invalid", "the Idempotency-Key is named twice: by -H and by --idempotency-key")
             headers.append(_parse_header(f"Idempotency-Key: {arguments.idempotency_key or uuid.uuid4()}"))
-        yield Plan(_method(arguments), arguments.url, tuple(headers), body)
+        yield PlannedCall(_method(arguments), arguments.url, tuple(headers), body)
 
 
 def load_targets(path: str | None, environ: Mapping[str, str] = os.environ) -> Targets:

@@ -24,7 +24,7 @@ from orthros_client.daemon.kdc.worker_session import WorkerSession
 from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowList
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.daemon.tickets.cache import TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.daemon.tickets.refreshing import Refreshing
@@ -205,7 +205,7 @@ class Service:
     ) -> tuple[Listener, trio.SocketListener]:
         sock = open_unix_listener(path, self.config.mode)
         cleanup.callback(_remove, path)
-        return self._serving(server, Shares(most=most, knows=self._knows), path), sock
+        return self._serving(server, ListenerShares(most=most, knows=self._knows), path), sock
 
     def _forward_listener(
         self, cleanup: ExitStack, forward: ForwardAuth, most: int
@@ -217,10 +217,12 @@ class Service:
             sock = open_unix_listener(settings.socket, settings.socket_mode)
             cleanup.callback(_remove, settings.socket)
         # Every user who may connect has a share here, also one without a rule for the other sockets.
-        shares = Shares(most=most, proxy_uid=lambda: forward.settings.proxy_uid)
+        shares = ListenerShares(most=most, proxy_uid=lambda: forward.settings.proxy_uid)
         return self._serving(forward, shares, forward.place), sock
 
-    def _serving(self, server: LocalServer | LocalHttpServer | ForwardAuth, shares: Shares, name: str) -> Listener:
+    def _serving(
+        self, server: LocalServer | LocalHttpServer | ForwardAuth, shares: ListenerShares, name: str
+    ) -> Listener:
         deadlines = Deadlines(idle_s=self.config.idle_connection_s)
         return Listener(server.converse, shares.group_of, server.busy_answer, deadlines, name)
 

@@ -31,7 +31,7 @@ from orthros_protocol import Behalf, Principal, check_name
 __all__ = [
     "AS_CONFIGURED",
     "OR_OWN_NAME",
-    "Choice",
+    "AsConfigured",
     "OnBehalfOf",
     "Propagate",
     "SpeaksFor",
@@ -48,13 +48,13 @@ _NO_CALLER: Final = (
 )
 
 
-class Choice(Enum):
+class AsConfigured(Enum):
     """Left to the client that is asked."""
 
     AS_CONFIGURED = "as the client's propagate says"
 
 
-AS_CONFIGURED: Final = Choice.AS_CONFIGURED
+AS_CONFIGURED: Final = AsConfigured.AS_CONFIGURED
 OR_OWN_NAME: Final = "or-own-name"
 Propagate = bool | Literal["or-own-name"]
 """On whose behalf a client asks when a call does not say. False: in the own name. True: of the caller that is being
@@ -80,7 +80,7 @@ class Known(SpeaksFor, Protocol):
 
 
 Spoken = Behalf | SpeaksFor | Principal | str | None
-OnBehalfOf = Spoken | Literal[Choice.AS_CONFIGURED]
+OnBehalfOf = Spoken | Literal[AsConfigured.AS_CONFIGURED]
 """Evidence; a caller, whose evidence is taken; a name (`name` or `name@realm`) that the client asserts, where the rules
 let it; None: in the own name."""
 
@@ -98,7 +98,7 @@ def choose(behalf: OnBehalfOf, *, propagate: Propagate) -> Spoken:
     Raises Refused `evidence-refused` for a caller that can be no evidence, and LocalMisuse `wrong-state` where no
     caller is served although the process serves requests, and in code that outlived its request or is none of it.
     """
-    if isinstance(behalf, Choice):
+    if isinstance(behalf, AsConfigured):
         return _caller_served(propagate) if propagate else None
     return behalf
 

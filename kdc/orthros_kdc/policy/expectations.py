@@ -28,7 +28,7 @@ from orthros_kdc.policy.sources import LOCAL, check_address
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Kind, TargetFacts, acting_for
 from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
 
-__all__ = ["Failure", "Report", "run_expectations"]
+__all__ = ["FailedExpectation", "Report", "run_expectations"]
 
 _KINDS: Final = {word: kind for kind, word in KIND_WORDS.items()}
 _CODES: Final = frozenset(reason.name for reason in REASONS)
@@ -36,7 +36,7 @@ _HEADER = re.compile(r"^[ \t]*\[\[[ \t]*expect[ \t]*\]\]", re.MULTILINE)
 
 
 @frozen(kw_only=True)
-class Failure:
+class FailedExpectation:
     """One expectation that does not hold. `explanation` is absent when a principal is unknown."""
 
     entry: int
@@ -55,7 +55,7 @@ class Report:
     """How many expectations were checked, and those that failed."""
 
     checked: int
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedExpectation, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -158,14 +158,14 @@ def _check(
     facts_of: Callable[[str], TargetFacts | None],
     limits: RealmLimits,
     now: int,
-) -> Failure | None:
+) -> FailedExpectation | None:
     client, target = facts_of(expected.client), facts_of(expected.ask.target)
     wish = _wish(expected)
     # A misspelt name would make every expected refusal come true.
     named = (expected.client, expected.ask.target, *(name for name in expected.ask.path if "@" not in name))
     stranger = next((name for name in named if facts_of(name) is None), None)
     if client is None or target is None or stranger is not None:
-        return Failure(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
+        return FailedExpectation(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
     rules = policy.rules_for(expected.client, expected.ask.target)
     known = Circumstances(
         address=expected.address,
@@ -188,7 +188,7 @@ def _check(
         caveats = caveat_texts(decision)
         holds &= expected.caveats is None or set(expected.caveats) == set(caveats)
         found = f"granted {' '.join(decision.scopes) or 'no scopes'} for {decision.ttl_s} s{_under(caveats)}"
-    return None if holds else Failure(entry=0, line=None, expected=wish, found=found, explanation=because)
+    return None if holds else FailedExpectation(entry=0, line=None, expected=wish, found=found, explanation=because)
 
 
 def _wish(expected: _Expectation) -> str:

@@ -18,7 +18,7 @@ from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits, Selector
 from orthros_kdc.policy.realm_document import JwtFacts, RealmDocument, Source, mentions
 from orthros_kdc.policy.realm_file_lines import Lines, Path
 from orthros_kdc.policy.rule import CONDITIONS, Rule
-from orthros_kdc.policy.rule_table import Shape
+from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_kdc.policy.sources import check_sources
 from orthros_kdc.reasons import ALREADY_EXISTS
 from orthros_protocol import Misconfigured, check_name, check_scopes, reason_for
@@ -123,11 +123,11 @@ def _limit_of(name: str) -> Callable[[int], int]:
 
 
 _KEYS: Final = {
-    Shape.SWITCH: _switch,
-    Shape.COUNT: _whole,
-    Shape.SECONDS: _whole,
-    Shape.TEXT: _text,
-    Shape.TEXTS: _texts,
+    ConditionShape.SWITCH: _switch,
+    ConditionShape.COUNT: _whole,
+    ConditionShape.SECONDS: _whole,
+    ConditionShape.TEXT: _text,
+    ConditionShape.TEXTS: _texts,
 }
 _RULE: Final[Mapping[str, _Key]] = {
     "client": _text('client = "gateway"', _selector),

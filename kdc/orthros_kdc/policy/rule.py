@@ -29,7 +29,7 @@ from orthros_kdc.policy.rule_caveats import (
     check_path,
     check_peers,
 )
-from orthros_kdc.policy.rule_table import ROW, UNDERSTOOD, Condition, Judge, Shape
+from orthros_kdc.policy.rule_table import ROW, UNDERSTOOD, Condition, ConditionShape, Judge
 from orthros_kdc.policy.sources import check_sources, source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Misconfigured, check_scopes
@@ -119,7 +119,7 @@ JUDGES: Final = (UNDERSTOOD, _UNTIL_END, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
 
 _MAX_TTL_S: Final = Condition(
     key="max_ttl_s",
-    shape=Shape.SECONDS,
+    shape=ConditionShape.SECONDS,
     read=check_life,
     sample="600",
     option="--max-ttl TIME",
@@ -130,7 +130,7 @@ _MAX_TTL_S: Final = Condition(
 )
 _UNTIL: Final = Condition(
     key="until",
-    shape=Shape.TEXT,
+    shape=ConditionShape.TEXT,
     read=check_until,
     sample='"2027-01-31"',
     option="--until DATE",
@@ -142,7 +142,7 @@ _UNTIL: Final = Condition(
 )
 _JWT: Final = Condition(
     key="jwt",
-    shape=Shape.SWITCH,
+    shape=ConditionShape.SWITCH,
     sample="true",
     option="--jwt",
     help="also as JWTs, if they are enabled for the target",
@@ -152,7 +152,7 @@ _JWT: Final = Condition(
 )
 _DELEGABLE: Final = Condition(
     key="delegable",
-    shape=Shape.SWITCH,
+    shape=ConditionShape.SWITCH,
     sample="true",
     option="--delegable",
     help="the target may act further on the client's behalf",
@@ -162,7 +162,7 @@ _DELEGABLE: Final = Condition(
 )
 _SUBJECTS: Final = Condition(
     key="subjects",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_subject_patterns,
     sample='["user/*"]',
     option="--subject PATTERN",
@@ -175,7 +175,7 @@ _SUBJECTS: Final = Condition(
 )
 _BEHALF: Final = Condition(
     key="behalf",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_subject_patterns,
     sample='["user/*"]',
     option="--behalf PATTERN",
@@ -188,7 +188,7 @@ _BEHALF: Final = Condition(
 )
 _WITHIN_SUBJECT: Final = Condition(
     key="within_subject",
-    shape=Shape.SWITCH,
+    shape=ConditionShape.SWITCH,
     sample="true",
     option="--within-subject",
     help="for a subject, only scopes that its own rules for the target grant it",
@@ -200,7 +200,7 @@ _WITHIN_SUBJECT: Final = Condition(
 _SOURCES: Final = Condition(
     key="from",
     attribute="sources",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_sources,
     sample='["10.0.0.0/8"]',
     option="--from CIDR",
@@ -213,7 +213,7 @@ _SOURCES: Final = Condition(
 )
 _DENY_VIA: Final = Condition(
     key="deny_via",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=lambda names: check_callers("deny_via", names),
     sample='["group:edge"]',
     option="--deny-via WHO",
@@ -226,7 +226,7 @@ _DENY_VIA: Final = Condition(
 )
 _REQUIRE_VIA: Final = Condition(
     key="require_via",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=lambda names: check_callers("require_via", names),
     sample='["gateway"]',
     option="--require-via WHO",
@@ -240,7 +240,7 @@ _REQUIRE_VIA: Final = Condition(
 )
 _MAX_DEPTH: Final = Condition(
     key="max_depth",
-    shape=Shape.COUNT,
+    shape=ConditionShape.COUNT,
     usual=MAX_CHAIN_HOPS,
     read=check_depth,
     sample="3",
@@ -253,7 +253,7 @@ _MAX_DEPTH: Final = Condition(
 )
 _CALLBACKS: Final = Condition(
     key="callbacks",
-    shape=Shape.SWITCH,
+    shape=ConditionShape.SWITCH,
     sample="true",
     option="--callbacks",
     help="also for calls back to those on the way here",
@@ -264,7 +264,7 @@ _CALLBACKS: Final = Condition(
 )
 _METHODS: Final = Condition(
     key="methods",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_methods,
     sample='["GET"]',
     option="--methods METHOD",
@@ -276,7 +276,7 @@ _METHODS: Final = Condition(
 )
 _PATH: Final = Condition(
     key="path",
-    shape=Shape.TEXT,
+    shape=ConditionShape.TEXT,
     read=check_path,
     sample='"/orders"',
     option="--path PATH",
@@ -288,7 +288,7 @@ _PATH: Final = Condition(
 )
 _PEERS: Final = Condition(
     key="peers",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_peers,
     sample='["10.0.0.0/8"]',
     option="--peer CIDR",
@@ -300,7 +300,7 @@ _PEERS: Final = Condition(
 )
 _DISCHARGES: Final = Condition(
     key="discharges",
-    shape=Shape.TEXTS,
+    shape=ConditionShape.TEXTS,
     read=check_discharges,
     sample='["approvals=four-eyes"]',
     option="--discharge WHO=WHAT",

@@ -28,7 +28,7 @@ from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol import Code
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["ROW", "SHARED_FACT", "UNDERSTOOD", "Condition", "Judge", "Shape"]
+__all__ = ["ROW", "SHARED_FACT", "UNDERSTOOD", "Condition", "ConditionShape", "Judge"]
 
 ROW: Final = "row"
 """Where a field of `Rule` holds its row."""
@@ -36,7 +36,7 @@ SHARED_FACT: Final = "conditions"
 """The field of the audit log in which conditions stand that have none of their own."""
 
 
-class Shape(Enum):
+class ConditionShape(Enum):
     """What a value is: each place reads and writes it in its own form."""
 
     SWITCH = auto()
@@ -90,7 +90,7 @@ class Condition:
     """
 
     key: str
-    shape: Shape
+    shape: ConditionShape
     usual: Any = field()
     read: Callable[[Any], Any] | None = None
     sample: str
@@ -112,7 +112,7 @@ class Condition:
 
     @usual.default
     def _usual(self) -> object:
-        return {Shape.SWITCH: False, Shape.TEXTS: ()}.get(self.shape)
+        return {ConditionShape.SWITCH: False, ConditionShape.TEXTS: ()}.get(self.shape)
 
     @attribute.default
     def _attribute(self) -> str:
@@ -143,11 +143,11 @@ class Condition:
     def plain(self, rule: object) -> Any:
         """The value as JSON and TOML have it."""
         value = getattr(rule, self.attribute)
-        return list(map(str, value)) if self.shape is Shape.TEXTS else value
+        return list(map(str, value)) if self.shape is ConditionShape.TEXTS else value
 
     def command_line(self, rule: object) -> list[str]:
         """The options that make `rule` say it."""
         value, option = self.of(rule), self.option.partition(" ")[0]
-        if self.shape is Shape.SWITCH:
+        if self.shape is ConditionShape.SWITCH:
             return [option]
-        return [f"{option} {one}" for one in (value if self.shape is Shape.TEXTS else (value,))]
+        return [f"{option} {one}" for one in (value if self.shape is ConditionShape.TEXTS else (value,))]

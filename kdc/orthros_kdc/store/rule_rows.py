@@ -16,7 +16,7 @@ from attrs import frozen
 
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
-from orthros_kdc.policy.rule_table import Shape
+from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_protocol import Misconfigured, OrthrosError
 
@@ -25,7 +25,13 @@ __all__ = ["RuleRow", "one_form", "opened", "row_of", "terms_of", "terms_text"]
 _OPENED: Final = 16_384
 _SCOPES: Final = "scopes"
 _ROWS: Final = {row.key: row for row in CONDITIONS}
-_TYPES: Final = {Shape.SWITCH: bool, Shape.COUNT: int, Shape.SECONDS: int, Shape.TEXT: str, Shape.TEXTS: list}
+_TYPES: Final = {
+    ConditionShape.SWITCH: bool,
+    ConditionShape.COUNT: int,
+    ConditionShape.SECONDS: int,
+    ConditionShape.TEXT: str,
+    ConditionShape.TEXTS: list,
+}
 
 
 @frozen(eq=False)

@@ -27,7 +27,7 @@ from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.peers import AllowList
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
@@ -132,7 +132,9 @@ async def second_daemon(bench: Bench, name: str) -> AsyncIterator[str]:
     agent = Agent(session, world.clock, entropy, backoff=Backoff())
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.run)
-        listener = listener_for(LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))), Shares(most=8))
+        listener = listener_for(
+            LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))), ListenerShares(most=8)
+        )
         await nursery.start(listener.serve, open_unix_listener(socket, 0o600))
         yield socket
         nursery.cancel_scope.cancel()

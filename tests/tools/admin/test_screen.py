@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from orthros_runtime.screen import Screen
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 from tests.tools.admin.bench import AdminBench
 
 ROWS: list[dict[str, object]] = [
@@ -18,7 +18,7 @@ COLUMNS = ("name", "scopes", "created", "jwt")
 
 
 def test_columns_are_aligned_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    Answer(rows=ROWS, columns=COLUMNS, lines=["line"], remarks=["remark"]).show(Screen(program="p"))
+    Shown(rows=ROWS, columns=COLUMNS, lines=["line"], remarks=["remark"]).show(Screen(program="p"))
     assert capsys.readouterr().out == (
         "NAME       SCOPES  CREATED               JWT\n"
         "a          x y     1970-01-01 00:00:00Z  yes\n"
@@ -58,14 +58,14 @@ def test_cell_carries_no_markup_no_escape_and_no_key(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [{"name": "[red]x\x1b[2J\r\n", "scopes": ["ort1k_abcdef"]}]
-    Answer(rows=rows, columns=("name", "scopes"), lines=["ort1m_abcdef\x07"]).show(Screen(program="p"))
+    Shown(rows=rows, columns=("name", "scopes"), lines=["ort1m_abcdef\x07"]).show(Screen(program="p"))
     shown = capsys.readouterr().out
     assert "[red]x\\x1b[2J\\r\\n  <key redacted>" in shown
     assert "<key redacted>\\x07" in shown
-    Answer(rows=rows).show(Screen(program="p", json=True))
+    Shown(rows=rows).show(Screen(program="p", json=True))
     assert "abcdef" not in capsys.readouterr().out
 
 
 def test_json_of_nothing_is_an_empty_array(capsys: pytest.CaptureFixture[str]) -> None:
-    Answer().show(Screen(program="p", json=True))
+    Shown().show(Screen(program="p", json=True))
     assert capsys.readouterr().out == "[]\n"

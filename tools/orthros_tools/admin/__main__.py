@@ -19,7 +19,7 @@ from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.screen import Screen, wants_json
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, AdminParser, Nouns
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.reasons import ANSWER_NOT_WRITTEN, INTERNAL_FAULT, INTERRUPTED
 
 __all__ = ["main"]
@@ -63,7 +63,7 @@ def _guarded(words: list[str]) -> int:
 def _run(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
     screen = Screen(program=PROGRAM, json=options.output == "json", quiet=options.quiet)
-    desk = Desk.of(options, os.environ, screen, words)
+    desk = AdminSession.of(options, os.environ, screen, words)
     answer = trio.run(options.run, desk, options)
     try:
         answer.show(desk.screen)

@@ -29,8 +29,8 @@ from orthros_protocol.keys.disk import unwritable
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Row, instant
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["entry_row", "register"]
@@ -166,7 +166,7 @@ def _matching(options: Namespace) -> Matching:
     return matches
 
 
-async def _tail(desk: Desk, options: Namespace) -> Answer:
+async def _tail(desk: AdminSession, options: Namespace) -> Shown:
     directory, matches = desk.config.audit.directory, _matching(options)
     follower = Follower(directory)  # before the first look, so that nothing falls between the two
     async with desk.open_store() as store:
@@ -179,7 +179,7 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
 
         entries, seen = await store.read(look)
         if not options.follow:
-            return Answer(
+            return Shown(
                 rows=[entry_row(entry) for entry in entries],
                 lines=[_line(entry) for entry in entries],
                 remarks=() if entries else ("no such entry",),
@@ -195,7 +195,7 @@ async def _tail(desk: Desk, options: Namespace) -> Answer:
                 found = sorted([*follower.poll(), *(entry_of(ADMIN_WRITER, row.line) for row in rows)])
                 entries = [one for one in found if matches(one) and (one.writer, one.seq) not in shown]
         except KeyboardInterrupt:  # how one stops following
-            return Answer(streamed=True)
+            return Shown(streamed=True)
 
 
 def _changes(tx: Transaction, since: int) -> Iterator[AuditEntry]:
@@ -219,11 +219,11 @@ def _word(value: object) -> str:
     return repr(text) if " " in text else text
 
 
-async def _verify(desk: Desk, options: Namespace) -> Answer:
+async def _verify(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         reports = await audit_logs.verify(admin, desk.config.audit.directory, *options.also)
     broken = [report for report in reports if report.broken]
-    return Answer(
+    return Shown(
         rows=[_report_row(report) for report in reports],
         columns=_COLUMNS,
         problem=Misconfigured(AUDIT_BROKEN, str(broken[0])) if broken else None,
@@ -243,10 +243,10 @@ def _report_row(report: VerifyReport) -> Row:
     }
 
 
-async def _archive(desk: Desk, options: Namespace) -> Answer:
+async def _archive(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         moved = await audit_logs.archive(admin, desk.config.audit.directory, options.to)
-    return Answer(
+    return Shown(
         rows=[
             {
                 "writer": one.segment.writer,
@@ -262,26 +262,26 @@ async def _archive(desk: Desk, options: Namespace) -> Answer:
     )
 
 
-async def _restart(desk: Desk, options: Namespace) -> Answer:
+async def _restart(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         if options.writer == ADMIN_WRITER:
             line = await audit_logs.accept_unrecorded(admin, options.reason)
-            return Answer(rows=[{"writer": ADMIN_WRITER, "line": line, "file": None}])
+            return Shown(rows=[{"writer": ADMIN_WRITER, "line": line, "file": None}])
         made = await audit_logs.restart(admin, desk.config.audit.directory, options.writer, options.reason)
-    return Answer(
+    return Shown(
         rows=[{"writer": options.writer, "line": made.head.seq, "file": str(made.path)}],
         remarks=("start the KDC again; keep the old files as evidence",),
     )
 
 
-async def _export(desk: Desk, options: Namespace) -> Answer:
+async def _export(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         lines = await audit_logs.record(admin)
     if options.to is None:
-        return Answer(rows=[json.loads(line) for line in lines], lines=[line.decode("ascii")[:-1] for line in lines])
+        return Shown(rows=[json.loads(line) for line in lines], lines=[line.decode("ascii")[:-1] for line in lines])
     added = await trio.to_thread.run_sync(_extend, Path(options.to), lines)
     said = f"{added} of {len(lines)} changes appended to {options.to}"
-    return Answer(rows=[{"file": options.to, "added": added}], remarks=[said])
+    return Shown(rows=[{"file": options.to, "added": added}], remarks=[said])
 
 
 def _extend(path: Path, lines: tuple[bytes, ...]) -> int:

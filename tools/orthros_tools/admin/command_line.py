@@ -13,8 +13,8 @@ from typing import Any, Final
 from attrs import frozen
 
 from orthros_runtime.screen import Parser
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 
 __all__ = [
     "PROGRAM",
@@ -41,7 +41,7 @@ _DAYS = re.compile(r"([0-9]{1,6})d", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
-Run = Callable[[Desk, argparse.Namespace], Awaitable[Answer]]
+Run = Callable[[AdminSession, argparse.Namespace], Awaitable[Shown]]
 
 
 def duration(text: str) -> int:

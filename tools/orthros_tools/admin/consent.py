@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from orthros_runtime.screen import Parser, usage
 from orthros_tools.admin.command_line import PROGRAM
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 
 __all__ = ["add_yes", "require_consent"]
 
@@ -22,7 +22,7 @@ def add_yes(parser: Parser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def require_consent(desk: Desk, foretold: Iterable[str], question: str, *, word: str, yes: bool) -> None:
+def require_consent(desk: AdminSession, foretold: Iterable[str], question: str, *, word: str, yes: bool) -> None:
     """Writes what would be done on standard error, each line in the form "would delete ...".
 
     Returns when `yes` says so or a person types `word`.
@@ -41,5 +41,5 @@ def require_consent(desk: Desk, foretold: Iterable[str], question: str, *, word:
         raise usage("not confirmed, nothing was changed", f"Repeat the command and type {word}.")
 
 
-def _with_yes(desk: Desk) -> str:
+def _with_yes(desk: AdminSession) -> str:
     return f"{PROGRAM} {shlex.join(desk.words)} --yes"

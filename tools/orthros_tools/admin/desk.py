@@ -26,7 +26,7 @@ from orthros_protocol import Misconfigured
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Screen
 
-__all__ = ["Desk"]
+__all__ = ["AdminSession"]
 
 _USUAL_CONFIG: Final = Path(Config().store.path).with_name("kdc.toml")
 """Where `orthros-kdc init` leaves it when it founds the realm at the default place."""
@@ -35,7 +35,7 @@ _MOST_ACTOR_CHARS: Final = 128
 
 
 @frozen(kw_only=True)
-class Desk:
+class AdminSession:
     """Who works here, with which configuration, and how they want to see answers. `words` are the command line."""
 
     config: Config

@@ -18,8 +18,8 @@ from orthros_protocol import Misconfigured, reason_for
 from orthros_runtime.screen import instant
 from orthros_tools.admin.audit import entry_row
 from orthros_tools.admin.command_line import PROGRAM, Nouns
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["register"]
@@ -70,7 +70,7 @@ def _reference(text: str) -> str:
     return text.lower()
 
 
-async def _explain(desk: Desk, options: Namespace) -> Answer:
+async def _explain(desk: AdminSession, options: Namespace) -> Shown:
     entry = find_ref(desk.config.audit.directory, options.ref)
     if entry is None:
         raise Misconfigured(_UNKNOWN, options.ref)
@@ -88,7 +88,7 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
     lines += [f"{label}: {_word(fields[name])}" for label, name in _TOLD.items() if fields.get(name)]
     lines += [f"code: {code}"]
     lines += [f"cause: {reason.cause}", f"remedy: {reason.remedy}"] if reason is not None else []
-    return Answer(rows=[row], lines=lines, remarks=_next_step(entry))
+    return Shown(rows=[row], lines=lines, remarks=_next_step(entry))
 
 
 def _code_of(fields: Mapping[str, Any]) -> str:

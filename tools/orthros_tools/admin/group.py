@@ -10,8 +10,8 @@ from argparse import Namespace
 from orthros_kdc.admin import groups
 from orthros_tools.admin.command_line import Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -44,29 +44,29 @@ def register(nouns: Nouns) -> None:
         parser.add_argument("principal", metavar="PRINCIPAL")
 
 
-async def _list(desk: Desk, options: Namespace) -> Answer:
+async def _list(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         found = await groups.listed(admin)
-    return Answer(
+    return Shown(
         rows=[_row(group, members) for group, members in found.items()],
         columns=("group", "members"),
         remarks=() if found else ("no groups yet",),
     )
 
 
-async def _show(desk: Desk, options: Namespace) -> Answer:
+async def _show(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         members = await groups.show(admin, options.group)
-    return Answer(rows=[_row(options.group, members)], lines=sorted(members))
+    return Shown(rows=[_row(options.group, members)], lines=sorted(members))
 
 
-async def _add(desk: Desk, options: Namespace) -> Answer:
+async def _add(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         await groups.add(admin, options.group)
-    return Answer(rows=[_row(options.group, ())], remarks=[f"group {options.group} added"])
+    return Shown(rows=[_row(options.group, ())], remarks=[f"group {options.group} added"])
 
 
-async def _delete(desk: Desk, options: Namespace) -> Answer:
+async def _delete(desk: AdminSession, options: Namespace) -> Shown:
     group = options.group
     async with desk.open_admin() as admin:
         along = await groups.foresee_deletion(admin, group)
@@ -75,23 +75,23 @@ async def _delete(desk: Desk, options: Namespace) -> Answer:
         require_consent(desk, foretold, f"Delete group {group}?", word=group, yes=options.yes)
         await groups.delete(admin, group, seen=along)
     row = {"group": group, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}
-    return Answer(rows=[row], remarks=[f"group {group} deleted, rules removed with it: {len(along.rules)}"])
+    return Shown(rows=[row], remarks=[f"group {group} deleted, rules removed with it: {len(along.rules)}"])
 
 
-async def _add_member(desk: Desk, options: Namespace) -> Answer:
+async def _add_member(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         await groups.add_member(admin, options.group, options.principal)
         members = await groups.show(admin, options.group)
     said = f"{options.principal} is in group {options.group}"
-    return Answer(rows=[_row(options.group, members)], remarks=[said])
+    return Shown(rows=[_row(options.group, members)], remarks=[said])
 
 
-async def _remove_member(desk: Desk, options: Namespace) -> Answer:
+async def _remove_member(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         await groups.remove_member(admin, options.group, options.principal)
         members = await groups.show(admin, options.group)
     said = f"{options.principal} is no longer in group {options.group}"
-    return Answer(rows=[_row(options.group, members)], remarks=[said])
+    return Shown(rows=[_row(options.group, members)], remarks=[said])
 
 
 def _row(group: str, members: frozenset[str] | tuple[str, ...]) -> dict[str, object]:

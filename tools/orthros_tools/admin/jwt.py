@@ -14,9 +14,9 @@ from orthros_kdc.realm.vault import JWT_ALGORITHMS, OPAQUE
 from orthros_runtime.screen import Parser, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import Destination
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -97,7 +97,7 @@ def _add_claims(parser: Parser) -> None:
     )
 
 
-async def _enable(desk: Desk, options: Namespace) -> Answer:
+async def _enable(desk: AdminSession, options: Namespace) -> Shown:
     target = options.target
     async with desk.open_admin() as admin:
         key = await jwt_keys.enable(admin, target, alg=options.alg, audience=options.audience, claims=options.claims)
@@ -107,7 +107,7 @@ async def _enable(desk: Desk, options: Namespace) -> Answer:
         onward = f"next, so that {target} can introspect them: {PROGRAM} oauth enable {target}"
     else:
         onward = f"next: {PROGRAM} jwt export {target} --out {target.replace('/', '-')}.jwk"
-    return Answer(
+    return Shown(
         rows=[{"target": target, "alg": key.alg, "audience": record.jwt_audience, "kid": key.kid, "claims": claims}],
         remarks=[
             f"JWTs for {target} enabled: {key.alg}, audience {record.jwt_audience}, key {key.kid}",
@@ -117,17 +117,17 @@ async def _enable(desk: Desk, options: Namespace) -> Answer:
     )
 
 
-async def _claims(desk: Desk, options: Namespace) -> Answer:
+async def _claims(desk: AdminSession, options: Namespace) -> Shown:
     if bool(options.claims) == options.none:
         raise usage("give --claim NAME, or --none", f"Read `{PROGRAM} jwt claims --help`.")
     async with desk.open_admin() as admin:
         record = await jwt_keys.set_claims(admin, options.target, options.claims)
     claims = list(record.token_claims)
     said = f"extra claims in tokens for {record.name}: {' '.join(claims) or 'none'}"
-    return Answer(rows=[{"target": record.name, "claims": claims}], remarks=[said])
+    return Shown(rows=[{"target": record.name, "claims": claims}], remarks=[said])
 
 
-async def _disable(desk: Desk, options: Namespace) -> Answer:
+async def _disable(desk: AdminSession, options: Namespace) -> Shown:
     target = options.target
     async with desk.open_admin() as admin:
         held = await jwt_keys.listed(admin, target)
@@ -136,10 +136,10 @@ async def _disable(desk: Desk, options: Namespace) -> Answer:
         require_consent(desk, foretold, f"Disable JWTs for {target}?", word=target, yes=options.yes)
         await jwt_keys.disable(admin, target)
     row = {"target": target, "alg": None}
-    return Answer(rows=[row], remarks=[f"JWTs for {target} disabled, keys erased"])
+    return Shown(rows=[row], remarks=[f"JWTs for {target} disabled, keys erased"])
 
 
-async def _rotate(desk: Desk, options: Namespace) -> Answer:
+async def _rotate(desk: AdminSession, options: Namespace) -> Shown:
     target = options.target
     async with desk.open_admin() as admin:
         key = await jwt_keys.rotate(admin, target)
@@ -148,10 +148,10 @@ async def _rotate(desk: Desk, options: Namespace) -> Answer:
         remarks = [f"tokens for {target} are sealed with key {key.kid} from now on"]
     else:
         remarks += [f"next: {PROGRAM} jwt export {target} --out FILE, and install it at once"]
-    return Answer(rows=[{"target": target, "alg": key.alg, "kid": key.kid}], remarks=remarks)
+    return Shown(rows=[{"target": target, "alg": key.alg, "kid": key.kid}], remarks=remarks)
 
 
-async def _export(desk: Desk, options: Namespace) -> Answer:
+async def _export(desk: AdminSession, options: Namespace) -> Shown:
     target = options.target
     destination = Destination.examined(options.out, json=desk.screen.json)
     async with desk.open_admin() as admin:
@@ -166,7 +166,7 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
         "key_file": str(destination),
     }
     said = f"JWT key {jwk['kid']} of {target} written to {destination}"
-    return Answer(rows=[row], remarks=[said], handed_over=destination.path is None)
+    return Shown(rows=[row], remarks=[said], handed_over=destination.path is None)
 
 
 def _written(jwk: dict[str, str], form: str) -> str:

@@ -10,8 +10,8 @@ from argparse import Namespace
 from orthros_kdc.admin import kdc_clock
 from orthros_runtime.screen import instant
 from orthros_tools.admin.command_line import Nouns
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -30,11 +30,11 @@ def register(nouns: Nouns) -> None:
     )
 
 
-async def _accept_clock(desk: Desk, options: Namespace) -> Answer:
+async def _accept_clock(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         second = await kdc_clock.accept(admin)
     until = second + kdc_clock.VALID_S
-    return Answer(
+    return Shown(
         rows=[{"accepted": second, "until": until}],
         remarks=[
             f"recorded: the clock of this machine is right, it shows {instant(second)}",

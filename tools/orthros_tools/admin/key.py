@@ -12,9 +12,9 @@ from orthros_kdc.admin import keys
 from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, KeyRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import Destination
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["key_row", "register"]
 
@@ -94,20 +94,20 @@ def key_row(key: KeyRecord) -> dict[str, object]:
     }
 
 
-async def _list(desk: Desk, options: Namespace) -> Answer:
+async def _list(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         held = await keys.listed(admin, options.name)
-    return Answer(rows=[key_row(key) for key in held], columns=_COLUMNS)
+    return Shown(rows=[key_row(key) for key in held], columns=_COLUMNS)
 
 
-async def _rotate(desk: Desk, options: Namespace) -> Answer:
+async def _rotate(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     destination = Destination.examined(options.out, json=desk.screen.json)
     async with desk.open_admin() as admin:
         keytab = await keys.rotate(admin, name)
     destination.hand_over_keytab(keytab, recover=f"{PROGRAM} key export {name} --out FILE")
     newest = keytab.kvnos[-1]
-    return Answer(
+    return Shown(
         rows=[{"name": name, "kvno": newest, "state": "prepared", "key_file": str(destination)}],
         remarks=[
             f"version {newest} of {name} prepared, key file written to {destination}",
@@ -117,7 +117,7 @@ async def _rotate(desk: Desk, options: Namespace) -> Answer:
     )
 
 
-async def _activate(desk: Desk, options: Namespace) -> Answer:
+async def _activate(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     async with desk.open_admin() as admin:
         kvno = await keys.activate(admin, name)
@@ -127,10 +127,10 @@ async def _activate(desk: Desk, options: Namespace) -> Answer:
         f"next: once the tickets under version {old} have ended, run {PROGRAM} key retire {name} {old}"
         for old in draining
     ]
-    return Answer(rows=[{"name": name, "kvno": kvno, "state": "active", "draining": draining}], remarks=remarks)
+    return Shown(rows=[{"name": name, "kvno": kvno, "state": "active", "draining": draining}], remarks=remarks)
 
 
-async def _retire(desk: Desk, options: Namespace) -> Answer:
+async def _retire(desk: AdminSession, options: Namespace) -> Shown:
     name, kvno = options.name, options.kvno
     async with desk.open_admin() as admin:
         held = {key.kvno: key for key in await keys.listed(admin, name)}
@@ -143,14 +143,14 @@ async def _retire(desk: Desk, options: Namespace) -> Answer:
             require_consent(desk, foretold, f"Retire the active key of {name}?", word=name, yes=options.yes)
         await keys.retire(admin, name, kvno, force=options.force)
     row = {"name": name, "kvno": kvno, "state": "retired"}
-    return Answer(rows=[row], remarks=[f"version {kvno} of {name} retired"])
+    return Shown(rows=[row], remarks=[f"version {kvno} of {name} retired"])
 
 
 def _others(held: Iterable[KeyRecord], kvno: int) -> str:
     return " ".join(str(key.kvno) for key in held if key.state != KEY_RETIRED and key.kvno != kvno) or "none"
 
 
-async def _export(desk: Desk, options: Namespace) -> Answer:
+async def _export(desk: AdminSession, options: Namespace) -> Shown:
     name, verify_only = options.name, options.verify_only
     destination = Destination.examined(options.out, json=desk.screen.json)
     async with desk.open_admin() as admin:
@@ -160,10 +160,10 @@ async def _export(desk: Desk, options: Namespace) -> Answer:
     kind = "verify-only" if verify_only else "full"
     row = {"name": name, "kind": kind, "kvnos": list(keytab.kvnos), "key_file": str(destination)}
     said = f"{kind} key file of {name}, version {' '.join(map(str, keytab.kvnos))}, written to {destination}"
-    return Answer(rows=[row], remarks=[said], handed_over=destination.path is None)
+    return Shown(rows=[row], remarks=[said], handed_over=destination.path is None)
 
 
-async def _erase_tombstones(desk: Desk, options: Namespace) -> Answer:
+async def _erase_tombstones(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         count = await keys.erase_tombstones(admin)
-    return Answer(rows=[{"erased": count}], remarks=[f"tombstones erased: {count}"])
+    return Shown(rows=[{"erased": count}], remarks=[f"tombstones erased: {count}"])

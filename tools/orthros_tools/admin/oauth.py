@@ -12,9 +12,9 @@ from orthros_kdc.realm.vault import OAuthSecret
 from orthros_runtime.screen import Parser, instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import Destination
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -99,7 +99,7 @@ def _add_name_and_out(parser: Parser) -> None:
     )
 
 
-async def _enable(desk: Desk, options: Namespace) -> Answer:
+async def _enable(desk: AdminSession, options: Namespace) -> Shown:
     destination = _destination(desk, options)
     async with desk.open_admin() as admin:
         secret = await oauth_secrets.enable(admin, options.name, default_audience=options.default_audience)
@@ -108,13 +108,13 @@ async def _enable(desk: Desk, options: Namespace) -> Answer:
     return _handed_over(options.name, secret, destination, said)
 
 
-async def _audience(desk: Desk, options: Namespace) -> Answer:
+async def _audience(desk: AdminSession, options: Namespace) -> Shown:
     name, target = options.name, options.target
     if (target is None) != options.none:
         raise usage("which target is meant", "Name TARGET, or give --none.")
     async with desk.open_admin() as admin:
         await oauth_secrets.set_default_audience(admin, name, target)
-    return Answer(rows=[{"name": name, "default_audience": target}], remarks=[_said_of_default(name, target)])
+    return Shown(rows=[{"name": name, "default_audience": target}], remarks=[_said_of_default(name, target)])
 
 
 def _said_of_default(name: str, target: str | None) -> str:
@@ -123,7 +123,7 @@ def _said_of_default(name: str, target: str | None) -> str:
     return f"requests of {name} that name no target are for {target}"
 
 
-async def _secret(desk: Desk, options: Namespace) -> Answer:
+async def _secret(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     destination = _destination(desk, options)
     async with desk.open_admin() as admin:
@@ -137,21 +137,21 @@ async def _secret(desk: Desk, options: Namespace) -> Answer:
     return _handed_over(name, secret, destination, said)
 
 
-def _destination(desk: Desk, options: Namespace) -> Destination:
+def _destination(desk: AdminSession, options: Namespace) -> Destination:
     out = f"{options.name.replace('/', '-')}.oauth-secret" if options.out is None else options.out
     return Destination.examined(out, json=desk.screen.json)
 
 
-def _handed_over(name: str, secret: OAuthSecret, destination: Destination, said: list[str]) -> Answer:
+def _handed_over(name: str, secret: OAuthSecret, destination: Destination, said: list[str]) -> Shown:
     # Not `oauth secret` alone: it would push out the older secret, which clients may be using.
     again = f"{PROGRAM} oauth retire {name} --id {secret.secret_id} && {PROGRAM} oauth secret {name} --out FILE"
     destination.hand_over(f"{secret.text}\n".encode("ascii"), recover=again)
     row = {"name": name, "secret_id": secret.secret_id, "secret_file": str(destination)}
     remarks = [f"client secret {secret.secret_id} of {name} written to {destination}", *said]
-    return Answer(rows=[row], remarks=remarks, handed_over=destination.path is None)
+    return Shown(rows=[row], remarks=remarks, handed_over=destination.path is None)
 
 
-async def _disable(desk: Desk, options: Namespace) -> Answer:
+async def _disable(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     async with desk.open_admin() as admin:
         (client,) = await oauth_secrets.listed(admin, name)
@@ -162,19 +162,19 @@ async def _disable(desk: Desk, options: Namespace) -> Answer:
         require_consent(desk, foretold, f"Disable {name} as an OAuth client?", word=name, yes=options.yes)
         await oauth_secrets.disable(admin, name)
     row = {"name": name, "oauth": False}
-    return Answer(rows=[row], remarks=[f"{name} is no OAuth client any more, its secrets are erased"])
+    return Shown(rows=[row], remarks=[f"{name} is no OAuth client any more, its secrets are erased"])
 
 
-async def _retire(desk: Desk, options: Namespace) -> Answer:
+async def _retire(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     async with desk.open_admin() as admin:
         left = await oauth_secrets.retire(admin, name, options.secret_id)
     remarks = [f"client secret {options.secret_id} of {name} retired"]
     remarks += [] if left else [f"{name} has no client secret left: {PROGRAM} oauth secret {name} makes one"]
-    return Answer(rows=[{"name": name, "secret_id": options.secret_id, "left": left}], remarks=remarks)
+    return Shown(rows=[{"name": name, "secret_id": options.secret_id, "left": left}], remarks=remarks)
 
 
-async def _list(desk: Desk, options: Namespace) -> Answer:
+async def _list(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         found = await oauth_secrets.listed(admin, options.name)
     rows = [
@@ -195,7 +195,7 @@ async def _list(desk: Desk, options: Namespace) -> Answer:
     ]
     lines += [f"{client.record.name}: no secret" for client in found if not client.secrets]
     lines += [_default_line(client) for client in found if client.record.default_audience]
-    return Answer(rows=rows, lines=lines, remarks=() if found else ("no OAuth client",))
+    return Shown(rows=rows, lines=lines, remarks=() if found else ("no OAuth client",))
 
 
 def _default_line(client: oauth_secrets.OAuthClientShown) -> str:

@@ -19,9 +19,9 @@ from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_runtime.screen import usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, days, duration, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 from orthros_tools.reasons import POLICY_EXPECTATION_FAILED
 
 __all__ = ["register"]
@@ -140,14 +140,14 @@ def _add_scopes(parser: object) -> None:
     parser.add_argument("--scope", metavar="S", action="append", dest="scopes", help="may be repeated")  # type: ignore[attr-defined]
 
 
-async def _allow(desk: Desk, options: Namespace) -> Answer:
+async def _allow(desk: AdminSession, options: Namespace) -> Shown:
     terms = described_rule(options)
     async with desk.open_admin() as admin:
         rule = await rules.allow(admin, options.client, options.target, scopes=tuple(options.scopes or ()), **terms)
-    return Answer(rows=[rule_row(rule)], lines=[str(rule)], remarks=rule_remarks(rule))
+    return Shown(rows=[rule_row(rule)], lines=[str(rule)], remarks=rule_remarks(rule))
 
 
-async def _deny(desk: Desk, options: Namespace) -> Answer:
+async def _deny(desk: AdminSession, options: Namespace) -> Shown:
     by_pair = options.client is not None and options.target is not None
     if by_pair == (options.rule is not None) or (options.client is None) != (options.target is None):
         raise usage("give CLIENT and TARGET, or --rule ID", f"Read `{PROGRAM} policy deny --help`.")
@@ -163,20 +163,20 @@ async def _deny(desk: Desk, options: Namespace) -> Answer:
             removed = (await rules.remove(admin, options.rule),)
     remarks = [f"removed {rule}" for rule in removed]
     remarks += ["tickets that were issued before end by themselves"]
-    return Answer(rows=[rule_row(rule) for rule in removed], remarks=remarks)
+    return Shown(rows=[rule_row(rule) for rule in removed], remarks=remarks)
 
 
-async def _list(desk: Desk, options: Namespace) -> Answer:
+async def _list(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         found = await rules.listed(admin, client=options.client, target=options.target, ending_s=options.ending)
         soon = await rules.listed(admin, client=options.client, target=options.target, ending_s=_SOON_S)
     rows = [rule_row(rule) for rule in found]
     remarks = [f"rule {rule.rule_id} has ended or ends within 30 days: {rule.until}" for rule in soon]
     nothing = "no rule: everything is refused" if options.ending is None else "no rule has ended or ends by then"
-    return Answer(rows=rows, columns=columns_for(rows), remarks=remarks if found else [nothing])
+    return Shown(rows=rows, columns=columns_for(rows), remarks=remarks if found else [nothing])
 
 
-async def _explain(desk: Desk, options: Namespace) -> Answer:
+async def _explain(desk: AdminSession, options: Namespace) -> Shown:
     if options.subject is not None and options.via:
         raise usage("--subject is the client's word, which comes along no --via", "Use --behalf, or leave --via out.")
     proven, path = acting_for(options.client, behalf=options.behalf, via=options.via)
@@ -199,10 +199,10 @@ async def _explain(desk: Desk, options: Namespace) -> Answer:
         reason = reason_for(found.decision.code)
         commands = " and ".join(f"`{command}`" for command in found.remedies)
         refusal = Refused(evolve(reason, remedy=f"Run {commands}.") if commands else reason)
-    return Answer(rows=[found.to_dict()], lines=found.lines(), problem=refusal)
+    return Shown(rows=[found.to_dict()], lines=found.lines(), problem=refusal)
 
 
-async def _test(desk: Desk, options: Namespace) -> Answer:
+async def _test(desk: AdminSession, options: Namespace) -> Shown:
     text, source = _expectations(options.file)
     async with desk.open_admin() as admin:
         report = await decisions.check(admin, text, source=source)
@@ -221,14 +221,14 @@ async def _test(desk: Desk, options: Namespace) -> Answer:
         ],
     }
     if not report.failures:
-        return Answer(rows=[row], remarks=[f"{report.checked} expectations hold"])
+        return Shown(rows=[row], remarks=[f"{report.checked} expectations hold"])
     lines = [
         line
         for one in report.failures
         for line in (str(one), *(f"  {line}" for line in (one.explanation.lines() if one.explanation else ())))
     ]
     seen = f"{len(report.failures)} of {report.checked} fail"
-    return Answer(rows=[row], lines=lines, problem=Refused(POLICY_EXPECTATION_FAILED, seen))
+    return Shown(rows=[row], lines=lines, problem=Refused(POLICY_EXPECTATION_FAILED, seen))
 
 
 def _expectations(file: str) -> tuple[str, str]:

@@ -12,11 +12,11 @@ from orthros_kdc.store.base import PrincipalRecord
 from orthros_runtime.screen import instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_or_none
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key import key_row
 from orthros_tools.admin.key_files import Destination, require_apart
 from orthros_tools.admin.rules import rule_row
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -103,7 +103,7 @@ def register(nouns: Nouns) -> None:
     add_yes(delete)
 
 
-async def _add(desk: Desk, options: Namespace) -> Answer:
+async def _add(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     out = f"{name.replace('/', '-')}.key" if options.out is None else options.out
     full = Destination.examined(out, json=desk.screen.json)
@@ -127,20 +127,20 @@ async def _add(desk: Desk, options: Namespace) -> Answer:
     remarks = [f"principal {keytab.principal} (uid {keytab.uid}) added, key version {row['kvno']} written to {full}"]
     remarks += [f"verify-only keys written to {destination}" for destination in wanted[1:]]
     remarks += [f"next: {PROGRAM} policy allow {name} TARGET --scope SCOPE"]
-    return Answer(rows=[row], remarks=remarks, handed_over=None in [place.path for place in wanted])
+    return Shown(rows=[row], remarks=remarks, handed_over=None in [place.path for place in wanted])
 
 
-async def _list(desk: Desk, options: Namespace) -> Answer:
+async def _list(desk: AdminSession, options: Namespace) -> Shown:
     records: list[PrincipalRecord] = []
     async with desk.open_admin() as admin:
         while page := await principals.page(admin, after=records[-1].name if records else "", most=_PAGE):
             records += page
-    return Answer(
+    return Shown(
         rows=[_row(record) for record in records], columns=_COLUMNS, remarks=() if records else ("no principals yet",)
     )
 
 
-async def _show(desk: Desk, options: Namespace) -> Answer:
+async def _show(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         found = await principals.show(admin, options.name)
     record = found.record
@@ -163,10 +163,10 @@ async def _show(desk: Desk, options: Namespace) -> Answer:
     lines += [f"oauth: {'client' if record.oauth else 'not enabled'}{default}"]
     lines += [f"client secret {held.secret_id}: since {instant(held.created)}" for held in found.oauth_secrets]
     lines += [str(rule) for rule in found.rules] or ["no rule names it: it can call nobody, and nobody can call it"]
-    return Answer(rows=[row], lines=lines)
+    return Shown(rows=[row], lines=lines)
 
 
-async def _limit(desk: Desk, options: Namespace) -> Answer:
+async def _limit(desk: AdminSession, options: Namespace) -> Shown:
     if options.max_ticket_s is ... and options.max_jwt_s is ... and options.sources is None:
         raise usage("nothing to change", "Give --max-ticket-s, --max-jwt-s or --from.")
     sources = [] if options.sources == [_ANYWHERE] else options.sources
@@ -176,22 +176,22 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
         )
     said = [f"{after.name}: tickets {_cap(after.max_ticket_s)}, JWTs {_cap(after.max_jwt_s)}"]
     said += [f"{after.name} may ask from {_sources(after)}"] if options.sources else []
-    return Answer(rows=[_row(after)], remarks=said)
+    return Shown(rows=[_row(after)], remarks=said)
 
 
-async def _disable(desk: Desk, options: Namespace) -> Answer:
+async def _disable(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         changed = await principals.disable(admin, options.name)
     return _switched(options.name, "disabled", changed)
 
 
-async def _enable(desk: Desk, options: Namespace) -> Answer:
+async def _enable(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         changed = await principals.enable(admin, options.name)
     return _switched(options.name, "enabled", changed)
 
 
-async def _delete(desk: Desk, options: Namespace) -> Answer:
+async def _delete(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
     async with desk.open_admin() as admin:
         along = await principals.foresee_deletion(admin, name)
@@ -206,12 +206,12 @@ async def _delete(desk: Desk, options: Namespace) -> Answer:
         f"it was the default target of {one}; next: {PROGRAM} oauth audience {one} TARGET" for one in along.clients
     ]
     row = {"name": name, "deleted": True, "rules": [rule.rule_id for rule in along.rules]}
-    return Answer(rows=[row], remarks=said)
+    return Shown(rows=[row], remarks=said)
 
 
-def _switched(name: str, state: str, changed: bool) -> Answer:
+def _switched(name: str, state: str, changed: bool) -> Shown:
     said = f"principal {name} {state}" if changed else f"principal {name} was {state} already"
-    return Answer(rows=[{"name": name, "state": state, "changed": changed}], remarks=[said])
+    return Shown(rows=[{"name": name, "state": state, "changed": changed}], remarks=[said])
 
 
 def _row(record: PrincipalRecord) -> dict[str, object]:

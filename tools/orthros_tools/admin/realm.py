@@ -12,10 +12,10 @@ from orthros_kdc.store.base import RealmRecord
 from orthros_runtime.screen import instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
+from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import STANDARD_OUTPUT
 from orthros_tools.admin.realm_file import register_verbs
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.screen import Shown
 
 __all__ = ["register"]
 
@@ -94,17 +94,17 @@ def register(nouns: Nouns) -> None:
     )
 
 
-async def _show(desk: Desk, options: Namespace) -> Answer:
+async def _show(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         found = await realm.show(admin)
     own = [{"role": key.role, "name": key.name, "number": key.number, "created": key.created} for key in found.keys]
     lines = [f"realm {found.record.realm}, since {instant(found.record.created)}", f"issuer: {found.record.issuer}"]
     lines += _limit_lines(found.record)
     lines += [f"key {key.role} {key.name} number {key.number}: since {instant(key.created)}" for key in found.keys]
-    return Answer(rows=[_row(found.record) | {"keys": own}], lines=lines)
+    return Shown(rows=[_row(found.record) | {"keys": own}], lines=lines)
 
 
-async def _limit(desk: Desk, options: Namespace) -> Answer:
+async def _limit(desk: AdminSession, options: Namespace) -> Shown:
     given = {name: getattr(options, name) for name, _ in _LIMITS if getattr(options, name) is not None}
     if not given and options.issuer is None:
         raise usage("nothing to change", "Give --max-ticket-s, --max-tgt-s, --max-jwt-s or --issuer.")
@@ -115,7 +115,7 @@ async def _limit(desk: Desk, options: Namespace) -> Answer:
             require_consent(desk, _shortened_lines(seen), "Shorten these limits?", word=word, yes=options.yes)
         after = await realm.change(admin, issuer=options.issuer, limits=given, seen=seen)
     said = _issuer_lines(seen) if options.issuer is not None else []
-    return Answer(rows=[_row(after)], remarks=_limit_lines(after) + said)
+    return Shown(rows=[_row(after)], remarks=_limit_lines(after) + said)
 
 
 def _shortened_lines(seen: realm.RealmChange) -> list[str]:
@@ -126,11 +126,11 @@ def _shortened_lines(seen: realm.RealmChange) -> list[str]:
     return lines + ([f"would shorten the life that these rules allow: {cut}"] if cut else [])
 
 
-async def _issuer(desk: Desk, options: Namespace) -> Answer:
+async def _issuer(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         seen = await realm.foresee_change(admin, issuer=options.url)
         after = await realm.change(admin, issuer=options.url, seen=seen)
-    return Answer(rows=[_row(after)], remarks=_issuer_lines(seen))
+    return Shown(rows=[_row(after)], remarks=_issuer_lines(seen))
 
 
 def _issuer_lines(seen: realm.RealmChange) -> list[str]:
@@ -138,12 +138,12 @@ def _issuer_lines(seen: realm.RealmChange) -> list[str]:
     return [f"issuer: {after}"] + ([f"tokens that carry {before} are refused from now on"] if after != before else [])
 
 
-async def _rotate_keys(desk: Desk, options: Namespace) -> Answer:
+async def _rotate_keys(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         number = await realm.rotate_keys(admin)
         limits = (await realm.show(admin)).record.limits
     longest = max(limits.max_ticket_s, limits.max_tgt_s)
-    return Answer(
+    return Shown(
         rows=[{"number": number}],
         remarks=[
             f"the realm's own keys have number {number} now",
@@ -152,19 +152,19 @@ async def _rotate_keys(desk: Desk, options: Namespace) -> Answer:
     )
 
 
-async def _erase_old_keys(desk: Desk, options: Namespace) -> Answer:
+async def _erase_old_keys(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         count = await realm.erase_old_keys(admin)
-    return Answer(rows=[{"erased": count}], remarks=[f"old keys of the realm erased: {count}"])
+    return Shown(rows=[{"erased": count}], remarks=[f"old keys of the realm erased: {count}"])
 
 
-async def _new_master_key(desk: Desk, options: Namespace) -> Answer:
+async def _new_master_key(desk: AdminSession, options: Namespace) -> Shown:
     out = options.out
     if out == STANDARD_OUTPUT:
         raise usage("a master key goes to a file only", "Name a file.")
     async with desk.open_admin() as admin:
         number = master_keys.create(admin, out)
-    return Answer(
+    return Shown(
         rows=[{"number": number, "key_file": out}],
         remarks=[
             f"master key {number} written to {out}",
@@ -174,10 +174,10 @@ async def _new_master_key(desk: Desk, options: Namespace) -> Answer:
     )
 
 
-async def _rewrap(desk: Desk, options: Namespace) -> Answer:
+async def _rewrap(desk: AdminSession, options: Namespace) -> Shown:
     async with desk.open_admin() as admin:
         done = await master_keys.rewrap(admin)
-    return Answer(
+    return Shown(
         rows=[{"number": done.number, "resealed": done.rows}],
         remarks=[
             f"master key {done.number} counts now, records sealed anew: {done.rows}",

@@ -21,8 +21,8 @@ from orthros_protocol.keys.disk import unwritable
 from orthros_runtime.screen import Parser, Row
 from orthros_tools.admin.command_line import PROGRAM, Verbs, from_zero
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import Desk
-from orthros_tools.admin.screen import Answer
+from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.screen import Shown
 from orthros_tools.reasons import REALM_DIFFERS
 
 __all__ = ["register_verbs"]
@@ -111,7 +111,7 @@ def _add_prune(parser: Parser) -> None:
     )
 
 
-async def _validate(_desk: Desk, options: Namespace) -> Answer:
+async def _validate(_desk: AdminSession, options: Namespace) -> Shown:
     document = _read(options.file)
     warnings = warnings_of(document)
     row = {
@@ -122,22 +122,22 @@ async def _validate(_desk: Desk, options: Namespace) -> Answer:
         "warnings": list(warnings),
     }
     counted = ", ".join(f"{row[key]} {key if row[key] != 1 else key[:-1]}" for key in ("principals", "groups", "rules"))
-    return Answer(
+    return Shown(
         rows=[row],
         lines=[f"warning: {one}" for one in warnings],
         remarks=[f"{document.source.name} is in order: {counted}"],
     )
 
 
-async def _diff(desk: Desk, options: Namespace) -> Answer:
+async def _diff(desk: AdminSession, options: Namespace) -> Shown:
     document = _read(options.file)
     async with desk.open_admin() as admin:
         plan = await realm_file.diff(admin, document, prune=options.prune)
     problem = Refused(REALM_DIFFERS, _counted(plan)) if plan.changes else None
-    return Answer(rows=_rows(plan), lines=_lines(plan), remarks=_unchanged(plan), problem=problem)
+    return Shown(rows=_rows(plan), lines=_lines(plan), remarks=_unchanged(plan), problem=problem)
 
 
-async def _apply(desk: Desk, options: Namespace) -> Answer:
+async def _apply(desk: AdminSession, options: Namespace) -> Shown:
     document = _read(options.file)
     async with desk.open_admin() as admin:
         terms = {"prune": options.prune, "most_removals": options.most_removals}
@@ -150,21 +150,21 @@ async def _apply(desk: Desk, options: Namespace) -> Answer:
     made = [f"applied: {_counted(plan)}"] if plan.changes else []
     # A person who was asked has the changes on the screen already.
     lines = _lines(plan) if options.yes or not plan.changes else ()
-    return Answer(rows=_rows(plan), lines=lines, remarks=[*made, *steps, *_unchanged(plan)])
+    return Shown(rows=_rows(plan), lines=lines, remarks=[*made, *steps, *_unchanged(plan)])
 
 
-async def _export(desk: Desk, options: Namespace) -> Answer:
+async def _export(desk: AdminSession, options: Namespace) -> Shown:
     from orthros_tools.admin.realm_toml import realm_toml  # the extra `admin` is needed only here
 
     async with desk.open_admin() as admin:
         state = await realm_file.state(admin)
     text = realm_toml(state)
     if options.file == _STANDARD:
-        return Answer(rows=[_exported(state, None, text)], lines=text.splitlines())
+        return Shown(rows=[_exported(state, None, text)], lines=text.splitlines())
     _write_new(Path(options.file), text)
     counted = f"{len(state.rules)} rule{'' if len(state.rules) == 1 else 's'}"
     said = f"realm {state.realm} written to {options.file}: {counted}"
-    return Answer(rows=[_exported(state, options.file, None)], remarks=[said])
+    return Shown(rows=[_exported(state, options.file, None)], remarks=[said])
 
 
 def _has_next(change: Change) -> bool:

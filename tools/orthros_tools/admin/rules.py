@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orthros_kdc.policy.model import subject_words
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
-from orthros_kdc.policy.rule_table import Shape
+from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_runtime.screen import Parser
 from orthros_tools.admin.command_line import duration
 
@@ -19,12 +19,12 @@ __all__ = ["add_rule_options", "columns_for", "described_rule", "rule_remarks", 
 
 _ALWAYS: Final = ("rule", "client", "target", "scopes", *(row.key for row in CONDITIONS if row.is_column))
 _SELDOM: Final = tuple(row.key for row in CONDITIONS if not row.is_column)
-_ARGUMENTS: Final[Mapping[Shape, dict[str, Any]]] = {
-    Shape.SWITCH: {"action": "store_true"},
-    Shape.COUNT: {"type": int},
-    Shape.SECONDS: {"type": duration},
-    Shape.TEXT: {},
-    Shape.TEXTS: {"action": "append"},
+_ARGUMENTS: Final[Mapping[ConditionShape, dict[str, Any]]] = {
+    ConditionShape.SWITCH: {"action": "store_true"},
+    ConditionShape.COUNT: {"type": int},
+    ConditionShape.SECONDS: {"type": duration},
+    ConditionShape.TEXT: {},
+    ConditionShape.TEXTS: {"action": "append"},
 }
 
 
@@ -32,8 +32,8 @@ def add_rule_options(parser: Parser) -> None:
     """Everything that a rule says besides its client, target and scopes."""
     for row in CONDITIONS:
         option, _, metavar = row.option.partition(" ")
-        words = f"{row.help}; may be repeated" if row.shape is Shape.TEXTS else row.help
-        usual = [] if row.shape is Shape.TEXTS else row.usual
+        words = f"{row.help}; may be repeated" if row.shape is ConditionShape.TEXTS else row.help
+        usual = [] if row.shape is ConditionShape.TEXTS else row.usual
         named: dict[str, Any] = {"metavar": metavar} if metavar else {}
         parser.add_argument(option, dest=row.attribute, default=usual, help=words, **named, **_ARGUMENTS[row.shape])
 
@@ -52,7 +52,7 @@ def rule_row(rule: Rule) -> dict[str, object]:
         "scopes": list(rule.scopes),
     }
     for one in CONDITIONS:
-        is_usual_count = one.shape is Shape.COUNT and one.of(rule) == one.usual
+        is_usual_count = one.shape is ConditionShape.COUNT and one.of(rule) == one.usual
         row[one.key] = None if is_usual_count else one.plain(rule)
     return row | ({"unknown": list(rule.unknown)} if rule.unknown else {})
 

@@ -13,11 +13,11 @@ from attrs import frozen
 from orthros_protocol import OrthrosError
 from orthros_runtime.screen import Row, Screen
 
-__all__ = ["Answer"]
+__all__ = ["Shown"]
 
 
 @frozen(kw_only=True)
-class Answer:
+class Shown:
     """What a command has to say.
 
     `rows` are the JSON form, always an array of objects, and with `columns` also the table. `lines` take the

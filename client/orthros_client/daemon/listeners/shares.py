@@ -15,7 +15,7 @@ from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.limits import Group
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Shares"]
+__all__ = ["ListenerShares"]
 
 _ROOT: Final = 0
 
@@ -29,7 +29,7 @@ def _no_proxy() -> int | None:
 
 
 @frozen(eq=False, kw_only=True)
-class Shares:
+class ListenerShares:
     """The shares of `most` connections.
 
     Root may have all of them. A sixteenth stays for root, whatever all others together have; another one for the proxy

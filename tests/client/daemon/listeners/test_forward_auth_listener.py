@@ -13,7 +13,7 @@ from attrs import define, field
 
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.listeners.forward_auth_dialects import ProxyQuestion
-from orthros_client.daemon.listeners.shares import Shares
+from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_protocol import Misconfigured
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.serving.listeners import Listener
@@ -53,7 +53,7 @@ def raw(question: ProxyQuestion, body: bytes = b"") -> bytes:
 async def open_proxy(folder: Path, dialect: str = "nginx", *, most: int = 64) -> AsyncIterator[Proxy]:
     realm = new_forward_realm()
     endpoint = ForwardAuth.open(settings_of(folder, realm, dialect))
-    listeners = tuple(listener_for(endpoint, Shares(most=most)) for _ in range(2))
+    listeners = tuple(listener_for(endpoint, ListenerShares(most=most)) for _ in range(2))
     path = str(folder / "forward.sock")
     tcp = open_tcp_listener("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
