@@ -81,12 +81,6 @@ from orthros_protocol.exchanges.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
-from orthros_protocol.exchanges.notes import (
-    Note,
-    NoteCause,
-    NoteField,
-    describe_note,
-)
 from orthros_protocol.exchanges.replay import (
     NO_EPOCH,
     Admission,
@@ -246,6 +240,12 @@ from orthros_protocol.tickets.hand_over import (
     HandedOver,
     open_hand_over,
     seal_hand_over,
+)
+from orthros_protocol.tickets.notes import (
+    Note,
+    NoteCause,
+    NoteField,
+    describe_note,
 )
 from orthros_protocol.tickets.presented import Presented, open_presented
 from orthros_protocol.tickets.presenters import Presenter

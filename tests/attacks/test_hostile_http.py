@@ -15,10 +15,10 @@ import trio
 from attrs import frozen
 from trio.testing import MockClock
 
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.allow_list import AllowList
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 from orthros_client.daemon.listeners.http_server import LocalHttpServer
-from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_kdc.http.connections import HttpServer
 from tests.client.forwarding import Sent, by_nginx, new_forward_realm, settings_of
@@ -57,7 +57,7 @@ async def open_door(name: str, folder: Path) -> AsyncIterator[Door]:
         yield Door(name, b"POST", b"/token", FORM, server.serve_stream)
     elif name == "local":
         async with open_world() as world:
-            desk = Desk(world.agent, world.clock, AllowList(0))
+            desk = LocalApi(world.agent, world.clock, AllowList(0))
             listener = listener_for(LocalHttpServer(desk), ListenerShares(most=64))
             yield Door(name, b"GET", b"/livez", b"orthros-local: 1\r\n", listener.serve_stream)
     else:

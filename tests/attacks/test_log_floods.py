@@ -12,7 +12,7 @@ from attrs import evolve
 from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
 from orthros_client.http.server.guard import Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
-from orthros_client.http.server.observed import Journal
+from orthros_client.http.server.refusal_log import Journal
 from orthros_client.http.server.routes import Route
 from tests.client.forwarding import Gate, judged
 from tests.client.http.world import House

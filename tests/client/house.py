@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import trio
 from attrs import define
 
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.allow_list import AllowList, AllowRule
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 from orthros_client.daemon.listeners.http_server import LocalHttpServer
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.local_server import LocalServer
-from orthros_client.daemon.listeners.peers import AllowList, AllowRule
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_runtime.serving.connections import Deadlines
@@ -34,7 +34,7 @@ class House:
     """A world with its two sockets."""
 
     world: World
-    desk: Desk
+    desk: LocalApi
     listener: Listener
     http_listener: Listener
     socket: str
@@ -95,7 +95,7 @@ async def open_house(
         paths = f"{folder}/daemon.sock", f"{folder}/http.sock"
         async with open_world(**world) as inner, trio.open_nursery() as nursery:
             allow = AllowList(os.geteuid() if own_uid is None else own_uid, rules)
-            desk = Desk(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
+            desk = LocalApi(inner.agent, inner.clock, allow, workers=workers or WorkerTerms())
             shares, deadlines = (
                 ListenerShares(most=most, knows=allow.knows, own_uid=allow.own_uid),
                 Deadlines(idle_s=idle_s),

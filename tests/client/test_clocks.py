@@ -12,8 +12,8 @@ from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.realm_clock import RealmClock
 from orthros_client.daemon.kdc.session import KdcSession
-from orthros_client.daemon.listeners.desk import Desk
-from orthros_client.daemon.listeners.peers import AllowList
+from orthros_client.daemon.listeners.allow_list import AllowList
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.local.api.values import (
@@ -39,8 +39,8 @@ ROOT = Peer(pid=1, uid=0, gids=frozenset())
 JUMPS = [TEN_MINUTES, -TEN_MINUTES, HOUR, -HOUR]
 
 
-def desk_of(world: World) -> Desk:
-    return Desk(world.agent, world.clock, AllowList(0, ()))
+def desk_of(world: World) -> LocalApi:
+    return LocalApi(world.agent, world.clock, AllowList(0, ()))
 
 
 async def status_of(world: World) -> Status:

@@ -16,8 +16,8 @@ import trio.testing
 
 from orthros_client import AsyncClient, Client, TicketUnavailable
 from orthros_client.cli.__main__ import main
+from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.daemon.listeners.local_server import LocalServer
-from orthros_client.daemon.listeners.peers import AllowRule
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.errors import Failure
 from orthros_client.local.api.messages import encode_request

@@ -8,10 +8,10 @@ import pytest
 
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.verifier.stores.shares import Shares
-from orthros_kdc.audit import sieve
+from orthros_kdc.audit import refusal_throttle as sieve
 from orthros_kdc.config import HttpSettings, LimitSettings, RateSettings
 from orthros_kdc.policy.model import RealmLimits
-from orthros_kdc.service.ratelimit import NOT_GRANTED_COST, WANT_COST
+from orthros_kdc.rate_limits import NOT_GRANTED_COST, WANT_COST
 from orthros_protocol.primitives import limits
 from tests.docs.pages import ROOT
 from tests.docs.promises import PROMISED, Promises, is_a_test, units_of

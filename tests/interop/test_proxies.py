@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import PeerMisbehaved, TargetRefusal
-from orthros_client.credentials.known_targets import Peers
+from orthros_client.credentials.known_targets import KnownTargets
 from orthros_client.daemon.listeners.forward_auth_dialects import TELLS_BODY
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from tests.client.forwarding import ORIGIN, Sender, Sent
@@ -222,7 +222,7 @@ def test_a_token_of_the_kdc_passes_where_a_route_takes_it(site: Site) -> None:
 def test_an_upgrade_goes_nowhere_and_may_not_be_repeated(site: Site) -> None:
     """Nothing proves what follows it. A daemon that is told of upgrades lets other reads pass without its epoch once it
     is 5 s old; behind Traefik, which does not tell, it never does."""
-    stranger = Sender(evolve(site.sender.credentials, peers=Peers()))
+    stranger = Sender(evolve(site.sender.credentials, peers=KnownTargets()))
     if site.kind != "traefik":
         eventually(lambda: site.status(stranger.sign(Sent())) == 200, "the daemon is old enough")
     site.reached.clear()

@@ -18,7 +18,7 @@ from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.audit.events import Facts, RealmApplied, RequestRejected, SenderFacts
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
-from orthros_kdc.realm.founding import found_realm
+from orthros_kdc.process.founding import found_realm
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.sqlite import SqliteStore

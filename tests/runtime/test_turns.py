@@ -5,12 +5,12 @@ from __future__ import annotations
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from orthros_runtime.serving.turns import Turns
+from orthros_runtime.serving.fair_queue import FairQueue
 
 
 async def test_250_requests_of_one_source_do_not_delay_one_of_another() -> None:
     """It begins behind those that have begun, and one more of each other source."""
-    turns, begun = Turns(), list[str]()
+    turns, begun = FairQueue(), list[str]()
 
     async def request(source: str) -> None:
         await turns.take(source)
@@ -29,7 +29,7 @@ async def test_250_requests_of_one_source_do_not_delay_one_of_another() -> None:
 
 
 async def test_one_request_begins_in_each_pass_and_none_waits_for_the_end_of_another() -> None:
-    turns, gate, begun = Turns(), trio.Event(), list[int]()
+    turns, gate, begun = FairQueue(), trio.Event(), list[int]()
 
     async def request(number: int) -> None:
         await turns.take("one")
@@ -48,7 +48,7 @@ async def test_one_request_begins_in_each_pass_and_none_waits_for_the_end_of_ano
 
 
 async def test_who_is_cancelled_while_waiting_takes_no_turn() -> None:
-    turns, begun = Turns(), list[str]()
+    turns, begun = FairQueue(), list[str]()
 
     async def request(source: str, scope: trio.CancelScope) -> None:
         with scope:

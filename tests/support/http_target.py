@@ -19,7 +19,7 @@ import httpx2
 from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
-from orthros_client.credentials.credentials import Peers
+from orthros_client.credentials.credentials import KnownTargets
 from orthros_protocol import (
     SAFE_METHODS,
     USE_HTTP,
@@ -255,7 +255,7 @@ class RealmSource:
     realm: InMemoryRealm
     client: str = "web"
     asked: list[tuple[str, str, tuple[str, ...] | None]] = field(factory=list)
-    peers: dict[str, Peers] = field(factory=dict)
+    peers: dict[str, KnownTargets] = field(factory=dict)
     issued: list[Credentials] = field(factory=list)
     waits: list[float] = field(factory=list)
 
@@ -270,7 +270,7 @@ class RealmSource:
             ticket=issued.ticket,
             tail=tail_of(issued.session_key, issued.ticket),
             life=Life(3600, self.realm.clock.now() / 1000 + 3600),
-            peers=self.peers.setdefault(target, Peers()),
+            peers=self.peers.setdefault(target, KnownTargets()),
             clock=CallerClock(self.realm),
             rest=CallerRest(self.realm, self.waits),
         )

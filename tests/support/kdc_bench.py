@@ -10,12 +10,12 @@ from attrs import define, field
 from orthros_kdc.admin import Admin, Fact, principals, realm
 from orthros_kdc.audit.events import Event
 from orthros_kdc.audit.receipts import KEPT, Receipt
-from orthros_kdc.process.clock_guard import ClockGuard
+from orthros_kdc.clock_guard import ClockGuard
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.service.kdc_service import KdcService
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.sqlite import SqliteStore

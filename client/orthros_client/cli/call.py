@@ -27,7 +27,7 @@ from orthros_client.http.client.sources import Place
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from orthros_client.integrations.httpx_messages import escape, netloc_of
 from orthros_client.reasons import ORIGIN_UNKNOWN, TARGET_UNREACHABLE
-from orthros_protocol.keys.disk import unwritable
+from orthros_protocol.keys.full_disk import unwritable
 
 if TYPE_CHECKING:
     import httpx

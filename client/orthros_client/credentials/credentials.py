@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, Self
 
 from attrs import Factory, evolve, field, fields, frozen
 
-from orthros_client.credentials.known_targets import Peers, PeerState
+from orthros_client.credentials.flows import HostRest, Pause, Rest, adrive, drive
+from orthros_client.credentials.known_targets import KnownTargets, PeerState
 from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, those_held, unbroken
-from orthros_client.credentials.pending import Confirmed, PendingCall
-from orthros_client.credentials.repeating import Course
-from orthros_client.local.driving import HostRest, Pause, Rest, adrive, drive
-from orthros_client.local.reports import NO_DAEMON, Reports
+from orthros_client.credentials.pending_call import Confirmed, PendingCall
+from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
+from orthros_client.credentials.repetition import Course
 from orthros_protocol import (
     DELEGABLE,
     SAFE,
@@ -48,7 +48,7 @@ from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
 from orthros_runtime.clocks import Clock, Entropy, HostClock, RealmTime
 
-__all__ = ["Confirmed", "Credentials", "Pause", "PeerState", "Peers", "PendingCall"]
+__all__ = ["Confirmed", "Credentials", "KnownTargets", "Pause", "PeerState", "PendingCall"]
 
 _NONCE_BYTES: Final = 16
 _BOX_ENTROPY_BYTES: Final = 24
@@ -66,7 +66,7 @@ class Credentials(Credential):
     tail: bytes = field(repr=False)
     realm_offset_ms: int = 0
     discharges: tuple[Discharge, ...] = ()
-    peers: Peers = field(factory=Peers, repr=False)
+    peers: KnownTargets = field(factory=KnownTargets, repr=False)
     reports: Reports = field(default=NO_DAEMON, repr=False)
     _clock: Clock = field(factory=HostClock, repr=False)
     _rest: Rest = field(factory=HostRest, repr=False)
@@ -96,7 +96,7 @@ class Credentials(Credential):
         credential: Credential,
         *,
         realm_offset_ms: int = 0,
-        peers: Peers | None = None,
+        peers: KnownTargets | None = None,
         reports: Reports = NO_DAEMON,
         clock: Clock | None = None,
         entropy: Entropy = os.urandom,
@@ -116,7 +116,7 @@ class Credentials(Credential):
             **given,
             realm_offset_ms=realm_offset_ms,
             time=time,
-            peers=peers or Peers(),
+            peers=peers or KnownTargets(),
             reports=reports,
             clock=clock,
             entropy=entropy,

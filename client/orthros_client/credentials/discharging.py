@@ -15,8 +15,8 @@ from typing import Final
 from attrs import evolve, frozen
 
 from orthros_client.credentials.credentials import Credentials
+from orthros_client.credentials.flows import Pause, adrive, drive
 from orthros_client.credentials.narrowing import Demanded
-from orthros_client.local.driving import Pause, adrive, drive
 from orthros_client.reasons import DISCHARGER_UNKNOWN
 from orthros_protocol import (
     DISCHARGE_ENDPOINT,

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
 
-__all__ = ["NO_EPOCH", "PeerState", "Peers"]
+__all__ = ["NO_EPOCH", "KnownTargets", "PeerState"]
 
 NO_EPOCH: Final = bytes(8)
 """The epoch in an answer that was made without a look at the replay store: it teaches nothing."""
@@ -112,7 +112,7 @@ def _after(known: _Known, epoch: bytes, sent_s: float, now_s: float) -> _Known:
     return evolve(known, newest=epoch, met_s=now_s, heard_s=now_s, earlier=tuple(kept), plural_until_s=plural_until_s)
 
 
-class Peers:
+class KnownTargets:
     """What one target taught us, by the place where it was met: an origin over HTTP, "" for raw calls."""
 
     def __init__(self) -> None:

@@ -21,9 +21,9 @@ from orthros_client.daemon.config import DAEMON_SETTINGS, DaemonConfig
 from orthros_client.daemon.kdc.pool import Connect, KdcAddress, KdcPool, open_stream
 from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.kdc.worker_session import WorkerSession
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.allow_list import AllowList
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.local_server import LocalServer
-from orthros_client.daemon.listeners.peers import AllowList
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.daemon.tickets.cache import TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
@@ -68,7 +68,7 @@ class Service:
     connect: Connect = field(default=open_stream, repr=False)
     supervisor: Supervisor = field(factory=Supervisor)
     agent: Agent = field(init=False)
-    desk: Desk = field(init=False)
+    desk: LocalApi = field(init=False)
     store: CacheStore = field(init=False)
     forward: list[ForwardAuth] = field(init=False)
 
@@ -86,7 +86,7 @@ class Service:
             idle_after_s=config.renew_idle_s,
         )
         terms = config.worker_terms(session.keytab.principal.realm)
-        self.desk = Desk(self.agent, self.clock, self._allow_list(config), config.request_timeout_s, terms)
+        self.desk = LocalApi(self.agent, self.clock, self._allow_list(config), config.request_timeout_s, terms)
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
         self.forward = []
         if config.forward_auth:

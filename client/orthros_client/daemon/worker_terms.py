@@ -11,7 +11,7 @@ from attrs import frozen
 
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.daemon.kdc.session import KdcSession, Login
-from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.reasons import LOGIN_EXPIRED
 from orthros_protocol import Principal, Unavailable, seconds_of
 from orthros_runtime.serving.peers import Peer

@@ -47,7 +47,7 @@ class Serving:
     @property
     def caller(self) -> Caller | None:
         """Raises LocalMisuse `wrong-state` once the request has ended, and in code that it does not wait for."""
-        from orthros_client.http.belonging import is_awaited_by  # and with it asyncio, which a client need not have
+        from orthros_client.http.request_scope import is_awaited_by  # and with it asyncio, which a client need not have
 
         for caller in self._callers:
             if not is_awaited_by(self._places):
@@ -68,7 +68,7 @@ class Serving:
     @contextmanager
     def active(self) -> Iterator[None]:
         """The code in this block, and what it waits for, serves this request. May be entered again, and nested."""
-        from orthros_client.http.belonging import here
+        from orthros_client.http.request_scope import here
 
         token, place = _SERVING.set(self), here()
         self._places.append(place)
@@ -92,8 +92,8 @@ def _foreign(caller: Caller | None) -> LocalMisuse:
     """Logged as well: what runs aside often has nobody who sees its errors."""
     import structlog
 
-    from orthros_client.http.belonging import here
-    from orthros_client.http.server.observed import who
+    from orthros_client.http.request_scope import here
+    from orthros_client.http.server.refusal_log import who
 
     detail = "this task or thread was started by a request that does not wait for it; use a task group, or `carried`"
     log = structlog.get_logger("orthros.http")

@@ -12,6 +12,7 @@ from typing import Final, Unpack
 
 from attrs import evolve
 
+from orthros_client.credentials.flows import adrive
 from orthros_client.http.propagation import serves_requests, serving
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
@@ -25,7 +26,6 @@ from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receiv
 from orthros_client.integrations.asgi_servers import mount_is_unsure
 from orthros_client.integrations.asgi_unread import AnswersLast, discard
 from orthros_client.integrations.registered import StartCheck
-from orthros_client.local.driving import adrive
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, LocalMisuse, Misconfigured, Standing
 from orthros_runtime.extras import extra

@@ -12,9 +12,9 @@ from typing import Any, ParamSpec, Unpack
 from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import CALLER, EXCHANGE, answer_in, refusal_in, require_in
-from orthros_client.http.server.observed import Log
-from orthros_client.http.server.onward import ONWARD, answer_onward
+from orthros_client.http.server.failed_calls import ONWARD, answer_onward
 from orthros_client.http.server.options import GuardOptions
+from orthros_client.http.server.refusal_log import Log
 from orthros_client.integrations.registered import mark
 from orthros_client.integrations.wsgi import (
     Channel,

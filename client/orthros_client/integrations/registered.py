@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from attrs import frozen
 
-from orthros_client.http.server.observed import Log
+from orthros_client.http.server.refusal_log import Log
 from orthros_client.http.server.routes import STRICTEST, Route, Routes
 from orthros_client.integrations.frameworks import is_django, is_flask, is_starlette, layers_of, own_mount
 from orthros_client.reasons import UNPROTECTED

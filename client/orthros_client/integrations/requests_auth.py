@@ -17,6 +17,7 @@ from attrs import define, field
 
 from orthros_client.credentials.credentials import Credentials, Pause
 from orthros_client.credentials.narrowing import Demanded
+from orthros_client.credentials.refusal_reports import Reports
 from orthros_client.errors import LocalMisuse, MaybeExecuted, OrthrosError
 from orthros_client.http.client.attachment import Attachment, redirected
 from orthros_client.http.client.authentication import Authentication, Steps
@@ -28,7 +29,6 @@ from orthros_client.http.client.unproven import ResponseUnproven, unproven
 from orthros_client.integrations.requests_bodies import CheckedFile, RepeatableFile, drain, readable_again, times_sent
 from orthros_client.integrations.requests_discharges import ask_discharger
 from orthros_client.local.client import Client
-from orthros_client.local.reports import Reports
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_runtime.extras import extra

@@ -12,8 +12,8 @@ from typing import Any, overload
 
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import CALLER, EXCHANGE, Exchange, answer_in, require_in
-from orthros_client.http.server.observed import Log
-from orthros_client.http.server.onward import ONWARD, answer_onward
+from orthros_client.http.server.failed_calls import ONWARD, answer_onward
+from orthros_client.http.server.refusal_log import Log
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.integrations.registered import mark
 from orthros_protocol import LocalMisuse, Refused, check_scopes

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from orthros_client.credentials.credentials import Credentials
+from orthros_client.credentials.flows import in_thread
 from orthros_client.credentials.narrowing import Limits
 from orthros_client.errors import OrthrosError
 from orthros_client.local.api.blocking import BlockingLocal
@@ -24,7 +25,6 @@ from orthros_client.local.api.values import (
     Status,
 )
 from orthros_client.local.conversation import TELLING_S, Conversation, Flow, Token, socket_path
-from orthros_client.local.driving import in_thread
 from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf, Propagate
 
 __all__ = ["Client", "Token"]

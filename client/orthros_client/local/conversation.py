@@ -11,9 +11,11 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, TypeVar
 
-from orthros_client.credentials.credentials import Credentials, Peers
+from orthros_client.credentials.credentials import Credentials, KnownTargets
 from orthros_client.credentials.narrowing import Limits, limits_field
+from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, TicketRefused, Unavailable
+from orthros_client.local.answer_cache import MOST_KEPT, AnswerCache, Question, Token, is_own, question_of
 from orthros_client.local.api.values import (
     MOST_LOGIN_TARGETS,
     AnyRequest,
@@ -38,7 +40,6 @@ from orthros_client.local.api.values import (
     StatusRequest,
     WantRequest,
 )
-from orthros_client.local.kept import MOST_KEPT, KeptAnswers, Question, Token, is_own, question_of
 from orthros_client.local.on_behalf import (
     AS_CONFIGURED,
     OnBehalfOf,
@@ -49,7 +50,6 @@ from orthros_client.local.on_behalf import (
     describe,
     resolve,
 )
-from orthros_client.local.reports import NO_DAEMON, Reports
 from orthros_protocol import (
     WANT_DELEGABLE,
     Malformed,
@@ -118,9 +118,9 @@ class Conversation:
         self.propagate = check_propagate(propagate)
         self._clock = clock or HostClock()
         self._entropy = entropy
-        self._kept = KeptAnswers(self._clock)
+        self._kept = AnswerCache(self._clock)
         self._client: Principal | None = None
-        self._peers: OrderedDict[tuple[Principal, int], Peers] = OrderedDict()
+        self._peers: OrderedDict[tuple[Principal, int], KnownTargets] = OrderedDict()
         self.reports = Reports(self._clock, doubt=self._kept.doubt)
 
     def credentials(
@@ -162,7 +162,9 @@ class Conversation:
         """
         # Whoever handed it over chose what it says, and can answer in its target's place: what such answers teach of
         # epochs and clocks stays with it.
-        answer = self._answer_of(_expect(CredentialGrant, (yield ReceiveRequest(hand_over=data))), Peers(), NO_DAEMON)
+        answer = self._answer_of(
+            _expect(CredentialGrant, (yield ReceiveRequest(hand_over=data))), KnownTargets(), NO_DAEMON
+        )
         if not isinstance(answer, Credentials):
             raise Malformed("a token came for a hand-over")
         return answer
@@ -287,7 +289,7 @@ class Conversation:
         self._kept.keep(question, answer, fresh_s)
         return answer
 
-    def _answer_of(self, grant: CredentialGrant, peers: Peers, reports: Reports) -> Credentials | Token:
+    def _answer_of(self, grant: CredentialGrant, peers: KnownTargets, reports: Reports) -> Credentials | Token:
         credential = grant.credential
         if credential.tail is None:
             return Token(
@@ -307,9 +309,9 @@ class Conversation:
             entropy=self._entropy,
         )
 
-    def _peers_of(self, target: Principal, uid: int) -> Peers:
+    def _peers_of(self, target: Principal, uid: int) -> KnownTargets:
         with self._kept.lock():
-            peers = self._peers.setdefault((target, uid), Peers())
+            peers = self._peers.setdefault((target, uid), KnownTargets())
             self._peers.move_to_end((target, uid))
             while len(self._peers) > MOST_KEPT:
                 self._peers.popitem(last=False)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Required, Self, TypedDict, Unpack
 
-from orthros_client.local.driving import drive
+from orthros_client.credentials.flows import drive
 from orthros_client.options import check_options
 from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store

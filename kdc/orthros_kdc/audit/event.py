@@ -15,8 +15,8 @@ import attrs
 from attrs import field, frozen
 
 from orthros_protocol import LocalMisuse, Timestamp
-from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_protocol.tickets.notes import Note
 
 __all__ = ["ClientFacts", "Event", "Facts", "SenderFacts", "TgsFacts", "bounded", "hex_id"]
 

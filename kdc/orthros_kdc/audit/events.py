@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from orthros_kdc.audit.event import ClientFacts, Event, Facts, SenderFacts, TgsFacts, bounded, hex_id
-from orthros_protocol.exchanges.notes import Note
+from orthros_protocol.tickets.notes import Note
 
 __all__ = [
     "EVENTS",

@@ -30,7 +30,7 @@ from orthros_kdc.audit.events import AuditResumed, Event, Facts
 from orthros_kdc.audit.receipts import Batch, Receipt
 from orthros_kdc.store.base import AuditAnchor, Store
 from orthros_protocol import Misconfigured, OrthrosError, Timestamp, Unavailable
-from orthros_protocol.keys.disk import unwritable
+from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.clocks import wall_clock
 
 __all__ = ["AuditLog", "Sync"]

@@ -16,9 +16,9 @@ import trio
 from attrs import define, field
 
 from orthros_kdc.audit import AuditLog
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
-from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol import OrthrosError, Refused, Timestamp, Unavailable

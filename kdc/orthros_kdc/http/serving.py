@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from orthros_kdc.audit import AuditLog
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.config import Config, HttpSettings, is_loopback
 from orthros_kdc.http.app import App
 from orthros_kdc.http.connections import HttpServer
@@ -21,7 +22,6 @@ from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.http.tls import load_tls
 from orthros_kdc.oauth.values import OAuthOptions
 from orthros_kdc.process.addresses import Opened, open_addresses
-from orthros_kdc.process.clock_guard import ClockGuard
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol import Misconfigured, Timestamp

@@ -45,10 +45,10 @@ from orthros_protocol import (
     seal_ticket,
     seconds_of,
 )
-from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.exchanges.wants import demands_as
 from orthros_protocol.primitives.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S, TICKET_FUTURE_S
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.tickets.notes import Note
 
 __all__ = [
     "ENTROPY_PER_WANT",

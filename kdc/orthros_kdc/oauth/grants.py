@@ -15,7 +15,7 @@ from orthros_kdc.oauth.assertions import Assertion, BadAssertion, parse_assertio
 from orthros_kdc.oauth.client_authentication import client_name
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, invalid_request
 from orthros_kdc.oauth.forms import Form
-from orthros_kdc.oauth.requested import TargetWish, read_lifetime, read_scopes, read_target
+from orthros_kdc.oauth.request_parameters import TargetWish, read_lifetime, read_scopes, read_target
 from orthros_kdc.reasons import ASSERTION_INVALID, FORM_INVALID, GRANT_UNSUPPORTED
 from orthros_protocol import Code, Reason
 from orthros_protocol.primitives.names import is_name

@@ -15,9 +15,9 @@ from orthros_kdc.policy.conditions import holding
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.rule_caveats import fit_ticket
 from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
-from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from orthros_protocol.primitives.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import scope_order
+from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 
 __all__ = ["decide", "dropped_scopes"]
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.rule_caveats import RuleCaveat
 from orthros_protocol import Code, LocalMisuse, Principal, check_name
-from orthros_protocol.exchanges.notes import Note, NoteCause
+from orthros_protocol.tickets.notes import Note, NoteCause
 
 __all__ = [
     "Ask",

@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> str | None:
     if arguments.command == "version":
         return _version()
     if arguments.command == "init":
-        from orthros_kdc.realm.founding import found_realm  # each command loads what it needs
+        from orthros_kdc.process.founding import found_realm  # each command loads what it needs
 
         return trio.run(found_realm, arguments.realm, arguments.data, arguments.issuer, arguments.listen)
     if arguments.command == "restored":

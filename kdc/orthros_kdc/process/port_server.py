@@ -14,7 +14,7 @@ import trio
 from attrs import define
 
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.service.ratelimit import source_key
+from orthros_kdc.rate_limits import source_key
 from orthros_runtime.serving.connections import Connection, Deadlines
 from orthros_runtime.serving.limits import Group
 from orthros_runtime.serving.listeners import Listener

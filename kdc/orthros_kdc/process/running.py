@@ -26,18 +26,18 @@ from orthros_kdc.audit import AuditLog, Sync
 from orthros_kdc.audit.chain_file import ChainFile
 from orthros_kdc.audit.events import ClockJumped, ConfigReloaded, Facts, KdcStarted, KdcStopped
 from orthros_kdc.audit.going_back import latest_applied, require_not_behind
+from orthros_kdc.clock_guard import ClockGuard, Jump
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
 from orthros_kdc.process.addresses import open_addresses
-from orthros_kdc.process.clock_guard import ClockGuard, Jump
 from orthros_kdc.process.native_port import Server
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.loader import RealmLoader
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key
 from orthros_kdc.realm.realm_log import record_applied, record_unrecorded
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.service.kdc_service import KdcService
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.database_file import DatabaseFiles

@@ -17,8 +17,8 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_kdc.audit.chain import Head
-from orthros_kdc.realm.at_hand import AtHand
 from orthros_kdc.realm.loader import RealmLoader
+from orthros_kdc.realm.principal_cache import PrincipalCache
 from orthros_kdc.realm.principals import (
     ClientView,
     Key,
@@ -52,7 +52,7 @@ class RealmMoment:
     """
 
     _snapshot: Snapshot
-    _at_hand: AtHand
+    _at_hand: PrincipalCache
     _nobody: dict[Key, int]
 
     @property
@@ -128,7 +128,7 @@ class RealmView:
         in it without an entry of administration's record; when either raises, there is no such decision."""
         self._store = store
         self._vault = vault
-        self._at_hand = AtHand(capacity)
+        self._at_hand = PrincipalCache(capacity)
         self._reads: dict[Key, _Read] = {}
         self._applied = applied
         self._unrecorded = unrecorded

@@ -20,11 +20,11 @@ from attrs import define, evolve, field, frozen
 
 from orthros_kdc.audit.events import Event, RequestRejected, SenderFacts
 from orthros_kdc.audit.receipts import KEPT, LATEST_S, Receipt
-from orthros_kdc.audit.sieve import CLIENT, COPIES, SOURCE, RefusalSieve
-from orthros_kdc.process.clock_guard import ClockGuard
-from orthros_kdc.service.ratelimit import NOT_GRANTED_COST, WANT_COST, RateLimiter, request_cost
+from orthros_kdc.audit.refusal_throttle import CLIENT, COPIES, SOURCE, RefusalThrottle
+from orthros_kdc.clock_guard import ClockGuard
+from orthros_kdc.rate_limits import NOT_GRANTED_COST, WANT_COST, RateLimiter, request_cost
 from orthros_protocol import Malformed, OrthrosError, Refused, Timestamp, Unavailable
-from orthros_runtime.serving.turns import Turns
+from orthros_runtime.serving.fair_queue import FairQueue
 
 __all__ = ["Case", "Maker", "RateLimited", "Rates", "Shell", "log_fault"]
 
@@ -61,7 +61,7 @@ class Rates:
     sources: RateLimiter
     principals: RateLimiter
     monotonic: Callable[[], float]
-    turns: Turns = field(factory=Turns)
+    turns: FairQueue = field(factory=FairQueue)
 
     def charge_source(self, source: str, size: int) -> None:
         """One request of `size` bytes from `source`, before anything is known of it. Raises RateLimited."""
@@ -150,7 +150,7 @@ class Shell:
         self.clock = clock
         self.entropy = entropy
         self._guard = guard
-        self._refusals = RefusalSieve(record, monotonic=rates.monotonic, entropy=self.new_ref)
+        self._refusals = RefusalThrottle(record, monotonic=rates.monotonic, entropy=self.new_ref)
 
     def new_ref(self) -> bytes:
         """A fresh reference."""

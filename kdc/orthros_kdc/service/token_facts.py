@@ -16,7 +16,7 @@ from orthros_kdc.oauth.client_authentication import SingleUse, client_name
 from orthros_kdc.oauth.errors import OAuthError
 from orthros_kdc.oauth.introspection import TokenStanding
 from orthros_kdc.oauth.issuance import TargetRules
-from orthros_kdc.oauth.requested import TargetWish
+from orthros_kdc.oauth.request_parameters import TargetWish
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView

@@ -23,13 +23,6 @@ from orthros_kdc.oauth.client_authentication import (
     read_credentials,
     require_standing,
 )
-from orthros_kdc.oauth.compat import (
-    bare_token_answer,
-    paladin_error_answer,
-    paladin_request,
-    paladin_wish,
-    simple_form,
-)
 from orthros_kdc.oauth.errors import OAuthError, client_refused, error_answer, invalid_request, oauth_error_of
 from orthros_kdc.oauth.forms import Form, read_form, read_json
 from orthros_kdc.oauth.grants import (
@@ -47,6 +40,13 @@ from orthros_kdc.oauth.grants import (
 )
 from orthros_kdc.oauth.introspection import INACTIVE, TokenStanding, active_answer, judge_token, may_know
 from orthros_kdc.oauth.issuance import TOKEN_ENTROPY, Minted, decide_wish, token_answer
+from orthros_kdc.oauth.legacy_endpoints import (
+    bare_token_answer,
+    paladin_error_answer,
+    paladin_request,
+    paladin_wish,
+    simple_form,
+)
 from orthros_kdc.oauth.metadata import metadata_answer, token_url
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.realm.principals import OAuthClientView

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.canonical import decode, decode_rows, encode, encode_rows
 from orthros_protocol.primitives.limits import (
@@ -42,6 +41,7 @@ from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.attenuation import split_caveats, tail_of
 from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.notes import Note
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, Subject, check_flags
 
 __all__ = [

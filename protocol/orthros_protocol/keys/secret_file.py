@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orthros_protocol.errors import Misconfigured
-from orthros_protocol.keys.disk import unwritable
+from orthros_protocol.keys.full_disk import unwritable
 from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["read_secret_file", "write_secret_file"]

@@ -16,7 +16,6 @@ from typing import Any, Final, Self
 from attrs import evolve, field, frozen
 
 from orthros_protocol.errors import LocalMisuse
-from orthros_protocol.exchanges.notes import Note
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.canonical import Field, array, binary, integer, nested, optional, text, text_set
 from orthros_protocol.primitives.limits import (
@@ -31,6 +30,7 @@ from orthros_protocol.primitives.limits import (
 from orthros_protocol.primitives.names import Principal, cached_principal, is_name, is_scope
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_after
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.tickets.notes import Note
 from orthros_protocol.tickets.ticket import SUBJECT, Subject
 
 __all__ = ["CREDENTIAL_ITEMS", "NOTES", "TICKET_ITEMS", "Credential", "Life"]

@@ -10,7 +10,7 @@ import trio
 
 from orthros_client import Client
 from orthros_client.cli.__main__ import main
-from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_protocol import Principal
 from tests.client.cli.test_cli import steady
 from tests.client.daemon.listeners.test_local_server import needs_root

@@ -24,9 +24,9 @@ from orthros_client.credentials.credential_file import read_credentials
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.allow_list import AllowList
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.local_server import LocalServer
-from orthros_client.daemon.listeners.peers import AllowList
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_protocol import Timestamp
@@ -133,7 +133,7 @@ async def second_daemon(bench: Bench, name: str) -> AsyncIterator[str]:
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.run)
         listener = listener_for(
-            LocalServer(Desk(agent, world.clock, AllowList(os.geteuid(), ()))), ListenerShares(most=8)
+            LocalServer(LocalApi(agent, world.clock, AllowList(os.geteuid(), ()))), ListenerShares(most=8)
         )
         await nursery.start(listener.serve, open_unix_listener(socket, 0o600))
         yield socket

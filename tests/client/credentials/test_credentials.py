@@ -10,7 +10,7 @@ import trio
 from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
-from orthros_client.credentials.credentials import Peers
+from orthros_client.credentials.credentials import KnownTargets
 from orthros_protocol import Life, LocalMisuse, Malformed, Note, PeerMisbehaved, Refused, Timestamp, tail_of
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 from tests.support.http_target import CallerRest
@@ -283,7 +283,7 @@ async def test_sync_and_async_share_the_flow(realm: InMemoryRealm, target: Targe
 @pytest.mark.parity("K10")
 def test_renewed_credentials_share_what_was_learnt(realm: InMemoryRealm, target: Target) -> None:
     """A renewal does not cost another first contact."""
-    peers = Peers()
+    peers = KnownTargets()
     credentials_of(realm, peers=peers).call(target.answer, ENDPOINT)
     credentials_of(realm, peers=peers).call(target.answer, ENDPOINT)
     assert len(target.seen) == 3

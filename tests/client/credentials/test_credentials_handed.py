@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from orthros_client import Credentials, Discharges
-from orthros_client.credentials.credentials import Peers
+from orthros_client.credentials.credentials import KnownTargets
 from orthros_protocol import (
     HandedOver,
     LocalMisuse,
@@ -124,7 +124,7 @@ def test_the_receiver_may_bring_what_it_knows_of_the_target(parties: Parties) ->
     handed = opened(parties, parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker")))
     got = Credentials.of(handed.credential, peers=own.peers, clock=HostClock(parties.realm.clock))
     assert got.peers is own.peers
-    assert isinstance(received(parties, handed).peers, Peers)
+    assert isinstance(received(parties, handed).peers, KnownTargets)
 
 
 def test_what_seals_must_be_plain_and_ones_own(parties: Parties) -> None:

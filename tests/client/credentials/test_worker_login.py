@@ -18,8 +18,8 @@ from orthros_client import Client, TicketRefused
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.worker_session import WorkerSession
-from orthros_client.daemon.listeners.desk import Desk
-from orthros_client.daemon.listeners.peers import AllowList, AllowRule
+from orthros_client.daemon.listeners.allow_list import AllowList, AllowRule
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.worker_terms import WorkerTerms
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local.api.values import (
@@ -69,8 +69,8 @@ def code_of(reply: Reply) -> str:
     return reply.reason.name if isinstance(reply, Failure) else type(reply).__name__
 
 
-def desk_of(world: World, workers: WorkerTerms, *rules: AllowRule) -> Desk:
-    return Desk(world.agent, world.clock, AllowList(os.geteuid(), rules), workers=workers)
+def desk_of(world: World, workers: WorkerTerms, *rules: AllowRule) -> LocalApi:
+    return LocalApi(world.agent, world.clock, AllowList(os.geteuid(), rules), workers=workers)
 
 
 async def taken(world: World, *targets: str, scopes: tuple[str, ...] | None = None, lifetime_s: int = 0) -> WorkerLogin:

@@ -8,10 +8,10 @@ import pytest
 from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
+from orthros_client.credentials.refusal_reports import Reports
+from orthros_client.local.answer_cache import AnswerCache
 from orthros_client.local.api.values import CredentialGrant, Op, WantRequest
 from orthros_client.local.conversation import Conversation
-from orthros_client.local.kept import KeptAnswers
-from orthros_client.local.reports import Reports
 from orthros_protocol import Code, Credential, Life, Refused, Timestamp, Unavailable, tail_of
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
@@ -192,7 +192,7 @@ def test_a_step_of_the_callers_clock_is_no_matter() -> None:
 def test_what_is_kept_is_asked_for_again_after_a_step() -> None:
     """A process that was paused with its host does not go on with what has ended meanwhile."""
     house = House()
-    kept = KeptAnswers(house.host)
+    kept = AnswerCache(house.host)
     question = (WantRequest(op=Op.TICKET, target="orders"), b"")
     kept.keep(question, house.credentials(), 60.0)
     assert kept.look_up(question, 10.0)[1]

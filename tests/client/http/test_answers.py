@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from orthros_client.credentials.flows import drive
 from orthros_client.http.server.answers import ROWS, Challenge, Proof
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
-from orthros_client.local.driving import drive
 from orthros_client.verifier.bearer import BearerVerifier
 from orthros_protocol import (
     AssertedUser,

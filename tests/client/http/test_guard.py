@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.http.server.answers import Answer
+from orthros_client.http.server.client_addresses import peer_of
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, OwnOrigins
-from orthros_client.http.server.peers import peer_of
 from orthros_client.http.server.routes import Route, Routes
 from orthros_protocol import (
     USE_HTTP,

@@ -8,8 +8,8 @@ import pytest
 
 from orthros_client import DischargeRefused
 from orthros_client.errors import Failure, MaybeExecuted, TicketRefused
-from orthros_client.http.server.observed import who
-from orthros_client.http.server.onward import answer_onward, onward_answer
+from orthros_client.http.server.failed_calls import answer_onward, onward_answer
+from orthros_client.http.server.refusal_log import who
 from orthros_client.reasons import DAEMON_UNREACHABLE, KDC_UNREACHABLE, ORIGIN_UNKNOWN, RESPONSE_UNPROVEN, reason_named
 from orthros_client.remedies import Asked
 from orthros_protocol import (

@@ -22,9 +22,9 @@ from orthros_client.backoff import Backoff
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.allow_list import AllowList
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.local_server import LocalServer
-from orthros_client.daemon.listeners.peers import AllowList
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.http.propagation import serving
 from orthros_client.http.server.routes import Route
@@ -150,7 +150,7 @@ async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, s
     pool = KdcPool((KdcAddress.parse("tcp://kdc-a:1"),), clock, Network(realm, nursery).connect)
     agent = Agent(KdcSession(realm.keytab(name), pool, clock, entropy), clock, entropy, backoff=Backoff())
     await nursery.start(agent.run)
-    listener = listener_for(LocalServer(Desk(agent, clock, AllowList(os.geteuid()))), ListenerShares(most=64))
+    listener = listener_for(LocalServer(LocalApi(agent, clock, AllowList(os.geteuid()))), ListenerShares(most=64))
     await nursery.start(listener.serve, open_unix_listener(socket, 0o666))
 
 

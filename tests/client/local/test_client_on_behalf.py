@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 
 from orthros_client import AsyncClient, Client, Credentials, Refused, TicketRefused, Verifier
-from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.errors import Failure, LocalMisuse, Malformed, Misconfigured, OrthrosError, PeerMisbehaved
 from orthros_client.http.propagation import serving
 from orthros_client.local.api.messages import encode_request

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from orthros_client.daemon.listeners.peers import AllowRule
+from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.daemon.tickets.cache import HeldCredential, TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse

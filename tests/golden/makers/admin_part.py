@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 from attrs import define, field
 
-from orthros_kdc.realm.founding import found_realm
+from orthros_kdc.process.founding import found_realm
 from tests.golden.makers import still
 from tests.golden.makers.programs import run
 from tests.golden.makers.steady import Steady

@@ -71,7 +71,7 @@ ELSEWHERE = {"realm.rewrap-started", "realm.rewrapped", "realm.master-key-change
 OF_FILES = {"audit.archived", "audit.restarted"}
 """Of what changes no row of the realm, which `test_keeping.py` tells."""
 OF_CLOCKS = {"kdc.clock-accepted"}
-"""Of what an operator says of a KDC's clock, which `tests/kdc/process/test_clock_guard.py` tells."""
+"""Of what an operator says of a KDC's clock, which `tests/kdc/test_clock_guard.py` tells."""
 
 
 async def test_the_story_tells_every_event():

@@ -12,9 +12,9 @@ from attrs import evolve
 from orthros_kdc.admin import Admin, keys, master_keys
 from orthros_kdc.audit import KEPT, Receipt
 from orthros_kdc.audit.events import Event
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.service.kdc_service import KdcService
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Rates, Shell
 from orthros_protocol import (
     KDC_TGT,

@@ -27,7 +27,7 @@ from orthros_kdc.audit.events import (
     TokenRevoked,
 )
 from orthros_protocol import LocalMisuse, Timestamp
-from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
+from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 
 WHEN: dict[str, Any] = {"at": Timestamp(1_800_000_000_000), "kdc_id": "kdc-1"}
 FACTS = Facts(**WHEN)

@@ -16,7 +16,7 @@ from orthros_kdc.audit import AuditLog, Sync, verify_all
 from orthros_kdc.audit.chain import append, peek
 from orthros_kdc.audit.events import AsIssued, AsRefused, ClientFacts, Facts, KdcStopped
 from orthros_kdc.audit.segments import segments_in
-from orthros_kdc.process.clock_guard import ClockGuard
+from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.store.base import AuditAnchor
 from orthros_protocol import Misconfigured, OrthrosError, Timestamp, Unavailable
 from tests.kdc.audit.chains import WRITER

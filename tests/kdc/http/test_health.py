@@ -17,9 +17,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import Facts, KdcStarted
+from orthros_kdc.clock_guard import RefusedByClock
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.oauth.values import HttpRequest
-from orthros_kdc.process.clock_guard import RefusedByClock
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol import Timestamp, Unavailable
 from orthros_protocol.testing import ManualClock

@@ -15,8 +15,8 @@ from orthros_kdc.policy.rule_caveats import (
 )
 from orthros_kdc.policy.terms import Circumstances, Grant, Kind
 from orthros_protocol import Misconfigured
-from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from orthros_protocol.primitives.limits import MAX_DISCHARGES
+from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import ask, granted, refused, rule
 

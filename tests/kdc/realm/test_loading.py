@@ -11,7 +11,7 @@ import trio.testing
 from orthros_kdc.admin import groups, keys, principals, realm, rules
 from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.process.running import open_kdc
-from orthros_kdc.realm.at_hand import AtHand
+from orthros_kdc.realm.principal_cache import PrincipalCache
 from orthros_kdc.realm.view import RealmView
 from orthros_protocol import Keytab, Misconfigured, Principal, RootKey, Unavailable, build_as_request
 from tests.kdc.realm.large_realm import OTHERS, add_others, in_force, served
@@ -271,7 +271,7 @@ async def test_only_so_many_principals_are_at_hand(bench):
     await view.loader.look()
     for number in range(20):
         await view.settled(methodcaller("principal", f"other/{number}"))
-    at_hand: AtHand = view._at_hand
+    at_hand: PrincipalCache = view._at_hand
     assert (len(at_hand), len(at_hand._uids), view.is_at_hand("other/19"), view.is_at_hand("other/14")) == (
         5, 5, True, False,
     )  # fmt: skip

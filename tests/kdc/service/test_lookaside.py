@@ -7,9 +7,9 @@ import math
 from orthros_kdc.audit.events import SenderFacts
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.config import RateSettings
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Maker, Rates, Shell
 from orthros_protocol import AsRequest
 from orthros_protocol.primitives.limits import KDC_SKEW_MS

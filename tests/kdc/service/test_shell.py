@@ -7,9 +7,9 @@ import trio
 
 from orthros_kdc.audit.events import AsIssued, RequestReplayed, SenderFacts, Suppressed
 from orthros_kdc.audit.receipts import KEPT
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.native import NativeCase
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Maker, RateLimited, Rates, Shell
 from orthros_protocol import Refused, Timestamp, Unavailable
 from orthros_protocol.testing import CountingEntropy

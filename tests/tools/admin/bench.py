@@ -22,11 +22,11 @@ from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.events import Facts, KdcStopped, RealmApplied
 from orthros_kdc.oauth.values import HttpRequest, OAuthOptions
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.service.kdc_service import KdcService
-from orthros_kdc.service.ratelimit import RateLimiter
 from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from orthros_kdc.realm.founding import found_realm
+from orthros_kdc.process.founding import found_realm
 from tests.tools.admin.bench import REALM, AdminBench
 
 

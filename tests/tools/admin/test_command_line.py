@@ -188,7 +188,7 @@ def test_flags_are_enough_without_a_configuration(bench: AdminBench, monkeypatch
 
 def test_configuration_is_found_where_init_leaves_it(bench: AdminBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ORTHROS_CONFIG")
-    monkeypatch.setattr("orthros_tools.admin.desk._USUAL_CONFIG", bench.config)
+    monkeypatch.setattr("orthros_tools.admin.session._USUAL_CONFIG", bench.config)
     bench.ok("principal list")
 
 

@@ -351,7 +351,7 @@ def test_a_file_that_would_hold_the_lock_for_too_long_changes_nothing(
     file: Path, bench: AdminBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bench.snapshot()
-    monkeypatch.setattr("orthros_tools.admin.desk._LOCK_LIMIT", LockLimit(most_s=-1))
+    monkeypatch.setattr("orthros_tools.admin.session._LOCK_LIMIT", LockLimit(most_s=-1))
     told = bench.run("realm apply realm.toml --yes --output json")
     assert (told.code, told.error["code"]) == (4, "change-too-large")
     assert "differs less" in told.error["remedy"]

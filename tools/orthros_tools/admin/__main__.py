@@ -19,7 +19,7 @@ from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.screen import Screen, wants_json
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
 from orthros_tools.admin.command_line import PROGRAM, AdminParser, Nouns
-from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import ANSWER_NOT_WRITTEN, INTERNAL_FAULT, INTERRUPTED
 
 __all__ = ["main"]

@@ -25,12 +25,12 @@ from orthros_kdc.audit.reader import entry_of
 from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
-from orthros_protocol.keys.disk import unwritable
+from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Row, instant
 from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["entry_row", "register"]

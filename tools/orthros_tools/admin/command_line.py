@@ -13,8 +13,8 @@ from typing import Any, Final
 from attrs import frozen
 
 from orthros_runtime.screen import Parser
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = [
     "PROGRAM",

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from orthros_runtime.screen import Parser, usage
 from orthros_tools.admin.command_line import PROGRAM
-from orthros_tools.admin.desk import AdminSession
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["add_yes", "require_consent"]
 

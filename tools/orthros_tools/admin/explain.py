@@ -18,8 +18,8 @@ from orthros_protocol import Misconfigured, reason_for
 from orthros_runtime.screen import instant
 from orthros_tools.admin.audit import entry_row
 from orthros_tools.admin.command_line import PROGRAM, Nouns
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import CATALOGUE
 
 __all__ = ["register"]

@@ -10,8 +10,8 @@ from argparse import Namespace
 from orthros_kdc.admin import kdc_clock
 from orthros_runtime.screen import instant
 from orthros_tools.admin.command_line import Nouns
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["register"]
 

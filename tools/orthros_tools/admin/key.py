@@ -12,9 +12,9 @@ from orthros_kdc.admin import keys
 from orthros_kdc.store.base import KEY_ACTIVE, KEY_RETIRED, KeyRecord
 from orthros_tools.admin.command_line import PROGRAM, Nouns, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["key_row", "register"]
 

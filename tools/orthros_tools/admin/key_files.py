@@ -14,7 +14,7 @@ from typing import Final, Self
 from attrs import evolve, frozen
 
 from orthros_protocol import Keytab, Misconfigured, OrthrosError, write_secret_file
-from orthros_protocol.keys.disk import unwritable
+from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.screen import usage
 from orthros_tools.reasons import KEY_NOT_WRITTEN
 

@@ -12,9 +12,9 @@ from orthros_kdc.realm.vault import OAuthSecret
 from orthros_runtime.screen import Parser, instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import Destination
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["register"]
 

@@ -19,9 +19,9 @@ from orthros_protocol import Misconfigured, Refused, reason_for
 from orthros_runtime.screen import usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, days, duration, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import POLICY_EXPECTATION_FAILED
 
 __all__ = ["register"]

@@ -12,11 +12,11 @@ from orthros_kdc.store.base import PrincipalRecord
 from orthros_runtime.screen import instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_or_none
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key import key_row
 from orthros_tools.admin.key_files import Destination, require_apart
 from orthros_tools.admin.rules import rule_row
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["register"]
 

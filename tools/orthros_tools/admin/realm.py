@@ -12,10 +12,10 @@ from orthros_kdc.store.base import RealmRecord
 from orthros_runtime.screen import instant, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, duration
 from orthros_tools.admin.consent import add_yes, require_consent
-from orthros_tools.admin.desk import AdminSession
 from orthros_tools.admin.key_files import STANDARD_OUTPUT
 from orthros_tools.admin.realm_file import register_verbs
 from orthros_tools.admin.screen import Shown
+from orthros_tools.admin.session import AdminSession
 
 __all__ = ["register"]
 

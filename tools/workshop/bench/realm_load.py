@@ -26,7 +26,7 @@ from attrs import frozen
 
 from orthros_kdc.admin import Admin, principals, rules
 from orthros_kdc.audit import AdminAuditLog
-from orthros_kdc.realm.founding import found_realm
+from orthros_kdc.process.founding import found_realm
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.rule_rows import terms_text

@@ -16,6 +16,7 @@ import structlog
 import trio
 from attrs import define, evolve, field, frozen
 
+from orthros_client.credentials.flows import adrive
 from orthros_client.daemon.listeners.forward_auth_dialects import (
     DIALECTS,
     TELLS_BODY,
@@ -30,7 +31,6 @@ from orthros_client.http.server.callers import Caller, path_before
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.options import Bearers
-from orthros_client.local.driving import adrive
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, Keytab, Misconfigured, ReplayStore, Standing, encode_base64url

@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 from attrs import frozen
 
-from orthros_client.daemon.listeners.desk import Desk
 from orthros_client.daemon.listeners.http_answers import LocalAnswer, answer_failure, answer_reply, parse_question
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.errors import Failure, busy
 from orthros_client.reasons import BAD_LOCAL_REQUEST, HEADER_REQUIRED
 from orthros_protocol import OrthrosError
@@ -39,7 +39,7 @@ _throttle: Final = LogThrottle()
 class LocalHttpServer:
     """`converse` is what a listener runs for each connection."""
 
-    desk: Desk
+    desk: LocalApi
 
     async def converse(self, connection: Connection) -> None:
         """Answers requests one after the other until the peer leaves, is silent too long, or misbehaves."""

@@ -11,7 +11,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from orthros_client.daemon.listeners.desk import Desk
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.local.api.session import ServerSession
 from orthros_protocol import LocalMisuse, PeerMisbehaved
 from orthros_runtime.log_throttle import LogThrottle
@@ -29,7 +29,7 @@ _throttle: Final = LogThrottle()
 class LocalServer:
     """`converse` is what a listener runs for each connection."""
 
-    desk: Desk
+    desk: LocalApi
 
     async def converse(self, connection: Connection) -> None:
         """Answers requests until the peer leaves, is silent too long, or is not understood."""

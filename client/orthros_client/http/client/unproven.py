@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from attrs import field, frozen
 
-from orthros_client.credentials.pending import PendingCall
+from orthros_client.credentials.pending_call import PendingCall
 from orthros_client.errors import Malformed, PeerMisbehaved
 from orthros_client.http.client.origins import Origin
 from orthros_client.reasons import RESPONSE_UNPROVEN

@@ -13,8 +13,11 @@ from typing import Final, Unpack
 
 from attrs import frozen
 
+from orthros_client.credentials.flows import drive
 from orthros_client.http.server.answers import Answer, refuse, seal_answer, unavailable, upgrade_refused
+from orthros_client.http.server.binding_mismatch import describe_mismatch
 from orthros_client.http.server.callers import Caller, path_before
+from orthros_client.http.server.client_addresses import check_networks, peer_of
 from orthros_client.http.server.incoming import (
     IncomingRequest,
     OwnOrigins,
@@ -25,12 +28,9 @@ from orthros_client.http.server.incoming import (
     read_path,
     read_sent,
 )
-from orthros_client.http.server.mismatch import describe_mismatch
-from orthros_client.http.server.observed import HANDSHAKE, Journal
 from orthros_client.http.server.options import GuardOptions
-from orthros_client.http.server.peers import check_networks, peer_of
+from orthros_client.http.server.refusal_log import HANDSHAKE, Journal
 from orthros_client.http.server.routes import BEARER, DISCHARGE_PATH, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
-from orthros_client.local.driving import drive
 from orthros_client.options import check_options
 from orthros_client.reasons import CREDENTIALS_MISSING
 from orthros_client.verifier import Verifier

@@ -8,7 +8,7 @@ from typing import Protocol, Required, TypedDict
 
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.incoming import IncomingRequest
-from orthros_client.http.server.observed import Log
+from orthros_client.http.server.refusal_log import Log
 from orthros_client.http.server.routes import Route
 from orthros_client.verifier import Verifier
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from orthros_client import Client, TicketRefused, Unavailable
-from orthros_client.daemon.listeners.peers import Allowance, AllowList, AllowRule
+from orthros_client.daemon.listeners.allow_list import Allowance, AllowList, AllowRule
 from orthros_client.errors import Failure
 from orthros_client.local.api.messages import (
     decode_reply,

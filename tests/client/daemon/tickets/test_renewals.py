@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
-from orthros_client.daemon.tickets.given import Given
+from orthros_client.daemon.tickets.given_out import GivenOut
 from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S, Planned, Renewals
 from orthros_protocol import Principal
 from tests.client.daemon.tickets import test_ticket_cache
@@ -125,7 +125,7 @@ def test_plans_end_with_their_tickets() -> None:
 
 
 def test_who_was_given_a_ticket_is_remembered_within_bounds() -> None:
-    given = Given(100)
+    given = GivenOut(100)
     ticket = held("orders")
     for uid in range(1000, 1200):
         given.note(ticket, uid)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from attrs import define, frozen
 
+from orthros_client.credentials.flows import Pause
+from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
 from orthros_client.local.api.values import Reported, ReportOutcome
-from orthros_client.local.driving import Pause
-from orthros_client.local.reports import NO_DAEMON, Reports
 from orthros_protocol import NO_EPOCH, Code, Principal, Subject, TargetRefusal, Timestamp, reason_for
 from orthros_protocol.primitives.derivation import digest
 

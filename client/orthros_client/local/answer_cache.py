@@ -17,7 +17,7 @@ from orthros_client.local.api.values import WantRequest
 from orthros_protocol import Life, Principal, Subject
 from orthros_runtime.clocks import Clock
 
-__all__ = ["MOST_KEPT", "KeptAnswers", "Question", "Token", "is_own", "question_of"]
+__all__ = ["MOST_KEPT", "AnswerCache", "Question", "Token", "is_own", "question_of"]
 
 # Those on behalf of others have a place of their own: callers come and go, what the program needs itself stays.
 MOST_KEPT: Final = 1024
@@ -72,7 +72,7 @@ def is_own(question: Question) -> bool:
     return not question[1] and question[0].subject is None
 
 
-class KeptAnswers:
+class AnswerCache:
     """At most 1,024 answers in the own name and as many on behalf of others; the least used go first. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:

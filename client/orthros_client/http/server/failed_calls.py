@@ -15,7 +15,7 @@ from orthros_client.credentials.discharging import DischargeRefused
 from orthros_client.errors import MaybeExecuted, OrthrosError, PeerMisbehaved, TargetRefusal, TicketRefused, Unavailable
 from orthros_client.http.server.answers import Answer, json_answer
 from orthros_client.http.server.callers import Named
-from orthros_client.http.server.observed import Log, who
+from orthros_client.http.server.refusal_log import Log, who
 from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["ONWARD", "answer_onward", "onward_answer"]

@@ -15,8 +15,8 @@ from attrs import define, evolve, field
 from orthros_client.credentials.narrowing import require_writable
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.evidence_check import check_behalf
-from orthros_client.daemon.listeners.held_desk import HeldDesk, entry_of
-from orthros_client.daemon.listeners.peers import Allowance, AllowList
+from orthros_client.daemon.listeners.allow_list import Allowance, AllowList
+from orthros_client.daemon.listeners.held_tickets_api import HeldTicketsApi, entry_of
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.daemon.worker_terms import WorkerTerms, give_login
 from orthros_client.errors import Failure, Misconfigured, OrthrosError, PeerMisbehaved
@@ -58,7 +58,7 @@ from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_runtime.clocks import Clock
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["Desk"]
+__all__ = ["LocalApi"]
 
 log = structlog.get_logger()
 
@@ -70,7 +70,7 @@ _VERSION: Final = version("orthros")
 
 
 @define(eq=False)
-class Desk:
+class LocalApi:
     """One per daemon. `allow` and `workers` may be exchanged while it runs."""
 
     agent: Agent
@@ -80,11 +80,11 @@ class Desk:
     workers: WorkerTerms = field(factory=WorkerTerms)
     allowance: Allowance = field(factory=Allowance)
     evidence_allowance: Allowance = field(factory=lambda: Allowance(per_s=5.0, burst=64.0))
-    held: HeldDesk = field(init=False)
+    held: HeldTicketsApi = field(init=False)
     _started_s: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.held = HeldDesk(self.agent, self.allowance)
+        self.held = HeldTicketsApi(self.agent, self.allowance)
         self._started_s = self.clock.elapsed_s()
 
     async def answer(self, peer: Peer, request: AnyRequest) -> Reply:

@@ -18,10 +18,10 @@ from attrs import define, field, frozen
 
 from orthros_kdc.audit.events import Event, Facts, Suppressed
 from orthros_kdc.audit.receipts import Receipt
-from orthros_kdc.service.ratelimit import RateLimiter
+from orthros_kdc.rate_limits import RateLimiter
 from orthros_protocol import Timestamp, Unavailable
 
-__all__ = ["CLIENT", "COPIES", "SOURCE", "RefusalSieve", "Share"]
+__all__ = ["CLIENT", "COPIES", "SOURCE", "RefusalThrottle", "Share"]
 
 CLIENT: Final = "client"
 """What a principal that has proven itself causes."""
@@ -65,7 +65,7 @@ class _Summary:
     codes: Counter[str] = field(factory=Counter)
 
 
-class RefusalSieve:
+class RefusalThrottle:
     """For the refusals of one port. `record` takes audit events and raises Unavailable when it cannot keep them."""
 
     def __init__(

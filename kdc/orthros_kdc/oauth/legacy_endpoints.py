@@ -23,7 +23,7 @@ from orthros_kdc.oauth.grants import (
     read_bearer,
 )
 from orthros_kdc.oauth.issuance import Minted, expiry_header
-from orthros_kdc.oauth.requested import read_lifetime, read_scopes, read_target
+from orthros_kdc.oauth.request_parameters import read_lifetime, read_scopes, read_target
 from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.reasons import GRANT_UNSUPPORTED
 

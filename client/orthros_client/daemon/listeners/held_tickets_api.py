@@ -13,9 +13,9 @@ import structlog
 from attrs import define, evolve, field
 
 from orthros_client.daemon.agent import Agent
-from orthros_client.daemon.listeners.peers import Allowance, AllowList
+from orthros_client.daemon.listeners.allow_list import Allowance, AllowList
 from orthros_client.daemon.tickets.cache import HeldCredential
-from orthros_client.daemon.tickets.given import Given
+from orthros_client.daemon.tickets.given_out import GivenOut
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
 from orthros_client.local.api.failures import FailureItems
@@ -36,7 +36,7 @@ from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_protocol import Principal, cached_principal
 from orthros_runtime.serving.peers import Peer
 
-__all__ = ["HeldDesk", "entry_of"]
+__all__ = ["HeldTicketsApi", "entry_of"]
 
 log = structlog.get_logger()
 
@@ -48,18 +48,18 @@ _MOST_DETAIL_CHARS: Final = 200
 
 
 @define(eq=False)
-class HeldDesk:
+class HeldTicketsApi:
     """One per daemon. `allowance` is how often each user may make the daemon ask the KDC, `reports` how often each may
     report."""
 
     agent: Agent
     allowance: Allowance
     reports: Allowance = field(factory=lambda: Allowance(per_s=2.0, burst=32.0))
-    given: Given = field(init=False)
+    given: GivenOut = field(init=False)
     _refreshing: Refreshing = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.given = Given(self.agent.cache.capacity + self.agent.on_behalf.capacity)
+        self.given = GivenOut(self.agent.cache.capacity + self.agent.on_behalf.capacity)
         self._refreshing = Refreshing(self.agent)
 
     async def report(self, peer: Peer, request: ReportRequest, allow: AllowList) -> Reply:

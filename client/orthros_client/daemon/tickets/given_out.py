@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 
-__all__ = ["Given"]
+__all__ = ["GivenOut"]
 
 _MOST_UIDS: Final = 64
 
@@ -24,7 +24,7 @@ class _Row:
 
 
 @define(eq=False)
-class Given:
+class GivenOut:
     """The last `capacity` tickets that were given out, each with the last 64 uids that it was given to.
 
     Besides, who was given any ticket that answers a question: a user of one is a user of its successor.

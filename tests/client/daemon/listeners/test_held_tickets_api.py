@@ -11,8 +11,8 @@ import trio
 import trio.testing
 from attrs import define, evolve
 
-from orthros_client.daemon.listeners.desk import Desk
-from orthros_client.daemon.listeners.peers import Allowance, AllowList, AllowRule
+from orthros_client.daemon.listeners.allow_list import Allowance, AllowList, AllowRule
+from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.errors import Failure
 from orthros_client.local.api.values import (
@@ -44,7 +44,7 @@ class Counter:
     """A desk, and what its local users ask."""
 
     world: World
-    desk: Desk
+    desk: LocalApi
 
     async def ask(self, request: AnyRequest, uid: int = ALICE) -> Reply:
         return await self.desk.answer(Peer(pid=1, uid=uid, gids=frozenset()), request)
@@ -81,7 +81,7 @@ async def open_counter() -> AsyncIterator[Counter]:
         rules = [
             AllowRule(uid=uid, targets=frozenset(map(world.realm.principal, names))) for uid, names in targets.items()
         ]
-        yield Counter(world, Desk(world.agent, world.clock, AllowList(OWN, tuple(rules))))
+        yield Counter(world, LocalApi(world.agent, world.clock, AllowList(OWN, tuple(rules))))
 
 
 @pytest.mark.parity("O3")

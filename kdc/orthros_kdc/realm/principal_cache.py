@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from orthros_kdc.realm.principals import Key, KnownPrincipal
 from orthros_kdc.realm.snapshot import RealmStep
 
-__all__ = ["AtHand"]
+__all__ = ["PrincipalCache"]
 
 
-class AtHand:
+class PrincipalCache:
     """At most `capacity` principals; the one that was used longest ago makes room."""
 
     def __init__(self, capacity: int) -> None:

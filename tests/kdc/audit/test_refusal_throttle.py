@@ -9,10 +9,10 @@ import pytest
 from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.audit.events import Facts, RequestRejected, SenderFacts, Suppressed, TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.audit.receipts import KEPT
-from orthros_kdc.audit.sieve import CLIENT, COPIES, SOURCE, RefusalSieve
+from orthros_kdc.audit.refusal_throttle import CLIENT, COPIES, SOURCE, RefusalThrottle
 from orthros_protocol import Timestamp, Unavailable
-from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField
 from orthros_protocol.testing import CountingEntropy
+from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 
 SPAN_S = 600
 SCOPES = tuple("s" * 62 + f"{number:02}" for number in range(32))
@@ -24,7 +24,7 @@ class Log:
         self.events = []
         self.is_full = False
         entropy = CountingEntropy()
-        self.sieve = RefusalSieve(self.record, monotonic=lambda: self.now, entropy=lambda: entropy(8))
+        self.sieve = RefusalThrottle(self.record, monotonic=lambda: self.now, entropy=lambda: entropy(8))
 
     def record(self, event):
         if self.is_full:

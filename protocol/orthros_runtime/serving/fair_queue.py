@@ -21,10 +21,10 @@ from typing import Final
 
 import trio
 
-__all__ = ["Turns"]
+__all__ = ["FairQueue"]
 
 
-class Turns:
+class FairQueue:
     """The turns of one event loop."""
 
     def __init__(self) -> None:

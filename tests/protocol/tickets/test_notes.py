@@ -1,6 +1,6 @@
 import pytest
 
-from orthros_protocol.exchanges.notes import Note, NoteCause, NoteField, describe_note
+from orthros_protocol.tickets.notes import Note, NoteCause, NoteField, describe_note
 
 
 @pytest.mark.parity("B3")

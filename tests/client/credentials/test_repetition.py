@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from orthros_client import MaybeExecuted, OrthrosError, TargetRefusal
-from orthros_client.credentials.credentials import Credentials, Pause, Peers
+from orthros_client.credentials.credentials import Credentials, KnownTargets, Pause
+from orthros_client.credentials.flows import HostRest
 from orthros_client.credentials.known_targets import NO_EPOCH, PeerState
-from orthros_client.local.driving import HostRest
 from orthros_protocol import (
     REASONS,
     USE_RAW,
@@ -384,7 +384,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(peer._unsafe) == 256
     assert peer.is_unsafe("GET", "/299")
     assert not peer.is_unsafe("GET", "/1")
-    peers = Peers()
+    peers = KnownTargets()
     raw, first = peers.at(), peers.at("https://0.example")
     for number in range(100):
         peers.at(f"https://{number}.example")

@@ -6,7 +6,7 @@ import pytest
 from attrs import define, field
 
 from orthros_kdc.admin import kdc_clock, rules
-from orthros_kdc.process.clock_guard import ClockGuard, Jump, Settled
+from orthros_kdc.clock_guard import ClockGuard, Jump, Settled
 from orthros_protocol import KDC_TGT, KdcRefusal, Refused, Timestamp, build_as_request, open_as_reply
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 from tests.support.kdc_bench import open_bench

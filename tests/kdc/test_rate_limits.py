@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_kdc.service.ratelimit import NOT_GRANTED_COST, RateLimiter, source_key
+from orthros_kdc.rate_limits import NOT_GRANTED_COST, RateLimiter, source_key
 from orthros_protocol import LocalMisuse
 
 rates = st.floats(0.1, 10_000)

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
+from orthros_client.credentials.flows import Pause, Rest
 from orthros_client.local.api.values import REPORTED, Reported, ReportOutcome, ReportRequest
-from orthros_client.local.driving import Pause, Rest
 from orthros_client.remedies import Asked, name_within, scope_remedy
 from orthros_protocol import Principal, Subject, TargetRefusal, is_scope
 from orthros_protocol.primitives.derivation import digest
