@@ -28,7 +28,9 @@ __all__ = ["Configuration", "Setting", "SettingsTable", "add_actions", "entries"
 
 _VERSION: Final = 1
 # What Kubernetes sets in every container for a service of a name that begins like our variables.
-_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
+# And one more, which would be a likely misspelling of a setting if it held a number.
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
 _T = TypeVar("_T")
 
 
@@ -192,13 +194,15 @@ class SettingsTable(Generic[_C]):
             row = known.get(variable)
             if row is not None:
                 yield row.name, row.kind.read_text(environ[variable], variable), variable
-            elif variable.startswith(self.prefix) and not self._is_elsewhere(variable):
+            elif variable.startswith(self.prefix) and not self._is_elsewhere(variable, environ[variable]):
                 near = _nearest(variable.removeprefix(self.prefix), [one.removeprefix(self.prefix) for one in known])
                 hint = f"write {self.prefix}{near}, or unset it" if near else "unset it"
                 raise Misconfigured("config-invalid", f"the environment variable {variable} sets nothing: {hint}")
 
-    def _is_elsewhere(self, variable: str) -> bool:
-        if variable == self.file_variable or re.search(f"{_SERVICE_LINK.pattern}$", variable):
+    def _is_elsewhere(self, variable: str, value: str) -> bool:
+        if variable == self.file_variable or _SERVICE_LINK.search(variable):
+            return True
+        if variable.endswith("_PORT") and _SERVICE_URL.match(value):
             return True
         return any(variable == one or (one.endswith("_") and variable.startswith(one)) for one in self.elsewhere)
 

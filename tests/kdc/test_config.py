@@ -251,8 +251,15 @@ def test_variables_of_other_programs_are_left_alone() -> None:
     environ = {"ORTHROS_SOCKET": "unix:///x", "ORTHROS_STORE_MASTER_KEY": "ort1m_abc", "PATH": "/bin"}
     environ |= {"ORTHROS_DAEMON_KDCS": "tcp://kdc:1", "ORTHROS_CONFIG": "kdc.toml"}
     # Kubernetes sets such variables for services that are named orthros and orthros-kdc.
-    environ |= {"ORTHROS_SERVICE_HOST": "10.0.0.1", "ORTHROS_KDC_PORT_7788_TCP_ADDR": "10.0.0.1", "ORTHROS_PORT": "x"}
+    environ |= {
+        "ORTHROS_SERVICE_HOST": "10.0.0.1",
+        "ORTHROS_KDC_PORT_7788_TCP_ADDR": "10.0.0.1",
+        "ORTHROS_PORT": "tcp://10.0.0.1:1",
+    }
     assert KDC_SETTINGS.load(None, environ) == Config()
+    # The same name with a number is no such variable, and likely meant for a setting.
+    with pytest.raises(Misconfigured, match="ORTHROS_LISTEN_PORT sets nothing"):
+        KDC_SETTINGS.load(None, {"ORTHROS_LISTEN_PORT": "7788"})
 
 
 @pytest.mark.parity("P16")

@@ -1,1 +1,1 @@
-"""One thin file for each framework, each behind its own extra; what they decide is decided in `orthros_client.http`."""
+"""One thin file for each framework; what they decide is decided in `orthros_client.http`."""

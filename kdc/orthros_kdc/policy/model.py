@@ -163,7 +163,7 @@ def check_until(value: object) -> str | None:
         found = datetime.fromisoformat(f"{value}T00:00:00Z" if day else value)
         if found.tzinfo is None or found.microsecond:
             raise ValueError(value)
-        return f"{found.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError):
         detail = f"until {value!r}: write 2027-01-31, or 2027-01-31T18:00:00Z with Z or an offset"
         raise Misconfigured("value-invalid", detail) from None

@@ -73,14 +73,14 @@ def _own_rules(rule: Rule, ask: Ask, known: Circumstances) -> str | None:
         return None
     if known.scopes_of is None:
         return f"the rules of {ask.subject} are unknown"
-    own = known.scopes_of(ask.subject, ask.target)
+    own = known.scopes_of(ask.subject, ask.target, known.now)
     return None if own is not None else f"{ask.subject} has no rule of its own at {ask.target}"
 
 
 def _within(rule: Rule, ask: Ask, known: Circumstances) -> tuple[Rule, str] | None:
     if ask.subject is None or known.scopes_of is None:
         return None
-    own = known.scopes_of(ask.subject, ask.target) or frozenset()
+    own = known.scopes_of(ask.subject, ask.target, known.now) or frozenset()
     beyond = [scope for scope in rule.scopes if scope not in own]
     if not beyond:
         return None
@@ -138,7 +138,6 @@ _UNTIL: Final = Condition(
     text=lambda end: f"until {end}",
     sentence=lambda end: f"only until {end}, and no ticket of it lives longer",
     judge=_UNTIL_END,
-    binds_own_calls=True,
 )
 _JWT: Final = Condition(
     key="jwt",
@@ -169,6 +168,7 @@ _SUBJECTS: Final = Condition(
     help="in whose name it may ask, by its word alone",
     text=lambda patterns: f"for {' '.join(patterns)}",
     judge=_SUBJECT,
+    binds_own_calls=False,
     is_pattern=True,
     fact="subjects",
     is_column=True,
@@ -183,6 +183,7 @@ _BEHALF: Final = Condition(
     text=lambda patterns: f"on behalf of {' '.join(patterns)}",
     sentence=lambda patterns: f"on behalf of {subject_words(patterns)} too, when it proves that it was called for them",
     judge=_SUBJECT,
+    binds_own_calls=False,
     is_pattern=True,
     fact="behalf",
 )
@@ -195,6 +196,7 @@ _WITHIN_SUBJECT: Final = Condition(
     text=lambda _: "within the subject's own rules",
     sentence=lambda _: "for a subject only with scopes that the subject's own rules grant it there",
     judge=_WITHIN,
+    binds_own_calls=False,
     is_border=True,
 )
 _SOURCES: Final = Condition(
@@ -208,7 +210,6 @@ _SOURCES: Final = Condition(
     text=lambda networks: f"from {' '.join(networks)}",
     sentence=lambda networks: f"only when it asks from {' or '.join(networks)}",
     judge=_SOURCE,
-    binds_own_calls=True,
     fact="sources",
 )
 _DENY_VIA: Final = Condition(
@@ -221,6 +222,7 @@ _DENY_VIA: Final = Condition(
     text=lambda names: f"never via {' '.join(names)}",
     sentence=lambda names: f"never for a call that came through {' or '.join(names)}",
     judge=_CHAIN,
+    binds_own_calls=False,
     names=str,
     fact="chain",
 )
@@ -234,7 +236,6 @@ _REQUIRE_VIA: Final = Condition(
     text=lambda names: f"only via {' '.join(names)}",
     sentence=lambda names: f"only for a call that came through {' and '.join(names)}, so not for its own",
     judge=_CHAIN,
-    binds_own_calls=True,
     names=str,
     fact="chain",
 )
@@ -249,6 +250,7 @@ _MAX_DEPTH: Final = Condition(
     text=lambda hops: f"at most {hops} before the client",
     sentence=lambda hops: f"only with at most {hops} callers before it",
     judge=_CHAIN,
+    binds_own_calls=False,
     fact="chain",
 )
 _CALLBACKS: Final = Condition(
@@ -260,6 +262,7 @@ _CALLBACKS: Final = Condition(
     text=lambda _: "callbacks",
     sentence=lambda _: "also when somebody is called again by those that it called",
     judge=_CHAIN,
+    binds_own_calls=False,
     fact="chain",
 )
 _METHODS: Final = Condition(

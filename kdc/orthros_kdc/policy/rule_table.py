@@ -102,13 +102,17 @@ class Condition:
     fact: str = SHARED_FACT
     is_column: bool = False
     judge: Judge | None = None
-    binds_own_calls: bool = False
+    binds_own_calls: bool = field()
     writes: Callable[[Any], MethodsCaveat | PathCaveat | PeerCaveat | RequiredDischarge] | None = None
     names: Callable[[Any], str] | None = None
     is_border: bool = False
     is_pattern: bool = False
     attribute: str = field()
     """The field of `Rule`: the key, unless that is a word of Python."""
+
+    @binds_own_calls.default
+    def _binds_own_calls(self) -> bool:
+        return self.judge is not None  # a row that forgets to say costs a look, and is never passed over
 
     @usual.default
     def _usual(self) -> object:

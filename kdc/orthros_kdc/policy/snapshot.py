@@ -117,12 +117,12 @@ class PolicySnapshot:
             self._memo[client, target] = result
         return result
 
-    def own_scopes(self, name: str, target: str) -> frozenset[str] | None:
-        """The scopes that `name` can have at `target` in its own name, wherever it asks from and without a caveat; None
-        when no such rule lets it call `target`. Raises as `rules_for`."""
+    def own_scopes(self, name: str, target: str, now: int | None) -> frozenset[str] | None:
+        """The scopes that `name` can have at `target` in its own name at the second `now`, wherever it asks from and
+        without a caveat; None when no such rule lets it call `target`. Raises as `rules_for`."""
         ask = Ask(target=target)
         free = [rule for rule in self.rules_for(name, target) if not rule.caveats]
-        held = holding(ask, free, Circumstances(address="")).rules if free else ()
+        held = holding(ask, free, Circumstances(address="", now=now)).rules if free else ()
         return frozenset(scope for rule in held for scope in rule.scopes) if held else None
 
     def _selectors(self, name: str) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ class Circumstances:
     address: str | None
     now: int | None = None
     groups_of: Callable[[str], Iterable[str]] | None = None
-    scopes_of: Callable[[str, str], frozenset[str] | None] | None = None
+    scopes_of: Callable[[str, str, int | None], frozenset[str] | None] | None = None
     client_caps: PrincipalCaps = field(factory=PrincipalCaps)
     target: TargetFacts | None = None
     limits: RealmLimits = field(factory=RealmLimits)

@@ -69,7 +69,7 @@ async def serve_dev(tcp: str, http: str) -> None:
 
     What a killed one has left is removed by the next one at its start.
     """
-    if find_spec("hypercorn") is None:
+    if find_spec("httptools") is None:
         http = ""
     with throwaway_folder(_FOLDERS) as folder:
         config = KDC_SETTINGS.load(

@@ -21,8 +21,10 @@ Closures in place of source were measured: they take 1.7 to 2.5 times as long.
 
 from __future__ import annotations
 
+import ast
 import linecache
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass_transform
@@ -312,6 +314,8 @@ def _made(cls: type[Any], name: str, limit: int, *, eq: bool, order: bool, kw_on
     variables = {row.name for member in made.members for row in member.rows()}
     if hidden := variables & {*writer.names, *CALLED}:
         raise TypeError(f"{made.__name__}: a field hides what its own source calls: {', '.join(sorted(hidden))}")
+    if hidden := variables & _written_again(writer):
+        raise TypeError(f"{made.__name__}: its source uses the name of a field twice: {', '.join(sorted(hidden))}")
     for called, function in _compiled(writer, _file_name(made)).items():
         setattr(made, called, function if called in _OF_OBJECTS else staticmethod(function))
     return made
@@ -321,6 +325,17 @@ def _writer() -> Writer:
     return Writer(
         {"LocalMisuse": LocalMisuse, "Malformed": Malformed, "pack": pack, "pairwise": pairwise, "unpack": unpack}
     )
+
+
+def _written_again(writer: Writer) -> set[str]:
+    """The variables that one function gets from more than one place: a field of that name would not be checked."""
+    again: set[str] = set()
+    for function in ast.parse("\n".join(writer.lines)).body:
+        stored = Counter(
+            node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        )
+        again.update(name for name, times in stored.items() if times > 1)
+    return again
 
 
 def _compiled(writer: Writer, file_name: str) -> dict[str, Any]:

@@ -384,6 +384,21 @@ async def test_a_body_cut_short_reaches_nobody() -> None:
     assert tokens.asked == []
 
 
+async def test_a_body_that_is_cut_short_during_the_drain_holds_nothing_up() -> None:
+    """It was looked for again and again, without a pause, until the deadline of the request."""
+    tokens = Repeater()
+    server = serving(tokens)
+    async with connected(server) as wire:
+        await wire.send(request("POST", "/token", *FORM, ("content-length", "50"), body=b"grant_type="))
+        await wait_all_tasks_blocked()
+        server.drain()
+        await wire.stream.aclose()
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        assert server.connection_count == 0
+    assert tokens.asked == []
+
+
 async def test_limits_may_change_while_it_serves(autojump_clock: MockClock) -> None:
     server = serving()
     server.limits = evolve(LIMITS, read_deadline_s=3)

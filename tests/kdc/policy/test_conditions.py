@@ -168,10 +168,13 @@ def test_without_a_clock_a_rule_that_ends_does_not_hold() -> None:
         ("2027-01-31", "2027-01-31T00:00:00Z"),
         ("2027-01-31T18:00:00+01:00", "2027-01-31T17:00:00Z"),
         ("2027-01-31T18:00:00Z", "2027-01-31T18:00:00Z"),
+        ("0027-01-31", "0027-01-31T00:00:00Z"),
     ],
 )
 def test_an_end_has_one_form(written: str, kept: str) -> None:
+    """And is read again as it was written: what a database holds must never be what no rule can say."""
     assert rule(1, until=written).until == kept
+    assert rule(1, until=kept).until == kept
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,13 @@ def test_what_the_subject_has_under_a_condition_bounds_to_nothing(less) -> None:
     assert refused(ask("read", subject="web"), bounded, **own) == "subject-refused"
     free = at_ledger(rule(7, "read", client="web", **less), rule(8, client="web"))
     assert refused(ask("read", subject="web"), bounded, **free) == "no-scope-left"
+
+
+def test_a_rule_of_the_subject_counts_until_it_ends() -> None:
+    bounded = rule(1, "read", subjects=["*"], within_subject=True)
+    own = at_ledger(rule(7, "read", client="web", until="2026-12-01T00:10:00Z"))
+    assert granted(ask("read", subject="web"), bounded, now=NOW + 599, **own).scopes == ("read",)
+    assert refused(ask("read", subject="web"), bounded, now=NOW + 600, **own) == "subject-refused"
 
 
 def test_a_call_in_the_clients_own_name_is_not_bounded_by_a_subject() -> None:

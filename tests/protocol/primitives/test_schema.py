@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import traceback
 from typing import Any
 
@@ -249,6 +250,16 @@ def test_a_field_that_would_hide_what_the_source_calls_is_refused() -> None:
         @message("hiding")
         class Hiding(Message):
             len: int = integer()
+
+
+def test_a_field_with_the_name_of_a_variable_of_the_source_is_refused() -> None:
+    """What is judged would be another value than what came for the field."""
+    with pytest.raises(TypeError, match="after"):
+
+        @message("hiding")
+        class Walked(Message):
+            tags: tuple[str, ...] = text_set(str.isalpha, 4)
+            after: str = text(re.compile(r"[a-z]+"), 20)
 
 
 def test_tracebacks_show_the_line_that_refused() -> None:

@@ -29,6 +29,7 @@ _HEAD_BYTES: Final = 8192
 # What chunks may come to: these bytes for sizes, extensions and trailers, and so many more for each byte of the body.
 _CHUNKS_BYTES: Final = 16 * 1024
 _CHUNK_BYTES: Final = 16
+_CUT_SHORT: Final = "the connection ended within a request"
 
 
 @define(eq=False)
@@ -90,7 +91,8 @@ class HttpConversation:
             if waits:
                 await self.connection.send(CONTINUE, is_answer=False)
                 waits = False
-            await self._receive("the body did not arrive")
+            if not await self._receive("the body did not arrive"):
+                raise Unreadable(400, why=_CUT_SHORT)
 
     def _take_body(self, length: int) -> bool:
         """Moves what has come of a body of this length; whether it is whole."""
@@ -129,7 +131,7 @@ class HttpConversation:
         except trio.TooSlowError:
             raise Unreadable(408, late) from None
         if not data and begun and not self.connection.leaving:
-            raise Unreadable(400, why="the connection ended within a request")
+            raise Unreadable(400, why=_CUT_SHORT)
         self._unread += data
         return bool(data)
 
