@@ -19,6 +19,7 @@ from orthros_protocol import (
     parse_caveat,
     split_caveats,
 )
+from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_FRAME_BYTES,
@@ -46,10 +47,12 @@ class BehalfItems(Record):
     """Evidence with its proof or nil twice, the caveats that came with it, and a subject (realm nil: the daemon's)."""
 
     evidence: bytes | None = optional(binary(16, MAX_TICKET_BYTES), default=None)
-    proof: bytes | None = optional(binary(32), default=None)
+    proof: bytes | None = optional(binary(32), default=None, repr=False)
     caveats: bytes = binary(0, MAX_CAVEATS_BLOB_BYTES, default=b"")
     realm: str | None = optional(text(is_name), default=None)
     subject: str | None = optional(text(is_name), default=None)
+
+    __getstate__ = not_exported
 
 
 @message("local request", limit=MAX_FRAME_BYTES)
@@ -58,7 +61,7 @@ class LocalRequest(Message):
 
     version: int = const(VERSION)
     op: int = integer(Op.FORGET, Op.PING)
-    body: bytes = binary(0, MAX_FRAME_BYTES)
+    body: bytes = binary(0, MAX_FRAME_BYTES, repr=False)
 
 
 @message("local request on behalf of somebody", limit=MAX_FRAME_BYTES)
@@ -67,7 +70,7 @@ class RequestOnBehalf(Message):
 
     version: int = const(VERSION)
     op: int = integer(Op.TOKEN, Op.TICKET)
-    body: bytes = binary(0, MAX_FRAME_BYTES)
+    body: bytes = binary(0, MAX_FRAME_BYTES, repr=False)
     behalf: BehalfItems = record_of(BehalfItems)
 
 
@@ -77,7 +80,7 @@ class LimitedRequest(Message):
 
     version: int = const(VERSION)
     op: int = const(int(Op.TICKET))
-    body: bytes = binary(0, MAX_FRAME_BYTES)
+    body: bytes = binary(0, MAX_FRAME_BYTES, repr=False)
     behalf: BehalfItems | None = optional(record_of(BehalfItems))
     limits: bytes = binary(1, MAX_LIMITS_BYTES)
 
