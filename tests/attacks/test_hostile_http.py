@@ -89,6 +89,12 @@ async def outcome(door: Door, row: bytes, *, ends: bool, within_s: float) -> str
 
 HOST = b" HTTP/1.1\r\nhost: x\r\n"
 GO = b"GO" + HOST + b"OWN\r\n"
+
+
+def with_host(value: bytes) -> bytes:
+    return b"GO HTTP/1.1\r\nhost: " + value + b"\r\nOWN\r\n\r\n"
+
+
 EMPTY = b"content-length: 0\r\n\r\n"
 BODY = b"content-length: 3\r\n\r\na=b"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
@@ -155,6 +161,14 @@ ROWS: dict[str, tuple[bytes, Outcome]] = {
     "a chunk size with a sign": (GO + CHUNKED + b"+3\r\na=b\r\n0\r\n\r\n", REFUSED),
     "a chunk size with 0x": (GO + CHUNKED + b"0x3\r\na=b\r\n0\r\n\r\n", REFUSED),
     "a chunk size with leading zeros": (GO + CHUNKED + b"0003\r\na=b\r\n0\r\n\r\n", BODY_READ),
+    "a chunk size of 20 digits": (GO + CHUNKED + b"0" * 19 + b"3\r\na=b\r\n0\r\n\r\n", BODY_READ),
+    "a chunk size of 21 digits": (GO + CHUNKED + b"0" * 20 + b"3\r\na=b\r\n0\r\n\r\n", REFUSED),
+    "a last chunk of 21 digits": (GO + CHUNKED + b"0" * 21 + b"\r\n\r\n", REFUSED),
+    "a chunk of 21 digits behind one of lines": (GO + CHUNKED + b"3\r\n\n\r\n\r\n" + b"0" * 21 + b"\r\n\r\n", REFUSED),
+    "a chunk that is a line of 21 zeros": (
+        GO + CHUNKED + b"18\r\n\n" + b"0" * 21 + b"\r\n\r\n0\r\n\r\n",
+        BODY_READ,
+    ),
     "a chunk size past 64 bits": (GO + CHUNKED + b"f" * 17 + b"\r\na=b\r\n0\r\n\r\n", REFUSED),
     "a chunk size past 80 bits": (
         GO + CHUNKED + b"f" * 21 + b"\r\na=b\r\n0\r\n\r\n",
@@ -193,7 +207,27 @@ ROWS: dict[str, tuple[bytes, Outcome]] = {
     "no Host": (b"GO HTTP/1.1\r\nOWN\r\n\r\n", REFUSED),
     "two Hosts": (GO + b"host: y\r\n\r\n", REFUSED),
     "the same Host twice": (GO + b"Host: x\r\n\r\n", REFUSED),
-    "an empty Host": (b"GO HTTP/1.1\r\nhost:\r\nOWN\r\n\r\n", SERVED),
+    # A Host is uri-host [":" port] of RFC 3986, section 3.2.2; one for http names a host (RFC 9110, section 4.2.1).
+    "an empty Host": (with_host(b""), REFUSED),
+    "an empty Host in HTTP/1.0": (b"GO HTTP/1.0\r\nhost:\r\nOWN\r\n\r\n", REFUSED),
+    "a Host with a space": (with_host(b"a b"), REFUSED),
+    "two Hosts in one": (with_host(b"a, b"), REFUSED),
+    "a Host with a path": (with_host(b"x/y"), REFUSED),
+    "a Host with a user": (with_host(b"a@x"), REFUSED),
+    "a Host with a scheme": (with_host(b"http://x"), REFUSED),
+    "a Host past ASCII": (with_host(b"\xe4"), REFUSED),
+    "a Host with half an escape": (with_host(b"%2"), REFUSED),
+    "a Host that is escaped": (with_host(b"%2Frun%2Forthros.sock"), SERVED),
+    "a Host of other marks": (with_host(b"a_b.c-d~e!f"), SERVED),
+    "a Host with a port": (with_host(b"x:80"), SERVED),
+    "a Host with an empty port": (with_host(b"x:"), SERVED),
+    "a Host that is a port": (with_host(b":80"), REFUSED),
+    "a Host with two ports": (with_host(b"x:80:80"), REFUSED),
+    "a Host with a port in words": (with_host(b"x:http"), REFUSED),
+    "an IPv6 address": (with_host(b"[::1]:80"), SERVED),
+    "an IPv6 address without brackets": (with_host(b"::1"), REFUSED),
+    "an IPv6 address with a zone": (with_host(b"[fe80::1%25eth0]"), REFUSED),
+    "brackets around no address": (with_host(b"[1.2.3.4]"), REFUSED),
     # The first line
     "HTTP/0.9": (b"GO\r\n\r\n", REFUSED),
     "HTTP/0.9 in words": (b"GO HTTP/0.9\r\nhost: x\r\nOWN\r\n\r\n", REFUSED),

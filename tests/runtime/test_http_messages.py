@@ -34,6 +34,8 @@ LINES = (
 HEADERS = (
     b"host: x",
     b"Host:",
+    b"host: a b",
+    b"host: [::1]:80",
     b"host: x, y",
     b"content-length: 0",
     b"Content-Length: 3",
@@ -79,6 +81,9 @@ BODIES = (
     b"003\r\na=b\r\n0\r\n\r\n",
     b"3\r\na=b\r\n0\r\nx: y\r\n\r\n",
     b"3\r\na=b\r\n0\r\nx : y\r\n\r\n",
+    b"0" * 19 + b"3\r\na=b\r\n0\r\n\r\n",
+    b"0" * 20 + b"3\r\na=b\r\n0\r\n\r\n",
+    b"3\r\n\na\n\r\n" + b"0" * 21 + b"\r\n\r\n",
     b"3 \r\na=b\r\n0\r\n\r\n",
     b"0x3\r\na=b\r\n0\r\n\r\n",
     b"+3\r\na=b\r\n0\r\n\r\n",

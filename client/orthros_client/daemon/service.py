@@ -31,6 +31,7 @@ from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_protocol import Keytab, Misconfigured, OrthrosError
 from orthros_runtime.clocks import Clock, Entropy, HostClock
+from orthros_runtime.extras import extra
 from orthros_runtime.program import holding_signals
 from orthros_runtime.serving.connections import Deadlines
 from orthros_runtime.serving.descriptors import room_for
@@ -89,8 +90,12 @@ class Service:
         self.desk = LocalApi(self.agent, self.clock, self._allow_list(config), config.request_timeout_s, terms)
         self.store = CacheStore(config.cache_file, self.agent, self.clock, self.entropy)
         self.forward = []
+        if config.forward_auth or config.http_socket:
+            # Only for HTTP, and first: the modules that use it name another extra, which the KDC's HTTP port needs.
+            with extra("daemon"):
+                import httptools  # noqa: F401
         if config.forward_auth:
-            from orthros_client.daemon.listeners.forward_auth import ForwardAuth  # its parser is needed only for HTTP
+            from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 
             self.forward = [ForwardAuth.open(settings) for settings in config.forward_auth]
 
@@ -101,7 +106,7 @@ class Service:
             most = self._connections_each()
             listeners = [self._listener(cleanup, LocalServer(self.desk), self.config.socket, most)]
             if self.config.http_socket:
-                from orthros_client.daemon.listeners.http_server import LocalHttpServer  # as above
+                from orthros_client.daemon.listeners.http_server import LocalHttpServer
 
                 listeners.append(self._listener(cleanup, LocalHttpServer(self.desk), self.config.http_socket, most))
             listeners += [self._forward_listener(cleanup, forward, most) for forward in self.forward]

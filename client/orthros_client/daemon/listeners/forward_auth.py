@@ -34,16 +34,11 @@ from orthros_client.http.server.options import Bearers
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
 from orthros_protocol import Entry, Keytab, Misconfigured, ReplayStore, Standing, encode_base64url
-from orthros_runtime.extras import extra
 from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
-from orthros_runtime.serving.peers import Peer
-
-with extra("daemon"):
-    import httptools  # noqa: F401  # what the modules below need is in this extra
-
 from orthros_runtime.serving.http.conversation import HttpConversation
 from orthros_runtime.serving.http.messages import Unreadable, answer_bytes
+from orthros_runtime.serving.peers import Peer
 
 __all__ = ["ForwardAuth", "Verdict"]
 

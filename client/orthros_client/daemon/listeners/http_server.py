@@ -17,16 +17,11 @@ from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.errors import Failure, busy
 from orthros_client.reasons import BAD_LOCAL_REQUEST, HEADER_REQUIRED
 from orthros_protocol import OrthrosError
-from orthros_runtime.extras import extra
 from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
-from orthros_runtime.serving.peers import Peer
-
-with extra("daemon"):
-    import httptools  # noqa: F401  # what the modules below need is in this extra
-
 from orthros_runtime.serving.http.conversation import HttpConversation
 from orthros_runtime.serving.http.messages import RequestHead, Unreadable, answer_bytes
+from orthros_runtime.serving.peers import Peer
 
 __all__ = ["LocalHttpServer"]
 

@@ -5,8 +5,8 @@ proxy in front of a port may be more lenient than the port, or less.
 
 The mechanism: httptools, the parser of Node.js, splits lines and refuses bare LF, folded lines, a length beside chunks,
 and characters that no name or value has. What it lets pass is judged here, on the raw bytes and on the fields: the
-first line in its one form, one Host, one length in its one form, `chunked` alone. Who is less clear gets 400, or 501
-for a coding that is not spoken, and no second request on that connection.
+first line in its one form, one Host that names a host, one length in its one form, `chunked` alone, sizes of chunks in
+20 digits. Who is less clear gets 400, or 501 for a coding that is not spoken, and no second request on that connection.
 
 The parser gets exactly the head and, of a body in chunks, the chunks behind a head of ours. So it never sees a second
 message as such, an Upgrade or a CONNECT changes nothing, and the caller counts raw bytes before they are parsed.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import Final
 
 from attrs import field, frozen
@@ -36,6 +37,10 @@ NO_HTTP: Final = "not HTTP/1.1"
 _HEAD_END = re.compile(rb"\n\r?\n")
 _FIRST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/(1\.[01])")
 _BEGINS = re.compile(rb"[A-Za-z]")
+# uri-host [":" port] of RFC 3986, section 3.2.2. An empty one is none of a request for http (RFC 9110, section 4.2.1).
+_HOST = re.compile(rb"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?:[!$&'()*+,;=._~0-9A-Za-z-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,20}(?![0-9A-Fa-f])")
+_LINES = re.compile(rb"[^\n]*\n|[^\n]+")
 _CHUNKED_HEAD: Final = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 _SPLITTING = re.compile(r"[\r\n\0]")
 
@@ -113,6 +118,8 @@ def read_head(raw: bytes) -> RequestHead:
     hosts, lengths, codings = map(headers.values_of, ("host", "content-length", "transfer-encoding"))
     if len(hosts) > 1 or (is_newer and not hosts):
         raise Unreadable(400, why="not one Host")
+    if hosts and not _is_host(hosts[0]):
+        raise Unreadable(400, why="a Host that names no host")
     length = stated_length(lengths)
     if lengths and (codings or length is None):
         raise Unreadable(400, why="not one length")
@@ -128,6 +135,17 @@ def read_head(raw: bytes) -> RequestHead:
     )
 
 
+def _is_host(value: bytes) -> bool:
+    found = _HOST.fullmatch(value)
+    if found is None or found["v6"] is None:
+        return found is not None
+    try:
+        IPv6Address(found["v6"].decode("ascii"))
+    except ValueError:
+        return False
+    return True
+
+
 def _words(values: Sequence[bytes]) -> list[str]:
     return [word.strip().lower() for value in values for word in value.decode("latin-1").split(",")]
 
@@ -139,32 +157,42 @@ class Chunks:
     """
 
     def __init__(self) -> None:
-        self.is_whole = self.is_followed = False
-        self._came = bytearray()
+        self.is_whole = self.is_followed = self._is_odd = False
+        self._line, self._came = bytearray(), bytearray()
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(_CHUNKED_HEAD)
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
-        if not self.is_whole:
-            self._came += data
+        self._came += data
+        self._line.clear()
+
+    def on_chunk_complete(self) -> None:
+        """Called by the parser, behind the line end that follows the bytes of a chunk."""
+        self._line.clear()
+
+    def on_chunk_header(self) -> None:
+        """Called by the parser, at the end of a line that begins with a size."""
+        self._is_odd = _CHUNK_SIZE.match(self._line) is None
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self.is_whole = True
 
-    def on_message_begin(self) -> None:
-        """Called by the parser."""
-        self.is_followed = self.is_whole
-
     def feed(self, data: bytes) -> bytes:
         """What of the body is in `data`, which comes next. Raises Unreadable."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            if not self.is_whole:
+        # Line by line: the parser says that a size was read, but not in which bytes it stood.
+        for line in _LINES.findall(data):
+            if self.is_whole:
+                self.is_followed = True
+                break
+            self._line += line
+            try:
+                self._parser.feed_data(line)
+            except httptools.HttpParserError as error:
                 raise Unreadable(400, why=str(error)) from None
-            self.is_followed = True
+            if self._is_odd:
+                raise Unreadable(400, why="the size of a chunk has more than 20 digits")
         came = bytes(self._came)
         self._came.clear()
         return came
