@@ -13,7 +13,7 @@ from attrs import frozen
 from orthros_kdc.issuing.token_claims import OwnToken, callers_of, subject_name
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.values import HttpAnswer
-from orthros_kdc.policy.conditions import holding
+from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from orthros_kdc.policy.conditions import holding
+from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.rule_caveats import fit_ticket
 from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts

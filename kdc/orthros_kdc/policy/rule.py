@@ -1,45 +1,114 @@
-"""The rule table itself: every condition of a rule, one row each with its judge, and the rule that holds their values.
+"""The rule: its fields, a row of the rule table each, and the judges of their values.
 
 Everything that reads or writes rules walks `CONDITIONS`; `rule_table.py` says what a row is. Knows no store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import evolve, field, fields, frozen
 
-from orthros_kdc.policy.model import (
-    GROUP_PREFIX,
-    Selector,
-    check_callers,
-    check_depth,
-    check_life,
-    check_subject_patterns,
-    check_until,
-    second_of,
-    subject_matches,
-    subject_words,
-)
-from orthros_kdc.policy.rule_caveats import (
-    RequiredDischarge,
-    RuleCaveat,
-    check_discharges,
-    check_methods,
-    check_path,
-    check_peers,
-)
-from orthros_kdc.policy.rule_table import ROW, UNDERSTOOD, Condition, ConditionShape, Judge
-from orthros_kdc.policy.sources import check_sources, source_allowed
+from orthros_kdc.policy import conditions
+from orthros_kdc.policy.model import GROUP_PREFIX, Selector, second_of, subject_matches
+from orthros_kdc.policy.rule_caveats import RequiredDischarge, RuleCaveat
+from orthros_kdc.policy.rule_table import ROW, Condition
+from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances
-from orthros_protocol import Misconfigured, check_scopes
-from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
+from orthros_protocol import Code, Misconfigured, check_scopes
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.call_chain import ChainRule
-from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["CONDITIONS", "JUDGES", "Rule", "stated"]
+__all__ = ["CONDITIONS", "JUDGES", "Judge", "Rule", "stated"]
 
-# Judges: why a rule does not hold for an ask, or None.
+
+@frozen(kw_only=True)
+class Rule:
+    """One permission: `client` may call `target` with `scopes`. Everything that no rule allows is refused.
+
+    `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `until` is an instant in UTC (None: no
+    end), past which it grants nothing and no ticket of it lives; `jwt` allows JWT export; `delegable` allows
+    tickets that the target may use as evidence. `subjects` are the patterns of those in whose
+    name the client may ask by its word alone, `behalf` of those for whom it must prove to have been called, whether
+    the first caller spoke for itself or asserted a name; none by default. With `within_subject` a subject gets only
+    scopes that its own rules grant it. The rule holds only for asks from
+    `sources` (CIDR; none: from anywhere) and along a path that `chain` allows, and `caveats` are written into its
+    tickets. `unknown` are the conditions that a later version stored and this one does not know: such a rule grants
+    nothing.
+
+    Two rules that differ in `rule_id` alone say the same: every other field has one form. Raises Misconfigured.
+    """
+
+    rule_id: int
+    client: Selector
+    target: Selector
+    scopes: tuple[str, ...] = field(converter=check_scopes)
+    max_ttl_s: int | None = conditions.MAX_TTL_S.as_field()
+    until: str | None = conditions.UNTIL.as_field()
+    jwt: bool = conditions.JWT.as_field()
+    delegable: bool = conditions.DELEGABLE.as_field()
+    subjects: tuple[str, ...] = conditions.SUBJECTS.as_field()
+    behalf: tuple[str, ...] = conditions.BEHALF.as_field()
+    within_subject: bool = conditions.WITHIN_SUBJECT.as_field()
+    sources: tuple[str, ...] = conditions.SOURCES.as_field()
+    deny_via: tuple[str, ...] = conditions.DENY_VIA.as_field()
+    require_via: tuple[str, ...] = conditions.REQUIRE_VIA.as_field()
+    max_depth: int = conditions.MAX_DEPTH.as_field()
+    callbacks: bool = conditions.CALLBACKS.as_field()
+    methods: tuple[str, ...] = conditions.METHODS.as_field()
+    path: str | None = conditions.PATH.as_field()
+    peers: tuple[str, ...] = conditions.PEERS.as_field()
+    discharges: tuple[RequiredDischarge, ...] = conditions.DISCHARGES.as_field()
+    unknown: tuple[str, ...] = ()
+    chain: ChainRule = field(init=False, eq=False, repr=False)
+    caveats: tuple[RuleCaveat, ...] = field(init=False, eq=False, repr=False)
+    binds_own_calls: bool = field(init=False, eq=False, repr=False)
+    judges: frozenset[Judge] = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        both = set(self.deny_via) & set(self.require_via)
+        if both:
+            raise Misconfigured("value-invalid", f"{min(both)} is both in deny_via and in require_via")
+        put = object.__setattr__
+        path = ChainRule(
+            deny_via=self.deny_via, require_via=self.require_via, max_depth=self.max_depth, callbacks=self.callbacks
+        )
+        put(self, "chain", path)
+        said = stated(self)
+        put(self, "caveats", tuple(caveat for row in said for caveat in row.caveats(self)))
+        put(self, "binds_own_calls", bool(self.unknown) or any(row.binds_own_calls for row in said))
+        asked = {_JUDGES[row.judge] for row in said if row.judge is not None}
+        asked |= {judge for judge in JUDGES if judge.is_always_asked or (self.unknown and judge.name == "condition")}
+        put(self, "judges", frozenset(asked))
+        if self.jwt and self.caveats:
+            raise Misconfigured("value-invalid", "a JWT cannot carry caveats: write one rule for JWTs, one for tickets")
+
+    def __str__(self) -> str:
+        extras = [f"with {text}" if row.writes else text for row in stated(self) for text in row.texts(self)]
+        extras += [f"unknown: {word}" for word in self.unknown]
+        tail = f" ({', '.join(extras)})" if extras else ""
+        return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
+
+
+@frozen(kw_only=True, eq=False)
+class Judge:
+    """Tells why a rule does not hold for an ask; None when it holds.
+
+    `code` is the refusal when no rule is left. `bound` gives what is left of a rule that holds in part, and what was
+    taken from it; None when it holds whole. `is_about_subjects`: what does not hold for this subject may hold for
+    another one. `is_always_asked`: also about a rule that states none of its conditions.
+    """
+
+    name: str
+    code: Code
+    objection: Callable[[Rule, Ask, Circumstances], str | None]
+    bound: Callable[[Rule, Ask, Circumstances], tuple[Rule, str] | None] | None = None
+    is_about_subjects: bool = False
+    is_always_asked: bool = False
+
+
+# Why a rule does not hold for an ask, or None; and what is left of one that holds in part.
 
 
 def _source(rule: Rule, _ask: Ask, known: Circumstances) -> str | None:
@@ -101,287 +170,20 @@ def _ending(rule: Rule, _ask: Ask, known: Circumstances) -> tuple[Rule, str] | N
     return evolve(rule, max_ttl_s=left), f"it ends {rule.until}"
 
 
-_UNTIL_END: Final = Judge(name="until", code="not-granted", objection=_ended, bound=_ending)
-_SOURCE: Final = Judge(name="source", code="source-refused", objection=_source)
-_SUBJECT: Final = Judge(
-    name="subject", code="subject-refused", objection=_subject, is_about_subjects=True, is_always_asked=True
+JUDGES: Final = (
+    Judge(
+        name="condition",
+        code="not-granted",
+        objection=lambda rule, _ask, _known: f"this version does not know {' '.join(rule.unknown)}",
+    ),
+    Judge(name="until", code="not-granted", objection=_ended, bound=_ending),
+    Judge(name="source", code="source-refused", objection=_source),
+    Judge(name="subject", code="subject-refused", objection=_subject, is_about_subjects=True, is_always_asked=True),
+    Judge(name="within_subject", code="subject-refused", objection=_own_rules, bound=_within, is_about_subjects=True),
+    Judge(name="chain", code="chain-refused", objection=_chain, is_always_asked=True),
 )
-_WITHIN: Final = Judge(
-    name="within_subject", code="subject-refused", objection=_own_rules, bound=_within, is_about_subjects=True
-)
-_CHAIN: Final = Judge(name="chain", code="chain-refused", objection=_chain, is_always_asked=True)
-
-JUDGES: Final = (UNDERSTOOD, _UNTIL_END, _SOURCE, _SUBJECT, _WITHIN, _CHAIN)
 """All of them, in the order in which they judge."""
-
-
-# The rows.
-
-_MAX_TTL_S: Final = Condition(
-    key="max_ttl_s",
-    shape=ConditionShape.SECONDS,
-    read=check_life,
-    sample="600",
-    option="--max-ttl TIME",
-    help="longest life of what it grants: 90, 15m, 1h",
-    text=lambda seconds: f"max {seconds} s",
-    fact="max_ttl_s",
-    is_column=True,
-)
-_UNTIL: Final = Condition(
-    key="until",
-    shape=ConditionShape.TEXT,
-    read=check_until,
-    sample='"2027-01-31"',
-    option="--until DATE",
-    help="the end of the rule: 2027-01-31, which is 00:00 UTC, or 2027-01-31T18:00:00+01:00",
-    text=lambda end: f"until {end}",
-    sentence=lambda end: f"only until {end}, and no ticket of it lives longer",
-    judge=_UNTIL_END,
-)
-_JWT: Final = Condition(
-    key="jwt",
-    shape=ConditionShape.SWITCH,
-    sample="true",
-    option="--jwt",
-    help="also as JWTs, if they are enabled for the target",
-    text=lambda _: "jwt",
-    fact="jwt",
-    is_column=True,
-)
-_DELEGABLE: Final = Condition(
-    key="delegable",
-    shape=ConditionShape.SWITCH,
-    sample="true",
-    option="--delegable",
-    help="the target may act further on the client's behalf",
-    text=lambda _: "delegable",
-    fact="delegable",
-    is_column=True,
-)
-_SUBJECTS: Final = Condition(
-    key="subjects",
-    shape=ConditionShape.TEXTS,
-    read=check_subject_patterns,
-    sample='["user/*"]',
-    option="--subject PATTERN",
-    help="in whose name it may ask, by its word alone",
-    text=lambda patterns: f"for {' '.join(patterns)}",
-    judge=_SUBJECT,
-    binds_own_calls=False,
-    is_pattern=True,
-    fact="subjects",
-    is_column=True,
-)
-_BEHALF: Final = Condition(
-    key="behalf",
-    shape=ConditionShape.TEXTS,
-    read=check_subject_patterns,
-    sample='["user/*"]',
-    option="--behalf PATTERN",
-    help="for whom it may act when it proves that it was called for them",
-    text=lambda patterns: f"on behalf of {' '.join(patterns)}",
-    sentence=lambda patterns: f"on behalf of {subject_words(patterns)} too, when it proves that it was called for them",
-    judge=_SUBJECT,
-    binds_own_calls=False,
-    is_pattern=True,
-    fact="behalf",
-)
-_WITHIN_SUBJECT: Final = Condition(
-    key="within_subject",
-    shape=ConditionShape.SWITCH,
-    sample="true",
-    option="--within-subject",
-    help="for a subject, only scopes that its own rules for the target grant it",
-    text=lambda _: "within the subject's own rules",
-    sentence=lambda _: "for a subject only with scopes that the subject's own rules grant it there",
-    judge=_WITHIN,
-    binds_own_calls=False,
-    is_border=True,
-)
-_SOURCES: Final = Condition(
-    key="from",
-    attribute="sources",
-    shape=ConditionShape.TEXTS,
-    read=check_sources,
-    sample='["10.0.0.0/8"]',
-    option="--from CIDR",
-    help="only for asks from this network or address",
-    text=lambda networks: f"from {' '.join(networks)}",
-    sentence=lambda networks: f"only when it asks from {' or '.join(networks)}",
-    judge=_SOURCE,
-    fact="sources",
-)
-_DENY_VIA: Final = Condition(
-    key="deny_via",
-    shape=ConditionShape.TEXTS,
-    read=lambda names: check_callers("deny_via", names),
-    sample='["group:edge"]',
-    option="--deny-via WHO",
-    help="not for calls that came through NAME, NAME@REALM or group:NAME",
-    text=lambda names: f"never via {' '.join(names)}",
-    sentence=lambda names: f"never for a call that came through {' or '.join(names)}",
-    judge=_CHAIN,
-    binds_own_calls=False,
-    names=str,
-    fact="chain",
-)
-_REQUIRE_VIA: Final = Condition(
-    key="require_via",
-    shape=ConditionShape.TEXTS,
-    read=lambda names: check_callers("require_via", names),
-    sample='["gateway"]',
-    option="--require-via WHO",
-    help="only for calls that came through NAME, NAME@REALM or group:NAME",
-    text=lambda names: f"only via {' '.join(names)}",
-    sentence=lambda names: f"only for a call that came through {' and '.join(names)}, so not for its own",
-    judge=_CHAIN,
-    names=str,
-    fact="chain",
-)
-_MAX_DEPTH: Final = Condition(
-    key="max_depth",
-    shape=ConditionShape.COUNT,
-    usual=MAX_CHAIN_HOPS,
-    read=check_depth,
-    sample="3",
-    option="--max-depth N",
-    help=f"at most N callers before the client, 0 to {MAX_CHAIN_HOPS}",
-    text=lambda hops: f"at most {hops} before the client",
-    sentence=lambda hops: f"only with at most {hops} callers before it",
-    judge=_CHAIN,
-    binds_own_calls=False,
-    fact="chain",
-)
-_CALLBACKS: Final = Condition(
-    key="callbacks",
-    shape=ConditionShape.SWITCH,
-    sample="true",
-    option="--callbacks",
-    help="also for calls back to those on the way here",
-    text=lambda _: "callbacks",
-    sentence=lambda _: "also when somebody is called again by those that it called",
-    judge=_CHAIN,
-    binds_own_calls=False,
-    fact="chain",
-)
-_METHODS: Final = Condition(
-    key="methods",
-    shape=ConditionShape.TEXTS,
-    read=check_methods,
-    sample='["GET"]',
-    option="--methods METHOD",
-    help="its tickets only for this HTTP method",
-    text=lambda methods: f"methods {' '.join(methods)}",
-    sentence=lambda methods: f"its tickets count for {' and '.join(methods)} only",
-    writes=MethodsCaveat,
-    fact="caveats",
-)
-_PATH: Final = Condition(
-    key="path",
-    shape=ConditionShape.TEXT,
-    read=check_path,
-    sample='"/orders"',
-    option="--path PATH",
-    help="its tickets only for this HTTP path and what lies below it",
-    text=lambda path: f"path {path}",
-    sentence=lambda path: f"its tickets count for {path} and below only",
-    writes=PathCaveat,
-    fact="caveats",
-)
-_PEERS: Final = Condition(
-    key="peers",
-    shape=ConditionShape.TEXTS,
-    read=check_peers,
-    sample='["10.0.0.0/8"]',
-    option="--peer CIDR",
-    help="its tickets only from this network or address",
-    text=lambda networks: f"peers {' '.join(networks)}",
-    sentence=lambda networks: f"its tickets count from {' or '.join(networks)} only",
-    writes=PeerCaveat,
-    fact="caveats",
-)
-_DISCHARGES: Final = Condition(
-    key="discharges",
-    shape=ConditionShape.TEXTS,
-    read=check_discharges,
-    sample='["approvals=four-eyes"]',
-    option="--discharge WHO=WHAT",
-    help="its tickets only when the principal WHO attests WHAT",
-    text=lambda one: f"discharge {one}",
-    sentence=lambda one: f"its tickets count only when {one.discharger} attests {one.predicate}",
-    each=True,
-    names=lambda one: one.discharger,
-    writes=lambda one: one,
-    fact="caveats",
-)
-
-
-@frozen(kw_only=True)
-class Rule:
-    """One permission: `client` may call `target` with `scopes`. Everything that no rule allows is refused.
-
-    `max_ttl_s` caps the lifetime in seconds (None: only the other caps apply); `until` is an instant in UTC (None: no
-    end), past which it grants nothing and no ticket of it lives; `jwt` allows JWT export; `delegable` allows
-    tickets that the target may use as evidence. `subjects` are the patterns of those in whose
-    name the client may ask by its word alone, `behalf` of those for whom it must prove to have been called, whether
-    the first caller spoke for itself or asserted a name; none by default. With `within_subject` a subject gets only
-    scopes that its own rules grant it. The rule holds only for asks from
-    `sources` (CIDR; none: from anywhere) and along a path that `chain` allows, and `caveats` are written into its
-    tickets. `unknown` are the conditions that a later version stored and this one does not know: such a rule grants
-    nothing.
-
-    Two rules that differ in `rule_id` alone say the same: every other field has one form. Raises Misconfigured.
-    """
-
-    rule_id: int
-    client: Selector
-    target: Selector
-    scopes: tuple[str, ...] = field(converter=check_scopes)
-    max_ttl_s: int | None = _MAX_TTL_S.as_field()
-    until: str | None = _UNTIL.as_field()
-    jwt: bool = _JWT.as_field()
-    delegable: bool = _DELEGABLE.as_field()
-    subjects: tuple[str, ...] = _SUBJECTS.as_field()
-    behalf: tuple[str, ...] = _BEHALF.as_field()
-    within_subject: bool = _WITHIN_SUBJECT.as_field()
-    sources: tuple[str, ...] = _SOURCES.as_field()
-    deny_via: tuple[str, ...] = _DENY_VIA.as_field()
-    require_via: tuple[str, ...] = _REQUIRE_VIA.as_field()
-    max_depth: int = _MAX_DEPTH.as_field()
-    callbacks: bool = _CALLBACKS.as_field()
-    methods: tuple[str, ...] = _METHODS.as_field()
-    path: str | None = _PATH.as_field()
-    peers: tuple[str, ...] = _PEERS.as_field()
-    discharges: tuple[RequiredDischarge, ...] = _DISCHARGES.as_field()
-    unknown: tuple[str, ...] = ()
-    chain: ChainRule = field(init=False, eq=False, repr=False)
-    caveats: tuple[RuleCaveat, ...] = field(init=False, eq=False, repr=False)
-    binds_own_calls: bool = field(init=False, eq=False, repr=False)
-    judges: tuple[Judge, ...] = field(init=False, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        both = set(self.deny_via) & set(self.require_via)
-        if both:
-            raise Misconfigured("value-invalid", f"{min(both)} is both in deny_via and in require_via")
-        put = object.__setattr__
-        path = ChainRule(
-            deny_via=self.deny_via, require_via=self.require_via, max_depth=self.max_depth, callbacks=self.callbacks
-        )
-        put(self, "chain", path)
-        said = stated(self)
-        put(self, "caveats", tuple(caveat for row in said for caveat in row.caveats(self)))
-        put(self, "binds_own_calls", bool(self.unknown) or any(row.binds_own_calls for row in said))
-        asked = {row.judge for row in said} | ({UNDERSTOOD} if self.unknown else set())
-        put(self, "judges", tuple([judge for judge in JUDGES if judge.is_always_asked or judge in asked]))
-        if self.jwt and self.caveats:
-            raise Misconfigured("value-invalid", "a JWT cannot carry caveats: write one rule for JWTs, one for tickets")
-
-    def __str__(self) -> str:
-        extras = [f"with {text}" if row.writes else text for row in stated(self) for text in row.texts(self)]
-        extras += [f"unknown: {word}" for word in self.unknown]
-        tail = f" ({', '.join(extras)})" if extras else ""
-        return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
+_JUDGES: Final = {judge.name: judge for judge in JUDGES}
 
 
 CONDITIONS: Final[tuple[Condition, ...]] = tuple(one.metadata[ROW] for one in fields(Rule) if ROW in one.metadata)

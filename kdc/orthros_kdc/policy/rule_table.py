@@ -4,9 +4,9 @@ The problem: a condition is written on a command line, in a realm file, in the d
 from three of them, shown as JSON, as a line and as a sentence, compared, explained, and judged. Said in each of these
 places, a new condition was a change of thirteen files, and one forgotten place was a condition that one program kept
 and another one lost.
-The mechanism: a condition is one `Condition` in `rule.py`, with its words, its form and its judge, and one field of
-`Rule`. Everything else walks `CONDITIONS` and knows no condition by its name. The store keeps one value for all
-conditions of a rule (`store/rule_rows.py`), so that a new condition needs no column and no migration.
+The mechanism: a condition is one `Condition` in `conditions.py`, with its words and its form. In `rule.py` it is one
+field of `Rule`, with its judge. Everything else walks `CONDITIONS` and knows no condition by its name. The store keeps
+one value for all conditions of a rule (`store/rule_rows.py`), so a new condition needs no column and no migration.
 Rejected: a mapping from words to values in place of the fields. The decision reads rules for every ticket and would
 look up words, and no type checker would see a misspelt one.
 What would break it: a condition without which a rule grants more. A rule only grants, and conditions only take away.
@@ -24,11 +24,9 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from orthros_kdc.policy.rule_caveats import RequiredDischarge, RuleCaveat
-from orthros_kdc.policy.terms import Ask, Circumstances
-from orthros_protocol import Code
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat
 
-__all__ = ["ROW", "SHARED_FACT", "UNDERSTOOD", "Condition", "ConditionShape", "Judge"]
+__all__ = ["ROW", "SHARED_FACT", "Condition", "ConditionShape"]
 
 ROW: Final = "row"
 """Where a field of `Rule` holds its row."""
@@ -46,31 +44,6 @@ class ConditionShape(Enum):
     TEXTS = auto()
 
 
-@frozen(kw_only=True, eq=False)
-class Judge:
-    """Tells why a rule does not hold for an ask; None when it holds.
-
-    `code` is the refusal when no rule is left. `bound` gives what is left of a rule that holds in part, and what was
-    taken from it; None when it holds whole. `is_about_subjects`: what does not hold for this subject may hold for
-    another one. `is_always_asked`: also about a rule that states none of its conditions.
-    """
-
-    name: str
-    code: Code
-    objection: Callable[[Any, Ask, Circumstances], str | None]
-    bound: Callable[[Any, Ask, Circumstances], tuple[Any, str] | None] | None = None
-    is_about_subjects: bool = False
-    is_always_asked: bool = False
-
-
-UNDERSTOOD: Final = Judge(
-    name="condition",
-    code="not-granted",
-    objection=lambda rule, _ask, _known: f"this version does not know {' '.join(rule.unknown)}",
-)
-"""Judges rules with conditions that this version does not know."""
-
-
 @frozen(kw_only=True)
 class Condition:
     """One row of the table.
@@ -83,9 +56,10 @@ class Condition:
     are about one entry of a list. `fact` is its field in the audit log, which it may share, and `is_column` says that
     every list of rules has a column for it.
 
-    `judge` judges it, if anything before the decision does, and `binds_own_calls` says that a call in the client's own
-    name is judged, too. `writes` makes the caveat that the KDC writes into tickets. `names` gives whom an entry names,
-    who must exist: `name`, `name@realm` or `group:name`. With `is_pattern`, an entry names one subject or many.
+    `judge` names its judge in `rule.py`, if anything before the decision judges it, and `binds_own_calls` says that a
+    call in the client's own name is judged, too. `writes` makes the caveat that the KDC writes into tickets. `names`
+    gives whom an entry names, who must exist: `name`, `name@realm` or `group:name`. With `is_pattern`, an entry names
+    one subject or many.
     `is_border`: a rule that is offered as a remedy keeps it, since no admin is told to tear down a border.
     """
 
@@ -101,7 +75,7 @@ class Condition:
     each: bool = False
     fact: str = SHARED_FACT
     is_column: bool = False
-    judge: Judge | None = None
+    judge: str | None = None
     binds_own_calls: bool = field()
     writes: Callable[[Any], MethodsCaveat | PathCaveat | PeerCaveat | RequiredDischarge] | None = None
     names: Callable[[Any], str] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
-from orthros_kdc.policy.conditions import holding
+from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.model import GROUP_PREFIX
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.shards import Shards
