@@ -5,17 +5,14 @@ Changes nothing and decides nothing: facts come from one view of the store, answ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.policy.expectations import Report, run_expectations
-from orthros_kdc.policy.explain import Explanation
-from orthros_kdc.policy.explain import explain as explain_decision
+from orthros_kdc.policy.explain import Explanation, forecast
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.standing import revivals
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, PrincipalCaps, TargetFacts
+from orthros_kdc.policy.standing import FactsOf, revivals
+from orthros_kdc.policy.terms import Ask, Denial, TargetFacts
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
 from orthros_protocol import Misconfigured, check_scopes
 
@@ -32,24 +29,15 @@ async def explain(admin: Admin, client: str, ask: Ask, *, address: str | None = 
     check_scopes(ask.scopes or ())
 
     def work(tx: Transaction) -> Explanation:
-        caller, called = require_principal(tx, client), require_principal(tx, ask.target)
+        require_principal(tx, client)
+        called = require_principal(tx, ask.target)
         _require_callers(tx, ask.path)
-        policy = PolicySnapshot.read(tx)
-        rules = policy.rules_for(client, ask.target)
-        facts, limits = _facts_of(tx, called), tx.realm().limits
-        known = Circumstances(
-            address=address,
-            now=admin.now(),
-            groups_of=policy.groups_of,
-            scopes_of=policy.own_scopes,
-            client_caps=PrincipalCaps(max_ticket_s=caller.max_ticket_s, max_jwt_s=caller.max_jwt_s),
-            target=facts,
-            limits=limits,
-            remaining_tgt_s=limits.max_tgt_s,
+        facts_of, limits = _facts_by_name(tx), tx.realm().limits
+        found = forecast(
+            client, ask, PolicySnapshot.read(tx), facts_of=facts_of, limits=limits, now=admin.now(), address=address
         )
-        found = explain_decision(client, ask, rules, known, _facts_by_name(tx))
         if isinstance(found.decision, Denial) and found.decision.code == "target-unavailable":
-            return evolve(found, remedies=revivals(ask.target, facts))
+            return evolve(found, remedies=revivals(ask.target, _facts_of(tx, called)))
         return found
 
     return await admin.store.read(work)
@@ -76,7 +64,7 @@ def _require_callers(tx: Transaction, path: tuple[str, ...]) -> None:
             raise Misconfigured("value-invalid", f"{caller} is of this realm: write {name}")
 
 
-def _facts_by_name(tx: Transaction) -> Callable[[str], TargetFacts | None]:
+def _facts_by_name(tx: Transaction) -> FactsOf:
     def facts_of(name: str) -> TargetFacts | None:
         record = tx.principal_by_name(name)
         return None if record is None else _facts_of(tx, record)

@@ -21,14 +21,15 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from orthros_kdc.policy.explain import KIND_WORDS, Explanation, caveat_texts, explain
+from orthros_kdc.policy.explain import KIND_WORDS, Explanation, caveat_texts, forecast
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import LOCAL, check_address
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Kind, TargetFacts, acting_for
+from orthros_kdc.policy.standing import FactsOf
+from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
 
-__all__ = ["FailedExpectation", "Report", "run_expectations"]
+__all__ = ["FailedExpectation", "Report", "read_ask", "run_expectations"]
 
 _KINDS: Final = {word: kind for kind, word in KIND_WORDS.items()}
 _CODES: Final = frozenset(reason.name for reason in REASONS)
@@ -133,7 +134,7 @@ def run_expectations(
     text: str,
     policy: PolicySnapshot,
     *,
-    facts_of: Callable[[str], TargetFacts | None],
+    facts_of: FactsOf,
     limits: RealmLimits,
     now: int,
     source: str = "expectations",
@@ -155,29 +156,19 @@ def run_expectations(
 def _check(
     expected: _Expectation,
     policy: PolicySnapshot,
-    facts_of: Callable[[str], TargetFacts | None],
+    facts_of: FactsOf,
     limits: RealmLimits,
     now: int,
 ) -> FailedExpectation | None:
-    client, target = facts_of(expected.client), facts_of(expected.ask.target)
-    wish = _wish(expected)
+    ask, wish = expected.ask, _wish(expected)
     # A misspelt name would make every expected refusal come true.
-    named = (expected.client, expected.ask.target, *(name for name in expected.ask.path if "@" not in name))
+    named = (expected.client, ask.target, *(name for name in ask.path if "@" not in name))
     stranger = next((name for name in named if facts_of(name) is None), None)
-    if client is None or target is None or stranger is not None:
+    if stranger is not None:
         return FailedExpectation(entry=0, line=None, expected=wish, found=f"that no principal is called {stranger}")
-    rules = policy.rules_for(expected.client, expected.ask.target)
-    known = Circumstances(
-        address=expected.address,
-        now=now,
-        groups_of=policy.groups_of,
-        scopes_of=policy.own_scopes,
-        client_caps=client,
-        target=target,
-        limits=limits,
-        remaining_tgt_s=limits.max_tgt_s,
+    because = forecast(
+        expected.client, ask, policy, facts_of=facts_of, limits=limits, now=now, address=expected.address
     )
-    because = explain(expected.client, expected.ask, rules, known, facts_of)
     decision = because.decision
     if isinstance(decision, Denial):
         holds, found = decision.code == expected.refused, f"refused {decision.code}"
@@ -228,7 +219,26 @@ def _parse(text: str, source: str) -> list[tuple[int | None, _Expectation]]:
     ]
 
 
+def read_ask(entry: Mapping[str, Any], where: str) -> tuple[str, Ask, str | None]:
+    """Client, ask and address of what an expectation says, outcome aside: who asks for what, and from where.
+
+    Raises Misconfigured `value-invalid` and others, which begin with `where`.
+    """
+    return _ask_of(_values(entry, where), where)
+
+
 def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
+    values = _values(entry, where)
+    if "refused" in values and len(values.keys() & set(_OUTCOME)) > 1:
+        raise Misconfigured("value-invalid", f"{where}: either refused or granted, not both")
+    if not values.keys() & set(_OUTCOME):
+        raise Misconfigured("value-invalid", f"{where}: say what to expect: {', '.join(_OUTCOME)}")
+    outcome = {key: values.pop(key) for key in _OUTCOME if key in values}
+    client, ask, address = _ask_of(values, where)
+    return _Expectation(client=client, ask=ask, address=address, **outcome)
+
+
+def _values(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in _KEYS:
@@ -243,12 +253,11 @@ def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
     missing = [key for key in ("client", "target") if key not in values]
     if missing:
         raise Misconfigured("value-invalid", f"{where}: {missing[0]} is missing")
-    if "refused" in values and len(values.keys() & set(_OUTCOME)) > 1:
-        raise Misconfigured("value-invalid", f"{where}: either refused or granted, not both")
-    if not values.keys() & set(_OUTCOME):
-        raise Misconfigured("value-invalid", f"{where}: say what to expect: {', '.join(_OUTCOME)}")
-    client = values.pop("client")
-    outcome = {key: values.pop(key) for key in _OUTCOME if key in values}
+    return values
+
+
+def _ask_of(values: dict[str, Any], where: str) -> tuple[str, Ask, str | None]:
+    client: str = values.pop("client")
     address, behalf, via = values.pop("from", None), values.pop("behalf", None), values.pop("via", ())
     if "subject" in values and (behalf or via):
         raise Misconfigured("value-invalid", f"{where}: subject is the client's word, behalf and via are evidence")
@@ -258,4 +267,4 @@ def _read(entry: Mapping[str, Any], where: str) -> _Expectation:
         raise Misconfigured(error.reason, f"{where}: via: {error.detail}") from None
     if subject is not None:
         values |= {"subject": subject, "proven": True, "path": path}
-    return _Expectation(client=client, ask=Ask(**values), address=address, **outcome)
+    return client, Ask(**values), address

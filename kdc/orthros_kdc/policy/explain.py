@@ -12,15 +12,16 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from orthros_kdc.policy.decide import decide
-from orthros_kdc.policy.model import Selector
+from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule, stated
+from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
-from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
+from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_protocol import reason_for
 from orthros_protocol.primitives.limits import MAX_SCOPES
 from orthros_protocol.tickets.notes import NoteCause, describe_note
 
-__all__ = ["KIND_WORDS", "Explanation", "caveat_texts", "explain"]
+__all__ = ["KIND_WORDS", "Explanation", "caveat_texts", "explain", "forecast"]
 
 KIND_WORDS: Final = {Kind.TICKET: "ticket", Kind.JWT: "jwt"}
 
@@ -131,6 +132,33 @@ def explain(
     if isinstance(decision, Grant):
         return told(decision=decision, caps=tuple(sorted(decision.caps)))
     return told(decision=decision, remedies=_remedies(client, ask, rules, known, decision))
+
+
+def forecast(
+    client: str,
+    ask: Ask,
+    policy: PolicySnapshot,
+    *,
+    facts_of: FactsOf,
+    limits: RealmLimits,
+    now: int,
+    address: str | None = None,
+) -> Explanation:
+    """What the KDC answers at the second `now` to `client` with a fresh TGT, and why. Raises as `explain`.
+
+    `address` is the IP address it asks from, empty for a local socket; None holds nothing against it.
+    """
+    known = Circumstances(
+        address=address,
+        now=now,
+        groups_of=policy.groups_of,
+        scopes_of=policy.own_scopes,
+        client_caps=facts_of(client) or PrincipalCaps(),
+        target=facts_of(ask.target),
+        limits=limits,
+        remaining_tgt_s=limits.max_tgt_s,
+    )
+    return explain(client, ask, policy.rules_for(client, ask.target), known, facts_of)
 
 
 def _remedies(client: str, ask: Ask, rules: Sequence[Rule], known: Circumstances, denial: Denial) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from orthros_kdc.policy.realm_file_lines import Path
 from orthros_kdc.policy.rule import CONDITIONS, Rule
 from orthros_protocol import Misconfigured, reason_for
 
-__all__ = ["MOST_REMOVALS", "Change", "Plan", "plan_changes", "require_few_removals"]
+__all__ = ["MOST_REMOVALS", "USUAL_ALG", "Change", "Plan", "plan_changes", "require_few_removals"]
 
 MOST_REMOVALS: Final = 10
 """How many removals a plan may hold, and no more than a tenth of what there is of each kind, unless told otherwise."""
@@ -39,7 +39,8 @@ _KINDS: Final = {
 """What each removal takes a part of."""
 
 _USUAL: Final = PrincipalFacts()
-_USUAL_ALG: Final = "HS256"
+USUAL_ALG: Final = "HS256"
+"""The algorithm of JWTs where a file asks for them and names none."""
 _REMOVED: Final = "-"
 _LIMITS: Final = ("max_ticket_s", "max_jwt_s", "sources")
 
@@ -240,7 +241,7 @@ def _jwt(document: RealmDocument, state: RealmState, name: str, before: Principa
             yield _switched(name, on=False, event="jwt", words="jwt", lost="its JWT keys are erased")
         return
     if before.jwt is None:
-        facts = {"alg": wanted.alg or _USUAL_ALG, "audience": wanted.audience or f"{name}@{state.realm}"}
+        facts = {"alg": wanted.alg or USUAL_ALG, "audience": wanted.audience or f"{name}@{state.realm}"}
         words = f"jwt {facts['alg']} for {facts['audience']}" + (f", claims {' '.join(claims)}" if claims else "")
         yield _switched(name, on=True, event="jwt", words=words, value=facts | {"claims": claims})
         return
