@@ -34,8 +34,8 @@ class Rule:
     the first caller spoke for itself or asserted a name; none by default. With `within_subject` a subject gets only
     scopes that its own rules grant it. The rule holds only for asks from
     `sources` (CIDR; none: from anywhere) and along a path that `chain` allows, and `caveats` are written into its
-    tickets. `unknown` are the conditions that a later version stored and this one does not know: such a rule grants
-    nothing.
+    tickets. `unknown` are the conditions that a later version stored and this one does not know, and `unreadable` says
+    why nothing of what was stored is known; `unusable` is either in words, and such a rule grants nothing.
 
     Two rules that differ in `rule_id` alone say the same: every other field has one form. Raises Misconfigured.
     """
@@ -61,6 +61,8 @@ class Rule:
     peers: tuple[str, ...] = conditions.PEERS.as_field()
     discharges: tuple[RequiredDischarge, ...] = conditions.DISCHARGES.as_field()
     unknown: tuple[str, ...] = ()
+    unreadable: str | None = None
+    unusable: str | None = field(init=False, eq=False, repr=False)
     chain: ChainRule = field(init=False, eq=False, repr=False)
     caveats: tuple[RuleCaveat, ...] = field(init=False, eq=False, repr=False)
     binds_own_calls: bool = field(init=False, eq=False, repr=False)
@@ -75,18 +77,20 @@ class Rule:
             deny_via=self.deny_via, require_via=self.require_via, max_depth=self.max_depth, callbacks=self.callbacks
         )
         put(self, "chain", path)
+        unusable = f"this version does not know {' '.join(self.unknown)}" if self.unknown else self.unreadable
+        put(self, "unusable", unusable)
         said = stated(self)
         put(self, "caveats", tuple(caveat for row in said for caveat in row.caveats(self)))
-        put(self, "binds_own_calls", bool(self.unknown) or any(row.binds_own_calls for row in said))
+        put(self, "binds_own_calls", unusable is not None or any(row.binds_own_calls for row in said))
         asked = {_JUDGES[row.judge] for row in said if row.judge is not None}
-        asked |= {judge for judge in JUDGES if judge.is_always_asked or (self.unknown and judge.name == "condition")}
+        asked |= {judge for judge in JUDGES if judge.is_always_asked or (unusable and judge.name == "condition")}
         put(self, "judges", frozenset(asked))
         if self.jwt and self.caveats:
             raise Misconfigured("value-invalid", "a JWT cannot carry caveats: write one rule for JWTs, one for tickets")
 
     def __str__(self) -> str:
         extras = [f"with {text}" if row.writes else text for row in stated(self) for text in row.texts(self)]
-        extras += [f"unknown: {word}" for word in self.unknown]
+        extras += [f"unknown: {word}" for word in self.unknown] + ([self.unreadable] if self.unreadable else [])
         tail = f" ({', '.join(extras)})" if extras else ""
         return f"rule {self.rule_id}: {self.client} -> {self.target} [{' '.join(self.scopes) or 'no scopes'}]{tail}"
 
@@ -171,11 +175,7 @@ def _ending(rule: Rule, _ask: Ask, known: Circumstances) -> tuple[Rule, str] | N
 
 
 JUDGES: Final = (
-    Judge(
-        name="condition",
-        code="not-granted",
-        objection=lambda rule, _ask, _known: f"this version does not know {' '.join(rule.unknown)}",
-    ),
+    Judge(name="condition", code="not-granted", objection=lambda rule, _ask, _known: rule.unusable),
     Judge(name="until", code="not-granted", objection=_ended, bound=_ending),
     Judge(name="source", code="source-refused", objection=_source),
     Judge(name="subject", code="subject-refused", objection=_subject, is_about_subjects=True, is_always_asked=True),

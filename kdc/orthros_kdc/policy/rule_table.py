@@ -10,7 +10,7 @@ one value for all conditions of a rule (`store/rule_rows.py`), so a new conditio
 Rejected: a mapping from words to values in place of the fields. The decision reads rules for every ticket and would
 look up words, and no type checker would see a misspelt one.
 What would break it: a condition without which a rule grants more. A rule only grants, and conditions only take away.
-So a rule with a condition that this version does not know is kept and shown, but grants nothing (`Rule.unknown`).
+So a rule that this version does not understand whole is kept and shown, but grants nothing (`Rule.unusable`).
 
 Knows the form of a row, not which rows there are.
 """

@@ -101,7 +101,7 @@ class PolicySnapshot:
     def rules_for(self, client: str, target: str) -> tuple[Rule, ...]:
         """Every rule that lets `client` call `target`, in order of rule id. Names match whole or not at all.
 
-        Raises Misconfigured when one of them is stored as no rule can be: then it cannot be known what it was to say.
+        One that is stored as no rule can be is among them, and grants nothing (`Rule.unusable`).
         """
         known = self._memo.get((client, target))
         if known is not None:
@@ -119,7 +119,7 @@ class PolicySnapshot:
 
     def own_scopes(self, name: str, target: str, now: int | None) -> frozenset[str] | None:
         """The scopes that `name` can have at `target` in its own name at the second `now`, wherever it asks from and
-        without a caveat; None when no such rule lets it call `target`. Raises as `rules_for`."""
+        without a caveat; None when no such rule lets it call `target`."""
         ask = Ask(target=target)
         free = [rule for rule in self.rules_for(name, target) if not rule.caveats]
         held = holding(ask, free, Circumstances(address="", now=now)).rules if free else ()

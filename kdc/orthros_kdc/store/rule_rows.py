@@ -20,8 +20,10 @@ from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_protocol import Misconfigured, OrthrosError
 
-__all__ = ["RuleRow", "one_form", "opened", "row_of", "terms_of", "terms_text"]
+__all__ = ["GONE", "RuleRow", "one_form", "opened", "row_of", "terms_of", "terms_text"]
 
+GONE: Final = "kdc/gone"
+"""Stands for a client or target whose principal or group is gone: a name under kdc/, which no principal can have."""
 _OPENED: Final = 16_384
 _SCOPES: Final = "scopes"
 _ROWS: Final = {row.key: row for row in CONDITIONS}
@@ -36,7 +38,8 @@ _TYPES: Final = {
 
 @frozen(eq=False)
 class RuleRow:
-    """Rule `rule_id` from `client` to `target`, each in the text form of a selector; `terms` are as of `terms_of`."""
+    """Rule `rule_id` from `client` to `target`, each in the text form of a selector, or `GONE`; `terms` are as of
+    `terms_of`."""
 
     rule_id: int
     client: str
@@ -45,7 +48,10 @@ class RuleRow:
 
 
 def terms_of(rule: Rule) -> str:
-    """Everything but the number, client and target."""
+    """Everything but the number, client and target. Raises Misconfigured `conflict` for a rule that is not known whole:
+    what is written again would grant more."""
+    if rule.unusable is not None:
+        raise Misconfigured("conflict", f"{rule}: this version cannot write what it does not know")
     return terms_text({_SCOPES: rule.scopes} | {row.key: row.plain(rule) for row in stated(rule)})
 
 
@@ -62,17 +68,38 @@ def row_of(rule: Rule) -> RuleRow:
 # A row never changes, and its number is never used again: so an opened rule stays right.
 @lru_cache(_OPENED)
 def opened(row: RuleRow) -> Rule:
-    """The rule of a row. One with a condition that this version does not know has its word in `unknown`, and grants
-    nothing. Raises Misconfigured `database-invalid` for what no rule can be."""
-    rule = _read(row)
-    if not rule.unknown and terms_of(rule) != row.terms:
-        raise Misconfigured(DATABASE_INVALID, f"rule {row.rule_id}: its terms are not in their one form")
+    """The rule of a row. Of one that this version does not understand `Rule.unusable` says why, and it grants nothing:
+    it can be shown and removed, and stops no other rule."""
+    if GONE in (row.client, row.target):
+        return _unreadable(row, "its client or target is gone")
+    try:
+        rule = _read(row)
+    except Misconfigured as error:
+        return _unreadable(row, error.detail)
+    if rule.unusable is None and terms_of(rule) != row.terms:
+        return _unreadable(row, "its terms are not in their one form")
     return rule
 
 
+def _unreadable(row: RuleRow, cause: str) -> Rule:
+    client, target = _selector(row.client), _selector(row.target)
+    return Rule(rule_id=row.rule_id, client=client, target=target, scopes=(), unreadable=cause)
+
+
+def _selector(text: str) -> Selector:
+    try:
+        return Selector.parse(text)
+    except OrthrosError:
+        return Selector(GONE)
+
+
 def one_form(row: RuleRow) -> str:
-    """The terms of `row`, which may also say what is usual, as they are to be stored. Raises as `opened`."""
-    return terms_of(_read(row))
+    """The terms of `row`, which may also say what is usual, as they are to be stored. Raises Misconfigured
+    `database-invalid` for what no rule can be."""
+    try:
+        return terms_of(_read(row))
+    except Misconfigured as error:
+        raise Misconfigured(DATABASE_INVALID, f"rule {row.rule_id}: {error.detail}") from None
 
 
 def _read(row: RuleRow) -> Rule:
@@ -90,7 +117,7 @@ def _read(row: RuleRow) -> Rule:
         )
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OrthrosError) as error:
         seen = error.detail if isinstance(error, OrthrosError) else "its terms are not what a rule is stored as"
-        raise Misconfigured(DATABASE_INVALID, f"rule {row.rule_id}: {seen}") from None
+        raise Misconfigured(DATABASE_INVALID, seen) from None
 
 
 def _value(key: str, value: object) -> Any:

@@ -112,7 +112,8 @@ def _interrupted(connection: sqlite3.Connection, deadline: Deadline | None) -> I
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorname == "SQLITE_INTERRUPT":
+        # Only what SQLite itself reports has a name: text that is not UTF-8 has none.
+        if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
             raise deadline.error() from error
         raise
     finally:

@@ -15,7 +15,7 @@ from orthros_kdc.policy.rule import Rule
 from orthros_kdc.reasons import ALREADY_EXISTS, NO_GROUP, NO_PRINCIPAL
 from orthros_kdc.store.base import PolicyRows
 from orthros_kdc.store.change_log import CHANGED_GROUP, CHANGED_MEMBER, CHANGED_RULE
-from orthros_kdc.store.rule_rows import RuleRow, opened, terms_of
+from orthros_kdc.store.rule_rows import GONE, RuleRow, opened, terms_of
 from orthros_kdc.store.sqlite_audit import AuditRows
 from orthros_kdc.store.statements import missing
 from orthros_protocol import Misconfigured, check_name
@@ -25,7 +25,7 @@ __all__ = ["RuleRows"]
 _MEMBERS: Final = "SELECT g.name, p.name FROM members JOIN groups g USING (group_id) JOIN principals p USING (uid)"
 _RULES: Final = """
     SELECT rule_id, coalesce(cp.name, 'group:' || cg.name), coalesce(tp.name, 'group:' || tg.name),
-           terms
+           CAST(terms AS BLOB)
     FROM rules
     LEFT JOIN principals cp ON cp.uid = client_uid LEFT JOIN groups cg ON cg.group_id = client_group
     LEFT JOIN principals tp ON tp.uid = target_uid LEFT JOIN groups tg ON tg.group_id = target_group
@@ -38,10 +38,14 @@ _INSERT_RULE: Final = """
 
 
 def _read_rules(rows: Iterable[tuple[Any, ...]]) -> Iterator[RuleRow]:
-    """The rules of rows of `_RULES`. What is equal in many of them is kept once: most rules differ in names alone."""
+    """The rules of rows of `_RULES`. What is equal in many of them is kept once: most rules differ in names alone.
+
+    Terms that are not UTF-8 are the terms of no rule, since these are ASCII; SQLite would stop at them.
+    """
     texts: dict[str, str] = {}
     for rule_id, client, target, terms in rows:
-        kept = [texts.setdefault(text, text) for text in (client, target, terms)]
+        said = (client or GONE, target or GONE, terms.decode("utf-8", "replace"))
+        kept = [texts.setdefault(text, text) for text in said]
         yield RuleRow(rule_id, *kept)
 
 

@@ -410,3 +410,25 @@ async def test_no_login_from_before_a_restore_counts() -> None:
     await bench.store.change(lambda tx: tx.raise_not_before(0))
     with pytest.raises(KdcRefusal, match="revoked"):
         await bench.ask_one(login, "orders")
+
+
+@pytest.mark.parametrize("terms", ["%%", '{"moon":"full","scopes":["read"]}', '{"scopes": ["read"]}'])
+async def test_a_rule_that_cannot_be_read_grants_nothing_and_the_others_go_on(bench: KdcBench, terms: str) -> None:
+    """Also beside another rule for the same pair, and in a KDC that begins with it."""
+    damaged = await rules.allow(bench.admin, "billing", "payroll", scopes=("read",))
+
+    def damage(tx: Any) -> None:
+        tx._connection.execute("UPDATE rules SET terms = ? WHERE rule_id = ?", (terms, damaged.rule_id))
+
+    await bench.store.change(damage)
+    bench.restart()
+    login = await bench.log_in("billing")
+    wants = [Want(target=Principal(REALM, name)) for name in ("payroll", "orders")]
+    refused, granted = (await bench.ask(login, *wants)).results
+    assert isinstance(refused, NotGranted)
+    assert refused.reason.name == "not-granted"
+    assert isinstance(granted, Granted)
+    await rules.allow(bench.admin, "billing", "payroll", scopes=("write",))
+    granted = await bench.ask_one(login, "payroll")
+    assert isinstance(granted, Granted)
+    assert granted.scopes == ("write",)

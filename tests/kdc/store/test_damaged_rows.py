@@ -118,3 +118,33 @@ async def test_text_that_is_none_says_that_the_database_is_damaged(tmp_path: Pat
             await store.read(lambda tx: tx.keys_of(16))
     finally:
         await store.aclose()
+
+
+async def test_a_rule_whose_terms_are_no_text_is_unusable_and_the_others_are_not(tmp_path: Path) -> None:
+    store = SqliteStore.create(tmp_path / "kdc.db")
+    try:
+        await store.change(fill)
+        pair = Selector("orders"), Selector("billing")
+        await store.change(lambda tx: tx.add_rules([Rule(rule_id=0, client=pair[0], target=pair[1], scopes=("a",))]))
+        with closing(sqlite3.connect(tmp_path / "kdc.db")) as connection, connection:
+            connection.execute("UPDATE rules SET terms = CAST(x'ff' AS TEXT) WHERE rule_id = 1")
+        rules = (await store.read(lambda tx: tx.policy())).rules
+        assert [(rule.rule_id, rule.unusable) for rule in rules] == [
+            (1, "its terms are not what a rule is stored as"),
+            (2, None),
+        ]
+        await store.change(lambda tx: tx.delete_rules([1]))
+    finally:
+        await store.aclose()
+
+
+async def test_text_that_is_none_is_named_during_a_change_as_well(tmp_path: Path) -> None:
+    store = SqliteStore.create(tmp_path / "kdc.db")
+    try:
+        await store.change(fill)
+        with closing(sqlite3.connect(tmp_path / "kdc.db")) as connection, connection:
+            connection.execute("UPDATE principals SET sources = CAST(x'ff' AS TEXT)")
+        with pytest.raises(OrthrosError, match="database-invalid"):
+            await store.change(lambda tx: tx.principals())
+    finally:
+        await store.aclose()

@@ -144,8 +144,14 @@ def test_a_condition_of_a_later_version_makes_its_rule_grant_nothing_and_is_show
     ],
 )
 def test_terms_in_any_other_form_are_no_rule(terms: str) -> None:
-    with pytest.raises(Misconfigured, match=r"database-invalid.*rule 7"):
-        opened(of(terms))
+    rule = opened(of(terms))
+    assert (str(rule.client), str(rule.target), rule.scopes) == ("billing", "orders", ())
+    assert rule.unusable
+    refused = decide(Ask(target="orders"), [rule], Circumstances(address=None, target=TargetFacts()))
+    assert isinstance(refused, Denial)
+    assert refused.code == "not-granted"
+    with pytest.raises(Misconfigured, match=r"conflict.*cannot write what it does not know"):
+        row_of(rule)
 
 
 def test_each_row_of_the_table_says_what_every_place_needs() -> None:

@@ -37,6 +37,7 @@ The file holds entries such as
 
 with refused = "not-granted" in place of granted for what must not be possible; also behalf, via, from, caveats."""
 
+_REMOVE: Final = f"{PROGRAM} policy deny --rule"
 _SOON_S: Final = 30 * 86_400
 
 
@@ -171,7 +172,12 @@ async def _list(desk: AdminSession, options: Namespace) -> Shown:
         found = await rules.listed(admin, client=options.client, target=options.target, ending_s=options.ending)
         soon = await rules.listed(admin, client=options.client, target=options.target, ending_s=_SOON_S)
     rows = [rule_row(rule) for rule in found]
-    remarks = [f"rule {rule.rule_id} has ended or ends within 30 days: {rule.until}" for rule in soon]
+    remarks = [
+        f"rule {one.rule_id} grants nothing: {one.unusable}; remove it with `{_REMOVE} {one.rule_id}`"
+        for one in found
+        if one.unusable is not None
+    ]
+    remarks += [f"rule {rule.rule_id} has ended or ends within 30 days: {rule.until}" for rule in soon]
     nothing = "no rule: everything is refused" if options.ending is None else "no rule has ended or ends by then"
     return Shown(rows=rows, columns=columns_for(rows), remarks=remarks if found else [nothing])
 

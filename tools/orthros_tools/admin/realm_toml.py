@@ -90,6 +90,6 @@ def _rules(rules: tuple[Rule, ...]) -> AoT:
 def _entries(rule: Rule) -> Iterator[tuple[str, object]]:
     """The keys of a rule, without those that are as usual."""
     yield from (("client", str(rule.client)), ("target", str(rule.target)), ("scopes", rule.scopes))
-    if rule.unknown:
+    if rule.unusable is not None:
         raise Misconfigured("conflict", f"{rule}: this version cannot write what it does not know")
     yield from ((row.key, row.plain(rule)) for row in stated(rule))

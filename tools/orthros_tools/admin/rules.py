@@ -18,7 +18,7 @@ from orthros_tools.admin.command_line import duration
 __all__ = ["add_rule_options", "columns_for", "described_rule", "rule_remarks", "rule_row"]
 
 _ALWAYS: Final = ("rule", "client", "target", "scopes", *(row.key for row in CONDITIONS if row.is_column))
-_SELDOM: Final = tuple(row.key for row in CONDITIONS if not row.is_column)
+_SELDOM: Final = (*(row.key for row in CONDITIONS if not row.is_column), "unusable")
 _ARGUMENTS: Final[Mapping[ConditionShape, dict[str, Any]]] = {
     ConditionShape.SWITCH: {"action": "store_true"},
     ConditionShape.COUNT: {"type": int},
@@ -54,13 +54,15 @@ def rule_row(rule: Rule) -> dict[str, object]:
     for one in CONDITIONS:
         is_usual_count = one.shape is ConditionShape.COUNT and one.of(rule) == one.usual
         row[one.key] = None if is_usual_count else one.plain(rule)
-    return row | ({"unknown": list(rule.unknown)} if rule.unknown else {})
+    if rule.unknown:
+        row["unknown"] = list(rule.unknown)
+    return row | ({"unusable": rule.unusable} if rule.unusable else {})
 
 
 def columns_for(rows: Iterable[dict[str, object]]) -> tuple[str, ...]:
     """The columns of a table of rules: what is seldom said only where one of them says it."""
     shown = list(rows)
-    return _ALWAYS + tuple(name for name in _SELDOM if any(_says(row[name]) for row in shown))
+    return _ALWAYS + tuple(name for name in _SELDOM if any(_says(row.get(name)) for row in shown))
 
 
 def _says(value: object) -> bool:
@@ -77,6 +79,4 @@ def rule_remarks(rule: Rule) -> list[str]:
     onward = f", and {whom} may act further on its behalf" if rule.delegable else ""
     named = f", also in the name of {subject_words(rule.subjects)}" if rule.subjects else ""
     said = [f"{who} may call {whom} {what}, by {form} that live {life}{onward}{named}; not the other way round"]
-    said += [row.sentence(one) for row in stated(rule) if row.sentence is not None for one in row.entries(rule)]
-    unknown = " ".join(rule.unknown)
-    return said + ([f"it grants nothing: this version does not know {unknown}"] if unknown else [])
+    return said + [row.sentence(one) for row in stated(rule) if row.sentence is not None for one in row.entries(rule)]
