@@ -312,7 +312,7 @@ def test_what_a_sender_claims_of_a_ticket_is_not_believed_by_the_target(parties:
     boast = Credential(
         ticket=credentials.ticket, tail=credentials.tail, target=credentials.target,
         target_uid=99, client=parties.realm.principal("eve"), scopes=("admin", "read"),
-        life=Life.until(10**9, parties.second + 10**9),
+        life=Life.until(parties.second + 10**9, 10**9),
     )  # fmt: skip
     got = Credentials.of(boast, clock=HostClock(parties.realm.clock), entropy=parties.realm.entropy)
     assert got.expires_in_s == 86_400

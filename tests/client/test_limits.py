@@ -350,7 +350,7 @@ async def test_the_kdc_writes_limits_of_every_kind_that_a_target_judges() -> Non
             journey.kdc.keytabs["orders"], clock=clock, monotonic_ms=clock,
             app_caveats={"shop/rows": lambda payload, _access: None if payload == b"9" else "other rows"},
         )  # fmt: skip
-        told = evolve(held.credential, life=Life.left(60, 60_000), scopes=("read", "write"))
+        told = evolve(held.credential, life=Life.left(60_000, 60), scopes=("read", "write"))
         credentials = Credentials.of(told, clock=agent.clock)
         good: dict[str, Any] = {"method": "GET", "path": "/orders", "peer": "192.0.2.7", "channel": bytes(32)}
         assert call(credentials, verifier, **good).scopes == {"read"}

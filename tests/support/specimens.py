@@ -8,6 +8,8 @@ import attrs
 import pytest
 from attrs import frozen
 
+from orthros_client.credentials import credential_file
+from orthros_client.local.api import values
 from orthros_protocol import (
     WANT_JWT,
     AssertedUser,
@@ -31,24 +33,24 @@ from orthros_protocol.exchanges import ap_exchange as ap
 from orthros_protocol.exchanges import as_exchange, http_profile, tgs_exchange
 from orthros_protocol.keys import keytab
 from orthros_protocol.primitives import messages
-from orthros_protocol.primitives.canonical import Schema
-from orthros_protocol.primitives.schema import Message
+from orthros_protocol.primitives.canonical import decode_as, encode_as
+from orthros_protocol.primitives.schema import Message, Record
 from orthros_protocol.testing import IssuedTicket
-from orthros_protocol.tickets import caveats, discharges, hand_over
+from orthros_protocol.tickets import cache_file, caveats, discharges, hand_over
 from orthros_protocol.tickets import ticket as tickets
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import dec, enc, kd, sha256, unseal
 from tests.support.third_parties import ThirdParties
 
-Shape = Schema | type[Message]
+Shape = type[Message | Record]
 
 
 def again(shape: Shape, data: bytes) -> bytes:
     """What is read from `data`, written again. Raises Malformed."""
-    if isinstance(shape, Schema):
-        return shape.encode(*shape.decode(data))
     travel = {member.name for member in shape.members}
     beside = {one.name: b"" for one in attrs.fields(cast(Any, shape)) if one.init and one.name not in travel}
+    if issubclass(shape, Record):
+        return encode_as(shape.of_items(decode_as(shape.__name__, data, shape.check), **beside).to_items(), shape.check)
     return shape.decode(data, **beside).encode()
 
 
@@ -179,7 +181,7 @@ def _authority() -> dict[str, tuple[Shape, bytes]]:
     issued, around = pair.issue(), pair.realm.issue("billing", "orders")
     handed = Credential(
         ticket=issued.ticket, caveats=split_caveats(given.caveats), tail=bytes(32), target=issued.target, target_uid=17,
-        client=issued.client, scopes=("read", "write"), life=Life.until(9, pair.second),
+        client=issued.client, scopes=("read", "write"), life=Life.until(pair.second, 9),
         subject=tickets.Subject(issued.client, 7, 1), demands=(by_kdc, by_holder),
     )  # fmt: skip
     sealed = seal_hand_over(
@@ -189,11 +191,17 @@ def _authority() -> dict[str, tuple[Shape, bytes]]:
     material = pair.realm.root("approvals").ticket_key().material
     demand = unseal(kd(material, "3p"), "3p", enc("3p", "test.realm", "kdc", "approvals", 1), dec(by_kdc)[4])
     context = enc("deleg", "test.realm", "billing", "orders", sha256(issued.ticket))
+    content = unseal(kd(around.pop_key, "deleg"), "deleg", context, dec(sealed)[3])
+    items, issue = dec(content), (3, 7, [[1, 4, 0], [2, 3, None]])
     return {
         "demand of a holder": (discharges._OfHolder, by_holder),
         "demand of the KDC": (discharges._OfKdc, by_kdc),
         "demand": (discharges._Content, demand),
         "discharge": (discharges.Discharge, enc(given.caveats, given.tail)),
-        "hand-over": (hand_over._OUTER, sealed),
-        "handed over": (hand_over._CONTENT, unseal(kd(around.pop_key, "deleg"), "deleg", context, dec(sealed)[3])),
+        "hand-over": (hand_over._Sealed, sealed),
+        "handed over": (hand_over.HandedOver, content),
+        "narrowed credentials": (credential_file._NarrowedCredentials, enc(*items, 0, 500)),
+        "cached ticket": (cache_file.CachedTicket, enc(*items, *issue, ["read"], 60, 1, 1_800_000_000_123)),
+        "cached token": (cache_file.CachedTicket, enc(*items[:2], None, *items[3:], *issue, None, 0, 0, 0)),
+        "grant": (values.CredentialGrant, enc(*items, *issue, 5000, 250, 0, ["test.realm", "web"])),
     }

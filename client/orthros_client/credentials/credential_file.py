@@ -17,16 +17,15 @@ from orthros_client.credentials.credentials import Credentials
 from orthros_client.reasons import CREDENTIAL_FILE_INVALID
 from orthros_protocol import (
     Credential,
-    Life,
     Misconfigured,
     PeerMisbehaved,
     peek_unverified_header,
     read_secret_file,
     write_secret_file,
 )
-from orthros_protocol.primitives.canonical import Schema, integer
 from orthros_protocol.primitives.derivation import digest, mac_matches
-from orthros_protocol.tickets.credential import TICKET_ITEMS
+from orthros_protocol.primitives.schema import Message, binary, message, offset, spread
+from orthros_protocol.tickets.credential import ISSUE
 from orthros_runtime.clocks import Clock, Entropy
 
 __all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "parse_credentials", "read_credentials", "save_credentials"]
@@ -34,7 +33,12 @@ __all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "parse_credentials", "re
 CREDENTIAL_FILE_MAGIC: Final = b"ORTHROSN\x02"
 _DIGEST_BYTES: Final = 32
 _MOST_BYTES: Final = 64 * 1024
-_RECORD: Final = Schema("narrowed credentials", *TICKET_ITEMS, integer(), integer(), limit=_MOST_BYTES)
+
+
+@message("narrowed credentials", limit=_MOST_BYTES)
+class _NarrowedCredentials(Message):
+    credential: Credential = spread(Credential, without=ISSUE, tail=binary(32))
+    offset_ms: int = offset()
 
 
 def save_credentials(credentials: Credentials, path: str | os.PathLike[str], *, replace: bool = False) -> None:
@@ -43,9 +47,8 @@ def save_credentials(credentials: Credentials, path: str | os.PathLike[str], *, 
     Raises Misconfigured `file-exists` unless `replace`, or `file-unreadable`; Refused `ticket-expired`.
     """
     credentials.require_alive()
-    offset_ms = credentials.time.offset_ms()
-    record = _RECORD.encode(*credentials.to_items(credentials.life.second), max(offset_ms, 0), max(-offset_ms, 0))
-    body = CREDENTIAL_FILE_MAGIC + record
+    record = _NarrowedCredentials(credential=credentials, offset_ms=credentials.time.offset_ms())
+    body = CREDENTIAL_FILE_MAGIC + record.encode()
     write_secret_file(path, body + digest(body), replace=replace)
 
 
@@ -88,11 +91,8 @@ def parse_credentials(content: bytes) -> tuple[Credential, int]:
     if not mac_matches(digest(body), found):
         raise Misconfigured(CREDENTIAL_FILE_INVALID, "its checksum is wrong: truncated or damaged")
     try:
-        *items, ahead, behind = _RECORD.decode(body[len(CREDENTIAL_FILE_MAGIC) :])
-        peek_unverified_header(items[0])
-        credential = Credential.of_items(items, Life.until)
+        record = _NarrowedCredentials.decode(body[len(CREDENTIAL_FILE_MAGIC) :])
+        peek_unverified_header(record.credential.ticket)
     except PeerMisbehaved as error:
         raise Misconfigured(CREDENTIAL_FILE_INVALID, error.detail) from None
-    if ahead and behind:
-        raise Misconfigured(CREDENTIAL_FILE_INVALID, "a clock that is both ahead and behind")
-    return credential, ahead - behind
+    return record.credential, record.offset_ms

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Self
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from orthros_client.reasons import LOGIN_FILE_INVALID
 from orthros_protocol import (
@@ -31,36 +31,28 @@ from orthros_protocol import (
     carry,
     peek_unverified_header,
 )
-from orthros_protocol.primitives.canonical import Schema, integer
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.tickets.credential import TICKET_ITEMS
+from orthros_protocol.primitives.schema import Message, binary, integer, message, offset, spread
+from orthros_protocol.tickets.credential import ISSUE
 
 __all__ = ["MAX_LOGIN_BYTES", "WorkerLogin"]
 
 MAX_LOGIN_BYTES: Final = 24 * 1024
 _MAGIC: Final = b"ORTHROSL\x02"
 _DIGEST_BYTES: Final = 32
-_RECORD: Final = Schema(
-    "worker's login",
-    *TICKET_ITEMS,
-    integer(),
-    integer(),
-    integer(),
-    limit=MAX_LOGIN_BYTES,
-)
 
 
-@frozen(eq=False, kw_only=True)
-class WorkerLogin:
+@message("worker's login", limit=MAX_LOGIN_BYTES)
+class WorkerLogin(Message):
     """A narrowed TGT, which ends where its caveats say. `uid` is that of its client.
 
     `targets` is what the login is good for. Raises Misconfigured `login-file-invalid` for one that has no end or names
     no targets.
     """
 
-    credential: Credential
-    uid: int
-    offset_ms: int = 0
+    credential: Credential = spread(Credential, without=ISSUE, tail=binary(32))
+    uid: int = integer()
+    offset_ms: int = offset(default=0)
     targets: frozenset[Principal] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,7 +63,7 @@ class WorkerLogin:
             raise Misconfigured(LOGIN_FILE_INVALID, error.detail) from None
         if carried.expires is None or carried.targets is None or kind != TGT:
             raise Misconfigured(LOGIN_FILE_INVALID, "it has no end, no targets, or no ticket-granting ticket")
-        life = Life.until(self.credential.life.whole_s, carried.expires)
+        life = Life.until(carried.expires, self.credential.life.whole_s)
         object.__setattr__(self, "credential", evolve(self.credential, life=life))
         object.__setattr__(self, "targets", carried.targets)
 
@@ -103,10 +95,7 @@ class WorkerLogin:
 
     def to_bytes(self) -> bytes:
         """The content of the file: secret."""
-        credential = self.credential
-        ahead, behind = max(self.offset_ms, 0), max(-self.offset_ms, 0)
-        record = _RECORD.encode(*credential.to_items(credential.life.second), self.uid, ahead, behind)
-        content = _MAGIC + record
+        content = _MAGIC + self.encode()
         return content + digest(content)
 
     @classmethod
@@ -118,11 +107,9 @@ class WorkerLogin:
         if digest(content) != data[-_DIGEST_BYTES:]:
             raise Misconfigured(LOGIN_FILE_INVALID, "its checksum is wrong: it was cut short or altered")
         try:
-            *items, uid, ahead, behind = _RECORD.decode(content[len(_MAGIC) :])
-            credential = Credential.of_items(items, Life.until)
+            return cls.decode(content[len(_MAGIC) :])
         except OrthrosError as error:
             raise Misconfigured(LOGIN_FILE_INVALID, error.detail) from None
-        return cls(credential=credential, uid=uid, offset_ms=ahead - behind)
 
     @staticmethod
     def is_login(data: bytes) -> bool:

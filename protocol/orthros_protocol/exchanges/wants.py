@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.canonical import decode, decode_rows, encode, encode_rows
+from orthros_protocol.primitives.canonical import decode, decode_as, encode, encode_as
 from orthros_protocol.primitives.limits import (
     MAX_DISCHARGES,
     MAX_FRAME_BYTES,
@@ -180,7 +180,7 @@ class NotGranted(Record):
 
 def wants_field(wants: Sequence[Want]) -> bytes:
     """The bin that travels. Raises LocalMisuse for no want, more than 32, and one that does not fit."""
-    return encode_rows([want.to_items() for want in wants], _check_wants)
+    return encode_as([want.to_items() for want in wants], _check_wants)
 
 
 def read_wants(field: bytes) -> tuple[Want, ...]:
@@ -190,7 +190,7 @@ def read_wants(field: bytes) -> tuple[Want, ...]:
     that is no array of seven items, and `wants` where the bin is no canonical array of 1 to 32 items.
     """
     try:
-        rows = decode_rows(field, _check_wants)
+        rows = decode_as("wants", field, _check_wants)
     except Malformed:
         raise Refused("want-invalid", _what_is_wrong(field)) from None
     return tuple(map(Want.of_items, rows))

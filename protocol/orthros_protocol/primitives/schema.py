@@ -25,7 +25,7 @@ import ast
 import linecache
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
@@ -37,9 +37,10 @@ from orthros_protocol.primitives import shapes
 from orthros_protocol.primitives.canonical import pack, unpack
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES, MAX_EXTENSIONS, MAX_FRAME_BYTES, MAX_INT
-from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.names import Principal, cached_principal, is_name
 from orthros_protocol.primitives.shape_source import (
     CALLED,
+    Item,
     Member,
     Shape,
     Writer,
@@ -62,15 +63,19 @@ __all__ = [
     "integer",
     "item_checks",
     "message",
+    "nested",
     "offset",
     "optional",
     "principal",
     "record_of",
     "record_set",
     "secret",
+    "several",
     "source_of",
+    "spread",
     "text",
     "text_set",
+    "wire",
 ]
 
 _T = TypeVar("_T")
@@ -90,6 +95,13 @@ def _field(shape: Shape, **options: Any) -> Any:
 
 def _shape_of(specifier: object) -> Shape:
     shape: Shape = cast(Any, specifier).metadata[_SHAPE]
+    return shape
+
+
+def _item_of(specifier: object) -> Shape:
+    shape = _shape_of(specifier)
+    if [row.shape for row in shape.rows("")] != [shape]:
+        raise TypeError("what is several items in line is no item of its own: it needs an array around it (nested)")
     return shape
 
 
@@ -127,17 +139,17 @@ def text(accepts: Callable[[str], object] | re.Pattern[str], high: int = 128, **
 
 def optional(inner: _T, **options: Any) -> _T | None:
     """`inner`, or nil in its place."""
-    return cast(_T, _field(attrs.evolve(_shape_of(inner), nil=True), **options))
+    return cast(_T, _field(attrs.evolve(_item_of(inner), nil=True), **options))
 
 
 def array(item: _T, high: int, low: int = 0, **options: Any) -> tuple[_T, ...]:
     """A list of low..high items, each as `item` says."""
-    return cast("tuple[_T, ...]", _field(shapes.Items(list, low, high, item=_shape_of(item)), **options))
+    return cast("tuple[_T, ...]", _field(shapes.Items(list, low, high, item=_item_of(item)), **options))
 
 
 def record_set(item: _T, high: int, **options: Any) -> tuple[_T, ...]:
     """A set of 1..`high` records, strictly increasing in the byte order of their encodings."""
-    return cast("tuple[_T, ...]", _field(shapes.RecordSet(list, 1, high, item=_shape_of(item)), **options))
+    return cast("tuple[_T, ...]", _field(shapes.RecordSet(list, 1, high, item=_item_of(item)), **options))
 
 
 def text_set(accepts: Callable[[str], bool], high: int, **options: Any) -> tuple[str, ...]:
@@ -145,15 +157,50 @@ def text_set(accepts: Callable[[str], bool], high: int, **options: Any) -> tuple
     return cast("tuple[str, ...]", _field(shapes.TextSet(list, 0, high, accepts=accepts), **options))
 
 
+def nested(inner: _T, **options: Any) -> _T:
+    """An array of its own around the items that `inner` is."""
+    shape = _shape_of(inner)
+    size = len(shape.rows(""))
+    return cast(_T, _field(shapes.Nested(list, size, size, inner=shape), **options))
+
+
 def record_of(cls: type[_R], **options: Any) -> _R:
     """An array that is an object of `cls`."""
-    size = len([row for member in cls.members for row in member.rows()])
-    return cast(_R, _field(shapes.Nested(list, size, size, members=cls.members, cls=cls), **options))
+    return nested(spread(cls), **options)
+
+
+def spread(cls: type[_T], *, without: Collection[str] = (), **others: object) -> _T:
+    """An object of `cls` whose items stand in line among those of the message. `cls` is a Record, or a class of attrs
+    whose fields are `wire`.
+
+    Its fields `without` do not travel and keep their defaults; `others` say how a field is written here.
+    """
+    members: Sequence[Member] = getattr(cls, "members", None) or _members(attrs.fields(cast(Any, cls)))
+    if unknown := {*without, *others} - {member.name for member in members}:
+        raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+    shaped = {name: _shape_of(one) for name, one in others.items()}
+    left = [Member(one.name, shaped.get(one.name, one.shape)) for one in members if one.name not in without]
+    return cast(_T, _field(shapes.Spread(list, members=tuple(left), cls=cls)))
+
+
+def wire(item: object) -> Mapping[str, Any]:
+    """The metadata of a field of attrs that `spread` writes as `item` says."""
+    return {_SHAPE: _shape_of(item)}
+
+
+def _members(attributes: Iterable[attrs.Attribute[Any]]) -> list[Member]:
+    return [Member(one.name, one.metadata[_SHAPE]) for one in attributes if _SHAPE in one.metadata]
+
+
+def several(read: Callable[..., _T], **items: object) -> _T:
+    """Items in line that are one value: `read` makes it of them, and it has each as an attribute of that name."""
+    parts = tuple([Item(name, _item_of(one)) for name, one in items.items()])
+    return cast(_T, _field(shapes.Several(list, items=parts, read=read)))
 
 
 def either(one: type[_R], other: type[_S], **options: Any) -> _R | _S:
     """An array that is an object of `one` or of `other`, which begin with different constants."""
-    sizes = [len([row for member in cls.members for row in member.rows()]) for cls in (one, other)]
+    sizes = [_shape_of(record_of(cls)).low for cls in (one, other)]
     shape = shapes.Choice(list, min(sizes), max(sizes), classes=(one, other))
     return cast("_R | _S", _field(shape, **options))
 
@@ -165,14 +212,15 @@ def adapted(
 
     Where `beside` names an earlier item, both are given that as well.
     """
-    of = _shape_of(inner)
+    of = _item_of(inner)
     shape = shapes.Adapted(of.kind, of.low, of.high, nil=of.nil, inner=of, read=read, write=write, beside=beside)
     return cast(_T, _field(shape, **options))
 
 
 def principal(**options: Any) -> Principal:
     """Realm and name of a principal: two items."""
-    return cast(Principal, _field(shapes.RealmAndName(list), **options))
+    parts = several(cached_principal, realm=text(is_name), name=text(is_name))
+    return cast(Principal, _field(_shape_of(parts), **options))
 
 
 def offset(**options: Any) -> int:
@@ -205,8 +253,8 @@ class Record(_Fields):
         raise NotImplementedError
 
     @classmethod
-    def of_items(cls, items: list[Any]) -> Self:
-        """The object of items that passed `check`."""
+    def of_items(cls, items: list[Any], **beside: Any) -> Self:
+        """The object of items that passed `check`. `beside` are the fields that do not travel."""
         raise NotImplementedError
 
     def to_items(self) -> list[Any]:
@@ -247,7 +295,10 @@ class Message(_Fields):
         array,
         record_set,
         text_set,
+        nested,
         record_of,
+        spread,
+        several,
         either,
         adapted,
         principal,
@@ -300,8 +351,7 @@ def _made(cls: type[Any], name: str, limit: int, *, eq: bool, order: bool, kw_on
         cls
     )
     before = {member.name for member in inherited}
-    own = [one for one in declared if _SHAPE in one.metadata and one.name not in before]
-    made.members = (*inherited, *[Member(one.name, one.metadata[_SHAPE]) for one in own])
+    made.members = (*inherited, *[one for one in _members(declared) if one.name not in before])
     for member in made.members:
         if isinstance(member.shape, shapes.Constant):
             setattr(made, member.name, member.shape.low)

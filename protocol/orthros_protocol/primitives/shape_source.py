@@ -23,6 +23,7 @@ __all__ = [
     "Member",
     "Shape",
     "Writer",
+    "items_of",
     "write_checks",
     "write_items",
     "write_message",
@@ -202,23 +203,28 @@ def _write_within(writer: Writer, value: str, label: str, shape: Shape) -> None:
         shape.within(writer, value, label)
 
 
-def write_object(writer: Writer, cls: type, members: Sequence[Member], items: str, beside: Sequence[str] = ()) -> str:
-    """An expression: the object of `cls` of these items; it takes the variables `beside` as well."""
-    names = [item.name for member in members for item in member.rows()]
-    at, values = 0, [f"{name}={name}" for name in beside]
+def items_of(value: str, size: int) -> list[str]:
+    """Expressions: the `size` items of the list `value`."""
+    return [f"{value}[{number}]" for number in range(size)]
+
+
+def write_object(
+    writer: Writer, cls: type, members: Sequence[Member], items: Sequence[str], beside: Sequence[str] = ()
+) -> str:
+    """An expression: the object of `cls`, from expressions of its items; it takes the variables `beside` as well."""
+    by_name = dict(zip([item.name for member in members for item in member.rows()], items, strict=True))
+    values = [f"{name}={name}" for name in beside]
     for member in members:
-        size = len(member.rows())
-        parts = [f"{items}[{number}]" for number in range(at, at + size)]
-        at += size
+        parts = [by_name[item.name] for item in member.rows()]
         if member.shape.beside:
-            parts.append(f"{items}[{names.index(member.shape.beside)}]")
+            parts.append(by_name[member.shape.beside])
         if member.shape.turn != Turn.CONSTANT:
             values.append(f"{member.name}={member.shape.take(writer, parts)}")
     return f"{writer.named(cls, cls.__name__)}({', '.join(values)})"
 
 
-def write_items(writer: Writer, members: Sequence[Member], value: str) -> str:
-    """An expression: the items of the object `value`."""
+def write_items(writer: Writer, members: Sequence[Member], value: str) -> list[str]:
+    """Expressions: the items of the object `value`."""
     items: dict[str, str] = {}
     for member in members:
         given = [f"{value}.{member.name}"]
@@ -226,10 +232,11 @@ def write_items(writer: Writer, members: Sequence[Member], value: str) -> str:
             given.append(items[member.shape.beside])
         parts = member.shape.give(writer, *given)
         items |= {item.name: part for item, part in zip(member.rows(), parts, strict=True)}
-    return f"[{', '.join(items.values())}]"
+    return list(items.values())
 
 
-def _write_check(writer: Writer, made: Any, name: str) -> None:
+def _write_check(writer: Writer, made: Any, name: str) -> list[str]:
+    """Returns expressions of the items that it judges."""
     rows = [row for member in made.members for row in member.rows()]
     with writer.block("def check(items)"):
         writer.refuse(
@@ -237,20 +244,21 @@ def _write_check(writer: Writer, made: Any, name: str) -> None:
         )
         writer.line(f"[{', '.join(row.name for row in rows)}] = items")
         write_checks(writer, [(row.name, f"{name}: {row.name}", row.shape) for row in rows])
+    return items_of("items", len(rows))
 
 
 def write_record(writer: Writer, made: Any, name: str, beside: Sequence[str]) -> None:
     """Writes `check`, `of_items` and `to_items` of the class `made`; `beside` are its fields that do not travel."""
-    _write_check(writer, made, name)
+    items = _write_check(writer, made, name)
     with writer.block(f"def of_items({', '.join(['items', *beside])})"):
-        writer.line(f"return {write_object(writer, made, made.members, 'items', beside)}")
+        writer.line(f"return {write_object(writer, made, made.members, items, beside)}")
     with writer.block("def to_items(self)"):
-        writer.line(f"return {write_items(writer, made.members, 'self')}")
+        writer.line(f"return [{', '.join(write_items(writer, made.members, 'self'))}]")
 
 
 def write_message(writer: Writer, made: Any, name: str, limit: int, beside: Sequence[str]) -> None:
     """Writes `check`, `decode` and `encode` of the class `made`, whose encoding has `limit` bytes at most."""
-    _write_check(writer, made, name)
+    items = _write_check(writer, made, name)
     with writer.block(f"def decode({', '.join(['data', *beside])})"):
         writer.refuse(
             f"type(data) is not bytes or len(data) > {limit}", f"{name}: not bytes, or larger than {limit} bytes"
@@ -258,14 +266,15 @@ def write_message(writer: Writer, made: Any, name: str, limit: int, beside: Sequ
         writer.line("items = unpack(data)")
         writer.line("check(items)")
         writer.refuse("pack(items) != data", f"{name}: not the canonical encoding")
-        writer.line(f"return {write_object(writer, made, made.members, 'items', beside)}")
+        writer.line(f"return {write_object(writer, made, made.members, items, beside)}")
     with writer.block("def encode(self)"):
-        writer.line(f"items = {write_items(writer, made.members, 'self')}")
+        writer.line(f"items = [{', '.join(write_items(writer, made.members, 'self'))}]")
         with writer.block("try"):
             writer.line("check(items)")
         with writer.block("except Malformed as error"):
             writer.line("raise LocalMisuse('value-invalid', f'building {error.detail}') from None")
         writer.line("data = pack(items)")
         with writer.block(f"if len(data) > {limit}"):
-            writer.line(f"raise LocalMisuse('value-invalid', 'building {name}: larger than {limit} bytes')")
+            words = f"building {name}: larger than {limit} bytes"
+            writer.line(f"raise LocalMisuse('value-invalid', {words!r})")
         writer.line("return data")

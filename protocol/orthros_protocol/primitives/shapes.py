@@ -15,12 +15,12 @@ from attrs import field, frozen
 from orthros_protocol.errors import Malformed
 from orthros_protocol.primitives.canonical import pack
 from orthros_protocol.primitives.limits import MAX_NAME_CHARS
-from orthros_protocol.primitives.names import cached_principal, is_name
 from orthros_protocol.primitives.shape_source import (
     Item,
     Member,
     Shape,
     Writer,
+    items_of,
     write_checks,
     write_items,
     write_object,
@@ -34,8 +34,9 @@ __all__ = [
     "Items",
     "Nested",
     "Offset",
-    "RealmAndName",
     "RecordSet",
+    "Several",
+    "Spread",
     "Text",
     "TextSet",
 ]
@@ -123,23 +124,56 @@ class RecordSet(Items):
 
 
 @frozen
-class Nested(Shape):
-    """An array that is an object of `cls`."""
+class Spread(Shape):
+    """An object of `cls`, whose items stand in line, each under its own name."""
 
     members: tuple[Member, ...] = field(kw_only=True)
     cls: type = field(kw_only=True)
 
+    def rows(self, name: str) -> list[Item]:
+        return [row for member in self.members for row in member.rows()]
+
+    def take(self, writer: Writer, items: Sequence[str]) -> str:
+        return write_object(writer, self.cls, self.members, items)
+
+    def give(self, writer: Writer, value: str) -> list[str]:
+        return write_items(writer, self.members, value)
+
+
+@frozen
+class Several(Shape):
+    """Items that are one value: `read` makes it of them, and it has each as an attribute of the name of the item."""
+
+    items: tuple[Item, ...] = field(kw_only=True)
+    read: Callable[..., Any] = field(kw_only=True)
+
+    def rows(self, name: str) -> list[Item]:
+        return [Item(f"{name}_{one.name}" if name else one.name, one.shape) for one in self.items]
+
+    def take(self, writer: Writer, items: Sequence[str]) -> str:
+        return f"{writer.named(self.read, self.read.__name__)}({', '.join(items)})"
+
+    def give(self, writer: Writer, value: str) -> list[str]:
+        return [f"{value}.{one.name}" for one in self.items]
+
+
+@frozen
+class Nested(Shape):
+    """An array of its own around the items of `inner`."""
+
+    inner: Shape = field(kw_only=True)
+
     def within(self, writer: Writer, value: str, label: str) -> None:
-        rows = [row for member in self.members for row in member.rows()]
+        rows = self.inner.rows("")
         names = [f"{value}_{row.name}" for row in rows]
         writer.line(f"[{', '.join(names)}] = {value}")
         write_checks(writer, [(name, f"{label}.{row.name}", row.shape) for name, row in zip(names, rows, strict=True)])
 
     def _taken(self, writer: Writer, item: str) -> str:
-        return write_object(writer, self.cls, self.members, item)
+        return self.inner.take(writer, items_of(item, self.low))
 
     def _given(self, writer: Writer, value: str) -> str:
-        return write_items(writer, self.members, value)
+        return f"[{', '.join(self.inner.give(writer, value))}]"
 
 
 @frozen
@@ -223,21 +257,6 @@ class Adapted(Shape):
 
 
 @frozen
-class RealmAndName(Shape):
-    """Realm and name of a principal: two items, one value."""
-
-    def rows(self, name: str) -> list[Item]:
-        part = Text(str, 1, MAX_NAME_CHARS, accepts=is_name)
-        return [Item(f"{name}_realm", part), Item(f"{name}_name", part)]
-
-    def take(self, writer: Writer, items: Sequence[str]) -> str:
-        return f"{writer.named(cached_principal, 'cached_principal')}({', '.join(items)})"
-
-    def give(self, writer: Writer, value: str) -> list[str]:
-        return [f"{value}.realm", f"{value}.name"]
-
-
-@frozen
 class Offset(Shape):
     """How far a clock is ahead of another: two items, since none is negative."""
 
@@ -245,7 +264,14 @@ class Offset(Shape):
         return [Item(f"{name}_{way}", Shape(int)) for way in ("ahead", "behind")]
 
     def take(self, writer: Writer, items: Sequence[str]) -> str:
-        return " - ".join(items)
+        return f"{writer.named(ahead_of, 'ahead_of')}({', '.join(items)})"
 
     def give(self, writer: Writer, value: str) -> list[str]:
         return [f"max({value}, 0)", f"max(-{value}, 0)"]
+
+
+def ahead_of(ahead: int, behind: int) -> int:
+    """Raises Malformed for a clock that is both ahead and behind: each offset has one encoding."""
+    if ahead and behind:
+        raise Malformed("a clock that is both ahead and behind")
+    return ahead - behind

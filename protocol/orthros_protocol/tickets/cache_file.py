@@ -16,13 +16,14 @@ from attrs import frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.keys.role_keys import RootKey
-from orthros_protocol.primitives.canonical import Schema, encode, integer, optional, text_set
+from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_SCOPES, MAX_U32
 from orthros_protocol.primitives.names import is_scope
+from orthros_protocol.primitives.schema import Message, integer, message, optional, spread, text_set
 from orthros_protocol.primitives.sealing import open_box, seal
-from orthros_protocol.tickets.credential import CREDENTIAL_ITEMS, NOTES, Credential, Life
+from orthros_protocol.tickets.credential import Credential
 
 __all__ = ["MAX_CACHE_BYTES", "CacheSnapshot", "CachedTicket", "cache_kvno", "open_cache", "seal_cache"]
 
@@ -31,29 +32,17 @@ _MAGIC: Final = b"ORTHROSC\x03"
 _HEADER_BYTES: Final = len(_MAGIC) + 4
 _PREAMBLE_BYTES: Final = 32
 
-_RECORD: Final = Schema(
-    "cached ticket",
-    *CREDENTIAL_ITEMS,
-    integer(MAX_U32),
-    integer(MAX_U32),
-    NOTES,
-    optional(text_set(is_scope, MAX_SCOPES)),
-    integer(MAX_U32),
-    integer(MAX_U32),
-    integer(),
-)
 
-
-@frozen(eq=False, kw_only=True)
-class CachedTicket:
+@message("cached ticket")
+class CachedTicket(Message):
     """One entry: what was asked (`asked_*`) and the ticket or JWT that was granted; its life is told by the realm's
     clock. `policy_seq` is the number of the policy that it was issued under."""
 
-    credential: Credential
-    asked_scopes: tuple[str, ...] | None
-    asked_ttl_s: int
-    asked_flags: int
-    policy_seq: int = 0
+    credential: Credential = spread(Credential)
+    asked_scopes: tuple[str, ...] | None = optional(text_set(is_scope, MAX_SCOPES))
+    asked_ttl_s: int = integer(MAX_U32)
+    asked_flags: int = integer(MAX_U32)
+    policy_seq: int = integer(default=0)
 
 
 @frozen(eq=False, kw_only=True)
@@ -74,7 +63,7 @@ def seal_cache(snapshot: CacheSnapshot, root: RootKey, *, entropy: bytes) -> byt
     body = bytearray(
         b"".join(number.to_bytes(8, "big") for number in (snapshot.saved_ms, *offsets, snapshot.policy_seq))
     )
-    for record in map(_encode, snapshot.entries):
+    for record in [entry.encode() for entry in snapshot.entries]:
         body += len(record).to_bytes(4, "big") + record
     if len(body) > MAX_CACHE_BYTES:
         raise LocalMisuse("value-invalid", f"the ticket cache is larger than {MAX_CACHE_BYTES} bytes")
@@ -119,30 +108,5 @@ def _records(body: bytes) -> Iterable[CachedTicket]:
         record = body[at + 4 : at + 4 + size]
         if len(record) != size:
             raise Malformed("a record of the ticket cache is cut short")
-        yield _decode(record)
+        yield CachedTicket.decode(record)
         at += 4 + size
-
-
-def _encode(entry: CachedTicket) -> bytes:
-    credential = entry.credential
-    return _RECORD.encode(
-        *credential.to_items(credential.life.second),
-        credential.flags,
-        credential.kvno,
-        [note.to_items() for note in credential.notes],
-        None if entry.asked_scopes is None else list(entry.asked_scopes),
-        entry.asked_ttl_s,
-        entry.asked_flags,
-        entry.policy_seq,
-    )
-
-
-def _decode(record: bytes) -> CachedTicket:
-    *items, flags, kvno, notes, asked, asked_ttl_s, asked_flags, policy_seq = _RECORD.decode(record)
-    return CachedTicket(
-        credential=Credential.of_items(items, Life.until, flags=flags, kvno=kvno, notes=notes),
-        asked_scopes=None if asked is None else tuple(asked),
-        asked_ttl_s=asked_ttl_s,
-        asked_flags=asked_flags,
-        policy_seq=policy_seq,
-    )

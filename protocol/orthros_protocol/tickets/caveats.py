@@ -27,15 +27,14 @@ from orthros_protocol.primitives.names import (
 )
 from orthros_protocol.primitives.schema import (
     Message,
-    Record,
     adapted,
     binary,
     const,
     integer,
     message,
+    nested,
     optional,
     principal,
-    record_of,
     record_set,
     text,
     text_set,
@@ -113,11 +112,6 @@ def _as_set(values: Iterable[str]) -> list[str]:
 
 def _as_scopes(scopes: Iterable[str]) -> list[str]:
     return list(check_scopes(scopes))
-
-
-@message("target", kw_only=False)
-class _Target(Record):
-    principal: Principal = principal()
 
 
 def _targets_in(rows: list[Any]) -> tuple[Principal, ...]:
@@ -255,7 +249,7 @@ class TargetsCaveat(Caveat):
     """Only tickets for these targets may be obtained: for ticket-granting tickets, and judged by the KDC alone."""
 
     kind: int = const(_TARGETS)
-    targets: tuple[Principal, ...] = adapted(record_set(record_of(_Target), _MOST_ENTRIES), _targets_in, _as_targets)
+    targets: tuple[Principal, ...] = adapted(record_set(nested(principal()), _MOST_ENTRIES), _targets_in, _as_targets)
 
     def prohibits(self, access: Access) -> str | None:  # a target cannot judge it, whatever the request
         """Shown to a target, it refuses."""

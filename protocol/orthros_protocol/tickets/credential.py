@@ -9,7 +9,7 @@ Knows no clock and no keys; `life` is a value, and callers say what their clocks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Any, Final, Self
 
@@ -17,7 +17,6 @@ from attrs import evolve, field, frozen
 
 from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.canonical import Field, array, binary, integer, nested, optional, text, text_set
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS,
     MAX_CAVEATS_BLOB_BYTES,
@@ -27,16 +26,28 @@ from orthros_protocol.primitives.limits import (
     MAX_TICKET_LIFE_S,
     MAX_U32,
 )
-from orthros_protocol.primitives.names import Principal, cached_principal, is_name, is_scope
+from orthros_protocol.primitives.names import Principal, is_scope
+from orthros_protocol.primitives.schema import (
+    adapted,
+    array,
+    binary,
+    integer,
+    optional,
+    principal,
+    record_of,
+    several,
+    text_set,
+    wire,
+)
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_after
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 from orthros_protocol.tickets.notes import Note
-from orthros_protocol.tickets.ticket import SUBJECT, Subject
+from orthros_protocol.tickets.ticket import Subject
 
-__all__ = ["CREDENTIAL_ITEMS", "NOTES", "TICKET_ITEMS", "Credential", "Life"]
+__all__ = ["ISSUE", "Credential", "Life"]
 
-NOTES: Final = array(nested(integer(MAX_U32), integer(MAX_U32), optional(integer(MAX_U32))), 64)
-"""What the KDC granted less than asked for, where an envelope keeps it. A hand-over has no place for notes."""
+ISSUE: Final = ("flags", "kvno", "notes")
+"""The fields that do not leave the host of the client: a hand-over and a file have no place for them."""
 
 
 @frozen
@@ -54,12 +65,12 @@ class Life:
     ahead_s: float = 0.0
 
     @classmethod
-    def until(cls, whole_s: int, second: int) -> Life:
+    def until(cls, second: int, whole_s: int) -> Life:
         """A life that ends at this Unix second of the realm."""
         return cls(whole_s, realm_end=second)
 
     @classmethod
-    def left(cls, whole_s: int, left_ms: int) -> Life:
+    def left(cls, left_ms: int, whole_s: int) -> Life:
         """A life that ends so many milliseconds from now: on a clock that shows 0 now."""
         return cls(whole_s, boot_end=left_ms / 1000)
 
@@ -72,6 +83,11 @@ class Life:
     def second(self) -> int:
         """The Unix second of the realm at which it ends."""
         return max(0, int(round(min(self.realm_end, self.boot_end + self.ahead_s), 3)))
+
+    @property
+    def left_ms(self) -> int:
+        """The milliseconds that `left` was told."""
+        return round(self.boot_end * 1000)
 
     def left_s(self, now: float) -> float:
         """Seconds left when the monotonic clock shows `now`, never negative."""
@@ -91,30 +107,6 @@ class Life:
         return Life(self.whole_s, min(self.boot_end, boot_end), min(self.realm_end, realm_end), self.ahead_s)
 
 
-def _fields(tail: Field) -> tuple[Field, ...]:
-    return (
-        binary(16, MAX_TICKET_BYTES),
-        binary(0, MAX_CAVEATS_BLOB_BYTES),
-        tail,
-        text(is_name),
-        text(is_name),
-        integer(),
-        text(is_name),
-        text(is_name),
-        text_set(is_scope, MAX_SCOPES),
-        integer(),
-        integer(),
-        optional(SUBJECT),
-        array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES),
-    )
-
-
-TICKET_ITEMS: Final = _fields(binary(32))
-"""The layout: 13 items, which an envelope places before its own. The tenth is the end, as the envelope counts it."""
-CREDENTIAL_ITEMS: Final = _fields(optional(binary(32)))
-"""The same for a ticket or a JWT."""
-
-
 @frozen(eq=False, kw_only=True)
 class Credential:
     """A ticket for `target` with what proves its possession, or a JWT (ASCII bytes), which has no tail.
@@ -122,22 +114,26 @@ class Credential:
     `caveats` are those that holders added, `tail` is the one behind them (32 bytes, secret). `scopes` are those left.
     `subject` is in whose name it was issued, if not the client's. `demands` are shown to dischargers: those of the KDC
     first, then those of holders, each in the order of their caveats. `flags`, `kvno` and `notes` are what the KDC said
-    when it issued; they are not in the layout.
+    when it issued: `ISSUE`.
     """
 
-    ticket: bytes = field(repr=False)
-    caveats: tuple[bytes, ...] = field(default=(), repr=False)
-    tail: bytes | None = field(repr=False)
-    target: Principal
-    target_uid: int = 0
-    client: Principal
-    scopes: tuple[str, ...] = ()
-    life: Life
-    subject: Subject | None = None
-    demands: tuple[bytes, ...] = field(default=(), repr=False)
-    flags: int = 0
-    kvno: int = 0
-    notes: tuple[Note, ...] = ()
+    ticket: bytes = field(metadata=wire(binary(16, MAX_TICKET_BYTES)), repr=False)
+    caveats: tuple[bytes, ...] = field(
+        metadata=wire(adapted(binary(0, MAX_CAVEATS_BLOB_BYTES), split_caveats, join_caveats)), default=(), repr=False
+    )
+    tail: bytes | None = field(metadata=wire(optional(binary(32))), repr=False)
+    target: Principal = field(metadata=wire(principal()))
+    target_uid: int = field(metadata=wire(integer()), default=0)
+    client: Principal = field(metadata=wire(principal()))
+    scopes: tuple[str, ...] = field(metadata=wire(text_set(is_scope, MAX_SCOPES)), default=())
+    life: Life = field(metadata=wire(several(Life.until, second=integer(), whole_s=integer())))
+    subject: Subject | None = field(metadata=wire(optional(record_of(Subject))), default=None)
+    demands: tuple[bytes, ...] = field(
+        metadata=wire(array(binary(1, MAX_DEMAND_BYTES), MAX_DISCHARGES)), default=(), repr=False
+    )
+    flags: int = field(metadata=wire(integer(MAX_U32)), default=0)
+    kvno: int = field(metadata=wire(integer(MAX_U32)), default=0)
+    notes: tuple[Note, ...] = field(metadata=wire(array(record_of(Note), 64)), default=())
 
     __getstate__ = not_exported
 
@@ -156,49 +152,3 @@ class Credential:
         if len(self.caveats) + len(more) > MAX_CAVEATS:
             raise LocalMisuse("value-invalid", f"{len(self.caveats) + len(more)} caveats, at most {MAX_CAVEATS}")
         return evolve(self, caveats=(*self.caveats, *more), tail=tail_after(self.tail, more), **changes)
-
-    def to_items(self, end: int) -> list[Any]:
-        """The 13 items. `end` is its end as the envelope counts it, such as `life.second`."""
-        return [
-            self.ticket,
-            join_caveats(self.caveats),
-            self.tail,
-            self.target.realm,
-            self.target.name,
-            self.target_uid,
-            self.client.realm,
-            self.client.name,
-            list(self.scopes),
-            end,
-            self.life.whole_s,
-            None if self.subject is None else self.subject.to_items(),
-            list(self.demands),
-        ]
-
-    @classmethod
-    def of_items(
-        cls,
-        items: list[Any],
-        life: Callable[[int, int], Life],
-        *,
-        flags: int = 0,
-        kvno: int = 0,
-        notes: Iterable[Sequence[Any]] = (),
-    ) -> Credential:
-        """From 13 items that fit; `life` makes a life of its whole seconds and its end. Raises Malformed."""
-        ticket, caveats, tail, realm, name, uid, crealm, cname, scopes, end, whole_s, subject, demands = items
-        return Credential(
-            ticket=ticket,
-            caveats=split_caveats(caveats),
-            tail=tail,
-            target=cached_principal(realm, name),
-            target_uid=uid,
-            client=cached_principal(crealm, cname),
-            scopes=tuple(scopes),
-            life=life(whole_s, end),
-            subject=None if subject is None else Subject.of_items(subject),
-            demands=tuple(demands),
-            flags=flags,
-            kvno=kvno,
-            notes=tuple(Note(*note) for note in notes),
-        )

@@ -8,41 +8,41 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
+from attrs import field
 
 from orthros_protocol.errors import PeerMisbehaved
 from orthros_protocol.keys.keytab import Keytab
-from orthros_protocol.primitives.canonical import Schema, binary, const, encode
+from orthros_protocol.primitives.canonical import decode_as, encode, encode_as
 from orthros_protocol.primitives.derivation import derive, digest, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.primitives.messages import VERSION
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.schema import Message, Record, binary, const, message, spread
 from orthros_protocol.primitives.sealing import open_box, seal
-from orthros_protocol.tickets.credential import TICKET_ITEMS, Credential, Life
+from orthros_protocol.tickets.credential import ISSUE, Credential
 from orthros_protocol.tickets.envelopes import open_envelope
 from orthros_protocol.tickets.ticket import peek_unverified_header
 
 __all__ = ["HandedOver", "open_hand_over", "peek_unverified_hand_over", "seal_hand_over"]
 
 _MOST_CONTENT_BYTES: Final = 48 * 1024
-_OUTER: Final = Schema(
-    "hand-over",
-    const(VERSION),
-    binary(16, MAX_TICKET_BYTES),
-    binary(32),
-    binary(72, _MOST_CONTENT_BYTES),
-    limit=MAX_FRAME_BYTES,
-)
-_CONTENT: Final = Schema("handed over", *TICKET_ITEMS, limit=_MOST_CONTENT_BYTES)
 
 
-@frozen(eq=False)
-class HandedOver:
+@message("hand-over", limit=MAX_FRAME_BYTES)
+class _Sealed(Message):
+    version: int = const(VERSION)
+    ticket: bytes = binary(16, MAX_TICKET_BYTES)
+    named: bytes = binary(32)
+    box: bytes = binary(72, _MOST_CONTENT_BYTES)
+
+
+@message("handed over")
+class HandedOver(Record):
     """A credential that another principal handed over; its life is told by the realm's clock. `sender` is who."""
 
-    credential: Credential
-    sender: Principal
+    credential: Credential = spread(Credential, without=ISSUE, tail=binary(32))
+    sender: Principal = field()
 
 
 def _context(sender: Principal, receiver: Principal, ticket_digest: bytes) -> bytes:
@@ -56,16 +56,16 @@ def seal_hand_over(
 
     `entropy` is 24 fresh random bytes. Raises LocalMisuse for what does not fit.
     """
-    content = _CONTENT.encode(*credential.to_items(credential.life.second))
+    content = encode_as(HandedOver(credential=credential, sender=sender).to_items(), HandedOver.check)
     named = digest(credential.ticket)
     box = seal(derive(pop_key, "deleg"), "deleg", _context(sender, receiver, named), content, entropy=entropy)
-    return _OUTER.encode(VERSION, ticket, named, box)
+    return _Sealed(ticket=ticket, named=named, box=box).encode()
 
 
 def peek_unverified_hand_over(data: bytes) -> tuple[bytes, int]:
     """The ticket that a hand-over is sealed with, and the size of its box; nothing is verified. Raises Malformed."""
-    _version, ticket, _named, box = _OUTER.decode(data)
-    return ticket, len(box)
+    sealed = _Sealed.decode(data)
+    return sealed.ticket, len(sealed.box)
 
 
 def open_hand_over(data: bytes, keytab: Keytab, *, now: Timestamp) -> HandedOver:
@@ -73,12 +73,13 @@ def open_hand_over(data: bytes, keytab: Keytab, *, now: Timestamp) -> HandedOver
 
     Raises what `open_envelope` raises for the ticket that the box is sealed with, and PeerMisbehaved `box-unopened`.
     """
-    _version, ticket, named, box = _OUTER.decode(data)
-    envelope = open_envelope(ticket, keytab, now=now)
-    context = _context(envelope.sender, keytab.principal, named)
-    plain = open_box(derive(envelope.pop_key, "deleg"), "deleg", context, box, limit=_MOST_CONTENT_BYTES)
-    items = _CONTENT.decode(plain)
-    if not mac_matches(digest(items[0]), named):
+    sealed = _Sealed.decode(data)
+    envelope = open_envelope(sealed.ticket, keytab, now=now)
+    context = _context(envelope.sender, keytab.principal, sealed.named)
+    plain = open_box(derive(envelope.pop_key, "deleg"), "deleg", context, sealed.box, limit=_MOST_CONTENT_BYTES)
+    items = decode_as("handed over", plain, HandedOver.check)
+    # Which ticket it is comes before what its caveats are, which `of_items` finds out.
+    if not mac_matches(digest(items[0]), sealed.named):
         raise PeerMisbehaved("box-unopened", "the hand-over names another ticket than it holds")
     peek_unverified_header(items[0])
-    return HandedOver(Credential.of_items(items, Life.until), envelope.sender)
+    return HandedOver.of_items(items, sender=envelope.sender)

@@ -12,7 +12,6 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys.role_keys import KdcMacKey, TicketSealingKey
-from orthros_protocol.primitives.canonical import Field
 from orthros_protocol.primitives.derivation import mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import (
@@ -53,7 +52,6 @@ __all__ = [
     "INITIAL",
     "KNOWN_FLAGS",
     "SERVICE_TICKET",
-    "SUBJECT",
     "TGT",
     "Hop",
     "Subject",
@@ -110,10 +108,6 @@ class Subject(Record):
     principal: Principal = principal()
     uid: int = integer()
     how: int = integer(BY_ASSERTION, BY_EVIDENCE)
-
-
-# Until the last message that names a subject is a class.
-SUBJECT: Final = Field(frozenset({list}), 4, 4, Subject.check, is_nested=True)
 
 
 @frozen

@@ -154,7 +154,7 @@ def login_of(shelf: Shelf) -> bytes:
         tail=b"t" * 32,
         target=Principal("test.realm", KDC_TGT),
         client=shelf.parties.realm.principal("web"),
-        life=Life.until(3600, shelf.second + 600),
+        life=Life.until(shelf.second + 600, 3600),
     )
     return WorkerLogin(credential=credential, uid=16).to_bytes()
 

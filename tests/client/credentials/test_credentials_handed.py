@@ -114,7 +114,7 @@ def test_what_is_received_is_checked(parties: Parties) -> None:
     handed = opened(parties, parties.credentials("web", "orders").hand_over(parties.credentials("web", "worker")))
     for tail, error in ((None, Malformed), (b"short", LocalMisuse)):
         with pytest.raises(error):
-            received(parties, evolve(handed, credential=evolve(handed.credential, tail=tail)))
+            received(parties, handed.altered(credential=evolve(handed.credential, tail=tail)))
 
 
 def test_the_receiver_may_bring_what_it_knows_of_the_target(parties: Parties) -> None:

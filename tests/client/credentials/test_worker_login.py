@@ -82,7 +82,7 @@ async def taken(world: World, *targets: str, scopes: tuple[str, ...] | None = No
 
 def with_caveats(login: WorkerLogin, *caveats: bytes, **changes: Any) -> WorkerLogin:
     """The login with other caveats, and with other fields of its credential."""
-    return evolve(login, credential=evolve(login.credential, caveats=caveats, **changes))
+    return login.altered(credential=evolve(login.credential, caveats=caveats, **changes))
 
 
 def end_of(login: WorkerLogin) -> int:
@@ -98,7 +98,7 @@ async def test_a_file_with_impossible_times_ends_nobodys_daemon(
         ends = 9_000_000_000_000
         odd = with_caveats(given, ExpiresCaveat(ends).to_bytes(), given.credential.caveats[1])
         path = tmp_path / "login"
-        write_secret_file(path, evolve(odd, offset_ms=2**63 - 1).to_bytes())
+        write_secret_file(path, odd.altered(offset_ms=2**63 - 1).to_bytes())
         session = WorkerSession.open(str(path), world.agent.session.pool, world.clock, CountingEntropy(b"worker"))
         with pytest.raises(Unavailable, match=f"second {ends}"):
             await session.ensure_login()
@@ -247,7 +247,7 @@ async def test_nobody_makes_more_of_a_login(autojump_clock: trio.testing.MockClo
             async with open_worker(world, write(tmp_path / "login", forged)) as worker:
                 assert await worker.outcome(worker.key("billing"), timeout_s=1) == "unauthenticated-refusal"
         wide = TargetsCaveat((ORDERS, BILLING)).to_bytes()
-        honest = evolve(login, credential=login.credential.with_caveats([wide]))
+        honest = login.altered(credential=login.credential.with_caveats([wide]))
         async with open_worker(world, write(tmp_path / "login", honest)) as worker:
             assert await worker.outcome(worker.key("billing")) == "excluded-by-your-caveat"
             assert await worker.outcome(worker.key("orders")) == "held"
@@ -331,7 +331,7 @@ async def test_a_bad_successor_takes_nothing_away(
             elif damage == "cut":
                 write_secret_file(path, login.to_bytes()[:-1], replace=True)
             else:
-                write(path, evolve(login, uid=login.uid + 1))
+                write(path, login.altered(uid=login.uid + 1))
             assert await worker.outcome(worker.key("orders")) == "held"
             await elapse(31)
             assert await worker.outcome(worker.key("orders", "write")) == "held"
@@ -349,7 +349,7 @@ async def test_a_login_that_the_realm_no_longer_takes_has_ended(
     """The KDC's word counts, whatever this host's clock says."""
     async with open_world() as world:
         login = await taken(world, "orders", lifetime_s=600)
-        path = write(tmp_path / "login", evolve(login, offset_ms=-500_000))
+        path = write(tmp_path / "login", login.altered(offset_ms=-500_000))
         async with open_worker(world, path) as worker:
             assert await worker.outcome(worker.key("orders")) == "held"
             assert abs(worker.agent.session.offset_ms) < 1000
@@ -404,7 +404,7 @@ async def test_a_login_without_end_or_targets_is_none(autojump_clock: trio.testi
             {"ticket": ticket[:2] + bytes((TGT + 1,)) + ticket[3:]},
         ):
             with pytest.raises(Misconfigured, match="login-file-invalid"):
-                evolve(login, credential=evolve(login.credential, **changes))
+                login.altered(credential=evolve(login.credential, **changes))
 
 
 @pytest.mark.parity("B7")

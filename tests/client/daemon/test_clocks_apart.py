@@ -89,7 +89,7 @@ class House:
             client=self.realm.principal("web"),
             ticket=issued.ticket,
             tail=tail_of(issued.session_key, issued.ticket),
-            life=Life.left(LIFE_S, LIFE_S * 1000),
+            life=Life.left(LIFE_S * 1000, LIFE_S),
             kvno=1,
         )
         return CredentialGrant(

@@ -50,7 +50,7 @@ def grant(
         client=Principal("test.realm", "web"),
         ticket=b"credential %06d" % number,
         tail=tail,
-        life=Life.left(3600, round(remaining_s * 1000)),
+        life=Life.left(round(remaining_s * 1000), 3600),
         kvno=1,
         scopes=("read",),
         **more,

@@ -361,7 +361,7 @@ async def test_boxes_that_are_not_for_us_stay_closed() -> None:
         cases: list[tuple[bytes, type[OrthrosError], str]] = [
             (for_kiosk, PeerMisbehaved, "unknown-key"),
             (good[:-1] + bytes((good[-1] ^ 1,)), PeerMisbehaved, "box-unopened"),
-            (sealed(life=Life.until(3600, 1)), TicketRefused, "ticket-expired"),
+            (sealed(life=Life.until(1, 3600)), TicketRefused, "ticket-expired"),
             (sealed(ticket=tgt), PeerMisbehaved, "wrong-ticket-type"),
             (bytes(64), PeerMisbehaved, "malformed"),
         ]

@@ -14,8 +14,9 @@ from orthros_protocol import (
     is_name,
     is_scope,
 )
-from orthros_protocol.primitives.canonical import Schema, encode, text, text_set
+from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.names import KDC_SERVICES, scope_order
+from orthros_protocol.primitives.schema import Message, message, text, text_set
 from tests.support.naive import enc
 
 NOT_NAMES = [
@@ -102,10 +103,15 @@ def test_the_order_of_scopes_is_the_order_of_their_encodings(scopes: list[str]) 
 
 def test_what_strangers_send_is_not_remembered_at_length() -> None:
     """Predicates may remember their answers; a frame of 64 KiB must not become a memory of 64 KiB."""
-    schema = Schema("scopes", text_set(is_scope, 32), text(is_name))
+
+    @message("scopes")
+    class Scopes(Message):
+        scopes: tuple[str, ...] = text_set(is_scope, 32)
+        name: str = text(is_name)
+
     remembered = getattr(is_scope, "cache_info", None)
     before = remembered().currsize if remembered else 0
     for scopes, name in (["a" * 129], "a"), ([], "a" * 129):
         with pytest.raises(Malformed):
-            schema.decode(enc(scopes, name))
+            Scopes.decode(enc(scopes, name))
     assert before == (remembered().currsize if remembered else 0)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import msgpack
 import pytest
-from attrs import field
+from attrs import field, frozen
 
 from orthros_protocol import LocalMisuse, Malformed, Principal, Timestamp
 from orthros_protocol.primitives.names import is_name, is_scope
@@ -18,6 +18,7 @@ from orthros_protocol.primitives.schema import (
     Extension,
     Message,
     Record,
+    adapted,
     array,
     binary,
     const,
@@ -25,15 +26,21 @@ from orthros_protocol.primitives.schema import (
     instant,
     integer,
     message,
+    nested,
+    offset,
     optional,
     principal,
     record_of,
     record_set,
     secret,
+    several,
     source_of,
+    spread,
     text,
     text_set,
+    wire,
 )
+from tests.support.forbidden import FORBIDDEN
 
 
 @message("stop", eq=True, kw_only=False)
@@ -268,3 +275,169 @@ def test_tracebacks_show_the_line_that_refused() -> None:
     shown = "".join(traceback.format_exception(refused.value))
     assert "raise Malformed('trip: ref has a wrong length')" in shown
     assert "if len(ref) != 2:" in source_of(Trip)
+
+
+def alone(shape: Any) -> type[Message]:
+    """A message of one field."""
+
+    class Alone(Message):
+        value: Any = shape
+
+    return message("alone")(Alone)
+
+
+@message("pair", eq=True, kw_only=False)
+class Pair(Record):
+    number: int = integer()
+    name: str = text(is_name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "good", "bad"),
+    [
+        (integer(9, 1), [1, 9], [0, 10, True, None, "1", b"1", [1]]),
+        (integer(), [0, 2**63 - 1], [-1, 2**63, False, 0.0, float("nan"), msgpack.ExtType(1, b""), {}]),
+        (binary(2), [b"12"], [b"1", b"123", "12", None, msgpack.ExtType(1, b"12")]),
+        (binary(1, 2), [b"1", b"12"], [b"", b"123"]),
+        (text(is_name), ["a", "a/b"], ["", "A", "a//b", "a\n", b"a", None, "é"]),
+        (text(str.isprintable, 3), ["abc", " "], ["abcd", "é", "\n"]),
+        (optional(integer(5)), [None, 0, 5], [6, "x", False, -1, 0.0]),
+        (optional(binary(2)), [None, b"12"], [b"", b"1"]),
+        (optional(text(is_name)), [None, "a"], ["A", "", 0, False]),
+        (array(integer(3), 2), [(), (1, 2)], [[4], [1, 2, 3], [True], [None], None, {}, ""]),
+        (array(array(integer(3), 2), 2), [(), ((),), ((1,), (2, 3))], [[4], [[4]], [[1, 2, 3]], [[[]]], [None]]),
+        (record_of(Pair), [Pair(1, "a")], [[], [1], [1, "A"], [1, "a", 2], None, {}, "1a"]),
+        (optional(record_of(Pair)), [None, Pair(1, "a")], [[], [1], [1, "A"], [1, "a", 2], [[1, "a"]], False]),
+        (nested(principal()), [Principal("r", "a")], [[], ["r"], ["r", "A"], ["r", ""], ["r", "a", "b"], None, "ra"]),
+        (optional(nested(principal())), [None, Principal("r", "a")], [[], ["r"], [None, None], [["r", "a"]], False]),
+        (text_set(is_scope, 3), [(), ("b", "aa"), ("a", "b", "aa")], [["b", "a"], ["a", "a"], ["aa", "b"], ["A"]]),
+        (extensions(), [(), ((1, b""), (2, b"x"))], [[[2, b""], [1, b""]], [[1, b""], [1, b""]], [[65536, b""]]]),
+        (extensions(), [tuple((at, b"") for at in range(8))], [[[at, b""] for at in range(9)], [[1, b"x" * 1020]]]),
+        (extensions(), [((1, b"x" * 1000),)], [[[1, None]], [[1, "x"]], [[1]], [1], [[True, b""]]]),
+    ],
+)
+def test_each_kind_of_field_takes_exactly_its_values(shape: Any, good: list[Any], bad: list[Any]) -> None:
+    one: Any = alone(shape)
+    for value in good:
+        assert one.decode(one(value=value).encode()).value == value
+    for value in bad:
+        with pytest.raises(Malformed):
+            one.decode(bytes(msgpack.packb([value])))
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_the_encoding_forbids_is_malformed_in_every_message(name: str) -> None:
+    for shape in (integer(), array(integer(), 64), optional(binary(0, 9)), text(str.isprintable), extensions()):
+        with pytest.raises(Malformed):
+            alone(shape).decode(FORBIDDEN[name])
+
+
+@frozen(kw_only=True)
+class Span:
+    """Two items, of which the second is no field of its own."""
+
+    length: int
+    end: int = 0
+
+    @property
+    def begin(self) -> int:
+        return self.end - self.length
+
+    @classmethod
+    def of(cls, begin: int, length: int) -> Span:
+        return cls(end=begin + length, length=length)
+
+
+@frozen(kw_only=True)
+class Parcel:
+    label: str | None = field(metadata=wire(optional(text(is_name))), default=None)
+    span: Span = field(metadata=wire(several(Span.of, begin=integer(), length=integer(9))))
+    owner: Principal = field(metadata=wire(principal()))
+    tags: tuple[bytes, ...] = field(metadata=wire(array(binary(0, 3), 2)), default=())
+    weight: int = field(metadata=wire(integer(9)), default=0)
+    seen: int = 0
+
+
+@message("sent", eq=True)
+class Sent(Message):
+    version: int = const(1)
+    parcel: Parcel = spread(Parcel, without=("weight",), label=text(is_name))
+    skew: int = offset()
+    to: str = text(is_name)
+
+
+SENT = Sent(parcel=Parcel(label="a", span=Span.of(5, 2), owner=Principal("r", "b"), tags=(b"x",)), skew=-3, to="c")
+SENT_ITEMS: list[Any] = [1, "a", 5, 2, "r", "b", [b"x"], 0, 3, "c"]
+
+
+def test_the_items_of_an_object_stand_in_line_among_those_of_the_message() -> None:
+    assert SENT.encode() == msgpack.packb(SENT_ITEMS)
+    assert Sent.decode(SENT.encode()) == SENT
+    assert [row.name for member in Sent.members for row in member.rows()] == [
+        *("version", "label", "span_begin", "span_length", "owner_realm", "owner_name", "tags"),
+        *("skew_ahead", "skew_behind", "to"),
+    ]
+
+
+@pytest.mark.parametrize("at", range(len(SENT_ITEMS)))
+def test_no_item_of_such_an_object_takes_what_its_field_does_not_allow(at: int) -> None:
+    """Nothing shifts: not with another type, not with another count, and a field that was left out stays out."""
+    numbers, texts = (True, -1, 2**63, 0.5, float("nan")), ("", "A", "é", b"1234")
+    hostile: tuple[Any, ...] = (*numbers, *texts, [True], [[]], [b"x"] * 3, {}, None, msgpack.ExtType(1, b""))
+    for value in hostile:
+        if value != SENT_ITEMS[at] or type(value) is not type(SENT_ITEMS[at]):
+            with pytest.raises(Malformed):
+                Sent.decode(bytes(msgpack.packb([*SENT_ITEMS[:at], value, *SENT_ITEMS[at + 1 :]])))
+    for items in ([*SENT_ITEMS[:at], *SENT_ITEMS[at + 1 :]], [*SENT_ITEMS[:at], SENT_ITEMS[at], *SENT_ITEMS[at:]]):
+        with pytest.raises(Malformed):
+            Sent.decode(bytes(msgpack.packb(items)))
+
+
+def test_an_offset_has_one_encoding() -> None:
+    for ahead, behind, skew in ((0, 0, 0), (4, 0, 4), (0, 4, -4)):
+        assert Sent.decode(bytes(msgpack.packb([*SENT_ITEMS[:7], ahead, behind, "c"]))).skew == skew
+    with pytest.raises(Malformed, match="both ahead and behind"):
+        Sent.decode(bytes(msgpack.packb([*SENT_ITEMS[:7], 4, 3, "c"])))
+
+
+def test_what_such_an_object_does_not_allow_is_not_written() -> None:
+    wrong: tuple[dict[str, Any], ...] = (
+        {"label": None},
+        {"span": Span(length=10, end=20)},
+        {"span": Span(length=2, end=1)},
+        {"tags": (b"1234",)},
+    )
+    for changes in wrong:
+        with pytest.raises(LocalMisuse, match="building sent: "):
+            SENT.altered(parcel=attrs.evolve(SENT.parcel, **changes)).encode()
+
+
+def test_a_declaration_that_would_leave_an_item_unjudged_is_refused() -> None:
+    """A field that does not exist, an item that is several, and two items of one name."""
+    with pytest.raises(TypeError, match="Parcel has no field lable"):
+        spread(Parcel, lable=text(is_name))
+    with pytest.raises(TypeError, match="Parcel has no field seen"):
+        spread(Parcel, without=("seen",))
+    for declared in (
+        lambda: optional(principal()),
+        lambda: array(offset(), 3),
+        lambda: record_set(spread(Parcel), 3),
+        lambda: adapted(principal(), str, str),
+    ):
+        with pytest.raises(TypeError, match="several items in line"):
+            declared()
+    with pytest.raises(TypeError, match="owner_realm"):
+
+        @message("twice")
+        class Twice(Message):
+            parcel: Parcel = spread(Parcel)
+            owner: Principal = principal()
+
+
+def test_a_name_with_a_quotation_mark_is_a_name() -> None:
+    @message('worker\'s "box"', limit=6)
+    class Box(Message):
+        content: bytes = binary(0, 9)
+
+    with pytest.raises(LocalMisuse, match='building worker\'s "box": larger than 6 bytes'):
+        Box(content=b"1234").encode()

@@ -35,7 +35,7 @@ NOW = Timestamp(1_800_000_000_000)
 def entry(**changes: Any) -> CachedTicket:
     given: dict[str, Any] = {
         "ticket": b"t" * 90, "tail": b"k" * 32, "target": principal("payroll"), "target_uid": 17,
-        "client": principal("host"), "scopes": ("read",), "life": Life.until(60, NOW // 1000), "kvno": 1,
+        "client": principal("host"), "scopes": ("read",), "life": Life.until(NOW // 1000, 60), "kvno": 1,
         "notes": (Note(1, 2, 3),),
     } | changes  # fmt: skip
     asked = given.pop("asked_scopes", ("read",))

@@ -28,14 +28,14 @@ def test_the_earlier_of_both_ends_counts() -> None:
 
 def test_a_life_that_came_in_a_message_counts_from_its_moment() -> None:
     """And never for more than a day, whatever the message says."""
-    assert Life.left(60, 1500).since(1000.0, 4000.0).end == 1001.5
-    assert Life.until(60, 5050).since(1000.0, 4000.0).end == 1050.0
-    assert Life.until(60, 10**15).since(1000.0, 4000.0).end == 1000.0 + 86_400
+    assert Life.left(1500, 60).since(1000.0, 4000.0).end == 1001.5
+    assert Life.until(5050, 60).since(1000.0, 4000.0).end == 1050.0
+    assert Life.until(10**15, 60).since(1000.0, 4000.0).end == 1000.0 + 86_400
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_a_second_of_the_realm_comes_through_unchanged(second: int) -> None:
-    assert Life.until(60, second).second == second
+    assert Life.until(second, 60).second == second
 
 
 @given(st.floats(0, 1e6), st.integers(10**9, 2 * 10**9))

@@ -44,7 +44,7 @@ class Handing(ExchangePair):
         self.handed = Credential(
             ticket=self.issued.ticket, caveats=(READ,),
             tail=tail_after(tail_of(self.issued.session_key, self.issued.ticket), [READ]), target=principal("payroll"),
-            target_uid=17, client=principal("billing"), scopes=("read",), life=Life.until(3600, self.second + 60),
+            target_uid=17, client=principal("billing"), scopes=("read",), life=Life.until(self.second + 60, 3600),
         )  # fmt: skip
 
     def sealed(self, handed: Credential | None = None, **changes: Any) -> bytes:
@@ -129,12 +129,14 @@ def test_the_ticket_named_outside_is_the_one_inside() -> None:
     with pytest.raises(PeerMisbehaved, match="box-unopened"):
         pair.received(enc(1, around, sha256(other.ticket), box))
     # A sender who names another ticket in the context and outside than he seals.
-    content = enc(other.ticket, b"", pair.handed.tail, "test.realm", "payroll", 17, "test.realm", "billing", [], 1, 1,
-                  None, [])  # fmt: skip
+    # That is found before anything is made of the content, such as caveats.
     context = enc("deleg", "test.realm", "billing", "orders", named)
-    lying = seal(kd(pair.around.pop_key, "deleg"), "deleg", context, content, bytes(24))
-    with pytest.raises(PeerMisbehaved, match=r"box-unopened.*another ticket"):
-        pair.received(enc(1, around, named, lying))
+    for caveats in (b"", b"x"):
+        content = enc(other.ticket, caveats, pair.handed.tail, "test.realm", "payroll", 17, "test.realm", "billing", [],
+                      1, 1, None, [])  # fmt: skip
+        lying = seal(kd(pair.around.pop_key, "deleg"), "deleg", context, content, bytes(24))
+        with pytest.raises(PeerMisbehaved, match=r"box-unopened.*another ticket"):
+            pair.received(enc(1, around, named, lying))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_any_hand_over_comes_back(
     pair = Handing()
     handed = evolve(
         pair.handed, caveats=tuple(caveats), scopes=tuple(sorted(scopes, key=lambda one: (len(one), one))),
-        life=Life.until(3600, expires), subject=subject, demands=tuple(demands),
+        life=Life.until(expires, 3600), subject=subject, demands=tuple(demands),
     )  # fmt: skip
     assert fields_of(pair.received(pair.sealed(handed)).credential) == fields_of(handed)
 

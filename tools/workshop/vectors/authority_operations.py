@@ -119,7 +119,7 @@ def _hand_over(given: Inputs) -> Vector:
         ticket=unhex(row["ticket"]), caveats=orthros.split_caveats(caveats_of(row["caveats"])), tail=unhex(row["tail"]),
         target=orthros.Principal.parse(row["target"]), target_uid=row["target_uid"],
         client=orthros.Principal.parse(row["client"]), scopes=tuple(row["scopes"]),
-        life=orthros.Life.until(row["ttl_s"], row["expires"]), subject=subject_of(row["subject"]),
+        life=orthros.Life.until(row["expires"], row["ttl_s"]), subject=subject_of(row["subject"]),
         demands=tuple(map(unhex, row["demands"])),
     )  # fmt: skip
     sealed = orthros.seal_hand_over(

@@ -200,7 +200,7 @@ class LocalApi:
             raise Refused("ticket-expired", "what was handed over has ended")
         log.info("hand-over opened", peer=str(peer), sender=str(handed.sender), target=str(credential.target))
         return CredentialGrant(
-            credential=evolve(credential, life=Life.left(min(whole_s, MAX_TICKET_LIFE_S), remaining_ms)),
+            credential=evolve(credential, life=Life.left(remaining_ms, min(whole_s, MAX_TICKET_LIFE_S))),
             fresh_ms=remaining_ms,
             offset_ms=session.offset_ms,
             sender=handed.sender,
@@ -220,7 +220,7 @@ class LocalApi:
         renewed_at = held.renew_at if planned is None else min(held.renew_at, planned)
         life = held.credential.life
         return CredentialGrant(
-            credential=evolve(held.credential, life=Life.left(life.whole_s, int(life.left_s(now) * 1000))),
+            credential=evolve(held.credential, life=Life.left(int(life.left_s(now) * 1000), life.whole_s)),
             fresh_ms=max(0, int((renewed_at - now) * 1000)),
             offset_ms=self.agent.session.offset_ms,
         )

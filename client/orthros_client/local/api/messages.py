@@ -18,6 +18,7 @@ from orthros_client.local.api.values import (
     Listing,
     LoginGrant,
     Op,
+    PlainReply,
     PlainRequest,
     Pong,
     Renewed,
@@ -34,20 +35,21 @@ from orthros_client.local.api.want_messages import (
     encode_want,
     is_long_want,
 )
-from orthros_protocol import Credential, Life, Malformed, cached_principal, is_name
-from orthros_protocol.primitives import canonical
-from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_U32
+from orthros_protocol import Malformed
+from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.primitives.schema import Message, binary, const, integer, message
-from orthros_protocol.tickets.credential import CREDENTIAL_ITEMS, NOTES
 
 __all__ = ["decode_reply", "decode_request", "encode_failure", "encode_reply", "encode_request"]
 
 _OK, _ERROR = 0, 1
 _REQUESTS: Final[Mapping[int, type[PlainRequest]]] = {one.op: one for one in get_args(PlainRequest)}
-_REPLIES: Final[Mapping[int, type[Pong | Listing | Status | LoginGrant | Reported | Renewed | Forgotten]]] = {
+_REPLIES: Final[Mapping[Op, type[PlainReply]]] = {
     Op.PING: Pong,
+    Op.TICKET: CredentialGrant,
+    Op.TOKEN: CredentialGrant,
     Op.LIST: Listing,
     Op.STATUS: Status,
+    Op.RECEIVE: CredentialGrant,
     Op.LOGIN: LoginGrant,
     Op.REPORT: Reported,
     Op.RENEW: Renewed,
@@ -57,19 +59,6 @@ _REPLIES: Final[Mapping[int, type[Pong | Listing | Status | LoginGrant | Reporte
 # over. What is asked on behalf of others proves something, and is forgotten.
 _OWN_BEGINNINGS: Final = frozenset(bytes((0x93, VERSION, op)) for op in Op if op <= Op.STATUS)
 _MOST_REMEMBERED_BYTES: Final = 4096
-
-_GRANT: Final = canonical.Schema(
-    "grant",
-    *CREDENTIAL_ITEMS,
-    canonical.integer(MAX_U32),
-    canonical.integer(MAX_U32),
-    NOTES,
-    canonical.integer(),
-    canonical.integer(),
-    canonical.integer(),
-    canonical.optional(canonical.nested(canonical.text(is_name), canonical.text(is_name))),
-    limit=MAX_FRAME_BYTES,
-)
 
 
 @message("local reply", limit=MAX_FRAME_BYTES)
@@ -113,8 +102,7 @@ def encode_reply(op: Op, reply: Reply) -> bytes:
     """The answer to a request of `op`."""
     if isinstance(reply, Failure):
         return encode_failure(op, reply)
-    body = _encode_grant(reply) if isinstance(reply, CredentialGrant) else reply.encode()
-    return LocalReply(status=_OK, op=int(op), body=body).encode()
+    return LocalReply(status=_OK, op=int(op), body=reply.encode()).encode()
 
 
 def encode_failure(op: int, failure: Failure) -> bytes:
@@ -129,28 +117,4 @@ def decode_reply(op: Op, message: bytes) -> Reply:
         return FailureReply.decode(reply.body).failure
     if reply.op != op:
         raise Malformed("a local reply to another operation")
-    return _decode_grant(reply.body) if op not in _REPLIES else _REPLIES[op].decode(reply.body)
-
-
-def _encode_grant(grant: CredentialGrant) -> bytes:
-    credential = grant.credential
-    return _GRANT.encode(
-        *credential.to_items(round(credential.life.boot_end * 1000)),
-        credential.flags,
-        credential.kvno,
-        [note.to_items() for note in credential.notes],
-        grant.fresh_ms,
-        max(grant.offset_ms, 0),
-        max(-grant.offset_ms, 0),
-        None if grant.sender is None else [grant.sender.realm, grant.sender.name],
-    )
-
-
-def _decode_grant(body: bytes) -> CredentialGrant:
-    *items, flags, kvno, notes, fresh_ms, ahead_ms, behind_ms, sender = _GRANT.decode(body)
-    return CredentialGrant(
-        credential=Credential.of_items(items, Life.left, flags=flags, kvno=kvno, notes=notes),
-        fresh_ms=fresh_ms,
-        offset_ms=ahead_ms - behind_ms,
-        sender=None if sender is None else cached_principal(*sender),
-    )
+    return _REPLIES[op].decode(reply.body)

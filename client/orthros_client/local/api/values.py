@@ -8,11 +8,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar, Final
 
-from attrs import field, frozen
+from attrs import field
 
 from orthros_client.errors import Failure
 from orthros_client.local.api.failures import MOST_TEXT, FailureItems, plain_words
-from orthros_protocol import Behalf, Credential, Principal, is_name, is_scope
+from orthros_protocol import Behalf, Credential, Life, Principal, is_name, is_scope
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
 from orthros_protocol.primitives.schema import (
@@ -23,10 +23,13 @@ from orthros_protocol.primitives.schema import (
     binary,
     integer,
     message,
+    nested,
     offset,
     optional,
     principal,
     record_of,
+    several,
+    spread,
     text,
     text_set,
 )
@@ -49,6 +52,7 @@ __all__ = [
     "LoginTarget",
     "Op",
     "Ping",
+    "PlainReply",
     "PlainRequest",
     "Pong",
     "ReceiveRequest",
@@ -224,18 +228,18 @@ class Pong(Message):
     """The daemon lives."""
 
 
-@frozen(kw_only=True)
-class CredentialGrant:
+@message("grant", eq=True)
+class CredentialGrant(Message):
     """A ticket or a JWT, whose life counts from the answer.
 
     `fresh_ms` is how long asking again is pointless, `offset_ms` how far the realm's clock is ahead of this host's.
     Where it was handed over by `sender`, caveats were added to it and the tail is the one behind them; else it is T0.
     """
 
-    credential: Credential
-    fresh_ms: int
-    offset_ms: int
-    sender: Principal | None = None
+    credential: Credential = spread(Credential, life=several(Life.left, left_ms=integer(), whole_s=integer()))
+    fresh_ms: int = integer()
+    offset_ms: int = offset()
+    sender: Principal | None = optional(nested(principal()), default=None)
 
 
 @message("login granted", eq=True)
@@ -348,4 +352,5 @@ PlainRequest = (
 )
 """A request that its body says whole."""
 AnyRequest = WantRequest | PlainRequest
-Reply = Pong | CredentialGrant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten | Failure
+PlainReply = Pong | CredentialGrant | LoginGrant | Listing | Status | Reported | Renewed | Forgotten
+Reply = PlainReply | Failure

@@ -15,9 +15,8 @@ from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.stores.workers import has_fellow_workers
 from orthros_protocol import Keytab, LocalMisuse, Misconfigured, ReplayStore
-from orthros_protocol.primitives.canonical import Schema, integer, text
+from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.primitives.names import is_name
 from orthros_runtime.clocks import Clocks, Entropy
 from orthros_runtime.extras import install_command
 
@@ -26,7 +25,6 @@ __all__ = ["STORE_VARIABLE", "file_name", "open_store"]
 STORE_VARIABLE: Final = "ORTHROS_REPLAY_STORE"
 MEMORY: Final = "memory"
 _SERVERS: Final = ("redis://", "rediss://", "unix://")
-_NAME: Final = Schema("name of a replay store", text(is_name), text(is_name), integer())
 
 _log = structlog.get_logger("orthros.verifier")
 
@@ -61,7 +59,7 @@ def open_store(
 def store_name(keytab: Keytab) -> str:
     """What tells the stores of two services apart, whatever folder or server they share: 16 characters."""
     principal = keytab.principal
-    return digest(_NAME.encode(principal.realm, principal.name, keytab.uid))[:8].hex()
+    return digest(encode(principal.realm, principal.name, keytab.uid))[:8].hex()
 
 
 def file_name(name: str) -> str:

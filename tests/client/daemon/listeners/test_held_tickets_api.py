@@ -236,7 +236,7 @@ async def test_a_user_cannot_report_what_others_were_given(autojump_clock: trio.
         hers = await counter.grant()
         hers_at_billing = await counter.grant("billing")
         asked = counter.asked
-        made_up = evolve(hers, credential=evolve(hers.credential, ticket=b"x" * 90))
+        made_up = hers.altered(credential=evolve(hers.credential, ticket=b"x" * 90))
         assert await counter.report(hers, uid=BOB) == await counter.report(made_up, uid=BOB)
         assert await counter.outcome(hers, uid=BOB) is ReportOutcome.IGNORED
         for grant, uid in ((hers_at_billing, BOB), (hers, STRANGER)):

@@ -217,12 +217,12 @@ def snapshot(realm: InMemoryRealm = REALM) -> CacheSnapshot:
         target_uid=17,
         client=realm.principal("web"),
         scopes=("read",),
-        life=Life.until(60, 1_800_000_060),
+        life=Life.until(1_800_000_060, 60),
         kvno=3,
         notes=(Note(1, 2, 0), Note(2, 3)),
     )
     entry = CachedTicket(credential=credential, asked_scopes=("read",), asked_ttl_s=60, asked_flags=1)
-    token = evolve(entry, credential=evolve(credential, tail=None, notes=()), asked_scopes=None)
+    token = entry.altered(credential=evolve(credential, tail=None, notes=()), asked_scopes=None)
     return CacheSnapshot(entries=(entry, token), offset_ms=-5, saved_ms=Timestamp(1_800_000_000_000))
 
 

@@ -1,0 +1,35 @@
+"""Bytes that msgpack reads, or nearly, and the encoding forbids in every place."""
+
+import msgpack
+
+FORBIDDEN = {
+    "bool": msgpack.packb([True]),
+    "false": msgpack.packb([False]),
+    "float": msgpack.packb([1.0]),
+    "nan": msgpack.packb([float("nan")]),
+    "negative": msgpack.packb([-1]),
+    "bigint": msgpack.packb([2**63]),
+    "map": msgpack.packb([{"a": 1}]),
+    "empty map": msgpack.packb([{}]),
+    "ext": msgpack.packb([msgpack.ExtType(5, b"12")]),
+    "zero-length ext": b"\x91\xc7\x00\x05",
+    "timestamp": msgpack.packb([msgpack.Timestamp(1)]),
+    "zero-length timestamp": b"\x91\xc7\x00\xff",
+    "invalid utf-8": b"\x91\xa2\xff\xfe",
+    "non-ascii": msgpack.packb(["é"]),
+    "empty str": msgpack.packb([""]),
+    "unused byte": b"\x91\xc1",
+    "65 items": msgpack.packb([0] * 65),
+    "array announced as 4 GiB": b"\xdd\xff\xff\xff\xff",
+    "bin announced as 4 GiB": b"\x91\xc6\xff\xff\xff\xff",
+    "str announced as 4 GiB": b"\x91\xdb\xff\xff\xff\xff",
+    "empty": b"",
+    "not an array": msgpack.packb(7),
+    "nil": b"\xc0",
+    "seven deep": b"\x91" * 6 + b"\x90",
+    "a thousand deep": b"\x91" * 1000 + b"\x90",
+    "depth bomb": b"\x91" * 60_000,
+    "trailing byte": msgpack.packb([1]) + b"\0",
+    "long integer": b"\x91\xcc\x01",
+    "long array": b"\xdc\x00\x01\x01",
+}
