@@ -31,8 +31,8 @@ from orthros_kdc.policy.terms import Denial, TargetFacts
 from orthros_kdc.reasons import NO_PRINCIPAL
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol import LocalMisuse, Misconfigured
-from orthros_protocol.fakes import ManualClock
 from orthros_protocol.primitives.names import check_texts
+from orthros_protocol.testing.fakes import ManualClock
 
 __all__ = ["AskWords", "Decision", "Realm"]
 

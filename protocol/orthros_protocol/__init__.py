@@ -33,9 +33,9 @@ from orthros_protocol.exchanges.ap_exchange import (
     AssertedUser,
     PendingAp,
     TargetRefusal,
-    build_ap_request,
     open_ap_reply,
     parse_ap_request,
+    sign_ap_request,
 )
 from orthros_protocol.exchanges.as_exchange import (
     AsReply,
@@ -402,7 +402,6 @@ __all__ = [
     "bind_raw",
     "build_ap_error",
     "build_ap_reply",
-    "build_ap_request",
     "build_as_request",
     "build_nak",
     "build_tgs_request",
@@ -484,6 +483,7 @@ __all__ = [
     "seal_tgs_reply",
     "seal_ticket",
     "seconds_of",
+    "sign_ap_request",
     "split_caveats",
     "tail_after",
     "tail_of",

@@ -10,16 +10,18 @@ from orthros_client.verifier import Verifier
 from orthros_protocol import (
     SAFE,
     USE_RAW,
+    ApRequest,
     LocalMisuse,
     PeerMisbehaved,
     PendingAp,
     Refused,
     ScopesCaveat,
+    Timestamp,
     add_caveat,
     bind_raw,
-    build_ap_request,
     join_caveats,
     pop_key_of,
+    sign_ap_request,
     tail_of,
 )
 from orthros_protocol.testing import InMemoryRealm, ManualClock
@@ -54,16 +56,16 @@ class Scene:
     def request(
         self, *, ts_ahead_ms: int = 0, flags: int = SAFE, caveats: tuple[bytes, ...] = (), pop_key: bytes | None = None
     ) -> PendingAp:
-        return build_ap_request(
-            self.ticket.ticket,
-            pop_key or self.ticket.pop_key,
+        request = ApRequest(
             use=USE_RAW,
+            ticket=self.ticket.ticket,
             bind=bind_raw(ENDPOINT),
-            now=self.realm.clock.now() + ts_ahead_ms,  # type: ignore[arg-type]
+            ts=Timestamp(self.realm.clock.now() + ts_ahead_ms),
             nonce=self.realm.entropy(16),
             flags=flags,
             caveats=join_caveats(caveats),
         )
+        return sign_ap_request(request, pop_key or self.ticket.pop_key)
 
 
 def test_replayed_after_a_small_step_forward_and_a_large_one_back() -> None:

@@ -10,7 +10,6 @@ from orthros_protocol import (
     USE_HTTP,
     USE_RAW,
     Accepted,
-    Access,
     ExpiresCaveat,
     HttpBinding,
     HttpResponse,
@@ -62,8 +61,7 @@ def receive(pair: ExchangePair, header: str, **received: Any) -> Accepted:
     covered = tuple((name, fields[name]) for name in authorization.covered)
     bind = HttpBinding(**arrived | {"covered": covered}).bind()
     path = arrived["target"].partition(b"?")[0].decode("latin-1")
-    access = Access(now=pair.now, method=arrived["method"], path=path)
-    return pair.target.accept(authorization.message, use=USE_HTTP, bind=bind, access=access)
+    return pair.target.accept(authorization.message, use=USE_HTTP, bind=bind, method=arrived["method"], path=path)
 
 
 def header_of(pending: PendingAp, *covered: str) -> str:

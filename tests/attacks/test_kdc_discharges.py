@@ -9,6 +9,7 @@ import pytest
 from orthros_kdc.admin import principals, rules
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_protocol import (
+    ApRequest,
     ExpiresCaveat,
     Granted,
     Malformed,
@@ -20,17 +21,18 @@ from orthros_protocol import (
     Timestamp,
     accept,
     bind_raw,
-    build_ap_request,
     make_discharge,
     open_demand,
     open_presented,
     parse_ap_request,
     pop_key_of,
+    sign_ap_request,
     tail_of,
 )
-from orthros_protocol.fakes import ManualStore
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest
+from orthros_protocol.testing.fakes import ManualStore
 from orthros_protocol.tickets.attenuation import join_caveats, tail_after
 from orthros_protocol.tickets.discharges import Demand as Question
 from orthros_protocol.tickets.discharges import Discharge
@@ -70,18 +72,17 @@ class Payroll:
         key = pop_key_of(tail_of(granted.session_key or b"", granted.credential))
         for one in discharges:
             key = derive(key, "mix", one.tail)
-        pending = build_ap_request(
-            granted.credential, key, use=0, now=now, nonce=self._bench.entropy(16), epoch=self._store.epoch,
+        request = ApRequest(
+            use=0, ticket=granted.credential, ts=now, nonce=self._bench.entropy(16), epoch=self._store.epoch,
             bind=bind_raw("pay", b""), discharges=tuple(one.caveats for one in discharges),
         )  # fmt: skip
         return accept(
-            parse_ap_request(pending.message),
+            parse_ap_request(sign_ap_request(request, key).message),
             lambda ticket, caveats: open_presented(ticket, caveats, self._bench.keytabs["payroll"]),
             now=now,
-            use=0,
-            bind=bind_raw("pay", b""),
             replay=self._store,
-            max_life_s=86400,
+            received=Received(use=0, bind=bind_raw("pay", b"")),
+            rules=AcceptanceRules(max_life_s=86400),
         ).scopes
 
 

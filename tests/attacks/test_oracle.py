@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from orthros_protocol import (
     Accepted,
-    Access,
     AppRule,
     ChainRule,
     ExpiresCaveat,
@@ -18,8 +17,8 @@ from orthros_protocol import (
     bind_raw,
     parse_address,
 )
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.testing.fakes import ManualStore
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc
@@ -145,10 +144,10 @@ def one_payload(allowed: bytes) -> AppRule:
 
 
 def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
-    facts = situation.pop("access", {})
-    peer = parse_address(facts["peer"]) if "peer" in facts else None
-    app = {name: one_payload(allowed) for name, allowed in facts.get("app", {}).items()}
-    access = Access(now=situation["now"], **facts | {"peer": peer, "app": app})
+    known = dict(situation.pop("access", {}))
+    app = {name: one_payload(allowed) for name, allowed in known.pop("app", {}).items()}
+    if "peer" in known:
+        known["peer"] = parse_address(known["peer"])
     if "chain" in situation:
         situation["chain"] = ChainRule(**situation["chain"])
     epoch, born = situation.pop("epoch"), situation.pop("born", 0)
@@ -156,7 +155,7 @@ def library_says(pair: ExchangePair, message: bytes, **situation: Any) -> str:
     store = ManualStore(lambda: pair.now, epoch, born, burnt)
     situation["repetition"] = Repetition(situation.pop("repetition", "unsafe"))
     try:
-        accepted: Accepted = pair.target.accept(message, **situation, access=access, replay=store)
+        accepted: Accepted = pair.target.accept(message, **situation, **known, app_caveats=app, replay=store)
     except OrthrosError as error:
         return error.code
     return "accepted " + " ".join(accepted.scopes)

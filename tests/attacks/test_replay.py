@@ -16,7 +16,7 @@ from orthros_protocol import (
     build_ap_reply,
     open_ap_reply,
 )
-from orthros_protocol.fakes import ManualClock, ManualStore
+from orthros_protocol.testing.fakes import ManualClock, ManualStore
 from tests.support.exchange_pair import ExchangePair, Instance, refusal_code
 
 
@@ -44,7 +44,7 @@ def test_replayed_at_every_moment_of_the_window() -> None:
 def test_mit_file2_entry_aged_out_at_insertion_plus_skew() -> None:
     """Section 18: retention from arrival time. A request stamped 5 s ahead lives 5 s longer than its arrival."""
     pair = ExchangePair()
-    message = pair.request(pair.issue(), now=Timestamp(pair.now + 5_000)).message
+    message = pair.request(pair.issue(), ts=Timestamp(pair.now + 5_000)).message
     pair.target.accept(message)
     pair.realm.clock.advance(64)
     with pytest.raises(Refused, match="replayed"):
@@ -132,7 +132,7 @@ def test_replayed_after_a_forward_glitch_emptied_its_bucket() -> None:
 
 def early(pair: ExchangePair) -> tuple[bytes, Callable[[], None]]:
     """A request refused as too early, which the network delivers again when its time has come."""
-    message = pair.request(pair.issue(), now=Timestamp(pair.now + 20_000)).message
+    message = pair.request(pair.issue(), ts=Timestamp(pair.now + 20_000)).message
     return message, lambda: pair.realm.clock.advance(20)
 
 
@@ -205,7 +205,7 @@ def test_one_captured_request_cannot_be_given_a_new_time_or_nonce() -> None:
     pending = pair.request(pair.issue())
     pair.target.accept(pending.message)
     later = Timestamp(pair.now + 1)
-    for old, new in ((pair.now.to_bytes(8, "big"), later.to_bytes(8, "big")), (pending.nonce, bytes(16))):
+    for old, new in ((pair.now.to_bytes(8, "big"), later.to_bytes(8, "big")), (pending.request.nonce, bytes(16))):
         changed = pending.message.replace(old, new)
         assert changed != pending.message
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):

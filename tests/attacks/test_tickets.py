@@ -193,7 +193,7 @@ def test_tickets_with_impossible_times(changes: dict[str, int], code: str) -> No
     issued = pair.issue(**{field: pair.second + offset for field, offset in changes.items()})
     early = Timestamp(min(pair.now, (pair.second + changes["exp"]) * 1000))
     with pytest.raises(Refused, match=code) as caught:
-        pair.target.accept(pair.request(issued, now=early).message)
+        pair.target.accept(pair.request(issued, ts=early).message)
     assert caught.value.reply
 
 

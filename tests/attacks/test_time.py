@@ -26,28 +26,28 @@ def test_a_timestamp_outside_the_window(offset: int, code: str) -> None:
     """Section 17: timestamp 6 s ahead, 61 s old. Section 18: one-sided timestamp checks (Kite)."""
     pair = ExchangePair()
     with pytest.raises(Refused, match=code):
-        pair.target.accept(pair.request(pair.issue(), now=Timestamp(pair.now + offset)).message)
+        pair.target.accept(pair.request(pair.issue(), ts=Timestamp(pair.now + offset)).message)
 
 
 @pytest.mark.parametrize("offset", [5_000, 0, -59_000])
 def test_a_timestamp_inside_the_window(offset: int) -> None:
     """The edge is where it is said to be."""
     pair = ExchangePair()
-    pair.target.accept(pair.request(pair.issue(), now=Timestamp(pair.now + offset)).message)
+    pair.target.accept(pair.request(pair.issue(), ts=Timestamp(pair.now + offset)).message)
 
 
 def test_a_client_whose_clock_is_wrong_corrects_itself_from_the_sealed_time() -> None:
     """Section 7: offsets are learnt only from MACed replies to one's own request."""
     pair = ExchangePair()
     issued, wrong = pair.issue(), Timestamp(pair.now + 200_000)
-    pending = pair.request(issued, now=wrong)
+    pending = pair.request(issued, ts=wrong)
     with pytest.raises(Refused, match="clock-skew") as refused:
         pair.target.accept(pending.message)
     with pytest.raises(TargetRefusal) as told:
         open_ap_reply(pending, refused.value.reply or b"")
     offset = measure_offset(told.value.target_time, sent=wrong, round_trip_ms=10, most_ms=MAX_TARGET_OFFSET_MS)
     assert offset is not None
-    pair.target.accept(pair.request(issued, now=Timestamp(wrong + offset)).message)
+    pair.target.accept(pair.request(issued, ts=Timestamp(wrong + offset)).message)
 
 
 def test_a_sealed_time_with_a_slow_round_trip_teaches_nothing() -> None:
@@ -82,16 +82,16 @@ def test_a_time_as_large_as_it_gets_breaks_nothing() -> None:
     pair = ExchangePair()
     issued = pair.issue()
     with pytest.raises(Refused, match="ticket-expired"):
-        pair.target.accept(pair.request(issued, now=Timestamp(2**63 - 1)).message)
+        pair.target.accept(pair.request(issued, ts=Timestamp(2**63 - 1)).message)
     with pytest.raises(Refused, match="replayed"):
-        pair.target.accept(pair.request(issued, now=Timestamp(0)).message)
+        pair.target.accept(pair.request(issued, ts=Timestamp(0)).message)
 
 
 def test_the_answer_of_a_target_cannot_be_backdated_by_others() -> None:
     """An offset from an answer that is not MACed for this very request is never seen by the caller."""
     pair = ExchangePair()
     pending = pair.request(pair.issue())
-    body = enc(1, pending.nonce, 0, bytes(8), 0, [])
+    body = enc(1, pending.request.nonce, 0, bytes(8), 0, [])
     from orthros_protocol import PeerMisbehaved
 
     for key in (bytes(32), pair.issue().pop_key):

@@ -8,8 +8,8 @@ import structlog
 
 from orthros_client.http import propagation
 from orthros_client.verifier import VerifiedCaller, Verifier
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_protocol.testing.fakes import ManualStore
 from orthros_runtime.logs import configure_logs
 from tests.support.http_target import RealmSource
 

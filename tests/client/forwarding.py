@@ -17,12 +17,13 @@ from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSet
 from orthros_client.errors import MaybeExecuted, TargetRefusal
 from orthros_protocol import (
     USE_HTTP,
+    ApRequest,
     AssertedUser,
     HttpBinding,
     Life,
     Timestamp,
-    build_ap_request,
     format_authorization,
+    sign_ap_request,
 )
 from orthros_protocol.exchanges.http_profile import decode_base64url, format_content_digest, parse_challenge
 from orthros_protocol.primitives.derivation import digest
@@ -113,16 +114,16 @@ class Sender:
         return sent.with_header(("authorization", value))
 
     def _narrowed(self, bind: bytes, caveat: bytes) -> bytes:
-        return build_ap_request(
-            self.credentials.ticket,
-            pop_key_of(add_caveat(self.credentials.tail, caveat)),
+        request = ApRequest(
             use=USE_HTTP,
+            ticket=self.credentials.ticket,
             bind=bind,
-            now=WallClock().now(),
+            ts=WallClock().now(),
             nonce=os.urandom(16),
             epoch=self.credentials.peer.read()[0],
             caveats=join_caveats([caveat]),
-        ).message
+        )
+        return sign_ap_request(request, pop_key_of(add_caveat(self.credentials.tail, caveat))).message
 
     def confirm(self, verdict: Verdict) -> None:
         """Raises unless the target proved in `verdict` that it accepted the latest request."""

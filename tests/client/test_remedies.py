@@ -16,6 +16,7 @@ from orthros_protocol import (
     REASONS,
     SAFE,
     USE_RAW,
+    ApRequest,
     Behalf,
     Code,
     Hop,
@@ -23,10 +24,10 @@ from orthros_protocol import (
     Reason,
     Subject,
     bind_raw,
-    build_ap_request,
+    sign_ap_request,
 )
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.testing.fakes import ManualStore
 from tests.client.house import open_house
 from tests.client.local.test_client import StillClock, grant
 from tests.client.local.test_client_on_behalf import ask
@@ -40,11 +41,11 @@ def served(realm: InMemoryRealm, *via: str, subject: Subject | None = ALICE) -> 
     chain = tuple(Hop(Principal.parse(f"{name}@test.realm"), 1) for name in via)
     shown = realm.issue("shop", "web", flags=DELEGABLE, subject=subject, chain=chain)
     verifier = Verifier(realm.keytab("web"), replay=ManualStore(realm.clock.now), clock=realm.clock.now)
-    pending = build_ap_request(
-        shown.ticket, shown.pop_key, use=USE_RAW, bind=bind_raw("x", b""), now=realm.clock.now(),
-        nonce=realm.entropy(16), epoch=None, flags=SAFE,
+    request = ApRequest(
+        use=USE_RAW, ticket=shown.ticket, bind=bind_raw("x", b""), ts=realm.clock.now(), nonce=realm.entropy(16),
+        flags=SAFE,
     )  # fmt: skip
-    return verifier.accept(pending.message, "x", accept_user=True)
+    return verifier.accept(sign_ap_request(request, shown.pop_key).message, "x", accept_user=True)
 
 
 def remedy(code: Code | Reason, behalf: Any = None, *, conversation: Conversation | None = None) -> str:

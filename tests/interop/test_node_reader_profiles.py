@@ -22,7 +22,7 @@ from orthros_client.http.message_signatures import (
 )
 from orthros_kdc.realm.vault import JwtKey
 from orthros_protocol import OrthrosError, ReplaySet, Timestamp
-from orthros_protocol.fakes import ManualStore
+from orthros_protocol.testing.fakes import ManualStore
 from tests.kdc.issuing import tokens
 from tests.kdc.issuing.tokens import AUDIENCE, FULL, HS256, HS512, ISSUER, KEYS, MARK, NOW, OLD_MARK, OPAQUE, PLAIN
 from tests.support.peers import NODE_FOLDER, require

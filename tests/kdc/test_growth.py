@@ -13,15 +13,16 @@ from orthros_client.verifier import Verifier
 from orthros_kdc.admin import principals, rules
 from orthros_protocol import (
     USE_RAW,
+    ApRequest,
     Granted,
     Keytab,
     PeerMisbehaved,
     Refused,
     bind_raw,
-    build_ap_request,
     open_ap_reply,
     parse_address,
     pop_key_of,
+    sign_ap_request,
     tail_of,
 )
 from orthros_protocol.exchanges.ap_exchange import TargetRefusal
@@ -48,10 +49,11 @@ def call(bench: KdcBench, granted: Granted, verifier: Verifier, *, peer: str = "
     assert granted.session_key is not None
     pop_key, epoch = pop_key_of(tail_of(granted.session_key, granted.credential)), None
     for _ in range(2):
-        pending = build_ap_request(
-            granted.credential, pop_key, use=USE_RAW, bind=bind_raw(ENDPOINT), now=bench.clock.now(),
+        request = ApRequest(
+            use=USE_RAW, ticket=granted.credential, bind=bind_raw(ENDPOINT), ts=bench.clock.now(),
             nonce=bench.entropy(16), epoch=epoch,
         )  # fmt: skip
+        pending = sign_ap_request(request, pop_key)
         try:
             caller = verifier.accept(pending.message, ENDPOINT, peer=parse_address(peer))
         except Refused as refusal:

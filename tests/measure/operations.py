@@ -32,6 +32,7 @@ from orthros_kdc.process.native_port import Server
 from orthros_protocol import (
     KDC_TGT,
     USE_RAW,
+    ApRequest,
     Entry,
     Keytab,
     Principal,
@@ -39,10 +40,10 @@ from orthros_protocol import (
     Timestamp,
     Want,
     bind_raw,
-    build_ap_request,
     build_as_request,
     frame,
     open_ap_reply,
+    sign_ap_request,
 )
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from orthros_tools.admin.__main__ import main as orthros_admin
@@ -78,10 +79,10 @@ def _library() -> Iterator[tuple[str, Calls]]:
     epoch, bind = epoch_of(verifier), bind_raw(_ENDPOINT, _PAYLOAD)
 
     def build(under: IssuedTicket) -> Any:
-        now = realm.clock.now()
-        return build_ap_request(
-            under.ticket, under.pop_key, use=USE_RAW, bind=bind, now=now, nonce=os.urandom(16), epoch=epoch
+        request = ApRequest(
+            use=USE_RAW, ticket=under.ticket, bind=bind, ts=realm.clock.now(), nonce=os.urandom(16), epoch=epoch
         )
+        return sign_ap_request(request, under.pop_key)
 
     waiting = iter([build(realm.issue("billing", "orders", scopes=("read", "write"))).message for _ in range(TIMES)])
     yield "accept, first sight", counted(lambda: verifier.accept(next(waiting), _ENDPOINT, _PAYLOAD))

@@ -36,7 +36,9 @@ def _because(reason: str, *patterns: str) -> tuple[Entry, ...]:
 
 
 KNOWN: Final[tuple[Entry, ...]] = (
-    *_because("It builds situations for tests and demos; no reader of the protocol has it.", "testing.*", "fakes.*"),
+    *_because(
+        "It builds situations for tests and demos; no reader of the protocol has it.", "realm.*", "pairs.*", "fakes.*"
+    ),
     *_because(
         "What an error tells a person; its code is what a reader compares.",
         "errors.OrthrosError.remedy: *",
@@ -84,7 +86,7 @@ KNOWN: Final[tuple[Entry, ...]] = (
         "wants.Granted.flags: 0 -> *",
         "wants.Granted.kvno: 0 -> *",
         "wants.NotGranted.retry_s: 0 -> *",
-        "ap_exchange.build_ap_request: 0 -> *",
+        "ap_exchange.ApRequest.flags: 0 -> *",
         "canonical.Field.low: 0 -> *",
         "errors.Unavailable.retry_s: 0 -> *",
         "replay.ReplaySet.__init__: 1000000 -> *",
@@ -113,7 +115,7 @@ KNOWN: Final[tuple[Entry, ...]] = (
         "derivation.mac: type(key) is not bytes or len(key) != KEY_BYTES -> len(key) != KEY_BYTES",
         "canonical.decode: type(data) is not bytes or len(data) > limit -> len(data) > limit",
         "sealing.open_box: type(box) is not bytes or not BOX_OVERHEAD <= len(box) <= limit -> not *",
-        "http_profile.open_http_reply: without `_require(pending.use == USE_HTTP, *",
+        "http_profile.open_http_reply: without `_require(pending.request.use == USE_HTTP, *",
         "tgs_exchange.verify_tgs_request: without `if (evidence is None) != *",
         "evidence.open_evidence: without `if behalf.evidence is None`",
         "keytab.Keytab.of: without `if not keys`",
@@ -175,7 +177,7 @@ KNOWN: Final[tuple[Entry, ...]] = (
     *_because(
         "Words of a refusal: a detail is for people, and an implementation words it as it likes.",
         "acceptance.build_ap_error: 200 -> 201",
-        "acceptance._check_bind: request.bind is None or mismatch is None -> mismatch is None",
+        "acceptance._check_bind: request.bind is None or received.mismatch is None -> received.mismatch is None",
         "acceptance._check_bind: request.bind is None -> request.bind is not None (3)",
         "messages.seal_error: 200 -> 201",
         "presented.Presented.behind: unsupported or refusal.detail -> refusal.detail",

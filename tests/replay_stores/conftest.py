@@ -15,7 +15,7 @@ from orthros_client.verifier.stores.host import HostStore
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import Entry, ReplayStore, Standing, Timestamp
-from orthros_protocol.fakes import ManualClock
+from orthros_protocol.testing.fakes import ManualClock
 
 
 @define

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from attrs import fields
+
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_protocol import (
     SERVICE_TICKET,
@@ -15,6 +17,7 @@ from orthros_protocol import (
     USE_RAW,
     Accepted,
     ApReply,
+    ApRequest,
     AsReply,
     Entry,
     PendingAp,
@@ -25,7 +28,6 @@ from orthros_protocol import (
     accept,
     bind_raw,
     build_ap_reply,
-    build_ap_request,
     build_as_request,
     build_tgs_request,
     join_caveats,
@@ -35,14 +37,16 @@ from orthros_protocol import (
     open_tgs_reply,
     parse_ap_request,
     pop_key_of,
+    sign_ap_request,
     tail_after,
     tail_of,
 )
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
 from orthros_protocol.exchanges.as_exchange import PendingAs
 from orthros_protocol.exchanges.tgs_exchange import PendingTgs
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.testing.fakes import ManualStore
 from tests.support.naive import Sealer
 
 ENDPOINT = "payroll/run"
@@ -75,8 +79,15 @@ class Instance:
             "replay": self.store,
             "max_life_s": MAX_TICKET_LIFE_S,
         } | options
-        request = parse_ap_request(message)
-        return accept(request, lambda ticket, caveats: open_presented(ticket, caveats, self.keytab), **given)
+        rules = {rule.name: given.pop(rule.name) for rule in fields(AcceptanceRules) if rule.name in given}
+        return accept(
+            parse_ap_request(message),
+            lambda ticket, caveats: open_presented(ticket, caveats, self.keytab),
+            now=given.pop("now"),
+            replay=given.pop("replay"),
+            received=Received(**given),
+            rules=AcceptanceRules(**rules),
+        )
 
 
 class ExchangePair:
@@ -147,7 +158,7 @@ class ExchangePair:
         caveats: tuple[bytes, ...] = (),
         **changes: Any,
     ) -> PendingAp:
-        """An AP-REQ for the target's present epoch; `changes` override arguments of `build_ap_request`."""
+        """An AP-REQ for the target's present epoch; `changes` override fields of `ApRequest`."""
         tail = tail_after(tail_of(issued.session_key, issued.ticket), caveats)
         bind = bind_raw(endpoint, payload)
         return self.request_under(pop_key_of(tail), issued, **({"caveats": caveats, "bind": bind} | changes))
@@ -158,13 +169,14 @@ class ExchangePair:
         """The same under a key of the test's own making, whatever it is derived from."""
         given: dict[str, Any] = {
             "use": USE_RAW,
+            "ticket": issued.ticket,
             "bind": bind_raw(ENDPOINT),
-            "now": self.now,
+            "ts": self.now,
             "nonce": self.realm.entropy(16),
             "epoch": self.target.epoch,
             "caveats": join_caveats(caveats),
         } | changes
-        return build_ap_request(issued.ticket, key, **given)
+        return sign_ap_request(ApRequest(**given), key)
 
     def call(self, pending: PendingAp, **options: Any) -> tuple[Accepted, ApReply]:
         """The AP exchange: accepted by the target, answered, and the answer believed by the client."""

@@ -16,6 +16,7 @@ from attrs import define, evolve, field, frozen
 from orthros_protocol import (
     SAFE,
     USE_HTTP,
+    ApRequest,
     HttpBinding,
     HttpReply,
     HttpResponse,
@@ -23,7 +24,6 @@ from orthros_protocol import (
     TargetRefusal,
     Timestamp,
     add_caveat,
-    build_ap_request,
     format_authorization,
     format_content_digest,
     join_caveats,
@@ -31,6 +31,7 @@ from orthros_protocol import (
     open_http_reply,
     parse_challenge,
     pop_key_of,
+    sign_ap_request,
     tail_of,
 )
 from orthros_protocol.primitives.derivation import digest
@@ -126,10 +127,11 @@ class HttpCaller:
             content_digest=content_digest,
         ).bind()  # fmt: skip
         given: dict[str, Any] = {
-            "use": USE_HTTP, "bind": bind, "now": self.clock(), "nonce": self.entropy(16), "epoch": self.epoch,
+            "use": USE_HTTP, "ticket": self.ticket, "bind": bind, "ts": self.clock(), "nonce": self.entropy(16),
+            "epoch": self.epoch,
             "flags": SAFE if method in ("GET", "HEAD", "OPTIONS") else 0, "caveats": self.caveats,
         } | changes  # fmt: skip
-        pending = build_ap_request(self.ticket, self.pop_key, **given)
+        pending = sign_ap_request(ApRequest(**given), self.pop_key)
         if content_digest is not None:
             sent.append(("content-digest", content_digest))
         if body and sized:

@@ -36,6 +36,7 @@ from orthros_protocol import (
     parse_ap_request,
     tail_of,
 )
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
 from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
     HttpResponse,
@@ -45,9 +46,9 @@ from orthros_protocol.exchanges.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.testing.fakes import ManualStore
 from orthros_runtime.clocks import HostClock
 
 __all__ = ["CallerRest", "Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]
@@ -198,11 +199,13 @@ class HttpTarget:
             parse_ap_request(parsed.message),
             lambda ticket, caveats: open_presented(ticket, caveats, self.realm.keytab("orders")),
             now=self.now(),
-            use=USE_HTTP,
-            bind=binding.bind(),
             replay=process.store(self.now),
-            repetition=Repetition.ALLOWED if heard.method in SAFE_METHODS else Repetition.UNSAFE,
-            max_life_s=86_400,
+            received=Received(
+                use=USE_HTTP,
+                bind=binding.bind(),
+                repetition=Repetition.ALLOWED if heard.method in SAFE_METHODS else Repetition.UNSAFE,
+            ),
+            rules=AcceptanceRules(max_life_s=86_400),
         )
         for name, _value in heard.headers:
             if name in ("content-type", "content-encoding", "idempotency-key") and name not in parsed.covered:

@@ -15,6 +15,7 @@ from orthros_client.credentials.discharging import DischargeExchange, ask
 from orthros_client.credentials.narrowing import Demanded
 from orthros_protocol import (
     USE_HTTP,
+    ApRequest,
     Behalf,
     Discharge,
     Granted,
@@ -25,13 +26,13 @@ from orthros_protocol import (
     Timestamp,
     Want,
     bind_raw,
-    build_ap_request,
     build_as_request,
     build_tgs_request,
     open_as_reply,
     open_tgs_reply,
     parse_address,
     pop_key_of,
+    sign_ap_request,
     tail_of,
 )
 from orthros_protocol.testing import InMemoryRealm, ManualClock
@@ -186,7 +187,7 @@ def refused_as(credentials: Credentials, verifier: Verifier, **options: Any) -> 
 def forge(parties: Parties, ticket: bytes, key: bytes, *, epoch: bytes, **fields: Any) -> PendingAp:
     """An AP-REQ to `orders` by hand, for what the library does not build: `key` is K_pop as its maker has it."""
     given: dict[str, Any] = {"use": 0, "bind": bind_raw(ENDPOINT), "nonce": parties.realm.entropy(16)} | fields
-    return build_ap_request(ticket, key, now=parties.realm.clock.now(), epoch=epoch, **given)
+    return sign_ap_request(ApRequest(ticket=ticket, ts=parties.realm.clock.now(), epoch=epoch, **given), key)
 
 
 def epoch_of(verifier: Verifier, credentials: Credentials) -> bytes:

@@ -24,6 +24,7 @@ from orthros_protocol import (
     SAFE,
     TGT,
     USE_RAW,
+    ApRequest,
     AssertedUser,
     Credential,
     DemandSource,
@@ -35,7 +36,6 @@ from orthros_protocol import (
     TargetRefusal,
     Timestamp,
     bind_raw,
-    build_ap_request,
     demand_of_holder,
     describe_note,
     join_caveats,
@@ -43,6 +43,7 @@ from orthros_protocol import (
     peek_unverified_header,
     pop_key_of,
     seal_hand_over,
+    sign_ap_request,
 )
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
@@ -292,30 +293,27 @@ class Credentials(Credential):
         """
         peer, now_s = self.peers.at(place), self._clock.elapsed_s()
         realm_now = self.time.now_ms()
-        dated = Timestamp(max(0, realm_now + peer.read()[1]))
-        pending = build_ap_request(
-            self.ticket,
-            self._pop_key,
+        request = ApRequest(
             use=use,
-            bind=bind,
-            now=dated,
+            ticket=self.ticket,
+            caveats=self._shown_caveats,
+            discharges=self._shown_discharges,
+            ts=Timestamp(max(0, realm_now + peer.read()[1])),
             nonce=self._entropy(_NONCE_BYTES),
             epoch=peer.epoch_to_name(now_s, repeatable=safe) if epoch == "newest" else epoch,
             flags=SAFE if safe else 0,
-            caveats=self._shown_caveats,
-            discharges=self._shown_discharges,
+            bind=bind,
             user=user,
         )
         return PendingCall(
             target=self.target,
             safe=safe,
             on_behalf=self.subject is not None or user is not None,
-            pending=pending,
+            pending=sign_ap_request(request, self._pop_key),
             refused=partial(self.reports.note, self),
             peer=peer,
             clock=self._clock,
             sent=Timestamp(realm_now),
-            dated=dated,
             started_s=now_s,
         )
 

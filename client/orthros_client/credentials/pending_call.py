@@ -57,7 +57,6 @@ class PendingCall:
     _clock: Clock = field(repr=False)
     _refused: Callable[[TargetRefusal], None] | None = field(default=None, repr=False)
     _sent: Timestamp
-    _dated: Timestamp
     _started_s: float
 
     @property
@@ -73,7 +72,7 @@ class PendingCall:
     @property
     def epoch(self) -> bytes | None:
         """The epoch that the request names: at most this replay instance executes it, if it is not `safe`."""
-        return self._pending.epoch
+        return self._pending.request.epoch
 
     def finish(self, reply: bytes) -> Confirmed:
         """Checks the target's answer, and learns its epoch and time from it.
@@ -117,7 +116,7 @@ class PendingCall:
 
     def maybe_executed(self, refusal: TargetRefusal) -> MaybeExecuted:
         """The error for a refusal that does not say that nothing ran."""
-        return MaybeExecuted(refusal, until=Timestamp(self._dated + WINDOW_PAST_MS))
+        return MaybeExecuted(refusal, until=Timestamp(self._pending.request.ts + WINDOW_PAST_MS))
 
     def may_run(self, refusal: TargetRefusal) -> bool:
         """Whether a copy of the refused request, on its way to an instance, may have run or may run yet.
@@ -153,7 +152,10 @@ class PendingCall:
         less than 5 s ago: so its clock was past the window already when the first one came.
         """
         in_time_ms = (self._clock.elapsed_s() - self._started_s) * 1000
-        return in_time_ms < MAX_SYNC_ROUND_TRIP_MS and refusal.target_time - self._dated > MAX_TARGET_OFFSET_MS
+        return (
+            in_time_ms < MAX_SYNC_ROUND_TRIP_MS
+            and refusal.target_time - self._pending.request.ts > MAX_TARGET_OFFSET_MS
+        )
 
     def _learn(self, target_time: Timestamp, epoch: bytes) -> int:
         now_s = self._clock.elapsed_s()

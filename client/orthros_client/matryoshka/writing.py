@@ -6,7 +6,7 @@ Knows no policy. What it writes carries names to systems that know nothing else;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from attrs import evolve
 
@@ -15,6 +15,7 @@ from orthros_client.matryoshka.claims import frozen_claims, to_json
 from orthros_client.matryoshka.inflation import Compression, deflate
 from orthros_client.matryoshka.reading import CLAIM, PROSE_CLAIM, peek_unverified
 from orthros_client.matryoshka.values import READING, WRITING, AuthStack, ReaderKey, SigningKey, StackLimits, is_label
+from orthros_client.options import check_options
 from orthros_protocol import Hop, LocalMisuse, Malformed, Principal, Refused, Subject
 
 __all__ = ["CallerLike", "export_caller", "nest"]
@@ -46,44 +47,45 @@ class CallerLike(Protocol):
         """When the caller's ticket ends, in Unix seconds."""
 
 
+class NestOptions(TypedDict, total=False):
+    """How a previous token is carried.
+
+    seal_for: seals it for this reader. compress: used only where it makes the container smaller; gzip by default.
+    tell_depth: False hides how many tokens are inside. allow_loops: a sid may occur twice.
+    """
+
+    seal_for: ReaderKey | None
+    compress: Compression | None
+    tell_depth: bool
+    allow_loops: bool
+
+
 def nest(
     claims: Mapping[str, Any],
     key: SigningKey,
     *,
     previous: AuthStack | str | None = None,
     sid: str | None = None,
-    seal_for: ReaderKey | None = None,
-    compress: Compression | None = "gzip",
-    tell_depth: bool = True,
-    allow_loops: bool = False,
     limits: StackLimits = WRITING,
+    **options: Unpack[NestOptions],
 ) -> str:
     """A JWT with `claims`, signed with `key`, around the previous token: as it was read, or its text.
 
     A text is only looked at for its shape: whoever signs around it vouches for what is inside, so read it first.
-    sid: who signs, needed with a previous token. seal_for: seals the previous token for this reader.
-    compress: used only where it makes the container smaller. tell_depth: False hides how many tokens are inside.
+    sid: who signs, needed with a previous token. `options` are those of `NestOptions`.
 
     The result is a bearer token for others, and evidence of nothing: no KDC and no Orthros verifier accepts it.
     Raises Refused `chain-refused` beyond `limits` (8 inside, 6144 characters) or when a sid would occur twice;
     Malformed for a previous text that is no stack; LocalMisuse for claims that JSON cannot hold or that would nest by
     themselves, a sid that cannot be one, and weak keys.
     """
+    check_options(options, NestOptions)
     if key.weak:
         raise LocalMisuse("key-misuse", "a token is signed with a key of full length")
     content = _checked_claims(claims)
     if previous is not None:
-        content[CLAIM] = _member(
-            previous,
-            key,
-            sid=sid,
-            seal_for=seal_for,
-            compress=compress,
-            tell_depth=tell_depth,
-            allow_loops=allow_loops,
-            limits=limits,
-        )
-    elif sid is not None or seal_for is not None:
+        content[CLAIM] = _member(previous, key, sid, limits, options)
+    elif sid is not None or options.get("seal_for") is not None:
         raise LocalMisuse("value-invalid", "sid and seal_for go with a previous token")
     token = jose.sign(to_json(content), key)
     if len(token) > limits.max_chars:
@@ -102,17 +104,10 @@ def _checked_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _member(
-    previous: AuthStack | str,
-    key: SigningKey,
-    *,
-    sid: str | None,
-    seal_for: ReaderKey | None,
-    compress: Compression | None,
-    tell_depth: bool,
-    allow_loops: bool,
-    limits: StackLimits,
+    previous: AuthStack | str, key: SigningKey, sid: str | None, limits: StackLimits, options: NestOptions
 ) -> dict[str, Any]:
     """The object that carries the previous token."""
+    compress = options.get("compress", "gzip")
     if not is_label(sid) or (key.sid is not None and key.sid != sid):
         raise LocalMisuse("value-invalid", "sid is 1 to 256 visible characters, and the key's own if it has one")
     if compress not in _COMPRESSIONS:
@@ -122,9 +117,9 @@ def _member(
     seen = [peek_unverified(text, evolve(limits, max_chars=max(limits.max_chars, READING.max_chars)))]
     # Who opened sealed layers knows more of the path than the text shows.
     seen += [previous] if isinstance(previous, AuthStack) else []
-    depth = _checked_depth(seen, sid, allow_loops, limits)
-    carried = _container(text, seal_for, compress, limits)
-    said = {"sid": sid, "depth": depth} if tell_depth else {"sid": sid}
+    depth = _checked_depth(seen, sid, options.get("allow_loops", False), limits)
+    carried = _container(text, options.get("seal_for"), compress, limits)
+    said = {"sid": sid, "depth": depth} if options.get("tell_depth", True) else {"sid": sid}
     return carried | said | {"hash": jose.container_hash(carried["container"], key)}
 
 

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Required, Self, TypedDict, Unpack
 
+from attrs import evolve
+
 from orthros_client.credentials.flows import drive
 from orthros_client.options import check_options
 from orthros_client.verifier.app_rules import guarded
@@ -22,7 +24,6 @@ from orthros_protocol import (
     SAFE,
     USE_HTTP,
     USE_RAW,
-    Access,
     AppRule,
     ApRequest,
     ChainRule,
@@ -44,6 +45,7 @@ from orthros_protocol import (
     parse_ap_request,
     prove,
 )
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.access import PeerSource
@@ -144,12 +146,15 @@ class Verifier:
     def __init__(self, keytab: Keytab, **options: Unpack[VerifierOptions]) -> None:
         check_options(options, VerifierOptions)
         self._keytab = keytab
-        self._app_caveats = guarded(options.get("app_caveats"))
-        self._chain = options.get("chain") or ChainRule()
         self._repeat_safe_calls = options.get("repeat_safe_calls", True)
-        self._max_life_s = options.get("max_ticket_life_s", MAX_TICKET_LIFE_S)
-        if not 1 <= self._max_life_s <= MAX_TICKET_LIFE_S:
+        max_life_s = options.get("max_ticket_life_s", MAX_TICKET_LIFE_S)
+        if not 1 <= max_life_s <= MAX_TICKET_LIFE_S:
             raise LocalMisuse("value-invalid", f"max_ticket_life_s is 1 to {MAX_TICKET_LIFE_S}")
+        self._rules = AcceptanceRules(
+            max_life_s=max_life_s,
+            chain=options.get("chain") or ChainRule(),
+            app_caveats=guarded(options.get("app_caveats")),
+        )
         self._opened_capacity = options.get("opened_capacity", 4096)
         if self._opened_capacity < 1:
             raise LocalMisuse("value-invalid", "opened_capacity is at least 1")
@@ -202,7 +207,7 @@ class Verifier:
     @property
     def chain(self) -> ChainRule:
         """What the path of a call on behalf of others may look like, unless a route says otherwise."""
-        return self._chain
+        return self._rules.chain
 
     def replace_keytab(self, keytab: Keytab) -> None:
         """Takes another version of the key file. The epoch and what was seen stay: no client notices.
@@ -234,14 +239,14 @@ class Verifier:
         if repeatable is None:
             repeatable = safe and self._repeat_safe_calls
         denied = Repetition.DECLINED if safe else Repetition.UNSAFE
-        return self._accepting(
-            parsed,
-            USE_RAW,
-            bind_raw(endpoint, payload, channel_binding=channel),
-            Repetition.ALLOWED if repeatable else denied,
-            facts,
-            Access(now=parsed.ts, peer=facts.get("peer"), channel=channel, app=self._app_caveats),
+        received = Received(
+            use=USE_RAW,
+            bind=bind_raw(endpoint, payload, channel_binding=channel),
+            repetition=Repetition.ALLOWED if repeatable else denied,
+            peer=facts.get("peer"),
+            channel=channel,
         )
+        return self._accepting(parsed, received, facts)
 
     def accept_http(self, message: bytes, bind: bytes, **facts: Unpack[HttpFacts]) -> VerifiedCaller:
         """Verifies the AP-REQ of an HTTP request (profile http/1); `facts` are those of `HttpFacts`.
@@ -253,16 +258,17 @@ class Verifier:
 
     def accepting_http(self, message: bytes, bind: bytes, **facts: Unpack[HttpFacts]) -> Accepting:
         """`accept_http` without asking the store: yields the question, and is to be sent the answer."""
-        parsed = parse_ap_request(message)
-        access = Access(
-            now=parsed.ts,
+        received = Received(
+            use=USE_HTTP,
+            bind=bind,
+            repetition=facts.get("repetition", Repetition.UNSAFE),
             method=facts["method"],
             path=facts["path"],
             peer=facts.get("peer"),
             channel=facts.get("channel"),
-            app=self._app_caveats,
+            mismatch=facts.get("mismatch"),
         )
-        return self._accepting(parsed, USE_HTTP, bind, facts.get("repetition", Repetition.UNSAFE), facts, access)
+        return self._accepting(parse_ap_request(message), received, facts)
 
     def open_demand(self, cid: bytes) -> Demand:
         """What somebody demands of this service as a discharger, sealed for it in `cid`.
@@ -276,30 +282,16 @@ class Verifier:
         """This process's own: another thread may have held the parent's when a server forked."""
         return self._locks.get(os.getpid()) or self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def _accepting(  # noqa: PLR0917  # two callers, in this file
-        self,
-        request: ApRequest,
-        use: int,
-        bind: bytes | None,
-        repetition: Repetition,
-        facts: RawFacts | HttpFacts,
-        access: Access,
-    ) -> Accepting:
+    def _accepting(self, request: ApRequest, received: Received, facts: CommonFacts) -> Accepting:
         with self._lock:
-            possession = prove(request, self._open, use=use, now=self._clocks()[0])
+            possession = prove(request, self._open, use=received.use, now=self._clocks()[0])
         standing = yield possession.entry
+        rules = self._rules
+        if facts.get("accept_user") or facts.get("chain"):
+            served, chain = facts.get("accept_user", False), facts.get("chain") or rules.chain
+            rules = evolve(rules, accept_user=served, chain=chain)
         with self._lock:
-            accepted = judge(
-                possession,
-                standing,
-                bind=bind,
-                repetition=repetition,
-                accept_user=facts.get("accept_user", False),
-                max_life_s=self._max_life_s,
-                access=access,
-                chain=facts.get("chain") or self._chain,
-                mismatch=facts.get("mismatch"),  # type: ignore[arg-type]  # only HttpFacts have it
-            )
+            accepted = judge(possession, standing, received, rules)
         return VerifiedCaller(accepted)
 
     def _open(self, ticket: bytes, caveats: bytes) -> Presented:

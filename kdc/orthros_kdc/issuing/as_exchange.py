@@ -28,6 +28,7 @@ from orthros_protocol import (
     seal_ticket,
     seconds_of,
 )
+from orthros_protocol.exchanges.as_exchange import InitialTicket
 from orthros_protocol.primitives.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
 
 __all__ = ["AS_ENTROPY", "is_known", "issue_initial_ticket"]
@@ -97,10 +98,7 @@ def issue_initial_ticket(
     ticket = seal_ticket(key, mac_key, content, entropy=entropy[64:88])
     reply = seal_as_reply(
         request,
-        ticket=ticket,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=INITIAL,
+        InitialTicket(ticket=ticket, session_key=session_key, ttl_s=ttl_s, flags=INITIAL),
         newest_kvno=login.newest_kvno,
         kdc_id=about.kdc_id,
         now=now,

@@ -30,10 +30,10 @@ Knows no clock, no store and no transport.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from orthros_protocol.errors import PeerMisbehaved, Refused
 from orthros_protocol.exchanges.ap_exchange import (
@@ -60,7 +60,7 @@ from orthros_protocol.primitives.derivation import digest, mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.messages import MAX_DETAIL_CHARS
 from orthros_protocol.reasons.table import reason_for
-from orthros_protocol.tickets.access import Access
+from orthros_protocol.tickets.access import Access, AppRule, PeerSource
 from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_protocol.tickets.caveats import Caveat, ThirdPartyCaveat
 from orthros_protocol.tickets.discharges import judge_discharge
@@ -74,8 +74,10 @@ from orthros_protocol.tickets.ticket import (
 )
 
 __all__ = [
+    "AcceptanceRules",
     "Accepted",
     "Possession",
+    "Received",
     "accept",
     "build_ap_error",
     "build_ap_reply",
@@ -85,6 +87,43 @@ __all__ = [
 
 ANY_PATH: Final = ChainRule()
 """What holds without a rule of the target's own: no more hops than a ticket can carry, and nobody twice."""
+
+
+@frozen(kw_only=True)
+class AcceptanceRules:
+    """What a target takes at all, whoever calls and whatever for.
+
+    max_life_s: tickets issued for longer are refused, in seconds.
+    accept_user: whether calls on behalf of others are served.
+    chain: what the path of such a call may look like.
+    app_caveats: the service's own kinds of caveats, by name.
+    """
+
+    max_life_s: int
+    accept_user: bool = False
+    chain: ChainRule = ANY_PATH
+    app_caveats: Mapping[str, AppRule] = field(factory=dict, repr=False)
+
+
+@frozen(kw_only=True)
+class Received:
+    """A request as the target itself received it, beside what its sender signed. What is None is unknown here.
+
+    use: the profile in which it came: USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC.
+    bind: the 32-byte digest that the target computed of what it received; None in a channel alone.
+    repetition: whether such a request may be executed twice.
+    method, path: count in use 1 only. channel: does not count in use 2. These and `peer` are what caveats may look at.
+    mismatch: is given the binding that was signed instead, and returns the detail of `wrong-binding`.
+    """
+
+    use: int
+    bind: bytes | None
+    repetition: Repetition = Repetition.UNSAFE
+    method: str | None = None
+    path: str | None = None
+    peer: PeerSource = None
+    channel: bytes | None = field(default=None, repr=False)
+    mismatch: Callable[[bytes], str] | None = None
 
 
 @frozen(eq=False, kw_only=True)
@@ -160,130 +199,42 @@ def prove(
     return possession
 
 
-def judge(
-    possession: Possession,
-    standing: Standing,
-    *,
-    bind: bytes | None,
-    repetition: Repetition = Repetition.UNSAFE,
-    accept_user: bool = False,
-    max_life_s: int,
-    access: Access | None = None,
-    chain: ChainRule = ANY_PATH,
-    mismatch: Callable[[bytes], str] | None = None,
-) -> Accepted:
-    """The checks after the MAC, by what the replay store answered to `possession.entry`.
+def judge(possession: Possession, standing: Standing, received: Received, rules: AcceptanceRules) -> Accepted:
+    """The checks after the MAC, in the normative order, by what the replay store answered to `possession.entry`.
 
-    `bind` is what the verifier computed from the request that it really received, `repetition` whether such a request
-    may be executed twice, `access` what caveats may look at (None: the time alone); of it, method and path count only
-    in use 1, the channel not in use 2, and the time is the store's. `chain` is what the path of a call on behalf of
-    others may look like. `mismatch` is asked for the detail of a `wrong-binding`, with the binding that was signed.
     Every Refused carries an AP-ERR in `.reply`, and in `.presenter` whose request it was.
     """
-    try:
-        return _judge(
-            possession,
-            standing,
-            bind=bind,
-            repetition=repetition,
-            accept_user=accept_user,
-            max_life_s=max_life_s,
-            access=_visible(access, possession.request.use, standing.now),
-            chain=chain,
-            mismatch=mismatch,
-        )
-    except Refused as refusal:
-        raise possession.refused(refusal, now=standing.now, epoch=standing.epoch) from None
-
-
-def accept(
-    request: ApRequest,
-    open_ticket_once: Callable[[bytes, bytes], Presented],
-    *,
-    now: Timestamp,
-    use: int,
-    bind: bytes | None,
-    replay: ReplayStore,
-    repetition: Repetition = Repetition.UNSAFE,
-    accept_user: bool = False,
-    max_life_s: int,
-    access: Access | None = None,
-    chain: ChainRule = ANY_PATH,
-) -> Accepted:
-    """Every check of an AP-REQ: `prove`, the question to `replay`, and `judge`, whose arguments these are.
-
-    Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
-    """
-    possession = prove(request, open_ticket_once, use=use, now=now)
-    return judge(
-        possession,
-        replay.admit(possession.entry),
-        bind=bind,
-        repetition=repetition,
-        accept_user=accept_user,
-        max_life_s=max_life_s,
-        access=access,
-        chain=chain,
-    )
-
-
-def _visible(access: Access | None, use: int, now: Timestamp) -> Access:
-    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and
-    # there is one reading of the clock.
-    if access is None:
-        return Access(now=now)
-    in_http = use == USE_HTTP
-    return Access(
-        now=now,
-        method=access.method if in_http else None,
-        path=access.path if in_http else None,
-        peer=access.peer,
-        channel=None if use == USE_CHANNEL else access.channel,
-        app=access.app,
-    )
-
-
-def _judge(
-    possession: Possession,
-    standing: Standing,
-    *,
-    bind: bytes | None,
-    repetition: Repetition,
-    accept_user: bool,
-    max_life_s: int,
-    access: Access,
-    chain: ChainRule,
-    mismatch: Callable[[bytes], str] | None,
-) -> Accepted:
     request, presented, now = possession.request, possession.presented, standing.now
     ticket = presented.ticket
-    check_admission(request.ts, standing)
-    check_ticket_times(ticket, now, max_life_s=max_life_s)
-    check_window(request.ts, now)
-    check_flags(request.flags, KNOWN_AP_FLAGS)
-    if request.crit:
-        raise Refused("unsupported-critical", f"extension {request.crit[0][0]}")
-    check_epoch(request, standing, repetition)
-    _check_bind(request, bind, mismatch)
-    discharged = _discharged(request, presented)
-    if presented.unsupported is not None:
-        raise Refused("caveat-unsupported", presented.unsupported)
-    if presented.roots:
-        access = evolve(access, discharged=True)
-    scopes = ticket.scopes
-    for caveat in (*presented.caveats, *discharged):
-        objection = caveat.prohibits(access)
-        if objection is not None:
-            raise Refused("caveat-refused", objection)
-        scopes = caveat.narrow(scopes)
-    if presented.path or chain.require_via:
-        objection = chain.objection(presented.path, ticket.server.name)
-        if objection is not None:
-            raise Refused("chain-refused", objection)
-    if (request.user is not None or ticket.subject is not None) and not accept_user:
-        raise Refused("user-not-accepted")
-    if request.user is not None and ASSERT_USER_SCOPE not in scopes:
-        raise Refused("user-not-accepted", f"the caller lacks the scope {ASSERT_USER_SCOPE}")
+    try:
+        check_admission(request.ts, standing)
+        check_ticket_times(ticket, now, max_life_s=rules.max_life_s)
+        check_window(request.ts, now)
+        check_flags(request.flags, KNOWN_AP_FLAGS)
+        if request.crit:
+            raise Refused("unsupported-critical", f"extension {request.crit[0][0]}")
+        check_epoch(request, standing, received.repetition)
+        _check_bind(request, received)
+        discharged = _discharged(request, presented)
+        if presented.unsupported is not None:
+            raise Refused("caveat-unsupported", presented.unsupported)
+        access = _access(received, rules, now, discharged=bool(presented.roots))
+        scopes = ticket.scopes
+        for caveat in (*presented.caveats, *discharged):
+            objection = caveat.prohibits(access)
+            if objection is not None:
+                raise Refused("caveat-refused", objection)
+            scopes = caveat.narrow(scopes)
+        if presented.path or rules.chain.require_via:
+            objection = rules.chain.objection(presented.path, ticket.server.name)
+            if objection is not None:
+                raise Refused("chain-refused", objection)
+        if (request.user is not None or ticket.subject is not None) and not rules.accept_user:
+            raise Refused("user-not-accepted")
+        if request.user is not None and ASSERT_USER_SCOPE not in scopes:
+            raise Refused("user-not-accepted", f"the caller lacks the scope {ASSERT_USER_SCOPE}")
+    except Refused as refusal:
+        raise possession.refused(refusal, now=now, epoch=standing.epoch) from None
     return Accepted(
         ticket=ticket,
         scopes=scopes,
@@ -292,6 +243,38 @@ def _judge(
         pop_key=possession.key,
         epoch=standing.epoch,
         now=now,
+    )
+
+
+def accept(
+    request: ApRequest,
+    open_ticket_once: Callable[[bytes, bytes], Presented],
+    *,
+    now: Timestamp,
+    replay: ReplayStore,
+    received: Received,
+    rules: AcceptanceRules,
+) -> Accepted:
+    """Every check of an AP-REQ: `prove`, the question to `replay`, and `judge`.
+
+    Raises Malformed, PeerMisbehaved or Refused; what is returned passed.
+    """
+    possession = prove(request, open_ticket_once, use=received.use, now=now)
+    return judge(possession, replay.admit(possession.entry), received, rules)
+
+
+def _access(received: Received, rules: AcceptanceRules, now: Timestamp, *, discharged: bool) -> Access:
+    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and
+    # there is one reading of the clock, the store's.
+    in_http = received.use == USE_HTTP
+    return Access(
+        now=now,
+        method=received.method if in_http else None,
+        path=received.path if in_http else None,
+        peer=received.peer,
+        channel=None if received.use == USE_CHANNEL else received.channel,
+        app=rules.app_caveats,
+        discharged=discharged,
     )
 
 
@@ -304,12 +287,13 @@ def _discharged(request: ApRequest, presented: Presented) -> list[Caveat]:
     return [caveat for shown in request.discharges for caveat in judge_discharge(shown)]
 
 
-def _check_bind(request: ApRequest, bind: bytes | None, mismatch: Callable[[bytes], str] | None) -> None:
+def _check_bind(request: ApRequest, received: Received) -> None:
     # A channel is bound by its keys; a binding that is stated all the same must hold.
-    if request.use == USE_CHANNEL and request.bind is None and bind is None:
+    if request.use == USE_CHANNEL and request.bind is None and received.bind is None:
         return
-    if request.bind is None or bind is None or not mac_matches(request.bind, bind):
-        raise Refused("wrong-binding", "" if request.bind is None or mismatch is None else mismatch(request.bind))
+    if request.bind is None or received.bind is None or not mac_matches(request.bind, received.bind):
+        explained = "" if request.bind is None or received.mismatch is None else received.mismatch(request.bind)
+        raise Refused("wrong-binding", explained)
 
 
 def build_ap_reply(accepted: Accepted, *, now: Timestamp) -> bytes:

@@ -6,7 +6,7 @@ Knows no clock, no cache policy and no transport.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -60,10 +60,10 @@ __all__ = [
     "AssertedUser",
     "PendingAp",
     "TargetRefusal",
-    "build_ap_request",
     "hints_of",
     "open_ap_reply",
     "parse_ap_request",
+    "sign_ap_request",
 ]
 
 USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC = 0, 1, 2, 3
@@ -149,10 +149,7 @@ class PendingAp:
     """What the client keeps until the target answers. `message` is what to send."""
 
     message: bytes
-    use: int
-    nonce: bytes
-    epoch: bytes | None
-    flags: int
+    request: ApRequest
     context: bytes = field(repr=False)
     pop_key: bytes = field(repr=False)
 
@@ -176,50 +173,18 @@ class TargetRefusal(Refused):
         self.epoch = epoch
 
 
-def build_ap_request(
-    ticket: bytes,
-    pop_key: bytes,
-    *,
-    use: int,
-    bind: bytes | None,
-    now: Timestamp,
-    nonce: bytes,
-    epoch: bytes | None = None,
-    flags: int = 0,
-    caveats: bytes = b"",
-    discharges: Sequence[bytes] = (),
-    user: AssertedUser | None = None,
-) -> PendingAp:
-    """AP-REQ. `now` is the target's time as far as known, `nonce` 16 fresh random bytes, `bind` 32 bytes.
+def sign_ap_request(request: ApRequest, pop_key: bytes) -> PendingAp:
+    """AP-REQ of a holder of K_pop.
 
-    `discharges` are the `caveats` fields of the discharges whose tails are mixed into `pop_key`, in the same order.
+    `request.ts` is the target's time as far as known, `nonce` 16 fresh random bytes, `bind` 32 bytes; `discharges` are
+    the `caveats` fields of the discharges whose tails are mixed into `pop_key`, in the same order.
     Raises LocalMisuse, also when `bind` is missing outside use 2 (channel).
     """
-    if bind is None and use != USE_CHANNEL:
+    if request.bind is None and request.use != USE_CHANNEL:
         raise LocalMisuse("value-invalid", "a request without bind could be replayed elsewhere")
-    request = ApRequest(
-        use=use,
-        ticket=ticket,
-        caveats=caveats,
-        discharges=tuple(discharges),
-        ts=now,
-        nonce=nonce,
-        epoch=epoch,
-        flags=flags,
-        bind=bind,
-        user=user,
-    )
     body = request.encode()
-    message = ApSigned(body=body, mac=mac(pop_key, REQUEST_LABELS[use], body)).encode()
-    return PendingAp(
-        message=message,
-        use=use,
-        nonce=nonce,
-        epoch=epoch,
-        flags=flags,
-        context=digest(message),
-        pop_key=pop_key,
-    )
+    message = ApSigned(body=body, mac=mac(pop_key, REQUEST_LABELS[request.use], body)).encode()
+    return PendingAp(message=message, request=request, context=digest(message), pop_key=pop_key)
 
 
 def parse_ap_request(message: bytes) -> ApRequest:
@@ -236,13 +201,13 @@ def open_ap_reply(pending: PendingAp, data: bytes) -> ApReply:
     """
     signed = ApSigned.decode(data)
     bound = pending.context + signed.body
-    if mac_matches(mac(pending.pop_key, REPLY_LABELS[pending.use], bound), signed.mac):
+    if mac_matches(mac(pending.pop_key, REPLY_LABELS[pending.request.use], bound), signed.mac):
         reply = ApReply.decode(signed.body)
-        if reply.nonce != pending.nonce:
+        if reply.nonce != pending.request.nonce:
             raise PeerMisbehaved("reply-mismatch", "it names another request")
         check_flags(reply.flags, 0)
         return reply
-    require_mac(pending.pop_key, ERROR_LABELS[pending.use], bound, signed.mac)
+    require_mac(pending.pop_key, ERROR_LABELS[pending.request.use], bound, signed.mac)
     error = ApError.decode(signed.body)
     refusal = TargetRefusal(error.number, error.detail or "", target_time=error.target_time, epoch=error.epoch)
     _read_hints(refusal, error.opt)

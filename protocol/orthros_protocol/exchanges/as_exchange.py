@@ -11,7 +11,7 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import AsKey
+from orthros_protocol.keys.role_keys import AsKey, not_exported
 from orthros_protocol.primitives.derivation import digest, mac, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES, MAX_U32
@@ -93,6 +93,18 @@ class AsRequest:
     instance: bytes
     context: bytes = field(repr=False)
     replay_tag: bytes = field(repr=False)
+
+
+@frozen(eq=False, kw_only=True)
+class InitialTicket:
+    """What the KDC hands to a client that logged in: a ticket, its key, and its life in seconds."""
+
+    ticket: bytes = field(repr=False)
+    session_key: bytes = field(repr=False)
+    ttl_s: int
+    flags: int
+
+    __getstate__ = not_exported
 
 
 @frozen(eq=False, kw_only=True)
@@ -200,19 +212,10 @@ def check_as_extensions(request: UnverifiedAsRequest) -> None:
 
 
 def seal_as_reply(
-    request: AsRequest,
-    *,
-    ticket: bytes,
-    session_key: bytes,
-    ttl_s: int,
-    flags: int,
-    newest_kvno: int,
-    kdc_id: str,
-    now: Timestamp,
-    entropy: bytes,
+    request: AsRequest, issued: InitialTicket, *, newest_kvno: int, kdc_id: str, now: Timestamp, entropy: bytes
 ) -> bytes:
     """AS-REP to `request`. `entropy` is 24 fresh random bytes."""
-    header = peek_unverified_header(ticket)
+    header = peek_unverified_header(issued.ticket)
     client = request.key.principal
     reply = AsReply(
         nonce=request.nonce,
@@ -221,10 +224,10 @@ def seal_as_reply(
         sealed_for=SealedFor(header.ticket_type, client.realm, request.service),
         client_name=client.name,
         client_uid=request.key.uid,
-        ticket=ticket,
-        session_key=session_key,
-        ttl_s=ttl_s,
-        flags=flags,
+        ticket=issued.ticket,
+        session_key=issued.session_key,
+        ttl_s=issued.ttl_s,
+        flags=issued.flags,
         newest_kvno=newest_kvno,
     )
     body = reply.encode()

@@ -333,7 +333,7 @@ def open_http_reply(pending: PendingAp, value: str, response: HttpResponse) -> H
     Raises PeerMisbehaved (`wrong-mac`, `reply-mismatch`) or Malformed for a header that does not prove it, and
     LocalMisuse for a request that was not made for HTTP.
     """
-    _require(pending.use == USE_HTTP, "a request that was not made for HTTP")
+    _require(pending.request.use == USE_HTTP, "a request that was not made for HTTP")
     body, proof = _reply_parts(value)
     require_mac(pending.pop_key, _REPLY_LABEL, pending.context + body, proof)
     reply = HttpReply.decode(body)

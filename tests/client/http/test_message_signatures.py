@@ -19,7 +19,7 @@ from orthros_client.http.message_signatures import (
     verify,
 )
 from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused, ReplaySet, Timestamp
-from orthros_protocol.fakes import ManualStore
+from orthros_protocol.testing.fakes import ManualStore
 from tests.support.naive import kd, sha256
 
 NOW = Timestamp(1_800_000_000_500)

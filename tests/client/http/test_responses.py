@@ -10,8 +10,8 @@ from orthros_client.http.server.guard import Admitted, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.responses import ReplyWriter
 from orthros_protocol import LocalMisuse, format_content_digest
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.testing.fakes import ManualStore
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received
 

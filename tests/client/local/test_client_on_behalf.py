@@ -24,20 +24,21 @@ from orthros_protocol import (
     SAFE,
     USE_RAW,
     WANT_DELEGABLE,
+    ApRequest,
     Behalf,
     Code,
     Life,
     Principal,
     Subject,
     bind_raw,
-    build_ap_request,
     open_ticket,
     pop_key_of,
     seal_hand_over,
+    sign_ap_request,
     tail_of,
 )
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.testing.fakes import ManualStore
 from tests.client.daemon.listeners.test_local_server import ask as talk
 from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import NOBODY, House, as_user, open_house
@@ -222,11 +223,11 @@ def as_served(realm: InMemoryRealm, caller: str, *, flags: int = DELEGABLE) -> I
     """What runs inside serves a verified call of `caller`."""
     shown = realm.issue(caller, "web", flags=flags)
     verifier = Verifier(realm.keytab("web").verify_only(), replay=ManualStore(realm.clock.now), clock=realm.clock.now)
-    pending = build_ap_request(
-        shown.ticket, shown.pop_key, use=USE_RAW, bind=bind_raw(ENDPOINT, b""), now=realm.clock.now(),
-        nonce=realm.entropy(16), epoch=None, flags=SAFE,
+    request = ApRequest(
+        use=USE_RAW, ticket=shown.ticket, bind=bind_raw(ENDPOINT, b""), ts=realm.clock.now(), nonce=realm.entropy(16),
+        flags=SAFE,
     )  # fmt: skip
-    with serving(verifier.accept(pending.message, ENDPOINT)):
+    with serving(verifier.accept(sign_ap_request(request, shown.pop_key).message, ENDPOINT)):
         yield
 
 

@@ -12,6 +12,7 @@ from orthros_kdc.oauth.assertions import BadAssertion, parse_assertion
 from orthros_kdc.oauth.client_authentication import CLIENT_ASSERTION_TYPES
 from orthros_protocol import (
     USE_RAW,
+    ApRequest,
     Hop,
     LocalMisuse,
     PeerMisbehaved,
@@ -21,9 +22,9 @@ from orthros_protocol import (
     Subject,
     TargetRefusal,
     bind_raw,
-    build_ap_request,
     open_ap_reply,
     seconds_of,
+    sign_ap_request,
 )
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.matryoshka.tokens import MATERIAL, claims_of, encoded
@@ -42,10 +43,11 @@ def verified_caller(realm: InMemoryRealm) -> VerifiedCaller:
     verifier = Verifier(realm.keytab("ledger").verify_only(), clock=realm.clock.now, monotonic_ms=realm.clock.now)
 
     def pending(epoch: bytes | None) -> PendingAp:
-        return build_ap_request(
-            ticket.ticket, ticket.pop_key, use=USE_RAW, bind=bind_raw("ledger/post", b""), now=realm.clock.now(),
-            nonce=realm.entropy(16), epoch=epoch, flags=0,
+        request = ApRequest(
+            use=USE_RAW, ticket=ticket.ticket, bind=bind_raw("ledger/post", b""), ts=realm.clock.now(),
+            nonce=realm.entropy(16), epoch=epoch,
         )  # fmt: skip
+        return sign_ap_request(request, ticket.pop_key)
 
     first = pending(None)
     with pytest.raises(Refused, match="epoch-required") as refused:

@@ -14,6 +14,7 @@ from orthros_client.verifier import Verifier
 from orthros_protocol import (
     SAFE,
     USE_RAW,
+    ApRequest,
     AssertedUser,
     Keytab,
     LocalMisuse,
@@ -23,9 +24,10 @@ from orthros_protocol import (
     Refused,
     RootKey,
     TargetRefusal,
+    Timestamp,
     bind_raw,
-    build_ap_request,
     open_ap_reply,
+    sign_ap_request,
 )
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket
 
@@ -64,17 +66,17 @@ class Scene:
         flags: int = 0,
         user: AssertedUser | None = None,
     ) -> PendingAp:
-        return build_ap_request(
-            ticket.ticket,
-            ticket.pop_key,
+        request = ApRequest(
             use=USE_RAW,
+            ticket=ticket.ticket,
             bind=bind_raw(ENDPOINT, payload),
-            now=self.realm.clock.now() + ts_ahead_ms,  # type: ignore[arg-type]
+            ts=Timestamp(self.realm.clock.now() + ts_ahead_ms),
             nonce=self.realm.entropy(16),
             epoch=epoch,
             flags=flags,
             user=user,
         )
+        return sign_ap_request(request, ticket.pop_key)
 
     def step_wall_clock(self, seconds: int) -> None:
         """Moves the wall clock only; the monotonic one stays."""

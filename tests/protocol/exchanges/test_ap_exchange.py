@@ -63,7 +63,7 @@ def test_what_was_sent_is_what_is_read() -> None:
     request = parse_ap_request(pending.message)
     assert (request.use, request.ts, request.flags, request.epoch) == (USE_RAW, pair.now, SAFE, pair.target.epoch)
     assert request.user == AssertedUser("alice", 1)
-    assert (request.nonce, request.discharges, request.crit) == (pending.nonce, (), ())
+    assert (request.nonce, request.discharges, request.crit) == (pending.request.nonce, (), ())
 
 
 @pytest.mark.parametrize("use", [USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC])
@@ -115,8 +115,8 @@ def test_an_answer_with_an_unknown_critical_flag_is_refused() -> None:
     pair = ExchangePair()
     pending = pair.request(pair.issue())
     with pytest.raises(Refused, match="unsupported-critical"):
-        open_ap_reply(pending, answer(pending, enc(1, pending.nonce, pair.now, bytes(8), 1, [])))
-    newer = answer(pending, enc(1, pending.nonce, pair.now, bytes(8), 0x10000, [[5, b"new"]]))
+        open_ap_reply(pending, answer(pending, enc(1, pending.request.nonce, pair.now, bytes(8), 1, [])))
+    newer = answer(pending, enc(1, pending.request.nonce, pair.now, bytes(8), 0x10000, [[5, b"new"]]))
     assert open_ap_reply(pending, newer).target_time == pair.now
 
 
@@ -140,5 +140,5 @@ def test_a_reply_is_made_from_what_was_accepted() -> None:
     pair = ExchangePair()
     pending = pair.request(pair.issue())
     accepted = pair.target.accept(pending.message)
-    body = enc(1, pending.nonce, pair.now, pair.target.epoch, 0, [])
+    body = enc(1, pending.request.nonce, pair.now, pair.target.epoch, 0, [])
     assert build_ap_reply(accepted, now=pair.now) == answer(pending, body)

@@ -22,7 +22,7 @@ from orthros_protocol import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.exchanges.as_exchange import PendingAs
+from orthros_protocol.exchanges.as_exchange import InitialTicket, PendingAs
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, kd, mac, seal, sha256
 
@@ -93,10 +93,8 @@ def test_other_kdc_services_get_service_tickets(service: str) -> None:
     pair = ExchangePair()
     asked, key = ask(pair, service), pair.realm.keytab("billing").as_key()
     verified = verify_as_request(parse_as_request(asked.message), key)
-    sealed = seal_as_reply(
-        verified, ticket=pair.issue().ticket, session_key=b"k" * 32, ttl_s=120, flags=1, newest_kvno=3,
-        kdc_id="kdc-a", now=pair.now, entropy=bytes(24),
-    )  # fmt: skip
+    issued = InitialTicket(ticket=pair.issue().ticket, session_key=b"k" * 32, ttl_s=120, flags=1)
+    sealed = seal_as_reply(verified, issued, newest_kvno=3, kdc_id="kdc-a", now=pair.now, entropy=bytes(24))
     opened = open_as_reply(asked, key, sealed)
     assert (opened.service, opened.ttl_s, opened.newest_kvno) == (service, 120, 3)
 

@@ -15,6 +15,7 @@ from pymacaroons import Verifier as MacaroonVerifier
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     USE_RAW,
+    ApRequest,
     Caveat,
     ExpiresCaveat,
     PeerCaveat,
@@ -22,10 +23,10 @@ from orthros_protocol import (
     Timestamp,
     add_caveat,
     bind_raw,
-    build_ap_request,
     join_caveats,
     parse_address,
     pop_key_of,
+    sign_ap_request,
     tail_after,
     tail_of,
 )
@@ -58,10 +59,10 @@ def measure_attenuated() -> list[Figure]:
 
     def request_with(ticket: IssuedTicket) -> bytes:
         pop_key = pop_key_of(tail_after(tail_of(ticket.session_key, ticket.ticket), caveats))
-        return build_ap_request(
-            ticket.ticket, pop_key, use=USE_RAW, bind=bind, now=_now(), nonce=os.urandom(16), epoch=epoch,
-            caveats=shown,
-        ).message  # fmt: skip
+        request = ApRequest(
+            use=USE_RAW, ticket=ticket.ticket, bind=bind, ts=_now(), nonce=os.urandom(16), epoch=epoch, caveats=shown
+        )
+        return sign_ap_request(request, pop_key).message
 
     def accept_all(tickets: list[IssuedTicket]) -> float:
         prepared = [request_with(ticket) for ticket in tickets]

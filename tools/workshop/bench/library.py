@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from orthros_client.verifier import Verifier
 from orthros_protocol import (
     USE_RAW,
+    ApRequest,
     Entry,
+    PendingAp,
     ReplaySet,
     Timestamp,
     bind_raw,
-    build_ap_request,
     open_ap_reply,
+    sign_ap_request,
 )
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from workshop.bench.epochs import epoch_of
@@ -68,9 +70,8 @@ def _primitives() -> tuple[float, float]:
 def _requests(realm: InMemoryRealm, tickets: list[IssuedTicket], epoch: bytes | None) -> Iterator[bytes]:
     bind = bind_raw(_ENDPOINT, _PAYLOAD)
     for ticket in tickets:
-        yield build_ap_request(
-            ticket.ticket, ticket.pop_key, use=USE_RAW, bind=bind, now=_now(), nonce=os.urandom(16), epoch=epoch
-        ).message
+        request = ApRequest(use=USE_RAW, ticket=ticket.ticket, bind=bind, ts=_now(), nonce=os.urandom(16), epoch=epoch)
+        yield sign_ap_request(request, ticket.pop_key).message
 
 
 def measure_library() -> list[Figure]:
@@ -97,12 +98,11 @@ def measure_library() -> list[Figure]:
     again = min(accept_all([ticket] * 4000) for _ in range(_REPEAT))
     bind, pop_key, now = bind_raw(_ENDPOINT, _PAYLOAD), ticket.pop_key, _now()
 
-    def build() -> None:
-        build_ap_request(ticket.ticket, pop_key, use=USE_RAW, bind=bind, now=now, nonce=os.urandom(16), epoch=epoch)
+    def build() -> PendingAp:
+        request = ApRequest(use=USE_RAW, ticket=ticket.ticket, bind=bind, ts=now, nonce=os.urandom(16), epoch=epoch)
+        return sign_ap_request(request, pop_key)
 
-    pending = build_ap_request(
-        ticket.ticket, pop_key, use=USE_RAW, bind=bind, now=_now(), nonce=os.urandom(16), epoch=epoch
-    )
+    pending = build()
     caller = verifier.accept(pending.message, _ENDPOINT, _PAYLOAD)
     open_ap_reply(pending, caller.reply)
     reply = best_of(lambda: caller.reply, number=5000)

@@ -15,7 +15,17 @@ import jwt
 from attrs import frozen
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import BY_EVIDENCE, USE_RAW, Hop, Principal, Subject, Timestamp, bind_raw, build_ap_request
+from orthros_protocol import (
+    BY_EVIDENCE,
+    USE_RAW,
+    ApRequest,
+    Hop,
+    Principal,
+    Subject,
+    Timestamp,
+    bind_raw,
+    sign_ap_request,
+)
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from workshop.bench.epochs import epoch_of
 
@@ -55,10 +65,10 @@ def measure_sizes(stem: str = "service-") -> list[ChainSize]:
         chain = [Hop(Principal(_REALM, name), now // 1000) for name in names[:depth]]
         subject = Subject(chain[0].principal, 16, BY_EVIDENCE)
         issued = realm.issue(client, server, scopes=("read",), chain=chain, subject=subject)
-        bind = bind_raw(_ENDPOINT)
-        request = build_ap_request(
-            issued.ticket, issued.pop_key, use=USE_RAW, bind=bind, now=now, nonce=os.urandom(16), epoch=epoch
-        ).message
+        asked = ApRequest(
+            use=USE_RAW, ticket=issued.ticket, bind=bind_raw(_ENDPOINT), ts=now, nonce=os.urandom(16), epoch=epoch
+        )
+        request = sign_ap_request(asked, issued.pop_key).message
         caller = verifier.accept(request, _ENDPOINT, accept_user=True)
         if len(caller.chain) != depth:
             raise RuntimeError(f"a chain of {len(caller.chain)} was accepted for one of {depth}")

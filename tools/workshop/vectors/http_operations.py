@@ -23,13 +23,17 @@ def _one_payload(allowed: bytes) -> orthros.AppRule:
 
 def access_of(given: Inputs) -> orthros.Access:
     """{now, method, path, peer, channel}, null is not known; `app` holds the one payload that each name allows."""
-    allowed = {name: _one_payload(unhex(payload)) for name, payload in given.get("app", {}).items()}
-    return orthros.Access(
-        app=allowed,
-        now=orthros.Timestamp(given["now"]), method=given["method"], path=given["path"],
-        peer=None if given["peer"] is None else orthros.parse_address(given["peer"]),
-        channel=optional(given["channel"]),
-    )  # fmt: skip
+    known, app_caveats = facts_of(given)
+    return orthros.Access(now=orthros.Timestamp(given["now"]), app=app_caveats, **known)
+
+
+def facts_of(given: Inputs) -> tuple[dict[str, Any], dict[str, orthros.AppRule]]:
+    """What is known of a request, and the app caveats of the service: the same without `now`."""
+    known = {
+        "method": given["method"], "path": given["path"], "channel": optional(given["channel"]),
+        "peer": None if given["peer"] is None else orthros.parse_address(given["peer"]),
+    }  # fmt: skip
+    return known, {name: _one_payload(unhex(payload)) for name, payload in given.get("app", {}).items()}
 
 
 def _caveat(given: Inputs) -> Vector:

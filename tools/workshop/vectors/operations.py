@@ -11,10 +11,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 import orthros_protocol as orthros
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
+from orthros_protocol.exchanges.as_exchange import InitialTicket
 from orthros_protocol.exchanges.replay import check_admission
 from orthros_protocol.exchanges.wants import demands_as
-from orthros_protocol.fakes import ManualStore
 from orthros_protocol.primitives import canonical, derivation, sealing
+from orthros_protocol.testing.fakes import ManualStore
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
 from workshop.vectors.authority_operations import (
     AUTHORITY_OPERATIONS,
@@ -23,7 +25,7 @@ from workshop.vectors.authority_operations import (
     subject_of,
 )
 from workshop.vectors.error_operations import ERROR_OPERATIONS
-from workshop.vectors.http_operations import HTTP_OPERATIONS, access_of
+from workshop.vectors.http_operations import HTTP_OPERATIONS, facts_of
 from workshop.vectors.parties import (
     Inputs,
     Vector,
@@ -149,9 +151,13 @@ def _as_rep(given: Inputs) -> Vector:
         )  # fmt: skip
     else:
         sealed = orthros.seal_as_reply(
-            request, ticket=unhex(given["ticket"]), session_key=unhex(given["session_key"]), ttl_s=given["ttl_s"],
-            flags=given["flags"], newest_kvno=given["newest_kvno"], kdc_id=given["kdc_id"],
-            now=orthros.Timestamp(given["kdc_time"]), entropy=unhex(given["entropy"]),
+            request,
+            InitialTicket(
+                ticket=unhex(given["ticket"]), session_key=unhex(given["session_key"]), ttl_s=given["ttl_s"],
+                flags=given["flags"],
+            ),
+            newest_kvno=given["newest_kvno"], kdc_id=given["kdc_id"], now=orthros.Timestamp(given["kdc_time"]),
+            entropy=unhex(given["entropy"]),
         )  # fmt: skip
     return {"reply": sealed.hex()}
 
@@ -285,13 +291,20 @@ def _refusal(given: Inputs) -> Vector:
 
 
 def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, store: ManualStore) -> orthros.Accepted:
+    request = orthros.parse_ap_request(message)
+    known, app_caveats = facts_of(given["access"]) if "access" in given else ({}, {})
     return orthros.accept(
-        orthros.parse_ap_request(message),
+        request,
         lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
-        now=orthros.Timestamp(given["now"]), use=given["use"], bind=optional(given["bind"]), replay=store,
-        repetition=orthros.Repetition(given.get("repetition", "unsafe")),
-        accept_user=given["accept_user"], max_life_s=given["max_life_s"],
-        access=access_of(given["access"]) if "access" in given else None, chain=chain_rule_of(given.get("chain", {})),
+        now=orthros.Timestamp(given["now"]), replay=store,
+        received=Received(
+            use=given["use"], bind=optional(given["bind"]),
+            repetition=orthros.Repetition(given.get("repetition", "unsafe")), **known,
+        ),
+        rules=AcceptanceRules(
+            max_life_s=given["max_life_s"], accept_user=given["accept_user"],
+            chain=chain_rule_of(given.get("chain", {})), app_caveats=app_caveats,
+        ),
     )  # fmt: skip
 
 

@@ -99,10 +99,11 @@ def ap_pending(given: Inputs) -> orthros.PendingAp:
     tail = orthros.tail_after(orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"])), caveats)
     discharges = given.get("discharges", [])
     key = orthros.mix_discharges(orthros.pop_key_of(tail), [unhex(one["tail"]) for one in discharges])
-    return orthros.build_ap_request(
-        unhex(given["ticket"]), key, use=given["use"], bind=optional(given["bind"]),
-        now=orthros.Timestamp(given["ts"]), nonce=unhex(given["nonce"]), epoch=optional(given["epoch"]),
-        flags=given["flags"], caveats=orthros.join_caveats(caveats),
-        discharges=[unhex(one["caveats"]) for one in discharges],
+    request = orthros.ApRequest(
+        use=given["use"], ticket=unhex(given["ticket"]), caveats=orthros.join_caveats(caveats),
+        discharges=tuple(unhex(one["caveats"]) for one in discharges), ts=orthros.Timestamp(given["ts"]),
+        nonce=unhex(given["nonce"]), epoch=optional(given["epoch"]), flags=given["flags"],
+        bind=optional(given["bind"]),
         user=None if given["user"] is None else orthros.AssertedUser(*given["user"]),
     )  # fmt: skip
+    return orthros.sign_ap_request(request, key)

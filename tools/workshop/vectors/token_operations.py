@@ -13,7 +13,7 @@ import orthros_protocol as orthros
 from orthros_client.http import message_signatures as signatures
 from orthros_kdc.issuing import jwt_export, token_claims
 from orthros_kdc.realm.vault import JwtKey
-from orthros_protocol.fakes import ManualStore
+from orthros_protocol.testing.fakes import ManualStore
 from workshop.vectors.parties import Inputs, Vector, mac_keys_of, unhex
 
 

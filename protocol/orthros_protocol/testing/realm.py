@@ -1,18 +1,18 @@
-"""Fakes for tests of programs that use Orthros: a clock, predictable entropy, a whole realm in memory.
+"""A realm with its KDC in one object. It opens and seals as a KDC does; `pairs.py` decides.
 
-Not secure and not fast: its keys come from a counter. Every message and check is real; only the policy is a table.
+Knows no network and no store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.exchanges.as_exchange import (
     AsRequest,
+    InitialTicket,
     check_as_extensions,
     parse_as_request,
     seal_as_error,
@@ -20,7 +20,6 @@ from orthros_protocol.exchanges.as_exchange import (
     verify_as_request,
 )
 from orthros_protocol.exchanges.tgs_exchange import (
-    TgsRequest,
     check_tgs_extensions,
     open_tgt,
     parse_tgs_request,
@@ -29,24 +28,23 @@ from orthros_protocol.exchanges.tgs_exchange import (
     verify_tgs_request,
 )
 from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, demands_as, read_wants
-from orthros_protocol.fakes import CountingEntropy, ManualClock
 from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.keys.role_keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
 from orthros_protocol.primitives.derivation import checksum
 from orthros_protocol.primitives.instants import seconds_of
-from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS, MAX_CHAIN_HOPS
+from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS
 from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 from orthros_protocol.primitives.names import KDC_TGT, Principal, check_scopes
-from orthros_protocol.reasons.reason import Reason
-from orthros_protocol.reasons.table import Code, reason_for
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.testing.fakes import CountingEntropy, ManualClock
+from orthros_protocol.testing.pairs import Onward, PairTerms, objection, onward_of, scopes_for
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_of
-from orthros_protocol.tickets.carrying import carry, check_limits
-from orthros_protocol.tickets.caveats import Caveat, ScopesCaveat
+from orthros_protocol.tickets.caveats import ScopesCaveat
 from orthros_protocol.tickets.discharges import demand_of_kdc
 from orthros_protocol.tickets.evidence import open_evidence
-from orthros_protocol.tickets.ticket import BY_EVIDENCE, DELEGABLE, INITIAL, Hop, Subject, TicketContent, seal_ticket
+from orthros_protocol.tickets.ticket import DELEGABLE, INITIAL, TicketContent, seal_ticket
 
-__all__ = ["CountingEntropy", "InMemoryRealm", "IssuedTicket", "ManualClock"]
+__all__ = ["InMemoryRealm", "IssuedTicket"]
 
 
 @frozen(eq=False, kw_only=True)
@@ -66,33 +64,6 @@ class IssuedTicket:
         return pop_key_of(tail_of(self.session_key, self.ticket))
 
 
-@frozen
-class _Pair:
-    scopes: tuple[str, ...]
-    max_ttl_s: int
-    jwt: bool
-    delegable: bool
-    behalf: bool
-    subjects: tuple[str, ...]
-    caveats: tuple[Caveat, ...]
-    discharges: tuple[tuple[str, str], ...]
-
-
-@frozen(kw_only=True)
-class _Onward:
-    """In whose name tickets are issued, and what TGT and evidence leave to them."""
-
-    client: RootKey
-    auth_time: int
-    txn: bytes
-    exp: int
-    scopes: frozenset[str] | None
-    targets: frozenset[Principal] | None
-    narrowed: bool
-    subject: Subject | None = None
-    chain: tuple[Hop, ...] = ()
-
-
 class InMemoryRealm:
     """A realm with its KDC in one object: add principals, allow pairs, answer messages.
 
@@ -110,7 +81,7 @@ class InMemoryRealm:
         self.tgt_key = TgtKey(self.entropy(32), principal=Principal(name, KDC_TGT), uid=1, kvno=1)
         self.mac_key = KdcMacKey(self.entropy(32), number=1)
         self._roots: dict[str, RootKey] = {}
-        self._pairs: dict[tuple[str, str], _Pair] = {}
+        self._pairs: dict[tuple[str, str], PairTerms] = {}
         self._disabled: set[str] = set()
 
     def principal(self, name: str) -> Principal:
@@ -131,29 +102,10 @@ class InMemoryRealm:
         """The full key file of an added principal."""
         return Keytab.of(self._roots[name])
 
-    def allow(
-        self,
-        client: str,
-        target: str,
-        *scopes: str,
-        max_ttl_s: int = DEFAULT_TICKET_S,
-        jwt: bool = False,
-        delegable: bool = False,
-        behalf: bool = False,
-        subjects: Sequence[str] = (),
-        caveats: Sequence[Caveat] = (),
-        discharges: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        """Lets `client` call `target` with `scopes` for at most `max_ttl_s` seconds.
-
-        `delegable` tickets may serve as evidence, and with `behalf` the client may show some; `subjects` are the names
-        that it may assert; `caveats`, and a demand for each (discharger, predicate) of `discharges`, are written into
-        the ticket.
-        """
+    def allow(self, client: str, target: str, *scopes: str, **terms: Any) -> None:
+        """Lets `client` call `target` with `scopes`. `terms` are the other fields of `PairTerms`."""
         self.policy_seq += 1
-        self._pairs[client, target] = _Pair(
-            check_scopes(scopes), max_ttl_s, jwt, delegable, behalf, tuple(subjects), tuple(caveats), tuple(discharges)
-        )
+        self._pairs[client, target] = PairTerms(scopes=scopes, **terms)
 
     def deny(self, client: str, target: str) -> None:
         """Takes the permission back."""
@@ -231,10 +183,7 @@ class InMemoryRealm:
         ticket, session_key, _exp = self._seal(self.tgt_key, root, (), life, flags=INITIAL)
         return seal_as_reply(
             request,
-            ticket=ticket,
-            session_key=session_key,
-            ttl_s=life,
-            flags=INITIAL,
+            InitialTicket(ticket=ticket, session_key=session_key, ttl_s=life, flags=INITIAL),
             newest_kvno=root.kvno,
             kdc_id="kdc-test",
             now=now,
@@ -263,109 +212,66 @@ class InMemoryRealm:
                 raise Refused("tgt-expired")
             if tgt.ticket.client.name in self._disabled:
                 raise Refused("principal-disabled")
-            onward = self._onward(request, caller)
+            onward = onward_of(request, caller, seconds_of(now))
             wants = read_wants(request.wants)
         except Refused as refusal:
             return seal_tgs_error(request, refusal.reason, now=now, entropy=self.entropy(24), detail=refusal.detail)
         results, seq, chance = [self._decide(onward, one) for one in wants], self.policy_seq, self.entropy(24)
         return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=seq, now=now, entropy=chance)
 
-    def _onward(self, request: TgsRequest, caller: RootKey) -> _Onward:
-        tgt, evidence = request.tgt, request.evidence
-        left = carry((*tgt.ticket.caveats, *tgt.caveats), of_tgt=True)
-        own = _Onward(
-            client=caller, auth_time=tgt.ticket.auth_time, txn=tgt.ticket.txn,
-            exp=_earliest(tgt.ticket.exp, left.expires), scopes=left.scopes, targets=left.targets,
-            narrowed=bool(tgt.caveats), subject=request.asserted,
-        )  # fmt: skip
-        if own.narrowed and (evidence is not None or own.subject is not None):
-            raise Refused("subject-refused", "a ticket-granting ticket with caveats acts for nobody else")
-        if evidence is None:
-            return own
-        shown = evidence.ticket
-        if shown.exp <= seconds_of(self.clock.now()) or not shown.flags & DELEGABLE:
-            raise Refused("evidence-refused", "expired or not delegable")
-        left = carry((*shown.caveats, *evidence.caveats), of_tgt=False)
-        exp = _earliest(shown.exp, left.expires)
-        if exp <= seconds_of(self.clock.now()):
-            raise Refused("evidence-refused", "expired by its caveat")
-        if len(shown.chain) >= MAX_CHAIN_HOPS:
-            raise Refused("chain-refused", "too deep")
-        return evolve(
-            own, txn=shown.txn, scopes=left.scopes, exp=min(own.exp, exp),
-            subject=shown.subject or Subject(shown.client, shown.client_uid, BY_EVIDENCE),
-            chain=(*shown.chain, Hop(shown.client, shown.auth_time)),
-        )  # fmt: skip
-
-    def _decide(self, onward: _Onward, want: Want) -> Granted | NotGranted:
-        client = onward.client.principal
-        pair = self._pairs.get((client.name, want.target.name)) if want.target.realm == self.name else None
-        scopes = () if pair is None else _granted(pair, want, onward.scopes)
-        path = [hop.principal for hop in onward.chain] + [client] if onward.chain else []
-        code: Code | Reason | None = None
-        wants_more = want.kind == WANT_JWT or bool(want.flags & WANT_DELEGABLE)
-        excluded = onward.targets is not None and want.target not in onward.targets
-        if excluded or (onward.narrowed and (wants_more or onward.exp <= seconds_of(self.clock.now()))):
-            code = "excluded-by-your-caveat"
-        elif pair is None:
-            code = "not-granted"
-        elif onward.subject is not None and not (
-            pair.behalf if onward.chain else onward.subject.principal.name in pair.subjects
-        ):
-            code = "subject-refused"
-        elif len({*path, want.target}) <= len(path):
-            code = "chain-refused"
-        elif want.target.name in self._disabled:
-            code = "target-unavailable"
-        elif want.scopes and not scopes:
-            code = "no-scope-left"
-        elif want.kind == WANT_JWT and not pair.jwt:
-            code = "jwt-not-enabled"
-        else:
-            code = self._unwritable(pair, want)
+    def _decide(self, onward: Onward, want: Want) -> Granted | NotGranted:
+        client = onward.client.principal.name
+        pair = self._pairs.get((client, want.target.name)) if want.target.realm == self.name else None
+        now_s = seconds_of(self.clock.now())
+        code = objection(pair, want, onward, now_s=now_s, known=self._roots, disabled=self._disabled)
         if pair is None or code is not None:
             return NotGranted(target=want.target, reason=reason_for(code or "not-granted"), ref=self.entropy(8))
-        return self._grant(onward, want, pair, scopes)
+        return self._grant(onward, want, pair)
 
-    def _unwritable(self, pair: _Pair, want: Want) -> Code | Reason | None:
-        """Why what rule and client want to be written into the ticket is not, or None."""
-        limits = split_caveats(want.limits)
-        if any(name not in self._roots for name, _predicate in pair.discharges):
-            return "discharger-unavailable"
-        try:
-            check_limits(limits)
-        except Refused as refusal:
-            return refusal.reason
-        fits = len(limits) + len(pair.caveats) + len(pair.discharges) <= MAX_CAVEATS
-        return None if fits else "caveat-not-carried"
-
-    def _grant(self, onward: _Onward, want: Want, pair: _Pair, scopes: tuple[str, ...]) -> Granted:
-        root = self._roots[want.target.name]
+    def _grant(self, onward: Onward, want: Want, pair: PairTerms) -> Granted:
+        root, scopes = self._roots[want.target.name], scopes_for(pair, want, onward)
         life = min(want.ttl_s or pair.max_ttl_s, pair.max_ttl_s, onward.exp - seconds_of(self.clock.now()))
         granted = Granted(
-            target=want.target, target_uid=root.uid, credential=b"", session_key=None, ttl_s=life, kvno=root.kvno,
-            scopes=scopes, subject=onward.subject,
+            target=want.target,
+            target_uid=root.uid,
+            credential=b"",
+            session_key=None,
+            ttl_s=life,
+            kvno=root.kvno,
+            scopes=scopes,
+            subject=onward.subject,
             flags=DELEGABLE if pair.delegable and want.flags & WANT_DELEGABLE else 0,
-        )  # fmt: skip
+        )
         if want.kind == WANT_JWT:
             # A stand-in: minting JWTs is the KDC's work and not part of this library.
             text = f"jwt-for.{want.target.name}.{checksum(self.entropy(16))}"
             return granted.altered(credential=text.encode("ascii"))
         demands = [
             demand_of_kdc(
-                self._roots[name].ticket_key(), root=self.entropy(32), about=onward.client.principal,
-                predicate=predicate, expires=seconds_of(self.clock.now()) + life, entropy=self.entropy(24),
+                self._roots[name].ticket_key(),
+                root=self.entropy(32),
+                about=onward.client.principal,
+                predicate=predicate,
+                expires=seconds_of(self.clock.now()) + life,
+                entropy=self.entropy(24),
             )
             for name, predicate in pair.discharges
-        ]  # fmt: skip
+        ]
         # Scopes that a caveat took away stay away at every further hop.
         kept = [ScopesCaveat(tuple(onward.scopes))] if granted.flags and onward.scopes is not None else []
         written = [one.to_bytes() for one in (*kept, *pair.caveats)] + [one.caveat for one in demands]
         ticket, session_key, _exp = self._seal(
-            root.ticket_key(), onward.client, scopes, life, auth_time=onward.auth_time, txn=onward.txn,
-            flags=granted.flags, caveats=(*written, *split_caveats(want.limits)), chain=onward.chain,
+            root.ticket_key(),
+            onward.client,
+            scopes,
+            life,
+            auth_time=onward.auth_time,
+            txn=onward.txn,
+            flags=granted.flags,
+            caveats=(*written, *split_caveats(want.limits)),
+            chain=onward.chain,
             subject=onward.subject,
-        )  # fmt: skip
+        )
         return granted.altered(credential=ticket, session_key=session_key, ext=demands_as([one.cid for one in demands]))
 
     def _seal(
@@ -389,12 +295,3 @@ class InMemoryRealm:
         entropy = changes.pop("entropy", self.entropy(24))
         content = TicketContent(**fields | changes)
         return seal_ticket(key, self.mac_key, content, entropy=entropy), content.session_key, content.exp
-
-
-def _granted(pair: _Pair, want: Want, left: frozenset[str] | None) -> tuple[str, ...]:
-    asked = pair.scopes if want.scopes is None else want.scopes
-    return tuple(scope for scope in asked if scope in pair.scopes and (left is None or scope in left))
-
-
-def _earliest(end: int, by_caveat: int | None) -> int:
-    return end if by_caveat is None else min(end, by_caveat)

@@ -1,6 +1,6 @@
 """A clock that moves only when told, and bytes that never repeat: what tests use in place of time and chance.
 
-Never for anything but tests; `testing.py` builds a realm on them.
+Never for anything but tests; `realm.py` builds a realm on them.
 """
 
 from __future__ import annotations
