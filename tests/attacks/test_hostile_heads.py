@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
-from orthros_client.http.server.incoming import IncomingRequest, decode_path, read_path
+from orthros_client.http.server.incoming import IncomingRequest, read_path
 from orthros_client.http.server.routes import Route, Routes
 from orthros_client.integrations import asgi, wsgi
 from tests.client.forwarding import HOST, Gate, judged
@@ -33,7 +33,7 @@ Head = tuple[bytes, Headers]
 
 def look_up(path: str) -> Callable[[], object]:
     routes = Routes(ROWS)
-    request = IncomingRequest(method="GET", target=path.encode("ascii"), headers=(), decoded_path=decode_path(path))
+    request = IncomingRequest(method="GET", target=path.encode("ascii"), headers=(), decoded_path=unquote(path))
 
     def action() -> object:
         _path, segments = read_path(request)

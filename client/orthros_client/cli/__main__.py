@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from orthros_client.cli import call_options, commands, held, inspect, narrow, replay, worker_login
-from orthros_client.cli.doctor import doctor
+from orthros_client.cli import call_options, commands, doctor, held, inspect, narrow, replay, worker_login
 from orthros_client.cli.output import PROGRAM, report
 from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.conversation import parse_target
@@ -57,77 +56,37 @@ def _timeout(text: str) -> float:
     return seconds
 
 
-def _add_command(names: Any, name: str, *, text: str, **more: Any) -> Any:
-    """A command that says in its own help what it does, as in the list of all."""
-    return names.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **more)
-
-
 def _parser() -> argparse.ArgumentParser:
     shared = Parser(add_help=False)
     # The defaults stand on the top parser only: a subcommand must not undo what came before it.
-    _add_globals(shared, absent=True)
+    _add_globals(shared, argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
     parser = Parser(
         prog=PROGRAM,
         description="Tickets and tokens from the local orthros-daemon.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_globals(parser, absent=False)
+    _add_globals(parser, "table", None, _DEFAULT_TIMEOUT_S)
     names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    ticket = _add_command(names, "ticket", parents=[shared], text="obtain a ticket and show what it is; never its keys")
-    token = _add_command(names, "token", parents=[shared], text="print a JWT for a target")
-    for command in (ticket, token):
-        command.add_argument("target", metavar="TARGET", help="name, or name@realm")
-        command.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
-    ticket.add_argument(
-        "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
-    )
-    request = _add_command(names, "call", parents=[shared], text="send an HTTP request with a ticket, curl's way")
-    call_options.add_options(request)
-    for name, help_text, epilog, add_options in (
-        (
-            "narrow",
-            "write less authority than you have into a file, or hand it over",
-            narrow.NARROW_EPILOG,
-            narrow.add_narrow_options,
-        ),
-        ("receive", "open what somebody handed over to this host", narrow.RECEIVE_EPILOG, narrow.add_receive_options),
-        ("inspect", "say what a file or text is, and what in it is unverified", inspect.EPILOG, inspect.add_options),
-        ("renew", "ask the KDC again for what the daemon holds", held.RENEW_EPILOG, held.add_options),
-        ("forget", "drop what the daemon holds", held.FORGET_EPILOG, held.add_options),
-    ):
-        add_options(
-            _add_command(
-                names,
-                name,
-                parents=[shared],
-                text=help_text,
-                epilog=epilog,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-        )
-    _add_command(names, "list", parents=[shared], text="list what the daemon holds for you")
-    _add_command(names, "status", parents=[shared], text="show how the daemon does")
-    login = _add_command(names, "worker-login", parents=[shared], text="write a narrowed login for a worker's daemon")
-    worker_login.add_options(login)
-    replay.add_options(_add_command(names, "replay", text="the replay stores of services on this host"), shared)
-    check = _add_command(names, "doctor", parents=[shared], text="check each link of the chain, with remedies")
-    check.add_argument("--keytab", metavar="FILE", help="check this key file as well")
-    check.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
-    _add_command(names, "version", parents=[shared], text="print the version")
+    for name, (_run, text, add_options, epilog) in _COMMANDS.items():
+        # A command says in its own help what it does, as in the list of all.
+        more: dict[str, Any] = {"help": text, "description": f"{text[0].upper()}{text[1:]}."}
+        if epilog is not None:
+            more |= {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        if name == "replay":  # it has commands of its own
+            replay.add_options(names.add_parser(name, **more), shared)
+            continue
+        command = names.add_parser(name, parents=[shared], **more)
+        if add_options is not None:
+            add_options(command)
     return parser
 
 
-def _add_globals(parser: argparse.ArgumentParser, *, absent: bool) -> None:
-    def default(value: object) -> object:
-        return argparse.SUPPRESS if absent else value
-
-    parser.add_argument("--output", choices=("table", "json"), default=default("table"), help="how to print")
-    parser.add_argument("--socket", metavar="PATH", default=default(None), help="the daemon's socket")
-    parser.add_argument(
-        "--timeout", type=_timeout, metavar="SECONDS", default=default(_DEFAULT_TIMEOUT_S), help="default 10"
-    )
+def _add_globals(parser: argparse.ArgumentParser, output: str, socket: str | None, timeout_s: float | str) -> None:
+    """The options of every command, with their defaults."""
+    parser.add_argument("--output", choices=("table", "json"), default=output, help="how to print")
+    parser.add_argument("--socket", metavar="PATH", default=socket, help="the daemon's socket")
+    parser.add_argument("--timeout", type=_timeout, metavar="SECONDS", default=timeout_s, help="default 10")
 
 
 def _call(arguments: argparse.Namespace) -> int:
@@ -137,21 +96,49 @@ def _call(arguments: argparse.Namespace) -> int:
     return call(arguments)
 
 
-_COMMANDS: Final = {
-    "call": _call,
-    "ticket": commands.ticket,
-    "token": commands.token,
-    "narrow": narrow.narrow,
-    "receive": narrow.receive,
-    "inspect": inspect.inspect,
-    "renew": held.renew,
-    "forget": held.forget,
-    "list": commands.list_entries,
-    "status": commands.status,
-    "worker-login": worker_login.worker_login,
-    "replay": replay.replay,
-    "doctor": doctor,
-    "version": commands.version,
+_Run = Callable[[argparse.Namespace], int]
+_AddOptions = Callable[[argparse.ArgumentParser], None]
+# What runs it, what it does, its options, and what its help ends with; in the order of the list.
+_COMMANDS: Final[dict[str, tuple[_Run, str, _AddOptions | None, str | None]]] = {
+    "ticket": (
+        commands.ticket,
+        "obtain a ticket and show what it is; never its keys",
+        commands.add_ticket_options,
+        None,
+    ),
+    "token": (commands.token, "print a JWT for a target", commands.add_target_options, None),
+    "call": (_call, "send an HTTP request with a ticket, curl's way", call_options.add_options, None),
+    "narrow": (
+        narrow.narrow,
+        "write less authority than you have into a file, or hand it over",
+        narrow.add_narrow_options,
+        narrow.NARROW_EPILOG,
+    ),
+    "receive": (
+        narrow.receive,
+        "open what somebody handed over to this host",
+        narrow.add_receive_options,
+        narrow.RECEIVE_EPILOG,
+    ),
+    "inspect": (
+        inspect.inspect,
+        "say what a file or text is, and what in it is unverified",
+        inspect.add_options,
+        inspect.EPILOG,
+    ),
+    "renew": (held.renew, "ask the KDC again for what the daemon holds", held.add_options, held.RENEW_EPILOG),
+    "forget": (held.forget, "drop what the daemon holds", held.add_options, held.FORGET_EPILOG),
+    "list": (commands.list_entries, "list what the daemon holds for you", None, None),
+    "status": (commands.status, "show how the daemon does", None, None),
+    "worker-login": (
+        worker_login.worker_login,
+        "write a narrowed login for a worker's daemon",
+        worker_login.add_options,
+        None,
+    ),
+    "replay": (replay.replay, "the replay stores of services on this host", None, None),
+    "doctor": (doctor.doctor, "check each link of the chain, with remedies", doctor.add_options, None),
+    "version": (commands.version, "print the version", None, None),
 }
 
 
@@ -174,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.Namespace()
     try:
         _parser().parse_args(words, arguments)
-        code = _COMMANDS[arguments.command](arguments)
+        code = _COMMANDS[arguments.command][0](arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code

@@ -20,12 +20,35 @@ from orthros_client.local.client import Client
 from orthros_protocol import DELEGABLE, WANT_JWT
 from orthros_runtime.screen import life
 
-__all__ = ["client_of", "list_entries", "status", "ticket", "token", "version"]
+__all__ = [
+    "add_target_options",
+    "add_ticket_options",
+    "client_of",
+    "list_entries",
+    "status",
+    "ticket",
+    "token",
+    "version",
+]
 
 
 def client_of(arguments: argparse.Namespace) -> Client:
     """The client that the global options describe."""
     return Client(arguments.socket, arguments.timeout)
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `orthros token`."""
+    parser.add_argument("target", metavar="TARGET", help="name, or name@realm")
+    parser.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
+
+
+def add_ticket_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `orthros ticket`."""
+    add_target_options(parser)
+    parser.add_argument(
+        "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
+    )
 
 
 def ticket(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from orthros_client.reasons import reason_named
 from orthros_protocol import Keytab, Reason
 from orthros_runtime.screen import life
 
-__all__ = ["doctor"]
+__all__ = ["add_options", "doctor"]
 
 _WARN_OFFSET_MS: Final = 5_000
 _MIXED: Final = Reason(
@@ -30,6 +30,12 @@ _MIXED: Final = Reason(
     "The key file is of another principal than the daemon's.",
     "Name the daemon's own key file (its setting `keytab`), or give the daemon this one and restart it.",
 )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("--keytab", metavar="FILE", help="check this key file as well")
+    parser.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -77,8 +77,24 @@ def drive(flow: Generator[Any, Any, _T], send: Callable[[_Q], _A], after: Callab
 
     `after` says what to wait for when the flow has ended, also with an error.
     """
+    step: Callable[[], Any] = partial(next, flow)
     try:
-        return _drive(flow, send)
+        while True:
+            try:
+                question = step()
+            except StopIteration as done:
+                result: _T = done.value
+                return result
+            answer: _A | None = None
+            try:
+                if isinstance(question, Pause):
+                    question.block()
+                else:
+                    answer = send(question)
+            except Exception as error:  # noqa: BLE001  # it is thrown on, into the flow
+                step = partial(flow.throw, error)
+            else:
+                step = partial(flow.send, answer)
     finally:
         for pause in after():
             pause.block()
@@ -88,48 +104,24 @@ async def adrive(
     flow: Generator[Any, Any, _T], send: Callable[[_Q], Awaitable[_A]], after: Callable[[], Iterable[Pause]] = tuple
 ) -> _T:
     """`drive` for an async `send`, under any event loop."""
+    step: Callable[[], Any] = partial(next, flow)
     try:
-        return await _adrive(flow, send)
+        while True:
+            try:
+                question = step()
+            except StopIteration as done:
+                result: _T = done.value
+                return result
+            answer: _A | None = None
+            try:
+                if isinstance(question, Pause):
+                    await question.sleep()
+                else:
+                    answer = await send(question)
+            except Exception as error:  # noqa: BLE001  # it is thrown on, into the flow
+                step = partial(flow.throw, error)
+            else:
+                step = partial(flow.send, answer)
     finally:
         for pause in after():
             await pause.sleep()
-
-
-def _drive(flow: Generator[Any, Any, _T], send: Callable[[_Q], _A]) -> _T:
-    step: Callable[[], Any] = partial(next, flow)
-    while True:
-        try:
-            question = step()
-        except StopIteration as done:
-            result: _T = done.value
-            return result
-        answer: _A | None = None
-        try:
-            if isinstance(question, Pause):
-                question.block()
-            else:
-                answer = send(question)
-        except Exception as error:  # noqa: BLE001  # it is thrown on, into the flow
-            step = partial(flow.throw, error)
-        else:
-            step = partial(flow.send, answer)
-
-
-async def _adrive(flow: Generator[Any, Any, _T], send: Callable[[_Q], Awaitable[_A]]) -> _T:
-    step: Callable[[], Any] = partial(next, flow)
-    while True:
-        try:
-            question = step()
-        except StopIteration as done:
-            result: _T = done.value
-            return result
-        answer: _A | None = None
-        try:
-            if isinstance(question, Pause):
-                await question.sleep()
-            else:
-                answer = await send(question)
-        except Exception as error:  # noqa: BLE001  # it is thrown on, into the flow
-            step = partial(flow.throw, error)
-        else:
-            step = partial(flow.send, answer)

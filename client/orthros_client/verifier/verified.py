@@ -157,7 +157,7 @@ class VerifiedCaller:
     @property
     def reply(self) -> bytes:
         """AP-REP: this target's proof for the caller."""
-        return build_ap_reply(self._accepted, now=self.accepted_at)
+        return build_ap_reply(self._accepted, now=self._accepted.now)
 
     def require(self, *scopes: str) -> None:
         """Raises Refused `insufficient-scope` unless the caller has all of `scopes`; its `.reply` tells the caller."""
@@ -184,7 +184,7 @@ class VerifiedCaller:
         refusal.before_handler = before_handler
         accepted = self._accepted
         refusal.reply = build_ap_error(
-            accepted.request, accepted.pop_key, refusal, now=self.accepted_at, epoch=accepted.epoch
+            accepted.request, accepted.pop_key, refusal, now=accepted.now, epoch=accepted.epoch
         )
         refusal.presenter = Presenter.of(accepted.ticket)
         if self._told is not None:
@@ -204,6 +204,6 @@ class VerifiedCaller:
             response,
             covered=covered,
             body_digest=body_digest,
-            now=self.accepted_at,
+            now=accepted.now,
             epoch=accepted.epoch,
         )

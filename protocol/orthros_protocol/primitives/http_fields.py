@@ -70,9 +70,16 @@ class HttpFields:
         alike = folded(name)
         return [alike] if alike in self._by_name else []
 
+    def found(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are here, in whatever spelling."""
+        if self._by_fold is not None:
+            return [name for name in names if self.spellings_of(name)]
+        known = self._by_name
+        return [name for name in names if name in known or (_ODD.search(name) is not None and folded(name) in known)]
+
     def require_exact(self, names: Iterable[str]) -> None:
         """Raises Malformed when a field is here that could be taken for one of `names`, and is spelled differently."""
-        for name in names:
+        for name in self.found(names):
             for spelling in self.spellings_of(name):
                 if spelling != name:
                     raise Malformed(f"the header {spelling[:64]!a} could be taken for {name}")
@@ -93,7 +100,7 @@ class HttpFields:
 
     def uncovered(self, floor: Iterable[str], covered: Collection[str]) -> list[str]:
         """The names in `floor` that are not covered, although the field is here, in whatever spelling."""
-        return [name for name in floor if name not in covered and self.spellings_of(name)]
+        return [name for name in self.found(floor) if name not in covered]
 
 
 def parse_length(value: bytes | str) -> int:

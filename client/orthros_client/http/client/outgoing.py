@@ -165,7 +165,7 @@ class OutgoingRequest:
     @property
     def is_safe(self) -> bool:
         """Whether its method is safe (RFC 9110 section 9.2.1) and it does not turn into another protocol."""
-        return self.method in SAFE_METHODS and not any(name == "upgrade" for name, _value in self.headers)
+        return self.method in SAFE_METHODS and "upgrade" not in dict(self.headers)
 
     def __attrs_post_init__(self) -> None:
         for name, value in self.headers:
@@ -272,7 +272,7 @@ def exchange(
     """
     covered = request.covered(terms.cover)
     has_key = terms.keyed and any(name == "idempotency-key" and value for name, value in covered)
-    bind = _bind(request, request.method, covered, request.body.content_digest)
+    bind = _bind(request, covered)
     to, place = _addressed(request, credentials), str(request.origin)
     course = credentials.course(
         request.method,
@@ -293,7 +293,8 @@ def exchange(
         try:
             return _judge(call, response, to, terms)
         except TargetRefusal as refusal:
-            _complete(refusal, f"{to}{request.path}")
+            if refusal.code == "wrong-binding":  # the target cannot say what this side signed
+                refusal.detail = "; ".join(filter(None, (f"signed: {to}{request.path}", refusal.detail)))
             yield from course.after(call, refusal)
 
 
@@ -307,7 +308,7 @@ def _ask_first(
     kept = tuple((name, value) for name, value in request.headers if name not in NOT_IN_A_PROBE)
     probe = OutgoingRequest(method="OPTIONS", origin=request.origin, target=request.target, headers=kept)
     covered = probe.covered(terms.cover)
-    bind = _bind(probe, "OPTIONS", covered, None)
+    bind = _bind(probe, covered)
     call = credentials.present(bind, use=USE_HTTP, safe=True, user=terms.user, place=str(request.origin), epoch=None)
     authorization = format_authorization(call.request, [name for name, _value in covered])
     response = yield Attempt(authorization=authorization, probe=True)
@@ -325,26 +326,18 @@ def _ask_first(
     return True
 
 
-def _bind(
-    request: OutgoingRequest, method: str, covered: tuple[tuple[str, bytes], ...], content_digest: bytes | None
-) -> bytes:
+def _bind(request: OutgoingRequest, covered: tuple[tuple[str, bytes], ...]) -> bytes:
     try:
         return HttpBinding(
-            method=method,
+            method=request.method,
             scheme=request.origin.scheme,
             authority=request.origin.authority,
             target=request.target,
             covered=covered,
-            content_digest=content_digest,
+            content_digest=request.body.content_digest,
         ).bind()
     except Malformed as error:
         raise LocalMisuse("value-invalid", f"the request cannot be bound: {error.detail}") from None
-
-
-def _complete(refusal: TargetRefusal, signed: str) -> None:
-    """Adds to the target's word what only this side knows."""
-    if refusal.code == "wrong-binding":
-        refusal.detail = "; ".join(filter(None, (f"signed: {signed}", refusal.detail)))
 
 
 def _addressed(request: OutgoingRequest, credentials: Credentials) -> Addressed:

@@ -64,8 +64,9 @@ def _is_named(peer: Address, request: IncomingRequest) -> bool:
 
     Servers read `[address]:port` and other forms, and give what they read as the address of the connection.
     """
-    spellings = [spelling for name in _SOURCES for spelling in request.fields.spellings_of(name)]
-    named = b",".join(value for spelling in spellings for value in request.fields.values_of(spelling))
+    fields = request.fields
+    spellings = [spelling for name in fields.found(_SOURCES) for spelling in fields.spellings_of(name)]
+    named = b",".join(value for spelling in spellings for value in fields.values_of(spelling))
     if len(named) > _MOST_HOPS * _MOST_HOP_BYTES or str(peer).encode("ascii") in named:
         return True
     return bool(named) and any(_address(hop) in (None, peer) for hop in named.split(b","))

@@ -22,7 +22,6 @@ from orthros_client.http.server.incoming import (
     IncomingRequest,
     OwnOrigins,
     Sent,
-    bind32_of,
     binding_of,
     read_mount,
     read_path,
@@ -258,8 +257,7 @@ class Guard:
         if verifier is None:
             raise LocalMisuse("wrong-state", "no verifier")
         parsed = parse_authorization(credentials)
-        binding = binding_of(request, origin, parsed.covered, sent.content_digest)
-        bind = bind32_of(binding)
+        binding, bind = binding_of(request, origin, parsed.covered, sent.content_digest)
         try:
             caller = yield from verifier.accepting_http(
                 parsed.message,

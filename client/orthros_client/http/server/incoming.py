@@ -29,9 +29,7 @@ __all__ = [
     "IncomingRequest",
     "OwnOrigins",
     "Sent",
-    "bind32_of",
     "binding_of",
-    "decode_path",
     "read_mount",
     "read_path",
     "read_sent",
@@ -168,11 +166,11 @@ def read_path(request: IncomingRequest) -> tuple[str, tuple[str, ...]]:
     sent, for a target that is not in origin-form (RFC 9112, section 3.2.1), for a path that could be read in two ways
     and for one that the application would read in another; Misconfigured when there is no raw one.
     """
-    if len(request.headers) > MOST_FIELDS or _size_of(request) > MOST_HEAD_BYTES:
+    size = sum([len(name) + len(value) for name, value in request.headers])
+    if len(request.headers) > MOST_FIELDS or size > MOST_HEAD_BYTES:
         raise Malformed(f"a head has at most {MOST_FIELDS} fields and {MOST_HEAD_BYTES} bytes of them")
-    for name in _OVERRIDES:
-        if request.fields.spellings_of(name):
-            raise Malformed(f"the header {name} would change what the request is")
+    for name in request.fields.found(_OVERRIDES):
+        raise Malformed(f"the header {name} would change what the request is")
     if request.target is None:
         raise Misconfigured(
             "config-invalid", "this server does not tell the raw request-target (ASGI raw_path, WSGI RAW_URI)"
@@ -184,10 +182,6 @@ def read_path(request: IncomingRequest) -> tuple[str, tuple[str, ...]]:
     if request.decoded_path is not None and request.decoded_path != decoded:
         raise Malformed("something between has rewritten the path")
     return path, tuple(path[1:].split("/"))
-
-
-def _size_of(request: IncomingRequest) -> int:
-    return sum([len(name) + len(value) for name, value in request.headers])
 
 
 def read_mount(request: IncomingRequest, segments: tuple[str, ...]) -> int:
@@ -202,7 +196,7 @@ def read_mount(request: IncomingRequest, segments: tuple[str, ...]) -> int:
     if not mount:
         return 0
     size = mount.count("/") + 1
-    if "/".join(decode_path(segment) for segment in segments[:size]) != mount:
+    if "/".join(map(unquote, segments[:size])) != mount:
         raise Malformed("the path is not below the mount point of the application")
     return size
 
@@ -216,11 +210,6 @@ def rebuild_target(path: bytes, query: bytes) -> bytes:
     """
     target = quote(path, safe="/:@!$&'()*+,;=").encode("ascii")
     return target + b"?" + query if query else target
-
-
-def decode_path(path: str) -> str:
-    """A canonical path, or a segment of one, as an application sees it."""
-    return unquote(path)
 
 
 def read_sent(request: IncomingRequest) -> Sent:
@@ -246,9 +235,12 @@ def read_sent(request: IncomingRequest) -> Sent:
 
 def binding_of(
     request: IncomingRequest, origin: tuple[str, str], covered: Collection[str], content_digest: bytes | None
-) -> HttpBinding:
-    """The request that was really received, to be bound. Raises Malformed for a covered header that is not there."""
-    return HttpBinding(
+) -> tuple[HttpBinding, bytes]:
+    """The request that was really received, and its bind32.
+
+    Raises Malformed for a covered header that is not there, and when no well-formed request has such parts.
+    """
+    binding = HttpBinding(
         method=request.method,
         scheme=origin[0],
         authority=origin[1],
@@ -256,11 +248,7 @@ def binding_of(
         covered=request.fields.covered(covered),
         content_digest=content_digest,
     )
-
-
-def bind32_of(binding: HttpBinding) -> bytes:
-    """Its bind32. Raises Malformed when no well-formed request has such parts."""
     try:
-        return binding.bind()
+        return binding, binding.bind()
     except LocalMisuse as error:
         raise Malformed(f"no request that could be bound: {error.detail}") from None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import unquote
 
 from attrs import frozen
 
-from orthros_client.http.server.incoming import decode_path
 from orthros_client.http.server.routes import Route
 from orthros_client.reasons import UNPROTECTED
 from orthros_protocol import Misconfigured
@@ -38,7 +38,7 @@ class Probe:
     @property
     def decoded_path(self) -> str:
         """The path as the application routes it."""
-        return decode_path(self.path)
+        return unquote(self.path)
 
     @property
     def headers(self) -> tuple[tuple[str, bytes], ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeVar
+from urllib.parse import unquote
 
 from attrs import Attribute, field, frozen
 
-from orthros_client.http.server.incoming import decode_path
 from orthros_protocol import ChainRule, LocalMisuse, Malformed, canonical_path, check_scopes
 from orthros_protocol.primitives.names import check_list, check_texts
 
@@ -180,5 +180,5 @@ def _loose(key: tuple[str, ...]) -> tuple[str, ...]:
 
 def _key(segments: tuple[str, ...]) -> tuple[str, ...]:
     # Decoded, as the application will route it, and without the slash at the end, which some frameworks ignore.
-    decoded = tuple([decode_path(segment) for segment in segments])
+    decoded = tuple(map(unquote, segments))
     return decoded[:-1] if decoded[-1] == "" else decoded
