@@ -6,24 +6,22 @@ cursor. People read text, on a terminal with the table of `rich` where that is i
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Final, NoReturn, TextIO
+from typing import Final, TextIO
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from orthros_protocol import Misconfigured, OrthrosError, Reason
+from orthros_protocol import OrthrosError
 from orthros_protocol.primitives.redaction import redact_text
 
-__all__ = ["USAGE", "Parser", "Row", "Screen", "instant", "life", "usage", "wants_json"]
+__all__ = ["Row", "Screen", "instant", "life", "wants_json"]
 
 Row = Mapping[str, object]
 
-USAGE: Final = Reason(0, "usage", "The command line cannot be followed.", "See the `--help` of the command.")
 _INSTANTS: Final = frozenset({"created", "retired"})
 
 
@@ -43,22 +41,9 @@ def life(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def usage(detail: str, remedy: str) -> Misconfigured:
-    """The error of a command line that cannot be followed."""
-    return Misconfigured(evolve(USAGE, remedy=remedy), detail)
-
-
 def wants_json(words: Sequence[str]) -> bool:
     """Whether errors go out as JSON. Asked of the bare words, because they may not be a valid command line."""
     return "--output=json" in words or ("--output", "json") in pairwise(words)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are those of the program."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises Misconfigured `usage`; main turns it into exit code 1, where argparse would say 2."""
-        raise usage(message, f"Read `{self.prog} --help`.")
 
 
 @frozen(kw_only=True)

@@ -9,8 +9,8 @@ from orthros_client import reasons as client
 from orthros_kdc import reasons as kdc
 from orthros_protocol import REASONS as SHARED
 from orthros_protocol import Reason
+from orthros_runtime.command_line import USAGE
 from orthros_runtime.extras import EXTRA_MISSING
-from orthros_runtime.screen import USAGE
 from orthros_tools import reasons as tools
 
 ROOT = Path(__file__).parents[2]

@@ -45,7 +45,7 @@ def walk(parser, *path):
             for name, below in action.choices.items():
                 yield from walk(below, *path, name)
 module = importlib.import_module(sys.argv[1])
-commands = list(walk(module._parser()))
+commands = list(walk(module.parser()))
 main = getattr(module, "main", None) or module.run
 for path in commands:
     try:

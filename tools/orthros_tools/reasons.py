@@ -8,7 +8,7 @@ from orthros_client import reasons as client
 from orthros_kdc import reasons as kdc
 from orthros_protocol import REASONS as SHARED
 from orthros_protocol import Reason
-from orthros_runtime import extras, screen
+from orthros_runtime import command_line, extras
 
 POLICY_EXPECTATION_FAILED: Final = Reason(
     0,
@@ -47,6 +47,6 @@ REALM_DIFFERS: Final = Reason(
 
 REASONS: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, Reason))
 
-_RUNTIME: Final = (extras.EXTRA_MISSING, screen.USAGE)
+_RUNTIME: Final = (extras.EXTRA_MISSING, command_line.USAGE)
 CATALOGUE: Final = {row.name: row for row in (*SHARED, *_RUNTIME, *client.REASONS, *kdc.REASONS, *REASONS)}
 """Every reason, by its name."""

@@ -8,85 +8,63 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from orthros_client.cli import call_options, commands, doctor, held, inspect, narrow, replay, worker_login
-from orthros_client.cli.output import PROGRAM, report
+from orthros_client.cli import call_options, commands, completion, doctor, held, inspect, narrow, replay, worker_login
+from orthros_client.cli.output import EXIT_CODES, PROGRAM, add_global_options, global_options, report
 from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.conversation import parse_target
-from orthros_runtime.screen import Parser, Screen, wants_json
+from orthros_runtime.command_line import Parser, add_command
+from orthros_runtime.screen import Screen, wants_json
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _DEFAULT_TIMEOUT_S: Final = 10.0
-_EPILOG: Final = """\
-EXAMPLES
-  orthros ticket orders --scope read
-  orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'
-  curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/
-  orthros narrow orders --scope read --path /v1/orders --lifetime 10m --out job.credentials
-  orthros inspect job.credentials
-  orthros --output json list
-  orthros renew orders
-  orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login
-  orthros doctor --keytab /etc/orthros/web.keytab --target orders
-
-EXIT CODES
-  0  ok
-  1  wrong usage, or something on this machine cannot be used as it is
-  2  the other side misbehaved or failed
-  3  refused by policy
-  4  unavailable: no daemon, no KDC, no answer in time, a full disk
-  5  not found
-
-ENVIRONMENT
+_EXAMPLES: Final = (
+    "orthros ticket orders --scope read",
+    """orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'""",
+    'curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/',
+    "orthros narrow orders --scope read --path /v1/orders --lifetime 10m --out job.credentials",
+    "orthros inspect job.credentials",
+    "orthros --output json list",
+    "orthros renew orders",
+    "orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login",
+    "orthros doctor --keytab /etc/orthros/web.keytab --target orders",
+)
+_ENVIRONMENT: Final = """\
   ORTHROS_SOCKET   the daemon's socket, as a path or unix:///path
   ORTHROS_TARGETS  a TOML file that says which target answers at which origin (`orthros call`)"""
 
 
-def _timeout(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError("expected seconds, more than 0 and at most 3600")
-    return seconds
-
-
-def _parser() -> argparse.ArgumentParser:
-    shared = Parser(add_help=False)
-    # The defaults stand on the top parser only: a subcommand must not undo what came before it.
-    _add_globals(shared, argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
-    parser = Parser(
+def parser(named: Collection[str] = ()) -> Parser:
+    """The grammar of the whole program, or of the commands that are `named` alone."""
+    shared = global_options()
+    whole = Parser(
         prog=PROGRAM,
         description="Tickets and tokens from the local orthros-daemon.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        sections={"ENVIRONMENT": _ENVIRONMENT},
+        exit_codes=EXIT_CODES,
     )
-    _add_globals(parser, "table", None, _DEFAULT_TIMEOUT_S)
-    names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_run, text, add_options, epilog) in _COMMANDS.items():
-        # A command says in its own help what it does, as in the list of all.
-        more: dict[str, Any] = {"help": text, "description": f"{text[0].upper()}{text[1:]}."}
-        if epilog is not None:
-            more |= {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter}
-        if name == "replay":  # it has commands of its own
-            replay.add_options(names.add_parser(name, **more), shared)
-            continue
-        command = names.add_parser(name, parents=[shared], **more)
-        if add_options is not None:
-            add_options(command)
-    return parser
+    whole.add_version()
+    add_global_options(whole, timeout=_DEFAULT_TIMEOUT_S, output="table", socket=None)
+    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (register, summary) in _COMMANDS.items():
+        if not named or name in named:
+            register(partial(add_command, subparsers, name, summary, parents=[shared]))
+    return whole
 
 
-def _add_globals(parser: argparse.ArgumentParser, output: str, socket: str | None, timeout_s: float | str) -> None:
-    """The options of every command, with their defaults."""
-    parser.add_argument("--output", choices=("table", "json"), default=output, help="how to print")
-    parser.add_argument("--socket", metavar="PATH", default=socket, help="the daemon's socket")
-    parser.add_argument("--timeout", type=_timeout, metavar="SECONDS", default=timeout_s, help="default 10")
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Only the commands that the words name are set up; where that does not do, all are, for the error's sake."""
+    named = _COMMANDS.keys() & set(words)
+    with suppress(OrthrosError):
+        if named:
+            return parser(named).parsed(words)
+    return parser().parsed(words)
 
 
 def _call(arguments: argparse.Namespace) -> int:
@@ -96,50 +74,24 @@ def _call(arguments: argparse.Namespace) -> int:
     return call(arguments)
 
 
-_Run = Callable[[argparse.Namespace], int]
-_AddOptions = Callable[[argparse.ArgumentParser], None]
-# What runs it, what it does, its options, and what its help ends with; in the order of the list.
-_COMMANDS: Final[dict[str, tuple[_Run, str, _AddOptions | None, str | None]]] = {
-    "ticket": (
-        commands.ticket,
-        "obtain a ticket and show what it is; never its keys",
-        commands.add_ticket_options,
-        None,
-    ),
-    "token": (commands.token, "print a JWT for a target", commands.add_target_options, None),
-    "call": (_call, "send an HTTP request with a ticket, curl's way", call_options.add_options, None),
-    "narrow": (
-        narrow.narrow,
-        "write less authority than you have into a file, or hand it over",
-        narrow.add_narrow_options,
-        narrow.NARROW_EPILOG,
-    ),
-    "receive": (
-        narrow.receive,
-        "open what somebody handed over to this host",
-        narrow.add_receive_options,
-        narrow.RECEIVE_EPILOG,
-    ),
-    "inspect": (
-        inspect.inspect,
-        "say what a file or text is, and what in it is unverified",
-        inspect.add_options,
-        inspect.EPILOG,
-    ),
-    "renew": (held.renew, "ask the KDC again for what the daemon holds", held.add_options, held.RENEW_EPILOG),
-    "forget": (held.forget, "drop what the daemon holds", held.add_options, held.FORGET_EPILOG),
-    "list": (commands.list_entries, "list what the daemon holds for you", None, None),
-    "status": (commands.status, "show how the daemon does", None, None),
-    "worker-login": (
-        worker_login.worker_login,
-        "write a narrowed login for a worker's daemon",
-        worker_login.add_options,
-        None,
-    ),
-    "replay": (replay.replay, "the replay stores of services on this host", None, None),
-    "doctor": (doctor.doctor, "check each link of the chain, with remedies", doctor.add_options, None),
-    "version": (commands.version, "print the version", None, None),
+_COMMANDS: Final[Mapping[str, tuple[Callable[[Callable[..., Parser]], None], str]]] = {
+    "ticket": (commands.register_ticket, "obtain a ticket and show what it is; never its keys"),
+    "token": (commands.register_token, "print a JWT for a target"),
+    "call": (partial(call_options.register, run=_call), "send an HTTP request with a ticket, curl's way"),
+    "narrow": (narrow.register_narrow, "write less authority than you have into a file, or hand it over"),
+    "receive": (narrow.register_receive, "open what somebody handed over to this host"),
+    "inspect": (inspect.register, "say what a file or text is, and what in it is unverified"),
+    "renew": (held.register_renew, "ask the KDC again for what the daemon holds"),
+    "forget": (held.register_forget, "drop what the daemon holds"),
+    "list": (commands.register_list, "list what the daemon holds for you"),
+    "status": (commands.register_status, "show how the daemon does"),
+    "worker-login": (worker_login.register, "write a narrowed login for a worker's daemon"),
+    "replay": (replay.register, "the replay stores of services on this host"),
+    "doctor": (doctor.register, "check each link of the chain, with remedies"),
+    "completion": (completion.register, "print what a shell needs to complete command lines"),
+    "version": (commands.register_version, "print the version"),
 }
+"""Who registers each command, in the order of the help, and the summary that it shows."""
 
 
 def _names_in(error: OrthrosError, arguments: argparse.Namespace) -> dict[str, str]:
@@ -160,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = argparse.Namespace()
     try:
-        _parser().parse_args(words, arguments)
-        code = _COMMANDS[arguments.command][0](arguments)
+        arguments = _parse(words)
+        code: int = arguments.run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code

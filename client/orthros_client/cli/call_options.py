@@ -13,7 +13,7 @@ import sys
 import tempfile
 import tomllib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, Final
 
@@ -22,8 +22,9 @@ from attrs import field, frozen
 from orthros_client.cli.call_source import add_authority_options
 from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.http.client.file_body import FileBody
+from orthros_runtime.command_line import Parser
 
-__all__ = ["PlannedCall", "Targets", "add_options", "load_targets", "planned"]
+__all__ = ["PlannedCall", "Targets", "load_targets", "planned", "register"]
 
 _STDIN: Final = "-"
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})([:;])[ \t]*([\t\x20-\x7e\x80-\xff]*)")
@@ -62,8 +63,16 @@ class _Datum(argparse.Action):
         namespace.data = [*(namespace.data or ()), (kind, values)]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `orthros call`."""
+def register(add: Callable[..., Parser], run: Callable[[argparse.Namespace], int]) -> None:
+    """`orthros call`, which `run` does."""
+    parser = add(
+        examples=(
+            "orthros call https://orders.example/v1/orders --target orders",
+            """orthros call https://orders.example/v1/orders --target orders --json '{"item": 7}'""",
+            "orthros call --credentials job.credentials --target orders https://orders.example/v1/orders/7",
+        ),
+    )
+    parser.set_defaults(run=run)
     parser.add_argument("url", metavar="URL", help="https://host/path; its origin must belong to a known target")
     where = parser.add_argument_group("where it may go")
     where.add_argument("--target", metavar="NAME", help="the target at this URL's origin: name, or name@realm")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import version as distribution_version
 from typing import Any
 
@@ -18,18 +19,69 @@ from orthros_client.local.api.values import (
 )
 from orthros_client.local.client import Client
 from orthros_protocol import DELEGABLE, WANT_JWT
+from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_runtime.command_line import Parser, duration
 from orthros_runtime.screen import life
 
 __all__ = [
-    "add_target_options",
-    "add_ticket_options",
     "client_of",
-    "list_entries",
-    "status",
-    "ticket",
-    "token",
-    "version",
+    "lifetime",
+    "register_list",
+    "register_status",
+    "register_ticket",
+    "register_token",
+    "register_version",
 ]
+
+
+def lifetime(text: str) -> int:
+    """Seconds of a ticket's life, at most a day, as the type of an argument."""
+    seconds = duration(text)
+    if seconds > MAX_TICKET_LIFE_S:
+        raise argparse.ArgumentTypeError("a ticket lives a day at most")
+    return seconds
+
+
+def register_ticket(add: Callable[..., Parser]) -> None:
+    """`orthros ticket`."""
+    parser = add(examples=("orthros ticket orders", "orthros ticket orders --scope read --scope list --ttl 15m"))
+    _add_target(parser)
+    parser.add_argument(
+        "--ttl", type=lifetime, default=0, metavar="TIME", help="ask for this life: 90s, 15m (default: the longest)"
+    )
+    parser.set_defaults(run=_ticket)
+
+
+def register_token(add: Callable[..., Parser]) -> None:
+    """`orthros token`."""
+    parser = add(
+        examples=(
+            "orthros token orders --scope read",
+            'curl -H "Authorization: Bearer $(orthros token orders)" https://orders.example/',
+        )
+    )
+    _add_target(parser)
+    parser.set_defaults(run=_token)
+
+
+def register_list(add: Callable[..., Parser]) -> None:
+    """`orthros list`."""
+    add(examples=("orthros list", "orthros list --output json")).set_defaults(run=_list)
+
+
+def register_status(add: Callable[..., Parser]) -> None:
+    """`orthros status`."""
+    add(examples=("orthros status", "orthros status --output json")).set_defaults(run=_status)
+
+
+def register_version(add: Callable[..., Parser]) -> None:
+    """`orthros version`."""
+    add(examples=("orthros version", "orthros version --output json")).set_defaults(run=_version)
+
+
+def _add_target(parser: Parser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="name, or name@realm")
+    parser.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
 
 
 def client_of(arguments: argparse.Namespace) -> Client:
@@ -37,21 +89,7 @@ def client_of(arguments: argparse.Namespace) -> Client:
     return Client(arguments.socket, arguments.timeout)
 
 
-def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """Those of `orthros token`."""
-    parser.add_argument("target", metavar="TARGET", help="name, or name@realm")
-    parser.add_argument("--scope", action="append", metavar="S", help="ask for this scope (repeatable)")
-
-
-def add_ticket_options(parser: argparse.ArgumentParser) -> None:
-    """Those of `orthros ticket`."""
-    add_target_options(parser)
-    parser.add_argument(
-        "--ttl", type=int, default=0, metavar="SECONDS", help="ask for this life (default: the longest)"
-    )
-
-
-def ticket(arguments: argparse.Namespace) -> int:
+def _ticket(arguments: argparse.Namespace) -> int:
     """`orthros ticket TARGET`."""
     with client_of(arguments) as client:
         credentials = client.credentials(arguments.target, arguments.scope, arguments.ttl)
@@ -74,7 +112,7 @@ def ticket(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def token(arguments: argparse.Namespace) -> int:
+def _token(arguments: argparse.Namespace) -> int:
     """`orthros token TARGET`: the JWT alone on stdout, so that it can be substituted into a command."""
     with client_of(arguments) as client:
         jwt = client.token(arguments.target, arguments.scope)
@@ -91,7 +129,7 @@ def token(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def list_entries(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> int:
     """`orthros list`."""
     with client_of(arguments) as client:
         entries = client.list()
@@ -103,7 +141,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def status(arguments: argparse.Namespace) -> int:
+def _status(arguments: argparse.Namespace) -> int:
     """`orthros status`: exit code 4 when no fresh ticket could be served."""
     with client_of(arguments) as client:
         now = client.status(probe=True)
@@ -111,7 +149,7 @@ def status(arguments: argparse.Namespace) -> int:
     return OK if now.ready else 4
 
 
-def version(arguments: argparse.Namespace) -> int:
+def _version(arguments: argparse.Namespace) -> int:
     """`orthros version`."""
     number = distribution_version("orthros")
     if arguments.output == "json":

@@ -19,9 +19,10 @@ from orthros_client.local.client import Client
 from orthros_client.local.conversation import socket_path
 from orthros_client.reasons import reason_named
 from orthros_protocol import Keytab, Reason
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 
-__all__ = ["add_options", "doctor"]
+__all__ = ["register"]
 
 _WARN_OFFSET_MS: Final = 5_000
 _MIXED: Final = Reason(
@@ -32,13 +33,17 @@ _MIXED: Final = Reason(
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command's own options."""
+def register(add: Callable[..., Parser]) -> None:
+    """`orthros doctor`."""
+    parser = add(
+        examples=("orthros doctor --target orders", "orthros doctor --keytab /etc/orthros/web.keytab --target orders"),
+    )
     parser.add_argument("--keytab", metavar="FILE", help="check this key file as well")
     parser.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
+    parser.set_defaults(run=_doctor)
 
 
-def doctor(arguments: argparse.Namespace) -> int:
+def _doctor(arguments: argparse.Namespace) -> int:
     """`orthros doctor`: the exit code is that of the first failing check."""
     outcome = OK
     rows = []

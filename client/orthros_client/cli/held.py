@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK, exit_code_of, remedy_for, screen_of
@@ -15,26 +16,41 @@ from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.api.values import Renewal, Renewed
 from orthros_client.local.client import Client
 from orthros_protocol import WANT_JWT, Principal
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 
-__all__ = ["FORGET_EPILOG", "RENEW_EPILOG", "add_options", "forget", "renew"]
-
-RENEW_EPILOG: Final = """\
-The daemon asks the KDC again, for one target or for all that you may use. A ticket without a successor stays, and the
-exit code is that of the first failure. Programs that run ask the daemon again within a minute, or with the next call
-after a refused one. `orthros forget` drops tickets and asks nobody."""
-FORGET_EPILOG: Final = """\
-The daemon drops what it holds, for one target or for all that you may use, from memory and from its cache file. Tickets
-that other users of this host were given stay, unless root or the daemon's own user asks. Programs that run may hold a
-ticket for a minute more; a ticket is good until its end wherever it is."""
+__all__ = ["register_forget", "register_renew"]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those that both commands have."""
+def register_renew(add: Callable[..., Parser]) -> None:
+    """`orthros renew`."""
+    parser = add(
+        notes="The daemon asks the KDC again, for one target or for all that you may use. A ticket without a\n"
+        "successor stays, and the exit code is that of the first failure. Programs that run ask the daemon again\n"
+        "within a minute, or with the next call after a refused one. `orthros forget` drops tickets and asks nobody.",
+        examples=("orthros renew", "orthros renew orders"),
+    )
+    _add_target(parser)
+    parser.set_defaults(run=_renew)
+
+
+def register_forget(add: Callable[..., Parser]) -> None:
+    """`orthros forget`."""
+    parser = add(
+        notes="The daemon drops what it holds, for one target or for all that you may use, from memory and from its\n"
+        "cache file. Tickets that other users of this host were given stay, unless root or the daemon's own user\n"
+        "asks. Programs that run may hold a ticket for a minute more; it is good until its end wherever it is.",
+        examples=("orthros forget", "orthros forget orders"),
+    )
+    _add_target(parser)
+    parser.set_defaults(run=_forget)
+
+
+def _add_target(parser: Parser) -> None:
     parser.add_argument("target", metavar="TARGET", nargs="?", help="name, or name@realm (default: all)")
 
 
-def renew(arguments: argparse.Namespace) -> int:
+def _renew(arguments: argparse.Namespace) -> int:
     """`orthros renew [TARGET]`. The exit code is that of the first failure."""
     rows: list[dict[str, Any]] = []
     code = OK
@@ -61,7 +77,7 @@ def renew(arguments: argparse.Namespace) -> int:
     return code
 
 
-def forget(arguments: argparse.Namespace) -> int:
+def _forget(arguments: argparse.Namespace) -> int:
     """`orthros forget [TARGET]`."""
     rows: list[dict[str, Any]] = []
     with client_of(arguments) as client:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
@@ -20,31 +20,15 @@ from attrs import evolve
 
 from orthros_client.cli.output import OK
 from orthros_client.errors import LocalMisuse, Misconfigured
-from orthros_client.inspection import Eye, Finding, Moment
-from orthros_client.inspection import inspect as look
+from orthros_client.inspection import Eye, Finding, Moment, inspect
 from orthros_client.inspection.words import date_words
 from orthros_client.reasons import NOT_RECOGNISED
 from orthros_protocol import Keytab
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 
-__all__ = ["EPILOG", "add_options", "inspect", "lines_of", "read_input"]
-
-EPILOG: Final = """\
-It recognises tickets, requests (AP-REQ) and answers, the headers Authorization, Orthros-Reply and
-WWW-Authenticate, hand-overs, demands, JWTs (nested ones with the extra `matryoshka`), credential files,
-key files, login files and JWKs; bytes also in hex or base64. No key, tail or signature is ever shown.
-
-EXAMPLES
-  orthros inspect job.credentials
-  orthros token orders | orthros inspect
-  orthros inspect captured.header --key-file /etc/orthros/orders.verify.key
-  orthros inspect --output json /etc/orthros/host.keytab
-
-EXIT CODES
-  0  it was recognised
-  1  it was not, or a file cannot be read
-  2  something in it is wrong: with --key-file, it does not open or its MAC does not match"""
+__all__ = ["lines_of", "read_input", "register"]
 
 _MOST_BYTES: Final = 1 << 20
 _EXIT_WRONG: Final = 2
@@ -59,18 +43,35 @@ _SECTIONS: Final = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command's own options."""
+def register(add: Callable[..., Parser]) -> None:
+    """`orthros inspect`."""
+    parser = add(
+        notes="It recognises tickets, requests (AP-REQ) and answers, the headers Authorization, Orthros-Reply and\n"
+        "WWW-Authenticate, hand-overs, demands, JWTs (nested ones with the extra `matryoshka`), credential files,\n"
+        "key files, login files and JWKs; bytes also in hex or base64. No key, tail or signature is ever shown.",
+        examples=(
+            "orthros inspect job.credentials",
+            "orthros token orders | orthros inspect",
+            "orthros inspect captured.header --key-file /etc/orthros/orders.verify.key",
+            "orthros inspect --output json /etc/orthros/host.keytab",
+        ),
+        exit_codes={
+            0: "it was recognised",
+            1: "it was not, or a file cannot be read",
+            2: "something in it is wrong: with --key-file, it does not open or its MAC does not match",
+        },
+    )
+    parser.set_defaults(run=_inspect)
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="what to look at (default: -, stdin)")
     parser.add_argument("--key-file", metavar="FILE", help="open it with this key file of its service or receiver")
 
 
-def inspect(arguments: argparse.Namespace) -> int:
+def _inspect(arguments: argparse.Namespace) -> int:
     """`orthros inspect [FILE]`. Raises LocalMisuse `not-recognised`, Misconfigured for files that cannot be read."""
     keytab = None if arguments.key_file is None else Keytab.load(arguments.key_file)
     data, mode = read_input(arguments.file, most_bytes=_MOST_BYTES)
     eye = Eye(keytab=keytab, now_s=int(time.time()))
-    found = look(data, eye)
+    found = inspect(data, eye)
     if not found.is_recognised:
         raise LocalMisuse(NOT_RECOGNISED, "; ".join((f"{len(data)} bytes" if data else "it is empty", *found.notes)))
     notes = list(found.notes)

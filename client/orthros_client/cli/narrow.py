@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from orthros_client.cli.commands import client_of
+from orthros_client.cli.commands import client_of, lifetime
 from orthros_client.cli.inspect import read_input
 from orthros_client.cli.output import OK, screen_of
-from orthros_client.cli.worker_login import lifetime
 from orthros_client.credentials.credential_file import load_credentials, save_credentials
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse, Misconfigured, Refused
@@ -27,41 +26,10 @@ from orthros_client.local.conversation import parse_target
 from orthros_client.reasons import PLACE_UNSAFE
 from orthros_protocol import Principal, check_scopes, write_secret_file
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 
-__all__ = ["NARROW_EPILOG", "RECEIVE_EPILOG", "add_narrow_options", "add_receive_options", "narrow", "receive"]
-
-NARROW_EPILOG: Final = """\
-Each option takes something away, for good; what is not named stays. --method and --path make it good for HTTP
-only. The file is a secret: `orthros call --credentials FILE` uses it. With --to, it is a box that only PRINCIPAL
-can open, with `orthros receive`. Whoever narrows can read what is done with the result.
-
-EXAMPLES
-  orthros narrow orders --scope read --method GET --path /v1/orders --lifetime 10m --out job.credentials
-  orthros narrow --from job.credentials --path /v1/orders/7 --out step.credentials
-  orthros narrow orders --scope read --to reports --out for-reports.handed
-  orthros narrow orders --demand 'approvals=release 7' --about deployer --out release.credentials
-
-EXIT CODES
-  0  the file was written
-  1  wrong usage: nothing is taken away, the file exists or lies in an unsafe place, a value that is none
-  3  refused by policy; or it would be wider than the ticket or the file it comes from
-  4  unavailable: no daemon, no KDC, no answer in time, a full disk"""
-
-RECEIVE_EPILOG: Final = """\
-The daemon opens it with this host's key, if you may use the target. The service will see the name of whoever
-narrowed it, who can read what you do with it.
-
-EXAMPLES
-  orthros receive for-reports.handed --out orders.credentials
-  orthros call --credentials orders.credentials --target orders https://orders.example/v1/orders
-
-EXIT CODES
-  0  the file was written
-  1  wrong usage: the file exists, lies in an unsafe place or is no hand-over
-  2  it does not open: for another principal, or altered
-  3  refused by policy, or it has ended
-  4  unavailable: no daemon"""
+__all__ = ["register_narrow", "register_receive"]
 
 _ROUNDING_S: Final = 2
 _SECRET: Final = "whoever reads the file can use it until then"
@@ -69,8 +37,26 @@ _READABLE: Final = "you, and whoever held it before you, can read what is done w
 _HANDED: Final = "whoever handed it over can read what is done with it"
 
 
-def add_narrow_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `orthros narrow`."""
+def register_narrow(add: Callable[..., Parser]) -> None:
+    """`orthros narrow`."""
+    parser = add(
+        notes="Each option takes something away, for good; what is not named stays. --method and --path make it good\n"
+        "for HTTP only. The file is a secret: `orthros call --credentials FILE` uses it. With --to, it is a box that\n"
+        "only PRINCIPAL can open, with `orthros receive`. Whoever narrows can read what is done with the result.",
+        examples=(
+            "orthros narrow orders --scope read --method GET --path /v1/orders --lifetime 10m --out job.credentials",
+            "orthros narrow --from job.credentials --path /v1/orders/7 --out step.credentials",
+            "orthros narrow orders --scope read --to reports --out for-reports.handed",
+            "orthros narrow orders --demand 'approvals=release 7' --about deployer --out release.credentials",
+        ),
+        exit_codes={
+            0: "the file was written",
+            1: "wrong usage: nothing is taken away, the file exists or lies in an unsafe place, a value that is none",
+            3: "refused by policy; or it would be wider than the ticket or the file it comes from",
+            4: "unavailable: no daemon, no KDC, no answer in time, a full disk",
+        },
+    )
+    parser.set_defaults(run=_narrow)
     parser.add_argument("target", nargs="?", metavar="TARGET", help="name, or name@realm; not needed with --from")
     parser.add_argument("--out", required=True, metavar="FILE", help="what is written, mode 0600; must not exist")
     parser.add_argument("--from", dest="source", metavar="FILE", help="narrow this credential file further")
@@ -93,13 +79,29 @@ def add_narrow_options(parser: argparse.ArgumentParser) -> None:
     less.add_argument("--about", metavar="NAME", help="of whom the predicate of --demand holds (default: yourself)")
 
 
-def add_receive_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `orthros receive`."""
+def register_receive(add: Callable[..., Parser]) -> None:
+    """`orthros receive`."""
+    parser = add(
+        notes="The daemon opens it with this host's key, if you may use the target. The service will see the name of\n"
+        "whoever narrowed it, who can read what you do with it.",
+        examples=(
+            "orthros receive for-reports.handed --out orders.credentials",
+            "orthros call --credentials orders.credentials --target orders https://orders.example/v1/orders",
+        ),
+        exit_codes={
+            0: "the file was written",
+            1: "wrong usage: the file exists, lies in an unsafe place or is no hand-over",
+            2: "it does not open: for another principal, or altered",
+            3: "refused by policy, or it has ended",
+            4: "unavailable: no daemon",
+        },
+    )
+    parser.set_defaults(run=_receive)
     parser.add_argument("file", metavar="FILE", help="the hand-over; - is standard input")
     parser.add_argument("--out", required=True, metavar="FILE", help="the credential file, mode 0600; must not exist")
 
 
-def narrow(arguments: argparse.Namespace) -> int:
+def _narrow(arguments: argparse.Namespace) -> int:
     """`orthros narrow`. Raises OrthrosError before anything is written."""
     _require_less(arguments)
     _require_place(arguments.out)
@@ -120,7 +122,7 @@ def narrow(arguments: argparse.Namespace) -> int:
     return _report(arguments, credentials, [*notes, _READABLE], receiver.target)
 
 
-def receive(arguments: argparse.Namespace) -> int:
+def _receive(arguments: argparse.Namespace) -> int:
     """`orthros receive`. Raises OrthrosError before anything is written."""
     _require_place(arguments.out)
     data, _mode = read_input(arguments.file, most_bytes=MAX_FRAME_BYTES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from orthros_client.errors import (
@@ -19,9 +20,21 @@ from orthros_client.errors import (
     Unavailable,
 )
 from orthros_protocol import fill_remedy
+from orthros_runtime.command_line import Parser, duration
 from orthros_runtime.screen import Screen, life
 
-__all__ = ["OK", "PROGRAM", "USAGE", "exit_code_of", "remedy_for", "report", "screen_of"]
+__all__ = [
+    "EXIT_CODES",
+    "OK",
+    "PROGRAM",
+    "USAGE",
+    "add_global_options",
+    "exit_code_of",
+    "global_options",
+    "remedy_for",
+    "report",
+    "screen_of",
+]
 
 PROGRAM: Final = "orthros"
 
@@ -32,6 +45,14 @@ _REFUSED: Final = 3
 _UNAVAILABLE: Final = 4
 _NOT_FOUND: Final = 5
 
+EXIT_CODES: Final = {
+    OK: "ok",
+    USAGE: "wrong usage, or something on this machine cannot be used as it is",
+    _REMOTE: "the other side misbehaved or failed",
+    _REFUSED: "refused by policy",
+    _UNAVAILABLE: "unavailable: no daemon, no KDC, no answer in time, a full disk",
+    _NOT_FOUND: "not found",
+}
 _BY_CODE: Final = {
     "not-found": _NOT_FOUND,
     "kdc-fault": _REMOTE,
@@ -39,6 +60,32 @@ _BY_CODE: Final = {
     "rate-limited": _UNAVAILABLE,
     "not-attempted": _UNAVAILABLE,
 }
+
+
+def add_global_options(parser: Parser, *, output: object, socket: object, timeout: object) -> None:
+    """The options of every command, with these defaults."""
+    parser.add_argument("--output", choices=("table", "json"), default=output, help="how to print")
+    parser.add_argument("--socket", metavar="PATH", default=socket, help="the daemon's socket")
+    parser.add_argument(
+        "--timeout", type=_timeout, metavar="TIME", default=timeout, help="0.5, 90s or 2m (default: 10 s)"
+    )
+
+
+def global_options() -> Parser:
+    """The same for the parsers of commands: what is not given there must not undo what came before."""
+    parser = Parser(add_help=False)
+    add_global_options(parser, output=argparse.SUPPRESS, socket=argparse.SUPPRESS, timeout=argparse.SUPPRESS)
+    return parser
+
+
+def _timeout(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= 3600:  # a fraction of a second makes sense here, unlike in a life
+            return float(text)
+    seconds = duration(text)
+    if seconds > 3600:
+        raise argparse.ArgumentTypeError("an hour at most")
+    return seconds
 
 
 def exit_code_of(error: OrthrosError) -> int:

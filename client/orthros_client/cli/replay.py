@@ -8,35 +8,38 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+from collections.abc import Callable
+from typing import Final
 
-from orthros_client.cli.output import OK, screen_of
+from orthros_client.cli.output import OK, global_options, screen_of
 from orthros_client.errors import Misconfigured
 from orthros_client.verifier.stores.choice import file_name
 from orthros_client.verifier.stores.folder import STATE_VARIABLE, folders
+from orthros_runtime.command_line import Parser, add_command
 from orthros_runtime.extras import extra
 
-__all__ = ["RENEW_EPILOG", "add_options", "replay"]
+__all__ = ["register"]
 
-RENEW_EPILOG = """\
-Run it as the user of the services when a virtual machine was restored from a snapshot, before its services answer. It
-looks where services of this user keep their stores; name another folder in ORTHROS_STATE_DIR. Callers of running
-services are refused once and repeat by themselves. Restart services with ORTHROS_REPLAY_STORE=memory instead. A Redis
-server needs nothing."""
+_EXAMPLES: Final = ("orthros replay renew", "ORTHROS_STATE_DIR=/run/orders orthros replay renew")
 
 
-def add_options(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    """The command's own commands."""
-    names = parser.add_subparsers(dest="replay_command", required=True, metavar="COMMAND")
-    names.add_parser(
+def register(add: Callable[..., Parser]) -> None:
+    """`orthros replay` and its own command `renew`."""
+    parser = add(examples=_EXAMPLES, parents=[])
+    add_command(
+        parser.add_subparsers(dest="replay_command", required=True, metavar="COMMAND"),
         "renew",
-        parents=[shared],
-        help="begin new memories, so that no captured request of the past is accepted",
-        epilog=RENEW_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+        "begin new memories, so that no captured request of the past is accepted",
+        notes="Run it as the user of the services when a virtual machine was restored from a snapshot, before its\n"
+        "services answer. It looks where services of this user keep their stores; name another folder in\n"
+        "ORTHROS_STATE_DIR. Callers of running services are refused once and repeat by themselves. Restart services\n"
+        "with ORTHROS_REPLAY_STORE=memory instead. A Redis server needs nothing.",
+        examples=_EXAMPLES,
+        parents=[global_options()],
+    ).set_defaults(run=_replay)
 
 
-def replay(arguments: argparse.Namespace) -> int:
+def _replay(arguments: argparse.Namespace) -> int:
     """Raises Misconfigured when a store cannot be renewed, or none is found: nothing is known of it then."""
     # A folder that is named is the one that is meant: a slip of the pen must not report success elsewhere.
     named = os.environ.get(STATE_VARIABLE)

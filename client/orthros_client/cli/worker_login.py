@@ -6,35 +6,29 @@ Shows what was granted, never the login itself. Replaces a login file and nothin
 from __future__ import annotations
 
 import argparse
-import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
-from orthros_client.cli.commands import client_of
+from orthros_client.cli.commands import client_of, lifetime
 from orthros_client.cli.output import OK, screen_of
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_protocol import Misconfigured, write_secret_file
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 
-__all__ = ["add_options", "lifetime", "worker_login"]
-
-_MOST_S: Final = 86_400
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
-_LIFETIME = re.compile(r"([0-9]{1,6})([smh]?)", re.ASCII)
+__all__ = ["register"]
 
 
-def lifetime(text: str) -> int:
-    """Seconds of `90s`, `10m` or `1h`, at most a day, as the type of an argument."""
-    found = _LIFETIME.fullmatch(text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 1 <= seconds <= _MOST_S:
-        raise argparse.ArgumentTypeError("expected a time such as 90s, 10m or 1h, at most 24h")
-    return seconds
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command's own options."""
+def register(add: Callable[..., Parser]) -> None:
+    """`orthros worker-login`."""
+    parser = add(
+        examples=(
+            "orthros worker-login --target orders --scope read --lifetime 10m --out /run/worker/login",
+            "orthros worker-login --target orders --target stock --out login",
+        ),
+    )
+    parser.set_defaults(run=_worker_login)
     parser.add_argument(
         "--target", action="append", required=True, metavar="TARGET", help="what the worker may call (repeatable)"
     )
@@ -45,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the login file, mode 0600, replaced as a whole")
 
 
-def worker_login(arguments: argparse.Namespace) -> int:
+def _worker_login(arguments: argparse.Namespace) -> int:
     """Raises Misconfigured `file-exists` for an `--out` that is something else, before anything is asked."""
     _require_replaceable(Path(arguments.out))
     with client_of(arguments) as client:

@@ -14,52 +14,46 @@ from typing import Final
 
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_protocol import OrthrosError, Unavailable
+from orthros_runtime.command_line import SERVER_CODES, Parser, add_command
 from orthros_runtime.program import announce, answer
-from orthros_runtime.screen import Parser, Screen
+from orthros_runtime.screen import Screen
 from orthros_runtime.settings import add_actions
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
-_EPILOG: Final = """\
-examples:
-  orthros-daemon --config /etc/orthros/daemon.toml
-  orthros-daemon --keytab web.keytab --kdcs tcp://127.0.0.1:7788 --socket /tmp/web.sock
-  orthros-daemon --login /run/worker/login --kdcs tcp://127.0.0.1:7788 --socket /tmp/worker.sock
-  orthros-daemon config show --effective --config /etc/orthros/daemon.toml
-
-signals:
+PROGRAM: Final = "orthros-daemon"
+_SERVE: Final = (
+    "orthros-daemon serve --config /etc/orthros/daemon.toml",
+    "orthros-daemon --keytab web.keytab --kdcs tcp://127.0.0.1:7788 --socket web.sock",
+    "orthros-daemon --login /run/worker/login --kdcs tcp://127.0.0.1:7788 --socket worker.sock",
+)
+_CONFIG: Final = (
+    "orthros-daemon config validate --config /etc/orthros/daemon.toml",
+    "orthros-daemon config show --effective --config /etc/orthros/daemon.toml",
+)
+_SIGNALS: Final = """\
   SIGTERM, SIGINT   finish running requests, save the cache, stop
-  SIGHUP            read configuration and key file again
-
-exit codes:
-  0  ok
-  1  wrong usage, or something on this machine cannot be used as it is
-  4  something needed is unavailable"""
+  SIGHUP            read configuration and key file again"""
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
+    """The grammar of the whole program."""
     options = Parser(add_help=False)
     DAEMON_SETTINGS.add_flags(options)
-    parser = Parser(
-        prog="orthros-daemon",
+    whole = Parser(
+        prog=PROGRAM,
         description="Holds this host's key file, or a worker's login, and obtains, caches and renews tickets for local "
         "processes.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=(*_SERVE, *_CONFIG),
+        sections={"SIGNALS": _SIGNALS},
+        exit_codes=SERVER_CODES,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "serve", parents=[options], help="serve until SIGTERM (the default)", description="Serve until SIGTERM."
-    )
-    config = commands.add_parser(
-        "config",
-        parents=[options],
-        help="show or check the configuration",
-        description="Show or check the configuration.",
-    )
-    add_actions(config)
-    commands.add_parser("version", help="print the version", description="Print the version.")
-    return parser
+    whole.add_version()
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_command(commands, "serve", "serve until SIGTERM (the default)", examples=_SERVE, parents=[options])
+    add_actions(add_command(commands, "config", "show or check the configuration", examples=_CONFIG, parents=[options]))
+    add_command(commands, "version", "print the version", examples=("orthros-daemon version",))
+    return whole
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -95,16 +89,16 @@ def _run(arguments: argparse.Namespace) -> str | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0].startswith("--") and words[0] != "--help":
+    if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
         words.insert(0, "serve")
     try:
-        told = _run(_parser().parse_args(words))
+        told = _run(parser().parsed(words))
     except OrthrosError as error:
-        Screen(program="orthros-daemon").complain(error)
+        Screen(program=PROGRAM).complain(error)
         return 4 if isinstance(error, Unavailable) else 1
     except KeyboardInterrupt:
         return 130
-    return 0 if told is None else answer("orthros-daemon", told)
+    return 0 if told is None else answer(PROGRAM, told)
 
 
 if __name__ == "__main__":

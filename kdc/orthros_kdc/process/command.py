@@ -18,33 +18,40 @@ import trio
 from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_protocol import OrthrosError, Unavailable
 from orthros_protocol.keys.hardening import harden_process
+from orthros_runtime.command_line import SERVER_CODES, Parser, add_command
 from orthros_runtime.program import answer
-from orthros_runtime.screen import Parser, Screen
+from orthros_runtime.screen import Screen
 from orthros_runtime.settings import add_actions
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
-_EXIT_CODES: Final = """\
-exit codes:
-  0  ok
-  1  wrong usage, or something on this machine cannot be used as it is
-  4  something needed is unavailable"""
+PROGRAM: Final = "orthros-kdc"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="orthros-kdc",
+def parser() -> Parser:
+    """The grammar of the whole program."""
+    whole = Parser(
+        prog=PROGRAM,
         description="The key distribution centre: authenticates principals and issues tickets.",
-        epilog=f"examples:\n  orthros-kdc init --realm corp.example --data /var/lib/orthros\n"
-        f"  orthros-kdc serve --config /var/lib/orthros/kdc.toml\n  orthros-kdc dev\n\n{_EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=(
+            "orthros-kdc init --realm corp.example --data /var/lib/orthros",
+            "orthros-kdc serve --config /var/lib/orthros/kdc.toml",
+            "orthros-kdc dev",
+        ),
+        exit_codes=SERVER_CODES,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    whole.add_version()
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-
-    init = add("init", "found a realm: folder, master key, database, configuration")
+    init = add_command(
+        commands,
+        "init",
+        "found a realm: folder, master key, database, configuration",
+        examples=(
+            "orthros-kdc init --realm corp.example --data /var/lib/orthros",
+            "orthros-kdc init --realm corp.example --data realm --issuer https://kdc.corp.example",
+        ),
+    )
     init.add_argument("--realm", required=True, help="the realm's name, lower case, such as corp.example")
     init.add_argument("--data", required=True, metavar="DIR", help="the folder to create everything in")
     init.add_argument(
@@ -52,21 +59,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     init.add_argument("--listen", default="127.0.0.1:7788", metavar="HOST:PORT", help="for the configuration file")
 
-    for name, text in (
-        ("serve", "answer requests until SIGTERM"),
-        ("restored", "declare that a backup of the database is the realm from now on; the KDCs are stopped"),
-        ("config", "show or check the configuration"),
-    ):
-        command = add(name, text)
-        if name == "config":
-            add_actions(command)
-        KDC_SETTINGS.add_flags(command, "store." if name == "restored" else "")
+    serve = add_command(
+        commands,
+        "serve",
+        "answer requests until SIGTERM",
+        examples=("orthros-kdc serve --config /var/lib/orthros/kdc.toml",),
+    )
+    KDC_SETTINGS.add_flags(serve)
+    restored = add_command(
+        commands,
+        "restored",
+        "declare that a backup of the database is the realm from now on; the KDCs are stopped",
+        examples=("orthros-kdc restored --config /var/lib/orthros/kdc.toml",),
+    )
+    KDC_SETTINGS.add_flags(restored, "store.")
+    config = add_command(
+        commands,
+        "config",
+        "show or check the configuration",
+        examples=(
+            "orthros-kdc config validate --config /var/lib/orthros/kdc.toml",
+            "orthros-kdc config show --effective --config /var/lib/orthros/kdc.toml",
+        ),
+    )
+    add_actions(config)
+    KDC_SETTINGS.add_flags(config)
 
-    dev = add("dev", "a throw-away realm with two demo principals")
+    dev = add_command(
+        commands,
+        "dev",
+        "a throw-away realm with two demo principals",
+        examples=("orthros-kdc dev", "orthros-kdc dev --tcp 127.0.0.1:7788 --http 127.0.0.1:7789"),
+    )
     dev.add_argument("--tcp", default="127.0.0.1:0", metavar="HOST:PORT", help="where to listen (default: a free port)")
     dev.add_argument("--http", default="127.0.0.1:0", metavar="HOST:PORT", help="the HTTP port (default: a free port)")
-    add("version", "print versions, both OpenSSLs included")
-    return parser
+    add_command(commands, "version", "print versions, both OpenSSLs included", examples=("orthros-kdc version",))
+    return whole
 
 
 def _version() -> str:
@@ -121,15 +149,15 @@ def run(argv: Sequence[str] | None = None) -> int:
         harden_process()
     try:
         try:
-            told = _run(_parser().parse_args(argv))
+            told = _run(parser().parsed(argv))
         except BaseExceptionGroup as group:
             raise _first_cause(group) from group
     except OrthrosError as error:
-        Screen(program="orthros-kdc").complain(error)
+        Screen(program=PROGRAM).complain(error)
         return 4 if isinstance(error, Unavailable) else 1
     except OSError as error:
-        print(f"orthros-kdc: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0 if told is None else answer("orthros-kdc", told)
+    return 0 if told is None else answer(PROGRAM, told)

@@ -347,7 +347,7 @@ def test_only_entries_about_somebody_and_since(bench: AdminBench) -> None:
     assert len(bench.rows("audit tail --since 1h --client orders")) == 2
     told = bench.run("audit tail --since yesterday --output json")
     assert told.code == 1
-    assert "write 90, 90s, 15m or 1h, or a time such as 2027-01-31T10:00:00Z" in told.error["detail"]
+    assert "write 90, 90s, 15m, 1h or 30d, or a time such as 2027-01-31T10:00:00Z" in told.error["detail"]
 
 
 def test_entry_cannot_steer_the_terminal(bench: AdminBench) -> None:

@@ -12,8 +12,8 @@ from contextlib import closing
 import pytest
 
 from orthros_protocol import Misconfigured, PeerMisbehaved, Refused, Unavailable
+from orthros_runtime.command_line import Parser
 from orthros_tools.admin import __main__ as program
-from orthros_tools.admin.command_line import AdminParser, duration
 from tests.tools.admin.bench import AdminBench
 
 
@@ -27,7 +27,7 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
             yield from commands(one)
 
 
-EVERY_COMMAND = {parser.prog.removeprefix("orthros-admin "): parser for parser in commands(program._parser())}
+EVERY_COMMAND = {parser.prog.removeprefix("orthros-admin "): parser for parser in commands(program.parser())}
 
 
 def test_every_verb_that_is_promised_is_there() -> None:
@@ -58,7 +58,7 @@ def test_help_has_examples_that_can_be_typed_and_exit_codes(bench: AdminBench, c
         words = shlex.split(example.partition(" | ")[0].partition(" < ")[0])
         assert words[0] == "orthros-admin"
         assert " ".join(words[1:]).startswith(command)
-        program._parser().parse_args(words[1:])
+        program.parser().parse_args(words[1:])
     assert [line.split()[0] for line in codes.splitlines()] in (list("0145"), list("01345"))
 
 
@@ -119,17 +119,6 @@ def test_quiet_leaves_what_was_asked_for(bench: AdminBench) -> None:
     assert bench.ok("--quiet principal add billing").out == ""
     assert bench.ok("principal list --quiet").out.startswith("NAME ")
     assert bench.ok("group list --quiet").out == ""
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("1h", 3600), ("007", 7)])
-def test_durations(text: str, seconds: int) -> None:
-    assert duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "0m", "-1", "1.5h", "1 h", "1d", "h", "1h30m", "\u0661", "9" * 9, "1h\n"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        duration(text)
 
 
 @pytest.mark.parametrize(
@@ -247,5 +236,5 @@ def test_fault_of_the_program_shows_no_traceback(bench: AdminBench, monkeypatch:
 
 def test_parser_raises_instead_of_exiting_with_2() -> None:
     with pytest.raises(Misconfigured) as refused:
-        AdminParser(prog="p").parse_args(["extra"])
+        Parser(prog="p").parse_args(["extra"])
     assert json.dumps(refused.value.detail) == '"unrecognized arguments: extra"'

@@ -218,7 +218,7 @@ def test_deny_removes_by_pair_or_by_number(pair: AdminBench) -> None:
         ("policy allow billing orders --scope Read", 1, "scope-invalid"),
         ("policy allow billing Orders", 1, "name-invalid"),
         ("policy allow billing orders --max-ttl 0", 1, "usage"),
-        ("policy allow billing orders --max-ttl 1d", 1, "usage"),
+        ("policy allow billing orders --max-ttl 1w", 1, "usage"),
         ("policy allow billing orders --max-ttl=-5", 1, "usage"),
         ("policy deny billing nobody", 5, "not-found"),
         ("policy deny --rule 9", 5, "not-found"),

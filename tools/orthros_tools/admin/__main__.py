@@ -16,13 +16,14 @@ import trio
 from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Refused, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import Screen, wants_json
 from orthros_tools.admin import audit, explain, group, jwt, kdc, key, oauth, policy, principal, realm
-from orthros_tools.admin.command_line import PROGRAM, AdminParser, Nouns
+from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import ANSWER_NOT_WRITTEN, INTERNAL_FAULT, INTERRUPTED
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _NOUNS: Final = (principal, key, group, policy, jwt, oauth, audit, realm, kdc, explain)
 
@@ -61,7 +62,7 @@ def _guarded(words: list[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    options = _parser().parse_args(words)
+    options = parser().parsed(words)
     screen = Screen(program=PROGRAM, json=options.output == "json", quiet=options.quiet)
     desk = AdminSession.of(options, os.environ, screen, words)
     answer = trio.run(options.run, desk, options)
@@ -78,7 +79,8 @@ def _run(words: Sequence[str]) -> int:
 
 
 @cache
-def _parser() -> AdminParser:
+def parser() -> Parser:
+    """The grammar of the whole program."""
     nouns = Nouns()
     for noun in _NOUNS:
         noun.register(nouns)

@@ -27,8 +27,9 @@ from orthros_kdc.store.base import Transaction
 from orthros_protocol import Misconfigured
 from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.clocks import wall_clock
+from orthros_runtime.command_line import duration
 from orthros_runtime.screen import Row, instant
-from orthros_tools.admin.command_line import Nouns, Verbs, duration, from_one
+from orthros_tools.admin.command_line import Nouns, Verbs, from_one
 from orthros_tools.admin.screen import Shown
 from orthros_tools.admin.session import AdminSession
 from orthros_tools.reasons import CATALOGUE

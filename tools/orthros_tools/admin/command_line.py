@@ -12,16 +12,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from orthros_runtime.screen import Parser
+from orthros_runtime.command_line import Parser, add_command, duration
 from orthros_tools.admin.screen import Shown
 from orthros_tools.admin.session import AdminSession
 
 __all__ = [
     "PROGRAM",
-    "AdminParser",
     "Nouns",
     "Verbs",
-    "duration",
     "duration_or_none",
     "from_one",
     "from_zero",
@@ -36,27 +34,9 @@ EXIT_CODES: Final = {
     4: "unavailable: another process holds the store for too long, or a disk is full",
     5: "not found: no such principal, group, rule, key or reference",
 }
-_DURATION = re.compile(r"([0-9]{1,8})([smh]?)", re.ASCII)
-_DAYS = re.compile(r"([0-9]{1,6})d", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 Run = Callable[[AdminSession, argparse.Namespace], Awaitable[Shown]]
-
-
-def duration(text: str) -> int:
-    """Seconds, from 90, 90s, 15m or 1h."""
-    found = _DURATION.fullmatch(text)
-    seconds = 0 if found is None else int(found[1]) * _SECONDS[found[2]]
-    if seconds < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90, 90s, 15m or 1h")
-    return seconds
-
-
-def days(text: str) -> int:
-    """Seconds, from 30d or a duration."""
-    found = _DAYS.fullmatch(text)
-    return duration(text) if found is None else int(found[1]) * 86_400
 
 
 def duration_or_none(text: str) -> int | None:
@@ -78,16 +58,6 @@ def from_zero(text: str) -> int:
     return int(text)
 
 
-class AdminParser(Parser):
-    """argparse with this project's errors and exit codes, and without abbreviations of options."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False, **settings
-        )
-        self.add_argument("-h", "--help", action="help", help="show this help and exit")
-
-
 @frozen
 class Verbs:
     """The verbs of one noun."""
@@ -97,7 +67,7 @@ class Verbs:
 
     def add(
         self, verb: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int] = (), notes: str = ""
-    ) -> AdminParser:
+    ) -> Parser:
         """One command. `codes` are those it can end with besides 0, 1, 4 and 5; `examples` lack the program's name."""
         return _command(self.actions, verb, run, summary, examples=examples, codes=codes, notes=notes)
 
@@ -106,19 +76,20 @@ class Nouns:
     """The whole command line; its `parser` parses it."""
 
     def __init__(self) -> None:
-        self.parser = AdminParser(
+        self.parser = Parser(
             prog=PROGRAM,
             description="Manages an Orthros realm on the machine that holds its store.",
-            epilog=_epilog(
+            examples=_lines(
                 (
                     "principal add billing --out billing.key",
                     "policy allow billing orders --scope read --max-ttl 15m",
                     "policy explain billing orders --scope read",
                     "explain 0f3a5c7e9b1d2f40",
-                ),
-                sorted(EXIT_CODES),
+                )
             ),
+            exit_codes=EXIT_CODES,
         )
+        self.parser.add_version()
         self.parser.set_defaults(
             config=None,
             store=None,
@@ -137,28 +108,28 @@ class Nouns:
         _add_global_options(parser)
         return Verbs(parser.add_subparsers(title="verbs", metavar="VERB", required=True), parser.prog)
 
-    def command(self, word: str, run: Run, summary: str, *, examples: Sequence[str], notes: str = "") -> AdminParser:
+    def command(self, word: str, run: Run, summary: str, *, examples: Sequence[str], notes: str = "") -> Parser:
         """A command of one word."""
         return _command(self._actions, word, run, summary, examples=examples, codes=(), notes=notes)
 
 
 def _command(
     actions: Any, word: str, run: Run, summary: str, *, examples: Sequence[str], codes: Sequence[int], notes: str
-) -> AdminParser:
-    sentence = f"{summary[0].upper()}{summary[1:]}."
-    description = f"{sentence}\n\n{notes}" if notes else sentence
-    parser: AdminParser = actions.add_parser(
-        word, help=summary, description=description, epilog=_epilog(examples, sorted({0, 1, 4, 5, *codes}))
+) -> Parser:
+    parser = add_command(
+        actions, word, summary, notes=notes, examples=_lines(examples), exit_codes=_codes(0, 1, 4, 5, *codes)
     )
     _add_global_options(parser)
     parser.set_defaults(run=run)
     return parser
 
 
-def _epilog(examples: Sequence[str], codes: Sequence[int]) -> str:
-    shown = "\n".join(f"  {PROGRAM} {example}" for example in examples)
-    meanings = "\n".join(f"  {code}  {EXIT_CODES[code]}" for code in codes)
-    return f"EXAMPLES\n{shown}\n\nEXIT CODES\n{meanings}"
+def _lines(examples: Sequence[str]) -> list[str]:
+    return [f"{PROGRAM} {example}" for example in examples]
+
+
+def _codes(*codes: int) -> dict[int, str]:
+    return {code: EXIT_CODES[code] for code in codes}
 
 
 def _add_global_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 
-from orthros_runtime.screen import Parser, usage
+from orthros_runtime.command_line import Parser, usage
 from orthros_tools.admin.command_line import PROGRAM
 from orthros_tools.admin.session import AdminSession
 

@@ -11,7 +11,7 @@ from base64 import urlsafe_b64decode
 
 from orthros_kdc.admin import jwt_keys, principals
 from orthros_kdc.realm.vault import JWT_ALGORITHMS, OPAQUE
-from orthros_runtime.screen import Parser, usage
+from orthros_runtime.command_line import Parser, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.key_files import Destination

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from orthros_protocol import Keytab, Misconfigured, OrthrosError, write_secret_file
 from orthros_protocol.keys.full_disk import unwritable
-from orthros_runtime.screen import usage
+from orthros_runtime.command_line import usage
 from orthros_tools.reasons import KEY_NOT_WRITTEN
 
 __all__ = ["STANDARD_OUTPUT", "Destination", "require_apart"]

@@ -9,7 +9,8 @@ from argparse import Namespace
 
 from orthros_kdc.admin import oauth_secrets
 from orthros_kdc.realm.vault import OAuthSecret
-from orthros_runtime.screen import Parser, instant, usage
+from orthros_runtime.command_line import Parser, usage
+from orthros_runtime.screen import instant
 from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.key_files import Destination

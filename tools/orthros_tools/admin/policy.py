@@ -16,8 +16,8 @@ from orthros_kdc.admin import decisions, rules
 from orthros_kdc.policy.sources import check_address
 from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol import Misconfigured, Refused, reason_for
-from orthros_runtime.screen import usage
-from orthros_tools.admin.command_line import PROGRAM, Nouns, days, duration, from_one
+from orthros_runtime.command_line import duration, usage
+from orthros_tools.admin.command_line import PROGRAM, Nouns, from_one
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.rules import add_rule_options, columns_for, described_rule, rule_remarks, rule_row
 from orthros_tools.admin.screen import Shown
@@ -85,7 +85,7 @@ def register(nouns: Nouns) -> None:
     listing.add_argument("--target", metavar="TARGET", help="only rules that name exactly this target or group:NAME")
 
     listing.add_argument(
-        "--ending", metavar="TIME", type=days, help="only rules that have ended or end within TIME: 12h, 30d"
+        "--ending", metavar="TIME", type=duration, help="only rules that have ended or end within TIME: 12h, 30d"
     )
 
     explain = verbs.add(

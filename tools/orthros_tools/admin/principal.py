@@ -9,8 +9,9 @@ from argparse import Namespace
 
 from orthros_kdc.admin import principals
 from orthros_kdc.store.base import PrincipalRecord
-from orthros_runtime.screen import instant, usage
-from orthros_tools.admin.command_line import PROGRAM, Nouns, duration, duration_or_none
+from orthros_runtime.command_line import duration, usage
+from orthros_runtime.screen import instant
+from orthros_tools.admin.command_line import PROGRAM, Nouns, duration_or_none
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.key import key_row
 from orthros_tools.admin.key_files import Destination, require_apart

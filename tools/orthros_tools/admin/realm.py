@@ -9,8 +9,9 @@ from argparse import Namespace
 
 from orthros_kdc.admin import master_keys, realm
 from orthros_kdc.store.base import RealmRecord
-from orthros_runtime.screen import instant, usage
-from orthros_tools.admin.command_line import PROGRAM, Nouns, duration
+from orthros_runtime.command_line import duration, usage
+from orthros_runtime.screen import instant
+from orthros_tools.admin.command_line import PROGRAM, Nouns
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.key_files import STANDARD_OUTPUT
 from orthros_tools.admin.realm_file import register_verbs

@@ -18,7 +18,8 @@ from orthros_kdc.policy.realm_document import RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import warnings_of
 from orthros_protocol import Misconfigured, Refused
 from orthros_protocol.keys.full_disk import unwritable
-from orthros_runtime.screen import Parser, Row
+from orthros_runtime.command_line import Parser
+from orthros_runtime.screen import Row
 from orthros_tools.admin.command_line import PROGRAM, Verbs, from_zero
 from orthros_tools.admin.consent import add_yes, require_consent
 from orthros_tools.admin.screen import Shown

@@ -12,8 +12,7 @@ from typing import Any, Final
 from orthros_kdc.policy.model import subject_words
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import ConditionShape
-from orthros_runtime.screen import Parser
-from orthros_tools.admin.command_line import duration
+from orthros_runtime.command_line import Parser, duration
 
 __all__ = ["add_rule_options", "columns_for", "described_rule", "rule_remarks", "rule_row"]
 

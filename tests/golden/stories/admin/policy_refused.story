@@ -12,7 +12,7 @@ policy allow group:nowhere orders
 policy allow billing billing
 policy allow billing orders --scope 'not a scope'
 policy allow billing orders --max-ttl soon
-policy allow billing orders --max-ttl 2d
+policy allow billing orders --max-ttl 2w
 policy allow orders ledger --discharge nobody=four-eyes
 policy allow orders ledger --discharge approvals
 policy allow orders ledger --deny-via group:nowhere
