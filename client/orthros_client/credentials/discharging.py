@@ -6,9 +6,6 @@ discharger is, nor what it attests.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
@@ -29,7 +26,9 @@ from orthros_protocol import (
     Unavailable,
     bind_raw,
 )
+from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, HostClock
+from orthros_runtime.process_lock import ProcessLock
 
 __all__ = ["DischargeExchange", "DischargeRefused", "Discharges", "aask", "ask"]
 
@@ -122,11 +121,10 @@ class Discharges:
     def __init__(self, *, capacity: int = 1024, clock: Clock | None = None) -> None:
         if capacity < 1:
             raise LocalMisuse("value-invalid", "a capacity is at least 1")
-        self._capacity = capacity
         self._clock = clock or HostClock()
-        self._own_lock = (os.getpid(), threading.Lock())
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
-        self._denied: OrderedDict[bytes, _Denied] = OrderedDict()
+        self._lock = ProcessLock()
+        self._held = BoundedMap[bytes, _Held](capacity)
+        self._denied = BoundedMap[bytes, _Denied](capacity)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -210,8 +208,6 @@ class Discharges:
             self._denied.pop(name, None)
             self._held[name] = _Held(discharge, now + life_s - min(_MARGIN_S, life_s * _MOST_MARGIN), now + life_s)
             self._held.move_to_end(name)
-            while len(self._held) > self._capacity:
-                self._held.popitem(last=False)
 
     def _remember(self, demanded: Demanded, refusal: DischargeRefused) -> None:
         until = self._clock.elapsed_s() + _REFUSED_FOR_S
@@ -219,13 +215,6 @@ class Discharges:
             self._held.pop(demanded.cid_digest, None)
             self._denied[demanded.cid_digest] = _Denied(refusal.discharger, refusal.said, refusal.detail, until)
             self._denied.move_to_end(demanded.cid_digest)
-            while len(self._denied) > self._capacity:
-                self._denied.popitem(last=False)
-
-    def _lock(self) -> threading.Lock:
-        if self._own_lock[0] != os.getpid():  # another thread of the parent may have held it at the fork
-            self._own_lock = (os.getpid(), threading.Lock())
-        return self._own_lock[1]
 
 
 def _words(discharger: Principal, refusal: TargetRefusal) -> str:

@@ -6,12 +6,13 @@ Bounded memory, and no locks that a fork could leave held. Knows neither tickets
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import Final
 
 from attrs import evolve, frozen
 
 from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
+from orthros_runtime.bounded import BoundedMap
+from orthros_runtime.process_lock import ProcessLock
 
 __all__ = ["NO_EPOCH", "KnownTargets", "PeerState"]
 
@@ -116,14 +117,14 @@ class KnownTargets:
     """What one target taught us, by the place where it was met: an origin over HTTP, "" for raw calls."""
 
     def __init__(self) -> None:
-        self._states: OrderedDict[str, PeerState] = OrderedDict([("", PeerState())])
+        self._raw = PeerState()
+        self._states = BoundedMap[str, PeerState](_MOST_PLACES - 1)
+        self._lock = ProcessLock()
 
     def at(self, place: str = "") -> PeerState:
         """The state of one place; of others than "" the latest 63 are kept."""
-        state = self._states.get(place)
+        state = self._states.get(place) if place else self._raw
         if state is None:
-            while len(self._states) >= _MOST_PLACES:
-                oldest = next(name for name in tuple(self._states) if name)
-                self._states.pop(oldest, None)
-            state = self._states.setdefault(place, PeerState())
+            with self._lock():
+                state = self._states.setdefault(place, PeerState())
         return state

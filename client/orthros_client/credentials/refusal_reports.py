@@ -21,7 +21,9 @@ from orthros_client.remedies import Asked, name_within, scope_remedy
 from orthros_protocol import Principal, Subject, TargetRefusal, is_scope
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.tickets.ticket import BY_ASSERTION
+from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, HostClock
+from orthros_runtime.process_lock import ProcessLock
 
 __all__ = ["NO_DAEMON", "Reportable", "Reports"]
 
@@ -79,7 +81,7 @@ class _Noted:
 
 @define(eq=False)
 class Reports:
-    """The reports of one client, at most 64 targets. Thread-safe: each step is one operation on a dict.
+    """The reports of one client, at most 64 targets. Thread-safe.
 
     `front` tells the daemon, as the waiting of a Pause; None: there is no daemon. `doubt` makes the next question for a
     target go to the daemon.
@@ -89,7 +91,8 @@ class Reports:
     front: Rest | None = None
     doubt: Callable[[Principal], None] = field(default=lambda _target: None, repr=False)
     _noted: dict[Principal, _Noted] = field(factory=dict, init=False, repr=False)
-    _quiet: dict[Principal, float] = field(factory=dict, init=False, repr=False)
+    _quiet: BoundedMap[Principal, float] = field(factory=lambda: BoundedMap(_MOST), init=False, repr=False)
+    _lock: ProcessLock = field(factory=ProcessLock, init=False, repr=False)
 
     def note(self, ticket: Reportable, refusal: TargetRefusal) -> None:
         """A target refused `ticket` under MAC: completes the remedy, and keeps what the daemon is to be told."""
@@ -129,9 +132,8 @@ class Reports:
 
     def _answered(self, noted: _Noted, answer: Reported | None) -> None:
         now = self.clock.elapsed_s()
-        while len(self._quiet) >= _MOST:
-            self._quiet.pop(next(iter(tuple(self._quiet))), None)
-        self._quiet[noted.ticket.target] = now + max(_QUIET_S, 0 if answer is None else answer.retry_s)
+        with self._lock():
+            self._quiet[noted.ticket.target] = now + max(_QUIET_S, 0 if answer is None else answer.retry_s)
         if answer is not None:
             beginning = _AFTER.get(answer.outcome) or _in_seconds(answer.retry_s)
             _advise(noted.ticket, noted.refusal, beginning)

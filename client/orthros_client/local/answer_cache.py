@@ -5,9 +5,6 @@ Keeps and compares. Knows no question's words and no socket.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
@@ -15,7 +12,9 @@ from attrs import evolve, field, frozen
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.local.api.values import WantRequest
 from orthros_protocol import Life, Principal, Subject
+from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock
+from orthros_runtime.process_lock import ProcessLock
 
 __all__ = ["MOST_KEPT", "AnswerCache", "Question", "Token", "is_own", "question_of"]
 
@@ -77,15 +76,10 @@ class AnswerCache:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._own_lock = (os.getpid(), threading.Lock())
-        self._own: OrderedDict[Question, _Kept] = OrderedDict()
-        self._on_behalf: OrderedDict[Question, _Kept] = OrderedDict()
-
-    def lock(self) -> threading.Lock:
-        """What guards the answers, and whatever else changes with them. A forked child has a new one."""
-        if self._own_lock[0] != os.getpid():  # another thread of the parent may have held it at the fork
-            self._own_lock = (os.getpid(), threading.Lock())
-        return self._own_lock[1]
+        self.lock = ProcessLock()
+        """What guards the answers, and whatever else changes with them."""
+        self._own = BoundedMap[Question, _Kept](MOST_KEPT)
+        self._on_behalf = BoundedMap[Question, _Kept](MOST_KEPT)
 
     def look_up(self, question: Question, rest_s: float) -> tuple[Credentials | Token | None, bool]:
         """The answer in hand and whether it is fresh. If it is not, it is for others in the next `rest_s` seconds."""
@@ -113,8 +107,6 @@ class AnswerCache:
         with self.lock():
             shelf[question] = self._kept(answer, fresh_s)
             shelf.move_to_end(question)
-            while len(shelf) > MOST_KEPT:
-                shelf.popitem(last=False)
 
     def doubt(self, target: Principal) -> None:
         """Makes the next question for `target` go to the daemon. What is in hand serves where the daemon is away."""
@@ -138,7 +130,7 @@ class AnswerCache:
     def _lead_s(self, now: float) -> float:
         return self._clock.wall_ms() / 1000 - now
 
-    def _shelf(self, question: Question) -> OrderedDict[Question, _Kept]:
+    def _shelf(self, question: Question) -> BoundedMap[Question, _Kept]:
         return self._own if is_own(question) else self._on_behalf
 
     def _rest(self, question: Question, answer: Credentials | Token, seconds: float) -> None:

@@ -7,7 +7,6 @@ the front). Keeps answers for a short while, so that a loop does not ask the dae
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -59,6 +58,7 @@ from orthros_protocol import (
     check_scopes,
 )
 from orthros_protocol.primitives.names import check_texts
+from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, Entropy, HostClock
 
 __all__ = ["TELLING_S", "Conversation", "Token", "socket_path"]
@@ -120,7 +120,7 @@ class Conversation:
         self._entropy = entropy
         self._kept = AnswerCache(self._clock)
         self._client: Principal | None = None
-        self._peers: OrderedDict[tuple[Principal, int], KnownTargets] = OrderedDict()
+        self._peers = BoundedMap[tuple[Principal, int], KnownTargets](MOST_KEPT)
         self.reports = Reports(self._clock, doubt=self._kept.doubt)
 
     def credentials(
@@ -313,8 +313,6 @@ class Conversation:
         with self._kept.lock():
             peers = self._peers.setdefault((target, uid), KnownTargets())
             self._peers.move_to_end((target, uid))
-            while len(self._peers) > MOST_KEPT:
-                self._peers.popitem(last=False)
             return peers
 
 

@@ -7,8 +7,6 @@ What it burnt, it shares with the other processes of the service through its rep
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Required, Self, TypedDict, Unpack
 
@@ -49,7 +47,9 @@ from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.tickets.access import PeerSource
+from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clocks, Entropy, read_clocks
+from orthros_runtime.process_lock import ProcessLock
 
 __all__ = ["Verifier", "VerifierOptions"]
 
@@ -155,11 +155,11 @@ class Verifier:
             chain=options.get("chain") or ChainRule(),
             app_caveats=guarded(options.get("app_caveats")),
         )
-        self._opened_capacity = options.get("opened_capacity", 4096)
-        if self._opened_capacity < 1:
+        opened_capacity = options.get("opened_capacity", 4096)
+        if opened_capacity < 1:
             raise LocalMisuse("value-invalid", "opened_capacity is at least 1")
-        self._opened: OrderedDict[bytes, Presented] = OrderedDict()
-        self._locks = {os.getpid(): threading.Lock()}
+        self._opened = BoundedMap[bytes, Presented](opened_capacity)
+        self._lock = ProcessLock()
         wall, replay = options.get("clock"), options.get("replay")
         self._clocks: Clocks = read_clocks
         if wall is not None:
@@ -217,7 +217,7 @@ class Verifier:
         held = self._keytab
         if (keytab.principal, keytab.uid) != (held.principal, held.uid):
             raise Misconfigured("conflict", f"keys of {keytab.principal} uid {keytab.uid}, not of {held.principal}")
-        with self._lock:
+        with self._lock():
             self._keytab = keytab
             self._opened.clear()  # a key that is no longer held opens nothing
 
@@ -277,20 +277,15 @@ class Verifier:
         """
         return open_demand(cid, self._keytab, now=self._clocks()[0])
 
-    @property
-    def _lock(self) -> threading.Lock:
-        """This process's own: another thread may have held the parent's when a server forked."""
-        return self._locks.get(os.getpid()) or self._locks.setdefault(os.getpid(), threading.Lock())
-
     def _accepting(self, request: ApRequest, received: Received, facts: CommonFacts) -> Accepting:
-        with self._lock:
+        with self._lock():
             possession = prove(request, self._open, use=received.use, now=self._clocks()[0])
         standing = yield possession.entry
         rules = self._rules
         if facts.get("accept_user") or facts.get("chain"):
             served, chain = facts.get("accept_user", False), facts.get("chain") or rules.chain
             rules = evolve(rules, accept_user=served, chain=chain)
-        with self._lock:
+        with self._lock():
             accepted = judge(possession, standing, received, rules)
         return VerifiedCaller(accepted)
 
@@ -301,8 +296,6 @@ class Verifier:
             self._opened.move_to_end(name)
         else:
             presented = self._opened[name] = open_presented(ticket, b"", self._keytab)
-            if len(self._opened) > self._opened_capacity:
-                self._opened.popitem(last=False)
         # A ticket vouches for itself, caveats do not before the MAC: whoever saw a ticket pass can make up as many
         # lists for it as he likes, so what they lead to is not kept.
         return presented.behind(caveats) if caveats else presented

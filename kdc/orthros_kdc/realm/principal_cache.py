@@ -6,12 +6,12 @@ changed since; therefore what changes during a read is remembered until all read
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orthros_kdc.realm.principals import Key, KnownPrincipal
 from orthros_kdc.realm.snapshot import RealmStep
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["PrincipalCache"]
 
@@ -20,8 +20,7 @@ class PrincipalCache:
     """At most `capacity` principals; the one that was used longest ago makes room."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._known: OrderedDict[int, KnownPrincipal] = OrderedDict()
+        self._known = BoundedMap[int, KnownPrincipal](capacity, dropped=self._forget_names)
         self._uids: dict[Key, int] = {}
         # By JWT key and by `aud`, which stand for no principal once a second one has them.
         self._sole: dict[Key, int] = {}
@@ -50,8 +49,6 @@ class PrincipalCache:
         self._uids.update((name, uid) for name in _names(known))
         if key[0] in ("jwt", "audience"):
             self._sole[key] = uid
-        if len(self._known) > self._capacity:
-            self._forget(next(iter(self._known)))
 
     def has_changed(self, key: Key, seq: int) -> bool:
         """Whether `key` may stand for something else than after change `seq`. To be asked while `reading` only."""
@@ -85,8 +82,11 @@ class PrincipalCache:
     def _forget(self, uid: int) -> None:
         known = self._known.pop(uid, None)
         if known is not None:
-            for name in _names(known):
-                self._uids.pop(name, None)
+            self._forget_names(uid, known)
+
+    def _forget_names(self, _uid: int, known: KnownPrincipal) -> None:
+        for name in _names(known):
+            self._uids.pop(name, None)
 
 
 def _names(known: KnownPrincipal) -> list[Key]:

@@ -5,7 +5,6 @@ Shared by both exchanges of the native port; issues nothing and knows no streams
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +13,7 @@ from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.shell import Maker, Shell
 from orthros_protocol import Admission, AsRequest, Entry, ReplaySet, TgsRequest, Timestamp
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["LookasideCache"]
 
@@ -49,7 +49,7 @@ class LookasideCache:
         self._seen = _memory()
         # While the clock is behind one that the memory was pruned by, what is dated before that is kept here.
         self._seen_below = _memory()
-        self._first_used: OrderedDict[bytes, int] = OrderedDict()
+        self._first_used = BoundedMap[bytes, int](_FIRST_USES)
 
     def maker_of(self, case: NativeCase, request: AsRequest | TgsRequest, exchange: str) -> Maker:
         """Whether the client of `case` has sent it itself: what was seen before, or is out of its time, any sender may
@@ -81,8 +81,6 @@ class LookasideCache:
         """
         used = self._first_used.setdefault(key, connection)
         self._first_used.move_to_end(key)
-        if len(self._first_used) > _FIRST_USES:
-            self._first_used.popitem(last=False)
         return used == connection
 
 

@@ -5,7 +5,6 @@ The async shell around `issuing/tgs_exchange.py`; knows no streams.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
@@ -60,6 +59,7 @@ from orthros_protocol import (
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["TgsExchange"]
 
@@ -79,7 +79,7 @@ class TgsExchange:
         self._view = view
         self._shell = shell
         self._lookaside = lookaside
-        self._opened: OrderedDict[tuple[int, bytes], OpenedTgt] = OrderedDict()
+        self._opened = BoundedMap[tuple[int, bytes], OpenedTgt](_OPENED_TGTS)
 
     async def answer(self, signed: Signed, case: NativeCase) -> NativeAnswer:
         """The answer to a TGS-REQ. Raises what `case` is to be refused with."""
@@ -124,8 +124,6 @@ class TgsExchange:
         if opened is None:
             opened = open_tgt(request.tgt, b"", realm.keys.tgt_keys, realm.keys.mac_keys)
             self._opened[name] = opened
-            if len(self._opened) > _OPENED_TGTS:
-                self._opened.popitem(last=False)
         else:
             self._opened.move_to_end(name)
         return opened

@@ -150,7 +150,7 @@ async def test_nothing_on_behalf_of_others_is_written_to_disk(
 async def test_callers_do_not_push_out_the_daemons_own_tickets(autojump_clock: trio.testing.MockClock) -> None:
     """Bounded, each in its own place."""
     async with open_world() as world:
-        world.agent.on_behalf.capacity = 16
+        world.agent.on_behalf = TicketCache(16)
         own = await obtain(world, None, "orders")
         for number in range(50):
             await obtain(world, evidence_of(world.realm, ("shop", "kiosk")[number % 2]))

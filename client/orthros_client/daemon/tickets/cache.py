@@ -6,7 +6,6 @@ Pure: moments are monotonic seconds and chance is an argument. Knows no KDC, no 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from math import ceil
 from typing import Final
@@ -16,6 +15,7 @@ from attrs import define, evolve, field, frozen
 from orthros_client.credentials.narrowing import left_by
 from orthros_protocol import Credential, Principal, Want
 from orthros_protocol.primitives.derivation import digest
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["CacheKey", "HeldCredential", "TicketCache", "plan_renewal"]
 
@@ -143,12 +143,12 @@ class _Slot:
     last_used: float
 
 
-@define(eq=False)
 class TicketCache:
     """At most `capacity` entries; the expired go first, then the least recently used."""
 
-    capacity: int = 4096
-    _slots: OrderedDict[CacheKey, _Slot] = field(factory=OrderedDict, init=False, repr=False)
+    def __init__(self, capacity: int = 4096) -> None:
+        self.capacity = capacity
+        self._slots = BoundedMap[CacheKey, _Slot](capacity)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -170,14 +170,12 @@ class TicketCache:
     def put(self, held: HeldCredential, now: float, *, used: bool = True) -> None:
         """Inserts or replaces. A renewal nobody asked for (`used` False) does not count as use."""
         before = self._slots.get(held.key)
+        if before is None and len(self._slots) >= self.capacity:
+            self.purge(now)
         last_used = now if used or before is None else before.last_used
         self._slots[held.key] = _Slot(held, last_used)
-        if used or before is None:
+        if used:
             self._slots.move_to_end(held.key)
-        if len(self._slots) > self.capacity:
-            self.purge(now)
-        while len(self._slots) > self.capacity:
-            self._slots.popitem(last=False)
 
     def postpone(self, key: CacheKey, until: float) -> None:
         """Plans the next renewal attempt of an entry whose renewal failed."""

@@ -5,25 +5,27 @@ Pure and bounded. Knows no sockets and no messages; of a ticket it keeps the has
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["GivenOut"]
 
 _MOST_UIDS: Final = 64
 
 
+_Uids = BoundedMap[int, None]
+
+
 @frozen
 class _Row:
     key: CacheKey
-    uids: OrderedDict[int, None] = field(factory=OrderedDict)
+    uids: _Uids
 
 
-@define(eq=False)
 class GivenOut:
     """The last `capacity` tickets that were given out, each with the last 64 uids that it was given to.
 
@@ -31,27 +33,22 @@ class GivenOut:
     One user can push out the tickets of others only as it can push them out of the cache itself.
     """
 
-    capacity: int
-    _rows: OrderedDict[bytes, _Row] = field(factory=OrderedDict, init=False)
-    _users: OrderedDict[CacheKey, OrderedDict[int, None]] = field(factory=OrderedDict, init=False)
+    def __init__(self, capacity: int) -> None:
+        self._rows = BoundedMap[bytes, _Row](capacity)
+        self._users = BoundedMap[CacheKey, _Uids](capacity)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def note(self, held: HeldCredential, uid: int) -> None:
         """`held` is given to `uid`."""
-        row = self._rows.setdefault(held.name, _Row(held.key))
-        users = self._users.setdefault(held.key, OrderedDict())
+        row = self._rows.setdefault(held.name, _Row(held.key, _Uids(_MOST_UIDS)))
+        users = self._users.setdefault(held.key, _Uids(_MOST_UIDS))
         self._rows.move_to_end(held.name)
         self._users.move_to_end(held.key)
-        for known in (self._rows, self._users):
-            if len(known) > self.capacity:
-                known.popitem(last=False)
         for uids in (row.uids, users):
             uids[uid] = None
             uids.move_to_end(uid)
-            if len(uids) > _MOST_UIDS:
-                uids.popitem(last=False)
 
     def key_of(self, ticket: bytes, uid: int) -> CacheKey | None:
         """What `uid` asked to get the ticket of this hash; None if it was never given to it, or long ago."""

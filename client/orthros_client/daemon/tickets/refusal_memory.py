@@ -5,15 +5,15 @@ Pure: moments are monotonic seconds and chance is an argument. Knows refusals as
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from math import ceil
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from orthros_client.backoff import Backoff
 from orthros_client.daemon.tickets.cache import CacheKey
 from orthros_client.errors import Failure
 from orthros_protocol import Principal
+from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["RefusalMemory"]
 
@@ -24,14 +24,13 @@ class _Remembered:
     backoff: Backoff
 
 
-@define(eq=False)
 class RefusalMemory:
     """At most `capacity` refusals; each is repeated from memory until its back-off has passed."""
 
-    first_s: float = 2.0
-    most_s: float = 60.0
-    capacity: int = 4096
-    _entries: OrderedDict[CacheKey, _Remembered] = field(factory=OrderedDict, init=False)
+    def __init__(self, first_s: float = 2.0, most_s: float = 60.0, capacity: int = 4096) -> None:
+        self.first_s = first_s
+        self.most_s = most_s
+        self._entries = BoundedMap[CacheKey, _Remembered](capacity)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -47,8 +46,6 @@ class RefusalMemory:
         entry = self._entries.pop(key, None) or _Remembered(failure, Backoff(self.first_s, self.most_s))
         entry.failure = failure
         self._entries[key] = entry
-        while len(self._entries) > self.capacity:
-            self._entries.popitem(last=False)
         return entry.backoff.failed(now, chance=chance, at_least_s=failure.retry_s)
 
     def clear(self) -> None:
