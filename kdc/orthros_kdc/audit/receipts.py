@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from orthros_protocol import OrthrosError, Unavailable
 
@@ -59,13 +59,11 @@ class Receipt:
         """Whether `wait` would return or raise at once."""
         return (self.batch is None or self.batch.is_settled) and (self.earlier is None or self.earlier.is_settled)
 
-    def after(self, earlier: Receipt) -> Receipt:
+    def after(self, earlier: Receipt, *, decided_at: float) -> Receipt:
         """For the lines of both, which one answer waits for: they may lie in two batches, of which one may fail."""
-        if earlier.batch is None:
-            return self
-        if earlier.batch is self.batch:
+        if earlier.batch is not None and earlier.batch is self.batch:
             return earlier
-        return evolve(self, earlier=earlier)
+        return Receipt(self.batch, decided_at, None if earlier.batch is None else earlier)
 
     async def wait(self) -> None:
         """Returns when the line is durable.

@@ -52,6 +52,7 @@ from orthros_protocol.tickets.notes import Note
 
 __all__ = [
     "ENTROPY_PER_WANT",
+    "EXCLUDED",
     "NO_FACTS",
     "Gathered",
     "WantFacts",
@@ -83,7 +84,9 @@ class WantFacts:
 
 
 NO_FACTS: Final = WantFacts((), None)
-"""Of a want that no rule allows, or that needs no look-up to be refused."""
+"""Of a want that no rule allows."""
+EXCLUDED: Final = WantFacts((), None)
+"""Of a want that `is_excluded`: nothing is looked up for it."""
 
 
 @frozen(eq=False, kw_only=True)
@@ -132,14 +135,14 @@ def check_caller(
 
     `not_before`: the Unix second before which no login counts in this realm.
     """
-    tgt = request.tgt.ticket
+    tgt, second = request.tgt.ticket, seconds_of(now)
     if abs(request.ts - now) > KDC_SKEW_MS:
         raise Refused("clock-skew")
-    if tgt.exp <= seconds_of(now) or tgt.exp - tgt.iat > MAX_TICKET_LIFE_S:
+    if tgt.exp <= second or tgt.exp - tgt.iat > MAX_TICKET_LIFE_S:
         raise Refused("tgt-expired")
-    if tgt.iat > seconds_of(now) + TICKET_FUTURE_S:
+    if tgt.iat > second + TICKET_FUTURE_S:
         # A clock that was ahead issued it. It would outlive revocations that are made before its date.
-        raise Refused("tgt-expired", f"issued {tgt.iat - seconds_of(now)} s from now: log in again")
+        raise Refused("tgt-expired", f"issued {tgt.iat - second} s from now: log in again")
     if tgt.auth_time < not_before:
         raise Refused("revoked", "the realm takes no login from before it was restored: log in again")
     # A re-created name is another principal: uid and name must both still be this client's.
@@ -164,12 +167,13 @@ def is_excluded(want: Want, delegation: Delegation, now: Timestamp) -> bool:
 
 
 def decide_want(want: Want, facts: WantFacts, gathered: Gathered, *, entropy: bytes) -> WantGranted | WantRefused:
-    """Grants or refuses one want. `entropy` is `ENTROPY_PER_WANT` fresh random bytes.
+    """Grants or refuses one want; `facts` is `EXCLUDED` where the want `is_excluded`. `entropy` is `ENTROPY_PER_WANT`
+    fresh random bytes.
 
     Raises Misconfigured `database-invalid`, or LocalMisuse when the decision was for another subject.
     """
     about, delegation, target = gathered.about, gathered.delegation, facts.target
-    if is_excluded(want, delegation, about.at):
+    if facts is EXCLUDED:
         return _refused(want, about, "excluded-by-your-caveat")
     outcome = _outcome(want, facts, gathered)
     if isinstance(outcome, Denial) or target is None:

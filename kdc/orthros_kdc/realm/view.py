@@ -17,6 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_kdc.audit.chain import Head
+from orthros_kdc.realm.known_kids import KnownKids
 from orthros_kdc.realm.loader import RealmLoader
 from orthros_kdc.realm.principal_cache import PrincipalCache
 from orthros_kdc.realm.principals import (
@@ -28,7 +29,7 @@ from orthros_kdc.realm.principals import (
     TargetView,
     rows_of,
 )
-from orthros_kdc.realm.snapshot import RealmFacts, RealmStep, Snapshot, Unrecorded
+from orthros_kdc.realm.snapshot import RealmFacts, RealmStep, Unrecorded
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import PrincipalRecord, Store
 
@@ -51,18 +52,15 @@ class RealmMoment:
     Use it before the function returns, and let its exceptions pass.
     """
 
-    _snapshot: Snapshot
+    facts: RealmFacts
+    """Realm record, keys and policy."""
+    _kids: KnownKids
     _at_hand: PrincipalCache
     _nobody: dict[Key, int]
 
-    @property
-    def facts(self) -> RealmFacts:
-        """Realm record, keys and policy."""
-        return self._snapshot.facts
-
     def login(self, kid: bytes) -> LoginView | None:
         """Whose login key `kid` names. Nothing is read for an id that no key has."""
-        if kid not in self._snapshot.kids:
+        if kid not in self._kids:
             return None
         known = self._known(("kid", kid))
         return None if known is None else known.login(kid)
@@ -144,14 +142,16 @@ class RealmView:
             await self.loader.confirmed()
         nobody: dict[Key, int] = {}
         try:
-            return gather(RealmMoment(self.loader.snapshot, self._at_hand, nobody))
+            now = self.loader.snapshot
+            return gather(RealmMoment(now.facts, now.kids, self._at_hand, nobody))
         except _NotAtHand as first:
             missing = first.key
         with self._at_hand.reading():
             while True:
                 await self._fetch(missing, nobody)
                 try:
-                    return gather(RealmMoment(self.loader.snapshot, self._at_hand, nobody))
+                    now = self.loader.snapshot
+                    return gather(RealmMoment(now.facts, now.kids, self._at_hand, nobody))
                 except _NotAtHand as another:
                     missing = another.key
 

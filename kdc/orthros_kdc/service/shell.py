@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from orthros_kdc.audit.events import Event, RequestRejected, SenderFacts
 from orthros_kdc.audit.receipts import KEPT, LATEST_S, Receipt
@@ -228,7 +228,7 @@ class Shell:
             raise RateLimited(1)
         if trio.current_time() > case.read_at + LATEST_S:
             raise Unavailable("kdc-fault", f"the decision took longer than {LATEST_S:g} s")
-        case.receipt = evolve(self.record(event), decided_at=case.read_at).after(case.receipt)
+        case.receipt = self.record(event).after(case.receipt, decided_at=case.read_at)
         if weight >= _LINE_BYTES:
             self.rates.surcharge(case.payer, weight // _LINE_BYTES)
 

@@ -5,17 +5,18 @@ The async shell around `issuing/tgs_exchange.py`; knows no streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from math import ceil
 from typing import Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from orthros_kdc.audit.events import Event, SenderFacts, TgsFacts, TgsRefused
 from orthros_kdc.issuing.delegation import Parties, acting_for, delegation_of, named_at, path_before
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
+    EXCLUDED,
     NO_FACTS,
     Gathered,
     WantFacts,
@@ -72,6 +73,17 @@ _RESULT_BYTES: Final = 960
 _REPLY_BUDGET_BYTES: Final = MAX_FRAME_BYTES - 16 * 1024
 
 
+@frozen(eq=False)
+class _Proven:
+    """A request that its client has made, what its events say, and by which facts that was judged."""
+
+    unverified: UnverifiedTgsRequest
+    request: TgsRequest
+    about: TgsFacts
+    caller: ClientView
+    realm: RealmFacts
+
+
 class TgsExchange:
     """Answers TGS requests of one realm. `lookaside` is shared with the initial exchange."""
 
@@ -84,16 +96,11 @@ class TgsExchange:
     async def answer(self, signed: Signed, case: NativeCase) -> NativeAnswer:
         """The answer to a TGS-REQ. Raises what `case` is to be refused with."""
         unverified = parse_tgs_request(signed)
-
-        def who_asks(moment: RealmMoment) -> tuple[OpenedTgt, ClientView | None, RealmFacts]:
-            tgt = self._open_tgt(unverified, moment.facts)
-            return tgt, moment.client(tgt.ticket.client_uid), moment.facts
-
-        tgt, client, realm = await self._view.settled(who_asks)
+        tgt, client, realm = await self._view.settled(partial(self._who_asks, unverified))
         request = verify_tgs_request(unverified, tgt, _open_evidence(unverified, client, realm))
         about = _facts_of(request, case.sender)
         case.verified(about.client, partial(TgsRefused, about=about), partial(seal_tgs_error, request))
-        check_caller(request, unverified, client, realm.not_before, case.now)
+        caller = check_caller(request, unverified, client, realm.not_before, case.now)
         case.sent_by(self._lookaside.maker_of(case, request, "tgs"))
         if case.is_own and self._lookaside.is_first_here(
             digest(unverified.tgt + unverified.tgt_caveats), case.connection
@@ -103,8 +110,8 @@ class TgsExchange:
         # Reading wants and caveats costs more than sending them, so strangers cannot have it done.
         wants = read_wants(request.wants)
         _require_shapes(unverified, wants)
-        gather = partial(self._gather, unverified, request, case, about)
-        results, policy_seq = await self._decide_all(wants, gather, case, about)
+        proven = _Proven(unverified, request, about, caller, realm)
+        results, policy_seq = await self._decide_all(wants, proven, case)
         reply = seal_tgs_reply(
             request,
             results,
@@ -114,6 +121,12 @@ class TgsExchange:
             entropy=self._shell.entropy(ENTROPY_BYTES),
         )
         return NativeAnswer(reply, case.proves, receipt=case.receipt, instead=partial(self._shell.refused, case))
+
+    def _who_asks(
+        self, request: UnverifiedTgsRequest, moment: RealmMoment
+    ) -> tuple[OpenedTgt, ClientView | None, RealmFacts]:
+        tgt = self._open_tgt(request, moment.facts)
+        return tgt, moment.client(tgt.ticket.client_uid), moment.facts
 
     def _open_tgt(self, request: UnverifiedTgsRequest, realm: RealmFacts) -> OpenedTgt:
         """Opens each TGT once. Its expiry, client and login key are judged at every request all the same."""
@@ -128,41 +141,37 @@ class TgsExchange:
             self._opened.move_to_end(name)
         return opened
 
-    def _gather(  # noqa: PLR0917  # one caller, in the order in which it has them
-        self,
-        unverified: UnverifiedTgsRequest,
-        request: TgsRequest,
-        case: NativeCase,
-        about: TgsFacts,
-        wants: tuple[Want, ...],
-        moment: RealmMoment,
+    def _gather(
+        self, proven: _Proven, case: NativeCase, wants: tuple[Want, ...], moment: RealmMoment
     ) -> tuple[Gathered, list[WantFacts]]:
         """Raises Refused for the request as a whole, PeerMisbehaved when what it shows does not open any more."""
-        realm, now = moment.facts, case.now
-        tgt = self._open_tgt(unverified, realm)
-        caller = check_caller(request, unverified, moment.client(tgt.ticket.client_uid), realm.not_before, now)
-        _open_evidence(unverified, caller, realm)
+        request, about, realm, now = proven.request, proven.about, moment.facts, case.now
+        caller = moment.client(request.tgt.ticket.client_uid)
+        if realm is not proven.realm or caller is not proven.caller:
+            # Something has changed since: what was judged by that is judged again.
+            self._open_tgt(proven.unverified, realm)
+            caller = check_caller(request, proven.unverified, caller, realm.not_before, now)
+            _open_evidence(proven.unverified, caller, realm)
         require_source(caller.principal, case.address)
         parties = None if request.evidence is None else _parties(request.evidence, moment)
         delegation = delegation_of(request, parties, now)
         gathered = Gathered(realm=realm, caller=caller, delegation=delegation, about=about, address=case.address)
         return gathered, [
-            NO_FACTS if is_excluded(want, delegation, now) else _want_facts(want, about.client, moment)
+            EXCLUDED if is_excluded(want, delegation, now) else _want_facts(want, about.client, moment)
             for want in wants
         ]
 
     async def _decide_all(
         self,
         wants: tuple[Want, ...],
-        gather: Callable[[tuple[Want, ...], RealmMoment], tuple[Gathered, list[WantFacts]]],
+        proven: _Proven,
         case: NativeCase,
-        about: TgsFacts,
     ) -> tuple[list[Granted | NotGranted], int]:
         """The result of each want, and the oldest policy seq of them.
 
         Raises Refused as soon as the request as a whole is to be refused; what was issued before that is not sent.
         """
-        shell = self._shell
+        shell, about = self._shell, proven.about
         results: list[Granted | NotGranted] = []
         moments: list[tuple[Gathered, list[WantFacts]]] = []
         size = 0
@@ -172,7 +181,7 @@ class TgsExchange:
                     await shell.rates.turns.take(about.source)
                 # The realm may have changed since: what a turn issues is of one moment, with all that it rests on.
                 turn = wants[position : position + _WANTS_A_TURN]
-                moments.append(await self._view.settled(partial(gather, turn)))
+                moments.append(await self._view.settled(partial(self._gather, proven, case, turn)))
                 shell.require_issuing()
             # The first want is paid for already; the bucket counts targets.
             wait_s = shell.rates.wait_of(case.payer) if position else 0.0

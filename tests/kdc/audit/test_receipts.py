@@ -15,7 +15,7 @@ async def test_an_answer_with_lines_in_two_batches_waits_for_both(failing: int |
     batches = [Batch(), Batch()]
     receipt = KEPT
     for batch in (batches[0], batches[0], batches[1]):
-        receipt = Receipt(batch, trio.current_time()).after(receipt)
+        receipt = Receipt(batch).after(receipt, decided_at=trio.current_time())
     for number, batch in reversed([*enumerate(batches)]):
         assert not receipt.is_settled
         batch.settle(Unavailable("kdc-fault", "no space") if number == failing else None)

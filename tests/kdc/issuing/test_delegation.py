@@ -14,11 +14,13 @@ from orthros_kdc.audit.events import TgsFacts
 from orthros_kdc.issuing.delegation import Delegation, Parties, delegation_of
 from orthros_kdc.issuing.tgs_exchange import (
     ENTROPY_PER_WANT,
+    EXCLUDED,
     Gathered,
     WantFacts,
     WantGranted,
     WantRefused,
     decide_want,
+    is_excluded,
 )
 from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
@@ -237,7 +239,8 @@ def decided(found: Delegation, want: Want, *rules: Rule) -> WantGranted | WantRe
     gathered = Gathered(
         realm=realm_of(*rules), caller=client_view("orders", 17), delegation=found, about=about, address=""
     )
-    return decide_want(want, WantFacts(rules, TARGET), gathered, entropy=bytes(ENTROPY_PER_WANT))
+    facts = EXCLUDED if is_excluded(want, found, about.at) else WantFacts(rules, TARGET)
+    return decide_want(want, facts, gathered, entropy=bytes(ENTROPY_PER_WANT))
 
 
 scope_sets = st.lists(st.sampled_from(SCOPES), max_size=3).map(tuple)
