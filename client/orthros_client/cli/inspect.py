@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from orthros_client.cli.output import OK
+from orthros_client.cli.output import OK, screen_of
+from orthros_client.cli.schema import show_schema
 from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.inspection import Eye, Finding, Moment, inspect
 from orthros_client.inspection.words import date_words
@@ -54,6 +55,7 @@ def register(add: Callable[..., Parser]) -> None:
             "orthros token orders | orthros inspect",
             "orthros inspect captured.header --key-file /etc/orthros/orders.verify.key",
             "orthros inspect --output json /etc/orthros/host.keytab",
+            "orthros inspect --schema AP-REQ",
         ),
         exit_codes={
             0: "it was recognised",
@@ -64,10 +66,20 @@ def register(add: Callable[..., Parser]) -> None:
     parser.set_defaults(run=_inspect)
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="what to look at (default: -, stdin)")
     parser.add_argument("--key-file", metavar="FILE", help="open it with this key file of its service or receiver")
+    parser.add_argument(
+        "--schema",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="instead of a file: the fields of the message that errors call NAME and the source that judges them; "
+        "without NAME, the names",
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
     """`orthros inspect [FILE]`. Raises LocalMisuse `not-recognised`, Misconfigured for files that cannot be read."""
+    if arguments.schema is not None:
+        return show_schema(arguments.schema, screen_of(arguments))
     keytab = None if arguments.key_file is None else Keytab.load(arguments.key_file)
     data, mode = read_input(arguments.file, most_bytes=_MOST_BYTES)
     eye = Eye(keytab=keytab, now_s=int(time.time()))

@@ -44,13 +44,17 @@ _ROLES: Final = {"as": AsKey, "ticket": TicketKey, "sync": SyncKey}
 _MOST_RECORDS: Final = 64
 
 
+def _is_role(role: str) -> bool:
+    return role in _ROLES
+
+
 @message("key record", limit=2048)
 class _KeyRecord(Message):
     principal: Principal = principal()
     uid: int = integer()
     kvno: int = integer(MAX_U32, 1)
     kind: int = integer(1)
-    role: str | None = optional(text(lambda role: role in _ROLES))
+    role: str | None = optional(text(_is_role))
     kid: bytes = binary(8)
     material: bytes = secret(32)
     not_before: int = integer()

@@ -170,8 +170,7 @@ def record_of(cls: type[_R], **options: Any) -> _R:
 
 
 def spread(cls: type[_T], *, without: Collection[str] = (), **others: object) -> _T:
-    """An object of `cls` whose items stand in line among those of the message. `cls` is a Record, or a class of attrs
-    whose fields are `wire`.
+    """An object of `cls`, a Record or a class of attrs with `wire` fields, whose items stand in line in the message.
 
     Its fields `without` do not travel and keep their defaults; `others` say how a field is written here.
     """
@@ -201,8 +200,7 @@ def several(read: Callable[..., _T], **items: object) -> _T:
 def either(one: type[_R], other: type[_S], **options: Any) -> _R | _S:
     """An array that is an object of `one` or of `other`, which begin with different constants."""
     sizes = [_shape_of(record_of(cls)).low for cls in (one, other)]
-    shape = shapes.Choice(list, min(sizes), max(sizes), classes=(one, other))
-    return cast("_R | _S", _field(shape, **options))
+    return cast("_R | _S", _field(shapes.Choice(list, min(sizes), max(sizes), classes=(one, other)), **options))
 
 
 def adapted(
@@ -236,6 +234,8 @@ def extensions(limit: int = MAX_EXTENSION_BYTES, **options: Any) -> tuple[Extens
 class _Fields:
     __slots__ = ()
     members: ClassVar[tuple[Member, ...]]
+    called: ClassVar[str]
+    most_bytes: ClassVar[int]
 
     def altered(self, **changes: Any) -> Self:
         """The same with other values in the named fields."""
@@ -350,6 +350,7 @@ def _made(cls: type[Any], name: str, limit: int, *, eq: bool, order: bool, kw_on
     made: type[Any] = attrs.frozen(field_transformer=without_constants, eq=eq or order, order=order, kw_only=kw_only)(
         cls
     )
+    made.called, made.most_bytes = name, limit
     before = {member.name for member in inherited}
     made.members = (*inherited, *[one for one in _members(declared) if one.name not in before])
     for member in made.members:

@@ -92,6 +92,7 @@ def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
             return False
         return True
 
+    accepts.__name__ = parse.__name__.replace("canonical", "is")
     return accepts
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -592,3 +593,33 @@ def test_claims_of_any_shape_are_shown_safely(shelf: Shelf, claims: dict[str, An
     assert text.isprintable()
     secrets = [signature] if len(set(signature)) > 16 else []
     assert unleaked(found, shelf, secrets)
+
+
+def test_schema_shows_the_fields_and_the_source_of_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--schema", "AP-REP"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("AP-REP, orthros_protocol.exchanges.ap_exchange.ApReply, at most 4096 bytes\n")
+    assert re.search(r"^   1  nonce +bin 16$", shown, re.MULTILINE)
+    assert "raise Malformed('AP-REP: nonce has a wrong length')" in shown
+    assert main(["--output", "json", "inspect", "--schema", "note"]) == 0
+    [note] = json.loads(capsys.readouterr().out)
+    assert note["fields"][2] == {"at": 2, "name": "index", "type": "0..31 or nil"}
+    assert (note["class"], note["most_bytes"]) == ("orthros_protocol.tickets.notes.Note", None)
+
+
+def test_schema_shows_each_message_that_errors_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name it lists them; a name that nearly fits is answered with the one that was meant."""
+    # In a process of its own: it lists what is loaded, and here tests have messages of theirs.
+    program = [sys.executable, "-m", "orthros_client.cli", "inspect", "--schema"]
+    names = subprocess.run(program, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"AS-REQ", "TGS-REP", "ticket body", "cached ticket", "worker's login", "grant"} <= {*names}
+    assert main(["--output", "json", "inspect", "--schema"]) == 0
+    assert {*names} <= {*json.loads(capsys.readouterr().out)}
+    for name in names:
+        assert main(["inspect", "--schema", name]) == 0
+        assert f"{name}: not an array of " in capsys.readouterr().out
+    for typed, words in (("ap-rek", "did you mean 'AP-REQ'?"), ("x", "lists the names")):
+        assert main(["inspect", "--schema", typed]) == 1
+        told = capsys.readouterr()
+        assert (told.out, code_told(told.err)) == ("", "value-invalid")
+        assert words in told.err

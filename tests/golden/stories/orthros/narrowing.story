@@ -47,3 +47,5 @@ inspect missing
 inspect job.credentials --key-file keys/orders.verify.key
 inspect job.credentials --key-file keys/ledger.verify.key
 inspect job.credentials --key-file missing.key
+inspect --schema note
+inspect --schema notes
