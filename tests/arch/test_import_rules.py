@@ -165,6 +165,18 @@ def test_msgpack_lives_in_canonical() -> None:
     assert only_in(owners, paths, "msgpack") == []
 
 
+def test_the_product_does_not_know_its_testing_kits() -> None:
+    """A process that runs no code of theirs cannot be talked into their keys: tests/attacks/test_testing_keys.py."""
+    kits = {
+        path for package in PACKAGES.values() for path in sources(package) if {"testing", "testing.py"} & {*path.parts}
+    }
+    owners = {relative(path) for path in kits}
+    names = ("orthros_client.testing", "orthros_kdc.testing", "orthros_protocol.testing")
+    assert only_in(owners, sources(*PACKAGES.values()), *names) == []
+    # Nor do they look at anything from outside that could be set for them.
+    assert only_in(set(), sorted(kits), "os.environ", "os.getenv", "sys.argv") == []
+
+
 def test_files_stay_short_or_say_why() -> None:
     unexcused = []
     for path in sources(*PACKAGES.values()):

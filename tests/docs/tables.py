@@ -1,8 +1,8 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
 It also writes the table of answers into docs/protocol/http.md, that of mistakes into docs/refusals.md, the two tables
-of codes into errors.md, and the public names into docs/library.md. Knows the markers `<!-- table: NAME -->` and
-`<!-- end -->`, and nothing of the text around them.
+of codes into errors.md, and the public names into docs/library.md and docs/testing.md. Knows the markers
+`<!-- table: NAME -->` and `<!-- end -->`, and nothing of the text around them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from orthros_runtime.settings import Setting
 from orthros_tools.reasons import CATALOGUE
 from tests.mistakes.rows import ROWS as MISTAKES
 
-__all__ = ["PAGE", "PLACES", "ROOT", "SERVICE_MODULES", "TABLES", "blocks_of"]
+__all__ = ["PAGE", "PLACES", "ROOT", "SERVICE_MODULES", "TABLES", "TESTING_MODULES", "blocks_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "operations.md"
 HTTP: Final = ROOT / "docs" / "protocol" / "http.md"
 LIBRARY: Final = ROOT / "docs" / "library.md"
 REFUSALS: Final = ROOT / "docs" / "refusals.md"
+TESTING: Final = ROOT / "docs" / "testing.md"
 ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
 # What is public for services besides `orthros_client` itself; any other module is private.
 SERVICE_MODULES: Final = (
@@ -36,6 +37,8 @@ SERVICE_MODULES: Final = (
     "orthros_client.http.propagation",
     "orthros_client.matryoshka",
 )
+# And what their tests may import.
+TESTING_MODULES: Final = ("orthros_client.testing", "orthros_client.testing.fixtures", "orthros_kdc.testing")
 _CODES = re.compile(r"(\| code \| name \|[^\n]*\n\|---[^\n]*\n)(?:\|[^\n]*\n)*")
 _BLOCK = re.compile(r"<!-- table: ([a-z-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -118,15 +121,24 @@ def public_names() -> str:
     return _table(("name", "what it is"), ((f"`{name}`", summary(name)) for name in orthros_client.__all__))
 
 
-def public_modules() -> str:
-    """The other modules that services import from, and what they offer."""
+def _modules(names: Iterable[str]) -> str:
     return _table(
         ("module", "names"),
         (
             (f"`{name}`", ", ".join(f"`{one}`" for one in sorted(import_module(name).__all__, key=str.lower)))
-            for name in SERVICE_MODULES
+            for name in names
         ),
     )
+
+
+def public_modules() -> str:
+    """The other modules that services import from, and what they offer."""
+    return _modules(SERVICE_MODULES)
+
+
+def testing_names() -> str:
+    """What tests of services and of rules import."""
+    return _modules(TESTING_MODULES)
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
@@ -137,8 +149,15 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "mistakes": mistakes,
     "public-names": public_names,
     "public-modules": public_modules,
+    "testing-names": testing_names,
 }
-_ELSEWHERE: Final = {"answers": HTTP, "mistakes": REFUSALS, "public-names": LIBRARY, "public-modules": LIBRARY}
+_ELSEWHERE: Final = {
+    "answers": HTTP,
+    "mistakes": REFUSALS,
+    "public-names": LIBRARY,
+    "public-modules": LIBRARY,
+    "testing-names": TESTING,
+}
 PLACES: Final = {name: _ELSEWHERE.get(name, PAGE) for name in TABLES}
 """Which page has which table."""
 

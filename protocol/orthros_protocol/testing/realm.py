@@ -5,6 +5,7 @@ Knows no network and no store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
@@ -71,7 +72,10 @@ class InMemoryRealm:
     """
 
     def __init__(
-        self, name: str = "test.realm", clock: ManualClock | None = None, entropy: CountingEntropy | None = None
+        self,
+        name: str = "test.realm",
+        clock: ManualClock | None = None,
+        entropy: Callable[[int], bytes] | None = None,
     ) -> None:
         self.name = name
         self.clock = clock or ManualClock()
