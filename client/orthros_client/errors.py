@@ -61,14 +61,19 @@ class MaybeExecuted(Unavailable):
         super().__init__(MAYBE_EXECUTED, because or _open_question(refusal, until))
         self.refusal = refusal
         self.until = until
+        if refusal.code == "replayed" and not refusal.clocks:
+            self.advice = _STOP_COPYING
 
 
 _COPIED: Final = (
     "a transport or proxy repeated this request below the authenticator, when its first copy had reached the target; "
     "less likely, captured traffic is being replayed"
 )
-
-
+_STOP_COPYING: Final = (
+    "Find out at the target before you repeat the call. To prevent this, turn off what sends a request again once it "
+    "may have reached the target: in a proxy, the retries of POST (nginx: no `non_idempotent`); in the HTTP library, "
+    "its own."
+)
 _BY_ANOTHER: Final = frozenset({"epoch-required", "not-repeatable"})
 _TURNS: Final = (
     "another instance of the target answered than the one whose epoch the request names: likelier instances without a "

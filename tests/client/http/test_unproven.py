@@ -50,7 +50,9 @@ def challenge(realm: str) -> tuple[str, bytes]:
         (302, "likelier the application there has no Orthros middleware"),
         (404, "likelier another server is at this address"),
         (400, "likelier another server is at this address"),
-        (502, "a proxy answered, because it cannot reach the service behind it"),
+        (502, "a proxy answered: likelier it cannot reach the service behind it"),
+        (503, "did not answer in time, and may have executed the request"),
+        (413, "likelier a proxy takes no request of this size"),
     ],
 )
 def test_without_anything_of_orthros_the_status_says_what_is_likelier(status: int, likely: str) -> None:

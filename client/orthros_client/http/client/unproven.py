@@ -29,7 +29,8 @@ _REFERENCE: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _SERVER: Final = re.compile(rb"[A-Za-z0-9._-]{1,30}(?:/[A-Za-z0-9._-]{1,20})?")
 # The realm in the challenge of an endpoint that demands a caller without any middleware; see `exchange.answer_in`.
 _NO_MIDDLEWARE: Final = "none"
-_OF_A_PROXY: Final = (502, 504)
+_OF_A_PROXY: Final = (502, 503, 504)
+_TOO_LARGE: Final = (413, 414, 431)
 _NOT_TO_USE: Final = "Do not use the response."
 _INSTALL: Final = "`app.add_middleware(OrthrosMiddleware, verifier=..., origins=[...])`"
 
@@ -151,7 +152,7 @@ def _without_challenge(response: HttpResponse, to: Addressed, said: _Said) -> _G
     if response.status == 400 and said.code == "malformed":
         return (
             f"an Orthros service takes the request for malformed: likelier {authority} is none of its origins, or a "
-            "proxy sent it another Host; else a proxy changed the path or added headers",
+            "proxy sent it another Host; else a proxy changed the path, or added, renamed or removed headers",
             f"At the service, {said.where} in its log says which: call it by one of its `origins`, or add "
             f'"{to.origin}" to them. A proxy must pass Host on (nginx: `proxy_set_header Host $http_host`).',
         )
@@ -165,8 +166,16 @@ def _without_challenge(response: HttpResponse, to: Addressed, said: _Said) -> _G
     server = f" ({name.decode('ascii')})" if _SERVER.fullmatch(name) else ""
     if response.status in _OF_A_PROXY:
         return (
-            f"a proxy{server} answered, because it cannot reach the service behind it",
-            "Start the service, or correct the proxy's address of it.",
+            f"a proxy{server} answered: likelier it cannot reach the service behind it; else the service ended the "
+            "connection, or did not answer in time, and may have executed the request",
+            "Start the service, or correct the proxy's address of it. Before you repeat a call that changes something, "
+            "find out at the service whether it was executed.",
+        )
+    if response.status in _TOO_LARGE:
+        return (
+            f"likelier a proxy{server} takes no request of this size; else a server in front of the service",
+            "Raise its limit for bodies (nginx: `client_max_body_size`) or for headers (nginx: "
+            "`large_client_header_buffers 4 32k`).",
         )
     missing = "the application there has no Orthros middleware, or has it inside of what answered"
     another = f"another server{server} is at this address"

@@ -41,6 +41,10 @@ MOST_HEAD_BYTES: Final = 128 * 1024
 """What a head may have: servers differ, and some have no limit of their own."""
 
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
+_COVERED_AS_THEY_CAME: Final = (
+    "Let the proxies between pass covered headers on once and under their own names (nginx drops names with an "
+    "underscore without `underscores_in_headers on`)."
+)
 # Each of them makes some framework or proxy act on another method or path than the one that is bound.
 _OVERRIDES: Final = (
     "x-http-method-override",
@@ -240,12 +244,17 @@ def binding_of(
 
     Raises Malformed for a covered header that is not there, and when no well-formed request has such parts.
     """
+    try:
+        values = request.fields.covered(covered)
+    except Malformed as error:
+        error.log_remedy = _COVERED_AS_THEY_CAME
+        raise
     binding = HttpBinding(
         method=request.method,
         scheme=origin[0],
         authority=origin[1],
         target=request.target or b"",
-        covered=request.fields.covered(covered),
+        covered=values,
         content_digest=content_digest,
     )
     try:
