@@ -58,5 +58,7 @@ _PAGE: Final = "docs/protocol/errors.md"  # a detail is for people, and no progr
 DECIDED: Final[tuple[Decided, ...]] = (
     *(Decided("*", code + old, code + new, _PAGE) for code, named in _OF_CODE.items() for old, new in named),
     # The same words in the audit event.
-    Decided("kdc", "*request-rejected/malformed*", "*request-rejected/malformed* [differs in events]", _PAGE),
+    Decided(
+        "kdc", "*request-rejected/malformed*", "* [differs in events: detail of request-rejected/malformed]", _PAGE
+    ),
 )

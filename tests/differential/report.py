@@ -43,7 +43,22 @@ def differs_in(old: Verdict, new: Verdict) -> str:
     if kind == "out" and old["out"] == new["out"]:
         return "what is read, written again"
     names = sorted({*old[kind], *new[kind]})
-    return ", ".join(one for one in names if old[kind].get(one) != new[kind].get(one))
+    pairs = [(one, (old[kind].get(one), new[kind].get(one))) for one in names]
+    return ", ".join(_where(one, *values) for one, values in pairs if values[0] != values[1])
+
+
+def _where(name: str, old: Any, new: Any) -> str:
+    """The field `name` itself; of as many audit events as before, the fields of those that differ."""
+    if name != "events" or len(old) != len(new):
+        return name
+    pairs = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+    fields = {
+        f"{key} of {one['event']}/{one.get('code')}"
+        for one, other in pairs
+        for key in {*one, *other}
+        if one.get(key) != other.get(key)
+    }
+    return f"events: {', '.join(sorted(fields))}"
 
 
 @define

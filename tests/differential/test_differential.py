@@ -105,6 +105,20 @@ def test_what_a_whole_kdc_does_otherwise_is_told_by_its_events() -> None:
     assert [(one.old, one.new) for one in report.undecided] == [("tgs-refused/not-granted", "tgs-issued")]
 
 
+@pytest.mark.parametrize(("field", "is_decided"), [("detail", True), ("source", False), ("ref", False)])
+def test_of_events_of_malformed_requests_only_the_detail_may_differ(field: str, is_decided: bool) -> None:
+    report = Report(DECIDED)
+    event = {"event": "request-rejected", "code": "malformed", "source": "192.0.2.1", "detail": "a", "ref": "0"}
+    old, new = (
+        {"out": {"answers": ["nak"], "said": ["request-rejected/malformed"], "events": [event | {field: value}]}}
+        for value in ("one", "two")
+    )
+    report.note(Case(7, "kdc", {}, "changed", "a realm"), old, new)
+    assert (report.undecided == []) is is_decided
+    report.note(Case(8, "kdc", {}, "changed", "a realm"), old, {"out": new["out"] | {"answers": ["other"]}})
+    assert report.undecided
+
+
 def test_a_difference_that_a_page_decides_is_told_as_such() -> None:
     page = "docs/protocol/names.md"
     report = _report(Decided("name", "name-invalid: *", "accepted", page), Decided("scope", "*", "*", page))

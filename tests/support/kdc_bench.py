@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -62,8 +62,8 @@ class Ledger:
         self.events.append(event)
         return KEPT
 
-    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
-        self.changes.append(event)
+    def record_all(self, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
+        self.changes += [event for event, _ in changes]
 
     def named(self, name: str) -> list[Event]:
         return [event for event in self.events if event.name == name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, TypeVar
 
 import trio
 from attrs import frozen
@@ -23,10 +23,8 @@ __all__ = [
     "EVENTS",
     "Admin",
     "AdminAudit",
-    "BatchAudit",
     "Fact",
     "change_as_planned",
-    "hand_over",
     "login_name",
     "require_principal",
     "require_seen",
@@ -85,21 +83,13 @@ EVENTS: Final = (
 class AdminAudit(Protocol):
     """Where events go."""
 
-    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
-        """Called inside the transaction of the change, as its last step and before the commit.
-
-        It may run in a worker thread. When it raises, the change does not happen. Facts never hold key
-        material; `actor` is always among them.
-        """
-        ...
-
-
-@runtime_checkable
-class BatchAudit(Protocol):
-    """An AdminAudit that takes many events faster than one by one: a change of thousands of rows holds up others."""
-
     def record_all(self, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
-        """As `AdminAudit.record` for each of them in turn."""
+        """Called inside the transaction of the changes, each an event and its facts, as its last step and before the
+        commit.
+
+        It may run in a worker thread. When it raises, the changes do not happen. Facts never hold key material;
+        `actor` is always among them.
+        """
         ...
 
 
@@ -129,16 +119,7 @@ class Admin:
         """
         realm = tx.realm()
         self.vault.master.require_check(realm.realm, realm.key_check)
-        hand_over(self.audit, tx, [(event, {"actor": self.actor, **facts}) for event, facts in changes])
-
-
-def hand_over(audit: AdminAudit, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
-    """Gives `changes` to `audit`, all at once if it takes them so."""
-    if isinstance(audit, BatchAudit):
-        audit.record_all(tx, changes)
-        return
-    for event, facts in changes:
-        audit.record(tx, event, **facts)
+        self.audit.record_all(tx, [(event, {"actor": self.actor, **facts}) for event, facts in changes])
 
 
 async def change_as_planned(store: Store, plan: Callable[[Transaction], P], make: Callable[[Transaction, P], T]) -> T:

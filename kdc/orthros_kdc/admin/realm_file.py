@@ -13,7 +13,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, realm
-from orthros_kdc.admin.context import Admin, Fact, change_as_planned, hand_over, require_seen
+from orthros_kdc.admin.context import Admin, Fact, change_as_planned, require_seen
 from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.admin.rules import removal_facts, rule_facts
 from orthros_kdc.policy.realm_diff import Change, Plan, plan_changes, require_few_removals
@@ -80,7 +80,7 @@ async def apply(
                 for change in changes:
                     _STEPS[event](tx, noting, change)
         if events.kept:
-            hand_over(admin.audit, tx, events.kept)  # only now: what fails above leaves no trace in the log
+            admin.audit.record_all(tx, events.kept)  # only now: what fails above leaves no trace in the log
         return planned
 
     return await change_as_planned(admin.store, plan, make)
@@ -97,10 +97,10 @@ def _allowed(tx: Transaction, document: RealmDocument, prune: bool, most_removal
 class _Events:
     """An audit trail that is handed on when all is done."""
 
-    kept: list[tuple[str, dict[str, Fact]]] = field(factory=list)
+    kept: list[tuple[str, Mapping[str, Fact]]] = field(factory=list)
 
-    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
-        self.kept.append((event, facts))
+    def record_all(self, _tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
+        self.kept.extend(changes)
 
 
 # The realm as it is

@@ -28,12 +28,9 @@ class AdminAuditLog:
     def __init__(self, *, now_ms: Callable[[], Timestamp] = wall_clock) -> None:
         self._now_ms = now_ms
 
-    def record(self, tx: Transaction, event: str, **facts: str | int | None) -> None:
-        """Adds one entry, in the transaction of the change and as its last step: when this raises, nothing changes."""
-        self.record_all(tx, [(event, facts)])
-
     def record_all(self, tx: Transaction, changes: Iterable[tuple[str, Mapping[str, str | int | None]]]) -> None:
-        """As `record` for each change in turn."""
+        """Adds an entry for each change, an event and its facts, in the transaction of the changes and as its last
+        step: when this raises, nothing changes."""
         newest = tx.admin_head()
         head, at = head_of(tx), 0 if newest is None else newest.at
         clock, numbers = self._now_ms(), _changes_of(tx)

@@ -1,5 +1,6 @@
 """A realm with an administrator, and an audit trail that can be looked at."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,11 @@ class Trail:
     events: list[tuple[str, dict[str, Fact]]] = field(factory=list)
     broken: bool = False
 
-    def record(self, tx: Transaction, event: str, **facts: Fact) -> None:
+    def record_all(self, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None:
         if self.broken:
             raise OSError("the audit disk is full")
-        assert event in EVENTS
-        self.events.append((event, facts))
+        assert {event for event, _ in changes} <= set(EVENTS)
+        self.events += [(event, dict(facts)) for event, facts in changes]
         tx.set_anchor(AuditAnchor(writer="test", seq=len(self.events), head="aa"))
 
     @property

@@ -227,11 +227,11 @@ class FullDisk:
     trail: Any
     room: int
 
-    def record(self, tx, event, **facts):
-        if not self.room:
+    def record_all(self, tx, changes):
+        if self.room < len(changes):
             raise OSError("the audit disk is full")
-        self.room -= 1
-        self.trail.record(tx, event, **facts)
+        self.room -= len(changes)
+        self.trail.record_all(tx, changes)
 
 
 @pytest.mark.parity("K16")

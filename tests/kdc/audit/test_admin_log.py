@@ -38,8 +38,8 @@ async def test_a_change_and_its_entry_go_together(trail, store, tmp_path) -> Non
 
     def work(tx):
         tx.add_group("front")
-        trail.record(tx, "group.added", actor="ada", group="front")
-        trail.record(tx, "group.noted", actor="ada", count=2, old=None)
+        trail.record_all(tx, [("group.added", {"actor": "ada", "group": "front"})])
+        trail.record_all(tx, [("group.noted", {"actor": "ada", "count": 2, "old": None})])
 
     await store.change(work)
     first, second = await lines(store)
@@ -60,12 +60,12 @@ async def test_a_change_that_was_undone_leaves_no_entry(trail, store) -> None:
     """Nothing is announced that did not happen."""
 
     def fails(tx):
-        trail.record(tx, "group.added", actor="ada", group="front")
+        trail.record_all(tx, [("group.added", {"actor": "ada", "group": "front"})])
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await store.change(fails)
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    await store.change(lambda tx: trail.record_all(tx, [("realm.changed", {"actor": "ada"})]))
     assert [(one["seq"], one["change"]) for one in await lines(store)] == [(1, "realm.changed")]
 
 
@@ -73,7 +73,7 @@ async def test_a_change_that_was_undone_leaves_no_entry(trail, store) -> None:
 async def test_no_file_can_stop_a_change(trail, store, tmp_path) -> None:
     """Administration, `principal disable` included, goes on whatever became of the folder of the logs."""
     (tmp_path / "audit").write_text("no folder at all")
-    await store.change(lambda tx: trail.record(tx, "principal.disabled", actor="ada", principal="shop"))
+    await store.change(lambda tx: trail.record_all(tx, [("principal.disabled", {"actor": "ada", "principal": "shop"})]))
     assert [one["change"] for one in await lines(store)] == ["principal.disabled"]
 
 
@@ -81,7 +81,7 @@ async def test_no_file_can_stop_a_change(trail, store, tmp_path) -> None:
 async def test_a_clock_that_steps_back_is_told_and_times_do_not(store) -> None:
     for at in (50, 40):
         trail = AdminAuditLog(now_ms=lambda at=at: Timestamp(at))  # type: ignore[misc]
-        await store.change(partial(trail.record, event="realm.changed", actor="ada"))
+        await store.change(partial(trail.record_all, changes=[("realm.changed", {"actor": "ada"})]))
     assert [(one["at"], one.get("clock")) for one in await lines(store)] == [(50, None), (50, 40)]
 
 
@@ -91,7 +91,7 @@ async def test_the_chain_goes_on_behind_the_file_that_the_record_was_before(trai
     old = chain_of(3, "admin")
     (tmp_path / "admin.jsonl").write_bytes(b"".join(old))
     await store.change(lambda tx: tx.set_anchor(anchor_at(old[1], "admin")))
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    await store.change(lambda tx: trail.record_all(tx, [("realm.changed", {"actor": "ada"})]))
     (entry,) = await lines(store)
     assert (entry["seq"], entry["prev"]) == (3, anchor_at(old[1], "admin").head)
     assert await report(store, tmp_path) == [
@@ -106,8 +106,8 @@ async def test_the_chain_goes_on_behind_the_file_that_the_record_was_before(trai
 async def test_many_changes_at_once_leave_the_entries_of_each(trail, store) -> None:
     changes = [("group.added", {"actor": "ada", "group": f"g{number}"}) for number in range(3)]
     other = scratch_store()
-    for event, facts in changes:
-        await other.change(partial(trail.record, event=event, **facts))
+    for change in changes:
+        await other.change(partial(trail.record_all, changes=[change]))
     await store.change(lambda tx: trail.record_all(tx, changes))
     assert await lines(store) == await lines(other)
 
@@ -122,6 +122,6 @@ async def test_entries_are_read_in_pages_and_backwards(trail, store) -> None:
 @pytest.mark.parity("K16")
 async def test_an_entry_is_never_written_over(trail, store) -> None:
     """Two entries of one number cannot be."""
-    await store.change(lambda tx: trail.record(tx, "realm.changed", actor="ada"))
+    await store.change(lambda tx: trail.record_all(tx, [("realm.changed", {"actor": "ada"})]))
     with pytest.raises(Misconfigured, match="conflict"):
         await store.change(lambda tx: tx.add_admin_lines([AdminLine(seq=1, hash="00", at=1, line=b"")]))

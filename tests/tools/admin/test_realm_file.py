@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orthros_kdc.admin import Admin, groups, jwt_keys, oauth_secrets, principals, realm, realm_file, rules
+from orthros_kdc.admin import Admin, Fact, groups, jwt_keys, oauth_secrets, principals, realm, realm_file, rules
 from orthros_kdc.policy.realm_document import RealmState
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
@@ -268,7 +269,7 @@ STEPS = st.one_of(
 class Silent:
     """An audit trail that nobody reads."""
 
-    def record(self, tx: Transaction, event: str, **facts: str | int | None) -> None: ...
+    def record_all(self, tx: Transaction, changes: Sequence[tuple[str, Mapping[str, Fact]]]) -> None: ...
 
 
 async def empty_realm() -> Admin:
