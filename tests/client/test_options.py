@@ -8,13 +8,16 @@ from typing import Any
 
 import flask as flask_framework
 import pytest
+from aiohttp import web
 
 from orthros_client import LocalMisuse, Misconfigured
 from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.server.guard import Guard
-from orthros_client.integrations import asgi, flask, wsgi
+from orthros_client.integrations import aiohttp_server, asgi, flask, wsgi
+from orthros_client.integrations.aiohttp_auth import OrthrosAiohttpAuth
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
+from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
 from tests.client.http.world import ORIGIN, House
 
 
@@ -25,12 +28,15 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "Guard": Guard,
     "asgi": lambda **options: asgi.OrthrosMiddleware(_app, **options),
     "wsgi": lambda **options: wsgi.OrthrosWsgiMiddleware(lambda _environ, _start: [], **options),
+    "aiohttp": lambda **options: aiohttp_server.protect(web.Application(), **options),
     "flask": lambda **options: flask.protect(flask_framework.Flask("x"), **options),
 }
 TARGETS = {ORIGIN: "orders"}
 OTHERS: dict[str, Callable[..., Any]] = {
     "OrthrosAuth": lambda **options: OrthrosAuth(TARGETS, **options),
     "OrthrosRequestsAuth": lambda **options: OrthrosRequestsAuth(TARGETS, **options),
+    "OrthrosAiohttpAuth": lambda **options: OrthrosAiohttpAuth(TARGETS, **options),
+    "OrthrosPoolManager": lambda **options: OrthrosPoolManager(TARGETS, **options),
     "Verifier": lambda **options: House().verifier(**options),
 }
 
@@ -65,7 +71,7 @@ def test_a_guard_takes_the_key_of_the_environment_by_itself(
     assert guard.origins.hosts == ("orders.test",)
 
 
-@pytest.mark.parametrize("make", [OrthrosAuth, OrthrosRequestsAuth])
+@pytest.mark.parametrize("make", [OrthrosAuth, OrthrosRequestsAuth, OrthrosAiohttpAuth, OrthrosPoolManager])
 def test_an_attachment_is_complete(make: Callable[..., Any]) -> None:
     """What it says is shown; what is said beside it would be passed over."""
     attachment = Attachment({ORIGIN: "orders"}, cover=["x-tenant"])

@@ -33,7 +33,18 @@ ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
 # What is public for services besides `orthros_client` itself; any other module is private.
 SERVICE_MODULES: Final = (
     *(f"orthros_client.integrations.{name}" for name in ("asgi", "asgi_discharges", "django", "flask", "starlette")),
-    *(f"orthros_client.integrations.{name}" for name in ("wsgi", "wsgi_discharges", "httpx_auth", "requests_auth")),
+    *(
+        f"orthros_client.integrations.{name}"
+        for name in (
+            "wsgi",
+            "wsgi_discharges",
+            "aiohttp_server",
+            "httpx_auth",
+            "requests_auth",
+            "aiohttp_auth",
+            "urllib3_auth",
+        )
+    ),
     "orthros_client.http.propagation",
     "orthros_client.matryoshka",
 )

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from orthros_client.integrations import asgi
+from orthros_client.integrations import async_judge
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.waiting import admit_async
 from orthros_protocol import NO_EPOCH, Admission, Entry, Standing, Timestamp
@@ -98,9 +98,9 @@ async def test_a_store_on_a_network_is_asked_in_a_thread() -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_without_a_free_thread_a_request_is_busy_and_not_burnt(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a slow server has a queue that grows as long as requests come. What a thread has begun counts."""
-    monkeypatch.setattr(asgi, "_MOST_THREADS", 1)
+    monkeypatch.setattr(async_judge, "_MOST_THREADS", 1)
     store = HeldStore()
-    ask = partial(admit_async, store, sleep=anyio.sleep, in_thread=asgi._in_thread)
+    ask = partial(admit_async, store, sleep=anyio.sleep, in_thread=async_judge._in_thread)
     entries = [Entry(os.urandom(16), read_clocks()[0], "billing@test.realm") for _ in range(2)]
     first: list[Standing] = []
 

@@ -1,6 +1,6 @@
-"""One service behind the ASGI or the WSGI middleware, and one way to ask it: a story that runs on both is told once.
+"""One service behind the middleware for ASGI, WSGI or aiohttp, and one way to ask it: a story for all is told once.
 
-Knows what an application sees and answers, and nothing of either calling convention's own features.
+Knows what an application sees and answers, and nothing of one calling convention's own features.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from functools import partial
 from typing import Any
 
 import trio
+from aiohttp import web
 from attrs import field, frozen
 
 from orthros_client.http.server.callers import Caller
+from orthros_client.integrations import aiohttp_server as aiohttp
 from orthros_client.integrations import asgi, wsgi
 from orthros_protocol.primitives.derivation import digest
 from tests.client.http.world import House
-from tests.support import asgi_server, wsgi_server
+from tests.support import aiohttp_server, asgi_server, wsgi_server
 from tests.support.http_caller import Call, HttpCaller, Received
 
 __all__ = ["INTERFACES", "Reply", "Service"]
 
-INTERFACES = ("asgi", "wsgi")
+INTERFACES = ("asgi", "wsgi", "aiohttp")
+_CERTIFICATE = web.AppKey("test.certificate", bytes)
 TEXT = (("content-type", b"text/plain"),)
 
 
@@ -52,11 +55,12 @@ class Service:
         self.callers: list[Any] = []
         self.bodies: list[bytes] = []
         settings = house.settings(**options)
-        self.app: Any = (
-            asgi.OrthrosMiddleware(self._asgi, **settings)
-            if interface == "asgi"
-            else wsgi.OrthrosWsgiMiddleware(self._wsgi, **settings)
-        )
+        make: dict[str, Callable[..., Any]] = {
+            "asgi": partial(asgi.OrthrosMiddleware, self._asgi),
+            "wsgi": partial(wsgi.OrthrosWsgiMiddleware, self._wsgi),
+            "aiohttp": partial(aiohttp.OrthrosAiohttpMiddleware, web.Application()),
+        }
+        self.app: Any = make[interface](**settings)
 
     def counts(self) -> dict[tuple[str, str], int]:
         counted: dict[tuple[str, str], int] = self.app.guard.counts()
@@ -66,6 +70,10 @@ class Service:
         """The whole answer. Raises what the application raised when nothing of an answer came."""
         if self._interface == "wsgi":
             return wsgi_server.ask(self.app, call, body=body, **{"test.certificate": certificate})
+        pieces = None if body is None else [body]
+        if self._interface == "aiohttp":
+            state = [(_CERTIFICATE, certificate)]
+            return aiohttp_server.ask(self.app, self._aiohttp, call, pieces=pieces, state=state)
         raised: list[Exception] = []
 
         async def outermost(scope: Any, receive: Any, send: Any) -> None:
@@ -74,7 +82,6 @@ class Service:
             except Exception as error:  # noqa: BLE001  # a server logs it, behind the answer
                 raised.append(error)
 
-        pieces = None if body is None else [body]
         extensions = {"tls": {"der": certificate}}
         seen = trio.run(partial(asgi_server.ask, outermost, call, pieces=pieces, extensions=extensions))
         if raised and not seen.sent:
@@ -91,8 +98,11 @@ class Service:
     @staticmethod
     def channel(carrier: Any) -> bytes:
         """Names the connection by the certificate that `ask` was told."""
-        found = carrier["extensions"]["tls"]["der"] if "type" in carrier else carrier.get("test.certificate", b"")
-        return digest(found)
+        if isinstance(carrier, web.Request):
+            return digest(carrier.app[_CERTIFICATE])
+        return digest(
+            carrier["extensions"]["tls"]["der"] if "type" in carrier else carrier.get("test.certificate", b"")
+        )
 
     async def _asgi(self, scope: Any, receive: Any, send: Any) -> None:
         body = await asgi_server.collect(receive)
@@ -105,6 +115,12 @@ class Service:
         reply = self._answer(environ["orthros.caller"], body)
         start_response(f"{reply.status} Said", [(name.title(), value.decode("ascii")) for name, value in reply.headers])
         return [reply.body]
+
+    async def _aiohttp(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        reply = self._answer(aiohttp.caller_of(request), body)
+        headers = [(name.title(), value.decode("ascii")) for name, value in reply.headers]
+        return web.Response(status=reply.status, headers=headers, body=reply.body)
 
     def _answer(self, caller: Any, body: bytes) -> Reply:
         self.callers.append(caller)

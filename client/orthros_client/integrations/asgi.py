@@ -12,7 +12,6 @@ from typing import Final, Unpack
 
 from attrs import evolve
 
-from orthros_client.credentials.flows import adrive
 from orthros_client.http.propagation import serves_requests, serving
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.callers import Caller
@@ -25,38 +24,19 @@ from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi_call import App, AsgiCall, Message, Receive, Scope, Send, send_answer
 from orthros_client.integrations.asgi_servers import mount_is_unsure
 from orthros_client.integrations.asgi_unread import AnswersLast, discard
+from orthros_client.integrations.async_judge import judge_async
 from orthros_client.integrations.registered import StartCheck
-from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
-from orthros_protocol import Entry, LocalMisuse, Misconfigured, Standing
-from orthros_runtime.extras import extra
-
-with extra("asgi"):
-    import anyio
-    import anyio.to_thread
-    from anyio.lowlevel import RunVar
+from orthros_protocol import LocalMisuse, Misconfigured
 
 __all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "self_test"]
 
 Channel = Callable[[Scope], bytes | None]
 """Names the connection of a scope in 32 bytes, such as the SHA-256 of the client's certificate; None without one."""
 
-# Threads for replay stores on a network, apart from the application's: those may all wait for this service.
-_MOST_THREADS: Final = 64
-_LIMITER: Final[RunVar[anyio.CapacityLimiter]] = RunVar("orthros replay store")
 # Ways for an application to answer past `http.response.body`, where nothing could be proven.
 _BYPASSES: Final = "http.response."
 _DENIAL: Final = "websocket.http.response"
 _POLICY_VIOLATION: Final = 1008
-
-
-async def _in_thread(admit: Callable[[Entry], Standing], entry: Entry) -> Standing | None:
-    limiter = _LIMITER.get(None)
-    if limiter is None:
-        limiter = anyio.CapacityLimiter(_MOST_THREADS)
-        _LIMITER.set(limiter)
-    with anyio.move_on_after(THREAD_WITHIN_S):  # what a thread has begun is waited for: it may burn the request
-        return await anyio.to_thread.run_sync(admit, entry, limiter=limiter)
-    return None
 
 
 class OrthrosMiddleware:
@@ -100,16 +80,13 @@ class OrthrosMiddleware:
                 request = evolve(request, channel=self._channel(scope))
             except Exception as error:  # noqa: BLE001  # the service's own function: what it breaks stays closed
                 return self.guard.broken(request, None, error)
-        verdict = await adrive(self.guard.judging(request, upgrade=upgrade), self._admit)
+        verdict = await judge_async(self.guard, request, upgrade=upgrade)
         if isinstance(verdict, Admitted) and not request.is_probe:
             try:
                 self.start.at_request()
             except Misconfigured as error:
                 return self.guard.broken(request, verdict.route, error)
         return verdict
-
-    async def _admit(self, entry: Entry) -> Standing:
-        return await admit_async(self.guard.store, entry, sleep=anyio.sleep, in_thread=_in_thread)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         verdict = await self._judge(scope)

@@ -1,7 +1,7 @@
 """Which framework an application is, however many layers are around it, and where it says itself that it is mounted.
 
-Starlette, FastAPI, Flask and Django are known, and the routers of Django Channels are seen through. Imports none of
-them: an application that exists has imported its framework.
+Starlette, FastAPI, Flask, Django and aiohttp are known, and the routers of Django Channels are seen through. Imports
+none of them: an application that exists has imported its framework.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any, Final
 
-__all__ = ["is_django", "is_flask", "is_starlette", "layers_of", "own_mount"]
+__all__ = ["is_aiohttp", "is_django", "is_flask", "is_starlette", "layers_of", "own_mount"]
 
 _MOST_LAYERS: Final = 256
 # Where a middleware keeps the application that it wraps. A bound method, such as Flask's `wsgi_app`, belongs to one.
@@ -34,6 +34,11 @@ def is_django(app: object) -> bool:
     return hasattr(app, "resolve_request") and hasattr(app, "load_middleware")
 
 
+def is_aiohttp(app: object) -> bool:
+    """An application of aiohttp's server."""
+    return hasattr(app, "router") and hasattr(app, "add_subapp")
+
+
 def layers_of(app: object) -> Iterator[Any]:
     """`app`, what it wraps, and so on, down to the first framework. The nearest first."""
     waiting, seen = deque([app]), set[int]()
@@ -43,7 +48,7 @@ def layers_of(app: object) -> Iterator[Any]:
             continue
         seen.add(id(layer))
         yield layer
-        if not (is_starlette(layer) or is_flask(layer) or is_django(layer)):
+        if not (is_starlette(layer) or is_flask(layer) or is_django(layer) or is_aiohttp(layer)):
             waiting.extend(_inside(layer))
 
 

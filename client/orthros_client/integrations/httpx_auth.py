@@ -23,6 +23,7 @@ from orthros_client.http.client.options import AuthOptions
 from orthros_client.http.client.outgoing import Attempt, Body, OutgoingRequest, Proven
 from orthros_client.http.client.sources import AsyncCredentialSource, CredentialSource, Place
 from orthros_client.http.client.unproven import ResponseUnproven, unproven
+from orthros_client.integrations.async_sources import Sources
 from orthros_client.integrations.httpx_libraries import Auth, Request, Response, is_request, not_read
 from orthros_client.integrations.httpx_messages import (
     asking_for,
@@ -34,7 +35,6 @@ from orthros_client.integrations.httpx_messages import (
     refuse_redirect,
     target_of,
 )
-from orthros_client.integrations.httpx_sources import Sources
 from orthros_client.integrations.httpx_streams import CheckedStream, Drained, Short, readable_again
 from orthros_client.local.conversation import Token
 from orthros_protocol import Discharge

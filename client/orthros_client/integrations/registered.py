@@ -1,7 +1,7 @@
 """What an application serves, as far as it tells: its endpoints, and whether those that `@require` marks are guarded.
 
-For Starlette, FastAPI, Flask and Django, also mounted in one another. Of another application nothing is known. Imports
-none of them: an application that exists has imported its framework.
+For Starlette, FastAPI, Flask, Django and aiohttp, also mounted in one another. Of another application nothing is known.
+Imports none of them: an application that exists has imported its framework.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attrs import frozen
 
 from orthros_client.http.server.refusal_log import Log
 from orthros_client.http.server.routes import STRICTEST, Route, Routes
-from orthros_client.integrations.frameworks import is_django, is_flask, is_starlette, layers_of, own_mount
+from orthros_client.integrations.frameworks import is_aiohttp, is_django, is_flask, is_starlette, layers_of, own_mount
 from orthros_client.reasons import UNPROTECTED
 from orthros_protocol import Malformed, Misconfigured
 
@@ -32,6 +32,8 @@ _REST: Final = "**"
 # A parameter that takes slashes as well, or a pattern, which may.
 _TAKES_REST = re.compile(r":path}|<path:|[(\[^$?*+|\\]")
 _TAKES_ANY = re.compile(r"[<{]")
+# A parameter of aiohttp that is not the plain one, which takes one segment.
+_OWN_PATTERN = re.compile(r"\(\?P<\w+>(?!\[\^\{\}/\]\+\))")
 
 _lock = threading.Lock()
 _guarded: WeakSet[Callable[..., Any]] = WeakSet()
@@ -182,6 +184,8 @@ def endpoints_of(app: object, prefix: tuple[str, ...] = (), *, within: tuple[obj
             yield from _of_flask(layer, prefix)
         elif is_django(layer):
             yield from _of_django(prefix)
+        elif is_aiohttp(layer):
+            yield from _of_aiohttp(layer)
         elif isinstance(mounts := getattr(layer, "mounts", None), dict):  # werkzeug's and hypercorn's dispatchers
             for path, mounted in mounts.items():
                 yield from endpoints_of(mounted, (*prefix, *_segments(str(path))))
@@ -218,6 +222,16 @@ def _of_django(prefix: tuple[str, ...]) -> Iterator[ServedPath]:
                 yield ServedPath((*prefix, *_segments("/" + path)), pattern.callback)
 
     yield from below(sys.modules["django.urls"].get_resolver(), "")
+
+
+def _of_aiohttp(app: Any) -> Iterator[ServedPath]:
+    for route in app.router.routes():  # those of applications in it as well, with their prefix
+        info = {} if route.resource is None else route.resource.get_info()
+        path = info.get("path") or info.get("formatter") or info.get("prefix") or ""
+        if "directory" in info or ((pattern := info.get("pattern")) and _OWN_PATTERN.search(pattern.pattern)):
+            yield ServedPath((*_segments(path.partition("{")[0]), _REST), route.handler)
+        else:
+            yield ServedPath(_segments(path), route.handler)
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -6,11 +6,10 @@ itself. The first attempt leaves with the request, every later one from a respon
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import IO, Any, Final, Unpack, cast
+from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
 from attrs import define, field
@@ -18,7 +17,7 @@ from attrs import define, field
 from orthros_client.credentials.credentials import Credentials, Pause
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.credentials.refusal_reports import Reports
-from orthros_client.errors import LocalMisuse, MaybeExecuted, OrthrosError
+from orthros_client.errors import LocalMisuse, OrthrosError
 from orthros_client.http.client.attachment import Attachment, redirected
 from orthros_client.http.client.authentication import Authentication, Steps
 from orthros_client.http.client.file_body import FileBody
@@ -26,8 +25,16 @@ from orthros_client.http.client.options import AuthOptions
 from orthros_client.http.client.outgoing import NOT_IN_A_PROBE, Attempt, Body, OutgoingRequest, Proven
 from orthros_client.http.client.sources import CredentialSource, Place
 from orthros_client.http.client.unproven import ResponseUnproven, unproven
-from orthros_client.integrations.requests_bodies import CheckedFile, RepeatableFile, drain, readable_again, times_sent
+from orthros_client.integrations.requests_bodies import readable_again
 from orthros_client.integrations.requests_discharges import ask_discharger
+from orthros_client.integrations.urllib3_messages import (
+    RepeatableFile,
+    drain,
+    lowered,
+    proven_response,
+    target_sent,
+    with_cause,
+)
 from orthros_client.local.client import Client
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
@@ -37,17 +44,11 @@ with extra("requests"):
     import requests
     import requests.auth
     import requests.utils
-    import urllib3
     from requests.structures import CaseInsensitiveDict
 
 __all__ = ["CredentialSource", "FileBody", "OrthrosRequestsAuth", "proven_of"]
 
 PROVEN: Final = "orthros"
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
-# What urllib3 puts on the wire as it is.
-_TARGET = re.compile(
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-F]{2})*)?", re.ASCII
-)
 
 
 class OrthrosRequestsAuth(Authentication, requests.auth.AuthBase):
@@ -95,7 +96,7 @@ class OrthrosRequestsAuth(Authentication, requests.auth.AuthBase):
         outgoing = OutgoingRequest(
             method=r.method or "",
             origin=place.origin,
-            target=_target(r),
+            target=target_sent(r.path_url),
             headers=_lowered(r.headers),
             body=body,
         )
@@ -170,7 +171,10 @@ class _Conversation:
         if self._is_done:
             raise _closing(response, LocalMisuse("wrong-state", "a prepared request can be sent once; prepare it anew"))
         while True:
-            head = HttpResponse(status=response.status_code, headers=_lowered_raw(response))
+            head = HttpResponse(
+                status=response.status_code,
+                headers=lowered(response.raw),  # not response.headers: there, what came several times is one value
+            )
             try:
                 step = self._steps.send(head)
             except StopIteration as done:
@@ -181,8 +185,8 @@ class _Conversation:
                 if isinstance(error, ResponseUnproven) and error.wants_body:
                     with suppress(Exception):  # the error at hand says more than a body that does not come
                         error.hear(response.content)
-                raise _closing(response, _with_cause(error, response)) from None
-            drain(response)
+                raise _closing(response, with_cause(error, response.raw)) from None
+            drain(response.raw)
             self._take(step)
             response = self._repeat(response, kwargs)
 
@@ -240,28 +244,10 @@ class _Conversation:
             check.feed(response.content)
             check.finish()
             return response
-        raw = response.raw
-        response.raw = urllib3.HTTPResponse(
-            body=cast("IO[bytes]", CheckedFile(raw, check)),
-            headers=raw.headers,
-            status=raw.status,
-            version=raw.version,
-            reason=raw.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=getattr(raw, "_original_response", None),  # where Session looks for cookies
-            request_method=self._request.method,
+        response.raw = proven_response(
+            response.raw, check, self._request.method, preload_content=False, decode_content=False
         )
         return response
-
-
-def _with_cause(error: OrthrosError, response: requests.Response) -> OrthrosError:
-    """The error, with what urllib3 tells of its own repeats."""
-    times = times_sent(response)
-    if isinstance(error, MaybeExecuted) and error.refusal.code == "replayed" and times > 1:
-        words = f"the Retry of urllib3 sent this request {times} times, and an earlier copy had reached the target"
-        return MaybeExecuted(error.refusal, until=error.until, because=words)
-    return error
 
 
 def _closing(response: requests.Response, error: OrthrosError) -> OrthrosError:
@@ -284,21 +270,8 @@ def _origin_of(request: requests.PreparedRequest) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _target(r: requests.PreparedRequest) -> bytes:
-    """The request target as urllib3 sends it, which writes escapes in capitals. Raises LocalMisuse."""
-    target = _ESCAPE.sub(lambda found: found[0].upper(), r.path_url)
-    if _TARGET.fullmatch(target) is None:
-        raise LocalMisuse("value-invalid", "the path or query holds characters that must be escaped")
-    return target.encode("ascii")
-
-
 def _lowered(headers: Mapping[str, str | bytes]) -> tuple[tuple[str, bytes], ...]:
     return tuple(
         (name.lower(), value if isinstance(value, bytes) else value.encode("latin-1"))
         for name, value in headers.items()
     )
-
-
-def _lowered_raw(response: requests.Response) -> tuple[tuple[str, bytes], ...]:
-    # Not response.headers: there, what came several times is one value.
-    return tuple((name.lower(), value.encode("latin-1")) for name, value in response.raw.headers.items())

@@ -21,6 +21,7 @@ from orthros_client.http.client.discharges import (
 )
 from orthros_client.http.client.outgoing import Attempt, Proven
 from orthros_client.http.client.sources import Place
+from orthros_client.integrations.urllib3_messages import lowered
 from orthros_client.reasons import TARGET_UNREACHABLE
 from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
@@ -57,7 +58,7 @@ def _run(session: requests.Session, steps: Steps, place: Place, cid: bytes) -> D
         try:
             response = _send(session, place, cid, step)
             with response:
-                head = HttpResponse(status=response.status_code, headers=_lowered(response))
+                head = HttpResponse(status=response.status_code, headers=lowered(response.raw))
                 try:
                     step = steps.send(head)
                 except StopIteration as done:
@@ -100,7 +101,3 @@ def _body(head: HttpResponse, proven: Proven, response: requests.Response) -> by
         proven.body.feed(body)
         proven.body.finish()
     return body
-
-
-def _lowered(response: requests.Response) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name.lower(), value.encode("latin-1")) for name, value in response.raw.headers.items())

@@ -148,7 +148,7 @@ def flipped(ticket: bytes, at: int, byte: int = 1) -> bytes:
 
 REAL: dict[str, Ask] = {
     "credentials-missing": changed(lambda _caller, call: call.without("authorization")),
-    "malformed": changed(lambda _caller, call: call.with_header("host", b"evil.test")),
+    "malformed": changed(lambda _caller, call: call.replaced("host", b"evil.test")),
     "malformed, within the AP-REQ or the ticket": changed(
         lambda _caller, call: call.replaced("authorization", b'Orthros v=1, h="", r="AAAA"')
     ),

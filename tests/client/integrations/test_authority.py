@@ -1,24 +1,28 @@
-"""Users per request, delegable tickets, on whose behalf, and the trace that goes on: by httpx and by requests."""
+"""Users per request, delegable tickets, on whose behalf, and the trace that goes on: by each HTTP library."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiohttp
 import flask
 import httpx
 import pytest
 import requests
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from werkzeug.serving import make_server
 
 from orthros_client import Credentials, LocalMisuse, Misconfigured, TargetRefusal, VerifiedCaller
 from orthros_client.http.propagation import serving
 from orthros_client.integrations import wsgi
+from orthros_client.integrations.aiohttp_auth import OrthrosAiohttpAuth
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
+from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
 from orthros_protocol import AssertedUser, tail_of
@@ -102,6 +106,13 @@ def shop(realm: InMemoryRealm) -> Iterator[Shop]:
 Get = Callable[..., Any]
 
 
+@frozen
+class Answer:
+    """As much of a response as the stories look at."""
+
+    status_code: int
+
+
 @contextmanager
 def by_httpx() -> Iterator[tuple[Any, Get]]:
     with httpx.Client(trust_env=False) as client:
@@ -115,7 +126,27 @@ def by_requests() -> Iterator[tuple[Any, Get]]:
         yield OrthrosRequestsAuth, session.get
 
 
-@pytest.fixture(params=[by_httpx, by_requests])
+@contextmanager
+def by_urllib3() -> Iterator[tuple[Any, Get]]:
+    def get(url: str, *, auth: OrthrosPoolManager, headers: dict[str, str] | None = None) -> Answer:
+        return Answer(auth.request("GET", url, headers=headers).status)
+
+    yield OrthrosPoolManager, get
+
+
+@contextmanager
+def by_aiohttp() -> Iterator[tuple[Any, Get]]:
+    async def send(url: str, auth: OrthrosAiohttpAuth, headers: dict[str, str] | None) -> Answer:
+        async with aiohttp.ClientSession(middlewares=[auth]) as session, session.get(url, headers=headers) as response:
+            return Answer(response.status)
+
+    def get(url: str, *, auth: OrthrosAiohttpAuth, headers: dict[str, str] | None = None) -> Answer:
+        return asyncio.run(send(url, auth, headers))
+
+    yield OrthrosAiohttpAuth, get
+
+
+@pytest.fixture(params=[by_httpx, by_requests, by_urllib3, by_aiohttp])
 def library(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Get]]:
     with request.param() as made:
         yield made

@@ -1,4 +1,4 @@
-"""What the authentication does under httpx, httpx2 and requests alike, told once, over real sockets.
+"""What the authentication does under every HTTP library alike, told once, over real sockets.
 
 What one library can do alone stands in test_httpx_auth.py and test_requests_auth.py; on whose authority a call runs, in
 test_authority.py.
@@ -29,6 +29,9 @@ from orthros_protocol.primitives.derivation import digest
 from tests.support.http_libraries import LIBRARIES, Shop, auth_of, open_shop
 from tests.support.http_target import Heard, RealmSource, Said, listening
 
+# They ask before they follow a redirect; others have followed it by then, without authenticator.
+REFUSES_FIRST = ("aiohttp", "urllib3")
+
 
 @pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> str:
@@ -51,7 +54,7 @@ def test_a_call_is_authenticated_and_its_response_proven(shop: Shop) -> None:
     ]  # fmt: skip
     for arguments in bodies:
         body = arguments.pop("data", None) or arguments.pop("body", None)
-        options = {"data": body} if isinstance(body, dict) and shop.library != "requests" else {"body": body}
+        options = {"data": body} if isinstance(body, dict) and shop.library in ("httpx", "httpx2") else {"body": body}
         answer = client.post(shop.url, **options, **arguments)
         assert answer.status == 200
         assert answer.content.startswith(b"you sent ")
@@ -85,7 +88,9 @@ def test_other_origins_get_nothing(shop: Shop) -> None:
             f"http://x.{host}/",
         ]  # fmt: skip
         for url in [*strangers, *elsewhere]:
-            with pytest.raises(Misconfigured, match="origin-unknown"):
+            # aiohttp makes an Authorization header of user information, before anybody sees the URL.
+            named = shop.library == "aiohttp" and url == f"http://user@{host}/"
+            with pytest.raises(LocalMisuse if named else Misconfigured, match=None if named else "origin-unknown"):
                 client.get(url)
         assert (reached, shop.target.heard, shop.source.asked) == ([], [], [])
         passing = shop.client(pass_others=True)
@@ -114,9 +119,8 @@ def test_redirects_are_not_followed(status: int, shop: Shop) -> None:
             assert (answer.status, answer.headers["location"]) == (status, where)
             with pytest.raises(PeerMisbehaved, match="redirect was followed"):
                 client.get(shop.url, follow=True)
-    assert [heard.value("authorization") for heard in reached] == [None]
-    followed = [heard for heard in shop.target.heard if heard.target == b"/v2"]
-    assert [heard.value("authorization") for heard in followed] == [None]
+    followed = [*reached, *(heard for heard in shop.target.heard if heard.target == b"/v2")]
+    assert [heard.value("authorization") for heard in followed] == [None] * (0 if shop.library in REFUSES_FIRST else 2)
 
 
 LIES: dict[str, Callable[[Said], Said]] = {
@@ -249,7 +253,7 @@ def test_a_key_is_added_and_promised(shop: Shop) -> None:
     assert (keys[2], keys[3]) == (b"mine", None)
     assert all(re.fullmatch(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", key or b"") for key in keys[:2])
     assert keys[0] != keys[1]
-    assert all(b'h="idempotency-key"' in (heard.value("authorization") or b"") for heard in shop.target.executed[:3])
+    assert all(b'idempotency-key"' in (heard.value("authorization") or b"") for heard in shop.target.executed[:3])
     repeats = [heard.value("idempotency-key") for heard in shop.target.heard[1:4]]
     assert repeats == [keys[0], keys[1], keys[1]]  # the same key each time the call is sent
     with pytest.raises(LocalMisuse, match="idempotency"):
@@ -345,7 +349,8 @@ def test_tokens_go_to_their_origins_alone(shop: Shop) -> None:
         with pytest.raises(PeerMisbehaved, match="response-unproven"):
             client.get(shop.url)
     token = b"Bearer jwt-for.ledger.0123456789abcdef"
-    assert [heard.value("authorization") for heard in reached] == [token, token, None]
+    assert [heard.value("authorization") for heard in reached if heard.target != b"/elsewhere"] == [token, token]
+    assert [heard.value("authorization") for heard in reached if heard.target == b"/elsewhere"] in ([None], [])
     assert shop.source.asked[:2] == [("token", "ledger", ("book",)), ("ticket", "orders", None)]
     assert all((heard.value("authorization") or b"").startswith(b"Orthros ") for heard in shop.target.heard)
 

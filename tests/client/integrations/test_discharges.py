@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiohttp
 import flask
 import httpx
 import pytest
@@ -26,9 +28,11 @@ from orthros_client.credentials.discharging import Discharges
 from orthros_client.errors import PeerMisbehaved, Unavailable
 from orthros_client.http.client.discharges import MEDIA_TYPE, PATH
 from orthros_client.integrations import asgi, wsgi
+from orthros_client.integrations.aiohttp_auth import OrthrosAiohttpAuth
 from orthros_client.integrations.asgi_discharges import DischargeEndpoint
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
+from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
 from orthros_client.integrations.wsgi_discharges import WsgiDischargeEndpoint
 from orthros_client.local.conversation import Token
 from orthros_protocol import PathCaveat
@@ -343,14 +347,15 @@ async def test_a_handler_without_its_discharger_has_failed_itself(parties: Parti
 
 
 class Boundless:
-    """Answers demands, in the place of a `Discharger`, with 1 MiB of which the head says otherwise."""
+    """Answers demands, in the place of a `Discharger`, with `size` bytes of which the head says otherwise."""
 
-    def __init__(self, length: str) -> None:
+    def __init__(self, length: str, size: int = 1 << 20) -> None:
         self._length = length
+        self._size = size
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", MEDIA_TYPE), ("Content-Length", self._length)])
-        return [bytes(1 << 20)]
+        return [bytes(self._size)]
 
 
 @pytest.mark.parametrize("length", ["000000000001048576", "1048576"])
@@ -411,6 +416,46 @@ def test_requests_collects_as_well(parties: Parties) -> None:
             rule.attested = Attested(lifetime_s=60)
         with httpx.Client(auth=OrthrosAuth({orders: "orders"}, **options), trust_env=False) as client:
             assert client.get(f"{orders}/7").text == "orders for web"
+
+
+def get_by_urllib3(url: str, targets: dict[str, str], **options: Any) -> str:
+    pool = OrthrosPoolManager(targets, **options)
+    try:
+        return str(pool.request("GET", url, timeout=10).data.decode())
+    finally:
+        pool.close()
+
+
+def get_by_aiohttp(url: str, targets: dict[str, str], **options: Any) -> str:
+    async def get() -> str:
+        auth = OrthrosAiohttpAuth(targets, **options)
+        async with aiohttp.ClientSession(middlewares=[auth]) as session, session.get(url) as response:
+            return await response.text()
+
+    return asyncio.run(get())
+
+
+@pytest.mark.parity("L8", "O12")
+@pytest.mark.parametrize("get", [get_by_urllib3, get_by_aiohttp])
+def test_other_libraries_collect_over_the_connections_of_the_call(get: Any, parties: Parties) -> None:
+    """What the discharger gave, its refusal in its words, and an answer that is too long."""
+    rule = Rule()
+    with (
+        listening(parties, "orders") as orders,
+        listening(parties, "approvals", rule) as approvals,
+        listening(parties, "approvals", app=Boundless("100000", 100_000)) as boundless,
+    ):
+        targets, office = {orders: "orders"}, Office(parties)
+        assert get(f"{orders}/7", targets, client=office, dischargers={"approvals": approvals}) == "orders for web"
+        (question,) = rule.asked
+        assert (str(question.about), question.predicate) == ("web@test.realm", PREDICATE)
+        rule.attested = None
+        with pytest.raises(DischargeRefused, match="release 7 approved"):
+            get(f"{orders}/7", targets, client=office, dischargers={"approvals": approvals})
+        with pytest.raises(Refused, match="discharger-unknown"):
+            get(f"{orders}/7", targets, client=office)
+        with pytest.raises(PeerMisbehaved, match="has a length, up to 64 KiB"):
+            get(f"{orders}/7", targets, client=office, dischargers={"approvals": boundless})
 
 
 def test_a_discharger_that_is_away_is_unavailable_to_requests(parties: Parties) -> None:

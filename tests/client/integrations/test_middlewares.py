@@ -23,6 +23,16 @@ from tests.support.middlewares import INTERFACES, Reply, Service
 TEXT = [("content-type", b"text/plain")]
 # Of these two headers WSGI shows one value: what is bound is what the application sees.
 SHOWN_ONCE = {"two lengths", "covered header twice"}
+# aiohttp's parser refuses these before any middleware.
+NEVER_PARSED = {
+    "no host",
+    "two hosts",
+    "length and chunks",
+    "no length",
+    "two lengths",
+    "asterisk form",
+    "covered header twice",
+}
 
 
 @pytest.fixture(params=INTERFACES)
@@ -92,13 +102,15 @@ def test_a_changed_request_is_refused_under_mac(name: str, interface: str, house
 
 @pytest.mark.parametrize(
     ("interface", "name"),
-    [(one, name) for one in INTERFACES for name in MALFORMED if one == "asgi" or name not in SHOWN_ONCE],
+    [(one, name) for one in INTERFACES for name in MALFORMED if one != "wsgi" or name not in SHOWN_ONCE],
 )
 def test_a_request_that_could_be_read_in_two_ways_is_no_request(interface: str, name: str, house: House) -> None:
     service = Service(interface, house)
     caller = service.met()
     received = service.ask(MALFORMED[name](caller.call("POST", b"/orders/1", headers=TEXT, body=b"one")))
-    assert (received.status, json.loads(received.body)["error"]) == (400, "invalid_request")
+    own = interface == "aiohttp" and name in NEVER_PARSED
+    assert received.status in ((400, 404) if own else (400,))
+    assert own or json.loads(received.body)["error"] == "invalid_request"
     assert service.callers == []
 
 
@@ -128,10 +140,17 @@ def test_what_matters_must_be_covered(name: str, interface: str, house: House) -
 
 
 @pytest.mark.parametrize("sent", [b"hello WORLD", b"hello", b""], ids=["another one", "ends early", "empty"])
-def test_a_small_body_that_is_another_one_never_reaches_the_application(sent: bytes, service: Service) -> None:
+def test_a_small_body_that_is_another_one_never_reaches_the_application(
+    sent: bytes, interface: str, service: Service
+) -> None:
     """Its caller is told so: the call has certainly not been executed."""
     caller = service.met()
     call = caller.call("POST", body=b"hello world")
+    if interface == "aiohttp" and len(sent) < len(call.body):  # there the connection ends with it
+        with pytest.raises(ConnectionError):
+            service.ask(call, sent)
+        assert service.callers == []
+        return
     refusal = caller.refusal(call, service.ask(call, sent))
     assert (refusal.code, refusal.before_handler) == ("body-mismatch", True)
     assert service.callers == []
@@ -253,6 +272,10 @@ def test_a_public_application_that_raises_is_the_servers_business(interface: str
         raise KeyError("a bug")
 
     service = Service(interface, house, fails, routes=[Route("/open", public=True)])
+    if interface == "aiohttp":  # which is its own server
+        received = service.ask(house.caller().call("GET", b"/open").without("authorization"))
+        assert (received.status, received.header("orthros-reply")) == (500, None)
+        return
     with pytest.raises(KeyError):
         service.ask(house.caller().call("GET", b"/open").without("authorization"))
 

@@ -16,6 +16,7 @@ import litestar
 import pytest
 import quart
 import sanic
+from aiohttp import web
 from blacksheep.server.routing import Router
 from fastapi import FastAPI, HTTPException
 from flask import Flask, request
@@ -24,10 +25,11 @@ from starlette.responses import StreamingResponse
 
 from orthros_client.http.propagation import current
 from orthros_client.http.server.callers import Caller
+from orthros_client.integrations import aiohttp_server as aiohttp
 from orthros_client.integrations import asgi, wsgi
 from orthros_protocol import Refused
 from tests.client.http.world import House
-from tests.support import asgi_server, wsgi_server
+from tests.support import aiohttp_server, asgi_server, wsgi_server
 from tests.support.http_caller import HttpCaller, Received
 
 Handler = Callable[[Caller], str]
@@ -188,6 +190,41 @@ def by_fastapi_with_a_handler_of_its_own(handle: Handler) -> Any:
     return app
 
 
+def by_aiohttp(handle: Handler) -> Any:
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        caller = aiohttp.caller_of(request)
+        assert caller is not None
+        return web.Response(text=handle(caller))
+
+    return endpoint
+
+
+def by_aiohttp_with_an_error_of_its_own(handle: Handler) -> Any:
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        caller = aiohttp.caller_of(request)
+        assert caller is not None
+        try:
+            return web.Response(text=handle(caller))
+        except Exception:  # noqa: BLE001  # as applications do that hide what went wrong
+            raise web.HTTPBadGateway from None
+
+    return endpoint
+
+
+def by_aiohttp_in_pieces(handle: Handler) -> Any:
+    """A stream that was begun before the handler asked its caller."""
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        caller = aiohttp.caller_of(request)
+        assert caller is not None
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(handle(caller).encode())
+        return response
+
+    return endpoint
+
+
 def by_bottle(handle: Handler) -> Any:
     app = bottle.Bottle()
     app.get("/", callback=lambda: handle(bottle.request.environ["orthros.caller"]))
@@ -214,6 +251,7 @@ ASGI = [
     by_litestar, by_litestar_in_a_thread, by_quart, by_quart_in_a_thread, by_falcon, by_sanic, by_blacksheep,
     by_fastapi, by_fastapi_behind_a_middleware, by_fastapi_with_a_handler_of_its_own,
 ]  # fmt: skip
+AIOHTTP = [by_aiohttp, by_aiohttp_with_an_error_of_its_own, by_aiohttp_in_pieces]
 WSGI = [by_bottle, by_falcon_wsgi, by_flask]
 
 
@@ -226,6 +264,15 @@ async def met(house: House, app: Any) -> HttpCaller:
 
 def called(house: House, make: Any, handle: Handler) -> Received:
     """What a proven caller gets from an endpoint of this framework that runs `handle`."""
+    if make in AIOHTTP:
+        middleware, handler = aiohttp.OrthrosAiohttpMiddleware(web.Application(), **house.settings()), make(handle)
+        caller = house.caller()
+        first = caller.call("OPTIONS", flags=0)
+        caller.refusal(first, aiohttp_server.ask(middleware, handler, first))
+        call = caller.call()
+        received = aiohttp_server.ask(middleware, handler, call)
+        caller.open(call, received)
+        return received
     if make in WSGI:
         app = wsgi.OrthrosWsgiMiddleware(make(handle), **house.settings())
         caller = house.caller()
@@ -254,7 +301,7 @@ def called(house: House, make: Any, handle: Handler) -> Received:
 
 
 @pytest.mark.parity("L19")
-@pytest.mark.parametrize("make", [*ASGI, *WSGI])
+@pytest.mark.parametrize("make", [*ASGI, *WSGI, *AIOHTTP])
 @pytest.mark.parametrize("handle", [demands, demands_further_down, vetoes, hides_it])
 def test_a_refusal_of_the_caller_is_answered_as_one(make: Any, handle: Handler, house: House) -> None:
     """What frameworks make of an exception that they do not know is a 500; its caller gets 403, under proof."""
@@ -264,14 +311,14 @@ def test_a_refusal_of_the_caller_is_answered_as_one(make: Any, handle: Handler, 
     assert house.log.events == ["refused"]
 
 
-@pytest.mark.parametrize("make", [*ASGI, *WSGI])
+@pytest.mark.parametrize("make", [*ASGI, *WSGI, *AIOHTTP])
 def test_a_handler_that_catches_it_has_decided(make: Any, house: House) -> None:
     received = called(house, make, goes_on)
     assert (received.status, b"without" in received.body) == (200, True)
     assert house.log.events == []
 
 
-@pytest.mark.parametrize("make", [*ASGI, *WSGI])
+@pytest.mark.parametrize("make", [*ASGI, *WSGI, *AIOHTTP])
 def test_what_fails_after_that_is_no_refusal(make: Any, house: House) -> None:
     received = called(house, make, fails_later)
     assert received.status in (500, 502)
@@ -280,7 +327,7 @@ def test_what_fails_after_that_is_no_refusal(make: Any, house: House) -> None:
 
 
 @pytest.mark.parity("K18")
-@pytest.mark.parametrize("make", [*ASGI, *WSGI])
+@pytest.mark.parametrize("make", [*ASGI, *WSGI, *AIOHTTP])
 def test_a_handler_acts_for_its_caller(make: Any, house: House) -> None:
     """In whatever task or thread the framework runs it."""
     received = called(house, make, acts_for_it)

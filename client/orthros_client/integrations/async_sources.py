@@ -1,4 +1,4 @@
-"""Where `httpx_auth` gets credentials, for blocking and for async clients: one given to it, else one made when needed.
+"""Where authentications of async libraries get credentials, in tasks and threads: one given, else one made when needed.
 
 Knows neither requests nor targets.
 """
@@ -16,7 +16,7 @@ from orthros_client.local.client import Client
 from orthros_client.local.conversation import Token
 from orthros_runtime.extras import extra
 
-with extra("httpx"):
+with extra("async"):
     import anyio.to_thread
     from anyio.lowlevel import RunVar
 
