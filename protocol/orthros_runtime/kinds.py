@@ -8,9 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from os import getcwd
+from os.path import join
 from typing import Any, Final
 
-from attrs import NOTHING, frozen
+from attrs import NOTHING, evolve, frozen
 
 from orthros_protocol import Misconfigured
 from orthros_protocol.primitives.names import is_name
@@ -57,13 +59,17 @@ class ValueKind:
     parse: Callable[[str], object] = str
     show: Callable[[Any], str] = str
     label: str = "VALUE"
+    is_path: bool = False
 
-    def read(self, value: object, where: str) -> Any:
-        """The value to use. Raises Misconfigured `config-invalid`: `where`, the value, and what is allowed."""
+    def read(self, value: object, where: str, folder: str) -> Any:
+        """The value to use; a path that is not absolute lies below `folder`.
+
+        Raises Misconfigured `config-invalid`: `where`, the value, and what is allowed.
+        """
         allowed = self.allowed
         if type(value) in self.types:
             try:
-                return self.check(value)
+                return self.check(join(folder, value) if self.is_path and isinstance(value, str) and value else value)
             except _BadEntry as error:
                 value, allowed = error.entry, error.allowed
             except ValueError:
@@ -74,12 +80,12 @@ class ValueKind:
         raise Misconfigured("config-invalid", f"{where}: {shown} is not {allowed}")
 
     def read_text(self, text: str, where: str) -> Any:
-        """The value of a variable or flag. Raises what `read` raises."""
+        """The value of a variable or flag; paths begin at the working directory. Raises what `read` raises."""
         try:
             value = self.parse(text)
         except ValueError:
             value = text
-        return self.read(value, where)
+        return self.read(value, where, getcwd())
 
 
 class _BadEntry(ValueError):
@@ -189,23 +195,23 @@ def name(*, reserved: str) -> ValueKind:
     return _of_text(f"lower-case letters and digits with single . _ - between them, and not {reserved}", check)
 
 
-def file_path(*, optional: bool = False, absolute: bool = False, most_bytes: int = 4095) -> ValueKind:
+def file_path(*, optional: bool = False, most_bytes: int = 4095) -> ValueKind:
     """The path of a file or directory, or with `optional` nothing; never the text of a key."""
 
     def check(value: str) -> str:
-        if not value or "\0" in value or len(value.encode()) > most_bytes or redact_text(value) != value:
+        if not value or "\0" in value or "://" in value:
             raise ValueError
-        if absolute and not value.startswith("/"):
+        if len(value.encode()) > most_bytes or redact_text(value) != value:
             raise ValueError
         return value
 
-    allowed = f"{'an absolute' if absolute else 'a'} path of at most {most_bytes} bytes"
-    return _of_text(allowed, check, label="FILE", empty="" if optional else NOTHING)
+    allowed = f"a path of at most {most_bytes} bytes"
+    return evolve(_of_text(allowed, check, label="FILE", empty="" if optional else NOTHING), is_path=True)
 
 
-def socket_path(*, optional: bool = False, absolute: bool = False) -> ValueKind:
+def socket_path(*, optional: bool = False) -> ValueKind:
     """Where a Unix socket can be bound, or with `optional` nothing."""
-    return file_path(optional=optional, absolute=absolute, most_bytes=_MOST_SOCKET_PATH)
+    return file_path(optional=optional, most_bytes=_MOST_SOCKET_PATH)
 
 
 def address(*, optional: bool = False) -> ValueKind:

@@ -2,8 +2,9 @@
 
 A program describes its configuration as an attrs class. Each field that `setting` made is a row of the table; `section`
 puts rows under a `[section]` of the file, and `entries` is an array of tables that exists in the file only. Flags stand
-above the environment, that above the file, that above the defaults. What nobody knows is an error, because a misspelt
-setting that is passed over in silence is a default that nobody wanted. Reads one TOML file and nothing else.
+above the environment, that above the file, that above the defaults. A path in the file begins at the file's folder,
+any other at the working directory. What nobody knows is an error, because a misspelt setting that is passed over in
+silence is a default that nobody wanted. Reads one TOML file and nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from os import PathLike
+from os.path import abspath, dirname
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -51,9 +53,10 @@ def section(of: type[_T]) -> _T:
 
 
 def entries(
-    read: Callable[[object, str], tuple[Any, ...]], show: Callable[[Any], tuple[str, str]], *, reload: bool
+    read: Callable[[object, str, str], tuple[Any, ...]], show: Callable[[Any], tuple[str, str]], *, reload: bool
 ) -> Any:
-    """A field that is an array of tables. `read` gets it as TOML and its place; `show` gives name and value of one."""
+    """A field that is an array of tables. `read` gets it as TOML, its place, and the folder of the file; `show` gives
+    name and value of one."""
     return field(default=(), metadata={"read": read, "show": show, "reload": reload}, kw_only=True)
 
 
@@ -223,12 +226,14 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effective", action="store_true", help="show every setting and where it comes from")
 
 
-def read_entries(kinds: Mapping[str, ValueKind], table: Mapping[str, object], where: str) -> dict[str, Any]:
-    """The values of a table of the file, by key. Raises Misconfigured `config-invalid`."""
+def read_entries(
+    kinds: Mapping[str, ValueKind], table: Mapping[str, object], where: str, folder: str
+) -> dict[str, Any]:
+    """The values of a table of the file in `folder`, by key. Raises Misconfigured `config-invalid`."""
     for key in table:
         if key not in kinds:
             raise _unknown(where, key, kinds)
-    return {key: kinds[key].read(value, f"{where}: {key}") for key, value in table.items()}
+    return {key: kinds[key].read(value, f"{where}: {key}", folder) for key, value in table.items()}
 
 
 def _unknown(where: str, key: str, known: Iterable[str]) -> Misconfigured:
@@ -290,10 +295,12 @@ def _from_file(of: type, file: str | PathLike[str] | None) -> Iterator[tuple[str
     if type(version) is not int or version != _VERSION:
         said = "is missing" if version is None else f"is {version!r}"
         raise Misconfigured("config-invalid", f"{file}: version {said}; write `version = {_VERSION}` at the top")
-    return _from_table(of, document, f"{file}:", "")
+    return _from_table(of, document, f"{file}:", "", dirname(abspath(file)))
 
 
-def _from_table(of: type, table: Mapping[str, object], where: str, above: str) -> Iterator[tuple[str, Any, str]]:
+def _from_table(
+    of: type, table: Mapping[str, object], where: str, above: str, folder: str
+) -> Iterator[tuple[str, Any, str]]:
     known = {one.name: one.metadata for one in attrs.fields(of) if one.metadata}
     for key, value in table.items():
         if key not in known:
@@ -302,7 +309,7 @@ def _from_table(of: type, table: Mapping[str, object], where: str, above: str) -
         if "section" in facts:
             if not isinstance(value, dict):
                 raise Misconfigured("config-invalid", f"{source} is a section; write [{key}] and its settings below")
-            yield from _from_table(facts["section"], value, f"{where} [{key}]", f"{key}.")
+            yield from _from_table(facts["section"], value, f"{where} [{key}]", f"{key}.", folder)
         else:
             read = facts["kind"].read if "kind" in facts else facts["read"]
-            yield above + key, read(value, source), source
+            yield above + key, read(value, source, folder), source

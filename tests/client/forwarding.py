@@ -216,7 +216,7 @@ def settings_of(folder: Path, realm: InMemoryRealm, dialect: str, **more: object
     path = folder / "orders.verify.key"
     realm.keytab("orders").verify_only().save(path, replace=True)
     row = {"tcp": "127.0.0.1:7790", "dialect": dialect, "keytab": str(path), "origins": [ORIGIN], **more}
-    (section,) = read_forward_auth([row], "daemon.toml: forward_auth")
+    (section,) = read_forward_auth([row], "daemon.toml: forward_auth", str(folder))
     return section
 
 

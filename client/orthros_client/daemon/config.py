@@ -37,7 +37,7 @@ def _kdc_address() -> ValueKind:
     )
 
 
-def _read_allow(rows: object, where: str) -> tuple[_Row, ...]:
+def _read_allow(rows: object, where: str, _folder: str) -> tuple[_Row, ...]:
     if not isinstance(rows, list) or len(rows) > _MOST_RULES or not all(isinstance(row, dict) for row in rows):
         raise _invalid(f"{where}: expected up to {_MOST_RULES} tables such as those of [[allow]]")
     return tuple(_read_rule(row, f"{where} rule {at}") for at, row in enumerate(rows, 1))
@@ -84,13 +84,13 @@ class DaemonConfig(Configuration):
     """The whole configuration."""
 
     keytab: str = setting(
-        file_path(absolute=True),
+        file_path(),
         "/etc/orthros/host.keytab",
         "key file of this host's principal; its realm is the realm",
         reload=True,
     )
     login: str = setting(
-        file_path(optional=True, absolute=True),
+        file_path(optional=True),
         "",
         "login file of a worker (`orthros worker-login`), in the place of a key file; re-read by itself",
     )
@@ -101,18 +101,16 @@ class DaemonConfig(Configuration):
         reload=True,
     )
     socket: str = setting(
-        socket_path(absolute=True),
+        socket_path(),
         "/run/orthros/daemon.sock",
         "Unix socket for the library and the `orthros` command",
     )
-    http_socket: str = setting(
-        socket_path(optional=True, absolute=True), "", "Unix socket for HTTP/1.1; empty for none"
-    )
+    http_socket: str = setting(socket_path(optional=True), "", "Unix socket for HTTP/1.1; empty for none")
     socket_mode: int | None = setting(
         octal_mode(optional=True), "", "mode of both sockets; empty: 0600, or 0666 when there are allow rules"
     )
     cache_file: str = setting(
-        file_path(optional=True, absolute=True),
+        file_path(optional=True),
         "",
         "file that keeps tickets over a restart, sealed under the key file's root",
     )

@@ -32,6 +32,29 @@ def test_flags_beat_environment_beats_file(
     assert (config.drain_s, config.source_of("drain_s")) == expected
 
 
+def test_a_path_begins_at_the_folder_of_the_file_and_elsewhere_at_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, work = tmp_path / "etc", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    section = (
+        '[[forward_auth]]\nsocket = "f.sock"\ndialect = "nginx"\nkeytab = "v.key"\norigins = ["https://a.example"]\n'
+    )
+    (folder / "daemon.toml").write_text(
+        'version = 1\nkdcs = ["tcp://kdc:1"]\nkeytab = "keys/web.key"\ncache_file = "/var/cache"\n' + section
+    )
+    monkeypatch.chdir(work)
+    environ = {"ORTHROS_DAEMON_HTTP_SOCKET": "http.sock"}
+    config = DAEMON_SETTINGS.load("../etc/daemon.toml", environ, {"socket": "web.sock"})
+    assert config.keytab == f"{folder}/keys/web.key"
+    assert config.cache_file == "/var/cache"
+    assert (config.socket, config.http_socket) == (f"{work}/web.sock", f"{work}/http.sock")
+    assert config.login == ""
+    (forward,) = config.forward_auth
+    assert (forward.socket, forward.keytab) == (f"{folder}/f.sock", f"{folder}/v.key")
+
+
 @pytest.mark.parity("P16")
 @pytest.mark.parametrize(
     ("text", "place"),
@@ -44,8 +67,8 @@ def test_flags_beat_environment_beats_file(
         ("version = 1\ndrain_s = " + "[" * 5000, "daemon.toml"),
         ('version = 1\nkdcs = ["tcp://kdc..example:1"]\n', "'tcp://kdc..example:1' is not tcp://host:port"),
         (MINIMAL + "sokket = '/x'\n", "there is no setting 'sokket'; write socket"),
-        (MINIMAL + "socket = 'x'\n", "socket: 'x' is not an absolute path"),
-        (MINIMAL + "socket = ''\n", "socket: '' is not an absolute path"),
+        (MINIMAL + "socket = ''\n", "socket: '' is not a path"),
+        (MINIMAL + f"socket = '{'x' * 108}'\n", "is not a path of at most 107 bytes"),
         (MINIMAL + "socket = '/x'\nhttp_socket = '/x'\n", "http_socket: the same path as socket"),
         (MINIMAL + "socket_mode = '0999'\n", "socket_mode: '0999' is not an octal mode"),
         (MINIMAL + "drain_s = true\n", "drain_s: True is not a number"),
@@ -75,7 +98,7 @@ def test_flags_beat_environment_beats_file(
         (MINIMAL + "[[workers.allow]]\nuid = 1\ntargets = ['Orders']\n", "[workers] allow rule 1: targets: target"),
         (MINIMAL + "login = '/x'\nkeytab = '/y'\n", "login: a daemon has a key file or a login file, not both"),
         (MINIMAL + "login = '/x'\ncache_file = '/y'\n", "cache_file: without a key file"),
-        (MINIMAL + "login = 'x'\n", "login: 'x' is not an absolute path"),
+        (MINIMAL + "login = '\\u0000'\n".replace("'", '"'), "is not a path"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:

@@ -251,4 +251,4 @@ def test_wrong_usage_exits_with_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
-    assert "exit codes:" in capsys.readouterr().out
+    assert "EXIT CODES" in capsys.readouterr().out

@@ -40,6 +40,17 @@ def test_verify_only_file_cannot_log_in(bench: AdminBench) -> None:
     assert Keytab.load("verify.key").is_verify_only
 
 
+def test_a_service_that_only_verifies_leaves_no_other_key_behind(bench: AdminBench) -> None:
+    (row,) = bench.rows("principal add orders --verify-only-out verify.key")
+    assert (row["key_file"], row["verify_only_file"]) == (None, "verify.key")
+    assert bench.files() == {"verify.key"}
+    assert Keytab.load("verify.key").is_verify_only
+    told = bench.ok("principal add ledger --verify-only-out -", secret=True)
+    assert Keytab.from_text(told.out).is_verify_only
+    assert "written to standard output" in told.err
+    assert bench.files() == {"verify.key"}
+
+
 def test_limits_are_set_with_the_principal(bench: AdminBench) -> None:
     bench.ok("principal add billing --max-ticket-s 15m --max-jwt-s 90")
     (row,) = bench.rows("principal list")

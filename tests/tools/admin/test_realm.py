@@ -105,7 +105,7 @@ def test_next_key_may_be_named_by_configuration_and_environment(
     monkeypatch.setenv("ORTHROS_STORE_NEXT_MASTER_KEY_FILE", "missing.key")
     assert bench.run("principal list --output json").error["code"] == "master-key-missing"
     monkeypatch.delenv("ORTHROS_STORE_NEXT_MASTER_KEY_FILE")
-    text = bench.config.read_text().replace("[listen]", 'next_master_key_file = "next.key"\n[listen]')
+    text = bench.config.read_text().replace("[listen]", 'next_master_key_file = "../next.key"\n[listen]')
     bench.config.write_text(text)
     assert bench.rows("realm rewrap") == [{"number": 2, "resealed": 4}]
     (bench.folder / "next.key").replace(bench.folder / "realm" / "master.key")

@@ -35,6 +35,7 @@ def register(nouns: Nouns) -> None:
         "a new principal, and its key file",
         examples=(
             "principal add billing --out /etc/orthros/billing.key",
+            "principal add orders --verify-only-out orders.verify.key",
             "principal add orders --out orders.key --verify-only-out orders.verify.key",
             "principal add batch --out - | ssh host 'umask 077; cat > batch.key'",
         ),
@@ -48,7 +49,11 @@ def register(nouns: Nouns) -> None:
         help="where the key file goes; - for its text form on standard output "
         "(default: NAME.key here, with - for each /)",
     )
-    add.add_argument("--verify-only-out", metavar="FILE", help="a second file that cannot log in")
+    add.add_argument(
+        "--verify-only-out",
+        metavar="FILE",
+        help="a file that cannot log in; without --out the only one that is written",
+    )
     add.add_argument("--max-ticket-s", metavar="N", type=duration, help="longest life of its tickets (90, 15m, 1h)")
     add.add_argument("--max-jwt-s", metavar="N", type=duration, help="longest life of its JWTs")
 
@@ -106,27 +111,33 @@ def register(nouns: Nouns) -> None:
 
 async def _add(desk: AdminSession, options: Namespace) -> Shown:
     name = options.name
-    out = f"{name.replace('/', '-')}.key" if options.out is None else options.out
-    full = Destination.examined(out, json=desk.screen.json)
-    wanted = [full]
-    if options.verify_only_out is not None:
-        wanted.append(Destination.examined(options.verify_only_out, json=desk.screen.json))
-        require_apart(*wanted)
+    out = options.out
+    if out is None and options.verify_only_out is None:
+        out = f"{name.replace('/', '-')}.key"
+    full, verify = (
+        None if path is None else Destination.examined(path, json=desk.screen.json)
+        for path in (out, options.verify_only_out)
+    )
+    wanted = [one for one in (full, verify) if one is not None]
+    require_apart(*wanted)
     async with desk.open_admin() as admin:
         keytab = await principals.add(admin, name, max_ticket_s=options.max_ticket_s, max_jwt_s=options.max_jwt_s)
-    full.hand_over_keytab(keytab, recover=f"{PROGRAM} key export {name} --out FILE")
-    for destination in wanted[1:]:
+    if full is not None:
+        full.hand_over_keytab(keytab, recover=f"{PROGRAM} key export {name} --out FILE")
+    if verify is not None:
         recover = f"{PROGRAM} key export {name} --verify-only --out FILE"
-        destination.hand_over_keytab(keytab.verify_only(), recover=recover)
+        verify.hand_over_keytab(keytab.verify_only(), recover=recover)
     row = {
         "name": name,
         "uid": keytab.uid,
         "kvno": keytab.kvnos[-1],
-        "key_file": str(full),
-        "verify_only_file": str(wanted[1]) if wanted[1:] else None,
+        "key_file": None if full is None else str(full),
+        "verify_only_file": None if verify is None else str(verify),
     }
-    remarks = [f"principal {keytab.principal} (uid {keytab.uid}) added, key version {row['kvno']} written to {full}"]
-    remarks += [f"verify-only keys written to {destination}" for destination in wanted[1:]]
+    written = "" if full is None else f" written to {full}"
+    remarks = [f"principal {keytab.principal} (uid {keytab.uid}) added, key version {row['kvno']}{written}"]
+    if verify is not None:
+        remarks.append(f"verify-only keys written to {verify}")
     remarks += [f"next: {PROGRAM} policy allow {name} TARGET --scope SCOPE"]
     return Shown(rows=[row], remarks=remarks, handed_over=None in [place.path for place in wanted])
 

@@ -109,8 +109,8 @@ def tell(demo: Demo) -> None:
     print("\n2. Add principals, each with a key of its own, and rules: who may call whom, and with which scopes.")
     for name in ("shop", "gateway"):
         demo.run(f"orthros-admin principal add {name}")
-    for name in ("orders", "ledger"):
-        demo.run(f"orthros-admin principal add {name} --verify-only-out {name}.verify.key")
+    demo.run("orthros-admin principal add orders --out orders.key --verify-only-out orders.verify.key")
+    demo.run("orthros-admin principal add ledger --verify-only-out ledger.verify.key")
     for rule in (
         "shop orders --scope read",
         "gateway orders --scope read --delegable --subject 'user/*'",
@@ -120,7 +120,7 @@ def tell(demo: Demo) -> None:
 
     print("\n3. Start a daemon beside each service that calls others, and the services: they check tickets offline.")
     for name in ("shop", "orders", "gateway"):
-        demo.start(f"orthros-daemon --keytab $PWD/{name}.key --kdcs unix://$PWD/kdc.sock --socket $PWD/{name}.sock")
+        demo.start(f"orthros-daemon --keytab {name}.key --kdcs unix://$PWD/kdc.sock --socket $PWD/{name}.sock")
     demo.serve("orders", "ORTHROS_KEY_FILE=orders.verify.key", "ORTHROS_SOCKET=$PWD/orders.sock")
     demo.serve("ledger", "ORTHROS_KEY_FILE=ledger.verify.key")
     demo.serve("gateway", "ORTHROS_SOCKET=$PWD/gateway.sock")

@@ -114,15 +114,15 @@ _TABLES: Final = ValueKind(
     allowed=f"up to {_MOST_ROUTES} sections [[forward_auth.route]]", types=frozenset({list}), check=_check_tables
 )
 _SECTION: Final[Mapping[str, ValueKind]] = {
-    "socket": socket_path(absolute=True),
+    "socket": socket_path(),
     "tcp": _LOOPBACK,
     "socket_mode": octal_mode(),
     "proxy_uid": whole(0, 2**32 - 1),
     "dialect": one_of(*DIALECTS),
-    "keytab": file_path(absolute=True),
+    "keytab": file_path(),
     "origins": _TEXTS,
     "schemes": _TEXTS,
-    "jwk": file_path(absolute=True),
+    "jwk": file_path(),
     "audience": text(),
     "issuer": text(),
     "route": _TABLES,
@@ -144,11 +144,11 @@ _ROUTE: Final[Mapping[str, ValueKind]] = {
 _CHAIN: Final = ("deny_via", "require_via", "max_depth", "callbacks")
 
 
-def read_forward_auth(rows: object, where: str) -> tuple[ForwardAuthSettings, ...]:
+def read_forward_auth(rows: object, where: str, folder: str) -> tuple[ForwardAuthSettings, ...]:
     """The sections of a configuration file, whose place is `where`. Raises Misconfigured `config-invalid`."""
     if not isinstance(rows, list) or len(rows) > _MOST_SECTIONS or not all(isinstance(row, dict) for row in rows):
         raise _wrong(where, f"expected up to {_MOST_SECTIONS} sections [[forward_auth]]")
-    sections = tuple(_section(row, f"{where} {at}") for at, row in enumerate(rows, 1))
+    sections = tuple(_section(row, f"{where} {at}", folder) for at, row in enumerate(rows, 1))
     places = [section.place for section in sections]
     for place in places:
         if places.count(place) > 1:
@@ -156,8 +156,8 @@ def read_forward_auth(rows: object, where: str) -> tuple[ForwardAuthSettings, ..
     return sections
 
 
-def _section(row: Mapping[str, Any], where: str) -> ForwardAuthSettings:
-    values = read_entries(_SECTION, row, where)
+def _section(row: Mapping[str, Any], where: str, folder: str) -> ForwardAuthSettings:
+    values = read_entries(_SECTION, row, where, folder)
     routes = values.pop("route", [])
     for name in ("dialect", "keytab", "origins"):
         if name not in values:
@@ -179,7 +179,7 @@ def _section(row: Mapping[str, Any], where: str) -> ForwardAuthSettings:
 
 
 def _route(row: Mapping[str, Any], where: str) -> Route:
-    values = read_entries(_ROUTE, row, where)
+    values = read_entries(_ROUTE, row, where, "")
     if "path" not in values:
         raise _wrong(where, "path is missing")
     try:

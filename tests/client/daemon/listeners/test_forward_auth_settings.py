@@ -108,7 +108,7 @@ def test_ipv6_and_a_row_for_everything(tmp_path: Path) -> None:
         (SECTION.replace('tcp = "127.0.0.1:7790"', ""), "expected one of socket and tcp"),
         (SECTION + 'socket = "/run/x"\n', "expected one of socket and tcp"),
         (SECTION + 'socket_mode = "0660"\n', "socket_mode: a port has none"),
-        (SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = "x"'), "socket: 'x' is not an absolute path"),
+        (SECTION.replace('tcp = "127.0.0.1:7790"', 'socket = ""'), "socket: '' is not a path"),
         (SECTION + 'proxy_uid = "www-data"\n', "proxy_uid: 'www-data' is not a whole number"),
         (SECTION + "proxy_uid = -1\n", "proxy_uid: -1 is not a whole number"),
         (SECTION.replace("nginx", "haproxy"), "dialect: 'haproxy' is not one of nginx, caddy, traefik, envoy"),
