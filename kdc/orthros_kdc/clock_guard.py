@@ -113,11 +113,6 @@ class ClockGuard:
             return wall if self._stop is None else Timestamp(boot_ms + self._lead_ms)
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether a jump is not settled, as of the last turn."""
-        return self._stop is not None
-
-    @property
     def stopped_at(self) -> Timestamp | None:
         """What the wall clock showed right after the jump that is not settled; None without one."""
         stop = self._stop

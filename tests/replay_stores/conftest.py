@@ -1,4 +1,4 @@
-"""Each replay store as its owner opens it, with clocks that a test moves and a memory that it can break."""
+"""Each replay store as its owner opens it: on clocks that a test moves, or in a Redis server with its own clock."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from attrs import define, field
 
 from orthros_client.verifier.stores.host import HostStore
 from orthros_client.verifier.stores.memory import MemoryStore
+from orthros_client.verifier.stores.redis_server import RedisStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import Entry, ReplayStore, Standing, Timestamp
 from orthros_protocol.testing.fakes import ManualClock
+from orthros_runtime.clocks import read_clocks
+from tests.support.redis_server import RedisServer
+
+NAME = "0123456789abcdef"
+"""Whose memory it is in the Redis server."""
 
 
 @define
@@ -31,6 +37,14 @@ class Clocks:
     def advance(self, seconds: float) -> None:
         self.wall.advance(seconds)
         self.boot.advance(seconds)
+
+
+@define
+class MachineClock(ManualClock):
+    """That of the machine, which the Redis server reads as well. No test moves it."""
+
+    def now(self) -> Timestamp:
+        return read_clocks()[0]
 
 
 @define
@@ -77,6 +91,35 @@ def memory(_folder: Path, clocks: Clocks) -> Callable[[Shares | None], ReplaySto
 
 def host(folder: Path, clocks: Clocks) -> Callable[[Shares | None], ReplayStore]:
     return lambda shares: HostStore(str(folder / "replay.mdb"), shares, clocks=clocks)
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: RedisServer) -> RedisServer:
+    """One Redis server for all tests that leave it as it is, empty."""
+    running.client.flushall()
+    return running
+
+
+@pytest.fixture(params=["memory", "host", "redis"])
+def make_any(request: pytest.FixtureRequest, tmpfs: Path) -> Callable[..., Stand]:
+    """As `make`, also in Redis: for questions in which no time passes."""
+    kind = request.param
+    server = request.getfixturevalue("server") if kind == "redis" else None
+
+    def made(**shares: int) -> Stand:
+        chosen = Shares(**shares) if shares else None
+        if server is not None:
+            return Stand(Clocks(wall=MachineClock()), lambda given: RedisStore(server.url, NAME, given), shares=chosen)
+        clocks = Clocks()
+        return Stand(clocks, (memory if kind == "memory" else host)(tmpfs, clocks), shares=chosen)
+
+    return made
 
 
 @pytest.fixture(params=[memory, host], ids=["memory", "host"])

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from typing import Self
@@ -21,22 +20,10 @@ from orthros_client.verifier.stores.shares import Shares
 from orthros_protocol import NO_EPOCH, Admission, Entry, Misconfigured, Timestamp
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS
 from orthros_runtime.clocks import read_clocks
+from tests.replay_stores.conftest import NAME
 from tests.support.redis_server import RedisServer
 
 FRESH, SEEN, STALE, QUOTA = Admission.FRESH, Admission.SEEN, Admission.STALE, Admission.QUOTA
-NAME = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: RedisServer) -> RedisServer:
-    running.client.flushall()
-    return running
 
 
 @pytest.fixture
@@ -55,11 +42,6 @@ def words(store: RedisStore, *entries: Entry) -> list[Admission]:
 def head(server: RedisServer, **changes: object) -> None:
     """Changes what the store has noted of its memory: the past, as it would be after another one."""
     server.client.hset(f"orthros:replay:{{{NAME}}}:m", mapping={name: str(value) for name, value in changes.items()})
-
-
-def test_a_request_is_fresh_once(store: RedisStore) -> None:
-    one = entry()
-    assert words(store, one, one, one) == [FRESH, SEEN, SEEN]
 
 
 def test_every_process_that_names_the_server_shares_the_memory(server: RedisServer) -> None:
@@ -108,14 +90,6 @@ def test_a_host_whose_clock_is_wrong_is_told_at_the_start_and_busy_later(server:
     assert store.admit(entry()).epoch == NO_EPOCH
     with pytest.raises(Misconfigured, match="clock"):
         RedisStore(server.url, NAME, clocks=lambda: (Timestamp(read_clocks()[0] + 6_000), 0))
-
-
-def test_shares_are_of_a_ticket_then_of_a_client_then_of_all(server: RedisServer) -> None:
-    store = RedisStore(server.url, NAME, Shares(capacity=6, per_client=4, per_ticket=2))
-    billing = [entry(ticket=ticket * 16) for ticket in (b"a", b"a", b"a", b"b", b"b", b"c")]
-    assert words(store, *billing) == [FRESH, FRESH, QUOTA, FRESH, FRESH, QUOTA]
-    others = [entry(client="orders@test.realm", ticket=ticket * 16) for ticket in (b"x", b"y", b"z")]
-    assert words(store, *others) == [FRESH, FRESH, Admission.FULL]
 
 
 def test_what_has_expired_is_deleted_a_few_at_a_time_and_does_not_count(server: RedisServer) -> None:

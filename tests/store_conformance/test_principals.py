@@ -50,7 +50,6 @@ async def test_what_is_not_there_is_none_or_empty(store):
             tx.principal_by_name("nobody"),
             tx.principal_by_uid(16),
             tx.key_by_as_kid(bytes(8)),
-            tx.key_by_ticket_kid(bytes(8)),
             tx.keys_of(16),
             tx.jwt_keys_of(16),
             tx.realm_keys(),
@@ -60,7 +59,7 @@ async def test_what_is_not_there_is_none_or_empty(store):
             tx.anchors(),
         )
 
-    assert await store.read(work) == (None, None, None, None, (), (), (), (), (), None, ())
+    assert await store.read(work) == (None, None, None, (), (), (), (), (), None, ())
 
 
 async def test_a_principal_keeps_what_was_set(store):

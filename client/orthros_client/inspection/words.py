@@ -98,7 +98,7 @@ def _words(caveat: Caveat) -> str:
         case AppCaveat():
             return f"{caveat.name}, which only the service understands: {_payload_words(caveat.payload)}"
         case _:
-            return "a caveat without words"
+            raise TypeError(f"no words for {type(caveat).__name__}")
 
 
 def _payload_words(payload: bytes) -> str:

@@ -11,12 +11,20 @@ from urllib.parse import urlsplit
 
 from orthros_kdc.http.app import Find, Handler, HttpPath
 from orthros_kdc.http.health import Health
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
+from orthros_kdc.oauth.values import (
+    INTROSPECT_PATH,
+    METADATA_PATH,
+    PALADIN_PATH,
+    REVOKE_PATH,
+    TOKEN_PATH,
+    HttpAnswer,
+    HttpRequest,
+    OAuthOptions,
+)
 from orthros_protocol import OrthrosError
 
-__all__ = ["METADATA_PATH", "Tokens", "routes"]
+__all__ = ["Tokens", "routes"]
 
-METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
 _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = "application/json"
 
@@ -53,16 +61,17 @@ def routes(tokens: Tokens, health: Health, options: OAuthOptions, issuer: Callab
 
         return answer
 
+    simple = {_JSON: tokens.simple_token} if options.simple_token else {}
     fixed = {
-        "/token": HttpPath(post={_FORM: tokens.token} | ({_JSON: tokens.simple_token} if options.simple_token else {})),
-        "/introspect": HttpPath(post={_FORM: tokens.introspect}),
-        "/revoke": HttpPath(post={_FORM: tokens.revoke}),
+        TOKEN_PATH: HttpPath(post={_FORM: tokens.token, **simple}),
+        INTROSPECT_PATH: HttpPath(post={_FORM: tokens.introspect}),
+        REVOKE_PATH: HttpPath(post={_FORM: tokens.revoke}),
         "/livez": HttpPath(get=admitted(health.live)),
         "/readyz": HttpPath(get=admitted(health.ready)),
         **{f"/readyz/{name}": HttpPath(get=admitted(health.component)) for name in health.components},
     }
     if options.paladin:
-        fixed["/authorize"] = HttpPath(post={_JSON: tokens.paladin})
+        fixed[PALADIN_PATH] = HttpPath(post={_JSON: tokens.paladin})
     described = HttpPath(get=admitted(metadata))
 
     async def find(path: str) -> HttpPath | None:

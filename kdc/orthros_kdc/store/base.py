@@ -20,8 +20,7 @@ from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT
 T = TypeVar("T")
 
 KDC_UIDS: Final = {KDC_TGT: 1, KDC_KEYS: 2, KDC_ADMIN: 3}
-"""The KDC's own services have fixed ids; 4 to 15 are kept free."""
-FIRST_UID: Final = 16
+"""The KDC's own services have fixed ids; 4 to 15 are kept free, and principals begin at 16."""
 
 KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED = "prepared", "active", "draining", "retired"
 KEY_STATES: Final = (KEY_PREPARED, KEY_ACTIVE, KEY_DRAINING, KEY_RETIRED)
@@ -228,7 +227,6 @@ class Transaction(Protocol):
         ...
 
     def key_by_as_kid(self, kid: bytes) -> KeyRecord | None: ...
-    def key_by_ticket_kid(self, kid: bytes) -> KeyRecord | None: ...
     def keys_of(self, uid: int) -> tuple[KeyRecord, ...]:
         """Every version, oldest first, tombstones included."""
         ...

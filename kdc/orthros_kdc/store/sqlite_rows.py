@@ -247,10 +247,6 @@ class SqliteRows(RuleRows):
         row = self._row(f"{_KEYS} WHERE kid_as = ?", kid)
         return None if row is None else _key(row)
 
-    def key_by_ticket_kid(self, kid: bytes) -> KeyRecord | None:
-        row = self._row(f"{_KEYS} WHERE kid_ticket = ?", kid)
-        return None if row is None else _key(row)
-
     def keys_of(self, uid: int) -> tuple[KeyRecord, ...]:
         return tuple(map(_key, self._rows(f"{_KEYS} WHERE uid = ? ORDER BY kvno", uid)))
 

@@ -133,12 +133,12 @@ class RedisStore:
 
     def _ask(self, entry: Entry) -> list[Any]:
         """The script's answer. The token is the call's own, so a lost answer can be asked for again."""
-        shares = self._shares
+        shares, client = self._shares, entry.client.encode("ascii")
         values = (
             entry.tag,
             entry.ts,
-            digest(entry.client.encode("ascii"))[:8],
-            digest(entry.ticket)[:8],
+            digest(client)[:8],
+            digest(client + b"\0" + entry.ticket)[:8],
             self._entropy(RANDOM_BYTES),
             self._entropy(RANDOM_BYTES),
             shares.capacity,
