@@ -12,21 +12,20 @@ from attrs import frozen
 
 from orthros_client.reasons import DAEMON_BUSY, MAYBE_EXECUTED
 from orthros_client.remedies import Asked
-from orthros_protocol import (
-    Code,
-    KdcRefusal,
+from orthros_protocol.errors import (
     LocalMisuse,
     Malformed,
     Misconfigured,
     OrthrosError,
     PeerMisbehaved,
-    Reason,
     Refused,
-    TargetRefusal,
-    Timestamp,
     Unavailable,
-    reason_for,
 )
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 
 __all__ = [
     "Failure",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from orthros_protocol import REASONS as SHARED
-from orthros_protocol import Reason
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS as SHARED
 
 CREDENTIAL_FILE_INVALID: Final = Reason(
     0,

@@ -10,7 +10,8 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from orthros_protocol import Principal, Reason, fill_remedy
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.reason import Reason, fill_remedy
 
 __all__ = ["Asked", "name_within", "scope_remedy"]
 

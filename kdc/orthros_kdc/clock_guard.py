@@ -25,7 +25,8 @@ from typing import Final
 import structlog
 from attrs import define, field, frozen
 
-from orthros_protocol import Refused, Timestamp
+from orthros_protocol.errors import Refused
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_runtime.clocks import boot_clock, wall_clock
 

@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from orthros_kdc.realm.master_key import ENVIRONMENT_NAME
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_runtime.kinds import (
     address,

@@ -15,7 +15,7 @@ from collections.abc import Hashable
 from heapq import nsmallest
 from typing import Final
 
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 __all__ = ["NOT_GRANTED_COST", "WANT_COST", "RateLimiter", "request_cost", "source_key"]
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from attrs import evolve
 
-from orthros_protocol import Reason, reason_for
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import reason_for
 
 MASTER_KEY_MISSING: Final = Reason(
     0,

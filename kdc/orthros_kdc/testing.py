@@ -30,7 +30,7 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import Denial, TargetFacts
 from orthros_kdc.reasons import NO_PRINCIPAL
 from orthros_kdc.store.base import PolicyRows
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.primitives.names import check_texts
 from orthros_protocol.testing.fakes import ManualClock
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from attrs import frozen
 
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = [
     "Clock",

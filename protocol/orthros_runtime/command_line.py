@@ -14,7 +14,8 @@ from typing import Any, Final, NoReturn
 
 from attrs import evolve
 
-from orthros_protocol import Misconfigured, Reason
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.reason import Reason
 
 __all__ = ["SERVER_CODES", "USAGE", "Parser", "add_command", "duration", "usage"]
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orthros_protocol import Misconfigured, Reason
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.reason import Reason
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import NOTHING, evolve, frozen
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.names import is_name
 from orthros_protocol.primitives.redaction import redact_text
 

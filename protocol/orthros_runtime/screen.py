@@ -15,7 +15,7 @@ from typing import Final, TextIO
 
 from attrs import frozen
 
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 from orthros_protocol.primitives.redaction import redact_text
 
 __all__ = ["Row", "Screen", "instant", "life", "wants_json"]

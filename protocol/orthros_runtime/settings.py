@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 from attrs import NOTHING, field, frozen
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.kinds import ValueKind
 
 __all__ = ["Configuration", "Setting", "SettingsTable", "add_actions", "entries", "read_entries", "section", "setting"]

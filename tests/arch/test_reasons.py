@@ -7,8 +7,8 @@ import pytest
 
 from orthros_client import reasons as client
 from orthros_kdc import reasons as kdc
-from orthros_protocol import REASONS as SHARED
-from orthros_protocol import Reason
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS as SHARED
 from orthros_runtime.command_line import USAGE
 from orthros_runtime.extras import EXTRA_MISSING
 from orthros_tools import reasons as tools

@@ -8,29 +8,13 @@ from hypothesis import strategies as st
 
 from orthros_client import Credentials
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    USE_CHANNEL,
-    Credential,
-    ExpiresCaveat,
-    HandedOver,
-    Life,
-    LocalMisuse,
-    Malformed,
-    OrthrosError,
-    PeerCaveat,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
-    TargetRefusal,
-    bind_raw,
-    join_caveats,
-    mix_discharges,
-    open_hand_over,
-    parse_ap_request,
-    parse_caveat,
-    pop_key_of,
-    tail_after,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import USE_CHANNEL, TargetRefusal, parse_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.tickets.attenuation import join_caveats, mix_discharges, pop_key_of, tail_after
+from orthros_protocol.tickets.caveats import ExpiresCaveat, PeerCaveat, ScopesCaveat, parse_caveat
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.hand_over import HandedOver, open_hand_over
 from tests.support.naive import dec, enc, kd, mac, seal, sha256
 from tests.support.parties import ENDPOINT, HostClock, Parties, call, epoch_of, forge, refused_as
 

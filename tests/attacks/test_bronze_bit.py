@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import Behalf, Granted, PeerMisbehaved, ScopesCaveat, evidence_proof, join_caveats
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.wants import Granted
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import ScopesCaveat
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
 from tests.support.behalf_bench import FIELDS, Journey, open_journey, resealed
 
 EDITS: dict[str, Any] = {

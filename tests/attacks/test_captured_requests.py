@@ -3,20 +3,14 @@
 import pytest
 
 from orthros_kdc.admin import rules
-from orthros_protocol import (
-    KDC_TGT,
-    Granted,
-    KdcRefusal,
-    Principal,
-    ReplaySet,
-    ScopesCaveat,
-    Timestamp,
-    Want,
-    build_as_request,
-    open_as_reply,
-    open_tgs_reply,
-)
-from orthros_protocol.exchanges.as_exchange import PendingAs
+from orthros_protocol.exchanges.as_exchange import PendingAs, build_as_request, open_as_reply
+from orthros_protocol.exchanges.replay import ReplaySet
+from orthros_protocol.exchanges.tgs_exchange import open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, Want
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.caveats import ScopesCaveat
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 
 BURST = 40

@@ -2,8 +2,10 @@
 
 import pytest
 
-from orthros_protocol import ExpiresCaveat, Malformed, PeerMisbehaved, Refused, ScopesCaveat, join_caveats
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import ap_request, enc, kd, pop_key, raw_bind, sha256
 

@@ -10,31 +10,13 @@ from attrs import evolve
 from orthros_client import Credentials, DischargeRefused, Discharges
 from orthros_client.credentials.discharging import DischargeExchange, ask, asking
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    DISCHARGE_ENDPOINT,
-    USE_RAW,
-    Discharge,
-    ExpiresCaveat,
-    LocalMisuse,
-    Malformed,
-    PathCaveat,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
-    TargetRefusal,
-    ThirdPartyCaveat,
-    bind_raw,
-    join_caveats,
-    mix_discharges,
-    narrow_discharge,
-    open_demand,
-    parse_ap_request,
-    parse_caveat,
-    pop_key_of,
-    split_caveats,
-    tail_after,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, TargetRefusal, parse_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.tickets.attenuation import join_caveats, mix_discharges, pop_key_of, split_caveats, tail_after
+from orthros_protocol.tickets.caveats import ExpiresCaveat, PathCaveat, ScopesCaveat, ThirdPartyCaveat, parse_caveat
+from orthros_protocol.tickets.discharges import DISCHARGE_ENDPOINT, Discharge, narrow_discharge, open_demand
 from tests.support.naive import dec, enc, kd, sha256
 from tests.support.parties import (
     ENDPOINT,

@@ -7,24 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    SAFE,
-    USE_RAW,
-    ApRequest,
-    LocalMisuse,
-    PeerMisbehaved,
-    PendingAp,
-    Refused,
-    ScopesCaveat,
-    Timestamp,
-    add_caveat,
-    bind_raw,
-    join_caveats,
-    pop_key_of,
-    sign_ap_request,
-    tail_of,
-)
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import SAFE, USE_RAW, ApRequest, PendingAp, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
+from orthros_protocol.tickets.caveats import ScopesCaveat
 from tests.support.exchange_pair import ExchangePair, ask_tgs
 
 ENDPOINT = "orders/submit"

@@ -8,31 +8,24 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import groups, jwt_keys, keys, principals, rules
-from orthros_protocol import (
-    WANT_DELEGABLE,
-    WANT_JWT,
+from orthros_protocol.errors import Malformed, PeerMisbehaved
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
-    Behalf,
     ChannelCaveat,
     ExpiresCaveat,
-    Granted,
-    KdcRefusal,
-    Malformed,
     MethodsCaveat,
-    NotGranted,
     PathCaveat,
     PeerCaveat,
-    PeerMisbehaved,
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
-    Want,
-    build_tgs_request,
-    evidence_proof,
-    join_caveats,
-    open_tgs_reply,
 )
-from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.naive import dec, enc, kd, mac
 

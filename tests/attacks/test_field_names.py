@@ -17,7 +17,7 @@ from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations.asgi import OrthrosMiddleware
-from orthros_protocol import PeerCaveat
+from orthros_protocol.tickets.caveats import PeerCaveat
 from tests.client.forwarding import Gate, Sent
 from tests.client.http.world import House
 from tests.support import asgi_server

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from orthros_kdc.admin import rules
-from orthros_protocol import NotGranted, OrthrosError, Principal, Want
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.wants import NotGranted, Want
+from orthros_protocol.primitives.names import Principal
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 
 SECONDS = 60

@@ -4,16 +4,13 @@ import trio
 
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.process.native_port import Server
-from orthros_protocol import (
-    Behalf,
-    FrameReader,
-    Principal,
-    Want,
-    build_tgs_request,
-    frame,
-    join_caveats,
-)
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request
+from orthros_protocol.exchanges.wants import Want
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.evidence import Behalf
 from tests.support.http_port import stream_pair
 from tests.support.kdc_bench import REALM, open_bench
 

@@ -6,32 +6,23 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from orthros_protocol import (
-    USE_HTTP,
-    USE_RAW,
-    Accepted,
-    ExpiresCaveat,
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import Accepted, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, USE_RAW, PendingAp, TargetRefusal, open_ap_reply
+from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
     HttpResponse,
-    Malformed,
-    MethodsCaveat,
-    PathCaveat,
-    PeerMisbehaved,
-    PendingAp,
-    Refused,
-    TargetRefusal,
-    build_ap_reply,
     decode_base64url,
     encode_base64url,
     format_authorization,
     format_challenge,
     format_content_digest,
-    open_ap_reply,
     open_http_reply,
     parse_authorization,
     parse_challenge,
     seal_http_reply,
 )
+from orthros_protocol.tickets.caveats import ExpiresCaveat, MethodsCaveat, PathCaveat
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import dec, enc, mac, sha256
 

@@ -8,34 +8,20 @@ import pytest
 
 from orthros_kdc.admin import principals, rules
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_protocol import (
-    ApRequest,
-    ExpiresCaveat,
-    Granted,
-    Malformed,
-    NotGranted,
-    OrthrosError,
-    PeerMisbehaved,
-    Refused,
-    ThirdPartyCaveat,
-    Timestamp,
-    accept,
-    bind_raw,
-    make_discharge,
-    open_demand,
-    open_presented,
-    parse_ap_request,
-    pop_key_of,
-    sign_ap_request,
-    tail_of,
-)
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
+from orthros_protocol.errors import Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received, accept
+from orthros_protocol.exchanges.ap_exchange import ApRequest, parse_ap_request, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.wants import Granted, NotGranted
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing.fakes import ManualStore
-from orthros_protocol.tickets.attenuation import join_caveats, tail_after
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ThirdPartyCaveat
 from orthros_protocol.tickets.discharges import Demand as Question
-from orthros_protocol.tickets.discharges import Discharge
+from orthros_protocol.tickets.discharges import Discharge, make_discharge, open_demand
+from orthros_protocol.tickets.presented import open_presented
 from tests.support.behalf_bench import principal, resealed
 from tests.support.kdc_bench import KdcBench, open_bench
 from tests.support.naive import Sealer

@@ -4,15 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import (
-    Keytab,
-    Misconfigured,
-    PeerMisbehaved,
-    build_as_request,
-    open_as_reply,
-    parse_as_request,
-    verify_as_request,
-)
+from orthros_protocol.errors import Misconfigured, PeerMisbehaved
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply, parse_as_request, verify_as_request
+from orthros_protocol.keys.keytab import Keytab
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, kd, mac
 

@@ -10,25 +10,14 @@ from attrs import evolve
 
 from orthros_kdc.admin import jwt_keys, rules
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import (
-    WANT_DELEGABLE,
-    WANT_JWT,
-    AppCaveat,
-    ExpiresCaveat,
-    Granted,
-    KdcRefusal,
-    MethodsCaveat,
-    NotGranted,
-    PeerMisbehaved,
-    Principal,
-    ScopesCaveat,
-    TargetsCaveat,
-    Want,
-    build_tgs_request,
-    join_caveats,
-    open_tgs_reply,
-)
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import AppCaveat, ExpiresCaveat, MethodsCaveat, ScopesCaveat, TargetsCaveat
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 
 ORDERS, PAYROLL = Principal(REALM, "orders"), Principal(REALM, "payroll")

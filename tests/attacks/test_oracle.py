@@ -5,20 +5,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    Accepted,
-    AppRule,
-    ChainRule,
-    ExpiresCaveat,
-    OrthrosError,
-    Repetition,
-    ReplaySet,
-    ScopesCaveat,
-    bind_raw,
-    parse_address,
-)
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.acceptance import Accepted
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.replay import ReplaySet
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.access import AppRule, parse_address
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc

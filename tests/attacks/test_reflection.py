@@ -2,20 +2,19 @@
 
 import pytest
 
-from orthros_protocol import (
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import (
     USE_CHANNEL,
     USE_HTTP,
     USE_KDC,
     USE_RAW,
-    KdcRefusal,
-    PeerMisbehaved,
-    Refused,
-    build_ap_reply,
     open_ap_reply,
-    open_as_reply,
-    open_tgs_reply,
     parse_ap_request,
 )
+from orthros_protocol.exchanges.as_exchange import open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import open_tgs_reply
+from orthros_protocol.primitives.messages import KdcRefusal
 from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 from tests.support.naive import dec, enc, kd, mac, seal, sha256
 from tests.support.specimens import collect_specimens

@@ -5,17 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from orthros_protocol import (
-    LocalMisuse,
-    PeerMisbehaved,
-    Refused,
-    Repetition,
-    ReplaySet,
-    TargetRefusal,
-    Timestamp,
-    build_ap_reply,
-    open_ap_reply,
-)
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal, open_ap_reply
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.replay import ReplaySet
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing.fakes import ManualClock, ManualStore
 from tests.support.exchange_pair import ExchangePair, Instance, refusal_code
 

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 import orthros_protocol
-from orthros_protocol import OrthrosError, PeerMisbehaved, Refused, ScopesCaveat, parse_ap_request, parse_tgs_request
+from orthros_protocol.errors import OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import parse_ap_request
+from orthros_protocol.exchanges.tgs_exchange import parse_tgs_request
+from orthros_protocol.keys.role_keys import Secret
+from orthros_protocol.tickets.caveats import ScopesCaveat
 from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 
 
@@ -82,4 +86,4 @@ def test_public_objects_that_hold_keys_do_not_compare_them() -> None:
 def test_the_facade_hands_out_no_way_to_compute_with_bare_keys() -> None:
     """Section 18: raw bytes keys everywhere. PRF, MAC and box are for the library's own modules."""
     assert not {"prf", "mac", "derive", "seal", "open_box", "require_mac"} & set(orthros_protocol.__all__)
-    assert not [name for name in gc.garbage if isinstance(name, orthros_protocol.Secret)]
+    assert not [name for name in gc.garbage if isinstance(name, Secret)]

@@ -4,21 +4,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from orthros_protocol import (
-    WANT_JWT,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    build_ap_reply,
-    build_as_request,
-    build_nak,
-    build_tgs_request,
-    open_ap_reply,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import open_ap_reply
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_JWT
+from orthros_protocol.primitives.messages import build_nak
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from tests.support.exchange_pair import ExchangePair
 
 

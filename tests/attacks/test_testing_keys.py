@@ -18,7 +18,8 @@ from orthros_client import Verifier
 from orthros_client.errors import LocalMisuse, Misconfigured, PeerMisbehaved
 from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.testing import TestRealm
-from orthros_protocol import Keytab, bind_raw
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.testing import InMemoryRealm
 
 ROOT = Path(__file__).parents[2]

@@ -4,24 +4,15 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
-    DELEGABLE,
-    SERVICE_TICKET,
-    TGT,
-    AssertedUser,
-    KdcMacKey,
-    Malformed,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    TicketKey,
-    Timestamp,
-    open_tgt,
-    open_ticket,
-    require_kdc_mark,
-)
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
+from orthros_protocol.exchanges.tgs_exchange import open_tgt
+from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.ticket import DELEGABLE, SERVICE_TICKET, TGT, open_ticket, require_kdc_mark
 from tests.support.exchange_pair import ExchangePair, Instance, ask_as, ask_tgs, principal
 from tests.support.naive import Sealer, ap_request, dec, kd, pop_key, raw_bind, sha256, unseal
 

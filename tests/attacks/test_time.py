@@ -2,14 +2,11 @@
 
 import pytest
 
-from orthros_protocol import (
-    Refused,
-    TargetRefusal,
-    Timestamp,
-    build_ap_reply,
-    measure_offset,
-    open_ap_reply,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal, open_ap_reply
+from orthros_protocol.exchanges.authenticators import measure_offset
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, mac, sha256
@@ -92,7 +89,7 @@ def test_the_answer_of_a_target_cannot_be_backdated_by_others() -> None:
     pair = ExchangePair()
     pending = pair.request(pair.issue())
     body = enc(1, pending.request.nonce, 0, bytes(8), 0, [])
-    from orthros_protocol import PeerMisbehaved
+    from orthros_protocol.errors import PeerMisbehaved
 
     for key in (bytes(32), pair.issue().pop_key):
         with pytest.raises(PeerMisbehaved, match="wrong-mac"):

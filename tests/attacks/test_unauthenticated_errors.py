@@ -2,7 +2,10 @@
 
 import pytest
 
-from orthros_protocol import PeerMisbehaved, build_as_request, build_nak, open_as_reply, open_tgs_reply
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import open_tgs_reply
+from orthros_protocol.primitives.messages import build_nak
 from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 from tests.support.naive import dec, enc
 

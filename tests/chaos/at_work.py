@@ -22,7 +22,10 @@ from typing import Final
 from attrs import define, field
 
 from orthros_client import Client
-from orthros_protocol import KDC_TGT, OrthrosError, PendingAs, Timestamp, build_as_request
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.as_exchange import PendingAs, build_as_request
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT
 from tests.chaos.callers import Caller, Tally
 from tests.chaos.faults import Outage
 from tests.chaos.hosts import Executions, Service

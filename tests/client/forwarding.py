@@ -15,20 +15,19 @@ from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.listeners.forward_auth_dialects import PATH, ProxyQuestion
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.errors import MaybeExecuted, TargetRefusal
-from orthros_protocol import (
-    USE_HTTP,
-    ApRequest,
-    AssertedUser,
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, ApRequest, AssertedUser, sign_ap_request
+from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
-    Life,
-    Timestamp,
+    decode_base64url,
     format_authorization,
-    sign_ap_request,
+    format_content_digest,
+    parse_challenge,
 )
-from orthros_protocol.exchanges.http_profile import decode_base64url, format_content_digest, parse_challenge
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
+from orthros_protocol.tickets.credential import Life
 
 HOST = "orders.example"
 ORIGIN = f"https://{HOST}"

@@ -25,7 +25,7 @@ from orthros_client.local.api.values import (
     Status,
     WantRequest,
 )
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.serving.peers import Peer
 from tests.client.world import START, DaemonClock, World, elapse, open_world

@@ -18,28 +18,19 @@ from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.errors import Failure, LocalMisuse, TicketRefused
 from orthros_client.local.api.values import Op, Reply, WantRequest
 from orthros_client.local.conversation import Conversation
-from orthros_protocol import (
-    DELEGABLE,
-    WANT_DELEGABLE,
-    Behalf,
-    FrameReader,
-    Life,
-    Principal,
-    ScopesCaveat,
-    TargetsCaveat,
-    ThirdPartyCaveat,
-    Ticket,
-    Timestamp,
-    evidence_proof,
-    frame,
-    join_caveats,
-    open_presented,
-    open_ticket,
-    split_caveats,
-)
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.tickets.attenuation import join_caveats, split_caveats
+from orthros_protocol.tickets.caveats import ScopesCaveat, TargetsCaveat, ThirdPartyCaveat
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import DELEGABLE, Ticket, open_ticket
 from orthros_runtime.clocks import RealmTime
 from orthros_runtime.serving.peers import Peer
 from tests.client.daemon.tickets.test_persistence import store_of

@@ -25,15 +25,10 @@ from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_kdc.admin.principal_facts import check_sources, check_token_claims
 from orthros_kdc.policy.model import check_callers, check_subject_patterns
-from orthros_protocol import (
-    MethodsCaveat,
-    PeerCaveat,
-    ScopesCaveat,
-    Want,
-    check_scopes,
-    format_authorization,
-)
-from orthros_protocol.primitives.names import Principal, check_list, check_texts
+from orthros_protocol.exchanges.http_profile import format_authorization
+from orthros_protocol.exchanges.wants import Want
+from orthros_protocol.primitives.names import Principal, check_list, check_scopes, check_texts
+from orthros_protocol.tickets.caveats import MethodsCaveat, PeerCaveat, ScopesCaveat
 from tests.client.http.world import ORIGIN, House
 from tests.support.parties import Parties
 

@@ -11,23 +11,15 @@ from orthros_client.errors import Failure
 from orthros_client.http.propagation import serving
 from orthros_client.local.conversation import Conversation
 from orthros_client.verifier import VerifiedCaller, Verifier
-from orthros_protocol import (
-    DELEGABLE,
-    REASONS,
-    SAFE,
-    USE_RAW,
-    ApRequest,
-    Behalf,
-    Code,
-    Hop,
-    Principal,
-    Reason,
-    Subject,
-    bind_raw,
-    sign_ap_request,
-)
+from orthros_protocol.exchanges.ap_exchange import SAFE, USE_RAW, ApRequest, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS, Code
 from orthros_protocol.testing import InMemoryRealm
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.ticket import DELEGABLE, Hop, Subject
 from tests.client.house import open_house
 from tests.client.local.test_client import StillClock, grant
 from tests.client.local.test_client_on_behalf import ask

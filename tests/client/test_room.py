@@ -23,7 +23,7 @@ from orthros_client.errors import Failure
 from orthros_client.local.api.messages import encode_request
 from orthros_client.local.api.values import Op, Ping, Pong, WantRequest
 from orthros_client.reasons import DAEMON_BUSY
-from orthros_protocol import frame
+from orthros_protocol.primitives.framing import frame
 from orthros_runtime.serving.connections import Connection, Deadlines
 from orthros_runtime.serving.limits import Group
 from orthros_runtime.serving.peers import UNKNOWN_PEER, Peer

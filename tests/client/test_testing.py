@@ -24,7 +24,8 @@ from orthros_client.integrations.asgi import OrthrosMiddleware, Route
 from orthros_client.integrations.starlette import require
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_client.testing import AsyncTestClient, TestRealm, async_test_client, test_client
-from orthros_protocol import ChainRule, Refused
+from orthros_protocol.errors import Refused
+from orthros_protocol.tickets.call_chain import ChainRule
 
 ORIGIN = "https://orders.example"
 ROUTES = (

@@ -18,20 +18,14 @@ from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
-from orthros_protocol import (
-    DELEGABLE,
-    Behalf,
-    Caveat,
-    FrameReader,
-    Ticket,
-    Timestamp,
-    build_nak,
-    evidence_proof,
-    frame,
-    join_caveats,
-    open_ticket,
-)
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import build_nak
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import Caveat
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.ticket import DELEGABLE, Ticket, open_ticket
 
 START = Timestamp(1_800_000_000_000)
 FAST_MS = 600_000

@@ -17,7 +17,8 @@ from orthros_kdc.admin import Admin, groups, jwt_keys, keys, principals, realm, 
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
-from orthros_protocol import Keytab, RootKey
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
 from orthros_protocol.testing import CountingEntropy, ManualClock
 from tests.support.kdc_bench import REALM, Ledger, service_over
 from tests.support.realm_views import PromptView

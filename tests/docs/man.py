@@ -21,10 +21,10 @@ from orthros_kdc.process import command as orthros_kdc
 from orthros_runtime.command_line import Parser
 from orthros_tools.admin import __main__ as orthros_admin
 
-__all__ = ["FOLDER", "pages"]
+__all__ = ["FOLDER", "GRAMMARS", "commands_below", "pages"]
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "man"
-_GRAMMARS: Final[tuple[Callable[[], Parser], ...]] = (
+GRAMMARS: Final[tuple[Callable[[], Parser], ...]] = (
     orthros.parser,
     orthros_daemon.parser,
     orthros_kdc.parser,
@@ -37,7 +37,7 @@ _HEAD: Final = {"project_name": "orthros", "manual_title": "Orthros", "date": "-
 def pages() -> dict[str, str]:
     """The text of each page, by its file name."""
     os.environ["COLUMNS"] = "100"  # where argparse wraps; otherwise it asks the terminal
-    grammars = [_told_once(make()) for make in _GRAMMARS]
+    grammars = [_told_once(make()) for make in GRAMMARS]
     return {f"{one.prog}.1": f"{Manpage(one, {**_HEAD, 'version': version('orthros')})}\n" for one in grammars}
 
 
@@ -46,19 +46,20 @@ def _told_once(grammar: Parser) -> Parser:
     copy = deepcopy(grammar)
     copy.format_help()  # which puts the end of the help together
     whole = {option for action in copy._actions for option in action.option_strings}
-    for command in _below(copy):
+    for command in commands_below(copy):
         for action in command._actions:
             if whole.intersection(action.option_strings):
                 action.help = argparse.SUPPRESS
     return copy
 
 
-def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def commands_below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command of a program, nouns and verbs alike."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield command
-                yield from _below(command)
+                yield from commands_below(command)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import orthros_client
+import orthros_protocol
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.http.server.answers import ROWS
 from orthros_kdc.config import KDC_SETTINGS
@@ -50,6 +52,20 @@ SERVICE_MODULES: Final = (
 )
 # And what their tests may import.
 TESTING_MODULES: Final = ("orthros_client.testing", "orthros_client.testing.fixtures", "orthros_kdc.testing")
+# What has no docstring of its own: constants, and a type that is an integer.
+DESCRIBED: Final = {
+    "EXACT": "Flag of a want: the KDC refuses rather than grants less.",
+    "KDC_TGT": "The service of the KDC that the initial exchange asks for: ticket-granting tickets.",
+    "SAFE": "Flag of an AP-REQ: executing the call twice does no harm.",
+    "USE_CHANNEL": "Use 2 of an AP-REQ: it opens a channel.",
+    "USE_HTTP": "Use 1 of an AP-REQ: it authorises an HTTP request.",
+    "USE_KDC": "Use 3 of an AP-REQ: it is for a service of the KDC.",
+    "USE_RAW": "Use 0 of an AP-REQ: it authorises a payload at an endpoint.",
+    "Timestamp": "Milliseconds since 1970-01-01T00:00:00Z.",
+    "WANT_DELEGABLE": "Flag of a want: the ticket may serve as evidence.",
+    "WANT_JWT": "Kind 1 of a want: a JWT.",
+    "WANT_TICKET": "Kind 0 of a want: a ticket.",
+}
 _CODES = re.compile(r"(\| code \| name \|[^\n]*\n\|---[^\n]*\n)(?:\|[^\n]*\n)*")
 _BLOCK = re.compile(r"<!-- table: ([a-z-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -122,14 +138,24 @@ def mistakes() -> str:
     )
 
 
-def public_names() -> str:
-    """What services import from `orthros_client`, each with the first sentence of its docstring."""
+def _names_of(package: ModuleType) -> str:
+    """The public names of a package, each with the first sentence of its docstring."""
 
     def summary(name: str) -> str:
-        words = " ".join((getattr(orthros_client, name).__doc__ or "").split())
+        words = DESCRIBED.get(name) or " ".join((getattr(package, name).__doc__ or "").split())
         return re.split(r"(?<=\.) ", words, maxsplit=1)[0]
 
-    return _table(("name", "what it is"), ((f"`{name}`", summary(name)) for name in orthros_client.__all__))
+    return _table(("name", "what it is"), ((f"`{name}`", summary(name)) for name in package.__all__))
+
+
+def public_names() -> str:
+    """What services import from `orthros_client`."""
+    return _names_of(orthros_client)
+
+
+def protocol_names() -> str:
+    """What programs that speak the protocol themselves import from `orthros_protocol`."""
+    return _names_of(orthros_protocol)
 
 
 def _modules(names: Iterable[str]) -> str:
@@ -159,6 +185,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "answers": answers,
     "mistakes": mistakes,
     "public-names": public_names,
+    "protocol-names": protocol_names,
     "public-modules": public_modules,
     "testing-names": testing_names,
 }
@@ -166,6 +193,7 @@ _ELSEWHERE: Final = {
     "answers": HTTP,
     "mistakes": REFUSALS,
     "public-names": LIBRARY,
+    "protocol-names": LIBRARY,
     "public-modules": LIBRARY,
     "testing-names": TESTING,
 }

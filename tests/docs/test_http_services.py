@@ -11,7 +11,8 @@ from attrs import fields
 
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
-from orthros_protocol import Code, Refused
+from orthros_protocol.errors import Refused
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.testing import InMemoryRealm
 from tests.docs.pages import ROOT, blocks
 

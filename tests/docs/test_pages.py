@@ -21,6 +21,7 @@ from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.policy.model import RealmLimits
 from orthros_protocol.primitives import limits
 from orthros_tools.admin.__main__ import main as orthros_admin
+from tests.docs.man import GRAMMARS, commands_below
 from tests.docs.pages import PAGES, README, ROOT, anchors_of, blocks, commands_of, links_of
 from tests.docs.tables import PAGE, PLACES, SERVICE_MODULES, TABLES, TESTING_MODULES, blocks_of
 
@@ -79,6 +80,15 @@ def test_commands_and_their_options_exist(page: Path, capsys: pytest.CaptureFixt
             assert re.search(rf"{option}\b", told), f"{command}: {option}"
 
 
+def test_every_command_is_named_on_a_page() -> None:
+    """The public names of operators: docs/man has all of them by itself, the pages say what they are for."""
+    text = " ".join(" ".join(page.read_text("utf-8").split()) for page in PAGES)
+    names = [command.prog for make in GRAMMARS for command in commands_below(make())]
+    missing = [name for name in names if name not in text and f"`{name.partition(' ')[2]}" not in text]
+    assert len(names) > 50
+    assert not missing
+
+
 def test_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) <= 150
 
@@ -91,11 +101,14 @@ def test_tables_are_those_of_the_code(name: str) -> None:
 
 def test_services_need_fewer_than_thirty_names_and_the_pages_use_no_other() -> None:
     """What docs/library.md and docs/testing.md do not list is private, so no sample may import it."""
-    public = {name: set(import_module(name).__all__) for name in ("orthros_client", *SERVICE_MODULES, *TESTING_MODULES)}
+    packages = ("orthros_client", "orthros_protocol", "orthros_protocol.testing", *SERVICE_MODULES, *TESTING_MODULES)
+    public = {name: set(import_module(name).__all__) for name in packages}
     assert len(public["orthros_client"]) < 30
     for page in PAGES:
         for block in blocks(page, "python"):
-            for module, names in re.findall(r"^ *from (orthros_client[\w.]*) import (.*)$", block, re.MULTILINE):
+            for module, names in re.findall(
+                r"^ *from (orthros_(?:client|protocol)[\w.]*) import (.*)$", block, re.MULTILINE
+            ):
                 assert {name.strip() for name in names.split(",")} <= public.get(module, set()), f"{page}: {module}"
 
 

@@ -12,7 +12,7 @@ import pytest
 from orthros_client import Client, Credentials, Refused, TicketRefused, VerifiedCaller, Verifier
 from orthros_client.errors import TargetRefusal
 from orthros_client.http.propagation import serving
-from orthros_protocol import Behalf
+from orthros_protocol.tickets.evidence import Behalf
 from tests.support.processes import Estate, Founded, eventually, open_estate
 from workshop.stage import Process
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import KdcRefusal
+from orthros_protocol.primitives.messages import KdcRefusal
 from tests.e2e.test_kdc_process import DEADLINE_S, Caller
 from tests.e2e.test_kdc_start import program
 from tests.support.processes import Estate, eventually

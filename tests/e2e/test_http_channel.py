@@ -11,9 +11,9 @@ import pytest
 import trustme
 from attrs import frozen
 
-from orthros_protocol import ChannelCaveat
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.caveats import ChannelCaveat
 from tests.support.http_caller import HttpCaller, wall_clock
 from tests.support.http_servers import await_open, transfer
 from workshop.stage import Stage

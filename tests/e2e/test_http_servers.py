@@ -10,8 +10,8 @@ from http.client import HTTPConnection
 import pytest
 from attrs import evolve
 
-from orthros_protocol import Hop, Subject
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.tickets.ticket import Hop, Subject
 from tests.support.http_caller import Call, HttpCaller, Received
 from tests.support.http_servers import SERVERS, Server, open_server
 from tests.support.processes import eventually

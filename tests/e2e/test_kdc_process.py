@@ -19,18 +19,12 @@ import pytest
 
 from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.realm.master_key import MasterKey
-from orthros_protocol import (
-    KDC_TGT,
-    AsReply,
-    FrameReader,
-    KdcRefusal,
-    Keytab,
-    PendingAs,
-    Timestamp,
-    build_as_request,
-    frame,
-    open_as_reply,
-)
+from orthros_protocol.exchanges.as_exchange import AsReply, PendingAs, build_as_request, open_as_reply
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import KDC_TGT
 from tests.support.processes import Estate, eventually, file_hashes
 from workshop.stage import Process
 

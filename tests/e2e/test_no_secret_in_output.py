@@ -19,20 +19,13 @@ from orthros_client import OrthrosError
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, Vault
 from orthros_kdc.store.base import RealmKeyRecord
-from orthros_protocol import (
-    AS_REQ,
-    Keytab,
-    PendingAs,
-    frame,
-    open_as_reply,
-    open_ticket,
-    parse_as_request,
-    parse_signed,
-    peek_unverified_header,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.exchanges.as_exchange import PendingAs, open_as_reply, parse_as_request
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.derivation import derive, digest
+from orthros_protocol.primitives.framing import frame
+from orthros_protocol.primitives.messages import AS_REQ, parse_signed
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.ticket import open_ticket, peek_unverified_header
 from tests.support.leaks import find_leaks, forms_of
 from tests.support.processes import REALM, Estate, eventually
 from tests.support.tap import Tap

@@ -21,7 +21,9 @@ from orthros_client.http.message_signatures import (
     verify,
 )
 from orthros_kdc.realm.vault import JwtKey
-from orthros_protocol import OrthrosError, ReplaySet, Timestamp
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.replay import ReplaySet
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing.fakes import ManualStore
 from tests.kdc.issuing import tokens
 from tests.kdc.issuing.tokens import AUDIENCE, FULL, HS256, HS512, ISSUER, KEYS, MARK, NOW, OLD_MARK, OPAQUE, PLAIN

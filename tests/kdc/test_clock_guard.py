@@ -7,8 +7,12 @@ from attrs import define, field
 
 from orthros_kdc.admin import kdc_clock, rules
 from orthros_kdc.clock_guard import ClockGuard, Jump, Settled
-from orthros_protocol import KDC_TGT, KdcRefusal, Refused, Timestamp, build_as_request, open_as_reply
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import KDC_TGT
 from tests.support.kdc_bench import open_bench
 from tests.support.oauth_bench import JWT_BEARER, Tokens, body_of, open_tokens
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orthros_kdc.config import KDC_SETTINGS, Config
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 ROOT = Path(__file__).parents[2]
 

@@ -22,7 +22,7 @@ from orthros_kdc.process.founding import found_realm
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.clocks import wall_clock
 
 T = TypeVar("T")

@@ -11,21 +11,13 @@ import trio.testing
 
 from orthros_client.verifier import Verifier
 from orthros_kdc.admin import principals, rules
-from orthros_protocol import (
-    USE_RAW,
-    ApRequest,
-    Granted,
-    Keytab,
-    PeerMisbehaved,
-    Refused,
-    bind_raw,
-    open_ap_reply,
-    parse_address,
-    pop_key_of,
-    sign_ap_request,
-    tail_of,
-)
-from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, TargetRefusal, open_ap_reply, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.wants import Granted
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.tickets.access import parse_address
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from tests.client.world import elapse, open_world
 from tests.support.kdc_bench import KdcBench, open_bench
 

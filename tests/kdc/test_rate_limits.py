@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_kdc.rate_limits import NOT_GRANTED_COST, RateLimiter, source_key
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 rates = st.floats(0.1, 10_000)
 bursts = st.integers(1, 10_000)

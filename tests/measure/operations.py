@@ -29,22 +29,15 @@ from orthros_client.verifier import Verifier
 from orthros_kdc.admin import rules
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.process.native_port import Server
-from orthros_protocol import (
-    KDC_TGT,
-    USE_RAW,
-    ApRequest,
-    Entry,
-    Keytab,
-    Principal,
-    ReplaySet,
-    Timestamp,
-    Want,
-    bind_raw,
-    build_as_request,
-    frame,
-    open_ap_reply,
-    sign_ap_request,
-)
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, open_ap_reply, sign_ap_request
+from orthros_protocol.exchanges.as_exchange import build_as_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.replay import Entry, ReplaySet
+from orthros_protocol.exchanges.wants import Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.primitives.framing import frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from orthros_tools.admin.__main__ import main as orthros_admin
 from tests.client.integrations.test_three_services import open_town

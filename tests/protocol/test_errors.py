@@ -2,7 +2,7 @@
 
 import pytest
 
-from orthros_protocol import (
+from orthros_protocol.errors import (
     LocalMisuse,
     Malformed,
     Misconfigured,
@@ -10,8 +10,8 @@ from orthros_protocol import (
     PeerMisbehaved,
     Refused,
     Unavailable,
-    reason_for,
 )
+from orthros_protocol.reasons.table import reason_for
 
 FAMILIES = [LocalMisuse, Misconfigured, PeerMisbehaved, Refused, Unavailable]
 

@@ -4,8 +4,9 @@ from typing import get_args
 
 import pytest
 
-from orthros_protocol import Reason, reason_by_number, reason_for
+from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.staying import STAYING, Staying
+from orthros_protocol.reasons.table import reason_by_number, reason_for
 from orthros_protocol.reasons.travelling import TRAVELLING, Travelling
 
 # Published numbers. A line may be added; none may change or go, also when the reason is no longer used.

@@ -4,43 +4,25 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
-    BY_ASSERTION,
-    BY_EVIDENCE,
-    DELEGABLE,
-    WANT_DELEGABLE,
-    WANT_JWT,
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.exchanges.as_exchange import AsReply, build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
-    AsReply,
-    Behalf,
     Caveat,
     ExpiresCaveat,
-    Granted,
-    Hop,
-    KdcRefusal,
     MethodsCaveat,
-    NotGranted,
-    PeerMisbehaved,
-    Refused,
     ScopesCaveat,
-    Subject,
     TargetsCaveat,
     ThirdPartyCaveat,
-    Ticket,
-    build_as_request,
-    build_tgs_request,
-    evidence_proof,
-    join_caveats,
-    make_discharge,
-    open_as_reply,
-    open_demand,
-    open_tgs_reply,
-    open_ticket,
-    pop_key_of,
-    tail_after,
-    tail_of,
 )
-from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.tickets.discharges import make_discharge, open_demand
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE, DELEGABLE, Hop, Subject, Ticket, open_ticket
 from tests.support.exchange_pair import ExchangePair, ask_tgs, principal
 from tests.support.naive import dec
 

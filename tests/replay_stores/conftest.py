@@ -15,7 +15,8 @@ from orthros_client.verifier.stores.host import HostStore
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.redis_server import RedisStore
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import Entry, ReplayStore, Standing, Timestamp
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing.fakes import ManualClock
 from orthros_runtime.clocks import read_clocks
 from tests.support.redis_server import RedisServer

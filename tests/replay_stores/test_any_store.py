@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import Admission, Timestamp
+from orthros_protocol.exchanges.replay import Admission
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS, WINDOW_FUTURE_MS, WINDOW_PAST_MS
 from tests.replay_stores.conftest import Stand
 

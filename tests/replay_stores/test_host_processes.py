@@ -22,7 +22,9 @@ from orthros_client.verifier.stores.folder import find_folder, is_tmpfs
 from orthros_client.verifier.stores.host import HostStore
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import Admission, Entry, Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.replay import Admission, Entry
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.clocks import read_clocks
 from tests.replay_stores.conftest import Clocks

@@ -17,7 +17,9 @@ import structlog.testing
 
 from orthros_client.verifier.stores.redis_server import WAIT_S, RedisStore
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import NO_EPOCH, Admission, Entry, Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.replay import NO_EPOCH, Admission, Entry
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS
 from orthros_runtime.clocks import read_clocks
 from tests.replay_stores.conftest import NAME

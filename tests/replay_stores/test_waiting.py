@@ -14,7 +14,8 @@ import pytest
 from orthros_client.integrations import async_judge
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.waiting import admit_async
-from orthros_protocol import NO_EPOCH, Admission, Entry, Standing, Timestamp
+from orthros_protocol.exchanges.replay import NO_EPOCH, Admission, Entry, Standing
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import read_clocks
 
 ENTRY = Entry(b"t" * 16, Timestamp(1_800_000_000_000), "billing@test.realm")

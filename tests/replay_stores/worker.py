@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from orthros_client.verifier.stores.host import HostStore
-from orthros_protocol import Entry, Timestamp
+from orthros_protocol.exchanges.replay import Entry
+from orthros_protocol.primitives.instants import Timestamp
 
 
 def main() -> None:

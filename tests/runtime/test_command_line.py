@@ -17,7 +17,7 @@ import pytest
 from orthros_client.cli import __main__ as orthros
 from orthros_client.daemon import __main__ as orthros_daemon
 from orthros_kdc.process import command as orthros_kdc
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.command_line import Parser, duration
 from orthros_tools.admin import __main__ as orthros_admin
 

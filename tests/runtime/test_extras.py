@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.extras import ExtraMissing, extra, framework, install_command
 
 

@@ -4,7 +4,8 @@ import json
 import pytest
 import structlog
 
-from orthros_protocol import Principal, RootKey, Secret
+from orthros_protocol.keys.role_keys import RootKey, Secret
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.logs import configure_logs
 

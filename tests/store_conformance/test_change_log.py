@@ -13,7 +13,7 @@ from orthros_kdc.store.base import (
     RealmKeyRecord,
 )
 from orthros_kdc.store.change_log import ChangeEntry
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 RULE = Rule(rule_id=0, client=Selector("billing"), target=Selector("orders"), scopes=("read",))
 

@@ -11,7 +11,7 @@ from orthros_kdc.store.base import (
     JwtKeyRecord,
     RealmKeyRecord,
 )
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from attrs import evolve
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 BILLING, PAYROLL, CALLERS = Selector("billing"), Selector("payroll"), Selector("callers", is_group=True)
 

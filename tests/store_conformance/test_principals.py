@@ -5,7 +5,7 @@ from attrs import evolve
 
 from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 async def test_a_new_store_has_no_realm(store):

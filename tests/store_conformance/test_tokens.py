@@ -15,7 +15,7 @@ from orthros_kdc.store.base import (
     JwtKeyRecord,
     OAuthSecretRecord,
 )
-from orthros_protocol import LocalMisuse, Misconfigured, Refused
+from orthros_protocol.errors import LocalMisuse, Misconfigured, Refused
 
 NOW = 1_800_000_000
 

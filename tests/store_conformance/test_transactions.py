@@ -7,7 +7,7 @@ import trio.testing
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import AdminLine, AuditAnchor
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 
 
 def names(tx):

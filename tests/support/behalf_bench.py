@@ -9,18 +9,13 @@ from typing import Any
 from attrs import define, field
 
 from orthros_kdc.admin import rules
-from orthros_protocol import (
-    WANT_DELEGABLE,
-    Behalf,
-    Granted,
-    KdcRefusal,
-    NotGranted,
-    Principal,
-    Ticket,
-    evidence_proof,
-    join_caveats,
-    open_presented,
-)
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, Granted, NotGranted
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import Ticket
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 from tests.support.naive import Sealer
 

@@ -11,42 +11,29 @@ from typing import Any
 from attrs import fields
 
 from orthros_client.verifier.stores.memory import MemoryStore
-from orthros_protocol import (
-    SERVICE_TICKET,
-    TGT,
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Accepted, Received, accept, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import (
     USE_RAW,
-    Accepted,
     ApReply,
     ApRequest,
-    AsReply,
-    Entry,
     PendingAp,
-    Principal,
-    TgsReply,
-    Timestamp,
-    Want,
-    accept,
-    bind_raw,
-    build_ap_reply,
-    build_as_request,
-    build_tgs_request,
-    join_caveats,
     open_ap_reply,
-    open_as_reply,
-    open_presented,
-    open_tgs_reply,
     parse_ap_request,
-    pop_key_of,
     sign_ap_request,
-    tail_after,
-    tail_of,
 )
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
-from orthros_protocol.exchanges.as_exchange import PendingAs
-from orthros_protocol.exchanges.tgs_exchange import PendingTgs
+from orthros_protocol.exchanges.as_exchange import AsReply, PendingAs, build_as_request, open_as_reply
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.replay import Entry
+from orthros_protocol.exchanges.tgs_exchange import PendingTgs, TgsReply, build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Want
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import SERVICE_TICKET, TGT
 from tests.support.naive import Sealer
 
 ENDPOINT = "payroll/run"

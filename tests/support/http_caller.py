@@ -13,29 +13,28 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field, frozen
 
-from orthros_protocol import (
+from orthros_protocol.exchanges.ap_exchange import (
     SAFE,
     USE_HTTP,
     ApRequest,
+    PendingAp,
+    TargetRefusal,
+    open_ap_reply,
+    sign_ap_request,
+)
+from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
     HttpReply,
     HttpResponse,
-    PendingAp,
-    TargetRefusal,
-    Timestamp,
-    add_caveat,
     format_authorization,
     format_content_digest,
-    join_caveats,
-    open_ap_reply,
     open_http_reply,
     parse_challenge,
-    pop_key_of,
-    sign_ap_request,
-    tail_of,
 )
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
 
 Headers = tuple[tuple[str, bytes], ...]
 FLOOR = ("content-type", "content-encoding", "idempotency-key")

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from orthros_protocol import format_content_digest
+from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import digest
 from tests.support.http_caller import Call
 

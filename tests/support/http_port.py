@@ -20,7 +20,7 @@ from orthros_kdc.http.routes import routes
 from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.process.port_server import deadlines_of
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 from orthros_protocol.testing import ManualClock
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import UNKNOWN_PEER, Peer

@@ -20,24 +20,12 @@ from attrs import define, evolve, field, frozen
 
 from orthros_client import Credentials, Token
 from orthros_client.credentials.credentials import KnownTargets
-from orthros_protocol import (
-    SAFE_METHODS,
-    USE_HTTP,
-    Life,
-    OrthrosError,
-    PeerMisbehaved,
-    Refused,
-    Repetition,
-    ReplaySet,
-    Timestamp,
-    accept,
-    build_ap_error,
-    open_presented,
-    parse_ap_request,
-    tail_of,
-)
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
+from orthros_protocol.errors import OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received, accept, build_ap_error
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, parse_ap_request
+from orthros_protocol.exchanges.epochs import Repetition
 from orthros_protocol.exchanges.http_profile import (
+    SAFE_METHODS,
     HttpBinding,
     HttpResponse,
     canonical_authority,
@@ -46,9 +34,14 @@ from orthros_protocol.exchanges.http_profile import (
     parse_content_digest,
     seal_http_reply,
 )
+from orthros_protocol.exchanges.replay import ReplaySet
 from orthros_protocol.primitives.derivation import digest, mac_matches
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.attenuation import tail_of
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.presented import open_presented
 from orthros_runtime.clocks import HostClock
 
 __all__ = ["CallerRest", "Heard", "HttpTarget", "Pieces", "RealmSource", "Said", "in_process", "listening"]

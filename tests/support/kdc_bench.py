@@ -19,29 +19,16 @@ from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import (
-    KDC_TGT,
-    AsKey,
-    AsReply,
-    Behalf,
-    Granted,
-    Keytab,
-    NotGranted,
-    PendingTgs,
-    Principal,
-    TgsReply,
-    Unavailable,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    join_caveats,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_after,
-    tail_of,
-)
+from orthros_protocol.errors import Unavailable
+from orthros_protocol.exchanges.as_exchange import AsReply, build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import PendingTgs, TgsReply, build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import AsKey
+from orthros_protocol.primitives.names import KDC_TGT, Principal
 from orthros_protocol.testing import CountingEntropy, ManualClock
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.evidence import Behalf
 from tests.support.realm_views import PromptView
 from tests.support.stores import scratch_store
 

@@ -11,7 +11,7 @@ from orthros_kdc.admin import Admin, jwt_keys, keys, oauth_secrets, principals, 
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import KEY_RETIRED, Store, Transaction
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 
 __all__ = ["BOTH", "NEXT", "OLD", "WRONG", "Between", "fill", "secrets"]
 

@@ -13,29 +13,19 @@ from attrs import define, field
 from orthros_client import Attested, Credentials, Discharger, Question, VerifiedCaller, Verifier
 from orthros_client.credentials.discharging import DischargeExchange, ask
 from orthros_client.credentials.narrowing import Demanded
-from orthros_protocol import (
-    USE_HTTP,
-    ApRequest,
-    Behalf,
-    Discharge,
-    Granted,
-    Life,
-    PendingAp,
-    Refused,
-    TargetRefusal,
-    Timestamp,
-    Want,
-    bind_raw,
-    build_as_request,
-    build_tgs_request,
-    open_as_reply,
-    open_tgs_reply,
-    parse_address,
-    pop_key_of,
-    sign_ap_request,
-    tail_of,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, ApRequest, PendingAp, TargetRefusal, sign_ap_request
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, Want
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.access import parse_address
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.discharges import Discharge
+from orthros_protocol.tickets.evidence import Behalf
 from tests.support.http_target import CallerRest
 
 ENDPOINT = "orders/submit"

@@ -10,34 +10,26 @@ from attrs import frozen
 
 from orthros_client.credentials import credential_file
 from orthros_client.local.api import values
-from orthros_protocol import (
-    WANT_JWT,
-    AssertedUser,
-    Credential,
-    Granted,
-    Life,
-    Refused,
-    ScopesCaveat,
-    build_ap_reply,
-    build_as_request,
-    build_nak,
-    build_tgs_request,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    seal_hand_over,
-    split_caveats,
-    tail_of,
-)
+from orthros_protocol.errors import Refused
 from orthros_protocol.exchanges import ap_exchange as ap
 from orthros_protocol.exchanges import as_exchange, http_profile, tgs_exchange
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_JWT, Granted
 from orthros_protocol.keys import keytab
 from orthros_protocol.primitives import messages
 from orthros_protocol.primitives.canonical import decode_as, encode_as
+from orthros_protocol.primitives.messages import build_nak
 from orthros_protocol.primitives.schema import Message, Record
 from orthros_protocol.testing import IssuedTicket
 from orthros_protocol.tickets import cache_file, caveats, discharges, hand_over
 from orthros_protocol.tickets import ticket as tickets
+from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_of
+from orthros_protocol.tickets.caveats import ScopesCaveat
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.hand_over import seal_hand_over
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import dec, enc, kd, sha256, unseal
 from tests.support.third_parties import ThirdParties

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from orthros_protocol import FrameReader
+from orthros_protocol.primitives.framing import FrameReader
 
 __all__ = ["Tap"]
 

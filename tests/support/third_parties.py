@@ -8,23 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orthros_protocol import (
-    Caveat,
+from orthros_protocol.exchanges.ap_exchange import PendingAp
+from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.attenuation import mix_discharges, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import Caveat
+from orthros_protocol.tickets.discharges import (
     Demand,
     DemandSource,
     Discharge,
     NewDemand,
-    PendingAp,
     demand_of_holder,
     demand_of_kdc,
     make_discharge,
-    mix_discharges,
     open_demand,
-    pop_key_of,
-    tail_after,
-    tail_of,
 )
-from orthros_protocol.testing import IssuedTicket
 from tests.support.exchange_pair import ExchangePair, principal
 
 APPROVALS = principal("approvals")

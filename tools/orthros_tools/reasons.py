@@ -6,8 +6,8 @@ from typing import Final
 
 from orthros_client import reasons as client
 from orthros_kdc import reasons as kdc
-from orthros_protocol import REASONS as SHARED
-from orthros_protocol import Reason
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS as SHARED
 from orthros_runtime import command_line, extras
 
 POLICY_EXPECTATION_FAILED: Final = Reason(

@@ -25,7 +25,7 @@ from typing import Final, Self
 from attrs import define, frozen
 
 from orthros_client.verifier.stores.folder import STATE_VARIABLE, find_folder
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["INTERRUPTIONS", "Outcome", "Process", "Stage", "StageError"]
 

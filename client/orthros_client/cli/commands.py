@@ -18,8 +18,9 @@ from orthros_client.local.api.values import (
     Status,
 )
 from orthros_client.local.client import Client
-from orthros_protocol import DELEGABLE, WANT_JWT
+from orthros_protocol.exchanges.wants import WANT_JWT
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.tickets.ticket import DELEGABLE
 from orthros_runtime.command_line import Parser, duration
 from orthros_runtime.screen import life
 

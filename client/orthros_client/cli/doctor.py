@@ -18,7 +18,8 @@ from orthros_client.local.api.values import Status
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import socket_path
 from orthros_client.reasons import reason_named
-from orthros_protocol import Keytab, Reason
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.reasons.reason import Reason
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 

@@ -15,7 +15,8 @@ from orthros_client.cli.output import OK, exit_code_of, remedy_for, screen_of
 from orthros_client.errors import OrthrosError, TicketRefused
 from orthros_client.local.api.values import Renewal, Renewed
 from orthros_client.local.client import Client
-from orthros_protocol import WANT_JWT, Principal
+from orthros_protocol.exchanges.wants import WANT_JWT
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 

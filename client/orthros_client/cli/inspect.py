@@ -24,7 +24,7 @@ from orthros_client.errors import LocalMisuse, Misconfigured
 from orthros_client.inspection import Eye, Finding, Moment, inspect
 from orthros_client.inspection.words import date_words
 from orthros_client.reasons import NOT_RECOGNISED
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life

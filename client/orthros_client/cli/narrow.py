@@ -24,8 +24,9 @@ from orthros_client.inspection.words import caveat_words, date_words, subject_wo
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import parse_target
 from orthros_client.reasons import PLACE_UNSAFE
-from orthros_protocol import Principal, check_scopes, write_secret_file
+from orthros_protocol.keys.secret_file import write_secret_file
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.names import Principal, check_scopes
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 

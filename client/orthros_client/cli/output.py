@@ -19,7 +19,7 @@ from orthros_client.errors import (
     TicketUnavailable,
     Unavailable,
 )
-from orthros_protocol import fill_remedy
+from orthros_protocol.reasons.reason import fill_remedy
 from orthros_runtime.command_line import Parser, duration
 from orthros_runtime.screen import Screen, life
 

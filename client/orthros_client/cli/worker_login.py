@@ -13,7 +13,8 @@ from pathlib import Path
 from orthros_client.cli.commands import client_of, lifetime
 from orthros_client.cli.output import OK, screen_of
 from orthros_client.credentials.worker_login import WorkerLogin
-from orthros_protocol import Misconfigured, write_secret_file
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.keys.secret_file import write_secret_file
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import life
 

@@ -15,17 +15,12 @@ from typing import Final
 
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.reasons import CREDENTIAL_FILE_INVALID
-from orthros_protocol import (
-    Credential,
-    Misconfigured,
-    PeerMisbehaved,
-    peek_unverified_header,
-    read_secret_file,
-    write_secret_file,
-)
+from orthros_protocol.errors import Misconfigured, PeerMisbehaved
+from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
 from orthros_protocol.primitives.derivation import digest, mac_matches
 from orthros_protocol.primitives.schema import Message, binary, message, offset, spread
-from orthros_protocol.tickets.credential import ISSUE
+from orthros_protocol.tickets.credential import ISSUE, Credential
+from orthros_protocol.tickets.ticket import peek_unverified_header
 from orthros_runtime.clocks import Clock, Entropy
 
 __all__ = ["CREDENTIAL_FILE_MAGIC", "load_credentials", "parse_credentials", "read_credentials", "save_credentials"]

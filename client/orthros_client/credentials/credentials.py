@@ -19,34 +19,26 @@ from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, 
 from orthros_client.credentials.pending_call import Confirmed, PendingCall
 from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
 from orthros_client.credentials.repetition import Course
-from orthros_protocol import (
-    DELEGABLE,
+from orthros_protocol.errors import LocalMisuse, Malformed, Refused
+from orthros_protocol.exchanges.ap_exchange import (
     SAFE,
-    TGT,
     USE_RAW,
     ApRequest,
     AssertedUser,
-    Credential,
-    DemandSource,
-    Discharge,
-    LocalMisuse,
-    Malformed,
-    Principal,
-    Refused,
     TargetRefusal,
-    Timestamp,
-    bind_raw,
-    demand_of_holder,
-    describe_note,
-    join_caveats,
-    mix_discharges,
-    peek_unverified_header,
-    pop_key_of,
-    seal_hand_over,
     sign_ap_request,
 )
+from orthros_protocol.exchanges.authenticators import bind_raw
 from orthros_protocol.keys.role_keys import not_exported
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats, mix_discharges, pop_key_of
+from orthros_protocol.tickets.credential import Credential
+from orthros_protocol.tickets.discharges import DemandSource, Discharge, demand_of_holder
+from orthros_protocol.tickets.hand_over import seal_hand_over
+from orthros_protocol.tickets.notes import describe_note
+from orthros_protocol.tickets.ticket import DELEGABLE, TGT, peek_unverified_header
 from orthros_runtime.clocks import Clock, Entropy, HostClock, RealmTime
 
 __all__ = ["Confirmed", "Credentials", "KnownTargets", "Pause", "PeerState", "PendingCall"]

@@ -14,21 +14,13 @@ import structlog
 from attrs import field, frozen
 
 from orthros_client.verifier import VerifiedCaller, Verifier
-from orthros_protocol import (
-    DISCHARGE_ENDPOINT,
-    Address,
-    Caveat,
-    Demand,
-    LocalMisuse,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    ThirdPartyCaveat,
-    make_discharge,
-    seconds_of,
-)
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.primitives.instants import seconds_of
 from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_TICKET_LIFE_S
-from orthros_protocol.primitives.names import check_list
+from orthros_protocol.primitives.names import Principal, check_list
+from orthros_protocol.tickets.access import Address
+from orthros_protocol.tickets.caveats import Caveat, ThirdPartyCaveat
+from orthros_protocol.tickets.discharges import DISCHARGE_ENDPOINT, Demand, make_discharge
 from orthros_runtime.clocks import Entropy
 from orthros_runtime.log_throttle import LogThrottle
 

@@ -15,17 +15,11 @@ from orthros_client.credentials.credentials import Credentials
 from orthros_client.credentials.flows import Pause, adrive, drive
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.reasons import DISCHARGER_UNKNOWN
-from orthros_protocol import (
-    DISCHARGE_ENDPOINT,
-    Discharge,
-    LocalMisuse,
-    Misconfigured,
-    Principal,
-    Refused,
-    TargetRefusal,
-    Unavailable,
-    bind_raw,
-)
+from orthros_protocol.errors import LocalMisuse, Misconfigured, Refused, Unavailable
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.discharges import DISCHARGE_ENDPOINT, Discharge
 from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, HostClock
 from orthros_runtime.process_lock import ProcessLock

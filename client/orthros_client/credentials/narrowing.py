@@ -11,32 +11,26 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, Malformed, Refused
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES
+from orthros_protocol.primitives.names import Principal, check_list, check_scopes, check_texts
+from orthros_protocol.tickets.attenuation import join_caveats, split_caveats
+from orthros_protocol.tickets.carrying import check_limits
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
     Caveat,
     ChannelCaveat,
-    Discharge,
     ExpiresCaveat,
-    LocalMisuse,
-    Malformed,
     MethodsCaveat,
     PathCaveat,
     PeerCaveat,
-    Principal,
-    Refused,
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
-    check_limits,
-    check_scopes,
-    join_caveats,
     parse_caveat,
-    peek_unverified_discharger,
-    split_caveats,
 )
-from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES
-from orthros_protocol.primitives.names import check_list, check_texts
+from orthros_protocol.tickets.discharges import Discharge, peek_unverified_discharger
 
 __all__ = [
     "MAX_LIMITS_BYTES",

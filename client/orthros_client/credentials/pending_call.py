@@ -13,11 +13,15 @@ from attrs import field, frozen
 
 from orthros_client.credentials.known_targets import PeerState
 from orthros_client.errors import MaybeExecuted, TargetRefusal
-from orthros_protocol import NO_EPOCH, PendingAp, Principal, Timestamp, measure_offset, open_ap_reply, open_discharge
+from orthros_protocol.exchanges.ap_exchange import PendingAp, open_ap_reply
+from orthros_protocol.exchanges.authenticators import measure_offset
 from orthros_protocol.exchanges.http_profile import HttpReply, HttpResponse, open_http_reply
+from orthros_protocol.exchanges.replay import NO_EPOCH
 from orthros_protocol.exchanges.whose_clock import OF_CLOCKS, words_for_caller
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_SYNC_ROUND_TRIP_MS, MAX_TARGET_OFFSET_MS, WINDOW_PAST_MS
-from orthros_protocol.tickets.discharges import Discharge
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.discharges import Discharge, open_discharge
 from orthros_runtime.clocks import Clock
 
 __all__ = ["Confirmed", "PendingCall"]

@@ -18,9 +18,10 @@ from attrs import define, field, frozen
 from orthros_client.credentials.flows import Pause, Rest
 from orthros_client.local.api.values import REPORTED, Reported, ReportOutcome, ReportRequest
 from orthros_client.remedies import Asked, name_within, scope_remedy
-from orthros_protocol import Principal, Subject, TargetRefusal, is_scope
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.tickets.ticket import BY_ASSERTION
+from orthros_protocol.primitives.names import Principal, is_scope
+from orthros_protocol.tickets.ticket import BY_ASSERTION, Subject
 from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, HostClock
 from orthros_runtime.process_lock import ProcessLock

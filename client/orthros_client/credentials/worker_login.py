@@ -16,24 +16,14 @@ from typing import Final, Self
 from attrs import evolve, field
 
 from orthros_client.reasons import LOGIN_FILE_INVALID
-from orthros_protocol import (
-    TGT,
-    Caveat,
-    Credential,
-    ExpiresCaveat,
-    Life,
-    Misconfigured,
-    OrthrosError,
-    Principal,
-    Refused,
-    ScopesCaveat,
-    TargetsCaveat,
-    carry,
-    peek_unverified_header,
-)
+from orthros_protocol.errors import Misconfigured, OrthrosError, Refused
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.primitives.schema import Message, binary, integer, message, offset, spread
-from orthros_protocol.tickets.credential import ISSUE
+from orthros_protocol.tickets.carrying import carry
+from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, ScopesCaveat, TargetsCaveat
+from orthros_protocol.tickets.credential import ISSUE, Credential, Life
+from orthros_protocol.tickets.ticket import TGT, peek_unverified_header
 
 __all__ = ["MAX_LOGIN_BYTES", "WorkerLogin"]
 

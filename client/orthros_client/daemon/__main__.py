@@ -13,7 +13,7 @@ from importlib.metadata import version as distribution_version
 from typing import Final
 
 from orthros_client.daemon.config import DAEMON_SETTINGS
-from orthros_protocol import OrthrosError, Unavailable
+from orthros_protocol.errors import OrthrosError, Unavailable
 from orthros_runtime.command_line import SERVER_CODES, Parser, add_command
 from orthros_runtime.program import announce, answer
 from orthros_runtime.screen import Screen
@@ -60,8 +60,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     import trio
 
     from orthros_client.daemon.service import Service
-    from orthros_protocol import Keytab
     from orthros_protocol.keys.hardening import harden_process
+    from orthros_protocol.keys.keytab import Keytab
     from orthros_runtime.logs import configure_logs
     from orthros_runtime.supervisor import take_supervisor
 

@@ -23,7 +23,8 @@ from orthros_client.daemon.tickets.flights import Flight, batches, is_about
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_client.daemon.tickets.renewals import Planned, Renewals
 from orthros_client.errors import Failure, LocalMisuse, OrthrosError, Refused, Unavailable
-from orthros_protocol import Behalf, Granted, NotGranted
+from orthros_protocol.exchanges.wants import Granted, NotGranted
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_runtime.clocks import Clock, Entropy, fraction
 
 __all__ = ["MOST_DOUBT_S", "Agent"]
@@ -39,8 +40,7 @@ _PROBE_AFTER_S: Final = 30.0
 MOST_DOUBT_S: Final = 2.0
 _PLAIN: Final = Planned(0.0)
 MOST_ON_BEHALF: Final = 1024
-# Each lineage asks on a connection of its own.
-_AT_ONCE: Final = 32
+_AT_ONCE: Final = 32  # each lineage asks on a connection of its own
 
 
 @define(eq=False)

@@ -21,7 +21,8 @@ from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, Ticket
 from orthros_client.daemon.tickets.renewals import Renewals
 from orthros_client.errors import Failure, OrthrosError
 from orthros_client.reasons import KDC_UNREACHABLE
-from orthros_protocol import Granted, Life
+from orthros_protocol.exchanges.wants import Granted
+from orthros_protocol.tickets.credential import Life
 from orthros_runtime.clocks import Clock
 
 __all__ = ["ClockWatch"]

@@ -13,7 +13,8 @@ from orthros_client.daemon.kdc.pool import KdcAddress
 from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings, read_forward_auth
 from orthros_client.daemon.worker_terms import WorkerTerms
-from orthros_protocol import Misconfigured, Principal, check_name
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import Principal, check_name
 from orthros_runtime.kinds import ValueKind, file_path, number, octal_mode, one_of, several, socket_path, whole
 from orthros_runtime.settings import Configuration, SettingsTable, entries, section, setting
 

@@ -6,19 +6,13 @@ revocations and rules.
 
 from __future__ import annotations
 
-from orthros_protocol import (
-    DELEGABLE,
-    Behalf,
-    Keytab,
-    PeerMisbehaved,
-    Refused,
-    carry,
-    evidence_proof,
-    open_ticket,
-    peek_unverified_header,
-    split_caveats,
-)
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.derivation import mac_matches
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.carrying import carry
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.ticket import DELEGABLE, open_ticket, peek_unverified_header
 
 __all__ = ["check_behalf"]
 

@@ -29,7 +29,8 @@ from orthros_client.daemon.tickets.cache import TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.daemon.tickets.refreshing import Refreshing
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
-from orthros_protocol import Keytab, Misconfigured, OrthrosError
+from orthros_protocol.errors import Misconfigured, OrthrosError
+from orthros_protocol.keys.keytab import Keytab
 from orthros_runtime.clocks import Clock, Entropy, HostClock
 from orthros_runtime.extras import extra
 from orthros_runtime.program import holding_signals

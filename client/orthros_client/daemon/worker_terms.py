@@ -13,7 +13,9 @@ from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.daemon.kdc.session import KdcSession, Login
 from orthros_client.daemon.listeners.allow_list import AllowRule
 from orthros_client.reasons import LOGIN_EXPIRED
-from orthros_protocol import Principal, Unavailable, seconds_of
+from orthros_protocol.errors import Unavailable
+from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["WorkerTerms", "give_login"]

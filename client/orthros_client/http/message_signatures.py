@@ -15,22 +15,14 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_protocol import (
-    SAFE_METHODS,
-    Entry,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    ReplayStore,
-    Timestamp,
-    check_window,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.authenticators import check_window
 from orthros_protocol.exchanges.epochs import check_birth
-from orthros_protocol.exchanges.replay import check_admission
+from orthros_protocol.exchanges.http_profile import SAFE_METHODS
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, check_admission
 from orthros_protocol.primitives.derivation import derive, digest, mac_matches
 from orthros_protocol.primitives.http_fields import folded
-from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.names import check_list
 
 __all__ = [

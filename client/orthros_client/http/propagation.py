@@ -16,7 +16,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from orthros_client.http.tracing import Trace
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 if TYPE_CHECKING:
     from orthros_client.http.server.callers import Caller

@@ -13,8 +13,11 @@ from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.messages import credential_facts
 from orthros_client.inspection.tickets import look_at_ticket
 from orthros_client.inspection.words import caveat_words
-from orthros_protocol import KEY_FILE_PREFIX, Keytab, KeytabEntry, Malformed, RootKey, carry
+from orthros_protocol.errors import Malformed
+from orthros_protocol.keys.keytab import KEY_FILE_PREFIX, Keytab, KeytabEntry
+from orthros_protocol.keys.role_keys import RootKey
 from orthros_protocol.tickets.cache_file import cache_kvno
+from orthros_protocol.tickets.carrying import carry
 
 __all__ = ["look_at_cache", "look_at_credentials", "look_at_key_file", "look_at_login", "look_at_secret_text"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 
 __all__ = ["Eye", "Fact", "Finding", "Moment"]
 

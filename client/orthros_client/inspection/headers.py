@@ -14,8 +14,8 @@ from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.messages import look_at_answer
 from orthros_client.inspection.tickets import look_at_request
 from orthros_client.inspection.tokens import look_at_token
-from orthros_protocol import Malformed, parse_authorization, parse_challenge
-from orthros_protocol.exchanges.http_profile import peek_unverified_reply
+from orthros_protocol.errors import Malformed
+from orthros_protocol.exchanges.http_profile import parse_authorization, parse_challenge, peek_unverified_reply
 
 __all__ = ["look_at_header", "without_name"]
 

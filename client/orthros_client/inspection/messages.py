@@ -11,19 +11,14 @@ from orthros_client.credentials.narrowing import demanded_by
 from orthros_client.inspection.findings import Eye, Fact, Finding, Moment
 from orthros_client.inspection.tickets import look_at_ticket
 from orthros_client.inspection.words import caveat_words, error_words, plain, subject_words
-from orthros_protocol import (
-    Credential,
-    Malformed,
-    OrthrosError,
-    Timestamp,
-    open_hand_over,
-    peek_unverified_discharger,
-    reason_by_number,
-)
+from orthros_protocol.errors import Malformed, OrthrosError
 from orthros_protocol.exchanges.ap_exchange import ApError, ApReply, ApSigned
 from orthros_protocol.primitives.canonical import decode
-from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
-from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.reasons.table import reason_by_number
+from orthros_protocol.tickets.credential import Credential
+from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES, peek_unverified_discharger
+from orthros_protocol.tickets.hand_over import open_hand_over, peek_unverified_hand_over
 
 __all__ = ["credential_facts", "look_at_answer", "look_at_demand", "look_at_hand_over"]
 

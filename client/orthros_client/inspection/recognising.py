@@ -27,7 +27,8 @@ from orthros_client.inspection.messages import look_at_answer, look_at_demand, l
 from orthros_client.inspection.tickets import look_at_request, look_at_ticket
 from orthros_client.inspection.tokens import look_at_jwk, look_at_token
 from orthros_client.inspection.words import plain
-from orthros_protocol import KEY_FILE_PREFIX, OrthrosError
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.keys.keytab import KEY_FILE_PREFIX
 
 __all__ = ["inspect"]
 

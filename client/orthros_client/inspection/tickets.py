@@ -17,27 +17,21 @@ from orthros_client.inspection.words import (
     error_words,
     subject_words,
 )
-from orthros_protocol import (
-    DELEGABLE,
-    INITIAL,
+from orthros_protocol.errors import Malformed, OrthrosError
+from orthros_protocol.exchanges.ap_exchange import (
+    REQUEST_LABELS,
     SAFE,
-    SERVICE_TICKET,
     USE_CHANNEL,
     USE_HTTP,
     USE_KDC,
     USE_RAW,
     ApRequest,
     AssertedUser,
-    Malformed,
-    OrthrosError,
-    Presented,
-    Ticket,
-    open_presented,
     parse_ap_request,
-    peek_unverified_header,
 )
-from orthros_protocol.exchanges.ap_exchange import REQUEST_LABELS
 from orthros_protocol.primitives.derivation import mac, mac_matches
+from orthros_protocol.tickets.presented import Presented, open_presented
+from orthros_protocol.tickets.ticket import DELEGABLE, INITIAL, SERVICE_TICKET, Ticket, peek_unverified_header
 
 __all__ = ["look_at_request", "look_at_ticket"]
 

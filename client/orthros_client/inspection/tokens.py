@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from orthros_client.inspection.findings import Eye, Fact, Finding
 from orthros_client.inspection.words import plain
-from orthros_protocol import Malformed, OrthrosError, decode_base64url
+from orthros_protocol.errors import Malformed, OrthrosError
+from orthros_protocol.exchanges.http_profile import decode_base64url
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.extras import ExtraMissing
 

@@ -8,26 +8,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from orthros_protocol import (
-    BY_EVIDENCE,
-    CROSS_REALM_TGT,
-    SERVICE_TICKET,
-    TGT,
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
     Caveat,
     ChannelCaveat,
     ExpiresCaveat,
     MethodsCaveat,
-    OrthrosError,
     PathCaveat,
     PeerCaveat,
     ScopesCaveat,
-    Subject,
     TargetsCaveat,
     ThirdPartyCaveat,
     parse_caveat,
-    split_caveats,
 )
+from orthros_protocol.tickets.ticket import BY_EVIDENCE, CROSS_REALM_TGT, SERVICE_TICKET, TGT, Subject
 
 __all__ = ["TICKET_TYPES", "caveat_words", "caveats_words", "date_words", "error_words", "plain", "subject_words"]
 

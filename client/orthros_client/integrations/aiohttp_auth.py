@@ -37,9 +37,9 @@ from orthros_client.integrations.aiohttp_bodies import bind_body
 from orthros_client.integrations.aiohttp_streams import PulledStream
 from orthros_client.integrations.async_sources import Sources
 from orthros_client.local.conversation import Token
-from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_protocol.primitives.http_fields import stated_length
+from orthros_protocol.tickets.discharges import Discharge
 from orthros_runtime.extras import extra
 
 with extra("aiohttp"):

@@ -17,7 +17,7 @@ from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.exchange import Exchange, refusal_in
 from orthros_client.http.server.responses import Leaving
 from orthros_client.integrations.aiohttp_streams import PulledStream
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_runtime.extras import extra
 
 with extra("aiohttp"):

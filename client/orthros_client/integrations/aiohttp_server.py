@@ -27,7 +27,8 @@ from orthros_client.integrations.aiohttp_call import AiohttpCall, response_of
 from orthros_client.integrations.async_judge import judge_async
 from orthros_client.integrations.registered import StartCheck, mark
 from orthros_client.reasons import UNPROTECTED
-from orthros_protocol import Misconfigured, Refused, check_scopes
+from orthros_protocol.errors import Misconfigured, Refused
+from orthros_protocol.primitives.names import check_scopes
 from orthros_runtime.extras import extra
 
 with extra("aiohttp"):

@@ -26,7 +26,7 @@ from orthros_client.integrations.asgi_servers import mount_is_unsure
 from orthros_client.integrations.asgi_unread import AnswersLast, discard
 from orthros_client.integrations.async_judge import judge_async
 from orthros_client.integrations.registered import StartCheck
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 
 __all__ = ["Caller", "OrthrosMiddleware", "RequestBodyMismatch", "Route", "self_test"]
 

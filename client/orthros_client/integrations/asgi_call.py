@@ -15,7 +15,7 @@ from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.exchange import Exchange, refusal_in
 from orthros_client.http.server.responses import Leaving
-from orthros_protocol import LocalMisuse, Refused
+from orthros_protocol.errors import LocalMisuse, Refused
 from orthros_runtime.extras import extra
 
 with extra("asgi"):

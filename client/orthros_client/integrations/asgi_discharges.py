@@ -9,7 +9,7 @@ from orthros_client.credentials.discharger import Discharger
 from orthros_client.http.client.discharges import PATH, answered, asker_of
 from orthros_client.http.server.exchange import CALLER, EXCHANGE, answer_in
 from orthros_client.integrations.asgi_call import App, Receive, Scope, Send, send_answer
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 
 __all__ = ["DischargeEndpoint"]
 

@@ -12,7 +12,7 @@ from orthros_client.credentials.flows import adrive
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
-from orthros_protocol import Entry, Standing
+from orthros_protocol.exchanges.replay import Entry, Standing
 from orthros_runtime.extras import extra
 
 with extra("asgi"):

@@ -16,7 +16,8 @@ from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.exchange import CALLER, EXCHANGE, answer_in, refusal_in, require_in
 from orthros_client.http.server.failed_calls import answer_onward
 from orthros_client.integrations.registered import mark
-from orthros_protocol import Refused, check_scopes
+from orthros_protocol.errors import Refused
+from orthros_protocol.primitives.names import check_scopes
 from orthros_runtime.extras import framework
 
 with framework("Django"):

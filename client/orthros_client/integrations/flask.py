@@ -23,7 +23,8 @@ from orthros_client.integrations.wsgi import (
     Route,
     self_test,
 )
-from orthros_protocol import Refused, check_scopes
+from orthros_protocol.errors import Refused
+from orthros_protocol.primitives.names import check_scopes
 from orthros_runtime.extras import framework
 
 with framework("Flask"):

@@ -37,9 +37,9 @@ from orthros_client.integrations.httpx_messages import (
 )
 from orthros_client.integrations.httpx_streams import CheckedStream, Drained, Short, readable_again
 from orthros_client.local.conversation import Token
-from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_protocol.primitives.http_fields import stated_length
+from orthros_protocol.tickets.discharges import Discharge
 from orthros_runtime.extras import extra
 
 with extra("httpx"):

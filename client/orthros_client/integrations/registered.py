@@ -22,7 +22,7 @@ from orthros_client.http.server.refusal_log import Log
 from orthros_client.http.server.routes import STRICTEST, Route, Routes
 from orthros_client.integrations.frameworks import is_aiohttp, is_django, is_flask, is_starlette, layers_of, own_mount
 from orthros_client.reasons import UNPROTECTED
-from orthros_protocol import Malformed, Misconfigured
+from orthros_protocol.errors import Malformed, Misconfigured
 
 __all__ = ["ServedPath", "StartCheck", "check_marks", "doubtful_rows", "endpoints_of", "mark", "served_both_ways"]
 

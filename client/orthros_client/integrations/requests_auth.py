@@ -36,8 +36,8 @@ from orthros_client.integrations.urllib3_messages import (
     with_cause,
 )
 from orthros_client.local.client import Client
-from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
+from orthros_protocol.tickets.discharges import Discharge
 from orthros_runtime.extras import extra
 
 with extra("requests"):

@@ -23,8 +23,8 @@ from orthros_client.http.client.outgoing import Attempt, Proven
 from orthros_client.http.client.sources import Place
 from orthros_client.integrations.urllib3_messages import lowered
 from orthros_client.reasons import TARGET_UNREACHABLE
-from orthros_protocol import Discharge
 from orthros_protocol.exchanges.http_profile import HttpResponse
+from orthros_protocol.tickets.discharges import Discharge
 from orthros_runtime.extras import extra
 
 with extra("requests"):

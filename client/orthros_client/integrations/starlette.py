@@ -16,7 +16,8 @@ from orthros_client.http.server.failed_calls import ONWARD, answer_onward
 from orthros_client.http.server.refusal_log import Log
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.integrations.registered import mark
-from orthros_protocol import LocalMisuse, Refused, check_scopes
+from orthros_protocol.errors import LocalMisuse, Refused
+from orthros_protocol.primitives.names import check_scopes
 from orthros_runtime.extras import framework
 
 with framework("starlette"):

@@ -34,7 +34,7 @@ from orthros_client.integrations.wsgi_call import (
     start_answer,
 )
 from orthros_client.integrations.wsgi_servers import tells_names_apart
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = [

@@ -18,7 +18,7 @@ from orthros_client.http.server.bodies import RequestBodyMismatch
 from orthros_client.http.server.exchange import Exchange, most_discarded, refusal_in
 from orthros_client.http.server.guard import Denied
 from orthros_client.http.server.responses import Leaving
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.primitives.http_fields import stated_length
 
 __all__ = ["App", "Environ", "RequestBody", "StartResponse", "WsgiCall", "discard", "start_answer"]

@@ -11,7 +11,7 @@ from orthros_client.credentials.discharger import Discharger
 from orthros_client.http.client.discharges import PATH, answered, asker_of
 from orthros_client.http.server.exchange import CALLER, EXCHANGE, answer_in
 from orthros_client.integrations.wsgi_call import App, Environ, StartResponse, start_answer
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 from orthros_protocol.primitives.http_fields import parse_length
 
 __all__ = ["WsgiDischargeEndpoint"]

@@ -11,7 +11,9 @@ from attrs import evolve, field, frozen
 
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.local.api.values import WantRequest
-from orthros_protocol import Life, Principal, Subject
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.ticket import Subject
 from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock
 from orthros_runtime.process_lock import ProcessLock

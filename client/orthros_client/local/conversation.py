@@ -49,15 +49,9 @@ from orthros_client.local.on_behalf import (
     describe,
     resolve,
 )
-from orthros_protocol import (
-    WANT_DELEGABLE,
-    Malformed,
-    Misconfigured,
-    Principal,
-    check_name,
-    check_scopes,
-)
-from orthros_protocol.primitives.names import check_texts
+from orthros_protocol.errors import Malformed, Misconfigured
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE
+from orthros_protocol.primitives.names import Principal, check_name, check_scopes, check_texts
 from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clock, Entropy, HostClock
 

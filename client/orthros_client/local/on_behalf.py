@@ -26,7 +26,8 @@ from typing import Final, Literal, Protocol, runtime_checkable
 from orthros_client.errors import LocalMisuse, Refused
 from orthros_client.http.propagation import current, serves_requests
 from orthros_client.remedies import Asked, name_within
-from orthros_protocol import Behalf, Principal, check_name
+from orthros_protocol.primitives.names import Principal, check_name
+from orthros_protocol.tickets.evidence import Behalf
 
 __all__ = [
     "AS_CONFIGURED",

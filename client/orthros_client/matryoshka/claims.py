@@ -11,7 +11,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any, Final
 
-from orthros_protocol import Malformed
+from orthros_protocol.errors import Malformed
 
 __all__ = ["frozen_claims", "parse_object", "thawed", "to_json"]
 

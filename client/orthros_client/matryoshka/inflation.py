@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 from typing import Final, Literal
 
 from orthros_client.matryoshka.values import StackLimits
-from orthros_protocol import Malformed
+from orthros_protocol.errors import Malformed
 from orthros_runtime.extras import extra
 
 with extra("matryoshka"):

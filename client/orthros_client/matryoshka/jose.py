@@ -14,7 +14,8 @@ from attrs import frozen
 from orthros_client.matryoshka.claims import parse_object
 from orthros_client.matryoshka.values import ReaderKey, SigningKey, is_label
 from orthros_client.reasons import TOKEN_INVALID
-from orthros_protocol import Malformed, PeerMisbehaved, decode_base64url
+from orthros_protocol.errors import Malformed, PeerMisbehaved
+from orthros_protocol.exchanges.http_profile import decode_base64url
 from orthros_protocol.primitives.derivation import mac_matches
 from orthros_runtime.extras import extra
 

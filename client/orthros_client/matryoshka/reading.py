@@ -30,7 +30,7 @@ from orthros_client.matryoshka.values import (
     signing_key_for,
 )
 from orthros_client.reasons import TOKEN_INVALID
-from orthros_protocol import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 
 __all__ = ["CLAIM", "PROSE_CLAIM", "peek_unverified", "read_stack"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from attrs import field, frozen
 
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.keys.role_keys import not_exported
 
 __all__ = [

@@ -16,7 +16,9 @@ from orthros_client.matryoshka.inflation import Compression, deflate
 from orthros_client.matryoshka.reading import CLAIM, PROSE_CLAIM, peek_unverified
 from orthros_client.matryoshka.values import READING, WRITING, AuthStack, ReaderKey, SigningKey, StackLimits, is_label
 from orthros_client.options import check_options
-from orthros_protocol import Hop, LocalMisuse, Malformed, Principal, Refused, Subject
+from orthros_protocol.errors import LocalMisuse, Malformed, Refused
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.ticket import Hop, Subject
 
 __all__ = ["CallerLike", "export_caller", "nest"]
 

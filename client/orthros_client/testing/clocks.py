@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import ManualClock
 
 __all__ = ["CallerClock"]

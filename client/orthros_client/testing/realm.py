@@ -25,8 +25,10 @@ from orthros_client.testing.tickets import CallerWords, Tickets
 from orthros_client.verifier import Verifier
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.verifier import Accepting, HttpFacts, VerifierOptions
-from orthros_protocol import Behalf, Code, Principal
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.testing import ManualClock
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_runtime.extras import extra
 
 with extra("testing"):

@@ -17,29 +17,17 @@ from orthros_client.credentials.narrowing import Limits
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.options import check_options
 from orthros_client.testing.clocks import CallerClock
-from orthros_protocol import (
-    DELEGABLE,
-    Behalf,
-    Granted,
-    Hop,
-    Keytab,
-    Life,
-    Principal,
-    Subject,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    check_scopes,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
-from orthros_protocol.exchanges.wants import WANT_DELEGABLE
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, Granted, Want
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.limits import DEFAULT_TICKET_S, MAX_TICKET_LIFE_S
-from orthros_protocol.primitives.names import check_texts
+from orthros_protocol.primitives.names import Principal, check_scopes, check_texts
 from orthros_protocol.testing import InMemoryRealm, ManualClock
-from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE, DELEGABLE, Hop, Subject
 
 __all__ = ["CallerWords", "Fault", "Tickets"]
 

@@ -2,6 +2,6 @@
 
 from orthros_client.verifier.verified import VerifiedCaller
 from orthros_client.verifier.verifier import Verifier
-from orthros_protocol import ChainRule
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["ChainRule", "VerifiedCaller", "Verifier"]

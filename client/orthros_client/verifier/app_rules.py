@@ -11,7 +11,9 @@ from typing import Final
 
 import structlog
 
-from orthros_protocol import Access, AppRule, LocalMisuse, Refused, is_app_name
+from orthros_protocol.errors import LocalMisuse, Refused
+from orthros_protocol.tickets.access import Access, AppRule
+from orthros_protocol.tickets.caveats import is_app_name
 from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["guarded"]

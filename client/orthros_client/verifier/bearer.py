@@ -16,24 +16,15 @@ from typing import Any, ClassVar, Final
 from attrs import evolve, field, frozen
 
 from orthros_client.reasons import TOKEN_INVALID
-from orthros_protocol import (
-    Code,
-    Hop,
-    HttpResponse,
-    Malformed,
-    Misconfigured,
-    OrthrosError,
-    PeerMisbehaved,
-    Principal,
-    Reason,
-    Refused,
-    Subject,
-    decode_base64url,
-    read_secret_file,
-)
+from orthros_protocol.errors import Malformed, Misconfigured, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.http_profile import HttpResponse, decode_base64url
+from orthros_protocol.keys.secret_file import read_secret_file
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
-from orthros_protocol.primitives.names import check_scopes, is_name
+from orthros_protocol.primitives.names import Principal, check_scopes, is_name
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.presenters import Presenter
+from orthros_protocol.tickets.ticket import Hop, Subject
 from orthros_runtime.extras import extra
 
 with extra("jwt"):

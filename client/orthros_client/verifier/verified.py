@@ -11,32 +11,22 @@ from typing import ClassVar
 from attrs import evolve, field, frozen
 
 from orthros_client.remedies import Asked, name_within, scope_remedy
-from orthros_protocol import (
-    DELEGABLE,
-    Accepted,
-    AssertedUser,
-    Behalf,
-    Code,
-    Discharge,
-    Hop,
-    HttpResponse,
-    Principal,
-    Reason,
-    Refused,
-    Subject,
-    Timestamp,
-    build_ap_error,
-    build_ap_reply,
-    carry,
-    path_of,
-    seal_discharge,
-    seal_http_reply,
-    split_caveats,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.acceptance import Accepted, build_ap_error, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
+from orthros_protocol.exchanges.http_profile import HttpResponse, seal_http_reply
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.primitives.names import check_scopes
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal, check_scopes
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.call_chain import path_of
+from orthros_protocol.tickets.carrying import carry
+from orthros_protocol.tickets.discharges import Discharge, seal_discharge
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_protocol.tickets.presenters import Presenter, actors_of
-from orthros_protocol.tickets.ticket import BY_ASSERTION
+from orthros_protocol.tickets.ticket import BY_ASSERTION, DELEGABLE, Hop, Subject
 
 __all__ = ["VerifiedCaller"]
 

@@ -18,35 +18,21 @@ from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store
 from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.verified import VerifiedCaller
-from orthros_protocol import (
-    SAFE,
-    USE_HTTP,
-    USE_RAW,
-    AppRule,
-    ApRequest,
-    ChainRule,
-    Demand,
-    Entry,
-    Keytab,
-    LocalMisuse,
-    Misconfigured,
-    Presented,
-    Principal,
-    Repetition,
-    ReplayStore,
-    Standing,
-    Timestamp,
-    bind_raw,
-    judge,
-    open_demand,
-    open_presented,
-    parse_ap_request,
-    prove,
-)
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received, judge, prove
+from orthros_protocol.exchanges.ap_exchange import SAFE, USE_HTTP, USE_RAW, ApRequest, parse_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
-from orthros_protocol.tickets.access import PeerSource
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.access import AppRule, PeerSource
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.discharges import Demand, open_demand
+from orthros_protocol.tickets.presented import Presented, open_presented
 from orthros_runtime.bounded import BoundedMap
 from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 from orthros_runtime.process_lock import ProcessLock

@@ -29,7 +29,7 @@ from orthros_kdc.audit.segments import segments_in
 from orthros_kdc.audit.verifying import Changes, verify_all
 from orthros_kdc.reasons import NO_AUDIT_LOG
 from orthros_kdc.store.base import AuditAnchor, Transaction
-from orthros_protocol import Misconfigured, OrthrosError
+from orthros_protocol.errors import Misconfigured, OrthrosError
 
 __all__ = ["accept_unrecorded", "archive", "record", "restart", "verify"]
 

@@ -17,7 +17,8 @@ from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.reasons import NO_PRINCIPAL
 from orthros_kdc.store.base import PrincipalRecord, Store, Transaction
-from orthros_protocol import Misconfigured, Timestamp, seconds_of
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 
 __all__ = [
     "EVENTS",

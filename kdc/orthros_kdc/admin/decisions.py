@@ -14,7 +14,8 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.standing import FactsOf, revivals
 from orthros_kdc.policy.terms import Ask, Denial, TargetFacts
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
-from orthros_protocol import Misconfigured, check_scopes
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import check_scopes
 
 __all__ = ["check", "explain"]
 

@@ -13,7 +13,7 @@ from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.reasons import NO_GROUP
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = [
     "GroupDeletion",

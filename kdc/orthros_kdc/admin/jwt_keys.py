@@ -16,7 +16,7 @@ from orthros_kdc.admin.principal_facts import check_token_claims
 from orthros_kdc.realm.vault import OPAQUE
 from orthros_kdc.reasons import ALREADY_EXISTS, NO_JWT
 from orthros_kdc.store.base import JwtKeyRecord, PrincipalRecord, Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = [
     "check_audience",

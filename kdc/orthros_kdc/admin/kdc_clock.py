@@ -9,9 +9,9 @@ from typing import Final
 
 from orthros_kdc.admin.context import Admin
 from orthros_kdc.store.base import Store, Transaction
-from orthros_protocol import Timestamp, seconds_of
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 
 __all__ = ["VALID_S", "accept", "is_accepted"]
 

@@ -19,8 +19,8 @@ from orthros_kdc.store.base import (
     PrincipalRecord,
     Transaction,
 )
-from orthros_protocol import Keytab, Misconfigured
-from orthros_protocol.keys.keytab import keytab_of_roots
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.keys.keytab import Keytab, keytab_of_roots
 
 __all__ = ["activate", "erase_tombstones", "export", "listed", "retire", "rotate"]
 

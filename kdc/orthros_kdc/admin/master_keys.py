@@ -17,7 +17,7 @@ from orthros_kdc.admin.context import Admin
 from orthros_kdc.realm.master_key import MasterKey, create_master_key_file
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["Rewrapped", "create", "rewrap"]
 

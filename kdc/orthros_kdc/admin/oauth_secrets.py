@@ -11,7 +11,7 @@ from orthros_kdc.admin.context import Admin, require_principal
 from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.reasons import ALREADY_EXISTS, NO_OAUTH_CLIENT
 from orthros_kdc.store.base import OAuthSecretRecord, PrincipalRecord, Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = [
     "OAuthClientShown",

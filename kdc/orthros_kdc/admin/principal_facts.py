@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_kdc.policy.sources import check_sources
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_INT
 from orthros_protocol.primitives.names import check_texts
 

@@ -24,7 +24,7 @@ from orthros_kdc.store.base import (
     PrincipalRecord,
     Transaction,
 )
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 
 __all__ = [
     "PrincipalDeletion",

@@ -15,8 +15,9 @@ from orthros_kdc.admin.context import Admin, require_seen
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET
 from orthros_kdc.store.base import RealmKeyRecord, RealmRecord, Transaction, default_issuer
-from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured, check_name
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, KDC_TGT, check_name
 
 __all__ = [
     "LIMITS",

@@ -21,7 +21,7 @@ from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDoc
 from orthros_kdc.policy.realm_file import FactChecks, parse_realm
 from orthros_kdc.realm.vault import JWT_ALGORITHMS
 from orthros_kdc.store.base import PrincipalRecord, Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["apply", "diff", "foresee", "read", "state"]
 

@@ -14,7 +14,7 @@ from orthros_kdc.admin.context import Admin, change_as_planned
 from orthros_kdc.audit.admin_lines import head_of
 from orthros_kdc.audit.going_back import RESTORED_CHANGE, Applied, latest_applied, undone_of
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["Restored", "restored"]
 

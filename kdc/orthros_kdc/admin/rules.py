@@ -18,7 +18,7 @@ from orthros_kdc.policy.rule_table import SHARED_FACT
 from orthros_kdc.reasons import ALREADY_EXISTS, NO_GROUP, NO_PRINCIPAL, NO_RULE
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.rule_rows import opened
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_INT
 
 __all__ = [

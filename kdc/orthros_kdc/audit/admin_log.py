@@ -16,7 +16,7 @@ from orthros_kdc.audit.admin_lines import ADMIN_WRITER, head_of
 from orthros_kdc.audit.chain import append
 from orthros_kdc.audit.events import AdminChanged, Facts
 from orthros_kdc.store.base import AdminLine, Transaction
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import wall_clock
 
 __all__ = ["AdminAuditLog"]

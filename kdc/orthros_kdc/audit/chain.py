@@ -22,7 +22,7 @@ from typing import Any, Final
 from attrs import define, field, frozen
 
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.primitives.derivation import checksum
 
 __all__ = [

@@ -23,7 +23,7 @@ from orthros_kdc.audit.chain import CLOSED, OPENED, STOPPED, Head, Problem, Walk
 from orthros_kdc.audit.segments import SUFFIX, Segment, end_of_last_line, file_of, lines_from, opened, segments_in
 from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.clocks import wall_clock
 
 __all__ = ["FAULTS", "SEGMENT_BYTES", "ChainFile", "first_line", "start_for", "sync_folder", "walk_segment"]

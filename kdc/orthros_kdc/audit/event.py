@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Final, cast
 import attrs
 from attrs import field, frozen
 
-from orthros_protocol import LocalMisuse, Timestamp
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_protocol.tickets.notes import Note
 

@@ -25,7 +25,7 @@ from orthros_kdc.audit.events import RealmApplied
 from orthros_kdc.audit.segments import Segment, opened, segments_in
 from orthros_kdc.reasons import DATABASE_BEHIND
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["RESTORED_CHANGE", "Applied", "latest_applied", "latest_segment", "require_not_behind", "undone_of"]
 

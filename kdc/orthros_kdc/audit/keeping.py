@@ -25,7 +25,7 @@ from orthros_kdc.audit.segments import Segment, file_of, opened, segments_in, st
 from orthros_kdc.audit.verifying import Stub, file_digest, read_stub
 from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.keys.full_disk import unwritable
 
 __all__ = ["Archived", "Restarted", "copy_away", "find_archivable", "leave_stub", "restart_chain"]

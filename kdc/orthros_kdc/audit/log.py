@@ -29,8 +29,9 @@ from orthros_kdc.audit.chain_file import FAULTS, SEGMENT_BYTES, ChainFile
 from orthros_kdc.audit.events import AuditResumed, Event, Facts
 from orthros_kdc.audit.receipts import Batch, Receipt
 from orthros_kdc.store.base import AuditAnchor, Store
-from orthros_protocol import Misconfigured, OrthrosError, Timestamp, Unavailable
+from orthros_protocol.errors import Misconfigured, OrthrosError, Unavailable
 from orthros_protocol.keys.full_disk import unwritable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import wall_clock
 
 __all__ = ["AuditLog", "Sync"]

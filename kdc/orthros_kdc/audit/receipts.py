@@ -10,7 +10,7 @@ from typing import Final
 import trio
 from attrs import define, field, frozen
 
-from orthros_protocol import OrthrosError, Unavailable
+from orthros_protocol.errors import OrthrosError, Unavailable
 
 __all__ = ["KEPT", "LATEST_S", "Batch", "Receipt"]
 

@@ -19,7 +19,8 @@ from attrs import define, field, frozen
 from orthros_kdc.audit.events import Event, Facts, Suppressed
 from orthros_kdc.audit.receipts import Receipt
 from orthros_kdc.rate_limits import RateLimiter
-from orthros_protocol import Timestamp, Unavailable
+from orthros_protocol.errors import Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["CLIENT", "COPIES", "SOURCE", "RefusalThrottle", "Share"]
 

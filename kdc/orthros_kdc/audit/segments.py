@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import frozen
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["STUB", "SUFFIX", "Segment", "end_of_last_line", "file_of", "lines_from", "opened", "segments_in", "stub_of"]
 

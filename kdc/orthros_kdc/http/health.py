@@ -21,7 +21,8 @@ from orthros_kdc.http.app import failure
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
-from orthros_protocol import OrthrosError, Refused, Timestamp, Unavailable
+from orthros_protocol.errors import OrthrosError, Refused, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["Check", "Health", "checks_of"]
 

@@ -21,7 +21,7 @@ from orthros_kdc.oauth.values import (
     HttpRequest,
     OAuthOptions,
 )
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 
 __all__ = ["Tokens", "routes"]
 

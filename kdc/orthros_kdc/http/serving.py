@@ -24,7 +24,8 @@ from orthros_kdc.oauth.values import OAuthOptions
 from orthros_kdc.process.addresses import Opened, open_addresses
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["HttpPort", "open_http_port", "options_of"]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from orthros_protocol import Misconfigured, Timestamp, read_secret_file
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.keys.secret_file import read_secret_file
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["load_tls"]
 

@@ -12,24 +12,19 @@ from orthros_kdc.audit.events import AsIssued, ClientFacts
 from orthros_kdc.realm.principals import LoginView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.store.base import TOMBSTONE_S
-from orthros_protocol import (
-    INITIAL,
-    KDC_KEYS,
-    KDC_SERVICES,
-    KDC_TGT,
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.as_exchange import (
     AsRequest,
-    Code,
-    Refused,
-    TicketContent,
-    Timestamp,
+    InitialTicket,
     UnverifiedAsRequest,
     check_as_extensions,
     seal_as_reply,
-    seal_ticket,
-    seconds_of,
 )
-from orthros_protocol.exchanges.as_exchange import InitialTicket
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import KDC_SERVICE_TICKET_S, KDC_SKEW_MS
+from orthros_protocol.primitives.names import KDC_KEYS, KDC_SERVICES, KDC_TGT
+from orthros_protocol.reasons.table import Code
+from orthros_protocol.tickets.ticket import INITIAL, TicketContent, seal_ticket
 
 __all__ = ["AS_ENTROPY", "is_known", "issue_initial_ticket"]
 

@@ -10,24 +10,15 @@ from attrs import evolve, field, frozen
 from orthros_kdc.issuing.token_claims import Lineage
 from orthros_kdc.realm.principals import ClientView
 from orthros_kdc.store.base import PrincipalRecord
-from orthros_protocol import (
-    DELEGABLE,
-    Hop,
-    OpenedEvidence,
-    OpenedTgt,
-    Principal,
-    Refused,
-    Subject,
-    TgsRequest,
-    Ticket,
-    Timestamp,
-    check_ticket_times,
-    seconds_of,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.tgs_exchange import OpenedTgt, TgsRequest
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS, MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.tickets.call_chain import path_of
 from orthros_protocol.tickets.carrying import carry
-from orthros_protocol.tickets.ticket import BY_EVIDENCE
+from orthros_protocol.tickets.evidence import OpenedEvidence
+from orthros_protocol.tickets.ticket import BY_EVIDENCE, DELEGABLE, Hop, Subject, Ticket, check_ticket_times
 
 __all__ = ["Delegation", "Parties", "acting_for", "delegation_of", "named_at", "path_before"]
 

@@ -35,18 +35,11 @@ from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE, JwtKey
 from orthros_kdc.reasons import DATABASE_INVALID, TOKEN_NOT_OWN
-from orthros_protocol import (
-    KdcMacKey,
-    LocalMisuse,
-    Malformed,
-    Misconfigured,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    Timestamp,
-    seconds_of,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import TICKET_FUTURE_S
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.extras import extra
 
 with extra("kdc"):

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 from orthros_kdc.realm.vault import OPAQUE, JwtKey
-from orthros_protocol import LocalMisuse, Malformed
+from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
 

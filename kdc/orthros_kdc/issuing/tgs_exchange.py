@@ -20,35 +20,26 @@ from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.reasons import DATABASE_INVALID
-from orthros_protocol import (
-    DELEGABLE,
+from orthros_protocol.errors import LocalMisuse, Misconfigured, Refused
+from orthros_protocol.exchanges.tgs_exchange import TgsRequest, UnverifiedTgsRequest, check_tgs_extensions
+from orthros_protocol.exchanges.wants import (
     EXACT,
     KNOWN_WANT_FLAGS,
     WANT_DELEGABLE,
     WANT_JWT,
-    Code,
     Granted,
-    LocalMisuse,
-    Misconfigured,
     NotGranted,
-    Reason,
-    Refused,
-    TgsRequest,
-    TicketContent,
-    Timestamp,
-    UnverifiedTgsRequest,
     Want,
-    check_flags,
-    check_tgs_extensions,
-    join_caveats,
-    reason_for,
-    seal_ticket,
-    seconds_of,
+    demands_as,
 )
-from orthros_protocol.exchanges.wants import demands_as
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import KDC_SKEW_MS, MAX_TICKET_BYTES, MAX_TICKET_LIFE_S, TICKET_FUTURE_S
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
+from orthros_protocol.tickets.attenuation import join_caveats
 from orthros_protocol.tickets.notes import Note
+from orthros_protocol.tickets.ticket import DELEGABLE, TicketContent, check_flags, seal_ticket
 
 __all__ = [
     "ENTROPY_PER_WANT",

@@ -15,10 +15,11 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from orthros_kdc.reasons import CLAIM_REFUSED, TOKEN_NOT_OWN
-from orthros_protocol import KdcMacKey, LocalMisuse, Misconfigured, PeerMisbehaved, Principal, Refused
+from orthros_protocol.errors import LocalMisuse, Misconfigured, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey
 from orthros_protocol.primitives.derivation import mac, mac_matches
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
-from orthros_protocol.primitives.names import is_name, is_scope
+from orthros_protocol.primitives.names import Principal, is_name, is_scope
 
 __all__ = [
     "MAX_EXTRA_BYTES",

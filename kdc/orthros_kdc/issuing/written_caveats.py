@@ -13,10 +13,12 @@ from attrs import field, frozen
 from orthros_kdc.policy.rule_caveats import RequiredDischarge, discharges_of
 from orthros_kdc.policy.terms import Grant
 from orthros_kdc.realm.principals import TargetView
-from orthros_protocol import Principal, Refused, split_caveats
+from orthros_protocol.errors import Refused
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.limits import MAX_CAVEATS, MAX_DISCHARGES, MAX_RESULT_EXTENSION_BYTES
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.caveats import (
     Caveat,
     ScopesCaveat,

@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.reasons import FORM_INVALID
-from orthros_protocol import Code, OrthrosError, Reason, Refused, Unavailable
+from orthros_protocol.errors import OrthrosError, Refused, Unavailable
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 
 __all__ = [
     "ErrorCode",

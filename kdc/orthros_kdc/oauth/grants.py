@@ -17,8 +17,9 @@ from orthros_kdc.oauth.errors import ErrorCode, OAuthError, invalid_request
 from orthros_kdc.oauth.forms import Form
 from orthros_kdc.oauth.request_parameters import TargetWish, read_lifetime, read_scopes, read_target
 from orthros_kdc.reasons import ASSERTION_INVALID, FORM_INVALID, GRANT_UNSUPPORTED
-from orthros_protocol import Code, Reason
 from orthros_protocol.primitives.names import is_name
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 
 __all__ = [
     "ACCESS_TOKEN_TYPE",

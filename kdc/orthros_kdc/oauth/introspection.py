@@ -17,7 +17,7 @@ from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
-from orthros_protocol import Timestamp, seconds_of
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 
 __all__ = ["INACTIVE", "Judgement", "TokenStanding", "active_answer", "judge_token", "may_know"]
 

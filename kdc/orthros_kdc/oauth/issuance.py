@@ -21,8 +21,12 @@ from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE
-from orthros_protocol import Code, Principal, Reason, Refused, Timestamp, reason_for, seconds_of
+from orthros_protocol.errors import Refused
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 
 __all__ = ["TOKEN_ENTROPY", "Minted", "TargetRules", "decide_wish", "expiry_header", "token_answer"]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 __all__ = [
     "INTROSPECT_PATH",

@@ -27,7 +27,9 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import LOCAL, check_address
 from orthros_kdc.policy.standing import FactsOf
 from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
-from orthros_protocol import REASONS, Misconfigured, check_name, check_scopes
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import check_name, check_scopes
+from orthros_protocol.reasons.table import REASONS
 
 __all__ = ["FailedExpectation", "Report", "read_ask", "run_expectations"]
 

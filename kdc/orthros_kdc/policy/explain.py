@@ -17,8 +17,8 @@ from orthros_kdc.policy.rule import Rule, stated
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
 from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
-from orthros_protocol import reason_for
 from orthros_protocol.primitives.limits import MAX_SCOPES
+from orthros_protocol.reasons.table import reason_for
 from orthros_protocol.tickets.notes import NoteCause, describe_note
 
 __all__ = ["KIND_WORDS", "Explanation", "caveat_texts", "explain", "forecast"]

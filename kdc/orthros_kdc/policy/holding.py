@@ -12,7 +12,7 @@ from attrs import frozen
 
 from orthros_kdc.policy.rule import JUDGES, Rule
 from orthros_kdc.policy.terms import Ask, Circumstances, Objection
-from orthros_protocol import Code
+from orthros_protocol.reasons.table import Code
 
 __all__ = ["HoldingRules", "holding"]
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
-from orthros_protocol import Misconfigured, Principal, check_name
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import (
     DEFAULT_JWT_S,
     DEFAULT_TGT_S,
@@ -21,7 +21,7 @@ from orthros_protocol.primitives.limits import (
     MAX_INT,
     MAX_TICKET_LIFE_S,
 )
-from orthros_protocol.primitives.names import is_name
+from orthros_protocol.primitives.names import Principal, check_name, is_name
 
 __all__ = [
     "ANY_SUBJECT",

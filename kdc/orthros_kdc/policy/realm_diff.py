@@ -22,7 +22,8 @@ from orthros_kdc.policy.realm_document import (
 )
 from orthros_kdc.policy.realm_file_lines import Path
 from orthros_kdc.policy.rule import CONDITIONS, Rule
-from orthros_protocol import Misconfigured, reason_for
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.table import reason_for
 
 __all__ = ["MOST_REMOVALS", "USUAL_ALG", "Change", "Plan", "plan_changes", "require_few_removals"]
 

@@ -14,7 +14,9 @@ from orthros_kdc.policy.model import GROUP_PREFIX, RealmLimits
 from orthros_kdc.policy.named import mentioned
 from orthros_kdc.policy.realm_file_lines import Lines, Path
 from orthros_kdc.policy.rule import Rule
-from orthros_protocol import Code, Misconfigured, Reason, reason_for
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 
 __all__ = ["JwtFacts", "Mention", "PrincipalFacts", "RealmDocument", "RealmState", "Source", "mentions"]
 

@@ -21,9 +21,11 @@ from orthros_kdc.policy.rule import CONDITIONS, Rule
 from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_kdc.policy.sources import check_sources
 from orthros_kdc.reasons import ALREADY_EXISTS
-from orthros_protocol import Misconfigured, check_name, check_scopes, reason_for
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_INT
+from orthros_protocol.primitives.names import check_name, check_scopes
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_protocol.reasons.table import reason_for
 
 __all__ = ["NO_LIMIT", "FactChecks", "parse_realm", "warnings_of"]
 

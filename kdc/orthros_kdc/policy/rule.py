@@ -16,8 +16,10 @@ from orthros_kdc.policy.rule_caveats import RequiredDischarge, RuleCaveat
 from orthros_kdc.policy.rule_table import ROW, Condition
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances
-from orthros_protocol import Code, Misconfigured, check_scopes
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import check_scopes
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["CONDITIONS", "JUDGES", "Judge", "Rule", "stated"]

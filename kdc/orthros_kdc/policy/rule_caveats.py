@@ -11,7 +11,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from orthros_kdc.policy.sources import check_sources
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.primitives.limits import MAX_DISCHARGES
 from orthros_protocol.primitives.names import is_name, is_scope
 from orthros_protocol.tickets.caveats import MethodsCaveat, PathCaveat, PeerCaveat

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.names import check_texts
 
 __all__ = ["LOCAL", "check_address", "check_sources", "source_allowed"]

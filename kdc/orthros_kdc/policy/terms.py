@@ -13,7 +13,9 @@ from attrs import field, frozen
 
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.rule_caveats import RuleCaveat
-from orthros_protocol import Code, LocalMisuse, Principal, check_name
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.primitives.names import Principal, check_name
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.notes import Note, NoteCause
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 from attrs import evolve, frozen
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.serving.sockets import open_tcp_listener, open_unix_listener
 
 __all__ = ["Opened", "open_addresses"]

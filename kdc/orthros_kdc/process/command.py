@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from orthros_kdc.config import KDC_SETTINGS, Config
-from orthros_protocol import OrthrosError, Unavailable
+from orthros_protocol.errors import OrthrosError, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_runtime.command_line import SERVER_CODES, Parser, add_command
 from orthros_runtime.program import answer

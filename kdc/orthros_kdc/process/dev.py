@@ -20,7 +20,7 @@ from orthros_kdc.process.throwaway import throwaway_folder
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import write_secret_file
+from orthros_protocol.keys.secret_file import write_secret_file
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.extras import install_command
 from orthros_runtime.logs import configure_logs

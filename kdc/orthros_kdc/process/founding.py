@@ -17,8 +17,9 @@ from orthros_kdc.realm.master_key import create_master_key_file
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import default_issuer
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured, check_name
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.keys.full_disk import unwritable
+from orthros_protocol.primitives.names import check_name
 from orthros_runtime.clocks import wall_clock
 
 __all__ = ["found_realm"]

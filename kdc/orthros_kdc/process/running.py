@@ -42,7 +42,8 @@ from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.database_file import DatabaseFiles
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import OrthrosError, Timestamp, Unavailable
+from orthros_protocol.errors import OrthrosError, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.logs import configure_logs
 from orthros_runtime.program import announce

@@ -21,7 +21,7 @@ import trio
 from orthros_kdc.realm.snapshot import RealmStep, Snapshot, follow, load
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Store
-from orthros_protocol import LocalMisuse, OrthrosError, Unavailable
+from orthros_protocol.errors import LocalMisuse, OrthrosError, Unavailable
 
 __all__ = ["RealmLoader"]
 

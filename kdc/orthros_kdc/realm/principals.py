@@ -22,7 +22,7 @@ from orthros_kdc.store.base import (
     PrincipalRecord,
     Transaction,
 )
-from orthros_protocol import AsKey, TicketKey
+from orthros_protocol.keys.role_keys import AsKey, TicketKey
 from orthros_protocol.primitives.limits import MAX_INT
 
 __all__ = [

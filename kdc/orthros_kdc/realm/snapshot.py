@@ -30,7 +30,8 @@ from orthros_kdc.store.change_log import (
     CHANGES_KEPT,
     ChangeEntry,
 )
-from orthros_protocol import KdcMacKey, Misconfigured, TgtKey, TicketKey
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.keys.role_keys import KdcMacKey, TgtKey, TicketKey
 
 __all__ = ["RealmFacts", "RealmKeys", "RealmStep", "Snapshot", "Unrecorded", "follow", "load"]
 

@@ -26,19 +26,10 @@ from orthros_kdc.store.base import (
     RealmKeyRecord,
     Store,
 )
-from orthros_protocol import (
-    KDC_TGT,
-    AsKey,
-    KdcMacKey,
-    LocalMisuse,
-    Misconfigured,
-    Principal,
-    RootKey,
-    SyncKey,
-    TgtKey,
-    TicketKey,
-)
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.keys.role_keys import AsKey, KdcMacKey, RootKey, SyncKey, TgtKey, TicketKey
 from orthros_protocol.primitives.derivation import derive, digest, mac_matches
+from orthros_protocol.primitives.names import KDC_TGT, Principal
 
 __all__ = [
     "JWT_ALGORITHMS",

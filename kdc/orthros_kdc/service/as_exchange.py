@@ -17,8 +17,10 @@ from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase, require_source
 from orthros_kdc.service.shell import Shell
-from orthros_protocol import PeerMisbehaved, Signed, parse_as_request, seal_as_error, verify_as_request
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.as_exchange import parse_as_request, seal_as_error, verify_as_request
 from orthros_protocol.primitives.derivation import mac
+from orthros_protocol.primitives.messages import Signed
 
 __all__ = ["AsExchange"]
 

@@ -16,16 +16,9 @@ from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.shell import Shell
 from orthros_kdc.service.tgs_exchange import TgsExchange
-from orthros_protocol import (
-    AS_REQ,
-    TGS_REQ,
-    Malformed,
-    OrthrosError,
-    Refused,
-    Timestamp,
-    build_nak,
-    parse_signed,
-)
+from orthros_protocol.errors import Malformed, OrthrosError, Refused
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 
 __all__ = ["KdcService"]
 

@@ -11,7 +11,10 @@ from typing import Final
 from orthros_kdc.audit.events import RequestReplayed
 from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.shell import Maker, Shell
-from orthros_protocol import Admission, AsRequest, Entry, ReplaySet, TgsRequest, Timestamp
+from orthros_protocol.exchanges.as_exchange import AsRequest
+from orthros_protocol.exchanges.replay import Admission, Entry, ReplaySet
+from orthros_protocol.exchanges.tgs_exchange import TgsRequest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 from orthros_runtime.bounded import BoundedMap
 

@@ -14,8 +14,11 @@ from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.process.native_port import NativeAnswer
 from orthros_kdc.service.shell import Case, RateLimited, log_fault
 from orthros_kdc.store.base import PrincipalRecord
-from orthros_protocol import Code, Misconfigured, OrthrosError, Reason, Refused, Unavailable, build_nak
+from orthros_protocol.errors import Misconfigured, OrthrosError, Refused, Unavailable
+from orthros_protocol.primitives.messages import build_nak
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 
 __all__ = ["NativeCase", "require_source"]
 

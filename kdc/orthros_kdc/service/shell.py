@@ -23,7 +23,8 @@ from orthros_kdc.audit.receipts import KEPT, LATEST_S, Receipt
 from orthros_kdc.audit.refusal_throttle import CLIENT, COPIES, SOURCE, RefusalThrottle
 from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.rate_limits import NOT_GRANTED_COST, WANT_COST, RateLimiter, request_cost
-from orthros_protocol import Malformed, OrthrosError, Refused, Timestamp, Unavailable
+from orthros_protocol.errors import Malformed, OrthrosError, Refused, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.serving.fair_queue import FairQueue
 
 __all__ = ["Case", "Maker", "RateLimited", "Rates", "Shell", "log_fault"]

@@ -33,33 +33,26 @@ from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase, require_source
 from orthros_kdc.service.shell import Shell
-from orthros_protocol import (
-    Granted,
-    Malformed,
-    NotGranted,
-    OpenedEvidence,
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.tgs_exchange import (
     OpenedTgt,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    Signed,
     TgsRequest,
     UnverifiedTgsRequest,
-    Want,
-    open_evidence,
     open_tgt,
     parse_tgs_request,
-    peek_unverified_evidence,
-    read_wants,
-    reason_for,
     seal_tgs_error,
     seal_tgs_reply,
-    split_caveats,
     verify_tgs_request,
 )
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want, read_wants
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.primitives.messages import Signed
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.evidence import OpenedEvidence, open_evidence, peek_unverified_evidence
 from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["TgsExchange"]

@@ -16,7 +16,8 @@ from orthros_kdc.oauth.grants import Wish
 from orthros_kdc.oauth.issuance import Minted
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.service.shell import Case, log_fault
-from orthros_protocol import OrthrosError, seconds_of
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.primitives.instants import seconds_of
 from orthros_protocol.primitives.limits import MAX_SCOPES
 from orthros_protocol.primitives.names import is_scope
 from orthros_protocol.primitives.redaction import redact_text

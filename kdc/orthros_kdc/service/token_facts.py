@@ -21,9 +21,10 @@ from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView
 from orthros_kdc.store.base import REMEMBER_ASSERTION, REMEMBER_REVOKED, Store
-from orthros_protocol import PeerMisbehaved, Timestamp, seconds_of
+from orthros_protocol.errors import PeerMisbehaved
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp, seconds_of
 
 __all__ = ["Pair", "TokenFacts"]
 

@@ -57,7 +57,9 @@ from orthros_kdc.service.shell import Maker, Shell
 from orthros_kdc.service.token_case import Looked, TokenCase
 from orthros_kdc.service.token_facts import TokenFacts
 from orthros_kdc.store.base import Store
-from orthros_protocol import OrthrosError, PeerMisbehaved, Principal, Refused, Timestamp
+from orthros_protocol.errors import OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
 
 __all__ = ["TokenService"]
 

@@ -15,7 +15,7 @@ from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.change_log import ChangeEntry, ChangeHead
 from orthros_kdc.store.rule_rows import RuleRow
-from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, KDC_TGT
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ import trio
 from attrs import frozen
 
 from orthros_kdc.reasons import DATABASE_REPLACED, DATABASE_UNSAFE
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 __all__ = ["DatabaseFiles", "require_private"]
 

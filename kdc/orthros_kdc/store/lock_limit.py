@@ -14,7 +14,7 @@ from typing import Final
 from attrs import frozen
 
 from orthros_kdc.reasons import CHANGE_TOO_LARGE
-from orthros_protocol import Unavailable
+from orthros_protocol.errors import Unavailable
 
 __all__ = ["MOST_LOCKED_S", "Deadline", "LockLimit"]
 

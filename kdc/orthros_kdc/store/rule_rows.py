@@ -18,7 +18,7 @@ from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import CONDITIONS, Rule, stated
 from orthros_kdc.policy.rule_table import ConditionShape
 from orthros_kdc.reasons import DATABASE_INVALID
-from orthros_protocol import Misconfigured, OrthrosError
+from orthros_protocol.errors import Misconfigured, OrthrosError
 
 __all__ = ["GONE", "RuleRow", "one_form", "opened", "row_of", "terms_of", "terms_text"]
 

@@ -31,7 +31,7 @@ from orthros_kdc.store.lock_holder import holder_of
 from orthros_kdc.store.lock_limit import Deadline, LockLimit
 from orthros_kdc.store.migrations import APPLICATION_ID, migrate, newest
 from orthros_kdc.store.sqlite_rows import SqliteRows
-from orthros_protocol import LocalMisuse, Misconfigured, Unavailable
+from orthros_protocol.errors import LocalMisuse, Misconfigured, Unavailable
 from orthros_protocol.keys.full_disk import is_on_full_disk, unwritable
 from orthros_runtime.clocks import wall_clock
 

@@ -28,7 +28,7 @@ from orthros_kdc.store.change_log import (
 )
 from orthros_kdc.store.sqlite_rules import RuleRows
 from orthros_kdc.store.statements import missing
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 
 __all__ = ["SqliteRows"]
 

@@ -18,7 +18,8 @@ from orthros_kdc.store.change_log import CHANGED_GROUP, CHANGED_MEMBER, CHANGED_
 from orthros_kdc.store.rule_rows import GONE, RuleRow, opened, terms_of
 from orthros_kdc.store.sqlite_audit import AuditRows
 from orthros_kdc.store.statements import missing
-from orthros_protocol import Misconfigured, check_name
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import check_name
 
 __all__ = ["RuleRows"]
 

@@ -15,7 +15,7 @@ from orthros_kdc.store.base import (
 )
 from orthros_kdc.store.change_log import CHANGED_PRINCIPAL
 from orthros_kdc.store.statements import Statements, missing
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 
 __all__ = ["TokenRows"]
 

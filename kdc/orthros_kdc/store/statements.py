@@ -13,7 +13,9 @@ from attrs import define, field
 
 from orthros_kdc.store.change_log import CHANGES_KEPT, ChangeEntry, ChangeHead
 from orthros_kdc.store.lock_limit import Deadline
-from orthros_protocol import Code, LocalMisuse, Misconfigured, Reason
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
 
 __all__ = ["Statements", "missing"]
 

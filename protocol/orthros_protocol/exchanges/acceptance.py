@@ -91,7 +91,7 @@ ANY_PATH: Final = ChainRule()
 
 @frozen(kw_only=True)
 class AcceptanceRules:
-    """What a target takes at all, whoever calls and whatever for.
+    """What a target accepts at all: the same for every request, or for every request of a route.
 
     max_life_s: tickets issued for longer are refused, in seconds.
     accept_user: whether calls on behalf of others are served.
@@ -107,7 +107,7 @@ class AcceptanceRules:
 
 @frozen(kw_only=True)
 class Received:
-    """A request as the target itself received it, beside what its sender signed. What is None is unknown here.
+    """A request as the target itself received it; what the client signed must agree with it. None is unknown.
 
     use: the profile in which it came: USE_RAW, USE_HTTP, USE_CHANNEL, USE_KDC.
     bind: the 32-byte digest that the target computed of what it received; None in a channel alone.

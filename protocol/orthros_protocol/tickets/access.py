@@ -51,7 +51,7 @@ _BAD_SEGMENT = re.compile(r"/[. ]*(?:[;/]|\Z)")
 
 @frozen(kw_only=True)
 class Access:
-    """One request. What is None is unknown here, and a caveat that asks for it refuses.
+    """What a caveat may look at of one request. What is None is unknown here, and a caveat that asks for it refuses.
 
     `method` and `path` exist only in HTTP (use 1); `path` is the raw path without the query. `peer` is the
     address of the transport's other end, or a function that finds it, which is called only after the request has proven

@@ -14,7 +14,8 @@ from typing import Final
 
 import trio
 
-from orthros_protocol import Code, Misconfigured
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.table import Code
 
 __all__ = ["open_tcp_listener", "open_unix_listener"]
 

@@ -25,25 +25,16 @@ from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import (
-    KDC_TGT,
-    AsKey,
-    FrameReader,
-    Granted,
-    Keytab,
-    OrthrosError,
-    PendingAs,
-    Principal,
-    Timestamp,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    frame,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.as_exchange import PendingAs, build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import AsKey
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from tests.chaos.figures import Line, Report
 from tests.chaos.street import Street
 from tests.support.processes import REALM, Estate, found_realm, open_estate

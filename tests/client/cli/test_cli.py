@@ -29,7 +29,8 @@ from orthros_client.errors import (
 from orthros_client.local.api.values import Status
 from orthros_client.reasons import PEER_NOT_ALLOWED
 from orthros_client.verifier.stores.host import HostStore
-from orthros_protocol import Entry, Timestamp
+from orthros_protocol.exchanges.replay import Entry
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import read_clocks
 from orthros_runtime.screen import life
 from tests.client.cli.told import code_told

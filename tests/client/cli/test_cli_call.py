@@ -20,9 +20,9 @@ from attrs import define, evolve
 from orthros_client.cli.__main__ import main
 from orthros_client.cli.call_options import load_targets
 from orthros_client.errors import Misconfigured
-from orthros_protocol import Timestamp
 from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import HostClock
 from tests.client.cli.told import code_told
 from tests.client.house import House, open_house

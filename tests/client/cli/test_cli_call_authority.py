@@ -16,9 +16,10 @@ from orthros_client import Attested, Client, Discharger, Verifier
 from orthros_client.credentials.credential_file import save_credentials
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_client.integrations.wsgi_discharges import WsgiDischargeEndpoint
-from orthros_protocol import DELEGABLE, ApRequest, Ticket, open_ticket, parse_ap_request
+from orthros_protocol.exchanges.ap_exchange import ApRequest, parse_ap_request
 from orthros_protocol.exchanges.http_profile import parse_authorization
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.tickets.ticket import DELEGABLE, Ticket, open_ticket
 from tests.client.cli.test_cli_call import Counter, open_counter, typed
 from tests.client.cli.told import code_told
 from tests.support.http_target import HttpTarget

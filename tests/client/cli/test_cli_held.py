@@ -11,7 +11,7 @@ import trio
 from orthros_client import Client
 from orthros_client.cli.__main__ import main
 from orthros_client.daemon.listeners.allow_list import AllowRule
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 from tests.client.cli.test_cli import steady
 from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import House, as_user, open_house

@@ -22,32 +22,31 @@ from orthros_client.cli.inspect import lines_of
 from orthros_client.credentials.worker_login import WorkerLogin
 from orthros_client.inspection import Eye, Finding, inspect
 from orthros_client.matryoshka import SigningKey, nest
-from orthros_protocol import (
-    KDC_TGT,
-    USE_HTTP,
-    AppCaveat,
-    AssertedUser,
-    ChannelCaveat,
-    Credential,
-    Discharge,
-    ExpiresCaveat,
-    Keytab,
-    Life,
-    MethodsCaveat,
-    PeerCaveat,
-    Principal,
-    Refused,
-    RootKey,
-    ScopesCaveat,
-    TargetsCaveat,
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, AssertedUser, parse_ap_request
+from orthros_protocol.exchanges.http_profile import (
+    HttpResponse,
     format_authorization,
     format_challenge,
-    join_caveats,
-    open_ticket,
-    parse_ap_request,
+    seal_http_reply,
 )
-from orthros_protocol.exchanges.http_profile import HttpResponse, seal_http_reply
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import (
+    AppCaveat,
+    ChannelCaveat,
+    ExpiresCaveat,
+    MethodsCaveat,
+    PeerCaveat,
+    ScopesCaveat,
+    TargetsCaveat,
+)
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.discharges import Discharge
+from orthros_protocol.tickets.ticket import open_ticket
 from tests.client.cli.told import code_told
 from tests.support.leaks import forms_of
 from tests.support.parties import BIND, PREDICATE, Parties

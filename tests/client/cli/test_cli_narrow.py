@@ -29,7 +29,7 @@ from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.daemon.listeners.local_server import LocalServer
 from orthros_client.daemon.listeners.shares import ListenerShares
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_runtime.clocks import HostClock
 from orthros_runtime.serving.sockets import open_unix_listener

@@ -7,7 +7,8 @@ import pytest
 
 from orthros_client import Credentials, Discharges, load_credentials, save_credentials
 from orthros_client.credentials.credential_file import CREDENTIAL_FILE_MAGIC, read_credentials
-from orthros_protocol import Keytab, Misconfigured, Refused
+from orthros_protocol.errors import Misconfigured, Refused
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.derivation import digest
 from tests.support.naive import dec, enc
 from tests.support.parties import PREDICATE, HostClock, Parties, call, refused_as

@@ -11,8 +11,12 @@ from attrs import define, field
 
 from orthros_client import Credentials, MaybeExecuted, TargetRefusal, Verifier
 from orthros_client.credentials.credentials import KnownTargets
-from orthros_protocol import Life, LocalMisuse, Malformed, Note, PeerMisbehaved, Refused, Timestamp, tail_of
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import tail_of
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.notes import Note
 from tests.support.http_target import CallerRest
 
 ENDPOINT = "orders/submit"

@@ -5,15 +5,9 @@ from attrs import evolve
 
 from orthros_client import Credentials, Discharges
 from orthros_client.credentials.credentials import KnownTargets
-from orthros_protocol import (
-    HandedOver,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    Subject,
-    open_hand_over,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.tickets.hand_over import HandedOver, open_hand_over
+from orthros_protocol.tickets.ticket import Subject
 from tests.support.parties import PREDICATE, HostClock, Parties, call, refused_as
 
 

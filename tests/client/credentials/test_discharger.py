@@ -10,20 +10,11 @@ import trio
 from orthros_client import Attested, Credentials, Discharger, DischargeRefused, Question, Verifier
 from orthros_client.credentials.discharging import ask
 from orthros_client.errors import Failure
-from orthros_protocol import (
-    DISCHARGE_ENDPOINT,
-    USE_HTTP,
-    Discharge,
-    ExpiresCaveat,
-    LocalMisuse,
-    PathCaveat,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
-    ThirdPartyCaveat,
-    parse_caveat,
-    split_caveats,
-)
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.caveats import ExpiresCaveat, PathCaveat, ScopesCaveat, ThirdPartyCaveat, parse_caveat
+from orthros_protocol.tickets.discharges import DISCHARGE_ENDPOINT, Discharge
 from tests.support.parties import BIND, PREDICATE, Parties, call, deliver, epoch_of
 
 

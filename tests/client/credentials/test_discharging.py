@@ -12,15 +12,9 @@ from orthros_client import Attested, Credentials, Discharger, DischargeRefused, 
 from orthros_client.credentials.discharging import DischargeExchange, aask, ask
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.reasons import TARGET_UNREACHABLE
-from orthros_protocol import (
-    Discharge,
-    LocalMisuse,
-    Misconfigured,
-    OrthrosError,
-    PeerMisbehaved,
-    Subject,
-    Unavailable,
-)
+from orthros_protocol.errors import LocalMisuse, Misconfigured, OrthrosError, PeerMisbehaved, Unavailable
+from orthros_protocol.tickets.discharges import Discharge
+from orthros_protocol.tickets.ticket import Subject
 from tests.support.parties import PREDICATE, HostClock, Parties, approve, deliver, refused_as
 
 

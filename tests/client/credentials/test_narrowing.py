@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from orthros_client import Credentials
 from orthros_client.credentials.narrowing import Limits, demanded_by
 from orthros_client.verifier import Verifier
-from orthros_protocol import Access, LocalMisuse, OrthrosError, TargetRefusal, Timestamp, parse_caveat
+from orthros_protocol.errors import LocalMisuse, OrthrosError
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.tickets.access import Access
+from orthros_protocol.tickets.caveats import parse_caveat
 from tests.support.parties import Parties, call, refused_as
 
 CHANNEL, OTHER_CHANNEL = b"c" * 32, b"d" * 32

@@ -8,8 +8,13 @@ from attrs import define, frozen
 from orthros_client.credentials.flows import Pause
 from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
 from orthros_client.local.api.values import Reported, ReportOutcome
-from orthros_protocol import NO_EPOCH, Code, Principal, Subject, TargetRefusal, Timestamp, reason_for
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.exchanges.replay import NO_EPOCH
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import Code, reason_for
+from orthros_protocol.tickets.ticket import Subject
 
 NOW = Timestamp(1_800_000_000_000)
 

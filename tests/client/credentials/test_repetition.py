@@ -11,18 +11,12 @@ from orthros_client import MaybeExecuted, OrthrosError, TargetRefusal
 from orthros_client.credentials.credentials import Credentials, KnownTargets, Pause
 from orthros_client.credentials.flows import HostRest
 from orthros_client.credentials.known_targets import NO_EPOCH, PeerState
-from orthros_protocol import (
-    REASONS,
-    USE_RAW,
-    Accepted,
-    Refused,
-    build_ap_error,
-    build_ap_reply,
-    open_presented,
-    parse_ap_request,
-    reason_by_number,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.acceptance import Accepted, build_ap_error, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, parse_ap_request
+from orthros_protocol.reasons.table import REASONS, reason_by_number
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.tickets.presented import open_presented
 from tests.docs.pages import ROOT
 from tests.support.http_target import RealmSource
 

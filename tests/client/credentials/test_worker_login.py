@@ -31,20 +31,14 @@ from orthros_client.local.api.values import (
     Reply,
     WantRequest,
 )
-from orthros_protocol import (
-    TGT,
-    WANT_DELEGABLE,
-    ExpiresCaveat,
-    Misconfigured,
-    Principal,
-    ScopesCaveat,
-    TargetsCaveat,
-    Unavailable,
-    open_ticket,
-    tail_after,
-    write_secret_file,
-)
+from orthros_protocol.errors import Misconfigured, Unavailable
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE
+from orthros_protocol.keys.secret_file import write_secret_file
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import CountingEntropy
+from orthros_protocol.tickets.attenuation import tail_after
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat, TargetsCaveat
+from orthros_protocol.tickets.ticket import TGT, open_ticket
 from orthros_runtime.serving.peers import Peer
 from tests.client.house import NOBODY, House, open_house
 from tests.client.world import World, elapse, evidence_of, open_world

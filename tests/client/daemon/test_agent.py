@@ -9,7 +9,7 @@ import trio.testing
 
 from orthros_client.daemon.tickets.cache import HeldCredential
 from orthros_client.errors import TicketRefused, TicketUnavailable
-from orthros_protocol import WANT_JWT
+from orthros_protocol.exchanges.wants import WANT_JWT
 from tests.client.world import elapse, open_world
 
 A = "tcp://kdc-a:1"

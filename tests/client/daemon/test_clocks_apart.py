@@ -12,9 +12,13 @@ from orthros_client.credentials.refusal_reports import Reports
 from orthros_client.local.answer_cache import AnswerCache
 from orthros_client.local.api.values import CredentialGrant, Op, WantRequest
 from orthros_client.local.conversation import Conversation
-from orthros_protocol import Code, Credential, Life, Refused, Timestamp, Unavailable, tail_of
+from orthros_protocol.errors import Refused, Unavailable
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service, words_for_caller
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import tail_of
+from orthros_protocol.tickets.credential import Credential, Life
 from tests.support.http_target import CallerRest
 
 pytestmark = pytest.mark.parity("O6")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from orthros_client.daemon.config import DAEMON_SETTINGS
-from orthros_protocol import Misconfigured, Principal
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.serving.peers import Peer
 
 MINIMAL = 'version = 1\nkdcs = ["tcp://kdc:1"]\n'

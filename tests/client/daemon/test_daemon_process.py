@@ -20,7 +20,8 @@ from orthros_client import Client, Unavailable
 from orthros_client.daemon.__main__ import main
 from orthros_client.local.api.messages import encode_request
 from orthros_client.local.api.values import Op, WantRequest
-from orthros_protocol import FrameReader, Timestamp, frame
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, ManualClock
 from tests.client.world import new_realm
 

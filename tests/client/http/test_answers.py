@@ -16,16 +16,11 @@ from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
 from orthros_client.verifier.bearer import BearerVerifier
-from orthros_protocol import (
-    AssertedUser,
-    Hop,
-    HttpResponse,
-    MethodsCaveat,
-    Subject,
-    open_http_reply,
-    parse_challenge,
-)
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
+from orthros_protocol.exchanges.http_profile import HttpResponse, open_http_reply, parse_challenge
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.tickets.caveats import MethodsCaveat
+from orthros_protocol.tickets.ticket import Hop, Subject
 from orthros_tools.reasons import CATALOGUE
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received

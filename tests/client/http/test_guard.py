@@ -15,24 +15,14 @@ from orthros_client.http.server.client_addresses import peer_of
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest, OwnOrigins
 from orthros_client.http.server.routes import Route, Routes
-from orthros_protocol import (
-    USE_HTTP,
-    ChainRule,
-    ChannelCaveat,
-    Hop,
-    LocalMisuse,
-    Malformed,
-    MethodsCaveat,
-    Misconfigured,
-    PathCaveat,
-    PeerCaveat,
-    Principal,
-    Subject,
-    ThirdPartyCaveat,
-    canonical_network,
-    canonical_path,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.access import canonical_network, canonical_path
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.caveats import ChannelCaveat, MethodsCaveat, PathCaveat, PeerCaveat, ThirdPartyCaveat
+from orthros_protocol.tickets.ticket import Hop, Subject
 from tests.client.http.world import House
 from tests.support.http_caller import Call, HttpCaller, Received
 
@@ -295,7 +285,7 @@ def test_a_ticket_bound_to_a_connection_dies_elsewhere(house: House) -> None:
 
 
 def test_a_call_for_somebody_else_only_where_that_is_served(house: House) -> None:
-    from orthros_protocol import AssertedUser
+    from orthros_protocol.exchanges.ap_exchange import AssertedUser
 
     guard = Guard(**house.settings(routes=[Route("/users/*", accept_user=True)]))
     caller = house.caller(scopes=("assert-user",))

@@ -18,7 +18,9 @@ from orthros_client.http.message_signatures import (
     signature_key,
     verify,
 )
-from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused, ReplaySet, Timestamp
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.replay import ReplaySet
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing.fakes import ManualStore
 from tests.support.naive import kd, sha256
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orthros_client.http.server.binding_mismatch import describe_mismatch
-from orthros_protocol import HttpBinding
+from orthros_protocol.exchanges.http_profile import HttpBinding
 
 ORIGINS = (("https", "orders.example:443"), ("https", "shop.example:8443"))
 RECEIVED = HttpBinding(

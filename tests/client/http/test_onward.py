@@ -12,21 +12,13 @@ from orthros_client.http.server.failed_calls import answer_onward, onward_answer
 from orthros_client.http.server.refusal_log import who
 from orthros_client.reasons import DAEMON_UNREACHABLE, KDC_UNREACHABLE, ORIGIN_UNKNOWN, RESPONSE_UNPROVEN, reason_named
 from orthros_client.remedies import Asked
-from orthros_protocol import (
-    Code,
-    LocalMisuse,
-    Malformed,
-    Misconfigured,
-    PeerMisbehaved,
-    Presenter,
-    Principal,
-    Refused,
-    Subject,
-    TargetRefusal,
-    Timestamp,
-    Unavailable,
-    reason_for,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Refused, Unavailable
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import Code, reason_for
+from orthros_protocol.tickets.presenters import Presenter
+from orthros_protocol.tickets.ticket import Subject
 from tests.client.http.world import Lines
 
 APPROVALS = Principal("test.realm", "approvals")

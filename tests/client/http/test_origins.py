@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orthros_client.http.client.origins import Origin, OriginMap
-from orthros_protocol import Malformed, Misconfigured
+from orthros_protocol.errors import Malformed, Misconfigured
 from orthros_protocol.exchanges.http_profile import canonical_authority
 
 ORDERS = {"https://orders.example": "orders", "http://127.0.0.1:8080": "local", "https://[2001:db8::1]:8443": "six"}

@@ -29,26 +29,20 @@ from orthros_client.http.client.outgoing import (
     exchange,
 )
 from orthros_client.http.client.targets import with_escapes
-from orthros_protocol import (
-    Accepted,
-    Entry,
-    OrthrosError,
-    Refused,
-    ReplaySet,
-    build_ap_error,
-    build_ap_reply,
-    encode_base64url,
-    open_presented,
-    parse_ap_request,
-)
+from orthros_protocol.errors import OrthrosError, Refused
+from orthros_protocol.exchanges.acceptance import Accepted, build_ap_error, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import parse_ap_request
 from orthros_protocol.exchanges.http_profile import (
     HttpResponse,
+    encode_base64url,
     format_challenge,
     format_content_digest,
     parse_authorization,
 )
+from orthros_protocol.exchanges.replay import Entry, ReplaySet
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.tickets.presented import open_presented
 from tests.support.http_target import Heard, HttpTarget, RealmSource, Said
 
 ORIGIN = Origin("https", "orders.example", 443)

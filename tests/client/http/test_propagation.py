@@ -11,7 +11,7 @@ import trio
 from orthros_client.http.propagation import Serving, carried, current, serving
 from orthros_client.http.server.callers import Caller
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 
 def test_a_block_serves_its_caller_and_ends(callers: tuple[VerifiedCaller, ...]) -> None:

@@ -21,7 +21,7 @@ import trio
 from asgiref.sync import async_to_sync, sync_to_async
 
 from orthros_client.http.propagation import Serving, carried, current, serving
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 Look = Callable[[], str]
 Begin = Callable[[Look], Awaitable[str]]

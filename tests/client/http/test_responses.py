@@ -9,7 +9,8 @@ import pytest
 from orthros_client.http.server.guard import Admitted, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.responses import ReplyWriter
-from orthros_protocol import LocalMisuse, format_content_digest
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.testing.fakes import ManualStore
 from tests.client.http.world import House

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.http.server.routes import Route, Routes
-from orthros_protocol import LocalMisuse, Malformed, canonical_path
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.tickets.access import canonical_path
 
 segments = st.sampled_from(["a", "A", "b", "a;x", "%61", "b;", "c"])
 paths = st.lists(segments, max_size=6).map(lambda parts: "/" + "/".join(parts))

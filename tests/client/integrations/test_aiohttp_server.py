@@ -25,7 +25,8 @@ from orthros_client.integrations.aiohttp_server import (
     protect,
     require,
 )
-from orthros_protocol import HttpReply, LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.exchanges.http_profile import HttpReply
 from orthros_protocol.primitives.derivation import digest
 from tests.client.http.world import House
 from tests.support.aiohttp_server import ask, ask_app

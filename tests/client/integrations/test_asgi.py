@@ -12,12 +12,8 @@ import trio
 
 from orthros_client.integrations.asgi import OrthrosMiddleware, RequestBodyMismatch, Route, self_test
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import (
-    LocalMisuse,
-    Misconfigured,
-    Refused,
-    format_content_digest,
-)
+from orthros_protocol.errors import LocalMisuse, Misconfigured, Refused
+from orthros_protocol.exchanges.http_profile import format_content_digest
 from orthros_protocol.primitives.derivation import RunningDigest, digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, collect, pieces_of, respond, scope_of

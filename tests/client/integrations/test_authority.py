@@ -25,9 +25,10 @@ from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
-from orthros_protocol import AssertedUser, tail_of
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.attenuation import tail_of
 from tests.support.http_target import RealmSource
 
 SCOPES = ("assert-user", "read")

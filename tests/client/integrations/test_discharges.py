@@ -35,7 +35,7 @@ from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
 from orthros_client.integrations.wsgi_discharges import WsgiDischargeEndpoint
 from orthros_client.local.conversation import Token
-from orthros_protocol import PathCaveat
+from orthros_protocol.tickets.caveats import PathCaveat
 from tests.support import asgi_server, wsgi_server
 from tests.support.asgi_transport import InProcess
 from tests.support.http_caller import HttpCaller

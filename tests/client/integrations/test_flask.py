@@ -12,7 +12,7 @@ from orthros_client.errors import Failure, TicketRefused
 from orthros_client.http.propagation import traceparent
 from orthros_client.integrations.flask import Route, answer_failed_calls, current_caller, protect, require
 from orthros_client.reasons import KDC_UNREACHABLE
-from orthros_protocol import Malformed, Misconfigured, Unavailable
+from orthros_protocol.errors import Malformed, Misconfigured, Unavailable
 from tests.client.http.world import House
 from tests.support.http_caller import HttpCaller, Received
 from tests.support.wsgi_server import ask

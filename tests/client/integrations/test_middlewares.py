@@ -14,8 +14,12 @@ from attrs import evolve
 
 from orthros_client.errors import Failure, TicketRefused
 from orthros_client.integrations.asgi import Route
-from orthros_protocol import ChannelCaveat, PeerMisbehaved, Refused, TargetRefusal, Timestamp, reason_for
+from orthros_protocol.errors import PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.tickets.caveats import ChannelCaveat
 from tests.client.http.world import House
 from tests.support.http_changes import MALFORMED, TAMPERED, UNCOVERED, changed_proof, replace_last
 from tests.support.middlewares import INTERFACES, Reply, Service

@@ -33,7 +33,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.registered import endpoints_of
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.client.http.world import House
 from tests.support import asgi_server, wsgi_server
 from tests.support.http_caller import Call, HttpCaller, Received

@@ -27,7 +27,7 @@ from orthros_client.http.propagation import current
 from orthros_client.http.server.callers import Caller
 from orthros_client.integrations import aiohttp_server as aiohttp
 from orthros_client.integrations import asgi, wsgi
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 from tests.client.http.world import House
 from tests.support import aiohttp_server, asgi_server, wsgi_server
 from tests.support.http_caller import HttpCaller, Received

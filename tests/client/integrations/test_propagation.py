@@ -32,7 +32,7 @@ from orthros_client.http.server.routes import Route
 from orthros_client.integrations import asgi, wsgi
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.verifier import Verifier
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from tests.support.asgi_transport import InProcess
 from tests.support.http_caller import HttpCaller

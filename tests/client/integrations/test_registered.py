@@ -36,7 +36,7 @@ from orthros_client.integrations.registered import (
     served_both_ways,
 )
 from orthros_client.integrations.starlette import require
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.client.http.world import House
 from tests.support import wsgi_server
 from tests.support.asgi_server import ask

@@ -19,7 +19,8 @@ from orthros_client import AsyncClient, Client, Credentials, PeerMisbehaved, Tar
 from orthros_client.credentials.credential_file import load_credentials, save_credentials
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
-from orthros_protocol import OrthrosError, Timestamp
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_runtime.clocks import HostClock
 from tests.client.house import House, open_house

@@ -27,7 +27,7 @@ from orthros_client.integrations.starlette import (
 )
 from orthros_client.reasons import KDC_UNREACHABLE
 from orthros_client.remedies import Asked
-from orthros_protocol import Misconfigured, PeerMisbehaved, Unavailable
+from orthros_protocol.errors import Misconfigured, PeerMisbehaved, Unavailable
 from orthros_protocol.primitives.derivation import digest
 from tests.client.http.world import House
 from tests.support.asgi_server import ask, pieces_of

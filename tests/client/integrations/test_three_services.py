@@ -33,8 +33,8 @@ from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.starlette import answer_failed_calls
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import ChainRule
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_runtime.clocks import HostClock
 from orthros_runtime.serving.sockets import open_unix_listener
 from tests.client.house import listener_for

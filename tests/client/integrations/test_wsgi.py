@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware, RequestBodyMismatch, Route, self_test
-from orthros_protocol import Misconfigured, Refused
+from orthros_protocol.errors import Misconfigured, Refused
 from orthros_protocol.primitives.derivation import RunningDigest
 from tests.client.http.world import House
 from tests.support.http_caller import HttpCaller

@@ -22,7 +22,9 @@ from orthros_client.local.api.values import (
 )
 from orthros_client.local.conversation import Conversation, socket_path
 from orthros_client.reasons import DAEMON_UNREACHABLE, PEER_NOT_ALLOWED
-from orthros_protocol import Credential, Life, Principal, Timestamp
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.credential import Credential, Life
 from tests.client.house import House, open_house
 
 A = "tcp://kdc-a:1"

@@ -19,26 +19,18 @@ from orthros_client.local.api.values import CredentialGrant, Op, ReceiveRequest,
 from orthros_client.local.conversation import Conversation
 from orthros_client.local.on_behalf import OnBehalfOf
 from orthros_client.verifier.bearer import BearerCaller
-from orthros_protocol import (
-    DELEGABLE,
-    SAFE,
-    USE_RAW,
-    WANT_DELEGABLE,
-    ApRequest,
-    Behalf,
-    Code,
-    Life,
-    Principal,
-    Subject,
-    bind_raw,
-    open_ticket,
-    pop_key_of,
-    seal_hand_over,
-    sign_ap_request,
-    tail_of,
-)
+from orthros_protocol.exchanges.ap_exchange import SAFE, USE_RAW, ApRequest, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import Code
 from orthros_protocol.testing import InMemoryRealm
 from orthros_protocol.testing.fakes import ManualStore
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.hand_over import seal_hand_over
+from orthros_protocol.tickets.ticket import DELEGABLE, Subject, open_ticket
 from tests.client.daemon.listeners.test_local_server import ask as talk
 from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import NOBODY, House, as_user, open_house

@@ -42,29 +42,21 @@ from orthros_client.local.api.values import (
 )
 from orthros_client.reasons import DAEMON_BUSY, KDC_UNREACHABLE, reason_named
 from orthros_client.reasons import REASONS as CLIENT_REASONS
-from orthros_protocol import (
-    REASONS,
-    AppCaveat,
-    Behalf,
-    Credential,
-    ExpiresCaveat,
-    Life,
-    LocalMisuse,
-    Malformed,
-    Note,
-    PeerMisbehaved,
-    Principal,
-    Reason,
-    ScopesCaveat,
-    Subject,
-    Want,
-    encode_base64url,
-    frame,
-    join_caveats,
-)
-from orthros_protocol.exchanges.wants import read_wants, wants_field
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
+from orthros_protocol.exchanges.http_profile import encode_base64url
+from orthros_protocol.exchanges.wants import Want, read_wants, wants_field
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.framing import frame
 from orthros_protocol.primitives.limits import MAX_WANTS
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import REASONS
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import AppCaveat, ExpiresCaveat, ScopesCaveat
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.notes import Note
+from orthros_protocol.tickets.ticket import Subject
 from tests.support.changed import changed
 
 ORDERS = Principal("test.realm", "orders")

@@ -24,8 +24,9 @@ from orthros_client.local.api.values import (
     ReportOutcome,
     ReportRequest,
 )
-from orthros_protocol import LocalMisuse, Malformed, Principal
+from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.names import Principal
 from tests.support.changed import changed
 
 ORDERS = Principal("test.realm", "orders")

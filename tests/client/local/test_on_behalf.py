@@ -17,19 +17,13 @@ from orthros_client.daemon.tickets.cache import HeldCredential, TicketCache
 from orthros_client.daemon.tickets.persistence import CacheStore
 from orthros_client.errors import Failure, LocalMisuse
 from orthros_client.local.api.values import CredentialGrant, Listing, ListRequest, Op, Reply, WantRequest
-from orthros_protocol import (
-    BY_ASSERTION,
-    BY_EVIDENCE,
-    Behalf,
-    ExpiresCaveat,
-    MethodsCaveat,
-    Principal,
-    ScopesCaveat,
-    evidence_proof,
-    join_caveats,
-    seconds_of,
-)
+from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import CountingEntropy
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import ExpiresCaveat, MethodsCaveat, ScopesCaveat
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
+from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE
 from orthros_runtime.serving.peers import Peer
 from tests.client.house import NOBODY, House, open_house
 from tests.client.world import World, elapse, evidence_of, open_world

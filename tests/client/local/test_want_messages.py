@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from orthros_client.local.api.want_messages import BehalfItems, LocalRequest
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 PROOF = b"proof of somebody who opened it."
 

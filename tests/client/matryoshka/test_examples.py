@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orthros_client.matryoshka import SigningKey, Sought, peek_unverified, read_stack
-from orthros_protocol import PeerMisbehaved
+from orthros_protocol.errors import PeerMisbehaved
 from tests.client.matryoshka.examples import SECRET, SIMPLE, THREE_NESTED
 
 NOW = 1_800_000_000

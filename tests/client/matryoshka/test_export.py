@@ -10,23 +10,20 @@ from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.bearer import BearerVerifier
 from orthros_kdc.oauth.assertions import BadAssertion, parse_assertion
 from orthros_kdc.oauth.client_authentication import CLIENT_ASSERTION_TYPES
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import (
     USE_RAW,
     ApRequest,
-    Hop,
-    LocalMisuse,
-    PeerMisbehaved,
     PendingAp,
-    Principal,
-    Refused,
-    Subject,
     TargetRefusal,
-    bind_raw,
     open_ap_reply,
-    seconds_of,
     sign_ap_request,
 )
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.instants import seconds_of
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.tickets.ticket import Hop, Subject
 from tests.client.matryoshka.tokens import MATERIAL, claims_of, encoded
 
 KEY = SigningKey(material=MATERIAL, kid="edge")

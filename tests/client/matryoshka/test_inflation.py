@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_client.matryoshka import AuthStack, SigningKey, StackLimits, nest, read_stack
-from orthros_protocol import Malformed, Refused
+from orthros_protocol.errors import Malformed, Refused
 from tests.client.matryoshka.tokens import MATERIAL, claims_of, jwt, layer, padded
 
 NOW = 1_800_000_000

@@ -10,7 +10,7 @@ from attrs import fields
 
 from orthros_client.matryoshka import READING, WRITING, Remark
 from orthros_client.matryoshka.values import StackLimits
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from tests.client.matryoshka.test_export import caller_of
 from tests.docs.pages import ROOT, blocks
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orthros_client.matryoshka import AuthStack, ReaderKey, SigningKey, StackLimits, nest, peek_unverified, read_stack
 from orthros_client.matryoshka.claims import thawed
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 from tests.client.matryoshka.tokens import encoded, jwt, layer
 
 NOW = 1_800_000_000

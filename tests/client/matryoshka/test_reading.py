@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orthros_client.matryoshka import READING, AuthStack, ReaderKey, SigningKey, StackLimits, read_stack
-from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
 from tests.client.matryoshka.tokens import MATERIAL, container_hash, encoded, jwt, layer, padded, signed
 
 NOW = 1_800_000_000

@@ -10,7 +10,7 @@ from joserfc import jwe
 from joserfc.jwk import OctKey
 
 from orthros_client.matryoshka import AuthStack, ReaderKey, SigningKey, nest, peek_unverified, read_stack
-from orthros_protocol import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from tests.client.matryoshka.tokens import MATERIAL, claims_of, encoded, jwt, layer
 
 NOW = 1_800_000_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orthros_client.matryoshka import HEADER_CHARS, AuthStack, SigningKey, StackLimits, nest, read_stack
-from orthros_protocol import LocalMisuse, OrthrosError, Refused
+from orthros_protocol.errors import LocalMisuse, OrthrosError, Refused
 from tests.client.matryoshka.tokens import MATERIAL, claims_of, container_hash, encoded, jwt, layer, signed
 
 NOW = 1_800_000_000

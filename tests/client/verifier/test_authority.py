@@ -11,19 +11,13 @@ import pytest
 from attrs import evolve
 
 from orthros_client import ChainRule, Credentials, Discharges, VerifiedCaller
-from orthros_protocol import (
-    Access,
-    AssertedUser,
-    Behalf,
-    Hop,
-    LocalMisuse,
-    PeerMisbehaved,
-    Refused,
-    TargetRefusal,
-    bind_raw,
-    parse_ap_request,
-    tail_of,
-)
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import AssertedUser, TargetRefusal, parse_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.tickets.access import Access
+from orthros_protocol.tickets.attenuation import tail_of
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.ticket import Hop
 from tests.support.parties import ENDPOINT, PREDICATE, HostClock, Parties, call, epoch_of, refused_as
 
 

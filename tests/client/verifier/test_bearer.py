@@ -15,7 +15,9 @@ from orthros_client.http.server.guard import Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.routes import Route
 from orthros_client.verifier.bearer import BearerVerifier
-from orthros_protocol import ChainRule, Misconfigured, OrthrosError, PeerMisbehaved, Presenter, Refused
+from orthros_protocol.errors import Misconfigured, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.presenters import Presenter
 from tests.client.http.world import House, Lines
 
 NOW = 1_800_000_000

@@ -11,24 +11,21 @@ import pytest
 from attrs import define, field
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, Misconfigured, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import (
     SAFE,
     USE_RAW,
     ApRequest,
     AssertedUser,
-    Keytab,
-    LocalMisuse,
-    Misconfigured,
-    PeerMisbehaved,
     PendingAp,
-    Refused,
-    RootKey,
     TargetRefusal,
-    Timestamp,
-    bind_raw,
     open_ap_reply,
     sign_ap_request,
 )
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, IssuedTicket
 
 ENDPOINT = "orders/submit"

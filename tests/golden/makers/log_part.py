@@ -20,7 +20,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from orthros_protocol import frame
+from orthros_protocol.primitives.framing import frame
 from tests.golden.makers.programs import run_apart
 from tests.golden.makers.steady import Steady
 from tests.golden.makers.street import Street, open_street

@@ -10,7 +10,7 @@ from orthros_kdc.admin import EVENTS, Admin, Fact, realm
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import AuditAnchor, Store, Transaction
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from tests.support.master_keys import BOTH, fill
 from tests.support.stores import scratch_store
 

@@ -6,7 +6,7 @@ import jwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, principals
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from orthros_kdc.admin import keys, principals
 from orthros_kdc.store.base import KEY_ACTIVE, KEY_DRAINING, KEY_PREPARED, KEY_RETIRED
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 DAY = 24 * 3600
 

@@ -14,7 +14,7 @@ from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.store.base import TOMBSTONE_S
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 NAMES = ("a", "b", "c")
 

@@ -8,7 +8,7 @@ from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.audit.admin_lines import lines_backwards, unnamed
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault, open_vault
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from tests.support.master_keys import BOTH, NEXT, OLD, WRONG, Between, secrets
 
 pytestmark = pytest.mark.parity("K13")

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import oauth_secrets, principals
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from orthros_kdc.admin import groups, principals, rules
 from orthros_kdc.policy.model import second_of
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orthros_kdc.admin.principal_facts import check_sources, check_token_claims
 from orthros_kdc.issuing.token_claims import RESERVED_CLAIMS
 from orthros_kdc.policy.sources import source_allowed
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.mark.parity("H5")

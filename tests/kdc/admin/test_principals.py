@@ -4,7 +4,7 @@ import pytest
 
 from orthros_kdc.admin import groups, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.store.base import KEY_ACTIVE
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 async def test_a_new_principal_gets_a_full_key_file_of_version_one(admin, vault, trail):

@@ -5,7 +5,8 @@ import pytest
 from orthros_kdc.admin import realm
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.realm.vault import open_vault
-from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, Misconfigured
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, KDC_TGT
 
 DAY = 24 * 3600
 

@@ -11,7 +11,7 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.rule import CONDITIONS
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 FILE = dedent(
     """\

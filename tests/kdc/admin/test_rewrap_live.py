@@ -16,20 +16,13 @@ from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.vault import Vault, open_vault
 from orthros_kdc.service.kdc_service import KdcService
 from orthros_kdc.service.shell import Rates, Shell
-from orthros_protocol import (
-    KDC_TGT,
-    Granted,
-    Misconfigured,
-    Principal,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    open_as_reply,
-    open_presented,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, Want
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.presented import open_presented
 from tests.support.master_keys import BOTH, NEXT, OLD, Between, secrets
 from tests.support.realm_views import PromptView
 

@@ -9,7 +9,7 @@ import pytest
 from orthros_kdc.admin import decisions, realm_file
 from orthros_kdc.policy.terms import Ask
 from orthros_kdc.testing import Realm
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 
 FILE = """\
 version = 1

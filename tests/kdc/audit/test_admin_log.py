@@ -6,7 +6,8 @@ from orthros_kdc.audit import AdminAuditLog, Changes, verify_all
 from orthros_kdc.audit.admin_lines import base_of, lines_backwards, lines_of
 from orthros_kdc.audit.chain import peek
 from orthros_kdc.store.base import AdminLine
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.instants import Timestamp
 from tests.kdc.audit.chains import anchor_at, chain_of
 from tests.support.stores import scratch_store
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthros_kdc.audit.chain import Head, Problem, append, genesis, peek, verify
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.primitives.derivation import checksum
 from tests.kdc.audit.chains import WRITER, anchor_at, chain_of, head_at, split
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orthros_kdc.audit.chain import genesis
 from orthros_kdc.audit.chain_file import ChainFile, start_for
 from orthros_kdc.audit.verifying import verify_all
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.clocks import wall_clock
 from tests.kdc.audit.chains import WRITER, anchor_at, chain_of, head_at
 

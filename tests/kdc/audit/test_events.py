@@ -26,7 +26,8 @@ from orthros_kdc.audit.events import (
     TokenRefused,
     TokenRevoked,
 )
-from orthros_protocol import LocalMisuse, Timestamp
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 
 WHEN: dict[str, Any] = {"at": Timestamp(1_800_000_000_000), "kdc_id": "kdc-1"}

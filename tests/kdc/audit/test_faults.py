@@ -18,7 +18,8 @@ from orthros_kdc.audit.events import AsIssued, AsRefused, ClientFacts, Facts, Kd
 from orthros_kdc.audit.segments import segments_in
 from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import Misconfigured, OrthrosError, Timestamp, Unavailable
+from orthros_protocol.errors import Misconfigured, OrthrosError, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from tests.kdc.audit.chains import WRITER
 from tests.support.stores import scratch_store
 

@@ -8,7 +8,8 @@ from orthros_kdc.audit import AuditLog, verify_all
 from orthros_kdc.audit.events import AsRefused, ClientFacts, Facts, KdcStopped
 from orthros_kdc.store.base import AuditAnchor
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured, Timestamp, Unavailable
+from orthros_protocol.errors import Misconfigured, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from tests.kdc.audit.chains import WRITER
 from tests.support.stores import scratch_store, scratch_store_of
 

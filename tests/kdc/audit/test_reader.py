@@ -3,7 +3,7 @@ import pytest
 from orthros_kdc.audit import Follower, find_ref, tail, verify_all
 from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.audit.reader import UNREADABLE
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.kdc.audit.chains import anchor_at
 
 

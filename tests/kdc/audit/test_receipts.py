@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from orthros_kdc.audit.receipts import KEPT, Batch, Receipt
-from orthros_protocol import Unavailable
+from orthros_protocol.errors import Unavailable
 
 
 @pytest.mark.parametrize("failing", [0, 1, None])

@@ -10,7 +10,8 @@ from orthros_kdc.audit.chain import append, genesis
 from orthros_kdc.audit.events import Facts, RequestRejected, SenderFacts, Suppressed, TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.audit.receipts import KEPT
 from orthros_kdc.audit.refusal_throttle import CLIENT, COPIES, SOURCE, RefusalThrottle
-from orthros_protocol import Timestamp, Unavailable
+from orthros_protocol.errors import Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 

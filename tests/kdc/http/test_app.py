@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from orthros_protocol import Unavailable
+from orthros_protocol.errors import Unavailable
 from tests.support.http_port import Repeater, app_of, call
 
 KIND = (b"content-type", b"application/x-www-form-urlencoded")

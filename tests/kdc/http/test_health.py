@@ -21,7 +21,8 @@ from orthros_kdc.clock_guard import RefusedByClock
 from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.oauth.values import HttpRequest
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Timestamp, Unavailable
+from orthros_protocol.errors import Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import ManualClock
 from tests.support.kdc_bench import KdcBench, open_bench
 from tests.support.realm_views import PromptView

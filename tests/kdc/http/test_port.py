@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
 from orthros_kdc.http.serving import HttpPort, _check_loopback, open_http_port
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.clocks import wall_clock
 from tests.support.http_port import FORM, Repeater, Wire, request
 from tests.support.kdc_bench import open_bench

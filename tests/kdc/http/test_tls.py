@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from orthros_kdc.http.tls import load_tls
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.instants import Timestamp
 
 TODAY = datetime.now(UTC)
 NOW = Timestamp(int(TODAY.timestamp() * 1000))

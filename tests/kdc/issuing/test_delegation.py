@@ -29,30 +29,16 @@ from orthros_kdc.policy.terms import PrincipalCaps, TargetFacts
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts, RealmKeys
 from orthros_kdc.store.base import PolicyRows, PrincipalRecord, RealmRecord
-from orthros_protocol import (
-    DELEGABLE,
-    ExpiresCaveat,
-    Granted,
-    Hop,
-    KdcMacKey,
-    OpenedEvidence,
-    OpenedTgt,
-    Principal,
-    Refused,
-    RootKey,
-    ScopesCaveat,
-    Subject,
-    TargetsCaveat,
-    TgsRequest,
-    TgtKey,
-    Ticket,
-    Timestamp,
-    Want,
-    join_caveats,
-    open_ticket,
-    parse_caveat,
-)
-from orthros_protocol.primitives.names import scope_order
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.tgs_exchange import OpenedTgt, TgsRequest
+from orthros_protocol.exchanges.wants import Granted, Want
+from orthros_protocol.keys.role_keys import KdcMacKey, RootKey, TgtKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal, scope_order
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat, TargetsCaveat, parse_caveat
+from orthros_protocol.tickets.evidence import OpenedEvidence
+from orthros_protocol.tickets.ticket import DELEGABLE, Hop, Subject, Ticket, open_ticket
 
 REALM, NOW = "corp.test", 1_800_000_000
 WEB, ORDERS, LEDGER = (Principal(REALM, name) for name in ("web", "orders", "ledger"))

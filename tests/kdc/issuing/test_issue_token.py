@@ -12,8 +12,11 @@ from orthros_kdc.policy.rule_caveats import RuleCaveat
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
-from orthros_protocol import DELEGABLE, WANT_DELEGABLE, WANT_JWT, Granted, LocalMisuse, Misconfigured, Principal
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.tickets.caveats import MethodsCaveat
+from orthros_protocol.tickets.ticket import DELEGABLE
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 from tests.support.realm_views import PromptView
 

@@ -11,16 +11,11 @@ from joserfc.jwk import OctKey
 
 from orthros_kdc.issuing.jwt_export import peek_unverified_kid
 from orthros_kdc.realm.vault import JwtKey
-from orthros_protocol import (
-    KdcMacKey,
-    Malformed,
-    OrthrosError,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    Timestamp,
-    peek_unverified_header,
-)
+from orthros_protocol.errors import Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.ticket import peek_unverified_header
 from tests.kdc.issuing.tokens import (
     AUDIENCE,
     FULL,

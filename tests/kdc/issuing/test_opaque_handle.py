@@ -10,7 +10,8 @@ from orthros_kdc.issuing.opaque_handle import HANDLE_PREFIX, open_handle, seal_h
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import JwtKey, Vault
 from orthros_kdc.store.base import PrincipalRecord
-from orthros_protocol import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Timestamp
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_protocol.testing import CountingEntropy
 from tests.kdc.issuing.tokens import (

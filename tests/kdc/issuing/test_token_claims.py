@@ -12,7 +12,7 @@ from orthros_kdc.issuing.token_claims import (
     check_extra_claims,
     subject_name,
 )
-from orthros_protocol import LocalMisuse, Refused
+from orthros_protocol.errors import LocalMisuse, Refused
 from tests.kdc.issuing.tokens import FULL, HS256, PLAIN, claims_of, minted, opened
 
 ALLOWED = ("tenant", "seats", "trial", *(f"c{at}" for at in range(12)))

@@ -12,8 +12,10 @@ from attrs import evolve
 
 from orthros_kdc.issuing.jwt_export import OwnToken, TokenContent, mint_token, open_own_token
 from orthros_kdc.realm.vault import JwtKey
-from orthros_protocol import KdcMacKey, Principal, Timestamp
+from orthros_protocol.keys.role_keys import KdcMacKey
 from orthros_protocol.primitives.derivation import derive
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
 
 NOW = 1_800_000_000
 ISSUER, AUDIENCE = "https://corp.test", "ledger@corp.test"

@@ -16,7 +16,7 @@ from orthros_kdc.admin import rules
 from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_kdc.store.base import Store
-from orthros_protocol import Misconfigured, Unavailable
+from orthros_protocol.errors import Misconfigured, Unavailable
 from tests.support.oauth_bench import (
     CLIENT_ASSERTION,
     EXCHANGE,

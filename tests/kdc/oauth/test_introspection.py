@@ -9,7 +9,7 @@ import pytest
 
 from orthros_kdc.admin import jwt_keys, principals, realm, rules
 from orthros_kdc.oauth.values import HttpAnswer
-from orthros_protocol import WANT_JWT, Granted
+from orthros_protocol.exchanges.wants import WANT_JWT, Granted
 from tests.support.oauth_bench import ACCESS_TOKEN, EXCHANGE, JWT_BEARER, Tokens, body_of, open_tokens
 
 INACTIVE = b'{"active":false}'

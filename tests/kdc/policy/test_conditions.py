@@ -11,7 +11,7 @@ from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, TargetFacts
 from orthros_kdc.store.base import PolicyRows
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import NOW, TARGET, ask, decided, granted, refused, rule

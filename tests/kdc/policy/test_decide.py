@@ -12,7 +12,7 @@ from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.store.base import PolicyRows
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, decided, granted, refused, rule

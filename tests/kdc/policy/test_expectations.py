@@ -7,7 +7,7 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.terms import TargetFacts
 from orthros_kdc.store.base import PolicyRows
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.kdc.policy.rows import NOW, rule
 
 PEOPLE = {"billing": TargetFacts(), "ledger": TargetFacts(jwt_alg="HS256"), "web": TargetFacts(), "gate": TargetFacts(),

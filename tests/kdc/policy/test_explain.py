@@ -8,7 +8,7 @@ from hypothesis import given
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.explain import explain
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import FACTS, ask, rule
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orthros_kdc.policy.model import Selector, check_subject_patterns, subject_matches
 from orthros_kdc.policy.rule import Rule
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 SEGMENTS = st.sampled_from(["a", "ab", "b", "kdc", "users", "a.b", "0"])
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)

@@ -15,7 +15,7 @@ from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmDoc
 from orthros_kdc.policy.realm_file import _RULE, warnings_of
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 WHOLE = dedent(
     """\

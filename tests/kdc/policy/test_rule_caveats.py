@@ -14,7 +14,7 @@ from orthros_kdc.policy.rule_caveats import (
     fit_ticket,
 )
 from orthros_kdc.policy.terms import Circumstances, Grant, Kind
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_DISCHARGES
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows

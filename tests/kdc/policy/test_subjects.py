@@ -10,7 +10,7 @@ from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import subject_matches
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, TargetFacts
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import TARGET, ask, granted, refused, rule

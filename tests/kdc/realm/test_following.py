@@ -10,7 +10,7 @@ from orthros_kdc.admin import groups, jwt_keys, keys, oauth_secrets, principals,
 from orthros_kdc.policy.shards import Shards
 from orthros_kdc.realm.known_kids import KnownKids
 from orthros_kdc.realm.view import RealmView
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.support.kdc_bench import open_bench
 from tests.support.stores import close_scratch_stores
 

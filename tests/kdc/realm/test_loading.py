@@ -13,7 +13,11 @@ from orthros_kdc.config import KDC_SETTINGS
 from orthros_kdc.process.running import open_kdc
 from orthros_kdc.realm.principal_cache import PrincipalCache
 from orthros_kdc.realm.view import RealmView
-from orthros_protocol import Keytab, Misconfigured, Principal, RootKey, Unavailable, build_as_request
+from orthros_protocol.errors import Misconfigured, Unavailable
+from orthros_protocol.exchanges.as_exchange import build_as_request
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.names import Principal
 from tests.kdc.realm.large_realm import OTHERS, add_others, in_force, served
 from tests.support.kdc_bench import REALM, open_bench, service_over
 from tests.support.row_counts import CountingStore

@@ -16,7 +16,7 @@ from orthros_kdc.process.running import open_kdc
 from orthros_kdc.realm.realm_log import record_unrecorded
 from orthros_kdc.realm.snapshot import Unrecorded
 from orthros_kdc.realm.view import RealmView
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.support.kdc_bench import open_bench
 
 SNEAKED = """

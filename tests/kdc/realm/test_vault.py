@@ -13,7 +13,9 @@ from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import ROLE_KDCMAC, ROLE_TGT, ROLE_TICKET, JwtKey, OAuthSecret, Vault, open_vault
 from orthros_kdc.store.base import KDC_UIDS, KEY_ACTIVE, KEY_RETIRED, PrincipalRecord, RealmRecord
-from orthros_protocol import KDC_ADMIN, KDC_KEYS, KDC_TGT, AsKey, LocalMisuse, Misconfigured, TgtKey, TicketKey
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.keys.role_keys import AsKey, TgtKey, TicketKey
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, KDC_TGT
 from orthros_protocol.primitives.redaction import redact
 from tests.support.stores import scratch_store
 

@@ -6,7 +6,7 @@ from attrs import evolve
 from orthros_kdc.admin import Admin, jwt_keys, keys, oauth_secrets, principals, realm
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from tests.support.realm_views import PromptView
 from tests.support.stores import scratch_store
 

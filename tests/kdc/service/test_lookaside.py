@@ -11,7 +11,7 @@ from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.service.lookaside import LookasideCache
 from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.shell import Maker, Rates, Shell
-from orthros_protocol import AsRequest
+from orthros_protocol.exchanges.as_exchange import AsRequest
 from orthros_protocol.primitives.limits import KDC_SKEW_MS
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
 

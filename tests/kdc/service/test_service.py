@@ -8,25 +8,15 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, keys, principals, realm, rules
-from orthros_protocol import (
-    DELEGABLE,
-    EXACT,
-    KDC_ADMIN,
-    KDC_KEYS,
-    WANT_DELEGABLE,
-    WANT_JWT,
-    Granted,
-    KdcRefusal,
-    NotGranted,
-    PeerMisbehaved,
-    Principal,
-    RootKey,
-    Timestamp,
-    Want,
-    build_as_request,
-    open_as_reply,
-    open_presented,
-)
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.wants import EXACT, WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, Principal
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import DELEGABLE
 from tests.support.kdc_bench import REALM, KdcBench, Login, open_bench
 
 

@@ -8,21 +8,14 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, keys, principals, rules
-from orthros_protocol import (
-    DELEGABLE,
-    WANT_DELEGABLE,
-    WANT_JWT,
-    Behalf,
-    ExpiresCaveat,
-    Granted,
-    NotGranted,
-    ScopesCaveat,
-    Want,
-    join_caveats,
-    open_tgs_reply,
-)
+from orthros_protocol.exchanges.tgs_exchange import open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
+from orthros_protocol.tickets.attenuation import join_caveats
 from orthros_protocol.tickets.call_chain import path_of
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.ticket import DELEGABLE
 from tests.support.behalf_bench import Journey, open_journey, principal
 from tests.support.oauth_bench import body_of, open_tokens
 

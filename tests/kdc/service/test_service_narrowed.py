@@ -8,30 +8,26 @@ import pytest
 
 from orthros_kdc.admin import jwt_keys, principals, rules
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_protocol import (
-    WANT_JWT,
+from orthros_protocol.exchanges.wants import WANT_JWT, Granted, NotGranted, Want
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
     Caveat,
     ChannelCaveat,
     ExpiresCaveat,
-    Granted,
     MethodsCaveat,
-    NotGranted,
     PathCaveat,
     PeerCaveat,
-    Principal,
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
-    Want,
-    join_caveats,
-    open_demand,
-    open_presented,
     parse_caveat,
-    peek_unverified_discharger,
 )
-from orthros_protocol.primitives.canonical import encode
-from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.tickets.discharges import open_demand, peek_unverified_discharger
+from orthros_protocol.tickets.presented import open_presented
 from tests.support.kdc_bench import REALM, KdcBench, open_bench
 
 ORDERS = Principal(REALM, "orders")

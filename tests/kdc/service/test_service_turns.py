@@ -11,7 +11,10 @@ from trio.testing import MockClock
 from orthros_kdc.admin import principals, rules
 from orthros_kdc.issuing.tgs_exchange import ENTROPY_PER_WANT
 from orthros_kdc.realm.view import RealmView
-from orthros_protocol import Granted, KdcRefusal, NotGranted, Principal, TgsReply, Want
+from orthros_protocol.exchanges.tgs_exchange import TgsReply
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import Principal
 from tests.support.kdc_bench import REALM, KdcBench, open_bench, service_over
 
 ORDERS = Want(target=Principal(REALM, "orders"), scopes=("read",))

@@ -11,7 +11,8 @@ from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.native import NativeCase
 from orthros_kdc.service.shell import Maker, RateLimited, Rates, Shell
-from orthros_protocol import Refused, Timestamp, Unavailable
+from orthros_protocol.errors import Refused, Unavailable
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy
 
 SPAN_S = 40

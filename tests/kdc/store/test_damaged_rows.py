@@ -24,7 +24,7 @@ from orthros_kdc.store.base import (
     Transaction,
 )
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 
 DAMAGE: Final = {
     "TEXT": ["''", "'\n\x7f'", "CAST(x'ff' AS TEXT)", "'x y z'", "'group:'", "'{}'", "'[1]'"],

@@ -14,7 +14,7 @@ import pytest
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.database_file import DatabaseFiles
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 
 @pytest.fixture

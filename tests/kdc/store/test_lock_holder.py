@@ -9,7 +9,7 @@ import pytest
 from orthros_kdc.store import sqlite
 from orthros_kdc.store.lock_holder import _shown, holder_of
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Unavailable
+from orthros_protocol.errors import Unavailable
 
 HOLD = (
     "import sqlite3, sys\n"

@@ -7,7 +7,7 @@ import pytest
 
 from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Unavailable
+from orthros_protocol.errors import Unavailable
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

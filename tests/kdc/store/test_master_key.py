@@ -15,7 +15,7 @@ from orthros_kdc.realm.master_key import (
     load_master_key,
     load_next_master_key,
 )
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.primitives.derivation import digest
 
 MATERIAL = bytes(range(32))

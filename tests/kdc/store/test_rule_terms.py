@@ -17,7 +17,7 @@ from orthros_kdc.policy.terms import Ask, Circumstances, Denial, TargetFacts
 from orthros_kdc.store.migrations import APPLICATION_ID
 from orthros_kdc.store.rule_rows import RuleRow, opened, row_of
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 
 EARLIER = Path(__file__).with_name("version_7.sql")
 """What the last version with a column for each condition wrote, by its own commands."""

@@ -16,7 +16,7 @@ import trio
 from orthros_kdc.store import migrations
 from orthros_kdc.store.base import REMEMBER_MARGIN_S
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured, Unavailable
+from orthros_protocol.errors import Misconfigured, Unavailable
 
 CHILD = """
 import sys

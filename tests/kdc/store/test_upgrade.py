@@ -15,7 +15,7 @@ from orthros_kdc.realm.master_key import MasterKey, load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.migrations import newest
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import LocalMisuse, Misconfigured
+from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_tools.admin.__main__ import main as admin_main
 from tests.support.old_database import make_earlier_version, version_of
 

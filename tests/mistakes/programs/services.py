@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket
 from orthros_client import Verifier
 from orthros_client.integrations.starlette import OrthrosMiddleware, Route, require
 from orthros_client.verifier.bearer import BearerVerifier
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 
 _PR_SET_PDEATHSIG = 1
 

@@ -5,50 +5,40 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
-    NO_EPOCH,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import build_ap_error
+from orthros_protocol.exchanges.ap_exchange import (
     USE_CHANNEL,
     USE_HTTP,
     USE_KDC,
     USE_RAW,
-    Access,
-    Admission,
-    AppCaveat,
     AssertedUser,
+    TargetRefusal,
+    open_ap_reply,
+    parse_ap_request,
+)
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.replay import NO_EPOCH, Admission, Entry, Standing
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.access import Access, parse_address
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, mix_discharges, pop_key_of, tail_of
+from orthros_protocol.tickets.call_chain import ChainRule
+from orthros_protocol.tickets.caveats import (
+    AppCaveat,
     Caveat,
-    ChainRule,
     ChannelCaveat,
-    Entry,
     ExpiresCaveat,
-    Hop,
-    LocalMisuse,
-    Malformed,
     MethodsCaveat,
     PathCaveat,
     PeerCaveat,
-    PeerMisbehaved,
-    Refused,
-    Repetition,
     ScopesCaveat,
-    Standing,
-    Subject,
-    TargetRefusal,
     TargetsCaveat,
-    Timestamp,
-    add_caveat,
-    bind_raw,
-    build_ap_error,
-    join_caveats,
-    mix_discharges,
-    narrow_discharge,
-    open_ap_reply,
-    open_presented,
-    parse_address,
-    parse_ap_request,
-    pop_key_of,
-    tail_of,
 )
-from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.discharges import narrow_discharge
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import Hop, Subject
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair, principal
 from tests.support.naive import enc

@@ -4,25 +4,23 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
+from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.acceptance import build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import (
     SAFE,
     USE_CHANNEL,
     USE_HTTP,
     USE_KDC,
     USE_RAW,
     AssertedUser,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
     TargetRefusal,
-    bind_raw,
-    build_ap_reply,
     open_ap_reply,
-    open_presented,
     parse_ap_request,
 )
+from orthros_protocol.exchanges.authenticators import bind_raw
 from orthros_protocol.primitives.limits import MAX_AP_REQUEST_BYTES
 from orthros_protocol.testing import IssuedTicket
+from orthros_protocol.tickets.presented import open_presented
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair, principal
 from tests.support.naive import enc

@@ -4,25 +4,20 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
-    KDC_ADMIN,
-    KDC_KEYS,
-    KDC_TGT,
-    KdcRefusal,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.as_exchange import (
+    InitialTicket,
+    PendingAs,
     build_as_request,
     check_as_extensions,
     open_as_reply,
     parse_as_request,
-    parse_signed,
     seal_as_error,
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.exchanges.as_exchange import InitialTicket, PendingAs
+from orthros_protocol.primitives.messages import KdcRefusal, parse_signed
+from orthros_protocol.primitives.names import KDC_ADMIN, KDC_KEYS, KDC_TGT
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, kd, mac, seal, sha256
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import LocalMisuse, Refused, Timestamp, bind_raw, check_window, measure_offset
+from orthros_protocol.errors import LocalMisuse, Refused
+from orthros_protocol.exchanges.authenticators import bind_raw, check_window, measure_offset
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TARGET_OFFSET_MS
 from tests.support.naive import enc, raw_bind, sha256
 

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.exchanges.http_profile import (
     MAX_COVERED,
     HttpAuthorization,
     HttpBinding,
-    LocalMisuse,
-    Malformed,
     canonical_authority,
     decode_base64url,
     encode_base64url,

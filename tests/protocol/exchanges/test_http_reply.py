@@ -6,23 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    USE_HTTP,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, open_ap_reply
+from orthros_protocol.exchanges.http_profile import (
     HttpBinding,
     HttpChallenge,
     HttpResponse,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    Timestamp,
     encode_base64url,
     format_challenge,
-    open_ap_reply,
     open_http_reply,
     parse_challenge,
     seal_http_reply,
 )
+from orthros_protocol.primitives.instants import Timestamp
 from tests.support import naive
 from tests.support.exchange_pair import ExchangePair
 from tests.support.naive import enc, sha256

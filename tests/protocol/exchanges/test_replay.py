@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orthros_protocol import Admission, Entry, ReplaySet, Timestamp, check_window
 from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.authenticators import check_window
+from orthros_protocol.exchanges.replay import Admission, Entry, ReplaySet
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import WINDOW_FUTURE_MS, WINDOW_PAST_MS
 
 START = 1_800_000_000_000

@@ -6,51 +6,29 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from orthros_protocol import (
-    BY_ASSERTION,
-    BY_EVIDENCE,
-    DELEGABLE,
-    EXACT,
-    WANT_DELEGABLE,
-    WANT_JWT,
-    Behalf,
-    ExpiresCaveat,
-    Granted,
-    KdcRefusal,
-    LocalMisuse,
-    Malformed,
-    MethodsCaveat,
-    Misconfigured,
-    Note,
-    NotGranted,
-    OpenedEvidence,
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.tgs_exchange import (
     OpenedTgt,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    ScopesCaveat,
-    Subject,
+    PendingTgs,
     UnverifiedTgsRequest,
-    Want,
     build_tgs_request,
     check_tgs_extensions,
-    evidence_proof,
-    join_caveats,
-    open_evidence,
     open_tgs_reply,
     open_tgt,
-    parse_signed,
     parse_tgs_request,
-    pop_key_of,
-    read_wants,
-    reason_for,
     seal_tgs_error,
     seal_tgs_reply,
-    tail_after,
-    tail_of,
     verify_tgs_request,
 )
-from orthros_protocol.exchanges.tgs_exchange import PendingTgs
+from orthros_protocol.exchanges.wants import EXACT, WANT_DELEGABLE, WANT_JWT, Granted, NotGranted, Want, read_wants
+from orthros_protocol.primitives.messages import KdcRefusal, parse_signed
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import ExpiresCaveat, MethodsCaveat, ScopesCaveat
+from orthros_protocol.tickets.evidence import Behalf, OpenedEvidence, evidence_proof, open_evidence
+from orthros_protocol.tickets.notes import Note
+from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE, DELEGABLE, Subject
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import dec, enc, kd, mac, seal, sha256
 

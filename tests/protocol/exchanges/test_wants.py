@@ -8,29 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    BY_ASSERTION,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.tgs_exchange import TgsReply
+from orthros_protocol.exchanges.wants import (
     EXACT,
     WANT_DELEGABLE,
     WANT_JWT,
     Granted,
-    LocalMisuse,
-    Malformed,
-    MethodsCaveat,
-    Note,
     NotGranted,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    ScopesCaveat,
-    Subject,
-    Timestamp,
     Want,
-    join_caveats,
-    reason_for,
+    check_result,
+    demands_as,
+    read_wants,
+    wants_field,
 )
-from orthros_protocol.exchanges.tgs_exchange import TgsReply
-from orthros_protocol.exchanges.wants import check_result, demands_as, read_wants, wants_field
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import MethodsCaveat, ScopesCaveat
+from orthros_protocol.tickets.notes import Note
+from orthros_protocol.tickets.ticket import BY_ASSERTION, Subject
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Keytab, KeytabEntry, LocalMisuse, Misconfigured, Principal, RootKey, TicketKey
-from orthros_protocol.keys.keytab import keytab_of_roots
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.keys.keytab import Keytab, KeytabEntry, keytab_of_roots
+from orthros_protocol.keys.role_keys import RootKey, TicketKey
+from orthros_protocol.primitives.names import Principal
 from tests.support.naive import enc, kd, sha256
 
 PAYROLL = Principal("test.realm", "payroll")

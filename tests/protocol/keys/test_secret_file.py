@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import Misconfigured, read_secret_file, write_secret_file
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import LocalMisuse, Malformed
+from orthros_protocol.errors import LocalMisuse, Malformed
 from orthros_protocol.primitives.canonical import decode, decode_as, encode, encode_as
 from orthros_protocol.primitives.limits import MAX_INT
 from tests.support.forbidden import FORBIDDEN

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import LocalMisuse, PeerMisbehaved
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
 from orthros_protocol.primitives.derivation import checksum, derive, digest, mac, mac_matches, prf, require_mac
 from tests.support import naive
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import FrameReader, LocalMisuse, PeerMisbehaved, frame
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
+from orthros_protocol.primitives.framing import FrameReader, frame
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Timestamp, UnixSeconds, seconds_of, timestamp_of
+from orthros_protocol.primitives.instants import Timestamp, UnixSeconds, seconds_of, timestamp_of
 
 
 @given(st.integers(0, 2**52))

@@ -2,8 +2,16 @@
 
 import pytest
 
-from orthros_protocol import KdcRefusal, LocalMisuse, Malformed, PeerMisbehaved, Timestamp, build_nak, parse_signed
-from orthros_protocol.primitives.messages import open_reply_box, outer_reply, seal_error
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import (
+    KdcRefusal,
+    build_nak,
+    open_reply_box,
+    outer_reply,
+    parse_signed,
+    seal_error,
+)
 from orthros_protocol.primitives.sealing import seal
 from tests.support.naive import enc
 from tests.support.specimens import collect_specimens

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    Malformed,
-    Misconfigured,
+from orthros_protocol.errors import Malformed, Misconfigured
+from orthros_protocol.primitives.canonical import encode
+from orthros_protocol.primitives.names import (
+    KDC_SERVICES,
     Principal,
     cached_principal,
     check_name,
     check_scopes,
     is_name,
     is_scope,
+    scope_order,
 )
-from orthros_protocol.primitives.canonical import encode
-from orthros_protocol.primitives.names import KDC_SERVICES, scope_order
 from orthros_protocol.primitives.schema import Message, message, text, text_set
 from tests.support.naive import enc
 

@@ -5,8 +5,9 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Keytab, Principal, RootKey
-from orthros_protocol.keys.keytab import KeytabEntry
+from orthros_protocol.keys.keytab import Keytab, KeytabEntry
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.primitives.redaction import redact, redact_text
 
 MATERIAL = bytes(range(32))

@@ -12,8 +12,9 @@ import msgpack
 import pytest
 from attrs import field, frozen
 
-from orthros_protocol import LocalMisuse, Malformed, Principal, Timestamp
-from orthros_protocol.primitives.names import is_name, is_scope
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal, is_name, is_scope
 from orthros_protocol.primitives.schema import (
     Extension,
     Message,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import LocalMisuse, PeerMisbehaved
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
 from orthros_protocol.primitives.sealing import BOX_OVERHEAD, open_box, seal
 from tests.support import naive
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Access, LocalMisuse, Malformed, Timestamp, canonical_network, canonical_path, parse_address
-from orthros_protocol.tickets.access import is_network
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.tickets.access import Access, canonical_network, canonical_path, is_network, parse_address
 from tests.support import second_caveats
 
 PIECES = [

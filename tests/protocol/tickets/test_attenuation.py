@@ -4,16 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    Caveat,
-    ExpiresCaveat,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES
+from orthros_protocol.tickets.attenuation import (
     add_caveat,
-    bind_raw,
     join_caveats,
     mix_discharges,
     pop_key_of,
@@ -21,7 +16,7 @@ from orthros_protocol import (
     tail_after,
     tail_of,
 )
-from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES
+from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, ScopesCaveat
 from tests.support import naive
 from tests.support.exchange_pair import ENDPOINT, ExchangePair
 from tests.support.naive import enc

@@ -5,18 +5,10 @@ from typing import Any
 import pytest
 from attrs import asdict
 
-from orthros_protocol import (
-    Credential,
-    Life,
-    LocalMisuse,
-    Malformed,
-    Note,
-    OrthrosError,
-    PeerMisbehaved,
-    Principal,
-    RootKey,
-    Timestamp,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.tickets.cache_file import (
     MAX_CACHE_BYTES,
     CachedTicket,
@@ -25,6 +17,8 @@ from orthros_protocol.tickets.cache_file import (
     open_cache,
     seal_cache,
 )
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.notes import Note
 from tests.support.exchange_pair import principal
 from tests.support.naive import enc, kd, seal
 

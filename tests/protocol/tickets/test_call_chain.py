@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import ChainRule, Hop, LocalMisuse, Principal, open_ticket, path_of
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.call_chain import ChainRule, path_of
+from orthros_protocol.tickets.ticket import Hop, open_ticket
 from tests.support.exchange_pair import ExchangePair, principal
 
 NAMES = ["gateway", "orders", "ledger", "mail"]

@@ -9,28 +9,22 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    Access,
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, Refused
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.tickets.access import Access, parse_address
+from orthros_protocol.tickets.carrying import Carried, carry, check_limits
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
-    Carried,
     Caveat,
     ChannelCaveat,
     ExpiresCaveat,
-    LocalMisuse,
-    Malformed,
     MethodsCaveat,
-    Misconfigured,
     PathCaveat,
     PeerCaveat,
-    Refused,
     ScopesCaveat,
     TargetsCaveat,
     ThirdPartyCaveat,
-    Timestamp,
-    carry,
-    check_limits,
     is_app_name,
-    parse_address,
     parse_caveat,
 )
 from tests.support.exchange_pair import principal

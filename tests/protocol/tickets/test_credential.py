@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import Credential, Life, LocalMisuse, ScopesCaveat, pop_key_of, tail_after
+from orthros_protocol.errors import LocalMisuse
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_after
+from orthros_protocol.tickets.caveats import ScopesCaveat
+from orthros_protocol.tickets.credential import Credential, Life
 from tests.support.exchange_pair import principal
 
 READ = ScopesCaveat(("read",)).to_bytes()

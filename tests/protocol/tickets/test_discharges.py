@@ -8,32 +8,28 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats, split_caveats, tail_after, tail_of
+from orthros_protocol.tickets.caveats import (
     AppCaveat,
     Caveat,
-    Discharge,
     ExpiresCaveat,
-    LocalMisuse,
-    Malformed,
-    OrthrosError,
-    PeerMisbehaved,
-    Principal,
-    Refused,
     ScopesCaveat,
     ThirdPartyCaveat,
-    join_caveats,
+    parse_caveat,
+)
+from orthros_protocol.tickets.discharges import (
+    MAX_DEMAND_BYTES,
+    Discharge,
+    discharge_root,
     judge_discharge,
     make_discharge,
     narrow_discharge,
     open_discharge,
-    parse_caveat,
     peek_unverified_discharger,
     seal_discharge,
-    split_caveats,
-    tail_after,
-    tail_of,
 )
-from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES, discharge_root
 from tests.support.exchange_pair import principal
 from tests.support.naive import dec, enc, kd, seal, sha256
 from tests.support.third_parties import APPROVALS, PREDICATE, ThirdParties

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import ExpiresCaveat, LocalMisuse, Malformed, PeerMisbehaved, Refused, open_envelope
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.tickets.caveats import ExpiresCaveat
+from orthros_protocol.tickets.envelopes import open_envelope
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import enc
 

@@ -5,24 +5,20 @@ from typing import Any
 
 import pytest
 
-from orthros_protocol import (
-    DELEGABLE,
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.attenuation import join_caveats
+from orthros_protocol.tickets.caveats import ScopesCaveat
+from orthros_protocol.tickets.evidence import (
     Behalf,
-    KdcMacKey,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Principal,
-    Refused,
-    ScopesCaveat,
-    Subject,
     UnverifiedBehalf,
     evidence_proof,
-    join_caveats,
+    mixed_with_evidence,
     open_evidence,
     peek_unverified_evidence,
 )
-from orthros_protocol.tickets.evidence import mixed_with_evidence
+from orthros_protocol.tickets.ticket import DELEGABLE, Subject
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import kd, sha256
 

@@ -8,26 +8,14 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orthros_protocol import (
-    BY_ASSERTION,
-    Credential,
-    HandedOver,
-    Life,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
-    Subject,
-    open_hand_over,
-    pop_key_of,
-    seal_hand_over,
-    tail_after,
-    tail_of,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.testing import IssuedTicket
-from orthros_protocol.tickets.hand_over import peek_unverified_hand_over
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import ScopesCaveat
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.hand_over import HandedOver, open_hand_over, peek_unverified_hand_over, seal_hand_over
+from orthros_protocol.tickets.ticket import BY_ASSERTION, Subject
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import dec, enc, kd, seal, sha256
 

@@ -6,28 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_protocol import (
+from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
+from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.limits import MAX_TICKET_BYTES
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat
+from orthros_protocol.tickets.ticket import (
     BY_EVIDENCE,
     DELEGABLE,
     INITIAL,
-    ExpiresCaveat,
     Hop,
-    KdcMacKey,
-    LocalMisuse,
-    Malformed,
-    PeerMisbehaved,
-    Refused,
-    ScopesCaveat,
     Subject,
-    TicketKey,
-    Timestamp,
     check_flags,
     check_ticket_times,
     open_ticket,
     peek_unverified_header,
     require_kdc_mark,
 )
-from orthros_protocol.primitives.limits import MAX_TICKET_BYTES
 from tests.support.exchange_pair import ExchangePair, principal
 from tests.support.naive import enc
 from tests.support.third_parties import ThirdParties

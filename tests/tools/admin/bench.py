@@ -31,24 +31,14 @@ from orthros_kdc.service.shell import Rates, Shell
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import KEY_RETIRED, Transaction
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import (
-    KDC_TGT,
-    WANT_DELEGABLE,
-    Behalf,
-    Granted,
-    Keytab,
-    NotGranted,
-    Principal,
-    Timestamp,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    evidence_proof,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, Granted, NotGranted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
 from orthros_tools.admin.__main__ import main
 from tests.support.realm_views import PromptView
 

@@ -14,7 +14,7 @@ import pytest
 from orthros_kdc.audit.chain import Head, append, genesis
 from orthros_kdc.audit.chain_file import ChainFile
 from orthros_kdc.store.base import AuditAnchor
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.tools.admin.bench import AdminBench, now_ms
 
 SCRIPT = os.fspath(Path(sys.executable).with_name("orthros-admin"))

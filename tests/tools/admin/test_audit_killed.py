@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.tools.admin.bench import AdminBench
 
 PROGRAM = Path(__file__).parent / "programs" / "killed.py"

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from orthros_protocol import Misconfigured, PeerMisbehaved, Refused, Unavailable
+from orthros_protocol.errors import Misconfigured, PeerMisbehaved, Refused, Unavailable
 from orthros_runtime.command_line import Parser
 from orthros_tools.admin import __main__ as program
 from tests.tools.admin.bench import AdminBench

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 from tests.tools.admin.bench import AdminBench
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 from tests.tools.admin.bench import AdminBench
 
 

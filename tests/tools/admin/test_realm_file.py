@@ -22,7 +22,8 @@ from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault
 from orthros_kdc.store.base import Transaction
 from orthros_kdc.store.lock_limit import LockLimit
-from orthros_protocol import Misconfigured, Timestamp
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_tools.admin.realm_toml import realm_toml
 from tests.docs.pages import ROOT, blocks, matches, transcript
 from tests.support.stores import close_scratch_stores, scratch_store

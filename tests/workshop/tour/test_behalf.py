@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from orthros_client import Refused, TargetRefusal
-from orthros_protocol import Timestamp
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_tools.admin.__main__ import main as orthros_admin
 from workshop.tour.behalf.house import ADDED, CALLERS
 from workshop.tour.explained import pass_on_refusals

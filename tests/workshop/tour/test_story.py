@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 from workshop.tour.story import Story, Surprise, readable
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from orthros_protocol import LocalMisuse, OrthrosError, PeerMisbehaved, Refused, Unavailable
+from orthros_protocol.errors import LocalMisuse, OrthrosError, PeerMisbehaved, Refused, Unavailable
 from orthros_protocol.keys.hardening import harden_process
 from orthros_protocol.primitives.redaction import redact_text
 from orthros_runtime.command_line import Parser

@@ -24,7 +24,7 @@ from orthros_kdc.audit.events import EVENTS
 from orthros_kdc.audit.reader import entry_of
 from orthros_kdc.reasons import AUDIT_BROKEN
 from orthros_kdc.store.base import Transaction
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.command_line import duration

@@ -14,7 +14,8 @@ from typing import Any, Final
 from attrs import evolve
 
 from orthros_kdc.audit import AuditEntry, find_ref
-from orthros_protocol import Misconfigured, reason_for
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.reasons.table import reason_for
 from orthros_runtime.screen import instant
 from orthros_tools.admin.audit import entry_row
 from orthros_tools.admin.command_line import PROGRAM, Nouns

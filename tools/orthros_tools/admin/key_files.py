@@ -13,8 +13,10 @@ from typing import Final, Self
 
 from attrs import evolve, frozen
 
-from orthros_protocol import Keytab, Misconfigured, OrthrosError, write_secret_file
+from orthros_protocol.errors import Misconfigured, OrthrosError
 from orthros_protocol.keys.full_disk import unwritable
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.secret_file import write_secret_file
 from orthros_runtime.command_line import usage
 from orthros_tools.reasons import KEY_NOT_WRITTEN
 

@@ -15,7 +15,8 @@ from attrs import evolve
 from orthros_kdc.admin import decisions, rules
 from orthros_kdc.policy.sources import check_address
 from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
-from orthros_protocol import Misconfigured, Refused, reason_for
+from orthros_protocol.errors import Misconfigured, Refused
+from orthros_protocol.reasons.table import reason_for
 from orthros_runtime.command_line import duration, usage
 from orthros_tools.admin.command_line import PROGRAM, Nouns, from_one
 from orthros_tools.admin.consent import add_yes, require_consent

@@ -16,7 +16,7 @@ from orthros_kdc.admin import realm_file
 from orthros_kdc.policy.realm_diff import MOST_REMOVALS, Change, Plan
 from orthros_kdc.policy.realm_document import RealmDocument, RealmState
 from orthros_kdc.policy.realm_file import warnings_of
-from orthros_protocol import Misconfigured, Refused
+from orthros_protocol.errors import Misconfigured, Refused
 from orthros_protocol.keys.full_disk import unwritable
 from orthros_runtime.command_line import Parser
 from orthros_runtime.screen import Row

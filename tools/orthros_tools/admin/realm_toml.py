@@ -12,7 +12,7 @@ from attrs import fields
 
 from orthros_kdc.policy.realm_document import JwtFacts, PrincipalFacts, RealmState
 from orthros_kdc.policy.rule import Rule, stated
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.extras import extra
 
 with extra("admin"):

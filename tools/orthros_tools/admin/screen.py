@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 from orthros_runtime.screen import Row, Screen
 
 __all__ = ["Shown"]

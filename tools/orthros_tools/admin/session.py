@@ -22,7 +22,7 @@ from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.base import Store
 from orthros_kdc.store.lock_limit import LockLimit
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.clocks import wall_clock
 from orthros_runtime.screen import Screen
 

@@ -13,24 +13,13 @@ from pymacaroons import Macaroon  # type: ignore[import-untyped]
 from pymacaroons import Verifier as MacaroonVerifier
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    USE_RAW,
-    ApRequest,
-    Caveat,
-    ExpiresCaveat,
-    PeerCaveat,
-    ScopesCaveat,
-    Timestamp,
-    add_caveat,
-    bind_raw,
-    join_caveats,
-    parse_address,
-    pop_key_of,
-    sign_ap_request,
-    tail_after,
-    tail_of,
-)
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.tickets.access import parse_address
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_after, tail_of
+from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, PeerCaveat, ScopesCaveat
 from workshop.bench.epochs import epoch_of
 from workshop.bench.figures import Figure, best_of
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from orthros_protocol import FrameReader, frame
+from orthros_protocol.primitives.framing import FrameReader, frame
 from workshop.bench.figures import Figure
 from workshop.bench.kdc_load import RunningKdc, login_request, running_kdc
 

@@ -6,7 +6,8 @@ import os
 import time
 
 from orthros_client import Verifier
-from orthros_protocol import Entry, Timestamp
+from orthros_protocol.exchanges.replay import Entry
+from orthros_protocol.primitives.instants import Timestamp
 
 __all__ = ["epoch_of"]
 

@@ -20,9 +20,12 @@ from orthros_client.integrations.asgi import OrthrosMiddleware
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import Verifier
-from orthros_protocol import Life, LocalMisuse, Timestamp, tail_of
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.exchanges.http_profile import HttpBinding, format_authorization
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.attenuation import tail_of
+from orthros_protocol.tickets.credential import Life
 from workshop.bench.epochs import epoch_of
 from workshop.bench.figures import Figure
 

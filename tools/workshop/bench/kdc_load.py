@@ -25,28 +25,16 @@ from orthros_kdc.process.founding import found_realm
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import (
-    KDC_TGT,
-    WANT_DELEGABLE,
-    AsKey,
-    Behalf,
-    FrameReader,
-    Granted,
-    Keytab,
-    PendingAs,
-    PendingTgs,
-    Principal,
-    Timestamp,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    evidence_proof,
-    frame,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.exchanges.as_exchange import PendingAs, build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import PendingTgs, build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import WANT_DELEGABLE, Granted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import AsKey
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
+from orthros_protocol.tickets.evidence import Behalf, evidence_proof
 from workshop.bench.figures import Figure, cpu_seconds
 from workshop.bench.krb5_peer import Krb5
 from workshop.bench.token_load import TokenEndpoint

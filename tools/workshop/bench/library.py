@@ -16,17 +16,10 @@ import msgpack
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    USE_RAW,
-    ApRequest,
-    Entry,
-    PendingAp,
-    ReplaySet,
-    Timestamp,
-    bind_raw,
-    open_ap_reply,
-    sign_ap_request,
-)
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, PendingAp, open_ap_reply, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.exchanges.replay import Entry, ReplaySet
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
 from workshop.bench.epochs import epoch_of
 from workshop.bench.figures import Figure, best_of

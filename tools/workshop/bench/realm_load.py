@@ -31,23 +31,14 @@ from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.vault import open_vault
 from orthros_kdc.store.rule_rows import terms_text
 from orthros_kdc.store.sqlite import SqliteStore
-from orthros_protocol import (
-    KDC_TGT,
-    FrameReader,
-    Granted,
-    Keytab,
-    NotGranted,
-    Principal,
-    Timestamp,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    frame,
-    open_as_reply,
-    open_tgs_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from workshop.bench.figures import cpu_seconds
 from workshop.bench.kdc_load import UNLIMITED
 

@@ -15,18 +15,12 @@ import jwt
 from attrs import frozen
 
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    BY_EVIDENCE,
-    USE_RAW,
-    ApRequest,
-    Hop,
-    Principal,
-    Subject,
-    Timestamp,
-    bind_raw,
-    sign_ap_request,
-)
+from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, sign_ap_request
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.tickets.ticket import BY_EVIDENCE, Hop, Subject
 from workshop.bench.epochs import epoch_of
 
 __all__ = ["render_sizes"]

@@ -22,20 +22,14 @@ from statistics import median
 import trio
 from attrs import frozen
 
-from orthros_protocol import (
-    KDC_TGT,
-    FrameReader,
-    Keytab,
-    Principal,
-    Timestamp,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    frame,
-    open_as_reply,
-    pop_key_of,
-    tail_of,
-)
+from orthros_protocol.exchanges.as_exchange import build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import build_tgs_request
+from orthros_protocol.exchanges.wants import Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT, Principal
+from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from workshop.bench.kdc_load import populate
 
 __all__ = ["TurnsCost", "measure_turns", "render_turns"]

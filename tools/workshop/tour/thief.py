@@ -12,18 +12,13 @@ import time
 from typing import Final
 
 from orthros_client import OrthrosError
-from orthros_protocol import (
-    KDC_TGT,
-    AsKey,
-    FrameReader,
-    Keytab,
-    PeerMisbehaved,
-    PendingAs,
-    Timestamp,
-    build_as_request,
-    frame,
-    open_as_reply,
-)
+from orthros_protocol.errors import PeerMisbehaved
+from orthros_protocol.exchanges.as_exchange import PendingAs, build_as_request, open_as_reply
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import AsKey
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import KDC_TGT
 from workshop.stage import StageError
 from workshop.tour.realm import Realm
 from workshop.tour.story import Story

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol import encode_base64url, format_authorization
+from orthros_protocol.exchanges.http_profile import encode_base64url, format_authorization
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest, mac
 from workshop.vectors import positive as good

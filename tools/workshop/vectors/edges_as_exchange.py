@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_protocol import REASONS
 from orthros_protocol.primitives.canonical import decode, encode
 from orthros_protocol.primitives.derivation import mac
 from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.reasons.table import REASONS
 from workshop.vectors import positive as good
 from workshop.vectors.edges import (
     HIGH_FLAGS,

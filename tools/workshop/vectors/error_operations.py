@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import orthros_protocol as orthros
+from orthros_protocol.errors import Refused
 from orthros_protocol.exchanges.acceptance import build_ap_error
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal, open_ap_reply, parse_ap_request
+from orthros_protocol.exchanges.as_exchange import open_as_reply
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
 from workshop.vectors.parties import Inputs, Vector, ap_pending, as_pending, unhex
 
 
 def _ap_err(given: Inputs) -> Vector:
     pending = ap_pending(given["request"])
-    refusal = orthros.Refused(given["error"], given["detail"])
+    refusal = Refused(given["error"], given["detail"])
     refusal.ready_in_ms, refusal.before_handler = given["ready_in_ms"], given["before_handler"]
     reply = build_ap_error(
-        orthros.parse_ap_request(pending.message), pending.pop_key, refusal, now=orthros.Timestamp(given["now"]),
+        parse_ap_request(pending.message), pending.pop_key, refusal, now=Timestamp(given["now"]),
         epoch=unhex(given["epoch"]),
     )  # fmt: skip
     return {"reply": reply.hex()}
@@ -23,8 +27,8 @@ def _ap_err(given: Inputs) -> Vector:
 
 def _open_ap_err(given: Inputs) -> Vector:
     try:
-        orthros.open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
-    except orthros.TargetRefusal as refusal:
+        open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
+    except TargetRefusal as refusal:
         return {
             "error": refusal.code, "target_time": refusal.target_time, "epoch": refusal.epoch.hex(),
             "detail": refusal.detail, "ready_in_ms": refusal.ready_in_ms, "before_handler": refusal.before_handler,
@@ -35,8 +39,8 @@ def _open_ap_err(given: Inputs) -> Vector:
 def _open_as_err(given: Inputs) -> Vector:
     key, pending = as_pending(given["request"])
     try:
-        orthros.open_as_reply(pending, key, unhex(given["reply"]))
-    except orthros.KdcRefusal as refusal:
+        open_as_reply(pending, key, unhex(given["reply"]))
+    except KdcRefusal as refusal:
         return {
             "error": refusal.code, "kdc_time": refusal.kdc_time, "retry_s": refusal.retry_s, "detail": refusal.detail
         }  # fmt: skip

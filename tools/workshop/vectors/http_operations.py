@@ -8,8 +8,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import orthros_protocol as orthros
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.http_profile import (
+    HttpBinding,
+    HttpResponse,
+    canonical_authority,
+    format_authorization,
+    format_challenge,
+    format_content_digest,
+    open_http_reply,
+    parse_authorization,
+    parse_challenge,
+    parse_content_digest,
+    seal_http_reply,
+)
 from orthros_protocol.primitives.http_fields import FRAMING, HttpFields, parse_length
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.tickets.access import Access, AppRule, parse_address
+from orthros_protocol.tickets.caveats import (
+    AppCaveat,
+    ChannelCaveat,
+    ExpiresCaveat,
+    MethodsCaveat,
+    PathCaveat,
+    PeerCaveat,
+    ScopesCaveat,
+    TargetsCaveat,
+    ThirdPartyCaveat,
+    parse_caveat,
+)
 from workshop.vectors.parties import Inputs, Vector, ap_pending, optional, unhex
 
 
@@ -17,50 +44,50 @@ def _fields(given: list[list[str]]) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, unhex(value)) for name, value in given)
 
 
-def _one_payload(allowed: bytes) -> orthros.AppRule:
+def _one_payload(allowed: bytes) -> AppRule:
     return lambda payload, _access: None if payload == allowed else "another payload"
 
 
-def access_of(given: Inputs) -> orthros.Access:
+def access_of(given: Inputs) -> Access:
     """{now, method, path, peer, channel}, null is not known; `app` holds the one payload that each name allows."""
     known, app_caveats = facts_of(given)
-    return orthros.Access(now=orthros.Timestamp(given["now"]), app=app_caveats, **known)
+    return Access(now=Timestamp(given["now"]), app=app_caveats, **known)
 
 
-def facts_of(given: Inputs) -> tuple[dict[str, Any], dict[str, orthros.AppRule]]:
+def facts_of(given: Inputs) -> tuple[dict[str, Any], dict[str, AppRule]]:
     """What is known of a request, and the app caveats of the service: the same without `now`."""
     known = {
         "method": given["method"], "path": given["path"], "channel": optional(given["channel"]),
-        "peer": None if given["peer"] is None else orthros.parse_address(given["peer"]),
+        "peer": None if given["peer"] is None else parse_address(given["peer"]),
     }  # fmt: skip
     return known, {name: _one_payload(unhex(payload)) for name, payload in given.get("app", {}).items()}
 
 
 def _caveat(given: Inputs) -> Vector:
     values: dict[type, Callable[[Any], tuple[int, Any]]] = {
-        orthros.ExpiresCaveat: lambda one: (1, one.at), orthros.ScopesCaveat: lambda one: (2, list(one.scopes)),
-        orthros.MethodsCaveat: lambda one: (3, list(one.methods)), orthros.PathCaveat: lambda one: (4, one.prefix),
-        orthros.PeerCaveat: lambda one: (6, list(one.networks)), orthros.ChannelCaveat: lambda one: (7,
+        ExpiresCaveat: lambda one: (1, one.at), ScopesCaveat: lambda one: (2, list(one.scopes)),
+        MethodsCaveat: lambda one: (3, list(one.methods)), PathCaveat: lambda one: (4, one.prefix),
+        PeerCaveat: lambda one: (6, list(one.networks)), ChannelCaveat: lambda one: (7,
         one.digest.hex()),
-        orthros.TargetsCaveat: lambda one: (5, [str(target) for target in one.targets]),
-        orthros.ThirdPartyCaveat: lambda one: (8, [str(one.discharger), None if one.salt is None else one.salt.hex(),
+        TargetsCaveat: lambda one: (5, [str(target) for target in one.targets]),
+        ThirdPartyCaveat: lambda one: (8, [str(one.discharger), None if one.salt is None else one.salt.hex(),
                                                    None if one.root is None else one.root.hex(), one.cid_digest.hex()]),
-        orthros.AppCaveat: lambda one: (9, [one.name, one.payload.hex()]),
+        AppCaveat: lambda one: (9, [one.name, one.payload.hex()]),
     }  # fmt: skip
-    caveat = orthros.parse_caveat(unhex(given["caveat"]))
+    caveat = parse_caveat(unhex(given["caveat"]))
     kind, value = values[type(caveat)](caveat)
     return {"type": kind, "value": value}
 
 
 def _judge(given: Inputs) -> Vector:
-    objection = orthros.parse_caveat(unhex(given["caveat"])).prohibits(access_of(given["access"]))
+    objection = parse_caveat(unhex(given["caveat"])).prohibits(access_of(given["access"]))
     if objection is not None:
-        raise orthros.Refused("caveat-refused", objection)
+        raise Refused("caveat-refused", objection)
     return {"holds": 1}
 
 
 def _bind(given: Inputs) -> Vector:
-    binding = orthros.HttpBinding(
+    binding = HttpBinding(
         method=given["method"], scheme=given["scheme"], authority=given["authority"], target=unhex(given["target"]),
         covered=_fields(given["covered"]), content_digest=optional(given["content_digest"]),
     )  # fmt: skip
@@ -68,14 +95,14 @@ def _bind(given: Inputs) -> Vector:
 
 
 def _authorization(given: Inputs) -> Vector:
-    found = orthros.parse_authorization(given["value"])
-    written = orthros.format_authorization(found.message, found.covered)
+    found = parse_authorization(given["value"])
+    written = format_authorization(found.message, found.covered)
     return {"covered": list(found.covered), "message": found.message.hex(), "written": written}
 
 
 def _content_digest(given: Inputs) -> Vector:
-    sha256 = orthros.parse_content_digest(given["value"].encode("utf-8"))
-    return {"sha256": sha256.hex(), "written": orthros.format_content_digest(sha256).decode("ascii")}
+    sha256 = parse_content_digest(given["value"].encode("utf-8"))
+    return {"sha256": sha256.hex(), "written": format_content_digest(sha256).decode("ascii")}
 
 
 def _request_fields(given: Inputs) -> Vector:
@@ -88,21 +115,21 @@ def _request_fields(given: Inputs) -> Vector:
     }
 
 
-def _response(given: Inputs) -> orthros.HttpResponse:
-    return orthros.HttpResponse(status=given["status"], headers=_fields(given["headers"]))
+def _response(given: Inputs) -> HttpResponse:
+    return HttpResponse(status=given["status"], headers=_fields(given["headers"]))
 
 
 def _reply(given: Inputs) -> Vector:
     pending = ap_pending(given["request"])
-    value = orthros.seal_http_reply(
+    value = seal_http_reply(
         pending.pop_key, pending.message, _response(given), covered=given["covered"],
-        body_digest=optional(given["body_digest"]), now=orthros.Timestamp(given["now"]), epoch=unhex(given["epoch"]),
+        body_digest=optional(given["body_digest"]), now=Timestamp(given["now"]), epoch=unhex(given["epoch"]),
     )  # fmt: skip
     return {"value": value}
 
 
 def _open_reply(given: Inputs) -> Vector:
-    reply = orthros.open_http_reply(ap_pending(given["request"]), given["value"], _response(given))
+    reply = open_http_reply(ap_pending(given["request"]), given["value"], _response(given))
     return {
         "target_time": reply.target_time, "epoch": reply.epoch.hex(), "covered": list(reply.covered),
         "body_digest": None if reply.body_digest is None else reply.body_digest.hex(),
@@ -110,10 +137,10 @@ def _open_reply(given: Inputs) -> Vector:
 
 
 def _challenge(given: Inputs) -> Vector:
-    found = orthros.parse_challenge(given["value"])
+    found = parse_challenge(given["value"])
     return {
         "realm": found.realm, "code": found.code, "reply": None if found.reply is None else found.reply.hex(),
-        "written": orthros.format_challenge(found.realm, found.code, found.reply),
+        "written": format_challenge(found.realm, found.code, found.reply),
     }  # fmt: skip
 
 
@@ -121,7 +148,7 @@ HTTP_OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "caveat": _caveat,
     "judge-caveat": _judge,
     "bind-http": _bind,
-    "authority": lambda i: {"authority": orthros.canonical_authority(i["text"], i["scheme"])},
+    "authority": lambda i: {"authority": canonical_authority(i["text"], i["scheme"])},
     "authorization": _authorization,
     "content-digest": _content_digest,
     "request-fields": _request_fields,
@@ -129,7 +156,7 @@ HTTP_OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "http-reply": _reply,
     "open-http-reply": _open_reply,
     "challenge": _challenge,
-    "write-authorization": lambda i: {"value": orthros.format_authorization(unhex(i["message"]), i["covered"])},
-    "write-content-digest": lambda i: {"value": orthros.format_content_digest(unhex(i["sha256"])).decode("ascii")},
-    "write-challenge": lambda i: {"value": orthros.format_challenge(i["realm"], i["code"], optional(i["reply"]))},
+    "write-authorization": lambda i: {"value": format_authorization(unhex(i["message"]), i["covered"])},
+    "write-content-digest": lambda i: {"value": format_content_digest(unhex(i["sha256"])).decode("ascii")},
+    "write-challenge": lambda i: {"value": format_challenge(i["realm"], i["code"], optional(i["reply"]))},
 }

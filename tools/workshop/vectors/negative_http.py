@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthros_protocol import encode_base64url
+from orthros_protocol.exchanges.http_profile import encode_base64url
 from orthros_protocol.primitives.canonical import decode, encode
 from orthros_protocol.primitives.derivation import digest, mac
 from workshop.vectors import positive as good

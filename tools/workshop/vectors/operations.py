@@ -10,14 +10,65 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import orthros_protocol as orthros
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received
-from orthros_protocol.exchanges.as_exchange import InitialTicket
-from orthros_protocol.exchanges.replay import check_admission
-from orthros_protocol.exchanges.wants import demands_as
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Accepted, Received, accept, build_ap_reply
+from orthros_protocol.exchanges.ap_exchange import open_ap_reply, parse_ap_request
+from orthros_protocol.exchanges.as_exchange import (
+    InitialTicket,
+    check_as_extensions,
+    open_as_reply,
+    parse_as_request,
+    seal_as_error,
+    seal_as_reply,
+    verify_as_request,
+)
+from orthros_protocol.exchanges.authenticators import bind_raw, check_window
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.replay import Admission, Entry, ReplaySet, Standing, check_admission
+from orthros_protocol.exchanges.tgs_exchange import (
+    TgsRequest,
+    UnverifiedTgsRequest,
+    check_tgs_extensions,
+    open_tgs_reply,
+    open_tgt,
+    parse_tgs_request,
+    seal_tgs_error,
+    seal_tgs_reply,
+    verify_tgs_request,
+)
+from orthros_protocol.exchanges.wants import (
+    EXACT,
+    KNOWN_WANT_FLAGS,
+    WANT_DELEGABLE,
+    Granted,
+    NotGranted,
+    demands_as,
+    read_wants,
+)
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import KdcMacKey, TgtKey, TicketKey
 from orthros_protocol.primitives import canonical, derivation, sealing
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal, check_name, check_scopes
+from orthros_protocol.reasons.table import reason_for
 from orthros_protocol.testing.fakes import ManualStore
-from orthros_protocol.tickets.ticket import KNOWN_FLAGS, check_flags, open_ticket, peek_unverified_header
+from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
+from orthros_protocol.tickets.evidence import open_evidence, peek_unverified_evidence
+from orthros_protocol.tickets.notes import Note
+from orthros_protocol.tickets.presented import open_presented
+from orthros_protocol.tickets.ticket import (
+    DELEGABLE,
+    INITIAL,
+    KNOWN_FLAGS,
+    Hop,
+    Ticket,
+    TicketContent,
+    check_flags,
+    open_ticket,
+    peek_unverified_header,
+    require_kdc_mark,
+    seal_ticket,
+)
 from workshop.vectors.authority_operations import (
     AUTHORITY_OPERATIONS,
     chain_rule_of,
@@ -70,7 +121,7 @@ def _role_keys(given: Inputs) -> Vector:
     }  # fmt: skip
 
 
-def _keytab(keytab: orthros.Keytab) -> Vector:
+def _keytab(keytab: Keytab) -> Vector:
     return {
         "principal": str(keytab.principal), "uid": keytab.uid, "kvnos": list(keytab.kvnos),
         "verify_only": keytab.is_verify_only, "kids": [entry.key.kid.hex() for entry in keytab.entries],
@@ -78,26 +129,26 @@ def _keytab(keytab: orthros.Keytab) -> Vector:
     }  # fmt: skip
 
 
-def seal_ticket(given: Inputs) -> bytes:
+def _sealed_ticket(given: Inputs) -> bytes:
     """A ticket from {sealed_with, mac_no, mac_key, fields, entropy}."""
     fields = given["fields"]
     changes: dict[str, Any] = {name: unhex(fields[name]) for name in ("tid", "session_key", "ckid", "txn")}
     changes |= {name: fields[name] for name in ("client_uid", "iat", "exp", "auth_time", "flags")}
-    changes["caveats_field"] = orthros.join_caveats(map(unhex, fields.get("caveats", [])))
-    changes["chain"] = [orthros.Hop(orthros.Principal.parse(name), at) for name, at in fields.get("chain", [])]
+    changes["caveats_field"] = join_caveats(map(unhex, fields.get("caveats", [])))
+    changes["chain"] = [Hop(Principal.parse(name), at) for name, at in fields.get("chain", [])]
     changes["subject"] = subject_of(fields.get("subject"))
     key = sealing_key_of(given["sealed_with"])
-    mac_key = orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"])
-    content = orthros.TicketContent(
-        client=orthros.Principal.parse(fields["client"]),
+    mac_key = KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"])
+    content = TicketContent(
+        client=Principal.parse(fields["client"]),
         scopes=tuple(fields["scopes"]),
         mac_number=mac_key.number,
         **changes,
     )
-    return orthros.seal_ticket(key, mac_key, content, entropy=unhex(given["entropy"]))
+    return seal_ticket(key, mac_key, content, entropy=unhex(given["entropy"]))
 
 
-def _ticket(ticket: orthros.Ticket) -> Vector:
+def _ticket(ticket: Ticket) -> Vector:
     return {
         "server": str(ticket.server), "server_uid": ticket.server_uid, "kvno": ticket.kvno, "tid": ticket.tid.hex(),
         "client": str(ticket.client), "client_uid": ticket.client_uid, "session_key": ticket.session_key.hex(),
@@ -115,10 +166,10 @@ def _ticket_header(given: Inputs) -> Vector:
 
 
 _FLAGS: Final = {
-    "ticket": {"initial": orthros.INITIAL, "delegable": orthros.DELEGABLE},
-    "want": {"exact": orthros.EXACT, "delegable": orthros.WANT_DELEGABLE},
+    "ticket": {"initial": INITIAL, "delegable": DELEGABLE},
+    "want": {"exact": EXACT, "delegable": WANT_DELEGABLE},
 }
-_KNOWN: Final = {"ticket": KNOWN_FLAGS, "want": orthros.KNOWN_WANT_FLAGS}
+_KNOWN: Final = {"ticket": KNOWN_FLAGS, "want": KNOWN_WANT_FLAGS}
 
 
 def _flags(given: Inputs) -> Vector:
@@ -128,35 +179,35 @@ def _flags(given: Inputs) -> Vector:
 
 
 def _chain(given: Inputs) -> Vector:
-    tails = [orthros.tail_of(unhex(given["session_key"]), unhex(given["ticket"]))]
+    tails = [tail_of(unhex(given["session_key"]), unhex(given["ticket"]))]
     for caveat in given["caveats"]:
-        tails.append(orthros.add_caveat(tails[-1], unhex(caveat)))
-    return {"tails": [tail.hex() for tail in tails], "pop_key": orthros.pop_key_of(tails[-1]).hex()}
+        tails.append(add_caveat(tails[-1], unhex(caveat)))
+    return {"tails": [tail.hex() for tail in tails], "pop_key": pop_key_of(tails[-1]).hex()}
 
 
 def _verify_as(given: Inputs) -> Vector:
-    unverified = orthros.parse_as_request(unhex(given["message"]))
-    request = orthros.verify_as_request(unverified, root_of(given["client"]).as_key())
-    orthros.check_as_extensions(unverified)
+    unverified = parse_as_request(unhex(given["message"]))
+    request = verify_as_request(unverified, root_of(given["client"]).as_key())
+    check_as_extensions(unverified)
     return {"service": request.service, "ts": request.ts, "ttl_s": request.ttl_s, "nonce": request.nonce.hex()}
 
 
 def _as_rep(given: Inputs) -> Vector:
     key, pending = as_pending(given["request"])
-    request = orthros.verify_as_request(orthros.parse_as_request(pending.message), key)
+    request = verify_as_request(parse_as_request(pending.message), key)
     if "error" in given:
-        sealed = orthros.seal_as_error(
-            request, given["error"], now=orthros.Timestamp(given["kdc_time"]), entropy=unhex(given["entropy"]),
+        sealed = seal_as_error(
+            request, given["error"], now=Timestamp(given["kdc_time"]), entropy=unhex(given["entropy"]),
             retry_s=given["retry_s"], detail=given["detail"],
         )  # fmt: skip
     else:
-        sealed = orthros.seal_as_reply(
+        sealed = seal_as_reply(
             request,
             InitialTicket(
                 ticket=unhex(given["ticket"]), session_key=unhex(given["session_key"]), ttl_s=given["ttl_s"],
                 flags=given["flags"],
             ),
-            newest_kvno=given["newest_kvno"], kdc_id=given["kdc_id"], now=orthros.Timestamp(given["kdc_time"]),
+            newest_kvno=given["newest_kvno"], kdc_id=given["kdc_id"], now=Timestamp(given["kdc_time"]),
             entropy=unhex(given["entropy"]),
         )  # fmt: skip
     return {"reply": sealed.hex()}
@@ -164,30 +215,30 @@ def _as_rep(given: Inputs) -> Vector:
 
 def _open_as_rep(given: Inputs) -> Vector:
     key, pending = as_pending(given["request"])
-    reply = orthros.open_as_reply(pending, key, unhex(given["reply"]))
+    reply = open_as_reply(pending, key, unhex(given["reply"]))
     return {
         "kdc_time": reply.kdc_time, "kdc_id": reply.kdc_id, "ticket": reply.ticket.hex(), "ttl_s": reply.ttl_s,
         "session_key": reply.session_key.hex(), "flags": reply.flags, "newest_kvno": reply.newest_kvno,
     }  # fmt: skip
 
 
-def _open_tgs_req(message: bytes, kdc: Inputs) -> tuple[orthros.UnverifiedTgsRequest, orthros.TgsRequest]:
-    unverified = orthros.parse_tgs_request(message)
+def _open_tgs_req(message: bytes, kdc: Inputs) -> tuple[UnverifiedTgsRequest, TgsRequest]:
+    unverified = parse_tgs_request(message)
     key = sealing_key_of(kdc["tgt_key"])
-    if not isinstance(key, orthros.TgtKey):
+    if not isinstance(key, TgtKey):
         raise TypeError("a KDC opens TGTs with a TGT key")
     mac_keys = mac_keys_of(kdc["mac_keys"])
-    opened = orthros.open_tgt(unverified.tgt, unverified.tgt_caveats, {key.kid: key}, mac_keys)
+    opened = open_tgt(unverified.tgt, unverified.tgt_caveats, {key.kid: key}, mac_keys)
     evidence = None
-    if unverified.behalf is not None and orthros.peek_unverified_evidence(unverified.behalf) is not None:
+    if unverified.behalf is not None and peek_unverified_evidence(unverified.behalf) is not None:
         own = sealing_key_of(kdc["evidence_key"])
-        if not isinstance(own, orthros.TicketKey):
+        if not isinstance(own, TicketKey):
             raise TypeError("a KDC opens evidence with a ticket key")
-        evidence = orthros.open_evidence(unverified.behalf, own, mac_keys)
-    return unverified, orthros.verify_tgs_request(unverified, opened, evidence)
+        evidence = open_evidence(unverified.behalf, own, mac_keys)
+    return unverified, verify_tgs_request(unverified, opened, evidence)
 
 
-def _behalf(request: orthros.TgsRequest) -> Vector | None:
+def _behalf(request: TgsRequest) -> Vector | None:
     if request.evidence is None:
         return None if request.asserted is None else {"subject": shown_subject(request.asserted)}
     return {
@@ -198,7 +249,7 @@ def _behalf(request: orthros.TgsRequest) -> Vector | None:
 
 def _verify_tgs(given: Inputs) -> Vector:
     unverified, request = _open_tgs_req(unhex(given["message"]), given["kdc"])
-    orthros.check_tgs_extensions(unverified)
+    check_tgs_extensions(unverified)
     return {
         "client": str(request.tgt.ticket.client),
         "pop_key": request.tgt.pop_key.hex(),
@@ -207,34 +258,34 @@ def _verify_tgs(given: Inputs) -> Vector:
             {"target": str(want.target), "kind": want.kind,
              "scopes": None if want.scopes is None else list(want.scopes), "ttl_s": want.ttl_s, "flags": want.flags,
              "limits": items_of(want.limits)}
-            for want in orthros.read_wants(request.wants)
+            for want in read_wants(request.wants)
         ],
     }  # fmt: skip
 
 
 def _read_wants(given: Inputs) -> Vector:
     try:
-        orthros.read_wants(unhex(given["wants"]))
-    except orthros.Refused as refusal:
+        read_wants(unhex(given["wants"]))
+    except Refused as refusal:
         return {"detail": refusal.detail}
     return {"detail": ""}
 
 
-def _result(given: Inputs) -> orthros.Granted | orthros.NotGranted:
-    target = orthros.Principal.parse(given["target"])
+def _result(given: Inputs) -> Granted | NotGranted:
+    target = Principal.parse(given["target"])
     if "code" in given:
-        reason = orthros.reason_for(given["code"])
-        return orthros.NotGranted(target=target, reason=reason, retry_s=given["retry_s"], ref=unhex(given["ref"]))
-    return orthros.Granted(
+        reason = reason_for(given["code"])
+        return NotGranted(target=target, reason=reason, retry_s=given["retry_s"], ref=unhex(given["ref"]))
+    return Granted(
         target=target, target_uid=given["uid"], credential=unhex(given["credential"]),
         session_key=optional(given["session_key"]), ttl_s=given["ttl_s"], flags=given["flags"], kvno=given["kvno"],
-        scopes=tuple(given["scopes"]), notes=tuple(orthros.Note(*note) for note in given["notes"]),
+        scopes=tuple(given["scopes"]), notes=tuple(Note(*note) for note in given["notes"]),
         subject=subject_of(given.get("subject")), ext=demands_as([unhex(one) for one in given.get("demands", [])]),
     )  # fmt: skip
 
 
-def _shown(result: orthros.Granted | orthros.NotGranted) -> Vector:
-    if isinstance(result, orthros.NotGranted):
+def _shown(result: Granted | NotGranted) -> Vector:
+    if isinstance(result, NotGranted):
         return {
             "target": str(result.target),
             "code": result.reason.name,
@@ -252,17 +303,17 @@ def _shown(result: orthros.Granted | orthros.NotGranted) -> Vector:
 
 def _tgs_rep(given: Inputs) -> Vector:
     _unverified, request = _open_tgs_req(tgs_pending(given["request"]).message, given["kdc"])
-    common: dict[str, Any] = {"now": orthros.Timestamp(given["kdc_time"]), "entropy": unhex(given["entropy"])}
+    common: dict[str, Any] = {"now": Timestamp(given["kdc_time"]), "entropy": unhex(given["entropy"])}
     if "error" in given:
         retry = {"retry_s": given["retry_s"], "detail": given["detail"]}
-        return {"reply": orthros.seal_tgs_error(request, given["error"], **common, **retry).hex()}
+        return {"reply": seal_tgs_error(request, given["error"], **common, **retry).hex()}
     results = [_result(result) for result in given["results"]]
-    sealed = orthros.seal_tgs_reply(request, results, kdc_id=given["kdc_id"], policy_seq=given["policy_seq"], **common)
+    sealed = seal_tgs_reply(request, results, kdc_id=given["kdc_id"], policy_seq=given["policy_seq"], **common)
     return {"reply": sealed.hex()}
 
 
 def _open_tgs_rep(given: Inputs) -> Vector:
-    reply = orthros.open_tgs_reply(tgs_pending(given["request"]), unhex(given["reply"]))
+    reply = open_tgs_reply(tgs_pending(given["request"]), unhex(given["reply"]))
     return {
         "kdc_time": reply.kdc_time, "kdc_id": reply.kdc_id, "policy_seq": reply.policy_seq,
         "results": [_shown(result) for result in reply.results],
@@ -271,35 +322,35 @@ def _open_tgs_rep(given: Inputs) -> Vector:
 
 def _accept(given: Inputs) -> Vector:
     """What becomes of `message`, after `earlier` ones were received, whatever became of them."""
-    born = orthros.Timestamp(given.get("born", 0))
-    store = ManualStore(lambda: orthros.Timestamp(given["now"]), unhex(given["epoch"]), born)
-    keytab = orthros.Keytab.of(root_of(given["target"]))
+    born = Timestamp(given.get("born", 0))
+    store = ManualStore(lambda: Timestamp(given["now"]), unhex(given["epoch"]), born)
+    keytab = Keytab.of(root_of(given["target"]))
     for message in given["earlier"]:
-        with suppress(orthros.Refused):
+        with suppress(Refused):
             _accept_one(unhex(message), given, keytab, store)
     accepted = _accept_one(unhex(given["message"]), given, keytab, store)
-    reply = orthros.build_ap_reply(accepted, now=orthros.Timestamp(given["now"]))
+    reply = build_ap_reply(accepted, now=Timestamp(given["now"]))
     return {"client": str(accepted.ticket.client), "scopes": list(accepted.scopes), "reply": reply.hex()}
 
 
 def _refusal(given: Inputs) -> Vector:
     try:
         _accept(given)
-    except orthros.Refused as refusal:
+    except Refused as refusal:
         return {"error": refusal.code, "ready_in_ms": refusal.ready_in_ms}
     raise TypeError("an accepted request gets no AP-ERR")
 
 
-def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, store: ManualStore) -> orthros.Accepted:
-    request = orthros.parse_ap_request(message)
+def _accept_one(message: bytes, given: Inputs, keytab: Keytab, store: ManualStore) -> Accepted:
+    request = parse_ap_request(message)
     known, app_caveats = facts_of(given["access"]) if "access" in given else ({}, {})
-    return orthros.accept(
+    return accept(
         request,
-        lambda ticket, caveats: orthros.open_presented(ticket, caveats, keytab),
-        now=orthros.Timestamp(given["now"]), replay=store,
+        lambda ticket, caveats: open_presented(ticket, caveats, keytab),
+        now=Timestamp(given["now"]), replay=store,
         received=Received(
             use=given["use"], bind=optional(given["bind"]),
-            repetition=orthros.Repetition(given.get("repetition", "unsafe")), **known,
+            repetition=Repetition(given.get("repetition", "unsafe")), **known,
         ),
         rules=AcceptanceRules(
             max_life_s=given["max_life_s"], accept_user=given["accept_user"],
@@ -309,30 +360,30 @@ def _accept_one(message: bytes, given: Inputs, keytab: orthros.Keytab, store: Ma
 
 
 def _open_ap_rep(given: Inputs) -> Vector:
-    reply = orthros.open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
+    reply = open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
     return {"target_time": reply.target_time, "epoch": reply.epoch.hex()}
 
 
 def _replay(given: Inputs) -> Vector:
-    replay = orthros.ReplaySet(**{share: given[share] for share in ("capacity", "per_client", "per_ticket")})
+    replay = ReplaySet(**{share: given[share] for share in ("capacity", "per_client", "per_ticket")})
     steps = [
-        replay.admit(orthros.Entry(unhex(tag), orthros.Timestamp(ts), client, unhex(ticket)), orthros.Timestamp(now))
+        replay.admit(Entry(unhex(tag), Timestamp(ts), client, unhex(ticket)), Timestamp(now))
         for tag, ts, now, client, ticket in given["steps"]
     ]
     return {"answers": [answer.value for answer in steps], "codes": [_code_of(answer) for answer in steps]}
 
 
-def _code_of(answer: orthros.Admission) -> str | None:
-    moment = orthros.Timestamp(0)
+def _code_of(answer: Admission) -> str | None:
+    moment = Timestamp(0)
     try:
-        check_admission(moment, orthros.Standing(answer, bytes(8), moment, moment))
-    except orthros.Refused as refusal:
+        check_admission(moment, Standing(answer, bytes(8), moment, moment))
+    except Refused as refusal:
         return refusal.code
     return None
 
 
 def _window(given: Inputs) -> Vector:
-    orthros.check_window(orthros.Timestamp(given["ts"]), orthros.Timestamp(given["now"]))
+    check_window(Timestamp(given["ts"]), Timestamp(given["now"]))
     return {}
 
 
@@ -366,24 +417,22 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     },
     "encode": lambda i: {"bytes": canonical.encode(*to_items(i["items"])).hex()},
     "decode": lambda i: {"items": from_items(canonical.decode(unhex(i["bytes"]), i["limit"]))},
-    "name": lambda i: {"name": orthros.check_name(i["text"])},
-    "scope": lambda i: {"scopes": list(orthros.check_scopes([i["text"]]))},
-    "scope-set": lambda i: {"scopes": list(orthros.check_scopes(i["texts"]))},
+    "name": lambda i: {"name": check_name(i["text"])},
+    "scope": lambda i: {"scopes": list(check_scopes([i["text"]]))},
+    "scope-set": lambda i: {"scopes": list(check_scopes(i["texts"]))},
     "role-keys": _role_keys,
-    "key-file": lambda i: _keytab(orthros.Keytab.from_bytes(unhex(i["file"]))),
-    "key-text": lambda i: _keytab(orthros.Keytab.from_text(i["text"])),
-    "ticket": lambda i: {"ticket": seal_ticket(i).hex()},
+    "key-file": lambda i: _keytab(Keytab.from_bytes(unhex(i["file"]))),
+    "key-text": lambda i: _keytab(Keytab.from_text(i["text"])),
+    "ticket": lambda i: {"ticket": _sealed_ticket(i).hex()},
     "open-ticket": lambda i: _ticket(open_ticket(unhex(i["ticket"]), sealing_key_of(i["key"]))),
     "kdc-mark": lambda i: _ticket(
-        orthros.require_kdc_mark(unhex(i["ticket"]), sealing_key_of(i["key"]), mac_keys_of(i["mac_keys"]))
+        require_kdc_mark(unhex(i["ticket"]), sealing_key_of(i["key"]), mac_keys_of(i["mac_keys"]))
     ),
     "ticket-header": _ticket_header,
     "flags": _flags,
     "chain": _chain,
     "bind-raw": lambda i: {
-        "bind": orthros.bind_raw(
-            i["endpoint"], unhex(i["payload"]), channel_binding=optional(i["channel_binding"])
-        ).hex()
+        "bind": bind_raw(i["endpoint"], unhex(i["payload"]), channel_binding=optional(i["channel_binding"])).hex()
     },
     "as-req": lambda i: {"message": as_pending(i)[1].message.hex()},
     "verify-as-req": _verify_as,

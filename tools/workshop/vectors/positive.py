@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_protocol import ExpiresCaveat, Keytab, ScopesCaveat, bind_raw
+from orthros_protocol.exchanges.authenticators import bind_raw
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.tickets.caveats import ExpiresCaveat, ScopesCaveat
 from workshop.vectors import integers
 from workshop.vectors.operations import OPERATIONS
 from workshop.vectors.parties import Inputs, Vector, root_of

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_protocol import AppCaveat, Principal, TargetsCaveat
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.tickets.attenuation import add_caveat, tail_after, tail_of
+from orthros_protocol.tickets.caveats import AppCaveat, TargetsCaveat
 from workshop.vectors import positive as good
 from workshop.vectors import positive_http as web
 from workshop.vectors.operations import OPERATIONS

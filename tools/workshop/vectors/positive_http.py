@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orthros_protocol import (
-    ChannelCaveat,
-    MethodsCaveat,
-    PathCaveat,
-    PeerCaveat,
+from orthros_protocol.exchanges.http_profile import (
     encode_base64url,
     format_authorization,
     format_challenge,
@@ -16,6 +12,7 @@ from orthros_protocol import (
 )
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest, mac
+from orthros_protocol.tickets.caveats import ChannelCaveat, MethodsCaveat, PathCaveat, PeerCaveat
 from workshop.vectors import positive as good
 from workshop.vectors.operations import OPERATIONS
 from workshop.vectors.parties import Inputs, Vector, ap_pending, unhex

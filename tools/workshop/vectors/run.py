@@ -9,8 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import orthros_protocol as orthros
+from orthros_protocol.errors import LocalMisuse, Malformed, OrthrosError, PeerMisbehaved
+from orthros_protocol.exchanges.ap_exchange import TargetRefusal, parse_ap_request
+from orthros_protocol.exchanges.tgs_exchange import UnverifiedTgsRequest, parse_tgs_request
 from orthros_protocol.primitives import canonical, derivation, limits, messages, sealing
+from orthros_protocol.primitives.messages import KdcRefusal
 from orthros_protocol.tickets import discharges, hand_over
 from orthros_protocol.tickets.ticket import open_ticket, peek_unverified_header
 from workshop.vectors import integers
@@ -46,7 +49,7 @@ def outcome(op: str, given: Inputs) -> Vector:
     given = integers.read(given)
     try:
         return {"out": integers.written(OPERATIONS[op](given))}
-    except orthros.OrthrosError as error:
+    except OrthrosError as error:
         return {"stage": _stage(op, given, error), "code": error.code}
 
 
@@ -57,10 +60,10 @@ def disagreement(vector: Vector) -> str | None:
     return None if found == expected else f"{vector['name']}: expected {expected}, the code says {found}"
 
 
-def _stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
-    if isinstance(error, orthros.LocalMisuse):
+def _stage(op: str, given: Inputs, error: OrthrosError) -> str:
+    if isinstance(error, LocalMisuse):
         return "build"
-    if isinstance(error, orthros.KdcRefusal | orthros.TargetRefusal):
+    if isinstance(error, KdcRefusal | TargetRefusal):
         return "refused-by-peer"
     if op in ("open-as-rep", "open-tgs-rep"):
         return _reply_stage(op, given, error)
@@ -70,7 +73,7 @@ def _stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
         return "token"
     if error.code == "token-not-own":
         return "header" if error.detail.startswith(("another header", "a token of another kind")) else "kdc-mark"
-    if isinstance(error, orthros.Malformed):
+    if isinstance(error, Malformed):
         return _shape_stage(op, given)
     if error.code == "unsupported-critical" and error.reply is None and op in _OPENS_TICKETS:
         return "body"
@@ -82,21 +85,21 @@ def _shape_stage(op: str, given: Inputs) -> str:
     limit = _MOST_BYTES.get(op) or given.get("limit", limits.MAX_FRAME_BYTES)
     if len(data) > limit:
         return "size"
-    if op == "verify-tgs-req" and not _fails(lambda: orthros.parse_tgs_request(data)):
-        return _tgs_stage(orthros.parse_tgs_request(data))
+    if op == "verify-tgs-req" and not _fails(lambda: parse_tgs_request(data)):
+        return _tgs_stage(parse_tgs_request(data))
     if op in ("open-demand", "open-hand-over"):
         return _enveloped_stage(op, data)
     if op in ("open-ticket", "kdc-mark", "ticket-header"):
         return "header" if _fails(lambda: peek_unverified_header(data)) else "body"
-    if op != "accept" or _fails(lambda: orthros.parse_ap_request(data)):
+    if op != "accept" or _fails(lambda: parse_ap_request(data)):
         return "encoding"
-    ticket = orthros.parse_ap_request(data).ticket
+    ticket = parse_ap_request(data).ticket
     if _fails(lambda: peek_unverified_header(ticket)):
         return "header"
     return "body" if _fails(lambda: open_ticket(ticket, root_of(given["target"]).ticket_key())) else "caveats"
 
 
-def _tgs_stage(request: orthros.UnverifiedTgsRequest) -> str:
+def _tgs_stage(request: UnverifiedTgsRequest) -> str:
     evidence = None if request.behalf is None else request.behalf.evidence
     shown = [ticket for ticket in (request.tgt, evidence) if ticket is not None]
     return "header" if any(_fails(partial(peek_unverified_header, one)) for one in shown) else "encoding"
@@ -120,12 +123,12 @@ def _enveloped_stage(op: str, data: bytes) -> str:
 def _fails(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
-    except orthros.Malformed:
+    except Malformed:
         return True
     return False
 
 
-def _reply_stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
+def _reply_stage(op: str, given: Inputs, error: OrthrosError) -> str:
     if error.code in ("unauthenticated-refusal", "unsupported-critical"):
         return "nak" if error.code == "unauthenticated-refusal" else "critical"
     family = op.removeprefix("open-").removesuffix("-rep")
@@ -141,17 +144,17 @@ def _reply_stage(op: str, given: Inputs, error: orthros.OrthrosError) -> str:
             unhex(given["reply"]), reply_key=reply_key, reply_label=f"{family}-rep", error_key=error_key,
             error_label=f"{family}-err", context=context,
         )  # fmt: skip
-    except orthros.Malformed:
+    except Malformed:
         return "body" if _is_error_under(error_key, f"{family}-err", context, unhex(given["reply"])) else "encoding"
-    except orthros.PeerMisbehaved:
+    except PeerMisbehaved:
         return "box"
-    return "body" if isinstance(error, orthros.Malformed) else "answer"
+    return "body" if isinstance(error, Malformed) else "answer"
 
 
 def _is_error_under(key: bytes, label: str, context: bytes, reply: bytes) -> bool:
     """Whether a reply is an error whose box opens, whatever is in it."""
     try:
         sealing.open_box(key, label, context, canonical.decode(reply, limits.MAX_FRAME_BYTES)[2], limit=4096)
-    except (orthros.OrthrosError, IndexError):
+    except (OrthrosError, IndexError):
         return False
     return True

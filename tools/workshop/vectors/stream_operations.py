@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import orthros_protocol as orthros
 from orthros_protocol.exchanges.authenticators import measure_offset
 from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.instants import Timestamp
 from workshop.vectors.parties import Inputs, Vector, unhex
 
 
@@ -24,7 +24,7 @@ def _frames(given: Inputs) -> Vector:
 
 def _offset(given: Inputs) -> Vector:
     found = measure_offset(
-        orthros.Timestamp(given["peer_time"]), sent=orthros.Timestamp(given["sent"]),
+        Timestamp(given["peer_time"]), sent=Timestamp(given["sent"]),
         round_trip_ms=given["round_trip_ms"], most_ms=given["most_ms"],
     )  # fmt: skip
     return {"offset": found}

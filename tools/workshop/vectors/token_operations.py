@@ -9,10 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import orthros_protocol as orthros
 from orthros_client.http import message_signatures as signatures
 from orthros_kdc.issuing import jwt_export, token_claims
 from orthros_kdc.realm.vault import JwtKey
+from orthros_protocol.errors import Refused
+from orthros_protocol.keys.role_keys import KdcMacKey
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.names import Principal
 from orthros_protocol.testing.fakes import ManualStore
 from workshop.vectors.parties import Inputs, Vector, mac_keys_of, unhex
 
@@ -24,12 +27,12 @@ def _key_of(given: Inputs) -> JwtKey:
 def _token(given: Inputs) -> Vector:
     row = given["content"]
     content = token_claims.TokenContent(
-        issuer=row["issuer"], audience=row["audience"], client=orthros.Principal.parse(row["client"]),
+        issuer=row["issuer"], audience=row["audience"], client=Principal.parse(row["client"]),
         scopes=tuple(row["scopes"]), issued_at=row["iat"], ttl_s=row["ttl_s"], auth_time=row["auth_time"],
         txn=unhex(row["txn"]), jti=unhex(row["jti"]), subject=row["subject"], actors=tuple(row["actors"]),
-        may_act=None if row["may_act"] is None else orthros.Principal.parse(row["may_act"]), extra=row["extra"],
+        may_act=None if row["may_act"] is None else Principal.parse(row["may_act"]), extra=row["extra"],
     )  # fmt: skip
-    mark = orthros.KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"])
+    mark = KdcMacKey(unhex(given["mac_key"]), number=given["mac_no"])
     return {"text": jwt_export.mint_token(_key_of(given["key"]), content, mark=mark, entropy=unhex(given["entropy"]))}
 
 
@@ -37,7 +40,7 @@ def _open_token(given: Inputs) -> Vector:
     keys = {key.kid: key for key in map(_key_of, given["keys"])}
     found = jwt_export.open_own_token(
         given["text"], keys, mac_keys_of(given["mac_keys"]), issuer=given["issuer"], audience=given["audience"],
-        now=orthros.Timestamp(given["now"]),
+        now=Timestamp(given["now"]),
     )  # fmt: skip
     return {
         "client": str(found.client), "subject": found.subject, "scopes": list(found.scopes), "jti": found.jti.hex(),
@@ -69,7 +72,7 @@ def _verify_signature(given: Inputs) -> Vector:
     )  # fmt: skip
     named = signatures.key_id_of(unhex(given["ticket"]))
     store = ManualStore(
-        lambda: orthros.Timestamp(given["now"]), bytes(8), orthros.Timestamp(given.get("born", 0))
+        lambda: Timestamp(given["now"]), bytes(8), Timestamp(given.get("born", 0))
     )  # fmt: skip
 
     def verify() -> signatures.VerifiedSignature:
@@ -79,7 +82,7 @@ def _verify_signature(given: Inputs) -> Vector:
         )  # fmt: skip
 
     for _earlier in range(given["earlier"]):
-        with suppress(orthros.Refused):
+        with suppress(Refused):
             verify()
     found = verify()
     return {"keyid": found.keyid, "nonce": found.nonce, "components": list(found.components)}

@@ -16,14 +16,9 @@ import trio
 from attrs import define, field, frozen
 
 from orthros_client.reasons import KDC_UNREACHABLE
-from orthros_protocol import (
-    FrameReader,
-    KdcRefusal,
-    Misconfigured,
-    PeerMisbehaved,
-    Unavailable,
-    frame,
-)
+from orthros_protocol.errors import Misconfigured, PeerMisbehaved, Unavailable
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.messages import KdcRefusal
 from orthros_runtime.clocks import Clock
 
 __all__ = ["Connect", "KdcAddress", "KdcHealth", "KdcPool", "Question", "open_stream"]

@@ -20,7 +20,8 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from orthros_protocol import Timestamp, measure_offset
+from orthros_protocol.exchanges.authenticators import measure_offset
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import Clock
 
 __all__ = ["CONFIRM_AFTER_S", "RealmClock"]

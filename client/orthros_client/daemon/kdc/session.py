@@ -16,31 +16,18 @@ from attrs import define, field, frozen
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool, Question
 from orthros_client.daemon.kdc.realm_clock import RealmClock
 from orthros_client.daemon.tickets.cache import plan_renewal
-from orthros_protocol import (
-    KDC_TGT,
-    AsKey,
-    AsReply,
-    Behalf,
-    Credential,
-    Granted,
-    KdcRefusal,
-    Keytab,
-    Life,
-    NotGranted,
-    OrthrosError,
-    TgsReply,
-    Timestamp,
-    Unavailable,
-    Want,
-    build_as_request,
-    build_tgs_request,
-    cached_principal,
-    join_caveats,
-    open_as_reply,
-    open_tgs_reply,
-    tail_of,
-)
-from orthros_protocol.keys.role_keys import not_exported
+from orthros_protocol.errors import OrthrosError, Unavailable
+from orthros_protocol.exchanges.as_exchange import AsReply, build_as_request, open_as_reply
+from orthros_protocol.exchanges.tgs_exchange import TgsReply, build_tgs_request, open_tgs_reply
+from orthros_protocol.exchanges.wants import Granted, NotGranted, Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import AsKey, not_exported
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.primitives.names import KDC_TGT, cached_principal
+from orthros_protocol.tickets.attenuation import join_caveats, tail_of
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_runtime.clocks import Clock, Entropy, fraction
 
 __all__ = ["STALE_LOGIN", "KdcSession", "Login", "Obtained"]

@@ -17,17 +17,13 @@ from orthros_client.credentials.worker_login import MAX_LOGIN_BYTES, WorkerLogin
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import STALE_LOGIN, KdcSession, Login, Obtained
 from orthros_client.reasons import LOGIN_EXPIRED, LOGIN_FILE_INVALID
-from orthros_protocol import (
-    Behalf,
-    KdcRefusal,
-    Keytab,
-    Misconfigured,
-    OrthrosError,
-    Timestamp,
-    Unavailable,
-    Want,
-    read_secret_file,
-)
+from orthros_protocol.errors import Misconfigured, OrthrosError, Unavailable
+from orthros_protocol.exchanges.wants import Want
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.secret_file import read_secret_file
+from orthros_protocol.primitives.instants import Timestamp
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_runtime.clocks import Clock, Entropy
 
 __all__ = ["WorkerSession"]

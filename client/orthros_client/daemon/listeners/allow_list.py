@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["AllowList", "AllowRule", "Allowance"]

@@ -33,7 +33,10 @@ from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.http.server.options import Bearers
 from orthros_client.verifier import VerifiedCaller, Verifier
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async
-from orthros_protocol import Entry, Keytab, Misconfigured, ReplayStore, Standing, encode_base64url
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.http_profile import encode_base64url
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
+from orthros_protocol.keys.keytab import Keytab
 from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.http.conversation import HttpConversation

@@ -15,8 +15,9 @@ from attrs import frozen
 from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS
 from orthros_client.http.server.incoming import OwnOrigins
 from orthros_client.http.server.routes import BEARER, IDEMPOTENCY_KEY, ORTHROS, Route, Routes
-from orthros_protocol import ChainRule, Misconfigured, OrthrosError
+from orthros_protocol.errors import Misconfigured, OrthrosError
 from orthros_protocol.primitives.limits import MAX_CHAIN_HOPS
+from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_runtime.kinds import (
     ValueKind,
     file_path,

@@ -33,7 +33,7 @@ from orthros_client.local.api.values import (
     ReportRequest,
 )
 from orthros_client.reasons import PEER_NOT_ALLOWED
-from orthros_protocol import Principal, cached_principal
+from orthros_protocol.primitives.names import Principal, cached_principal
 from orthros_runtime.serving.peers import Peer
 
 __all__ = ["HeldTicketsApi", "entry_of"]

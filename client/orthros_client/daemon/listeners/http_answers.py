@@ -22,8 +22,10 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.reasons import BAD_LOCAL_REQUEST
-from orthros_protocol import check_name, check_scopes, describe_note, fill_remedy
 from orthros_protocol.primitives.limits import MAX_U32
+from orthros_protocol.primitives.names import check_name, check_scopes
+from orthros_protocol.reasons.reason import fill_remedy
+from orthros_protocol.tickets.notes import describe_note
 
 __all__ = ["LocalAnswer", "LocalQuestion", "answer_failure", "answer_reply", "parse_question"]
 

@@ -16,7 +16,7 @@ from orthros_client.daemon.listeners.http_answers import LocalAnswer, answer_fai
 from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.errors import Failure, busy
 from orthros_client.reasons import BAD_LOCAL_REQUEST, HEADER_REQUIRED
-from orthros_protocol import OrthrosError
+from orthros_protocol.errors import OrthrosError
 from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.http.conversation import HttpConversation

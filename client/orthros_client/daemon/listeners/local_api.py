@@ -42,19 +42,15 @@ from orthros_client.local.api.values import (
     WantRequest,
 )
 from orthros_client.reasons import PEER_NOT_ALLOWED
-from orthros_protocol import (
-    SERVICE_TICKET,
-    WANT_JWT,
-    WANT_TICKET,
-    Behalf,
-    Life,
-    Refused,
-    cached_principal,
-    open_hand_over,
-    peek_unverified_header,
-)
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.wants import WANT_JWT, WANT_TICKET
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
+from orthros_protocol.primitives.names import cached_principal
+from orthros_protocol.tickets.credential import Life
+from orthros_protocol.tickets.evidence import Behalf
+from orthros_protocol.tickets.hand_over import open_hand_over
+from orthros_protocol.tickets.ticket import SERVICE_TICKET, peek_unverified_header
 from orthros_runtime.clocks import Clock
 from orthros_runtime.serving.peers import Peer
 

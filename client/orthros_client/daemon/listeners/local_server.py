@@ -13,7 +13,7 @@ from attrs import frozen
 
 from orthros_client.daemon.listeners.local_api import LocalApi
 from orthros_client.local.api.session import ServerSession
-from orthros_protocol import LocalMisuse, PeerMisbehaved
+from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
 from orthros_runtime.log_throttle import LogThrottle
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.peers import Peer

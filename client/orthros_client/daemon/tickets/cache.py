@@ -13,8 +13,10 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from orthros_client.credentials.narrowing import left_by
-from orthros_protocol import Credential, Principal, Want
+from orthros_protocol.exchanges.wants import Want
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.credential import Credential
 from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["CacheKey", "HeldCredential", "TicketCache", "plan_renewal"]

@@ -13,7 +13,8 @@ from attrs import define, field
 
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_client.errors import Failure, OrthrosError
-from orthros_protocol import Behalf, KdcRefusal
+from orthros_protocol.primitives.messages import KdcRefusal
+from orthros_protocol.tickets.evidence import Behalf
 
 __all__ = ["MAX_BATCH", "Flight", "batches", "is_about"]
 

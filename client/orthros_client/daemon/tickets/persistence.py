@@ -17,16 +17,11 @@ from attrs import define, evolve, field
 from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, plan_renewal
 from orthros_client.daemon.tickets.refreshing import Refreshing
-from orthros_protocol import (
-    WANT_JWT,
-    WANT_TICKET,
-    Misconfigured,
-    OrthrosError,
-    RootKey,
-    Timestamp,
-    read_secret_file,
-    write_secret_file,
-)
+from orthros_protocol.errors import Misconfigured, OrthrosError
+from orthros_protocol.exchanges.wants import WANT_JWT, WANT_TICKET
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.tickets.cache_file import (
     MAX_CACHE_BYTES,
     CachedTicket,

@@ -12,7 +12,7 @@ from attrs import define, evolve
 from orthros_client.backoff import Backoff
 from orthros_client.daemon.tickets.cache import CacheKey
 from orthros_client.errors import Failure
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.bounded import BoundedMap
 
 __all__ = ["RefusalMemory"]

@@ -23,7 +23,7 @@ from attrs import define, field, frozen
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.flights import MAX_BATCH, Flight
 from orthros_client.errors import Failure, Unavailable
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 
 __all__ = ["REPORT_INTERVAL_S", "Planned", "Renewals"]
 

@@ -23,8 +23,9 @@ from orthros_client.local.conversation import parse_target
 from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
 from orthros_client.options import check_options
 from orthros_client.reasons import DISCHARGER_UNKNOWN
-from orthros_protocol import SAFE_METHODS, AssertedUser, Principal
-from orthros_protocol.primitives.names import check_texts, is_name
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
+from orthros_protocol.exchanges.http_profile import SAFE_METHODS
+from orthros_protocol.primitives.names import Principal, check_texts, is_name
 from orthros_protocol.tickets.ticket import BY_ASSERTION, BY_EVIDENCE
 
 __all__ = ["Attachment", "asserted", "redirected", "wants_compression"]

@@ -23,7 +23,7 @@ from orthros_client.http.client.sources import Place, propagates
 from orthros_client.http.propagation import traceparent
 from orthros_client.http.tracing import TRACEPARENT
 from orthros_client.local.on_behalf import AS_CONFIGURED, OnBehalfOf
-from orthros_protocol import AssertedUser
+from orthros_protocol.exchanges.ap_exchange import AssertedUser
 from orthros_protocol.exchanges.http_profile import HttpResponse
 
 __all__ = ["Authentication", "Steps"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.exchanges.http_profile import format_authorization
 from orthros_protocol.primitives.names import check_texts
 

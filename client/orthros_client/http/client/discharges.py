@@ -18,9 +18,10 @@ from orthros_client.http.server.answers import Answer
 from orthros_client.http.server.routes import DISCHARGE_PATH
 from orthros_client.reasons import CREDENTIALS_MISSING
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol import Discharge, HttpResponse, reason_for
+from orthros_protocol.exchanges.http_profile import HttpResponse
 from orthros_protocol.primitives.http_fields import stated_length
-from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
+from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES, Discharge
 
 __all__ = [
     "MEDIA_TYPE",

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.derivation import RunningDigest
 
 __all__ = ["CHUNK_BYTES", "FileBody", "Measure"]

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from orthros_client.local.conversation import parse_target
 from orthros_client.reasons import ORIGIN_UNKNOWN
-from orthros_protocol import Malformed, Misconfigured
+from orthros_protocol.errors import Malformed, Misconfigured
 
 __all__ = ["Origin", "OriginMap"]
 

@@ -19,7 +19,7 @@ from orthros_client.http.client.covering import REQUEST_FLOOR
 from orthros_client.http.client.origins import Origin
 from orthros_client.http.client.targets import check_path
 from orthros_client.http.client.unproven import Addressed, raise_refusal, unproven
-from orthros_protocol import USE_HTTP, AssertedUser, Discharge, Principal
+from orthros_protocol.exchanges.ap_exchange import USE_HTTP, AssertedUser
 from orthros_protocol.exchanges.http_profile import (
     SAFE_METHODS,
     HttpBinding,
@@ -31,6 +31,8 @@ from orthros_protocol.exchanges.http_profile import (
     parse_content_digest,
 )
 from orthros_protocol.primitives.derivation import RunningDigest, digest, mac_matches
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.discharges import Discharge
 
 __all__ = [
     "EMPTY",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from orthros_protocol import LocalMisuse, Malformed, canonical_path
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.tickets.access import canonical_path
 
 __all__ = ["check_path", "with_escapes"]
 

@@ -17,9 +17,10 @@ from orthros_client.credentials.pending_call import PendingCall
 from orthros_client.errors import Malformed, PeerMisbehaved
 from orthros_client.http.client.origins import Origin
 from orthros_client.reasons import RESPONSE_UNPROVEN
-from orthros_protocol import Principal, peek_unverified_header
 from orthros_protocol.exchanges.http_profile import HttpResponse, parse_challenge
 from orthros_protocol.primitives.http_fields import stated_length
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.ticket import peek_unverified_header
 
 __all__ = ["Addressed", "ResponseUnproven", "raise_refusal", "unproven"]
 

@@ -16,7 +16,8 @@ from attrs import evolve, field, frozen
 
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.routes import BEARER, ORTHROS
-from orthros_protocol import HttpResponse, Malformed, OrthrosError, Refused, format_challenge
+from orthros_protocol.errors import Malformed, OrthrosError, Refused
+from orthros_protocol.exchanges.http_profile import HttpResponse, format_challenge
 from orthros_protocol.primitives.derivation import digest
 
 __all__ = [

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from orthros_protocol import HttpBinding, OrthrosError
+from orthros_protocol.errors import OrthrosError
+from orthros_protocol.exchanges.http_profile import HttpBinding
 from orthros_protocol.primitives.derivation import mac_matches
 
 __all__ = ["describe_mismatch"]

@@ -5,7 +5,7 @@ Counts and hashes; keeps one piece at most, and never reads by itself.
 
 from __future__ import annotations
 
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 from orthros_protocol.primitives.derivation import RunningDigest, digest, mac_matches
 
 __all__ = ["BodyCheck", "RequestBodyMismatch"]

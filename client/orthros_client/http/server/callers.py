@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
-from orthros_protocol import Code, HttpResponse, Principal, Reason, Refused, Subject
+from orthros_protocol.errors import Refused
+from orthros_protocol.exchanges.http_profile import HttpResponse
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code
+from orthros_protocol.tickets.ticket import Subject
 
 __all__ = ["Caller", "Named", "path_before"]
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from orthros_client.http.server.incoming import IncomingRequest
-from orthros_protocol import Address, LocalMisuse, Malformed, Misconfigured, parse_address
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured
 from orthros_protocol.primitives.names import check_texts
-from orthros_protocol.tickets.access import Network, canonical_network
+from orthros_protocol.tickets.access import Address, Network, canonical_network, parse_address
 
 __all__ = ["check_networks", "peer_of"]
 

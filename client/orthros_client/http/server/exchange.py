@@ -16,7 +16,7 @@ from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.responses import ReplyWriter
 from orthros_client.http.server.routes import ORTHROS
 from orthros_client.reasons import CREDENTIALS_MISSING, UNPROTECTED
-from orthros_protocol import Refused
+from orthros_protocol.errors import Refused
 from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["CALLER", "EXCHANGE", "Exchange", "answer_in", "most_discarded", "refusal_in", "require_in"]

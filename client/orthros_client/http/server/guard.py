@@ -33,22 +33,11 @@ from orthros_client.http.server.routes import BEARER, DISCHARGE_PATH, IDEMPOTENC
 from orthros_client.options import check_options
 from orthros_client.reasons import CREDENTIALS_MISSING
 from orthros_client.verifier import Verifier
-from orthros_protocol import (
-    SAFE_METHODS,
-    ChainRule,
-    Entry,
-    HttpBinding,
-    LocalMisuse,
-    Malformed,
-    Misconfigured,
-    OrthrosError,
-    PeerMisbehaved,
-    Refused,
-    Repetition,
-    ReplayStore,
-    Standing,
-    parse_authorization,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, OrthrosError, PeerMisbehaved, Refused
+from orthros_protocol.exchanges.epochs import Repetition
+from orthros_protocol.exchanges.http_profile import SAFE_METHODS, HttpBinding, parse_authorization
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["Admitted", "Denied", "Guard", "Judging"]
 

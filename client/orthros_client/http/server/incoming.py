@@ -13,14 +13,8 @@ from urllib.parse import quote, unquote
 from attrs import field, frozen
 
 from orthros_client.http.tracing import TRACEPARENT
-from orthros_protocol import (
-    HttpBinding,
-    LocalMisuse,
-    Malformed,
-    Misconfigured,
-    canonical_authority,
-    parse_content_digest,
-)
+from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured
+from orthros_protocol.exchanges.http_profile import HttpBinding, canonical_authority, parse_content_digest
 from orthros_protocol.primitives.http_fields import FRAMING, HttpFields, parse_length
 from orthros_protocol.primitives.names import check_texts
 from orthros_protocol.tickets.access import decoded_path

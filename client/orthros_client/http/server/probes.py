@@ -13,7 +13,7 @@ from attrs import frozen
 
 from orthros_client.http.server.routes import Route
 from orthros_client.reasons import UNPROTECTED
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.names import check_list, check_texts
 
 __all__ = ["PROBE", "Probe", "judge_probe", "probes_of"]

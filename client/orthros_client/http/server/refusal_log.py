@@ -15,8 +15,9 @@ import structlog
 
 from orthros_client.http.server.callers import Named, path_before
 from orthros_client.http.server.incoming import IncomingRequest
-from orthros_protocol import OrthrosError, fill_remedy
+from orthros_protocol.errors import OrthrosError
 from orthros_protocol.primitives.redaction import redact_text
+from orthros_protocol.reasons.reason import fill_remedy
 from orthros_runtime.log_throttle import LogThrottle
 
 __all__ = ["HANDSHAKE", "Journal", "Log", "who"]

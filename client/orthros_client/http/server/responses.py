@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.routes import ORTHROS
-from orthros_protocol import HttpResponse, LocalMisuse, Malformed, parse_content_digest
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.exchanges.http_profile import HttpResponse, parse_content_digest
 from orthros_protocol.primitives.derivation import RunningDigest, digest, mac_matches
 from orthros_protocol.primitives.http_fields import stated_length
 

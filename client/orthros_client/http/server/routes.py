@@ -12,8 +12,10 @@ from urllib.parse import unquote
 
 from attrs import Attribute, field, frozen
 
-from orthros_protocol import ChainRule, LocalMisuse, Malformed, canonical_path, check_scopes
-from orthros_protocol.primitives.names import check_list, check_texts
+from orthros_protocol.errors import LocalMisuse, Malformed
+from orthros_protocol.primitives.names import check_list, check_scopes, check_texts
+from orthros_protocol.tickets.access import canonical_path
+from orthros_protocol.tickets.call_chain import ChainRule
 
 __all__ = ["BEARER", "ORTHROS", "Route", "Routes"]
 

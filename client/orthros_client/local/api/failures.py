@@ -11,9 +11,9 @@ from attrs import frozen
 
 from orthros_client.errors import FAMILIES, Failure
 from orthros_client.reasons import DAEMON_BUSY, reason_named
-from orthros_protocol import Reason
 from orthros_protocol.primitives.limits import MAX_U32
 from orthros_protocol.primitives.schema import Message, Record, integer, message, optional, text
+from orthros_protocol.reasons.reason import Reason
 
 __all__ = ["MOST_TEXT", "FailureItems", "FailureReply", "plain_words"]
 

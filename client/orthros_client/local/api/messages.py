@@ -35,7 +35,7 @@ from orthros_client.local.api.want_messages import (
     encode_want,
     is_long_want,
 )
-from orthros_protocol import Malformed
+from orthros_protocol.errors import Malformed
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 from orthros_protocol.primitives.schema import Message, binary, const, integer, message
 

@@ -23,7 +23,7 @@ from orthros_client.local.api.messages import (
 )
 from orthros_client.local.api.values import AnyRequest, Op, Reply
 from orthros_client.reasons import BAD_LOCAL_REQUEST, DAEMON_BUSY, DAEMON_UNREACHABLE
-from orthros_protocol import FrameReader, frame
+from orthros_protocol.primitives.framing import FrameReader, frame
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
 
 __all__ = ["MAX_REQUEST_BYTES", "Attempts", "ServerSession", "exchange", "is_turned_away"]

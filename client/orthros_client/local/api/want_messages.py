@@ -10,21 +10,14 @@ from typing import Final
 from orthros_client.credentials.narrowing import MAX_LIMITS_BYTES
 from orthros_client.errors import LocalMisuse
 from orthros_client.local.api.values import Op, WantRequest
-from orthros_protocol import (
-    Behalf,
-    Malformed,
-    Refused,
-    cached_principal,
-    is_name,
-    parse_caveat,
-    split_caveats,
-)
+from orthros_protocol.errors import Malformed, Refused
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_FRAME_BYTES,
     MAX_TICKET_BYTES,
 )
+from orthros_protocol.primitives.names import cached_principal, is_name
 from orthros_protocol.primitives.schema import (
     Message,
     Record,
@@ -36,6 +29,9 @@ from orthros_protocol.primitives.schema import (
     record_of,
     text,
 )
+from orthros_protocol.tickets.attenuation import split_caveats
+from orthros_protocol.tickets.caveats import parse_caveat
+from orthros_protocol.tickets.evidence import Behalf
 
 __all__ = ["VERSION", "LocalRequest", "decode_long_want", "decode_want", "encode_want", "is_long_want"]
 

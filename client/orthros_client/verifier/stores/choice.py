@@ -14,7 +14,9 @@ from orthros_client.verifier.stores.folder import find_folder
 from orthros_client.verifier.stores.memory import MemoryStore
 from orthros_client.verifier.stores.shares import Shares
 from orthros_client.verifier.stores.workers import has_fellow_workers
-from orthros_protocol import Keytab, LocalMisuse, Misconfigured, ReplayStore
+from orthros_protocol.errors import LocalMisuse, Misconfigured
+from orthros_protocol.exchanges.replay import ReplayStore
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import digest
 from orthros_runtime.clocks import Clocks, Entropy

@@ -21,9 +21,11 @@ from attrs import define, field
 from orthros_client.verifier.stores.forks import renew_after_fork
 from orthros_client.verifier.stores.host_file import DAMAGED, HostFile, open_file
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import Admission, Entry, Memory, Misconfigured, Standing, Timestamp, derive_epoch
-from orthros_protocol.exchanges.epochs import RANDOM_BYTES
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.epochs import RANDOM_BYTES, Memory, derive_epoch
+from orthros_protocol.exchanges.replay import Admission, Entry, Standing
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import TOO_FAR_AHEAD_MS, WINDOW_PAST_MS
 from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 from orthros_runtime.extras import extra

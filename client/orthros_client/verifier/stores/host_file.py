@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from orthros_client.verifier.stores.folder import is_tmpfs
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_runtime.extras import extra
 
 with extra("wsgi"):

@@ -12,8 +12,9 @@ from attrs import define, field
 
 from orthros_client.verifier.stores.forks import renew_after_fork
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import Entry, Memory, ReplaySet, Standing, Timestamp, derive_epoch
-from orthros_protocol.exchanges.epochs import RANDOM_BYTES
+from orthros_protocol.exchanges.epochs import RANDOM_BYTES, Memory, derive_epoch
+from orthros_protocol.exchanges.replay import Entry, ReplaySet, Standing
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 
 __all__ = ["MemoryStore"]

@@ -19,9 +19,11 @@ import structlog
 
 from orthros_client.verifier.stores.redis_script import SCRIPT
 from orthros_client.verifier.stores.shares import Shares
-from orthros_protocol import Admission, Entry, Misconfigured, Standing, Timestamp, derive_epoch
-from orthros_protocol.exchanges.epochs import RANDOM_BYTES
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.epochs import RANDOM_BYTES, derive_epoch
+from orthros_protocol.exchanges.replay import Admission, Entry, Standing
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import CLOCK_STEP_MS, TOO_FAR_AHEAD_MS, WINDOW_PAST_MS
 from orthros_runtime.clocks import Clocks, Entropy, read_clocks
 from orthros_runtime.extras import extra

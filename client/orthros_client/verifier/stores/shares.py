@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from attrs import Attribute, Factory, evolve, field, frozen
 
-from orthros_protocol import LocalMisuse
+from orthros_protocol.errors import LocalMisuse
 
 __all__ = ["Shares"]
 

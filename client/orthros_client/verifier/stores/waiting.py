@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
-from orthros_protocol import Entry, ReplayStore, Standing
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
 from orthros_runtime.clocks import read_clocks
 
 __all__ = ["THREAD_WITHIN_S", "admit_async"]

@@ -8,7 +8,7 @@ from orthros_client.backoff import Backoff
 from orthros_client.daemon.tickets.cache import CacheKey
 from orthros_client.daemon.tickets.refusal_memory import RefusalMemory
 from orthros_client.errors import Failure, TicketRefused
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 
 KEY = CacheKey(kind=0, target=Principal("test.realm", "payroll"))
 REFUSED = Failure.refused("not-granted")

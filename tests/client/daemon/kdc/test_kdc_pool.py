@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
-from orthros_protocol import Misconfigured, Unavailable
+from orthros_protocol.errors import Misconfigured, Unavailable
 from tests.client.world import DaemonClock, open_world
 
 A, B, C = "tcp://kdc-a:1", "tcp://kdc-b:1", "unix:///run/kdc.sock"

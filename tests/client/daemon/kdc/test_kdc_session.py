@@ -6,7 +6,8 @@ import trio.testing
 from attrs import evolve
 
 from orthros_client.errors import OrthrosError
-from orthros_protocol import Life, Misconfigured
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.tickets.credential import Life
 from tests.client.world import elapse, open_world
 
 A = "tcp://kdc-a:1"

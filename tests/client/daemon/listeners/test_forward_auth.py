@@ -13,9 +13,11 @@ from attrs import evolve
 
 from orthros_client.daemon.listeners.forward_auth import Verdict
 from orthros_client.daemon.listeners.forward_auth_dialects import DIALECTS, PATH, TELLS_BODY, ProxyQuestion
-from orthros_protocol import Entry, Hop, ReplayStore, Standing, Subject, Timestamp
 from orthros_protocol.exchanges.http_profile import parse_challenge
+from orthros_protocol.exchanges.replay import Entry, ReplayStore, Standing
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.tickets.caveats import PeerCaveat
+from orthros_protocol.tickets.ticket import Hop, Subject
 from tests.client.forwarding import (
     ASKS,
     PEER,

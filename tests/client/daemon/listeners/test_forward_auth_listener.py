@@ -14,7 +14,7 @@ from attrs import define, field
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth, Verdict
 from orthros_client.daemon.listeners.forward_auth_dialects import ProxyQuestion
 from orthros_client.daemon.listeners.shares import ListenerShares
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.serving.listeners import Listener
 from orthros_runtime.serving.sockets import open_tcp_listener, open_unix_listener

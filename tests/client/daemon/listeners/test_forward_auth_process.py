@@ -11,7 +11,7 @@ import trio
 from attrs import define
 
 from orthros_client.daemon.listeners.forward_auth import Verdict
-from orthros_protocol import Keytab
+from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.testing import InMemoryRealm
 from tests.client.daemon.listeners.test_forward_auth_listener import raw
 from tests.client.daemon.test_daemon_process import configure, open_daemon, wait_for_log

@@ -8,7 +8,7 @@ import pytest
 from orthros_client.daemon.config import DAEMON_SETTINGS
 from orthros_client.daemon.listeners.forward_auth import ForwardAuth
 from orthros_client.daemon.listeners.forward_auth_settings import _ROUTE, _SECTION
-from orthros_protocol import Misconfigured
+from orthros_protocol.errors import Misconfigured
 from tests.client.forwarding import new_forward_realm, settings_of
 
 PAGE = Path(__file__).parents[4] / "docs" / "forward-auth.md"

@@ -12,7 +12,10 @@ from typing import Any
 import jwt
 import pytest
 
-from orthros_protocol import Keytab, Misconfigured, RootKey, encode_base64url
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.exchanges.http_profile import encode_base64url
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
 from tests.client.forwarding import ASKS, Gate, Sent, settings_of
 
 ANY = pytest.mark.parametrize("dialect", sorted(ASKS))

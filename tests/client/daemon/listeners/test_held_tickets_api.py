@@ -29,8 +29,9 @@ from orthros_client.local.api.values import (
     ReportRequest,
     WantRequest,
 )
-from orthros_protocol import Behalf, Principal
 from orthros_protocol.primitives.derivation import digest
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.evidence import Behalf
 from orthros_runtime.serving.peers import Peer
 from tests.client.world import World, elapse, evidence_of, open_world
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from orthros_protocol import peek_unverified_header, pop_key_of
+from orthros_protocol.tickets.attenuation import pop_key_of
+from orthros_protocol.tickets.ticket import peek_unverified_header
 from tests.client.daemon.listeners.test_local_server import needs_root
 from tests.client.house import NOBODY, House, as_user, open_house, read_response
 

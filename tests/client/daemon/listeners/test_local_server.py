@@ -24,7 +24,9 @@ from orthros_client.local.api.values import (
     StatusRequest,
     WantRequest,
 )
-from orthros_protocol import FrameReader, Misconfigured, Principal, frame
+from orthros_protocol.errors import Misconfigured
+from orthros_protocol.primitives.framing import FrameReader, frame
+from orthros_protocol.primitives.names import Principal
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.limits import Group
 from orthros_runtime.serving.listeners import Listener

@@ -13,9 +13,14 @@ from orthros_client.daemon.agent import Agent
 from orthros_client.daemon.kdc.pool import KdcAddress, KdcPool
 from orthros_client.daemon.kdc.session import KdcSession
 from orthros_client.daemon.tickets.persistence import CacheStore
-from orthros_protocol import Credential, Keytab, Life, Malformed, Note, PeerMisbehaved, RootKey, Timestamp
+from orthros_protocol.errors import Malformed, PeerMisbehaved
+from orthros_protocol.keys.keytab import Keytab
+from orthros_protocol.keys.role_keys import RootKey
+from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.testing import CountingEntropy, InMemoryRealm
 from orthros_protocol.tickets.cache_file import CachedTicket, CacheSnapshot, cache_kvno, open_cache, seal_cache
+from orthros_protocol.tickets.credential import Credential, Life
+from orthros_protocol.tickets.notes import Note
 from tests.client.world import DaemonClock, World, elapse, new_realm, open_world
 
 A = "tcp://kdc-a:1"

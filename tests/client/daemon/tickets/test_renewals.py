@@ -7,7 +7,7 @@ from attrs import evolve
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache
 from orthros_client.daemon.tickets.given_out import GivenOut
 from orthros_client.daemon.tickets.renewals import REPORT_INTERVAL_S, Planned, Renewals
-from orthros_protocol import Principal
+from orthros_protocol.primitives.names import Principal
 from tests.client.daemon.tickets import test_ticket_cache
 
 

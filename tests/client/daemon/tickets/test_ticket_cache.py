@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential, TicketCache, plan_renewal
-from orthros_protocol import WANT_JWT, Credential, Life, Principal
+from orthros_protocol.exchanges.wants import WANT_JWT
+from orthros_protocol.primitives.names import Principal
+from orthros_protocol.tickets.credential import Credential, Life
 
 ORDERS = Principal("test.realm", "orders")
 KEY = CacheKey(kind=0, target=ORDERS)
