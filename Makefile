@@ -17,7 +17,7 @@ LOCK   ?=
 CHAOS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tour test stories mistakes chaos chaos-quick soak measure differential mutants campaign check static lint fmt types arrows vectors coverage floors bench peers-all lock clean
+.PHONY: help demo demo-tour test stories mistakes chaos chaos-quick soak measure differential mutants campaign check static lint fmt types arrows vectors coverage coverage-messages floors bench peers-all lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,14 @@ coverage: ## run the tests and the stories under coverage, then hold the floors
 	@$(MAKE) --no-print-directory test PYTEST="--cov --cov-report= $(PYTEST)"
 	@$(MAKE) --no-print-directory stories PYTEST="--cov --cov-append --cov-report= $(PYTEST)"
 	@$(MAKE) --no-print-directory floors
+
+MESSAGES := $(VENV)/messages
+coverage-messages: $(READY) ## which lines of the source written for messages no test of messages reaches
+	rm -rf $(MESSAGES) && mkdir -p $(MESSAGES)
+	ORTHROS_TEST_MESSAGES=$(MESSAGES) $(PYTHON) -m coverage run --rcfile=/dev/null --branch --source=$(MESSAGES) \
+	  --data-file=$(MESSAGES)/data -m pytest -q -n 0 -p no:cov -p tests.support.generated_coverage \
+	  tests/protocol tests/vectors tests/client/local tests/client/credentials tests/client/daemon/tickets
+	$(PYTHON) -m coverage report --rcfile=/dev/null --data-file=$(MESSAGES)/data --show-missing --skip-covered --sort=cover
 
 floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol >= 97 %
 	$(PYTHON) -m coverage report --fail-under=90
