@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, Self
 
 from attrs import Factory, evolve, field, fields, frozen
 
-from orthros_client.credentials.flows import HostRest, Pause, Rest, adrive, drive
 from orthros_client.credentials.known_targets import KnownTargets, PeerState
 from orthros_client.credentials.narrowing import Demanded, Limits, demanded_by, those_held, unbroken
 from orthros_client.credentials.pending_call import Confirmed, PendingCall
 from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
 from orthros_client.credentials.repetition import Course
+from orthros_client.flows import HostRest, Pause, Rest, adrive, drive
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.exchanges.ap_exchange import (
     SAFE,

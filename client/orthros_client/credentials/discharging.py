@@ -12,8 +12,8 @@ from typing import Final
 from attrs import evolve, frozen
 
 from orthros_client.credentials.credentials import Credentials
-from orthros_client.credentials.flows import Pause, adrive, drive
 from orthros_client.credentials.narrowing import Demanded
+from orthros_client.flows import Pause, adrive, drive
 from orthros_client.reasons import DISCHARGER_UNKNOWN
 from orthros_protocol.errors import LocalMisuse, Misconfigured, Refused, Unavailable
 from orthros_protocol.exchanges.ap_exchange import TargetRefusal

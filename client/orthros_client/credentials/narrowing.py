@@ -7,13 +7,12 @@ Pure: values in, caveats out. Knows no keys and no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from attrs import field, frozen
 
+from orthros_client.local.api.values import MAX_LIMITS_BYTES
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
 from orthros_protocol.primitives.derivation import digest
-from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES
 from orthros_protocol.primitives.names import Principal, check_list, check_scopes, check_texts
 from orthros_protocol.tickets.attenuation import join_caveats, split_caveats
 from orthros_protocol.tickets.carrying import check_limits
@@ -33,7 +32,6 @@ from orthros_protocol.tickets.caveats import (
 from orthros_protocol.tickets.discharges import Discharge, peek_unverified_discharger
 
 __all__ = [
-    "MAX_LIMITS_BYTES",
     "Demanded",
     "Limits",
     "demanded_by",
@@ -43,9 +41,6 @@ __all__ = [
     "those_held",
     "unbroken",
 ]
-
-MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
-"""What the KDC is asked to write, as one field: the rest of the want's extensions is the entry around it."""
 
 
 def _scopes(values: Iterable[str] | None) -> tuple[str, ...] | None:

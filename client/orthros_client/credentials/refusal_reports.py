@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
-from orthros_client.credentials.flows import Pause, Rest
+from orthros_client.flows import Pause, Rest
 from orthros_client.local.api.values import REPORTED, Reported, ReportOutcome, ReportRequest
 from orthros_client.remedies import Asked, name_within, scope_remedy
 from orthros_protocol.exchanges.ap_exchange import TargetRefusal

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
-from orthros_client.credentials.flows import Pause, Rest
 from orthros_client.credentials.known_targets import NO_EPOCH, PeerState
 from orthros_client.credentials.pending_call import PendingCall
 from orthros_client.errors import TargetRefusal
+from orthros_client.flows import Pause, Rest
 from orthros_protocol.primitives.limits import WINDOW_FUTURE_MS
 from orthros_runtime.clocks import Clock
 

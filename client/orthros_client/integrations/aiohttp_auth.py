@@ -13,9 +13,9 @@ from typing import Any, Final, Unpack, cast
 from weakref import WeakValueDictionary
 
 from orthros_client.credentials.credentials import Credentials
-from orthros_client.credentials.flows import adrive
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import LocalMisuse
+from orthros_client.flows import adrive
 from orthros_client.http.client.attachment import Attachment, redirected
 from orthros_client.http.client.authentication import Authentication, Steps
 from orthros_client.http.client.discharges import (

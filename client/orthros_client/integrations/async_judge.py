@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from orthros_client.credentials.flows import adrive
+from orthros_client.flows import adrive
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest
 from orthros_client.verifier.stores.waiting import THREAD_WITHIN_S, admit_async

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Final, Unpack
 
 from orthros_client.credentials.credentials import Credentials
-from orthros_client.credentials.flows import drive
 from orthros_client.credentials.narrowing import Demanded
 from orthros_client.errors import LocalMisuse, OrthrosError
+from orthros_client.flows import drive
 from orthros_client.http.client.attachment import Attachment, redirected
 from orthros_client.http.client.authentication import Authentication
 from orthros_client.http.client.discharges import (

@@ -14,9 +14,9 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from orthros_client.credentials.credentials import Credentials
-from orthros_client.credentials.flows import in_thread
 from orthros_client.credentials.narrowing import Limits
 from orthros_client.errors import OrthrosError
+from orthros_client.flows import in_thread
 from orthros_client.local.api.blocking import BlockingLocal
 from orthros_client.local.api.values import (
     CacheEntry,

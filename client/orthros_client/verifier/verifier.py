@@ -12,7 +12,7 @@ from typing import Final, Required, Self, TypedDict, Unpack
 
 from attrs import evolve
 
-from orthros_client.credentials.flows import drive
+from orthros_client.flows import drive
 from orthros_client.options import check_options
 from orthros_client.verifier.app_rules import guarded
 from orthros_client.verifier.stores.choice import open_store

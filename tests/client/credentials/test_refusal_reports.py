@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import define, frozen
 
-from orthros_client.credentials.flows import Pause
 from orthros_client.credentials.refusal_reports import NO_DAEMON, Reports
+from orthros_client.flows import Pause
 from orthros_client.local.api.values import Reported, ReportOutcome
 from orthros_protocol.exchanges.ap_exchange import TargetRefusal
 from orthros_protocol.exchanges.replay import NO_EPOCH

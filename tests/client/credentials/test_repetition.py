@@ -9,8 +9,8 @@ import pytest
 
 from orthros_client import MaybeExecuted, OrthrosError, TargetRefusal
 from orthros_client.credentials.credentials import Credentials, KnownTargets, Pause
-from orthros_client.credentials.flows import HostRest
 from orthros_client.credentials.known_targets import NO_EPOCH, PeerState
+from orthros_client.flows import HostRest
 from orthros_protocol.errors import Refused
 from orthros_protocol.exchanges.acceptance import Accepted, build_ap_error, build_ap_reply
 from orthros_protocol.exchanges.ap_exchange import USE_RAW, parse_ap_request

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from orthros_client.credentials.flows import drive
+from orthros_client.flows import drive
 from orthros_client.http.server.answers import ROWS, Challenge, Proof
 from orthros_client.http.server.callers import Caller
 from orthros_client.http.server.incoming import IncomingRequest

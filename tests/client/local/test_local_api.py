@@ -10,7 +10,6 @@ from attrs import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthros_client.credentials.narrowing import MAX_LIMITS_BYTES
 from orthros_client.errors import FAMILIES, Failure
 from orthros_client.local.api.messages import (
     _decode_own,
@@ -22,6 +21,7 @@ from orthros_client.local.api.messages import (
 )
 from orthros_client.local.api.session import MAX_REQUEST_BYTES, ServerSession, exchange
 from orthros_client.local.api.values import (
+    MAX_LIMITS_BYTES,
     AnyRequest,
     CacheEntry,
     CredentialGrant,

@@ -16,7 +16,6 @@ import structlog
 import trio
 from attrs import define, evolve, field, frozen
 
-from orthros_client.credentials.flows import adrive
 from orthros_client.daemon.listeners.forward_auth_dialects import (
     DIALECTS,
     TELLS_BODY,
@@ -27,6 +26,7 @@ from orthros_client.daemon.listeners.forward_auth_dialects import (
 from orthros_client.daemon.listeners.forward_auth_settings import ForwardAuthSettings
 from orthros_client.daemon.listeners.http_answers import answer_failure
 from orthros_client.errors import busy
+from orthros_client.flows import adrive
 from orthros_client.http.server.callers import Caller, path_before
 from orthros_client.http.server.guard import Admitted, Denied, Guard
 from orthros_client.http.server.incoming import IncomingRequest

@@ -13,7 +13,7 @@ from typing import Final, Unpack
 
 from attrs import frozen
 
-from orthros_client.credentials.flows import drive
+from orthros_client.flows import drive
 from orthros_client.http.server.answers import Answer, refuse, seal_answer, unavailable, upgrade_refused
 from orthros_client.http.server.binding_mismatch import describe_mismatch
 from orthros_client.http.server.callers import Caller, path_before

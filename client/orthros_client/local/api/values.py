@@ -13,7 +13,7 @@ from attrs import field
 from orthros_client.errors import Failure
 from orthros_client.local.api.failures import MOST_TEXT, FailureItems, plain_words
 from orthros_protocol.keys.role_keys import not_exported
-from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
+from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES, MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
 from orthros_protocol.primitives.names import Principal, is_name, is_scope
 from orthros_protocol.primitives.schema import (
     Message,
@@ -38,6 +38,7 @@ from orthros_protocol.tickets.evidence import Behalf
 
 __all__ = [
     "LIST_PAGE",
+    "MAX_LIMITS_BYTES",
     "MOST_LOGIN_TARGETS",
     "RENEWALS_PAGE",
     "REPORTED",
@@ -91,6 +92,8 @@ REPORTED: Final = frozenset({"insufficient-scope", "clock-skew", "ticket-times-i
 LIST_PAGE: Final = 64
 RENEWALS_PAGE: Final = 64
 MOST_LOGIN_TARGETS: Final = 32
+MAX_LIMITS_BYTES: Final = MAX_EXTENSION_BYTES - 6
+"""What the KDC is asked to write, as one field: the rest of the want's extensions is the entry around it."""
 
 
 class ReportOutcome(IntEnum):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from orthros_client.credentials.narrowing import MAX_LIMITS_BYTES
 from orthros_client.errors import LocalMisuse
-from orthros_client.local.api.values import Op, WantRequest
+from orthros_client.local.api.values import MAX_LIMITS_BYTES, Op, WantRequest
 from orthros_protocol.errors import Malformed, Refused
 from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import (
