@@ -100,7 +100,7 @@ floors: $(READY) ## branch coverage of the last such run: all >= 90 %, protocol 
 bench: $(READY) $(LARGE) ## measure, beside peers where they are installed
 	$(PYTHON) -m workshop.bench
 
-peers-all: $(READY) $(LARGE) ## install also the large foreign programs: Caddy, Envoy, Traefik
+peers-all: $(READY) $(LARGE) ## install also the large foreign programs: Apache, Caddy, Envoy, Traefik, Varnish
 
 lock: $(READY) ## pin again what pyproject.toml asks for
 	test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip --quiet install uv; }

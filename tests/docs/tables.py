@@ -1,8 +1,8 @@
 """The tables of docs/operations.md as the code knows them. `python -m tests.docs.tables` writes them into the page.
 
-It also writes the table of answers into docs/protocol/http.md, that of mistakes into docs/refusals.md, the two tables
-of codes into errors.md, and the public names into docs/library.md and docs/testing.md. Knows the markers
-`<!-- table: NAME -->` and `<!-- end -->`, and nothing of the text around them.
+It also writes the table of answers into docs/protocol/http.md, those of mistakes into docs/refusals.md and
+docs/behind-a-proxy.md, the two tables of codes into errors.md, and the public names into docs/library.md and
+docs/testing.md. Knows the markers `<!-- table: NAME -->` and `<!-- end -->`, and nothing of the text around them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from orthros_kdc.config import KDC_SETTINGS
 from orthros_runtime.settings import Setting
 from orthros_tools.reasons import CATALOGUE
 from tests.mistakes.rows import ROWS as MISTAKES
+from tests.mistakes.table import Mistake
 
 __all__ = ["PAGE", "PLACES", "ROOT", "SERVICE_MODULES", "TABLES", "TESTING_MODULES", "blocks_of"]
 
@@ -31,6 +32,7 @@ HTTP: Final = ROOT / "docs" / "protocol" / "http.md"
 LIBRARY: Final = ROOT / "docs" / "library.md"
 REFUSALS: Final = ROOT / "docs" / "refusals.md"
 TESTING: Final = ROOT / "docs" / "testing.md"
+BEHIND_A_PROXY: Final = ROOT / "docs" / "behind-a-proxy.md"
 ERRORS: Final = ROOT / "docs" / "protocol" / "errors.md"
 # What is public for services besides `orthros_client` itself; any other module is private.
 SERVICE_MODULES: Final = (
@@ -126,7 +128,16 @@ def answers() -> str:
 
 
 def mistakes() -> str:
-    """The usual mistakes of `make mistakes`, in its order."""
+    """The usual mistakes of `make mistakes`, in its order, without those of proxies."""
+    return _mistakes(row for row in MISTAKES if not row.is_of_a_proxy)
+
+
+def mistakes_of_proxies() -> str:
+    """Those that are made between caller and service."""
+    return _mistakes(row for row in MISTAKES if row.is_of_a_proxy)
+
+
+def _mistakes(rows: Iterable[Mistake]) -> str:
 
     def quoted(words: Sequence[str]) -> str:
         # Two of the words that are tested; their spaces are those of a message.
@@ -134,7 +145,7 @@ def mistakes() -> str:
 
     return _table(
         ("cause", "at fault", "the caller reads, among others", "the service logs", "what mends it"),
-        ((row.name, row.at, quoted(row.caller), quoted(row.service) or "-", row.mend) for row in MISTAKES),
+        ((row.name, row.at, quoted(row.caller), quoted(row.service) or "-", row.mend) for row in rows),
     )
 
 
@@ -184,6 +195,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "reasons": reasons,
     "answers": answers,
     "mistakes": mistakes,
+    "mistakes-of-proxies": mistakes_of_proxies,
     "public-names": public_names,
     "protocol-names": protocol_names,
     "public-modules": public_modules,
@@ -192,6 +204,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 _ELSEWHERE: Final = {
     "answers": HTTP,
     "mistakes": REFUSALS,
+    "mistakes-of-proxies": BEHIND_A_PROXY,
     "public-names": LIBRARY,
     "protocol-names": LIBRARY,
     "public-modules": LIBRARY,

@@ -19,7 +19,9 @@ from attrs import define, field, frozen
 
 from orthros_client.daemon.listeners.forward_auth import Verdict
 from tests.client.forwarding import HOST, ORIGIN, Sender, Sent
-from tests.interop.proxies import PATIENCE_S, free_port, start_proxy
+from tests.interop.proxies import start_proxy
+from tests.interop.proxy_programs import PATIENCE_S
+from tests.support.ports import free_port
 from tests.support.processes import Estate, found_realm, open_estate
 from workshop.stage import Process
 
@@ -100,11 +102,11 @@ class _Application(BaseHTTPRequestHandler):
         pass
 
 
-def fetch(port: int, trust: ssl.SSLContext, sent: Sent, *, chunked: bool = False) -> Verdict:
-    """The request exactly as it is, over TLS; the answer as the client gets it."""
+def fetch(port: int, trust: ssl.SSLContext | None, sent: Sent, *, host: str = HOST, chunked: bool = False) -> Verdict:
+    """The request exactly as it is, over TLS, unless `trust` is None; the answer as the client gets it."""
     raw = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-    with closing(HTTPConnection(HOST, timeout=PATIENCE_S)) as connection:
-        connection.sock = trust.wrap_socket(raw, server_hostname=HOST)
+    with closing(HTTPConnection(host, timeout=PATIENCE_S)) as connection:
+        connection.sock = raw if trust is None else trust.wrap_socket(raw, server_hostname=host)
         connection.putrequest(sent.method, sent.target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", sent.host)
         for name, value in sent.headers:

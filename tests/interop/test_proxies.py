@@ -17,7 +17,8 @@ from orthros_client.credentials.known_targets import KnownTargets
 from orthros_client.daemon.listeners.forward_auth_dialects import TELLS_BODY
 from orthros_client.integrations.httpx_auth import OrthrosAuth, proven_of
 from tests.client.forwarding import ORIGIN, Sender, Sent
-from tests.interop.proxies import PATIENCE_S, PROXIES, start_proxy
+from tests.interop.proxies import PROXIES, start_proxy
+from tests.interop.proxy_programs import PATIENCE_S
 from tests.interop.proxy_site import Site, fetch, open_application, open_site, start_daemon
 from tests.support.peers import LARGE, require
 from tests.support.processes import eventually

@@ -36,6 +36,7 @@ _UVICORN: Final = re.compile(r"^INFO: +(?:Started|Waiting|Application|Uvicorn|Sh
 _NGINX: Final = """\
 proxy_http_version 1.1;
 upstream orders {{ server 127.0.0.1:{orders}; }}
+upstream again {{ server 127.0.0.1:{orders}; server 127.0.0.1:{orders}; }}
 upstream turns {{ server 127.0.0.1:{orders}; server 127.0.0.1:{second}; }}
 server {{
     listen 127.0.0.1:{prefix};
@@ -63,11 +64,47 @@ server {{
     location / {{ proxy_pass http://orders; proxy_set_header Host $http_host; proxy_set_header Authorization ""; }}
 }}
 server {{
+    listen 127.0.0.1:{normal};
+    location / {{ proxy_pass http://orders/; proxy_set_header Host $http_host; }}
+}}
+server {{
+    listen 127.0.0.1:{gzip};
+    gzip on;
+    gzip_types *;
+    gzip_proxied any;
+    gzip_min_length 1;
+    location / {{ proxy_pass http://orders; proxy_set_header Host $http_host; }}
+}}
+server {{
+    listen 127.0.0.1:{renamed};
+    location / {{
+        proxy_pass http://orders;
+        proxy_set_header Host $http_host;
+        proxy_set_header Idempotency-Key "";
+        proxy_set_header X-Idempotency-Key $http_idempotency_key;
+    }}
+}}
+server {{
+    listen 127.0.0.1:{again};
+    location / {{
+        proxy_pass http://again;
+        proxy_set_header Host $http_host;
+        proxy_next_upstream error timeout http_500 non_idempotent;
+    }}
+}}
+server {{
+    listen 127.0.0.1:{gone};
+    location / {{ proxy_pass http://127.0.0.1:1; proxy_set_header Host $http_host; }}
+}}
+server {{
     listen 127.0.0.1:{turns};
     location / {{ proxy_pass http://turns; proxy_set_header Host $http_host; }}
 }}
 """
-PROXIES: Final = ("prefix", "host", "forwarded", "body", "strip", "turns")
+PROXIES: Final = (
+    *("prefix", "host", "forwarded", "body", "strip", "turns"),
+    *("normal", "gzip", "renamed", "again", "gone"),
+)
 _ADMIN: Final = """\
 jwt enable orders
 jwt export orders --out {keys}/orders.jwk
@@ -181,7 +218,9 @@ def _start_services(house: House) -> None:
         house.ports[name] = free_port()
     own = house.key("orders.verify.key")
     # What stands at `forwarded` was forgotten, and the proxy at `host` sends the service's own address.
-    origins = [house.origin(name) for name in ("orders", "reencoding", "prefix", "body", "strip", "turns")]
+    origins = [
+        house.origin(name) for name in ("orders", "reencoding", *PROXIES) if name not in ("host", "forwarded", "gone")
+    ]
     orders = {"key": str(own), "origins": origins}
     services: list[dict[str, Any]] = [
         {"name": "orders", "kind": "guarded", "jwk": str(house.key("orders.jwk")), **orders},

@@ -36,6 +36,11 @@ class Mistake:
     make: Callable[[House], Seen]
     needs: tuple[str, ...]
 
+    @property
+    def is_of_a_proxy(self) -> bool:
+        """Whether something between caller and service makes it."""
+        return self.make.__module__.endswith(".proxies")
+
     def lacking(self, seen: Seen) -> list[str]:
         """The words that did not occur, with the side that should have said them."""
         read = [f"caller: {word}" for word in self.caller if word not in " ".join(seen.caller.split())]

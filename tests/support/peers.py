@@ -21,7 +21,7 @@ REDIS: Final = ("valkey-server", "redis-server")
 
 NODE_FOLDER: Final = Path(__file__).parents[1] / "interop" / "node"
 
-LARGE: Final = frozenset({"caddy", "envoy", "traefik"})
+LARGE: Final = frozenset({"apache2", "caddy", "envoy", "traefik", "varnishd"})
 """What `make peers-all` installs, for `make campaign` and `make chaos`."""
 
 # Wheels put their programs beside Python; servers are often on root's path only.

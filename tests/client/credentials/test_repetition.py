@@ -304,8 +304,9 @@ def test_what_leaves_a_call_open_is_said(source: RealmSource) -> None:
     assert re.search(r"can run until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(caught.value))
     for words in ("replay store", "`repeatable`", "balancer"):
         assert words in caught.value.remedy
-    with pytest.raises(MaybeExecuted, match="a transport or proxy repeated this request below the authenticator"):
+    with pytest.raises(MaybeExecuted, match="a transport or proxy repeated this request below the auth") as caught:
         acquainted(source, E).call(Script(source.realm, ("replayed", E)), ENDPOINT)
+    assert "turn off what sends a request again" in caught.value.remedy
 
 
 EPOCHS = {
