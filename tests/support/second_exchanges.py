@@ -79,6 +79,7 @@ def as_rep(given: Inputs) -> Inputs:
     if "error" in given:
         return error_box(kd(key, "as-err"), "as-err", sha256(request), given)
     client, asked = given["request"]["client"], given["request"]
+    need(name(given["kdc_id"]), "value-invalid")
     plain = enc(
         unhex(asked["nonce"]), given["kdc_time"], given["kdc_id"],
         [unhex(given["ticket"])[2], client["realm"], asked["service"]],

@@ -78,6 +78,7 @@ def ap_req(given: Inputs) -> bytes:
     need(given["bind"] is not None or given["use"] == 2, "value-invalid")
     shown = list(map(unhex, given["caveats"]))
     need(len(shown) <= 16 and all(1 <= len(one) <= 512 for one in shown), "value-invalid")
+    need(given["user"] is None or name(given["user"][0]), "value-invalid")
     return naive.ap_request(
         tail_key(given, "ticket"), unhex(given["ticket"]), ts=given["ts"], use=given["use"],
         caveats=enc(*shown) if shown else b"",

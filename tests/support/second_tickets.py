@@ -47,8 +47,12 @@ def ticket(given: Inputs) -> Inputs:
     body[13] = [within(realm, [*split(hop), at]) for hop, at in fields.get("chain", [])]
     body[14] = within(realm, second_authority.subject_items(fields.get("subject")))
     body.append(sealer.mark(unhex(given["mac_key"]), body))
-    made = sealer.seal(body, unhex(given["entropy"]))
-    need(len(made) <= 8192, "value-invalid")
+    try:
+        made = sealer.seal(body, unhex(given["entropy"]))
+        need(len(made) <= 8192, "value-invalid")
+        Oracle._content(sealer, made)
+    except (OverflowError, Verdict):
+        raise Verdict("value-invalid") from None
     return {"ticket": made.hex()}
 
 

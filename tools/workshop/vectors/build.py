@@ -14,6 +14,7 @@ from workshop.vectors import (
     edges_tgs_exchange,
     edges_tickets,
     edges_tokens,
+    fields_of_messages,
     negative,
     negative_authority,
     negative_http,
@@ -54,6 +55,10 @@ _ABOUT = {
     "edges-tokens.json": "Tokens with the KDC's mark: what is believed, and what is refused with one thing wrong.",
     "edges-signatures.json": "Signatures in the form of RFC 9421, valid and with exactly one thing wrong.",
     "edges-answers.json": "Answers of targets and the HTTP profile at each limit, accepted, and one past it, refused.",
+    "fields-requests.json": "Requests with each field at its limits, one past them, of another type, and nil.",
+    "fields-answers.json": "Answers with each field at its limits, one past them, of another type, and nil.",
+    "fields-tickets.json": "Tickets, caveats and key files, each field in the same ways.",
+    "fields-authority.json": "Demands, discharges and hand-overs, each field in the same ways.",
 }
 
 
@@ -73,7 +78,9 @@ def all_files() -> dict[str, tuple[str, list[Vector]]]:
         edges_tokens.signatures(),
         edges_answers.answers(),
     ]
-    content = [PUBLISHED, NORMATIVE, *granted, *refused, *edges]
+    every_field = [fields_of_messages.requests(), fields_of_messages.answers()]
+    every_field += [fields_of_messages.tickets(), fields_of_messages.authority()]
+    content = [PUBLISHED, NORMATIVE, *granted, *refused, *edges, *every_field]
     return {name: (_text(name, vectors), vectors) for name, vectors in zip(_ABOUT, content, strict=True)}
 
 

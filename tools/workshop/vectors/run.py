@@ -114,9 +114,9 @@ def _enveloped_stage(op: str, data: bytes) -> str:
     elif data[:1] != b"\x92":
         return "encoding" if _fails(lambda: discharges.peek_unverified_discharger(data)) else "body"
     else:
-        around, box = canonical.decode(data, limits.MAX_FRAME_BYTES)
-        if type(box) is not bytes or not 72 <= len(box) <= 1024 or not 16 <= len(around) <= limits.MAX_TICKET_BYTES:
+        if _fails(lambda: discharges._OfHolder.decode(data)):
             return "encoding"
+        around = discharges._OfHolder.decode(data).ticket
     return "header" if _fails(lambda: peek_unverified_header(around)) else "body"
 
 
