@@ -52,7 +52,7 @@ measure: $(READY) ## how large and how tangled the product is, and the Python ca
 differential: $(READY) ## the checkout beside the version where the rebuild began, over 200,000 messages
 	$(PYTHON) -m tests.differential $(DIFFERENTIAL)
 
-mutants: $(READY) ## single faults in the protocol, one at a time: whether the vectors see each, in a quarter of an hour
+mutants: $(READY) ## single faults in the protocol, one at a time: whether the vectors see each, in ten minutes
 	$(PYTHON) -m tests.mutants
 
 campaign: $(READY) $(LARGE) ## the tests for an hour: many examples of every property, and what `test` leaves out

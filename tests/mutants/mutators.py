@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from attrs import evolve, frozen
 
@@ -33,16 +33,38 @@ class Site:
     apply: Callable[[], None]
 
 
-def sites(tree: ast.Module) -> list[Site]:
-    """Every fault, in the order of the source. Equal labels are numbered."""
-    found = [site for statement in tree.body for site in _of_statement(statement, tree, (), "")]
+def sites(tree: ast.Module) -> Iterator[Site]:
+    """Every fault of what the source says, in its order."""
+    for statement in tree.body:
+        yield from _of_statement(statement, tree, (), "")
+
+
+def positions(tree: ast.Module) -> Iterator[Site]:
+    """Items of a list by the number of another, in functions of the module."""
+    for function in tree.body:
+        for node in ast.walk(function):
+            if isinstance(function, ast.FunctionDef) and isinstance(node, ast.Subscript):
+                number = number_of(node.slice)
+                for value in () if number is None else (number + 1, number - 1):
+                    yield _at_position(function, node, value)
+
+
+def _at_position(function: ast.FunctionDef, node: ast.Subscript, value: int) -> Site:
+    new = ast.Constant(value=value)
+    changed = ast.Subscript(node.value, new, node.ctx)
+    label = f"{function.name}: {ast.unparse(node)} -> {ast.unparse(changed)}"
+    return Site(function.name, label, node.lineno, lambda: replace(node, node.slice, new))
+
+
+def numbered(found: Iterable[Site]) -> list[Site]:
+    """The same, with a number behind a label that has been there before."""
     seen: Counter[str] = Counter()
-    numbered = []
+    told = []
     for site in found:
         seen[site.label] += 1
         again = f" ({seen[site.label]})" if seen[site.label] > 1 else ""
-        numbered.append(evolve(site, label=site.label + again))
-    return numbered
+        told.append(evolve(site, label=site.label + again))
+    return told
 
 
 def _of_statement(node: ast.stmt, parent: ast.AST, path: tuple[str, ...], function: str) -> Iterator[Site]:
@@ -83,7 +105,7 @@ def _left_out(node: ast.stmt, parent: ast.AST, path: tuple[str, ...], function: 
             yield Site(function, f"{label}: without `if {test}`", node.lineno, lambda: _never(node))
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and function:
         text = ast.unparse(node)
-        yield Site(function, f"{label}: without `{text}`", node.lineno, lambda: _replace(parent, node, ast.Pass()))
+        yield Site(function, f"{label}: without `{text}`", node.lineno, lambda: replace(parent, node, ast.Pass()))
 
 
 def _guards(body: list[ast.stmt]) -> bool:
@@ -104,14 +126,14 @@ def _of_expression(node: ast.AST, parent: ast.AST, path: tuple[str, ...], functi
             function,
             f"{label}: {_short(node)} -> {_short(new)}",
             getattr(node, "lineno", 0),
-            lambda: _replace(parent, node, new),
+            lambda: replace(parent, node, new),
         )
 
     if isinstance(node, ast.FormattedValue):
         return  # words for people
-    number = _number(node)
+    number = number_of(node)
     if number is not None:
-        if not isinstance(parent, ast.Subscript):
+        if not isinstance(parent, ast.Subscript | ast.Compare):
             for value in (number + 1, number - 1):
                 yield swap(ast.Constant(value=value))
         return
@@ -122,6 +144,7 @@ def _of_expression(node: ast.AST, parent: ast.AST, path: tuple[str, ...], functi
         for at, operator in enumerate(node.ops):
             changed = [*node.ops[:at], _SWAPPED[type(operator)](), *node.ops[at + 1 :]]
             yield swap(ast.Compare(left=node.left, ops=changed, comparators=node.comparators))
+        yield from map(swap, _other_limits(node))
     if isinstance(node, ast.BoolOp):
         for at in range(len(node.values)):
             left = [*node.values[:at], *node.values[at + 1 :]]
@@ -130,11 +153,21 @@ def _of_expression(node: ast.AST, parent: ast.AST, path: tuple[str, ...], functi
         yield from _of_expression(child, node, path, function)
 
 
-def _number(node: ast.AST) -> int | None:
+def _other_limits(node: ast.Compare) -> Iterator[ast.Compare]:
+    """The same comparison with another number."""
+    sides: list[ast.expr] = [node.left, *node.comparators]
+    for at, side in enumerate(sides):
+        number = number_of(side)
+        for value in () if number is None else (number + 1, number - 1):
+            others = [*sides[:at], ast.Constant(value=value), *sides[at + 1 :]]
+            yield ast.Compare(left=others[0], ops=node.ops, comparators=others[1:])
+
+
+def number_of(node: ast.AST) -> int | None:
     """The value of an integer, or of what is computed of integers alone."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
-    if isinstance(node, ast.BinOp) and _number(node.left) is not None and _number(node.right) is not None:
+    if isinstance(node, ast.BinOp) and number_of(node.left) is not None and number_of(node.right) is not None:
         value: int = eval(ast.unparse(node), {"__builtins__": {}})  # digits and operators alone
         return value
     return None
@@ -152,7 +185,7 @@ def _short(node: ast.AST) -> str:
     return ast.unparse(node)[:160]
 
 
-def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
+def replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
     """Puts `new` where `old` is."""
     new = ast.fix_missing_locations(ast.copy_location(new, old))
     for name, value in ast.iter_fields(parent):
@@ -164,4 +197,4 @@ def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
             return
     for child in ast.iter_child_nodes(parent):
         if isinstance(child, ast.arguments):
-            _replace(child, old, new)
+            replace(child, old, new)
