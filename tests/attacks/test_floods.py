@@ -3,7 +3,7 @@
 import trio
 
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.process.native_port import Server
+from orthros_kdc.ports.native_port import Server
 from orthros_protocol.exchanges.tgs_exchange import build_tgs_request
 from orthros_protocol.exchanges.wants import Want
 from orthros_protocol.primitives.canonical import encode

@@ -28,7 +28,7 @@ from orthros_client.integrations.wsgi import OrthrosWsgiMiddleware
 from orthros_client.verifier import Verifier
 from orthros_kdc.admin import rules
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.process.native_port import Server
+from orthros_kdc.ports.native_port import Server
 from orthros_protocol.exchanges.ap_exchange import USE_RAW, ApRequest, open_ap_reply, sign_ap_request
 from orthros_protocol.exchanges.as_exchange import build_as_request
 from orthros_protocol.exchanges.authenticators import bind_raw

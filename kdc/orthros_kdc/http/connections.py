@@ -14,8 +14,8 @@ from attrs import define
 from orthros_kdc.config import LimitSettings
 from orthros_kdc.http.app import App, failure, headers_of
 from orthros_kdc.http.senders import Sender
-from orthros_kdc.process.native_port import Reject
-from orthros_kdc.process.port_server import PortServer
+from orthros_kdc.ports.native_port import Reject
+from orthros_kdc.ports.port_server import PortServer
 from orthros_protocol.errors import Malformed, OrthrosError, PeerMisbehaved
 from orthros_runtime.serving.connections import Connection
 from orthros_runtime.serving.http.conversation import HttpConversation

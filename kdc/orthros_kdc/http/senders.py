@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from orthros_kdc.process.port_server import source_of
+from orthros_kdc.ports.port_server import source_of
 from orthros_kdc.rate_limits import source_key
 from orthros_runtime.serving.peers import Peer
 

@@ -1,1 +1,1 @@
-"""The program `orthros-kdc`: commands, ports, clock, logs, start and stop."""
+"""The program `orthros-kdc`: commands, clock, logs, start and stop."""

@@ -29,8 +29,8 @@ from orthros_kdc.audit.going_back import latest_applied, require_not_behind
 from orthros_kdc.clock_guard import ClockGuard, Jump
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings, RateSettings
 from orthros_kdc.http.discovery import is_found_at_its_issuer
-from orthros_kdc.process.addresses import open_addresses
-from orthros_kdc.process.native_port import Server
+from orthros_kdc.ports.addresses import open_addresses
+from orthros_kdc.ports.native_port import Server
 from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.loader import RealmLoader
 from orthros_kdc.realm.master_key import load_master_key, load_next_master_key

@@ -10,7 +10,7 @@ from typing import Final
 
 from orthros_kdc.audit.events import AsRefused
 from orthros_kdc.issuing.as_exchange import AS_ENTROPY, is_known, issue_initial_ticket
-from orthros_kdc.process.native_port import NativeAnswer
+from orthros_kdc.ports.native_port import NativeAnswer
 from orthros_kdc.realm.principals import LoginView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from orthros_kdc.process.native_port import NativeAnswer
+from orthros_kdc.ports.native_port import NativeAnswer
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.reasons import NO_ROOM
 from orthros_kdc.service.as_exchange import AsExchange

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from orthros_kdc.audit.events import Event
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.process.native_port import NativeAnswer
+from orthros_kdc.ports.native_port import NativeAnswer
 from orthros_kdc.service.shell import Case, RateLimited, log_fault
 from orthros_kdc.store.base import PrincipalRecord
 from orthros_protocol.errors import Misconfigured, OrthrosError, Refused, Unavailable

@@ -26,7 +26,7 @@ from orthros_kdc.issuing.tgs_exchange import (
     is_excluded,
 )
 from orthros_kdc.issuing.written_caveats import require_shapes
-from orthros_kdc.process.native_port import NativeAnswer
+from orthros_kdc.ports.native_port import NativeAnswer
 from orthros_kdc.realm.principals import ClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmMoment, RealmView

@@ -14,8 +14,8 @@ from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.process.addresses import open_addresses
-from orthros_kdc.process.native_port import NativeAnswer, Server
+from orthros_kdc.ports.addresses import open_addresses
+from orthros_kdc.ports.native_port import NativeAnswer, Server
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.framing import FrameReader, frame
 from tests.support.http_port import ignored, stream_pair

@@ -8,7 +8,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from orthros_kdc.audit.receipts import KEPT, Batch, Receipt
-from orthros_kdc.process.native_port import NativeAnswer, Server
+from orthros_kdc.ports.native_port import NativeAnswer, Server
 from orthros_protocol.errors import OrthrosError, Unavailable
 from orthros_protocol.primitives.framing import frame
 from tests.kdc.process.test_server import LIMITS, connected, read_messages

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.senders import TrustedProxies
-from orthros_kdc.process.native_port import Server
+from orthros_kdc.ports.native_port import Server
 from orthros_protocol.primitives.framing import frame
 from orthros_runtime.serving.sockets import open_tcp_listener
 from tests.kdc.http.test_refusals import app_before

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from orthros_kdc.audit.receipts import KEPT, Receipt
 from orthros_kdc.config import LimitSettings
-from orthros_kdc.process.port_server import PortServer, source_of
+from orthros_kdc.ports.port_server import PortServer, source_of
 from orthros_protocol.errors import OrthrosError, PeerMisbehaved
 from orthros_protocol.primitives.framing import FrameReader, frame
 from orthros_runtime.serving.connections import Connection

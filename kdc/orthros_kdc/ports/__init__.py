@@ -1,0 +1,1 @@
+"""What both ports are made of: addresses, shares of connections, and the conversation of the native one."""
