@@ -10,6 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
+from orthros_kdc.oauth.http_boundary import DEFAULT_ASSERTION_S
 from orthros_kdc.realm.master_key import ENVIRONMENT_NAME
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES
@@ -174,7 +175,7 @@ class HttpSettings:
     simple_token: bool = setting(switch(), False, "also answer JSON at POST /token")
     max_body: int = setting(whole(1024, 64 * 1024), 32 * 1024, "the largest body of a request in bytes")
     max_assertion_s: int = setting(
-        whole(30, 3600), 300, "how many seconds ahead the `exp` of a client's assertion may lie"
+        whole(30, 3600), DEFAULT_ASSERTION_S, "how many seconds ahead the `exp` of a client's assertion may lie"
     )
 
     @property

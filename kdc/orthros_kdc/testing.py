@@ -21,13 +21,13 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 from attrs import evolve, field, frozen
 
 from orthros_kdc.admin import realm_file
+from orthros_kdc.policy.ask_and_grant import Denial, TargetFacts
 from orthros_kdc.policy.expectations import Report, read_ask, run_expectations
 from orthros_kdc.policy.explain import Explanation, caveat_texts, forecast
 from orthros_kdc.policy.model import RealmLimits, check_until, second_of
 from orthros_kdc.policy.realm_diff import USUAL_ALG, plan_changes
 from orthros_kdc.policy.realm_document import PrincipalFacts, RealmDocument, RealmState
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import Denial, TargetFacts
 from orthros_kdc.reasons import NO_PRINCIPAL
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol.errors import LocalMisuse, Misconfigured

@@ -18,7 +18,7 @@ from orthros_kdc.http.connections import HttpServer
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
 from orthros_kdc.http.senders import TrustedProxies
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.ports.port_server import deadlines_of
 from orthros_protocol.errors import OrthrosError
 from orthros_protocol.testing import ManualClock

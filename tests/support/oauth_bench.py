@@ -13,7 +13,7 @@ from attrs import define, field
 
 from orthros_kdc.admin import jwt_keys, oauth_secrets
 from orthros_kdc.clock_guard import ClockGuard
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.service.token_service import TokenService
 from orthros_kdc.store.base import Store
 from tests.support.kdc_bench import REALM, KdcBench, open_bench, shell_of

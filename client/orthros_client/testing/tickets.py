@@ -207,7 +207,7 @@ class Tickets:
         return Credentials(peers=peers or KnownTargets(), clock=clock, rest=clock, **fields)
 
     def _acting(self, words: CallerWords) -> dict[str, Any]:
-        """Subject and chain of the ticket, as the KDC would find them (`policy.terms.acting_for`)."""
+        """Subject and chain of the ticket, as the KDC would find them (`policy.ask_and_grant.acting_for`)."""
         user, via = words.get("for_user"), check_texts(words.get("via", ()), "via")
         if user is None and not via:
             return {}

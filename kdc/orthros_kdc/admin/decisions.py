@@ -8,11 +8,11 @@ from __future__ import annotations
 from attrs import evolve
 
 from orthros_kdc.admin.context import Admin, require_principal
+from orthros_kdc.policy.ask_and_grant import Ask, Denial, TargetFacts
 from orthros_kdc.policy.expectations import Report, run_expectations
 from orthros_kdc.policy.explain import Explanation, forecast
+from orthros_kdc.policy.obstacles import FactsOf, revivals
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.standing import FactsOf, revivals
-from orthros_kdc.policy.terms import Ask, Denial, TargetFacts
 from orthros_kdc.store.base import KEY_ACTIVE, PrincipalRecord, Transaction
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.names import check_scopes

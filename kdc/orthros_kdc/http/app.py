@@ -14,7 +14,7 @@ import structlog
 from attrs import evolve, field, frozen
 
 from orthros_kdc.http.senders import Sender, TrustedProxies
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest
 from orthros_protocol.errors import OrthrosError
 from orthros_runtime.serving.http.conversation import HttpConversation
 from orthros_runtime.serving.http.messages import RequestHead, Unreadable

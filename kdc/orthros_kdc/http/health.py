@@ -18,7 +18,7 @@ from attrs import define, field
 from orthros_kdc.audit import AuditLog
 from orthros_kdc.clock_guard import ClockGuard
 from orthros_kdc.http.app import failure
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store
 from orthros_protocol.errors import OrthrosError, Refused, Unavailable

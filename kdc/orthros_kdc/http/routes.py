@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from orthros_kdc.http.app import Find, Handler, HttpPath
 from orthros_kdc.http.health import Health
-from orthros_kdc.oauth.values import (
+from orthros_kdc.oauth.http_boundary import (
     INTROSPECT_PATH,
     METADATA_PATH,
     PALADIN_PATH,

@@ -20,7 +20,7 @@ from orthros_kdc.http.health import Health, checks_of
 from orthros_kdc.http.routes import Tokens, routes
 from orthros_kdc.http.senders import TrustedProxies
 from orthros_kdc.http.tls import load_tls
-from orthros_kdc.oauth.values import OAuthOptions
+from orthros_kdc.oauth.http_boundary import OAuthOptions
 from orthros_kdc.ports.addresses import Opened, open_addresses
 from orthros_kdc.realm.view import RealmView
 from orthros_kdc.store.base import Store

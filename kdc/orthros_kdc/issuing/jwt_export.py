@@ -30,7 +30,7 @@ from orthros_kdc.issuing.token_claims import (
     read_marked,
     subject_name,
 )
-from orthros_kdc.policy.terms import Grant
+from orthros_kdc.policy.ask_and_grant import Grant
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE, JwtKey

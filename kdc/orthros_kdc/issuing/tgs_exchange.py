@@ -14,9 +14,9 @@ from orthros_kdc.audit.events import TgsFacts, TgsIssued, TgsRefused
 from orthros_kdc.issuing.delegation import Delegation
 from orthros_kdc.issuing.jwt_export import Requester, issue_token
 from orthros_kdc.issuing.written_caveats import DEMANDS_ENTROPY, Written, write_caveats
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.rule import Rule
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.reasons import DATABASE_INVALID

@@ -10,8 +10,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from orthros_kdc.policy.ask_and_grant import Grant
 from orthros_kdc.policy.rule_caveats import RequiredDischarge, discharges_of
-from orthros_kdc.policy.terms import Grant
 from orthros_kdc.realm.principals import TargetView
 from orthros_protocol.errors import Refused
 from orthros_protocol.primitives.canonical import encode

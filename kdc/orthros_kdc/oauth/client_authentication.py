@@ -24,7 +24,7 @@ from orthros_kdc.oauth.assertions import (
 )
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, client_refused, invalid_request
 from orthros_kdc.oauth.forms import Form, form_decode
-from orthros_kdc.oauth.values import HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpRequest
 from orthros_kdc.policy.sources import source_allowed
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.vault import OAuthSecret

@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any, Final
 
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from orthros_kdc.reasons import FORM_INVALID
 from orthros_protocol.errors import OrthrosError, Refused, Unavailable
 from orthros_protocol.reasons.reason import Reason

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from attrs import field, frozen
 
 from orthros_kdc.oauth.errors import invalid_request
-from orthros_kdc.oauth.values import HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpRequest
 
 __all__ = [
     "FORM_TYPE",

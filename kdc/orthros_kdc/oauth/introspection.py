@@ -12,9 +12,9 @@ from attrs import frozen
 
 from orthros_kdc.issuing.token_claims import OwnToken, callers_of, subject_name
 from orthros_kdc.oauth.errors import json_answer
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Kind
 from orthros_kdc.policy.holding import holding
-from orthros_kdc.policy.terms import Ask, Circumstances, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_protocol.primitives.instants import Timestamp, seconds_of

@@ -14,10 +14,10 @@ from orthros_kdc.issuing.jwt_export import Issued, Requester, issue_token
 from orthros_kdc.issuing.token_claims import callers_of, check_extra_claims
 from orthros_kdc.oauth.errors import ErrorCode, OAuthError, json_answer
 from orthros_kdc.oauth.grants import JWT_TOKEN_TYPE, Wish
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.policy.decide import decide, dropped_scopes
 from orthros_kdc.policy.rule import Rule
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import OAuthClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.vault import OPAQUE

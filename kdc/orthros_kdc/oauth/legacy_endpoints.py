@@ -22,9 +22,9 @@ from orthros_kdc.oauth.grants import (
     grant_refused,
     read_bearer,
 )
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from orthros_kdc.oauth.issuance import Minted, expiry_header
 from orthros_kdc.oauth.request_parameters import read_lifetime, read_scopes, read_target
-from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.reasons import GRANT_UNSUPPORTED
 
 __all__ = [

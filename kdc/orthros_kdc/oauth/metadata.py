@@ -6,7 +6,7 @@ from orthros_kdc.oauth.assertions import ASSERTION_ALGORITHMS
 from orthros_kdc.oauth.client_authentication import METHODS
 from orthros_kdc.oauth.errors import json_answer
 from orthros_kdc.oauth.grants import GRANT_TYPES
-from orthros_kdc.oauth.values import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH, HttpAnswer
+from orthros_kdc.oauth.http_boundary import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH, HttpAnswer
 
 __all__ = ["metadata_answer", "token_url"]
 

@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
+from orthros_kdc.policy.ask_and_grant import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.rule_caveats import fit_ticket
-from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_protocol.primitives.limits import MAX_INT, MAX_SCOPES, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import scope_order
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField

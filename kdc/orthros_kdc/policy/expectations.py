@@ -21,12 +21,12 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from orthros_kdc.policy.ask_and_grant import Ask, Denial, Kind, acting_for
 from orthros_kdc.policy.explain import KIND_WORDS, Explanation, caveat_texts, forecast
 from orthros_kdc.policy.model import RealmLimits
+from orthros_kdc.policy.obstacles import FactsOf
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import LOCAL, check_address
-from orthros_kdc.policy.standing import FactsOf
-from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.names import check_name, check_scopes
 from orthros_protocol.reasons.table import REASONS

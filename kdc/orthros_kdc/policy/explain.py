@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
+from orthros_kdc.policy.ask_and_grant import Ask, Cap, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import RealmLimits, Selector
+from orthros_kdc.policy.obstacles import FactsOf, obstacle_after, obstacle_before
 from orthros_kdc.policy.rule import Rule, stated
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.standing import FactsOf, obstacle_after, obstacle_before
-from orthros_kdc.policy.terms import Ask, Cap, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_protocol.primitives.limits import MAX_SCOPES
 from orthros_protocol.reasons.table import reason_for
 from orthros_protocol.tickets.notes import NoteCause, describe_note

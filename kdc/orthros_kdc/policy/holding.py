@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Objection
 from orthros_kdc.policy.rule import JUDGES, Rule
-from orthros_kdc.policy.terms import Ask, Circumstances, Objection
 from orthros_protocol.reasons.table import Code
 
 __all__ = ["HoldingRules", "holding"]

@@ -11,11 +11,11 @@ from typing import Final
 from attrs import evolve, field, fields, frozen
 
 from orthros_kdc.policy import conditions
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances
 from orthros_kdc.policy.model import GROUP_PREFIX, Selector, second_of, subject_matches
 from orthros_kdc.policy.rule_caveats import RequiredDischarge, RuleCaveat
 from orthros_kdc.policy.rule_table import ROW, Condition
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import check_scopes

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances
 from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.model import GROUP_PREFIX
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.shards import Shards
-from orthros_kdc.policy.terms import Ask, Circumstances
 from orthros_kdc.store.base import PolicyRows, Transaction
 from orthros_kdc.store.rule_rows import RuleRow, opened, row_of
 

@@ -118,7 +118,7 @@ def _run(arguments: argparse.Namespace) -> str | None:
 
         return trio.run(found_realm, arguments.realm, arguments.data, arguments.issuer, arguments.listen)
     if arguments.command == "restored":
-        from orthros_kdc.process.declaring import declare_restored  # each command loads what it needs
+        from orthros_kdc.process.restored import declare_restored  # each command loads what it needs
 
         return trio.run(declare_restored, KDC_SETTINGS.load_flags(arguments, os.environ))
     if arguments.command == "config":
@@ -128,7 +128,7 @@ def _run(arguments: argparse.Namespace) -> str | None:
 
         trio.run(serve_dev, arguments.tcp, arguments.http)
     else:
-        from orthros_kdc.process.running import serve
+        from orthros_kdc.process.kdc import serve
 
         def load() -> Config:
             return KDC_SETTINGS.load_flags(arguments, os.environ)

@@ -15,7 +15,7 @@ from orthros_kdc.admin import Admin, jwt_keys, oauth_secrets, principals, rules
 from orthros_kdc.admin import realm as realm_admin
 from orthros_kdc.audit import AdminAuditLog
 from orthros_kdc.config import KDC_SETTINGS, Config
-from orthros_kdc.process.running import open_kdc
+from orthros_kdc.process.kdc import open_kdc
 from orthros_kdc.process.throwaway import throwaway_folder
 from orthros_kdc.realm.master_key import MasterKey
 from orthros_kdc.realm.vault import Vault

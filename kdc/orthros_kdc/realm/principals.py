@@ -11,7 +11,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from orthros_kdc.policy.terms import PrincipalCaps, TargetFacts
+from orthros_kdc.policy.ask_and_grant import PrincipalCaps, TargetFacts
 from orthros_kdc.realm.vault import JwtKey, OAuthSecret, Vault
 from orthros_kdc.store.base import (
     KEY_ACTIVE,

@@ -13,8 +13,8 @@ from orthros_kdc.audit.events import ClientFacts, Event, TokenIntrospected, Toke
 from orthros_kdc.issuing.token_claims import OwnToken, subject_name
 from orthros_kdc.oauth.errors import OAuthError, oauth_error_of
 from orthros_kdc.oauth.grants import Wish
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest
 from orthros_kdc.oauth.issuance import Minted
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
 from orthros_kdc.service.shell import Case, log_fault
 from orthros_protocol.errors import OrthrosError
 from orthros_protocol.primitives.instants import seconds_of

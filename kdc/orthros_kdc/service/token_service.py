@@ -38,6 +38,7 @@ from orthros_kdc.oauth.grants import (
     grant_refused,
     require_grant_type,
 )
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.oauth.introspection import INACTIVE, TokenStanding, active_answer, judge_token, may_know
 from orthros_kdc.oauth.issuance import TOKEN_ENTROPY, Minted, decide_wish, token_answer
 from orthros_kdc.oauth.legacy_endpoints import (
@@ -48,7 +49,6 @@ from orthros_kdc.oauth.legacy_endpoints import (
     simple_form,
 )
 from orthros_kdc.oauth.metadata import metadata_answer, token_url
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest, OAuthOptions
 from orthros_kdc.realm.principals import OAuthClientView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_kdc.realm.view import RealmView

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orthros_kdc.admin import decisions, principals, rules
+from orthros_kdc.policy.ask_and_grant import Ask, Denial, Grant, acting_for
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_kdc.policy.terms import Ask, Denial, Grant, acting_for
 from orthros_protocol.exchanges.wants import Granted, NotGranted
 from orthros_protocol.primitives.messages import KdcRefusal
 from tests.support.behalf_bench import Journey, open_journey

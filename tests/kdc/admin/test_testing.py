@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orthros_kdc.admin import decisions, realm_file
-from orthros_kdc.policy.terms import Ask
+from orthros_kdc.policy.ask_and_grant import Ask
 from orthros_kdc.testing import Realm
 from orthros_protocol.errors import LocalMisuse, Misconfigured
 

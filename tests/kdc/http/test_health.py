@@ -19,7 +19,7 @@ from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import Facts, KdcStarted
 from orthros_kdc.clock_guard import RefusedByClock
 from orthros_kdc.http.health import Health, checks_of
-from orthros_kdc.oauth.values import HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpRequest
 from orthros_kdc.store.sqlite import SqliteStore
 from orthros_protocol.errors import Unavailable
 from orthros_protocol.primitives.instants import Timestamp

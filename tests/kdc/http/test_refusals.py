@@ -14,7 +14,7 @@ from orthros_kdc.http.app import App
 from orthros_kdc.http.health import Health
 from orthros_kdc.http.routes import routes
 from orthros_kdc.http.senders import TrustedProxies
-from orthros_kdc.oauth.values import OAuthOptions
+from orthros_kdc.oauth.http_boundary import OAuthOptions
 from tests.kdc.http.test_app import JSON, KIND
 from tests.support.http_port import Got, call
 from tests.support.oauth_bench import CLIENT_ASSERTION, ISSUER, JWT_BEARER, SAM12, Tokens, open_tokens

@@ -22,10 +22,10 @@ from orthros_kdc.issuing.tgs_exchange import (
     decide_want,
     is_excluded,
 )
+from orthros_kdc.policy.ask_and_grant import PrincipalCaps, TargetFacts
 from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import PrincipalCaps, TargetFacts
 from orthros_kdc.realm.principals import ClientView, TargetView
 from orthros_kdc.realm.snapshot import RealmFacts, RealmKeys
 from orthros_kdc.store.base import PolicyRows, PrincipalRecord, RealmRecord

@@ -7,9 +7,9 @@ from attrs import define, evolve
 
 from orthros_kdc.admin import jwt_keys, rules
 from orthros_kdc.issuing.jwt_export import Issued, Lineage, OwnToken, Requester, issue_token, open_own_token
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.rule_caveats import RuleCaveat
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind
 from orthros_kdc.realm.principals import TargetView
 from orthros_kdc.realm.snapshot import RealmFacts
 from orthros_protocol.errors import LocalMisuse, Misconfigured

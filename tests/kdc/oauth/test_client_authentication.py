@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from orthros_kdc.admin import oauth_secrets, principals, rules
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from orthros_kdc.realm.vault import OAuthSecret
 from orthros_kdc.store.base import Store, Transaction
 from tests.support.oauth_bench import (

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orthros_kdc.admin import oauth_secrets, principals, realm, rules
 from orthros_kdc.oauth.errors import OAuthError
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from orthros_kdc.oauth.request_parameters import read_lifetime
-from orthros_kdc.oauth.values import HttpAnswer
 from orthros_kdc.store.base import Transaction
 from tests.support.oauth_bench import ISSUER, JWT_BEARER, Tokens, body_of, header_of, open_tokens, without_ref
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orthros_kdc.admin import rules
-from orthros_kdc.oauth.values import HttpAnswer, HttpRequest
+from orthros_kdc.oauth.http_boundary import HttpAnswer, HttpRequest
 from orthros_kdc.reasons import DATABASE_INVALID
 from orthros_kdc.store.base import Store
 from orthros_protocol.errors import Misconfigured, Unavailable

@@ -8,7 +8,7 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import jwt_keys, principals, realm, rules
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from orthros_protocol.exchanges.wants import WANT_JWT, Granted
 from tests.support.oauth_bench import ACCESS_TOKEN, EXCHANGE, JWT_BEARER, Tokens, body_of, open_tokens
 

@@ -8,7 +8,7 @@ import jwt as pyjwt
 import pytest
 
 from orthros_kdc.admin import principals, rules
-from orthros_kdc.oauth.values import HttpAnswer
+from orthros_kdc.oauth.http_boundary import HttpAnswer
 from tests.support.oauth_bench import ISSUER, SAM12, Tokens, body_of, header_of, open_tokens, without_ref
 
 

@@ -5,10 +5,10 @@ from typing import Any
 from attrs import evolve
 from hypothesis import strategies as st
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import RealmLimits, Selector
 from orthros_kdc.policy.rule import Rule
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 
 SCOPES = ("read", "write", "admin", "pay:refund")
 TARGET = TargetFacts(jwt_alg="HS256")

@@ -7,9 +7,9 @@ from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField

@@ -5,12 +5,12 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.decide import decide, dropped_scopes
 from orthros_kdc.policy.model import RealmLimits, subject_matches
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
 from orthros_kdc.policy.snapshot import PolicySnapshot
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol.errors import LocalMisuse, Misconfigured
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField

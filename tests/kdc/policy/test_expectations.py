@@ -2,10 +2,10 @@ import re
 
 import pytest
 
+from orthros_kdc.policy.ask_and_grant import TargetFacts
 from orthros_kdc.policy.expectations import run_expectations
 from orthros_kdc.policy.model import RealmLimits
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from orthros_protocol.errors import Misconfigured
 from tests.kdc.policy.rows import NOW, rule

@@ -5,9 +5,9 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.explain import explain
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, PrincipalCaps, TargetFacts
 from orthros_protocol.errors import Misconfigured
 from tests.kdc.policy import rows
 from tests.kdc.policy.rows import FACTS, ask, rule

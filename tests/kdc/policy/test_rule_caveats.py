@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
+from orthros_kdc.policy.ask_and_grant import Circumstances, Grant, Kind
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.rule_caveats import (
     MOST_RULE_CAVEATS,
@@ -13,7 +14,6 @@ from orthros_kdc.policy.rule_caveats import (
     discharges_of,
     fit_ticket,
 )
-from orthros_kdc.policy.terms import Circumstances, Grant, Kind
 from orthros_protocol.errors import Misconfigured
 from orthros_protocol.primitives.limits import MAX_DISCHARGES
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField

@@ -6,10 +6,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import subject_matches
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, Grant, Kind, TargetFacts
 from orthros_protocol.errors import LocalMisuse
 from orthros_protocol.tickets.notes import Note, NoteCause, NoteField
 from tests.kdc.policy import rows

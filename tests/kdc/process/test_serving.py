@@ -16,7 +16,7 @@ from orthros_kdc.audit import AuditLog
 from orthros_kdc.audit.events import Facts, KdcStarted
 from orthros_kdc.audit.reader import tail
 from orthros_kdc.config import KDC_SETTINGS, Config, LimitSettings
-from orthros_kdc.process.running import _reloaded, open_kdc
+from orthros_kdc.process.kdc import _reloaded, open_kdc
 from orthros_protocol.errors import Misconfigured, Unavailable
 from orthros_runtime.clocks import wall_clock
 from tests.support.kdc_bench import KdcBench, open_bench

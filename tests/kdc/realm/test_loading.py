@@ -10,7 +10,7 @@ import trio.testing
 
 from orthros_kdc.admin import groups, keys, principals, realm, rules
 from orthros_kdc.config import KDC_SETTINGS
-from orthros_kdc.process.running import open_kdc
+from orthros_kdc.process.kdc import open_kdc
 from orthros_kdc.realm.principal_cache import PrincipalCache
 from orthros_kdc.realm.view import RealmView
 from orthros_protocol.errors import Misconfigured, Unavailable

@@ -12,7 +12,7 @@ from orthros_kdc.admin import audit_logs, groups, keys, principals, realm, realm
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.admin_lines import all_unnamed, changes_of, lines_backwards, unnamed
 from orthros_kdc.config import KDC_SETTINGS
-from orthros_kdc.process.running import open_kdc
+from orthros_kdc.process.kdc import open_kdc
 from orthros_kdc.realm.realm_log import record_unrecorded
 from orthros_kdc.realm.snapshot import Unrecorded
 from orthros_kdc.realm.view import RealmView

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Denial, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.holding import holding
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import CONDITIONS, JUDGES, Rule, stated
 from orthros_kdc.policy.rule_caveats import RequiredDischarge
-from orthros_kdc.policy.terms import Ask, Circumstances, Denial, TargetFacts
 from orthros_kdc.store.migrations import APPLICATION_ID
 from orthros_kdc.store.rule_rows import RuleRow, opened, row_of
 from orthros_kdc.store.sqlite import SqliteStore

@@ -21,7 +21,7 @@ from attrs import define, evolve, field, frozen
 from orthros_kdc.admin import Admin, master_keys
 from orthros_kdc.audit import AdminAuditLog, AuditLog
 from orthros_kdc.audit.events import Facts, KdcStopped, RealmApplied
-from orthros_kdc.oauth.values import HttpRequest, OAuthOptions
+from orthros_kdc.oauth.http_boundary import HttpRequest, OAuthOptions
 from orthros_kdc.rate_limits import RateLimiter
 from orthros_kdc.realm.master_key import load_master_key
 from orthros_kdc.realm.snapshot import RealmFacts

@@ -13,8 +13,8 @@ from typing import Final
 from attrs import evolve
 
 from orthros_kdc.admin import decisions, rules
+from orthros_kdc.policy.ask_and_grant import Ask, Denial, Kind, acting_for
 from orthros_kdc.policy.sources import check_address
-from orthros_kdc.policy.terms import Ask, Denial, Kind, acting_for
 from orthros_protocol.errors import Misconfigured, Refused
 from orthros_protocol.reasons.table import reason_for
 from orthros_runtime.command_line import duration, usage

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from orthros_kdc.policy.ask_and_grant import Ask, Circumstances, Grant, TargetFacts
 from orthros_kdc.policy.decide import decide
 from orthros_kdc.policy.model import Selector
 from orthros_kdc.policy.rule import Rule
 from orthros_kdc.policy.snapshot import PolicySnapshot
-from orthros_kdc.policy.terms import Ask, Circumstances, Grant, TargetFacts
 from orthros_kdc.store.base import PolicyRows
 from workshop.bench.figures import Figure, best_of
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from orthros_kdc.policy.ask_and_grant import Ask, Denial, Grant, TargetFacts
 from orthros_kdc.policy.rule_caveats import discharges_of
 from orthros_kdc.policy.sources import source_allowed
-from orthros_kdc.policy.terms import Ask, Denial, Grant, TargetFacts
 
 __all__ = ["FactsOf", "Obstacle", "obstacle_after", "obstacle_before", "revivals"]
 

@@ -94,7 +94,7 @@ class PrincipalCaps:
 class TargetFacts(PrincipalCaps):
     """What the decision needs to know about a target: `has_key` tells whether a ticket can be sealed for
     it, `jwt_alg` is set when a JWT can be signed for it. `sources` are the networks that it may ask from itself, which
-    `standing.py` judges; none: from anywhere."""
+    `obstacles.py` judges; none: from anywhere."""
 
     disabled: bool = False
     has_key: bool = True

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from orthros_protocol.errors import LocalMisuse
 
 __all__ = [
+    "DEFAULT_ASSERTION_S",
     "INTROSPECT_PATH",
     "MAX_BODY_BYTES",
     "METADATA_PATH",
@@ -31,6 +32,7 @@ METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
 """The paths below the public URL; a path of the issuer itself is inserted behind the last (RFC 8414 section 3.1)."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
+DEFAULT_ASSERTION_S: Final = 300
 
 
 @frozen(kw_only=True)
@@ -38,7 +40,7 @@ class HttpRequest:
     """One HTTP request, read whole and bounded by the shell.
 
     Header names are lower-case, values decoded as latin-1. `source` is the rate-limit key of the caller
-    (`ratelimit.source_key`), `address` the caller's IP address as text, empty on a Unix socket.
+    (`rate_limits.source_key`), `address` the caller's IP address as text, empty on a Unix socket.
     """
 
     path: str
@@ -83,7 +85,7 @@ class OAuthOptions:
     paladin: bool = False
     simple_token: bool = False
     max_body: int = MAX_BODY_BYTES
-    max_assertion_s: int = 300
+    max_assertion_s: int = DEFAULT_ASSERTION_S
 
     def __attrs_post_init__(self) -> None:
         if self.max_body < 1 or self.max_assertion_s < 1:
