@@ -9,7 +9,7 @@ import orthros_protocol
 from orthros_protocol.errors import OrthrosError, PeerMisbehaved, Refused
 from orthros_protocol.exchanges.ap_exchange import parse_ap_request
 from orthros_protocol.exchanges.tgs_exchange import parse_tgs_request
-from orthros_protocol.keys.role_keys import Secret
+from orthros_protocol.primitives.secrets import Secret
 from orthros_protocol.tickets.caveats import ScopesCaveat
 from tests.support.exchange_pair import ExchangePair, ask_as, ask_tgs
 

@@ -4,8 +4,9 @@ import json
 import pytest
 import structlog
 
-from orthros_protocol.keys.role_keys import RootKey, Secret
+from orthros_protocol.keys.role_keys import RootKey
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.secrets import Secret
 from orthros_protocol.testing import InMemoryRealm
 from orthros_runtime.logs import configure_logs
 

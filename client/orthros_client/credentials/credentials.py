@@ -29,10 +29,10 @@ from orthros_protocol.exchanges.ap_exchange import (
     sign_ap_request,
 )
 from orthros_protocol.exchanges.authenticators import bind_raw
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_DISCHARGES, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import join_caveats, mix_discharges, pop_key_of
 from orthros_protocol.tickets.credential import Credential
 from orthros_protocol.tickets.discharges import DemandSource, Discharge, demand_of_holder

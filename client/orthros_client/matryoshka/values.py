@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NoReturn
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse
-from orthros_protocol.keys.role_keys import not_exported
+from orthros_protocol.primitives.secrets import not_exported
 
 __all__ = [
     "HEADER_CHARS",

@@ -21,11 +21,11 @@ from attrs import field, frozen
 
 from orthros_kdc.reasons import DATABASE_INVALID, MASTER_KEY_INVALID, MASTER_KEY_MISSING, MASTER_KEY_WRONG
 from orthros_protocol.errors import Misconfigured, PeerMisbehaved
-from orthros_protocol.keys.role_keys import Secret
 from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest, mac, mac_matches
 from orthros_protocol.primitives.sealing import ENTROPY_BYTES, open_box, seal
+from orthros_protocol.primitives.secrets import Secret
 
 __all__ = [
     "CREDENTIAL_NAME",

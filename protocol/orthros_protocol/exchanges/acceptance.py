@@ -55,10 +55,10 @@ from orthros_protocol.exchanges.authenticators import check_window
 from orthros_protocol.exchanges.epochs import Repetition, check_epoch
 from orthros_protocol.exchanges.replay import NO_EPOCH, Entry, ReplayStore, Standing, check_admission
 from orthros_protocol.exchanges.whose_clock import name_clock_at_service
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.messages import MAX_DETAIL_CHARS
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.reasons.table import reason_for
 from orthros_protocol.tickets.access import Access, AppRule, PeerSource
 from orthros_protocol.tickets.call_chain import ChainRule

@@ -12,7 +12,6 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.derivation import digest, mac, mac_matches, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import (
@@ -39,6 +38,7 @@ from orthros_protocol.primitives.schema import (
     record_of,
     text,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.ticket import check_flags
 

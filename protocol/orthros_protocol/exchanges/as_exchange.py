@@ -11,7 +11,7 @@ from typing import Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import AsKey, not_exported
+from orthros_protocol.keys.role_keys import AsKey
 from orthros_protocol.primitives.derivation import digest, mac, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_FRAME_BYTES, MAX_TICKET_BYTES, MAX_U32
@@ -41,6 +41,7 @@ from orthros_protocol.primitives.schema import (
     text,
 )
 from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.ticket import KNOWN_FLAGS, SERVICE_TICKET, TGT, check_flags, peek_unverified_header

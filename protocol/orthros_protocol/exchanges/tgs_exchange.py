@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.exchanges.wants import Granted, NotGranted, Want, check_result, wants_field
-from orthros_protocol.keys.role_keys import KdcMacKey, TgtKey, not_exported
+from orthros_protocol.keys.role_keys import KdcMacKey, TgtKey
 from orthros_protocol.primitives.derivation import derive, digest, mac, require_mac
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import (
@@ -50,6 +50,7 @@ from orthros_protocol.primitives.schema import (
     text,
 )
 from orthros_protocol.primitives.sealing import seal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import Code
 from orthros_protocol.tickets.attenuation import pop_key_of, split_caveats, tail_after, tail_of

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.canonical import decode, decode_as, encode, encode_as
 from orthros_protocol.primitives.limits import (
     MAX_DISCHARGES,
@@ -37,6 +36,7 @@ from orthros_protocol.primitives.schema import (
     record_of,
     text_set,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.reasons.reason import Reason
 from orthros_protocol.reasons.table import reason_by_number
 from orthros_protocol.tickets.attenuation import split_caveats, tail_of

@@ -17,7 +17,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved
-from orthros_protocol.keys.role_keys import AsKey, RootKey, Secret, SyncKey, TicketKey
+from orthros_protocol.keys.role_keys import AsKey, RootKey, SyncKey, TicketKey
 from orthros_protocol.keys.secret_file import read_secret_file, write_secret_file
 from orthros_protocol.primitives.derivation import digest
 from orthros_protocol.primitives.limits import MAX_U32
@@ -34,6 +34,7 @@ from orthros_protocol.primitives.schema import (
     secret,
     text,
 )
+from orthros_protocol.primitives.secrets import Secret
 
 __all__ = ["KEY_FILE_PREFIX", "Keytab", "KeytabEntry"]
 

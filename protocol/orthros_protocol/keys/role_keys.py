@@ -5,7 +5,7 @@ A key cannot be printed, compared, pickled or copied by accident. Knows derivati
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, NoReturn, Self
+from typing import ClassVar, Final
 
 from attrs import field, frozen
 
@@ -14,56 +14,21 @@ from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive
 from orthros_protocol.primitives.limits import MAX_U32
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.secrets import Secret
 
 __all__ = [
     "AsKey",
     "KdcMacKey",
     "RoleKey",
     "RootKey",
-    "Secret",
     "SyncKey",
     "TgtKey",
     "TicketKey",
     "TicketSealingKey",
     "key_id",
-    "not_exported",
 ]
 
-KEY_BYTES: Final = 32
 KID_BYTES: Final = 8
-
-
-def not_exported(_holder: object) -> NoReturn:
-    """The `__getstate__` of everything that holds key material: it stays in the process that obtained it."""
-    raise LocalMisuse("secret-not-exported")
-
-
-# getstate_setstate=False: attrs would write a __getstate__ into each slotted subclass that hands the material out.
-@frozen(eq=False, repr=False, getstate_setstate=False)
-class Secret:
-    """32 secret bytes that do not show themselves. Subclasses say what they are for."""
-
-    material: bytes = field()
-
-    @material.validator
-    def _check(self, _attribute: object, value: object) -> None:
-        if type(value) is not bytes or len(value) != KEY_BYTES:
-            raise LocalMisuse("key-misuse", "key material is exactly 32 bytes")
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} redacted>"
-
-    def __getstate__(self) -> NoReturn:
-        raise LocalMisuse("secret-not-exported")
-
-    def __reduce_ex__(self, _protocol: object) -> NoReturn:
-        raise LocalMisuse("secret-not-exported")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
 
 
 def key_id(material: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from orthros_protocol.keys.role_keys import Secret
+from orthros_protocol.primitives.secrets import Secret
 
 __all__ = ["redact", "redact_text"]
 

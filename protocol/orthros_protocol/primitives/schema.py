@@ -32,12 +32,12 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass
 import attrs
 
 from orthros_protocol.errors import LocalMisuse, Malformed
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives import shapes
 from orthros_protocol.primitives.canonical import pack, unpack
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES, MAX_EXTENSIONS, MAX_FRAME_BYTES, MAX_INT
 from orthros_protocol.primitives.names import Principal, cached_principal, is_name
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.primitives.shape_source import (
     CALLED,
     Item,

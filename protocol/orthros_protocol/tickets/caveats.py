@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 from attrs import field
 
 from orthros_protocol.errors import LocalMisuse, Malformed, Refused
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.canonical import decode, encode
 from orthros_protocol.primitives.derivation import mac_matches
 from orthros_protocol.primitives.instants import seconds_of
@@ -39,6 +38,7 @@ from orthros_protocol.primitives.schema import (
     text,
     text_set,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.access import Access, canonical_network, canonical_path, is_network
 
 __all__ = [

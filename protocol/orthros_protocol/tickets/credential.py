@@ -16,7 +16,6 @@ from typing import Any, Final, Self
 from attrs import evolve, field, frozen
 
 from orthros_protocol.errors import LocalMisuse
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS,
     MAX_CAVEATS_BLOB_BYTES,
@@ -39,6 +38,7 @@ from orthros_protocol.primitives.schema import (
     text_set,
     wire,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_after
 from orthros_protocol.tickets.discharges import MAX_DEMAND_BYTES
 from orthros_protocol.tickets.notes import Note

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys.keytab import Keytab
-from orthros_protocol.keys.role_keys import TicketKey, not_exported
+from orthros_protocol.keys.role_keys import TicketKey
 from orthros_protocol.primitives.canonical import encode
 from orthros_protocol.primitives.derivation import derive, digest
 from orthros_protocol.primitives.instants import Timestamp, seconds_of
@@ -31,6 +31,7 @@ from orthros_protocol.primitives.schema import (
     text,
 )
 from orthros_protocol.primitives.sealing import open_box, seal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, split_caveats, tail_after
 from orthros_protocol.tickets.caveats import Caveat, ExpiresCaveat, ThirdPartyCaveat, parse_caveat
 from orthros_protocol.tickets.envelopes import open_envelope

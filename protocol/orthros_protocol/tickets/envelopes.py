@@ -9,10 +9,10 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import PeerMisbehaved, Refused
 from orthros_protocol.keys.keytab import Keytab
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from orthros_protocol.tickets.ticket import SERVICE_TICKET, check_ticket_times, open_ticket, peek_unverified_header
 

@@ -32,11 +32,12 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved
-from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey, not_exported
+from orthros_protocol.keys.role_keys import KdcMacKey, TicketKey
 from orthros_protocol.primitives.derivation import derive, digest
 from orthros_protocol.primitives.limits import MAX_CAVEATS_BLOB_BYTES, MAX_TICKET_BYTES
 from orthros_protocol.primitives.names import Principal
 from orthros_protocol.primitives.schema import Record, binary, message, optional, record_of
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.ticket import (
     BY_ASSERTION,

@@ -11,8 +11,8 @@ from attrs import field, frozen
 
 from orthros_protocol.errors import Malformed, PeerMisbehaved, Refused
 from orthros_protocol.keys.keytab import Keytab
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_CAVEATS
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import (
     add_caveat,
     mix_discharges,

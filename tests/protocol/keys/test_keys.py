@@ -6,9 +6,10 @@ import pickle
 import pytest
 
 from orthros_protocol.errors import LocalMisuse, PeerMisbehaved
-from orthros_protocol.keys.role_keys import AsKey, KdcMacKey, RootKey, Secret, SyncKey, TgtKey, TicketKey, key_id
+from orthros_protocol.keys.role_keys import AsKey, KdcMacKey, RootKey, SyncKey, TgtKey, TicketKey, key_id
 from orthros_protocol.primitives.derivation import derive
 from orthros_protocol.primitives.names import Principal
+from orthros_protocol.primitives.secrets import Secret
 from orthros_protocol.tickets.ticket import open_ticket
 from tests.support import naive
 from tests.support.exchange_pair import ExchangePair

@@ -21,10 +21,11 @@ from orthros_protocol.exchanges.as_exchange import AsReply, build_as_request, op
 from orthros_protocol.exchanges.tgs_exchange import TgsReply, build_tgs_request, open_tgs_reply
 from orthros_protocol.exchanges.wants import Granted, NotGranted, Want
 from orthros_protocol.keys.keytab import Keytab
-from orthros_protocol.keys.role_keys import AsKey, not_exported
+from orthros_protocol.keys.role_keys import AsKey
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.messages import KdcRefusal
 from orthros_protocol.primitives.names import KDC_TGT, cached_principal
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import join_caveats, tail_of
 from orthros_protocol.tickets.credential import Credential, Life
 from orthros_protocol.tickets.evidence import Behalf

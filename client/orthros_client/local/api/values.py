@@ -12,7 +12,6 @@ from attrs import field
 
 from orthros_client.errors import Failure
 from orthros_client.local.api.failures import MOST_TEXT, FailureItems, plain_words
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import MAX_EXTENSION_BYTES, MAX_FRAME_BYTES, MAX_SCOPES, MAX_U32
 from orthros_protocol.primitives.names import Principal, is_name, is_scope
 from orthros_protocol.primitives.schema import (
@@ -33,6 +32,7 @@ from orthros_protocol.primitives.schema import (
     text,
     text_set,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.credential import Credential, Life
 from orthros_protocol.tickets.evidence import Behalf
 

@@ -10,7 +10,6 @@ from typing import Final
 from orthros_client.errors import LocalMisuse
 from orthros_client.local.api.values import MAX_LIMITS_BYTES, Op, WantRequest
 from orthros_protocol.errors import Malformed, Refused
-from orthros_protocol.keys.role_keys import not_exported
 from orthros_protocol.primitives.limits import (
     MAX_CAVEATS_BLOB_BYTES,
     MAX_FRAME_BYTES,
@@ -28,6 +27,7 @@ from orthros_protocol.primitives.schema import (
     record_of,
     text,
 )
+from orthros_protocol.primitives.secrets import not_exported
 from orthros_protocol.tickets.attenuation import split_caveats
 from orthros_protocol.tickets.caveats import parse_caveat
 from orthros_protocol.tickets.evidence import Behalf
