@@ -13,8 +13,10 @@ from aiohttp import web
 from orthros_client import LocalMisuse, Misconfigured
 from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.server.guard import Guard
-from orthros_client.integrations import aiohttp_server, asgi, flask, wsgi
+from orthros_client.integrations import aiohttp_server, asgi, flask, grpc_server, wsgi
 from orthros_client.integrations.aiohttp_auth import OrthrosAiohttpAuth
+from orthros_client.integrations.grpc_aio_client import OrthrosAioChannel
+from orthros_client.integrations.grpc_client import OrthrosChannel
 from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.requests_auth import OrthrosRequestsAuth
 from orthros_client.integrations.urllib3_auth import OrthrosPoolManager
@@ -28,6 +30,8 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "Guard": Guard,
     "asgi": lambda **options: asgi.OrthrosMiddleware(_app, **options),
     "wsgi": lambda **options: wsgi.OrthrosWsgiMiddleware(lambda _environ, _start: [], **options),
+    "grpc": grpc_server.OrthrosServerInterceptor,
+    "grpc.aio": grpc_server.OrthrosAioServerInterceptor,
     "aiohttp": lambda **options: aiohttp_server.protect(web.Application(), **options),
     "flask": lambda **options: flask.protect(flask_framework.Flask("x"), **options),
 }
@@ -36,6 +40,8 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "OrthrosAuth": lambda **options: OrthrosAuth(TARGETS, **options),
     "OrthrosRequestsAuth": lambda **options: OrthrosRequestsAuth(TARGETS, **options),
     "OrthrosAiohttpAuth": lambda **options: OrthrosAiohttpAuth(TARGETS, **options),
+    "OrthrosChannel": lambda **options: OrthrosChannel(None, TARGETS, **options),
+    "OrthrosAioChannel": lambda **options: OrthrosAioChannel(None, TARGETS, **options),
     "OrthrosPoolManager": lambda **options: OrthrosPoolManager(TARGETS, **options),
     "Verifier": lambda **options: House().verifier(**options),
 }

@@ -47,6 +47,9 @@ SERVICE_MODULES: Final = (
             "requests_auth",
             "aiohttp_auth",
             "urllib3_auth",
+            "grpc_server",
+            "grpc_client",
+            "grpc_aio_client",
         )
     ),
     "orthros_client.http.propagation",

@@ -211,6 +211,10 @@ class BodyProof:
         self._running.update(data)
         self._size += len(data)
 
+    def hashed(self, running: RunningDigest, size: int) -> None:
+        """The whole body was hashed while it came, before its proof was there."""
+        self._running, self._size = running, size
+
     def finish(self) -> None:
         """The end of the body. Raises PeerMisbehaved `response-unproven` unless every byte was the target's."""
         if not mac_matches(self._running.digest(), self._expected):
