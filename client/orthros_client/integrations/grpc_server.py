@@ -6,7 +6,6 @@ For `grpc.server` and `grpc.aio.server`. Needs the extra `grpc`. Decides nothing
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Final, NoReturn, Unpack
@@ -32,7 +31,6 @@ with extra("grpc"):
 
 __all__ = ["Caller", "OrthrosAioServerInterceptor", "OrthrosServerInterceptor", "Route", "caller_of"]
 
-_log: Final = logging.getLogger("orthros.http")
 _STREAM: Final = "the messages of a client's stream cannot be bound: they are not known when the call is authorised"
 _FAILED: Final = "the method failed before it answered"
 
@@ -108,6 +106,7 @@ class _Call:
 
     def __init__(self, guard: Guard, method: str, metadata: Any, raw: bytes | None, peer: str) -> None:
         self._guard = guard
+        self._method = method
         self._content = b"" if raw is None else framed(raw)
         kind, _, address = peer.partition(":")
         self.request = IncomingRequest(
@@ -153,7 +152,7 @@ class _Call:
         elif error is not None:
             if (refusal := refusal_in(error)) is not None:
                 return refused(self.exchange.answer_to(refusal))
-            _log.exception("a method of gRPC failed", exc_info=error)
+            self._guard.journal.log.error("method-failed", method=self._method, exc_info=error)
             context.status, context.message = grpc.StatusCode.UNKNOWN, _FAILED
         caller, proof = self.exchange.caller, None
         if caller is not None:
