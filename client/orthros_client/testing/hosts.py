@@ -45,10 +45,11 @@ def serving(service: str) -> Iterator[None]:
 @define(eq=False)
 class Host:
     """One application as `service`. For blocking callers, an ASGI application runs in a thread with an event loop of
-    its own: it starts before the first request, and ends with `close`."""
+    its own: it starts before the first request, and ends with `close`. While it runs, it is in `running`."""
 
     app: Any
     service: str
+    running: set[Host]
     _portal: BlockingPortal | None = field(default=None, init=False)
     _open: ExitStack = field(factory=ExitStack, init=False)
 
@@ -71,6 +72,7 @@ class Host:
 
     def close(self) -> None:
         """Ends the application as a server does. It starts anew when it is asked again."""
+        self.running.discard(self)
         self._portal = None
         self._open.close()
 
@@ -82,6 +84,7 @@ class Host:
             portal = opened.enter_context(start_blocking_portal())
             opened.enter_context(portal.wrap_async_context_manager(_lifespan(self.app)))
             self._portal, self._open = portal, opened.pop_all()
+        self.running.add(self)
         return portal
 
     async def _by_asgi(self, request: httpx.Request) -> httpx.Response:

@@ -70,6 +70,7 @@ class TestRealm:
         self._verifiers: list[_NotingVerifier] = []
         self._noted: deque[tuple[str, OrthrosError]] = deque(maxlen=_MOST_NOTED)
         self._hosts: dict[tuple[int, str], Host] = {}
+        self._running_hosts: set[Host] = set()
         self._answers: dict[Origin, Host] = {}
         self._peers: dict[tuple[str, str], KnownTargets] = {}
         self._placed: ExitStack | None = None
@@ -112,7 +113,7 @@ class TestRealm:
 
     def reset(self) -> None:
         """Between two tests: ends the applications, and forgets `answer` and `refuse`. Keys and time stay."""
-        for host in self._hosts.values():
+        for host in tuple(self._running_hosts):
             host.close()
         self._hosts.clear()
         self._answers.clear()
@@ -193,7 +194,7 @@ class TestRealm:
         return self.verifier(SERVED.get(), **options)
 
     def _host(self, app: Any, service: str) -> Host:
-        return self._hosts.setdefault((id(app), service), Host(app, service))
+        return self._hosts.setdefault((id(app), service), Host(app, service, self._running_hosts))
 
     def _connected(
         self,
