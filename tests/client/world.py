@@ -21,11 +21,12 @@ from orthros_client.daemon.tickets.cache import CacheKey, HeldCredential
 from orthros_protocol.primitives.framing import FrameReader, frame
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.messages import build_nak
-from orthros_protocol.testing import CountingEntropy, InMemoryRealm, ManualClock
+from orthros_protocol.testing import CountingEntropy, ManualClock
 from orthros_protocol.tickets.attenuation import join_caveats
 from orthros_protocol.tickets.caveats import Caveat
 from orthros_protocol.tickets.evidence import Behalf, evidence_proof
 from orthros_protocol.tickets.ticket import DELEGABLE, Ticket, open_ticket
+from tests.support.ruled_realm import RuledRealm
 
 START = Timestamp(1_800_000_000_000)
 FAST_MS = 600_000
@@ -65,7 +66,7 @@ class Network:
     late (answers after 6 s), nak-tgs (logs in and refuses every ticket), fast (its clock is 600 s ahead).
     """
 
-    realm: InMemoryRealm
+    realm: RuledRealm
     nursery: trio.Nursery
     moods: dict[str, str] = field(factory=dict)
     asked: list[tuple[str, float]] = field(factory=list)
@@ -114,7 +115,7 @@ class Network:
 class World:
     """A realm, its network, and one daemon's agent for the client `web`."""
 
-    realm: InMemoryRealm
+    realm: RuledRealm
     network: Network
     clock: DaemonClock
     agent: Agent
@@ -146,12 +147,12 @@ async def elapse(seconds: float) -> None:
     await trio.sleep(seconds)
 
 
-def new_realm(clock: ManualClock | None = None) -> InMemoryRealm:
+def new_realm(clock: ManualClock | None = None) -> RuledRealm:
     """`web` may call `orders` (read, write; also as JWT) and `billing` (charge), not `payroll`.
 
     `shop` and `kiosk` call `web`, which may call `ledger` (post) on their behalf, and in the name of `alice`.
     """
-    realm = InMemoryRealm(clock=clock)
+    realm = RuledRealm(clock=clock)
     for name in ("web", "orders", "billing", "payroll", "ledger", "shop", "kiosk"):
         realm.add(name)
     realm.allow("web", "orders", "read", "write", jwt=True)
@@ -161,7 +162,7 @@ def new_realm(clock: ManualClock | None = None) -> InMemoryRealm:
 
 
 def evidence_of(
-    realm: InMemoryRealm, caller: str, *, caveats: Sequence[Caveat] = (), flags: int = DELEGABLE, **changes: Any
+    realm: RuledRealm, caller: str, *, caveats: Sequence[Caveat] = (), flags: int = DELEGABLE, **changes: Any
 ) -> Behalf:
     """What `web` holds after it opened a new ticket of `caller`, to whose presentation `caveats` were added."""
     shown = realm.issue(caller, "web", flags=flags, **changes)

@@ -3,7 +3,7 @@
 import pytest
 
 import orthros_protocol as orthros
-from orthros_protocol.testing import InMemoryRealm
+from orthros_protocol.testing import GrantTerms, InMemoryRealm
 
 
 class Burnt:
@@ -19,9 +19,8 @@ class Burnt:
 
 def test_the_public_names_are_enough_for_a_client_and_its_target() -> None:
     """Login, ticket, a narrowed call, and its proof; the second copy of the call is refused."""
-    realm = InMemoryRealm()
+    realm = InMemoryRealm(decide=lambda _onward, _want: GrantTerms(scopes=("read", "write")))
     key, target = realm.add("billing").as_key(), realm.add("orders").verify_only()
-    realm.allow("billing", "orders", "read", "write")
     now, chance = realm.clock.now(), realm.entropy
 
     asked = orthros.build_as_request(

@@ -29,12 +29,13 @@ from orthros_protocol.exchanges.wants import Want
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.limits import MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import Principal
-from orthros_protocol.testing import InMemoryRealm, IssuedTicket, ManualClock
+from orthros_protocol.testing import IssuedTicket, ManualClock
 from orthros_protocol.testing.fakes import ManualStore
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, tail_after, tail_of
 from orthros_protocol.tickets.presented import open_presented
 from orthros_protocol.tickets.ticket import SERVICE_TICKET, TGT
 from tests.support.naive import Sealer
+from tests.support.ruled_realm import RuledRealm
 
 ENDPOINT = "payroll/run"
 
@@ -43,7 +44,7 @@ class Instance:
     """One replay instance of a target. `clock` is its wall clock, `elapsed` the monotonic one."""
 
     def __init__(
-        self, realm: InMemoryRealm, name: str, *, clock: ManualClock | None = None, elapsed: ManualClock | None = None
+        self, realm: RuledRealm, name: str, *, clock: ManualClock | None = None, elapsed: ManualClock | None = None
     ) -> None:
         self.keytab = realm.keytab(name)
         self.clock = clock or realm.clock
@@ -81,7 +82,7 @@ class ExchangePair:
     """The realm `test.realm` in which `billing` may call `payroll` with scopes read and write."""
 
     def __init__(self) -> None:
-        self.realm = InMemoryRealm()
+        self.realm = RuledRealm()
         for name in ("billing", "payroll", "orders"):
             self.realm.add(name)
         self.realm.allow("billing", "payroll", "read", "write")

@@ -20,13 +20,14 @@ from orthros_protocol.exchanges.authenticators import bind_raw
 from orthros_protocol.exchanges.tgs_exchange import build_tgs_request, open_tgs_reply
 from orthros_protocol.exchanges.wants import Granted, Want
 from orthros_protocol.primitives.instants import Timestamp
-from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.testing import ManualClock
 from orthros_protocol.tickets.access import parse_address
 from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from orthros_protocol.tickets.credential import Life
 from orthros_protocol.tickets.discharges import Discharge
 from orthros_protocol.tickets.evidence import Behalf
 from tests.support.http_target import CallerRest
+from tests.support.ruled_realm import RuledRealm
 
 ENDPOINT = "orders/submit"
 PREDICATE = "release 7 approved"
@@ -52,7 +53,7 @@ class HostClock:
 class Parties:
     """A realm; credentials come from its KDC, as clients get them."""
 
-    realm: InMemoryRealm = field(factory=InMemoryRealm)
+    realm: RuledRealm = field(factory=RuledRealm)
 
     def __attrs_post_init__(self) -> None:
         for name in NAMES:

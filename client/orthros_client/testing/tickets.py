@@ -23,7 +23,8 @@ from orthros_protocol.exchanges.wants import WANT_DELEGABLE, Granted, Want
 from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.primitives.limits import DEFAULT_TICKET_S, MAX_TICKET_LIFE_S
 from orthros_protocol.primitives.names import Principal, check_scopes, check_texts
-from orthros_protocol.testing import InMemoryRealm, ManualClock
+from orthros_protocol.reasons.table import Code
+from orthros_protocol.testing import GrantTerms, InMemoryRealm, ManualClock, Onward
 from orthros_protocol.tickets.attenuation import pop_key_of, tail_of
 from orthros_protocol.tickets.credential import Life
 from orthros_protocol.tickets.evidence import Behalf
@@ -77,7 +78,8 @@ class Tickets:
     def __attrs_post_init__(self) -> None:
         # Random keys: should a process ever verify with one of these, nobody outside of it can make a ticket.
         for name in ("_realm", "_others"):
-            object.__setattr__(self, name, InMemoryRealm(self.name, self.clock, os.urandom))
+            realm = InMemoryRealm(self.name, self.clock, os.urandom, decide=self._told)
+            object.__setattr__(self, name, realm)
 
     def keytab(self, name: str) -> Keytab:
         """The key file of a principal, which is there from its first mention."""
@@ -161,10 +163,6 @@ class Tickets:
             raise failure.to_error()
         self._require(client)
         self._require(target)
-        subject = None if behalf is None or behalf.subject is None else behalf.subject.name
-        self._realm.allow(
-            client, target, *granted or (), delegable=True, behalf=True, subjects=() if subject is None else (subject,)
-        )
         got = self._exchanged(client, target, scopes, delegable=delegable, behalf=behalf)
         return self._held(
             peers,
@@ -182,6 +180,13 @@ class Tickets:
             tail=tail_of(got.session_key or b"", got.credential),
             life=Life(got.ttl_s, self.clock.now() / 1000 + got.ttl_s),
         )
+
+    def _told(self, onward: Onward, want: Want) -> GrantTerms | Code:
+        """Of what the test has granted, what is asked for and left."""
+        granted = self._grants[want.target.name]
+        asked = granted if want.scopes is None else want.scopes
+        scopes = [one for one in asked if one in granted and (onward.scopes is None or one in onward.scopes)]
+        return "no-scope-left" if want.scopes and not scopes else GrantTerms(scopes=tuple(scopes), delegable=True)
 
     def _exchanged(
         self, client: str, target: str, scopes: Iterable[str] | None, *, delegable: bool, behalf: Behalf | None

@@ -1,4 +1,4 @@
-"""A realm with its KDC in one object. It opens and seals as a KDC does; `pairs.py` decides.
+"""A realm with its KDC in one object. It opens and seals as a KDC does, and issues what it is told.
 
 Knows no network and no store.
 """
@@ -33,13 +33,15 @@ from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.keys.role_keys import KdcMacKey, RootKey, TgtKey, TicketSealingKey
 from orthros_protocol.primitives.derivation import checksum
 from orthros_protocol.primitives.instants import seconds_of
-from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS
+from orthros_protocol.primitives.limits import DEFAULT_TGT_S, DEFAULT_TICKET_S, KDC_SKEW_MS, MAX_CAVEATS
 from orthros_protocol.primitives.messages import AS_REQ, TGS_REQ, build_nak, parse_signed
 from orthros_protocol.primitives.names import KDC_TGT, Principal, check_scopes
-from orthros_protocol.reasons.table import reason_for
+from orthros_protocol.reasons.reason import Reason
+from orthros_protocol.reasons.table import Code, reason_for
 from orthros_protocol.testing.fakes import CountingEntropy, ManualClock
-from orthros_protocol.testing.pairs import Onward, PairTerms, objection, onward_of, scopes_for
+from orthros_protocol.testing.terms import Decide, GrantTerms, Onward, onward_of
 from orthros_protocol.tickets.attenuation import join_caveats, pop_key_of, split_caveats, tail_of
+from orthros_protocol.tickets.carrying import check_limits
 from orthros_protocol.tickets.caveats import ScopesCaveat
 from orthros_protocol.tickets.discharges import demand_of_kdc
 from orthros_protocol.tickets.evidence import open_evidence
@@ -66,9 +68,10 @@ class IssuedTicket:
 
 
 class InMemoryRealm:
-    """A realm with its KDC in one object: add principals, allow pairs, answer messages.
+    """A realm with its KDC in one object: add principals, issue tickets, answer messages.
 
-    `handle` takes an AS-REQ or TGS-REQ and returns the reply as a KDC would send it.
+    `handle` takes an AS-REQ or TGS-REQ and returns the reply as a KDC would send it. What it issues for a want,
+    `decide` says; without it, nothing.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class InMemoryRealm:
         name: str = "test.realm",
         clock: ManualClock | None = None,
         entropy: Callable[[int], bytes] | None = None,
+        *,
+        decide: Decide | None = None,
     ) -> None:
         self.name = name
         self.clock = clock or ManualClock()
@@ -85,7 +90,7 @@ class InMemoryRealm:
         self.tgt_key = TgtKey(self.entropy(32), principal=Principal(name, KDC_TGT), uid=1, kvno=1)
         self.mac_key = KdcMacKey(self.entropy(32), number=1)
         self._roots: dict[str, RootKey] = {}
-        self._pairs: dict[tuple[str, str], PairTerms] = {}
+        self._told: Decide = decide or _nothing
         self._disabled: set[str] = set()
 
     def principal(self, name: str) -> Principal:
@@ -105,16 +110,6 @@ class InMemoryRealm:
     def keytab(self, name: str) -> Keytab:
         """The full key file of an added principal."""
         return Keytab.of(self._roots[name])
-
-    def allow(self, client: str, target: str, *scopes: str, **terms: Any) -> None:
-        """Lets `client` call `target` with `scopes`. `terms` are the other fields of `PairTerms`."""
-        self.policy_seq += 1
-        self._pairs[client, target] = PairTerms(scopes=scopes, **terms)
-
-    def deny(self, client: str, target: str) -> None:
-        """Takes the permission back."""
-        self.policy_seq += 1
-        self._pairs.pop((client, target), None)
 
     def disable(self, name: str) -> None:
         """Refuses logins of `name` and tickets for it."""
@@ -220,21 +215,36 @@ class InMemoryRealm:
             wants = read_wants(request.wants)
         except Refused as refusal:
             return seal_tgs_error(request, refusal.reason, now=now, entropy=self.entropy(24), detail=refusal.detail)
-        results, seq, chance = [self._decide(onward, one) for one in wants], self.policy_seq, self.entropy(24)
+        results, seq, chance = [self._answer(onward, one) for one in wants], self.policy_seq, self.entropy(24)
         return seal_tgs_reply(request, results, kdc_id="kdc-test", policy_seq=seq, now=now, entropy=chance)
 
-    def _decide(self, onward: Onward, want: Want) -> Granted | NotGranted:
-        client = onward.client.principal.name
-        pair = self._pairs.get((client, want.target.name)) if want.target.realm == self.name else None
-        now_s = seconds_of(self.clock.now())
-        code = objection(pair, want, onward, now_s=now_s, known=self._roots, disabled=self._disabled)
-        if pair is None or code is not None:
-            return NotGranted(target=want.target, reason=reason_for(code or "not-granted"), ref=self.entropy(8))
-        return self._grant(onward, want, pair)
+    def _answer(self, onward: Onward, want: Want) -> Granted | NotGranted:
+        is_here = want.target.realm == self.name and want.target.name in self._roots
+        told = self._told(onward, want) if is_here else "not-granted"
+        if isinstance(told, GrantTerms):
+            objection = self._objection(told, want)
+            if objection is None:
+                return self._grant(onward, want, told)
+            told = objection
+        return NotGranted(target=want.target, reason=reason_for(told), ref=self.entropy(8))
 
-    def _grant(self, onward: Onward, want: Want, pair: PairTerms) -> Granted:
-        root, scopes = self._roots[want.target.name], scopes_for(pair, want, onward)
-        life = min(want.ttl_s or pair.max_ttl_s, pair.max_ttl_s, onward.exp - seconds_of(self.clock.now()))
+    def _objection(self, terms: GrantTerms, want: Want) -> Code | Reason | None:
+        """Why what was decided cannot be sealed, or None."""
+        if want.target.name in self._disabled:
+            return "target-unavailable"
+        if any(name not in self._roots for name, _predicate in terms.discharges):
+            return "discharger-unavailable"
+        limits = split_caveats(want.limits)
+        try:
+            check_limits(limits)
+        except Refused as refusal:
+            return refusal.reason
+        fits = len(limits) + len(terms.caveats) + len(terms.discharges) <= MAX_CAVEATS
+        return None if fits else "caveat-not-carried"
+
+    def _grant(self, onward: Onward, want: Want, terms: GrantTerms) -> Granted:
+        root, scopes = self._roots[want.target.name], terms.scopes
+        life = min(terms.ttl_s, onward.exp - seconds_of(self.clock.now()))
         granted = Granted(
             target=want.target,
             target_uid=root.uid,
@@ -244,7 +254,7 @@ class InMemoryRealm:
             kvno=root.kvno,
             scopes=scopes,
             subject=onward.subject,
-            flags=DELEGABLE if pair.delegable and want.flags & WANT_DELEGABLE else 0,
+            flags=DELEGABLE if terms.delegable and want.flags & WANT_DELEGABLE else 0,
         )
         if want.kind == WANT_JWT:
             # A stand-in: minting JWTs is the KDC's work and not part of this library.
@@ -259,17 +269,17 @@ class InMemoryRealm:
                 expires=seconds_of(self.clock.now()) + life,
                 entropy=self.entropy(24),
             )
-            for name, predicate in pair.discharges
+            for name, predicate in terms.discharges
         ]
         # Scopes that a caveat took away stay away at every further hop.
         kept = [ScopesCaveat(tuple(onward.scopes))] if granted.flags and onward.scopes is not None else []
-        written = [one.to_bytes() for one in (*kept, *pair.caveats)] + [one.caveat for one in demands]
+        written = [one.to_bytes() for one in (*kept, *terms.caveats)] + [one.caveat for one in demands]
         ticket, session_key, _exp = self._seal(
             root.ticket_key(),
             onward.client,
             scopes,
             life,
-            auth_time=onward.auth_time,
+            auth_time=onward.login.auth_time,
             txn=onward.txn,
             flags=granted.flags,
             caveats=(*written, *split_caveats(want.limits)),
@@ -299,3 +309,8 @@ class InMemoryRealm:
         entropy = changes.pop("entropy", self.entropy(24))
         content = TicketContent(**fields | changes)
         return seal_ticket(key, self.mac_key, content, entropy=entropy), content.session_key, content.exp
+
+
+def _nothing(_onward: Onward, _want: Want) -> Code:
+    """Who decides where nobody was named."""
+    return "not-granted"

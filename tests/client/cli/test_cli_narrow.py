@@ -37,6 +37,7 @@ from tests.client.cli.told import code_told
 from tests.client.house import House, listener_for, open_house
 from tests.client.world import KdcClock
 from tests.support.leaks import forms_of
+from tests.support.ruled_realm import RuledRealm
 
 Outcome = tuple[int, str, str]
 
@@ -52,7 +53,7 @@ class Bench:
     heard: list[tuple[str, str, str]]
 
     @property
-    def realm(self) -> InMemoryRealm:
+    def realm(self) -> RuledRealm:
         return self.house.world.realm
 
     async def type(self, *words: str, socket: str | None = None) -> Outcome:

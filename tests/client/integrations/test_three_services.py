@@ -33,7 +33,7 @@ from orthros_client.integrations.httpx_auth import OrthrosAuth
 from orthros_client.integrations.starlette import answer_failed_calls
 from orthros_client.local.conversation import Token
 from orthros_client.verifier import VerifiedCaller
-from orthros_protocol.testing import CountingEntropy, InMemoryRealm
+from orthros_protocol.testing import CountingEntropy
 from orthros_protocol.tickets.call_chain import ChainRule
 from orthros_runtime.clocks import HostClock
 from orthros_runtime.serving.sockets import open_unix_listener
@@ -41,6 +41,7 @@ from tests.client.house import listener_for
 from tests.client.http.world import Lines
 from tests.client.world import DaemonClock, KdcClock, Network
 from tests.support.asgi_transport import InProcess
+from tests.support.ruled_realm import RuledRealm
 
 ORDERS, LEDGER = "https://orders.test", "https://ledger.test"
 
@@ -94,7 +95,7 @@ class Narrowed:
 class Town:
     """Everything running. `gateway` is what the gateway's handlers would use."""
 
-    realm: InMemoryRealm
+    realm: RuledRealm
     orders: Orders
     ledger: Ledger
     transport: InProcess
@@ -112,8 +113,8 @@ class Town:
         return httpx.AsyncClient(auth=auth, transport=self.transport, base_url=ORDERS)
 
 
-def realm_of_three() -> InMemoryRealm:
-    realm = InMemoryRealm(clock=KdcClock())
+def realm_of_three() -> RuledRealm:
+    realm = RuledRealm(clock=KdcClock())
     for name in ("gateway", "orders", "ledger", "audit"):
         realm.add(name)
     realm.allow("gateway", "orders", "read", "write", delegable=True, subjects=["alice"])
@@ -145,7 +146,7 @@ async def open_town(*, ledger_route: Route = Route("/*", accept_user=True)) -> A
             nursery.cancel_scope.cancel()
 
 
-async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, socket: str, ahead_ms: int) -> None:
+async def start_daemon(nursery: trio.Nursery, realm: RuledRealm, name: str, socket: str, ahead_ms: int) -> None:
     clock, entropy = DaemonClock(ahead_ms), CountingEntropy(name.encode())
     pool = KdcPool((KdcAddress.parse("tcp://kdc-a:1"),), clock, Network(realm, nursery).connect)
     agent = Agent(KdcSession(realm.keytab(name), pool, clock, entropy), clock, entropy, backoff=Backoff())
@@ -155,7 +156,7 @@ async def start_daemon(nursery: trio.Nursery, realm: InMemoryRealm, name: str, s
 
 
 def guarded(
-    realm: InMemoryRealm, name: str, endpoint: Any, routes: list[Route], *, log: Lines | None = None
+    realm: RuledRealm, name: str, endpoint: Any, routes: list[Route], *, log: Lines | None = None
 ) -> OrthrosMiddleware:
     methods = ["GET", "POST", "DELETE"]
     app = Starlette(routes=[Path_("/{rest:path}", endpoint.__call__, methods=methods)])
