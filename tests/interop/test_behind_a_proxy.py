@@ -263,11 +263,15 @@ WAYS = {
 }
 
 
+@pytest.fixture(scope="module", params=SERVERS)
+def served(request: pytest.FixtureRequest, house: House) -> Served:
+    return house.start(request.param)
+
+
 @pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("server", SERVERS)
-def test_old_http_and_no_buffers_change_nothing(server: str, changes: tuple[Change, ...], house: House) -> None:
+def test_old_http_and_no_buffers_change_nothing(served: Served, changes: tuple[Change, ...], house: House) -> None:
     """Neither to uploads nor to answers."""
-    with open_site(house, house.start(server), "nginx", *changes) as site, site.client() as client:
+    with open_site(house, served, "nginx", *changes) as site, site.client() as client:
         for size in (0, 1000, 3 << 20):
             assert client.post("/show/up", content=b"a" * size).status_code == 200
         assert client.get("/show/a").status_code == 200

@@ -96,12 +96,11 @@ def open_pair(estate: Estate, balancer: Balancer, store: str) -> Iterator[Pair]:
 
 @pytest.mark.parametrize("balancer", marked(TURNS))
 def test_instances_that_take_turns_and_share_nothing_execute_no_order_twice(estate: Estate, balancer: Balancer) -> None:
-    """A call that must not run twice fails by design, if its repeat reaches the other instance; reads pass."""
+    """A call that must not run twice fails by design, if its repeat reaches the other instance."""
     with open_pair(estate, balancer, "memory") as pair:
         assert not pair.post(0)
         done = [pair.post(number) for number in range(1, 7)]
         assert all(pair.executions(number) == was for number, was in enumerate(done, 1))
-        assert pair.client.get("/show/a").status_code == 200
 
 
 @pytest.mark.parametrize("balancer", marked(STICKY))
