@@ -55,6 +55,12 @@ SECTIONS: Final[dict[str, tuple[Row, ...]]] = {
             ("FastAPI", "`integrations.asgi` and `.starlette`", "fastapi"),
             ("Starlette", "`integrations.asgi` and `.starlette`", "starlette"),
         ),
+        Row(
+            "Django as an app, with `runserver`",
+            "`integrations.django_app`",
+            "django",
+            "tests/e2e/test_django_app.py::test_runserver_serves_verified_callers_only",
+        ),
         Row("Flask", "`integrations.flask`", "flask", _INTEGRATIONS + "test_flask.py::test_scopes_of_a_view"),
         Row(
             "Django",
@@ -121,7 +127,10 @@ SECTIONS: Final[dict[str, tuple[Row, ...]]] = {
 
 def versions() -> dict[str, str]:
     """What the lock file pins, by the distribution's name in lower case."""
-    return {name.lower(): version for name, version in _PINNED.findall(_LOCK.read_text("utf-8"))}
+    found: dict[str, list[str]] = {}
+    for name, version in _PINNED.findall(_LOCK.read_text("utf-8")):
+        found.setdefault(name.lower(), []).append(version)
+    return {name: " or ".join(several) for name, several in found.items()}  # it may depend on the version of Python
 
 
 def names_of_tests(path: Path) -> set[str]:

@@ -42,6 +42,7 @@ SERVICE_MODULES: Final = (
         for name in (
             "wsgi",
             "wsgi_discharges",
+            "django_app",
             "aiohttp_server",
             "httpx_auth",
             "requests_auth",
