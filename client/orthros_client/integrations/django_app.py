@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from orthros_client.integrations.asgi import OrthrosMiddleware
 
 with framework("Django"):
+    from django import conf  # type: ignore[import-untyped]
     from django.apps import AppConfig  # type: ignore[import-untyped]
-    from django.conf import settings  # type: ignore[import-untyped]
     from django.core import checks  # type: ignore[import-untyped]
     from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
@@ -32,7 +32,7 @@ def wsgi_application() -> OrthrosWsgiMiddleware:
     """For `wsgi.py`, in the place of Django's `get_wsgi_application()`. Raises as the middleware."""
     from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
 
-    return OrthrosWsgiMiddleware(get_wsgi_application(), **settings.ORTHROS)
+    return OrthrosWsgiMiddleware(get_wsgi_application(), **conf.settings.ORTHROS)
 
 
 def asgi_application() -> OrthrosMiddleware:
@@ -41,7 +41,7 @@ def asgi_application() -> OrthrosMiddleware:
 
     from orthros_client.integrations.asgi import OrthrosMiddleware
 
-    return OrthrosMiddleware(get_asgi_application(), **settings.ORTHROS)
+    return OrthrosMiddleware(get_asgi_application(), **conf.settings.ORTHROS)
 
 
 class OrthrosConfig(AppConfig):  # type: ignore[misc]
@@ -61,13 +61,13 @@ def check_guarded(app_configs: Any = None, **_options: Any) -> list[Any]:
 
 
 def _found() -> Iterator[Any]:
-    given = getattr(settings, "ORTHROS", None)
+    given = getattr(conf.settings, "ORTHROS", None)
     if not isinstance(given, Mapping) or not given.get("origins"):
         yield checks.Error("the setting ORTHROS names no origins", hint=_ORIGINS, id="orthros.E001")
         return
     # Without WSGI_APPLICATION, runserver serves Django's handler by itself.
     for name, function in (("WSGI_APPLICATION", "wsgi_application"), ("ASGI_APPLICATION", "asgi_application")):
-        path = getattr(settings, name, None)
+        path = getattr(conf.settings, name, None)
         if path is None and name == "ASGI_APPLICATION":
             continue
         try:
