@@ -6,7 +6,7 @@ Needs the extra `aiohttp`. Translates between aiohttp and the exchange of `orthr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Unpack, cast
@@ -77,6 +77,7 @@ class OrthrosAiohttpAuth(Authentication):
         self._sources = Sources(client)
         # By the timer, which aiohttp gives to all that one call of the program sends.
         self._redirects: WeakValueDictionary[int, ClientResponse] = WeakValueDictionary()
+        self._redirects_of_others: WeakValueDictionary[int, ClientResponse] = WeakValueDictionary()
 
     async def aclose(self) -> None:
         """Closes idle connections of a client made here for this event loop; the object can still be used."""
@@ -84,16 +85,17 @@ class OrthrosAiohttpAuth(Authentication):
 
     async def __call__(self, request: ClientRequest, handler: Handler) -> ClientResponse:
         """What aiohttp calls for each request."""
-        self._refuse_redirect(request)
+        _refuse_redirect(request, self._redirects)
         place = self._place(request.url.scheme, request.url.raw_authority, request.headers)
         if place is None:
-            return await handler(request)
+            return _remembering(request, await handler(request), self._redirects_of_others)
+        _refuse_redirect(request, self._redirects_of_others)  # nobody else leads an authenticated request anywhere
         if place.bearer:
             if not request.headers.get("Authorization", _BEARER).startswith(_BEARER):
                 raise LocalMisuse("value-invalid", "the request has an Authorization header of its own")
             token = cast(Token, await self._sources.aask(place))
             request.headers["Authorization"] = f"{_BEARER}{token.value}"
-            return self._remembering(request, await handler(request))
+            return _remembering(request, await handler(request), self._redirects)
         self._complete(request.method, request.headers)
         _escape(request)
         body = await bind_body(request, unbound=self._attachment.allow_unbound_bodies)
@@ -112,7 +114,7 @@ class OrthrosAiohttpAuth(Authentication):
         attempts = _Attempts(partial(_dressed, request), handler)
         try:
             proven = await adrive(steps, attempts.send, credentials.reports.telling)
-            return self._remembering(request, _installed(attempts.response, proven))
+            return _remembering(request, _installed(attempts.response, proven), self._redirects)
         except BaseException as error:
             await attempts.fail(error)
             raise
@@ -140,16 +142,20 @@ class OrthrosAiohttpAuth(Authentication):
         response.release()
         return given(proven, demanded.cid, answer)
 
-    def _refuse_redirect(self, request: ClientRequest) -> None:
-        timer: Any = request._timer
-        earlier = self._redirects.get(id(timer))
-        if earlier is not None and earlier._timer is timer:
-            raise redirected(str(request.url.origin()))
 
-    def _remembering(self, request: ClientRequest, response: ClientResponse) -> ClientResponse:
-        if response.status in _REDIRECTS:
-            self._redirects[id(request._timer)] = response
-        return response
+def _refuse_redirect(request: ClientRequest, redirects: Mapping[int, ClientResponse]) -> None:
+    timer: Any = request._timer
+    earlier = redirects.get(id(timer))
+    if earlier is not None and earlier._timer is timer:
+        raise redirected(str(request.url.origin()))
+
+
+def _remembering(
+    request: ClientRequest, response: ClientResponse, redirects: MutableMapping[int, ClientResponse]
+) -> ClientResponse:
+    if response.status in _REDIRECTS:
+        redirects[id(request._timer)] = response
+    return response
 
 
 def proven_of(response: ClientResponse) -> Proven | None:

@@ -72,12 +72,15 @@ class OrthrosPoolManager(Authentication, urllib3.PoolManager):
     ) -> None:
         Authentication.__init__(self, targets, client, options)
         urllib3.PoolManager.__init__(self, **(pool or {}))
+        # Where it follows a redirect by itself, that leads to no authenticated request.
+        self._others = urllib3.PoolManager(**(pool or {}))
         self._own = Client() if client is None else None
         self._client = client or self._own
 
     def close(self) -> None:
         """Closes idle connections; the object can still be used."""
         self.clear()
+        self._others.clear()
         if self._own is not None:
             self._own.close()
 
@@ -88,7 +91,7 @@ class OrthrosPoolManager(Authentication, urllib3.PoolManager):
         headers = urllib3.HTTPHeaderDict(self.headers if kw.get("headers") is None else kw["headers"])
         place = self._place(parts.scheme or "", f"{parts.auth}@{netloc}" if parts.auth else netloc, headers)
         if place is None:
-            return super().urlopen(method, url, redirect, **kw)
+            return self._others.urlopen(method, url, redirect, **kw)
         kw["headers"] = headers
         if place.bearer:
             if "Authorization" in headers:

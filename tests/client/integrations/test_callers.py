@@ -10,6 +10,7 @@ import gzip
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -121,6 +122,17 @@ def test_redirects_are_not_followed(status: int, shop: Shop) -> None:
                 client.get(shop.url, follow=True)
     followed = [*reached, *(heard for heard in shop.target.heard if heard.target == b"/v2")]
     assert [heard.value("authorization") for heard in followed] == [None] * (0 if shop.library in REFUSES_FIRST else 2)
+
+
+@pytest.mark.parity("L29")
+def test_a_stranger_leads_no_authenticated_request_anywhere(shop: Shop) -> None:
+    """A redirect of a site that gets nothing, to a target: the library may follow it, without authenticator."""
+    with listening(lambda _heard: Said(302, (("Location", shop.url),))) as port:
+        client = shop.client(pass_others=True)
+        with suppress(PeerMisbehaved):
+            client.get(f"http://127.0.0.1:{port}/", follow=True)
+    assert not any((heard.value("authorization") or b"").startswith(b"Orthros") for heard in shop.target.heard)
+    assert shop.target.executed == []
 
 
 LIES: dict[str, Callable[[Said], Said]] = {
