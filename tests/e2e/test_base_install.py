@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from attrs import frozen
 
@@ -183,3 +184,28 @@ def test_the_command_that_is_printed_mends_it(installed: Installed) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert installed.run("python", "-c", "import orthros_client.verifier.bearer").returncode == 0
+
+
+@pytest.mark.parity("P15", "O17")
+@pytest.mark.timeout(300)
+def test_a_throw_away_realm_needs_the_extra_http_alone(installed: Installed) -> None:
+    """Tickets and tokens; it says how to stop it, and ends without a complaint."""
+    pip = (installed.folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+    pins = installed.folder.parent / "pins.txt"
+    subprocess.run([*pip, f"{installed.wheel}[http]", "--constraint", pins], check=True)
+    environ = {"PATH": f"{installed.folder}/bin:/usr/bin:/bin", "HOME": str(installed.folder)}
+    words = [str(installed.folder / "bin" / "orthros-kdc"), "dev"]
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dev:
+        assert dev.stdout is not None
+        said = ""
+        try:
+            while "Ctrl-C" not in said:
+                line = dev.stdout.readline()
+                assert line, f"it ended: {said}"
+                said += line
+            (address,) = re.findall(r"(http://127\.0\.0\.1:[0-9]+)/readyz", said)
+            assert httpx.get(f"{address}/livez").status_code == 200
+        finally:
+            dev.terminate()
+            _, complaint = dev.communicate(timeout=30)
+        assert dev.returncode == 0, complaint

@@ -6,19 +6,18 @@ Knows neither requests nor targets.
 from __future__ import annotations
 
 import inspect
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from orthros_client.credentials.credentials import Credentials
 from orthros_client.errors import LocalMisuse
 from orthros_client.http.client.sources import AsyncCredentialSource, CredentialSource, Place
-from orthros_client.local.aio import AsyncClient
 from orthros_client.local.client import Client
 from orthros_client.local.conversation import Token
-from orthros_runtime.extras import extra
 
-with extra("async"):
-    import anyio.to_thread
+if TYPE_CHECKING:
     from anyio.lowlevel import RunVar
+
+    from orthros_client.local.aio import AsyncClient
 
 __all__ = ["Sources"]
 
@@ -30,6 +29,9 @@ class Sources:
         self._client = client
         self._is_async = client is not None and inspect.iscoroutinefunction(client.credentials)
         self._blocking: Client | None = None
+        # Imported late: whoever lacks a library is told the extra of that library, which brings anyio along.
+        from anyio.lowlevel import RunVar
+
         self._by_loop: RunVar[AsyncClient] = RunVar("orthros client")
 
     def ask(self, place: Place) -> Credentials | Token:
@@ -44,13 +46,17 @@ class Sources:
     async def aask(self, place: Place) -> Credentials | Token:
         """The same under any event loop."""
         if self._client is not None and not self._is_async:
+            from anyio import to_thread
+
             # A blocking client may have to wait for the daemon.
-            answer: Credentials | Token = await anyio.to_thread.run_sync(place.ask, self._client)
+            answer: Credentials | Token = await to_thread.run_sync(place.ask, self._client)
             return answer
         source = cast(AsyncCredentialSource | None, self._client)
         if source is None:
             source = self._by_loop.get(None)  # its connections belong to one event loop
         if source is None:
+            from orthros_client.local.aio import AsyncClient
+
             source = AsyncClient()
             self._by_loop.set(source)
         obtained: Credentials | Token = await place.ask(source)
