@@ -1,7 +1,7 @@
 """One request on its way to a target, and what the target's answer means for it.
 
 Nothing that a target says counts before its MAC has been verified against the request that it answers. Knows neither
-tickets nor how requests travel, and repeats nothing: that is `repeating.py`.
+tickets nor how requests travel, and repeats nothing: that is `repetition.py`.
 """
 
 from __future__ import annotations

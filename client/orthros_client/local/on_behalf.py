@@ -7,7 +7,7 @@ deputy. If the framework guesses, it guesses the caller of another request as so
 The mechanism. There are five answers, and each is a value: nobody else (None), evidence, a verified caller whose
 evidence is taken, a name that is asserted, or what the client was configured with (`AS_CONFIGURED`). `propagate=True`
 means the caller that is being served at this moment, by this code (`http/propagation.py` keeps it in a context
-variable, and `http/belonging.py` tells code that belongs to a request from code that outlived it). Where a process
+variable, and `http/request_scope.py` tells code that belongs to a request from code that outlived it). Where a process
 serves requests and this code serves none, nothing is asked: the error names the three ways to say what is meant.
 
 Rejected: to fall back to the own name when no caller is known (that is the confused deputy, once in a while); to take

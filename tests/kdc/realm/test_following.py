@@ -73,7 +73,7 @@ def everything(moment):
         {uid: client and (client.principal, sorted(client.ticket_keys)) for uid, client in clients.items()},
         [(login.principal, login.newest_kvno) for kid in kids if (login := moment.login(kid)) is not None],
         [len(oauth.secrets) for one in NAMES if (oauth := moment.oauth_client(one)) is not None],
-        len(moment._snapshot.kids),
+        len(moment._kids),
     )  # fmt: skip
 
 

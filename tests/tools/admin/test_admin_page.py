@@ -59,7 +59,7 @@ FIELDS: dict[str, list[Any]] = {
                                            ["key retire orders 1"]],
     "`key export`": ["key export orders --out x.key"],
     "`key erase-tombstones`": ["key erase-tombstones"],
-    "`group list`, `show`, `add`, `add-member`, `remove-member`; `delete`": [
+    "`group list`, `group show`, `group add`, `group add-member`, `group remove-member`; `group delete`": [
         ["group add edge", "group list", "group add-member edge billing", "group show edge",
          "group remove-member edge billing"], ["group delete edge --yes"],
     ],
