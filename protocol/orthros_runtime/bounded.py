@@ -23,8 +23,8 @@ V = TypeVar("V")
 class BoundedMap(OrderedDict[K, V]):
     """At most `capacity` entries. Setting a known key leaves it in its place, as in every OrderedDict.
 
-    `dropped` is called with each entry that had to make room. Single look-ups may run beside other threads, what
-    changes the map needs a lock of its owner.
+    `dropped` is called with each entry that had to make room. Single look-ups may run in any thread; for a change, the
+    owner holds a lock.
     """
 
     def __init__(self, capacity: int, dropped: Callable[[K, V], object] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which rules hold for an ask: where it comes from, in whose name, along which path.
+"""Which rules hold for an ask, by their conditions: when and from where it comes, in whose name, along which path.
 
 Conditions only ever take rules away, and one that cannot be judged does not hold. Knows no condition by name: the rule
 table names the judges.
