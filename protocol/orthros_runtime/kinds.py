@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from os import getcwd
-from os.path import join
+from os.path import isabs, join
 from typing import Any, Final
 
 from attrs import NOTHING, evolve, frozen
@@ -85,7 +85,11 @@ class ValueKind:
             value = self.parse(text)
         except ValueError:
             value = text
-        return self.read(value, where, getcwd())
+        try:  # the working directory may be gone, which is nothing to those that need none
+            folder = getcwd() if self.is_path and not isabs(text) else ""
+        except OSError as error:
+            raise Misconfigured("config-invalid", f"{where}: the working directory: {error.strerror}") from None
+        return self.read(value, where, folder)
 
 
 class _BadEntry(ValueError):

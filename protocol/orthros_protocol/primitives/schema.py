@@ -87,6 +87,7 @@ Extension = tuple[int, bytes]
 _SHAPE: Final = "shape"
 _SECRET: Final = "secret"
 _OF_OBJECTS: Final = {"encode", "to_items"}
+_OF_LOOPS: Final = frozenset({"one", "before", "after"})
 
 
 def _field(shape: Shape, **options: Any) -> Any:
@@ -365,7 +366,7 @@ def _made(cls: type[Any], name: str, limit: int, *, eq: bool, order: bool, kw_on
     variables = {row.name for member in made.members for row in member.rows()}
     if hidden := variables & {*writer.names, *CALLED}:
         raise TypeError(f"{made.__name__}: a field hides what its own source calls: {', '.join(sorted(hidden))}")
-    if hidden := variables & _written_again(writer):
+    if hidden := _written_again(writer) - (_OF_LOOPS - variables):
         raise TypeError(f"{made.__name__}: its source uses the name of a field twice: {', '.join(sorted(hidden))}")
     for called, function in _compiled(writer, _file_name(made)).items():
         setattr(made, called, function if called in _OF_OBJECTS else staticmethod(function))
@@ -379,7 +380,7 @@ def _writer() -> Writer:
 
 
 def _written_again(writer: Writer) -> set[str]:
-    """The variables that one function gets from more than one place: a field of that name would not be checked."""
+    """The variables that one function gets from more than one place: an item of that name would not be checked."""
     again: set[str] = set()
     for function in ast.parse("\n".join(writer.lines)).body:
         stored = Counter(

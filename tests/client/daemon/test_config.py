@@ -56,6 +56,20 @@ def test_a_path_begins_at_the_folder_of_the_file_and_elsewhere_at_the_working_di
     assert (forward.socket, forward.keytab) == (f"{folder}/f.sock", f"{folder}/v.key")
 
 
+def test_a_working_directory_that_is_gone_stops_only_what_begins_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    environ = {"ORTHROS_DAEMON_KDCS": "tcp://kdc:1", "ORTHROS_DAEMON_KEYTAB": "/etc/web.key"}
+    assert DAEMON_SETTINGS.load(None, environ).keytab == "/etc/web.key"
+    with pytest.raises(Misconfigured, match="ORTHROS_DAEMON_KEYTAB: the working directory: No such file"):
+        DAEMON_SETTINGS.load(None, environ | {"ORTHROS_DAEMON_KEYTAB": "web.key"})
+
+
 @pytest.mark.parity("P16")
 @pytest.mark.parametrize(
     ("text", "place"),

@@ -414,7 +414,7 @@ def test_what_such_an_object_does_not_allow_is_not_written() -> None:
 
 
 def test_a_declaration_that_would_leave_an_item_unjudged_is_refused() -> None:
-    """A field that does not exist, an item that is several, and two items of one name."""
+    """A field that does not exist, an item that is several, two items of one name, also in an array of their own."""
     with pytest.raises(TypeError, match="Parcel has no field lable"):
         spread(Parcel, lable=text(is_name))
     with pytest.raises(TypeError, match="Parcel has no field seen"):
@@ -433,6 +433,27 @@ def test_a_declaration_that_would_leave_an_item_unjudged_is_refused() -> None:
         class Twice(Message):
             parcel: Parcel = spread(Parcel)
             owner: Principal = principal()
+
+    @message("part")
+    class Part(Record):
+        label: str = text(is_name)
+
+    @frozen(kw_only=True)
+    class SameName:
+        owner_realm: str = field(metadata=wire(text(is_name)))
+        owner: Principal = field(metadata=wire(principal()))
+
+    @frozen(kw_only=True)
+    class SameVariable:
+        part: Part = field(metadata=wire(record_of(Part)))
+        part_label: str = field(metadata=wire(text(is_name)))
+
+    for cls, name in ((SameName, "box_owner_realm"), (SameVariable, "box_part_label")):
+        with pytest.raises(TypeError, match=name):
+
+            @message("within an array")
+            class Within(Message):
+                box: object = nested(spread(cls))
 
 
 def test_a_name_with_a_quotation_mark_is_a_name() -> None:
