@@ -218,7 +218,7 @@ def judge(possession: Possession, standing: Standing, received: Received, rules:
         discharged = _discharged(request, presented)
         if presented.unsupported is not None:
             raise Refused("caveat-unsupported", presented.unsupported)
-        access = _access(received, rules, now, discharged=bool(presented.roots))
+        access = _access(request.use, received, rules, now, discharged=bool(presented.roots))
         scopes = ticket.scopes
         for caveat in (*presented.caveats, *discharged):
             objection = caveat.prohibits(access)
@@ -263,16 +263,16 @@ def accept(
     return judge(possession, replay.admit(possession.entry), received, rules)
 
 
-def _access(received: Received, rules: AcceptanceRules, now: Timestamp, *, discharged: bool) -> Access:
-    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and
-    # there is one reading of the clock, the store's.
-    in_http = received.use == USE_HTTP
+def _access(use: int, received: Received, rules: AcceptanceRules, now: Timestamp, *, discharged: bool) -> Access:
+    # A method and a path exist in HTTP alone, a channel caveat never holds inside a channel of our own, and there is
+    # one reading of the clock, the store's. `use` is the one that was proven, whatever was received.
+    in_http = use == USE_HTTP
     return Access(
         now=now,
         method=received.method if in_http else None,
         path=received.path if in_http else None,
         peer=received.peer,
-        channel=None if received.use == USE_CHANNEL else received.channel,
+        channel=None if use == USE_CHANNEL else received.channel,
         app=rules.app_caveats,
         discharged=discharged,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orthros_protocol.errors import LocalMisuse, Malformed, PeerMisbehaved, Refused
-from orthros_protocol.exchanges.acceptance import build_ap_error
+from orthros_protocol.exchanges.acceptance import AcceptanceRules, Received, build_ap_error, judge, prove
 from orthros_protocol.exchanges.ap_exchange import (
     USE_CHANNEL,
     USE_HTTP,
@@ -352,6 +352,23 @@ def test_a_caveat_holds_only_in_the_uses_where_its_fact_exists(caveat: Caveat, u
             continue
         with pytest.raises(Refused, match="caveat-refused"):
             pair.target.accept(pending.message, use=use, **ALL_KNOWN)
+
+
+def test_caveats_are_judged_in_the_use_that_was_proven() -> None:
+    """Not in another one that the verifier says afterwards."""
+    pair = ExchangePair()
+    target = pair.target
+    pending = pair.request(pair.issue(), use=USE_CHANNEL, bind=None, caveats=(MethodsCaveat(("GET",)).to_bytes(),))
+    opened = parse_ap_request(pending.message)
+    proven = prove(
+        opened,
+        lambda ticket, caveats: open_presented(ticket, caveats, target.keytab),
+        use=USE_CHANNEL,
+        now=target.clock.now(),
+    )
+    said = Received(use=USE_HTTP, bind=None, **ALL_KNOWN)
+    with pytest.raises(Refused, match="caveat-refused"):
+        judge(proven, target.store.admit(proven.entry), said, AcceptanceRules(max_life_s=3600))
 
 
 def test_caveats_are_judged_by_the_clock_of_the_request() -> None:
