@@ -82,11 +82,13 @@ def _changed(label: str, parent: ast.AST, old: ast.expr, new: ast.expr) -> Site:
 
 def _bounds(call: ast.Call, label: str) -> Iterator[Site]:
     """A bound that has a name, one more and one less: by that name, other fields may have it as well."""
-    named = [one.value for one in call.keywords if one.arg in {"high", "limit", "low"}]
-    for bound in [*call.args[_called(call) in _JUDGED :], *named]:
+    named: list[tuple[ast.AST, ast.expr]] = [
+        (one, one.value) for one in call.keywords if one.arg in {"high", "limit", "low"}
+    ]
+    for parent, bound in [*((call, one) for one in call.args[_called(call) in _JUDGED :]), *named]:
         if isinstance(bound, ast.Name | ast.BinOp) and number_of(bound) is None and ast.unparse(bound).isupper():
             for operator in (ast.Add(), ast.Sub()):
-                yield _changed(label, call, bound, ast.BinOp(bound, operator, ast.Constant(1)))
+                yield _changed(label, parent, bound, ast.BinOp(bound, operator, ast.Constant(1)))
 
 
 def _others(call: ast.Call, *, within_optional: bool) -> Iterator[ast.Call]:

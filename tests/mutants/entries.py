@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from attrs import frozen
@@ -29,3 +30,10 @@ def _is_like(label: str, pattern: str) -> bool:
 
 def because(reason: str, *patterns: str) -> tuple[Entry, ...]:
     return tuple(Entry(pattern, reason) for pattern in patterns)
+
+
+def of_each(messages: Iterable[str], *patterns: str) -> Iterator[str]:
+    """The same patterns for each of several messages."""
+    for message in messages:
+        for pattern in patterns:
+            yield f"{message}.{pattern}"

@@ -186,15 +186,14 @@ def _short(node: ast.AST) -> str:
 
 
 def replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
-    """Puts `new` where `old` is."""
+    """Puts `new` where `old` is. Raises LookupError where it is not."""
     new = ast.fix_missing_locations(ast.copy_location(new, old))
-    for name, value in ast.iter_fields(parent):
-        if value is old:
-            setattr(parent, name, new)
-            return
-        if isinstance(value, list) and any(one is old for one in value):
-            value[:] = [new if one is old else one for one in value]
-            return
-    for child in ast.iter_child_nodes(parent):
-        if isinstance(child, ast.arguments):
-            replace(child, old, new)
+    for holder in (parent, *(one for one in ast.iter_child_nodes(parent) if isinstance(one, ast.arguments))):
+        for name, value in ast.iter_fields(holder):
+            if value is old:
+                setattr(holder, name, new)
+                return
+            if isinstance(value, list) and any(one is old for one in value):
+                value[:] = [new if one is old else one for one in value]
+                return
+    raise LookupError(f"{ast.unparse(old)} is not there, so nothing would change")

@@ -223,6 +223,7 @@ def test_a_caveat_on_the_tgt_changes_the_key_of_everything() -> None:
     request = verify_tgs_request(unverified, asking.opened(narrow))
     check_tgs_extensions(unverified)
     assert request.tgt.caveats == (until,)
+    assert request.ts == asking.pair.now
     with pytest.raises(PeerMisbehaved, match="wrong-mac"):
         verify_tgs_request(unverified, asking.opened())
     reply = asking.pair.realm.handle(asked.message)

@@ -141,6 +141,8 @@ def _wrong_wants() -> list[Vector]:
         "want as nil": encode(None),
         "second want": encode(good_one, wrong(kind=3)), "last of 32": encode(*[good_one] * 31, wrong(realm="A")),
         "two wants": encode(good_one, wrong(ttl_s=None), wrong(kind=3)), "list as realm": encode(wrong(realm=[])),
+        "one scope": encode(wrong(scopes=["A"])), "ext of 1025 bytes": encode(wrong(ext=[[2, bytes(1019)]])),
+        "limits among 8 extensions": encode(wrong(ext=[[1, b"x"], *([one, b""] for one in range(2, 9))])),
     }  # fmt: skip
     return [vector(f"wants: {name}", "read-wants", {"wants": field.hex()}) for name, field in bins.items()]
 
@@ -300,9 +302,10 @@ def _results() -> list[Vector]:
         "result of kind 2": {"ok": 2}, "result of kind 1": {"ok": 1}, "realm not canonical": {"realm": "A"},
     }  # fmt: skip
     failing |= {f"ext: {name}": {"ext": ext} for name, ext in bad_extensions(4096).items()}
-    failing |= {"ext of 4097 bytes": {"ext": [[2, bytes(4091)]]}}
+    failing |= {"ext of 4097 bytes": {"ext": [[2, bytes(4091)]]}, "9 extensions without demands": {
+        "ext": [[one + 2, b""] for one in range(9)]}}  # fmt: skip
     made = both("granted", "open-tgs-rep", granted, "body", passing, failing)
-    for low in (4, 0x8000):
+    for low in (4, 0x8000, MOST_U32):
         made.append(refused(f"granted: flag {low:#x}", "open-tgs-rep", granted({"flags": low}), "critical"))
     other: dict[str, Inputs] = {"another realm": {"realm": "a.example"}, "another target": {"target": "orders"}}
     made += both("granted", "open-tgs-rep", granted, "answer", {}, other | {"no key for a ticket": {"key": None}})

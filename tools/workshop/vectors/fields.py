@@ -95,6 +95,7 @@ def _others(shape: Shape, item: Any) -> _Values:
         yield from _WRONG_TEXTS.items()
     elif isinstance(shape, shapes.Extensions):
         yield from (good_extensions(shape.limit) | bad_extensions(shape.limit)).items()
+        yield from {"extension -1": [[-1, b""]], "extension nil": [[None, b""]]}.items()
     elif item is not None and shape.kind is list:
         yield from _lists(shape, item)
 
@@ -125,5 +126,6 @@ def _lists(shape: Shape, items: list[Any]) -> _Values:
     if isinstance(shape, shapes.TextSet):
         for size in (shape.high, shape.high + 1):
             yield f"of {size} entries", [f"s{one:02}" for one in range(size)]
+        yield "of one in capitals", ["A"]
     if len(items) > 1:
         yield "in another order", items[::-1]

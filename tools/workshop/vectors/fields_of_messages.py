@@ -64,7 +64,12 @@ def _tgs_request() -> list[Vector]:
 
 def _wants() -> list[Vector]:
     want = [0, REALM, "payroll", ["read", "write"], 600, 1, [[1, b"x"], [2, b""]]]
-    return fields("want", "read-wants", Want, want, lambda one: {"wants": (b"\x91" + one).hex()})
+    without_limits = [*want[:-1], [[2, b"x"], [3, b""]]]
+    return [
+        made
+        for name, items in {"want": want, "want without limits": without_limits}.items()
+        for made in fields(name, "read-wants", Want, items, lambda one: {"wants": (b"\x91" + one).hex()})
+    ]
 
 
 def _ap_request() -> list[Vector]:
@@ -208,6 +213,11 @@ def _sealed_tickets() -> list[Vector]:
         vector("ticket whose fields are at their largest", "ticket", good.ticket_inputs(good.TICKET_KEY, **largest)),
         vector("ticket whose fields are at their smallest", "ticket", good.ticket_inputs(good.TICKET_KEY, **smallest)),
     ]
+    made += [
+        refused(f"ticket is not sealed: mark of key {number}", "ticket",
+                good.ticket_inputs(good.TICKET_KEY) | {"mac_no": number}, "build")
+        for number in (0, MOST_U32 + 1)
+    ]  # fmt: skip
     return made + [
         refused(f"ticket is not sealed: {field}, case {number}", "ticket",
                 good.ticket_inputs(good.TICKET_KEY, **{field: value}), "build")

@@ -80,6 +80,7 @@ def _field_changes() -> dict[str, Inputs]:
         "another spelling is not covered": {"headers": [["idempotency_key", ""]], "covered": []},
         "a dot in a name": {"headers": [["x.tenant", ""]], "covered": []},
         "names that nobody asks for": with_fields(["x_free", ""], ["x-free", ""]),
+        "an underscore in the floor": {"covered": ["idempotency-key"], "floor": ["x_tenant", "x_absent"]},
         "a covered name with an underscore": with_fields(["x_own", "01"]) | {"covered": ["x_own"]},
     }  # fmt: skip
 
