@@ -180,7 +180,6 @@ KNOWN: Final[tuple[Entry, ...]] = (
     ),
     *because(
         "Another check refuses the same with the same code.",
-        "acceptance.prove: without `if request.use != use`",
         "access._BAD_ESCAPE: '%(*{2})* -> '%(*{1})*",
         "messages.(AS_REQ, TGS_REQ, AP_REQ, SYNC_REQ): 4 -> *",
         "messages.(_SHORT_ARRAY, _ARRAY16): 220 -> *",

@@ -18,16 +18,40 @@ _MAY_BE_EMPTY: Final = (
 _NEVER_AS_LARGE: Final = ("App", "Channel", "Expires", "Methods", "Path", "Peer", "Targets", "ThirdParty")
 
 OF_FIELDS: Final[tuple[Entry, ...]] = (
-    *because("No size is below zero.", *[f"{field}: 0 -> -1" for field in _MAY_BE_EMPTY]),
+    *because(
+        "No size is below zero.",
+        *[f"schema.{shape}: 0 -> -1" for shape in ("array", "extensions", "text_set")],
+        *[f"{field}: 0 -> -1" for field in _MAY_BE_EMPTY],
+    ),
+    *because(
+        "What refuses a wrong declaration, and the protocol has none: tests/protocol/primitives/test_schema.py.",
+        "schema._item_of: without `if [row.shape for row in shape.rows('')] != *",
+        "schema._made: without `if (hidden *",
+        "schema._written_again: without *",
+        "schema._written_again: times > 1 -> times > 2",
+        "schema.spread: without `if (unknown *",
+    ),
+    *because(
+        "What Python alone sees, constants and pickling of an object: tests/protocol/primitives/test_schema.py.",
+        "schema._made: has_secrets or * -> *",
+        "schema._made: vars(cls.__base__).get('__getstate__') is not_exported -> *",
+        "schema._made: without `setattr(made, member.name, member.shape.low)`",
+    ),
+    *because(
+        "What is longer is refused by the predicate or pattern as well; the size only comes first.",
+        "schema.text: 128 -> 129",
+    ),
     *because(
         "The ticket's clear header is read: every other size is refused with the same code.",
         *[f"{field}: 16 -> 15" for field in _WITH_A_TICKET],
         *[f"{field}: MAX_TICKET_BYTES -> MAX_TICKET_BYTES + 1" for field in _WITH_A_TICKET],
     ),
     *because(
-        "The caveats in it are taken apart: what is larger is refused with the same code.",
+        "The caveats in it are taken apart: what is larger, or nil, is refused with the same code.",
         "ap_exchange.ApRequest.caveats: MAX_CAVEATS_BLOB_BYTES -> MAX_CAVEATS_BLOB_BYTES + 1",
         "tgs_exchange.UnverifiedTgsRequest.tgt_caveats: MAX_CAVEATS_BLOB_BYTES -> MAX_CAVEATS_BLOB_BYTES + 1",
+        "tgs_exchange.UnverifiedTgsRequest.tgt_caveats: binary(0, MAX_CAVEATS_BLOB_BYTES) -> optional(*",
+        "ticket.TicketContent.caveats_field: binary(* -> optional(*",
     ),
     *because(
         "A ticket of 8192 bytes has no room for so many caveats.",
@@ -72,6 +96,11 @@ OF_FIELDS: Final[tuple[Entry, ...]] = (
         "http_profile.HttpBinding.content_digest: 128 -> *",
         "http_profile.HttpBinding.profile: text(_PROFILE, * -> text(len, *",
         "http_profile._Covered.name: text(_HEADER_NAME) -> text(len)",
+        "http_profile._Covered.*: * -> optional(*",
+        *[
+            f"http_profile.HttpBinding.{part}: * -> optional(*"
+            for part in ("authority", "covered", "method", "profile", "scheme", "target")
+        ],
         "http_profile.HttpBinding.covered: MAX_COVERED -> MAX_COVERED + 1",
         "http_profile.HttpReply.covered: MAX_COVERED -> MAX_COVERED + 1",
         "http_profile.HttpReply.covered: text(_HEADER_NAME) -> text(len)",
@@ -108,5 +137,9 @@ OF_FIELDS: Final[tuple[Entry, ...]] = (
         "The offset of a clock alone takes it as it is, and no message of the protocol has one.",
         "shape_source.Shape.low: 0 -> *",
     ),
-    *because("A name within what is written, which nothing else reads.", "shape_source.Writer.named: 1 -> *"),
+    *because(
+        "A name within what is written, which nothing else reads.",
+        "shape_source.Writer.named: 1 -> 0",
+        "shape_source.Writer.named: 1 -> 2*",
+    ),
 )
