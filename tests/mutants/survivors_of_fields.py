@@ -132,10 +132,28 @@ OF_FIELDS: Final[tuple[Entry, ...]] = (
     *because(
         "Which of two checks comes first: both refuse with the same code.",
         "shape_source.Shape.turn: 0 -> *",
+        "shape_source.Shape.turn: (self.low, self.high) == (0, MAX_INT) -> *",
+        "shape_source.Shape.turn: self.kind is not int -> *",
+        "shape_source.Turn.CONSTANT: 0 -> -1",
+        "shape_source.Turn.EXACT: 1 -> 2",
+        "shape_source.Turn.OPTIONAL: 5 -> *",
+        "shape_source.Turn.RANGE: 3 -> *",
+        "shape_source.Turn.SIZE: 4 -> *",
+        "shape_source.Turn.WIDEST: 2 -> *",
     ),
     *because(
         "The offset of a clock alone takes it as it is, and no message of the protocol has one.",
         "shape_source.Shape.low: 0 -> *",
+    ),
+    *because(
+        "It writes the same condition in other words, or with other words for people.",
+        "shape_source._outside: shape.low == 0 -> shape.low == -1",
+        "shape_source._write_range: shape.turn == Turn.CONSTANT -> *",
+        "shape_source._write_range: shape.kind is int -> *",
+        "shape_source._write_range: without `if shape.is_sized_within`",
+        "shape_source.Shape.is_sized_within: self.low == 0 -> self.low == -1",
+        "shape_source.Shape.is_sized_within: * -> self.kind is list and self.low == 0",
+        "shape_source.Shape._or_none: self.nil and expression != value -> *",
     ),
     *because(
         "A name within what is written, which nothing else reads.",
