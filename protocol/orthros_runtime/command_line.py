@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
         A shell that completes a command line is answered instead, and the process ends.
         """
-        if "_ARGCOMPLETE" in os.environ:
+        if {"_ARGCOMPLETE", "COMP_LINE"} <= os.environ.keys():
             from argcomplete import autocomplete  # its script set the variable: the package is there
 
             autocomplete(self)

@@ -159,6 +159,12 @@ def test_hashing_exceptions_exist_and_give_a_reason() -> None:
     assert [path for path in HASHING_EXCEPTIONS if not (ROOT / path).is_file()] == []
 
 
+def test_files_are_touched_where_key_files_live() -> None:
+    """docs/adr/0002: two modules of the protocol know the file system; keytab.py names the type of a path."""
+    owners = {f"protocol/orthros_protocol/keys/{name}.py" for name in ("secret_file", "full_disk", "keytab")}
+    assert only_in(owners, sources(PROTOCOL), "os", "pathlib", "tempfile", "shutil", "io", "fcntl") == []
+
+
 def test_msgpack_lives_in_canonical() -> None:
     owners = {"protocol/orthros_protocol/primitives/canonical.py"}
     paths = sources(*PACKAGES.values())

@@ -139,9 +139,10 @@ class _Call:
         self.serving = Serving(self.exchange.caller, traceparent=self.exchange.traceparent)
         return None
 
-    def sends(self, raw: bytes) -> bytes:
-        """A message of the answer."""
-        self._running.update(framed(raw))
+    def sends(self, raw: bytes, context: _Context | None = None) -> bytes:
+        """A message of the answer. That of a unary call, whose `context` is given, leaves with the status OK alone."""
+        if context is None or context.status is grpc.StatusCode.OK:
+            self._running.update(framed(raw))
         return raw
 
     def ended(self, context: _Context, error: Exception | None = None) -> tuple[Any, str, tuple[Any, ...]]:
@@ -217,7 +218,7 @@ class OrthrosServerInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
             own, error, response = _SyncContext(context, call.exchange.caller), None, b""
             try:
                 with call.serving.active():
-                    response = call.sends(_encoded(handler, handler.unary_unary(_decoded(handler, raw), own)))
+                    response = call.sends(_encoded(handler, handler.unary_unary(_decoded(handler, raw), own)), own)
             except Exception as raised:  # noqa: BLE001  # its status is the answer
                 error = raised
             _end(context, *call.ended(own, error))
@@ -294,7 +295,9 @@ class OrthrosAioServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[m
             own, error, response = _AioContext(context, call.exchange.caller), None, b""
             try:
                 with call.serving.active():
-                    response = call.sends(_encoded(handler, await handler.unary_unary(_decoded(handler, raw), own)))
+                    response = call.sends(
+                        _encoded(handler, await handler.unary_unary(_decoded(handler, raw), own)), own
+                    )
             except Exception as raised:  # noqa: BLE001  # its status is the answer
                 error = raised
             await _aend(context, *call.ended(own, error))

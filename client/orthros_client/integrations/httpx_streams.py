@@ -49,24 +49,35 @@ class _Around(SyncByteStream, AsyncByteStream):
 
 
 class CheckedStream(_Around):
-    """Passes the bytes on and raises at their end unless they are the target's."""
+    """Passes the bytes on and raises at their end unless they are the target's.
+
+    The last chunk is passed on when it is proven: whoever reads as many bytes as Content-Length says asks no further.
+    """
 
     def __init__(self, inner: Any, check: BodyProof) -> None:
         super().__init__(inner)
         self._check = check
 
     def __iter__(self) -> Iterator[bytes]:
+        held = b""
         for chunk in self._inner:
             self._check.feed(chunk)
-            yield chunk
+            if held:
+                yield held
+            held = chunk
         self._check.finish()
+        yield held
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        held = b""
         async with self._chunks() as chunks:
             async for chunk in chunks:
                 self._check.feed(chunk)
-                yield chunk
+                if held:
+                    yield held
+                held = chunk
         self._check.finish()
+        yield held
 
 
 class Short(_Around):

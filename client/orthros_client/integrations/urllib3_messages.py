@@ -51,7 +51,8 @@ class CheckedFile:
         data: bytes = self._raw.read(amt, decode_content=False)
         if data:
             self._check.feed(data)
-        if not data or amt is None:
+        # Whoever reads as many bytes as Content-Length says does not ask again.
+        if not data or amt is None or self._raw.length_remaining == 0:
             self._check.finish()
             self.close()
         return data

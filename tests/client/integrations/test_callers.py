@@ -175,6 +175,29 @@ def test_a_fake_body_is_noticed_at_its_end(change: str, shop: Shop) -> None:
             client.get(shop.url, in_pieces=in_pieces)
 
 
+def read_as_many_bytes_as_the_head_says(client: Any, library: str, url: str, size: int) -> bytes:
+    """What a reader gets who asks for so many bytes and no more; `client` is a caller of the shop."""
+    if library == "urllib3":
+        data: bytes = client.auth.request("GET", url, preload_content=False).read(size)
+        return data
+    if library == "requests":
+        return next(client.session.get(url, stream=True).iter_content(size))  # type: ignore[no-any-return]
+    with client.session.stream("GET", url) as response:
+        return next(response.iter_bytes(size))  # type: ignore[no-any-return]
+
+
+# aiohttp is not among them: nothing can be read of its body before the end was judged.
+@pytest.mark.parity("L11")
+@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "aiohttp"], indirect=True)
+def test_a_fake_body_is_noticed_by_who_reads_its_length_and_no_further(library: str, shop: Shop) -> None:
+    shop.target.application = lambda _heard: Said(200, (), b"0123456789")
+    client = shop.client()
+    assert read_as_many_bytes_as_the_head_says(client, library, shop.url, 10) == b"0123456789"
+    shop.target.between = lambda said: evolve(said, body=b"evil-9999!")
+    with pytest.raises(Exception, match=r"response-unproven"):
+        read_as_many_bytes_as_the_head_says(client, library, shop.url, 10)
+
+
 @pytest.mark.parity("L11")
 def test_compressed_bodies_are_checked_as_they_travel(shop: Shop) -> None:
     """Before decoding; the caller gets the decoded text."""

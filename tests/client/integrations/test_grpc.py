@@ -46,6 +46,8 @@ class Orders:
     def echo(self, request: bytes, context: Any) -> bytes:
         self.note("echo", context, request)
         context.set_trailing_metadata((("x-own", "1"),))
+        if request == b"none":
+            context.set_code(grpc.StatusCode.NOT_FOUND)  # and the message is not sent
         return b"you sent " + request[:100]
 
     def refuse(self, request: bytes, context: Any) -> bytes:
@@ -265,6 +267,7 @@ def test_refusals_and_errors_say_whose_word_they_are(house: House) -> None:
                 call(name)
         for name, request, code in (
             ("Abort", b"x", grpc.StatusCode.NOT_FOUND),
+            ("Echo", b"none", grpc.StatusCode.NOT_FOUND),
             ("Watch", b"abort", grpc.StatusCode.OUT_OF_RANGE),
             ("Fail", b"x", grpc.StatusCode.UNKNOWN),
         ):
