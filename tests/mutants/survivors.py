@@ -244,7 +244,6 @@ KNOWN: Final[tuple[Entry, ...]] = (
         "What a wire form cannot hold: the schema has refused it before the object is made.",
         "caveats.PeerCaveat.__attrs_post_init__: without *",
         "caveats.PeerCaveat.__attrs_post_init__: type(network) is not str or *",
-        "caveats._METHOD: '*{1,20}' -> '*{0,20}'",
     ),
     *because(
         "A further limit of header characters, so that no long text is searched; what it refuses is refused anyway.",

@@ -117,7 +117,6 @@ OF_FIELDS: Final[tuple[Entry, ...]] = (
         "credential.Credential.flags: *",
         "credential.Credential.kvno: *",
         "credential.Credential.notes: *",
-        "credential.Credential.scopes: text_set(is_scope, MAX_SCOPES) -> text_set(len, *",
         "credential.Credential.tail: *",
         "credential.Credential: flags before demands",
         "credential.Credential: kvno before flags",

@@ -156,9 +156,10 @@ def _take(arguments: argparse.Namespace, response: httpx.Response) -> int:
         return _BY_STATUS.get(response.status_code, _REMOTE)
     size = 0
     proven = proven_of(response)
+    check = None if proven is None else proven.body
     with _destination(arguments.out) as out:
         held: list[bytes] = [_head_of(response)] if arguments.include or arguments.head else []
-        is_held = proven is not None and proven.body is not None
+        is_held = check is not None
         try:
             for chunk in response.iter_raw():
                 size += len(chunk)
@@ -167,10 +168,11 @@ def _take(arguments: argparse.Namespace, response: httpx.Response) -> int:
                 is_held = is_held and size <= _MOST_HELD
                 if not is_held:
                     _show(out, held)
-        except httpx.TimeoutException:
-            raise Unavailable("timeout", f"the body stopped after {size} bytes and is not complete") from None
-        except httpx.TransportError:
-            raise PeerMisbehaved("connection-truncated", f"the body ended after {size} bytes: not complete") from None
+        except httpx.TransportError as error:
+            came = size if check is None else check.size  # what waits for its proof is not among the chunks
+            if isinstance(error, httpx.TimeoutException):
+                raise Unavailable("timeout", f"the body stopped after {came} bytes and is not complete") from None
+            raise PeerMisbehaved("connection-truncated", f"the body ended after {came} bytes: not complete") from None
         _show(out, held)
     return OK
 

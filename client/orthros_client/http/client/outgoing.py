@@ -198,28 +198,28 @@ class Attempt:
 
 
 class BodyProof:
-    """Compares a response's raw bytes, before any decoding, with the digest that was proven."""
+    """Compares a response's raw bytes, before any decoding, with the digest that was proven. `size`: how many came."""
 
     def __init__(self, sha256: bytes, where: str) -> None:
         self._expected = sha256
         self._where = where
         self._running = RunningDigest()
-        self._size = 0
+        self.size = 0
 
     def feed(self, data: bytes) -> None:
         """The next bytes as they came."""
         self._running.update(data)
-        self._size += len(data)
+        self.size += len(data)
 
     def hashed(self, running: RunningDigest, size: int) -> None:
         """The whole body was hashed while it came, before its proof was there."""
-        self._running, self._size = running, size
+        self._running, self.size = running, size
 
     def finish(self) -> None:
         """The end of the body. Raises PeerMisbehaved `response-unproven` unless every byte was the target's."""
         if not mac_matches(self._running.digest(), self._expected):
             raise unproven(
-                f"{self._where}: {self._size} bytes came, and they are not the body that the target sent: its head is "
+                f"{self._where}: {self.size} bytes came, and they are not the body that the target sent: its head is "
                 "proven, so likelier something between changed the body; else the connection ended early",
                 "Let the proxies between leave responses with Orthros-Reply as they are (nginx: no `sub_filter`, no "
                 "`gzip`; no minifying, no scripts put into pages).",
