@@ -27,7 +27,7 @@ from attrs import define, frozen
 from orthros_client.verifier.stores.folder import STATE_VARIABLE, find_folder
 from orthros_protocol.errors import Misconfigured
 
-__all__ = ["INTERRUPTIONS", "Outcome", "Process", "Stage", "StageError"]
+__all__ = ["INTERRUPTIONS", "Outcome", "Process", "Stage", "StageError", "uninterrupted"]
 
 INTERRUPTIONS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 # For a busy machine: many programs start at once.
@@ -163,7 +163,7 @@ class Stage:
     ) -> Process:
         """Starts a program, which inherits `listener`; `name` is for its log files and for error messages."""
         out, err = (self.folder / f"{name}-{len(self.processes)}.{kind}" for kind in ("out", "err"))
-        with out.open("wb") as to, err.open("wb") as errors, _uninterrupted():
+        with out.open("wb") as to, err.open("wb") as errors, uninterrupted():
             popen = subprocess.Popen(
                 [*_program(words[0]), *words[1:]],
                 stdin=subprocess.DEVNULL,
@@ -190,7 +190,7 @@ class Stage:
 
     def close(self) -> None:
         """Ends every process and removes the folder. Cannot be interrupted."""
-        with _uninterrupted():
+        with uninterrupted():
             running = [process for process in self.processes if process.is_running]
             for process in running:
                 process.send(signal.SIGTERM)
@@ -219,7 +219,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 self._folder = Path(tempfile.mkdtemp(prefix=self._prefix)).resolve()
                 self._shared = _folder_in_memory(self._prefix)
             if len(os.fsencode(self.folder)) > _MOST_FOLDER_BYTES:
@@ -236,7 +236,7 @@ class Stage:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Signals wait: none comes between starting a process and knowing that it was started."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:

@@ -6,11 +6,12 @@ Needs the extra `httpx` or `httpx2`. Turns what httpx reports into the explained
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from typing import IO, TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from orthros_client.cli.call_options import PlannedCall, Targets, load_targets, 
 from orthros_client.cli.call_source import dischargers_in, source_of
 from orthros_client.cli.commands import client_of
 from orthros_client.cli.output import OK
-from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Unavailable
+from orthros_client.errors import LocalMisuse, Malformed, Misconfigured, PeerMisbehaved, Refused, Unavailable
 from orthros_client.http.client.attachment import Attachment
 from orthros_client.http.client.file_body import FileBody
 from orthros_client.http.client.origins import Origin
@@ -31,10 +32,12 @@ from orthros_protocol.keys.full_disk import unwritable
 
 if TYPE_CHECKING:
     import httpx
+
+    from orthros_client.local.client import Client
 else:
     from orthros_client.integrations.httpx_libraries import installed as httpx
 
-__all__ = ["call"]
+__all__ = ["call", "probe"]
 
 _CONFIDENTIAL: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _BY_STATUS: Final = {401: 3, 403: 3, 404: 5, 410: 5, 429: 4, 502: 4, 503: 4, 504: 4}
@@ -80,6 +83,29 @@ def call(arguments: argparse.Namespace) -> int:
             return _take(arguments, response)
         finally:
             response.close()
+
+
+def probe(arguments: argparse.Namespace, local: Client) -> str:
+    """What one GET of the URL with a ticket for the target comes to, for `orthros doctor`. Raises what `call` raises,
+    and the refusal that the target's own application answered."""
+    with _http_client(arguments) as client:
+        request = _build(client, PlannedCall("GET", arguments.url, ()))
+        auth = OrthrosAuth(Attachment({_origin_of(request.url): arguments.target}), client=local)
+        response = _send(client, request, auth, arguments)
+        with closing(response):
+            body = b"".join(response.iter_raw())
+        if response.status_code == 403 and (said := _refusal_in(body)):
+            raise Refused("insufficient-scope", said)
+        return f"status {response.status_code} and {len(body)} bytes, proven by {arguments.target}"
+
+
+def _refusal_in(body: bytes) -> str:
+    """What a proven body says of scopes that the caller lacks; empty for any other body."""
+    with suppress(ValueError, TypeError, KeyError):
+        found = json.loads(body)
+        if found["error"] == "insufficient_scope":
+            return str(found["error_description"])
+    return ""
 
 
 def _targets(arguments: argparse.Namespace, origin: str) -> Targets:

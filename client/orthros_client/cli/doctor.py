@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from orthros_client.cli.commands import client_of
+from orthros_client.cli.likely import likely
 from orthros_client.cli.output import OK, exit_code_of, remedy_for, screen_of
 from orthros_client.errors import Failure, OrthrosError, Refused, Unavailable
 from orthros_client.local.api.values import Status
@@ -20,12 +21,13 @@ from orthros_client.local.conversation import socket_path
 from orthros_client.reasons import reason_named
 from orthros_protocol.keys.keytab import Keytab
 from orthros_protocol.reasons.reason import Reason
-from orthros_runtime.command_line import Parser
+from orthros_runtime.command_line import Parser, usage
 from orthros_runtime.screen import life
 
 __all__ = ["register"]
 
 _WARN_OFFSET_MS: Final = 5_000
+_CALL: Final = "call"
 _MIXED: Final = Reason(
     0,
     "conflict",
@@ -37,17 +39,27 @@ _MIXED: Final = Reason(
 def register(add: Callable[..., Parser]) -> None:
     """`orthros doctor`."""
     parser = add(
-        examples=("orthros doctor --target orders", "orthros doctor --keytab /etc/orthros/web.keytab --target orders"),
+        notes="With --url it also makes one GET there, which must do no harm, and says which of the usual mistakes a\n"
+        "failure looks like.",
+        examples=(
+            "orthros doctor --target orders",
+            "orthros doctor --keytab /etc/orthros/web.keytab --target orders",
+            "orthros doctor --url https://orders.example/v1/orders --target orders",
+        ),
     )
     parser.add_argument("--keytab", metavar="FILE", help="check this key file as well")
     parser.add_argument("--target", metavar="TARGET", help="check that a ticket for this target can be had")
-    parser.set_defaults(run=_doctor)
+    parser.add_argument("--url", metavar="URL", help="check that TARGET answers there, by one GET")
+    parser.add_argument("--cacert", metavar="FILE", help="trust these certification authorities")
+    parser.set_defaults(run=_doctor, unix_socket=None)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     """`orthros doctor`: the exit code is that of the first failing check."""
+    if arguments.url and not arguments.target:
+        raise usage("--url needs --target, the service that should answer there", "Name it: `--target NAME`.")
     outcome = OK
-    rows = []
+    rows: list[dict[str, Any]] = []
     seen: list[Status] = []
     with client_of(arguments) as client:
         for name, check in _checks(arguments, client, seen):
@@ -56,7 +68,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
             except OrthrosError as error:
                 words = error.detail or error.cause
                 remedy = remedy_for(error, _names(arguments, seen))
-                rows.append({"check": name, "state": "failed", "seen": words, "code": error.code, "remedy": remedy})
+                row: dict[str, Any] = {
+                    "check": name,
+                    "state": "failed",
+                    "seen": words,
+                    "code": error.code,
+                    "remedy": remedy,
+                }
+                if name == _CALL:
+                    row["looks_like"] = [f"{one.name} (at fault: {one.at})" for one in likely(error)]
+                rows.append(row)
                 outcome = outcome or exit_code_of(error)
     if arguments.output == "json":
         screen_of(arguments).show_rows(rows)
@@ -67,6 +88,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{row['check']:{width}}{row['state']:8}{code}{row['seen']}\n")
         if row["remedy"]:
             sys.stdout.write(f"{'':{width}}        remedy: {row['remedy']}\n")
+        for words in row.get("looks_like", ()):
+            sys.stdout.write(f"{'':{width}}        looks like: {words}\n")
     return outcome
 
 
@@ -87,6 +110,8 @@ def _checks(
         yield "clock", lambda: _clock(seen[0])
         if arguments.target:
             yield f"policy {arguments.target}", lambda: _policy(client, arguments.target)
+        if arguments.url:
+            yield _CALL, lambda: _call(arguments, client)
 
 
 def _key_file(path: str) -> str:
@@ -136,6 +161,12 @@ def _clock(now: Status) -> str:
     if abs(now.offset_ms) > _WARN_OFFSET_MS:
         raise Failure.refused("clock-skew", f"{seen}; corrected for, yet other programs suffer").to_error()
     return seen
+
+
+def _call(arguments: argparse.Namespace, client: Client) -> str:
+    from orthros_client.cli.call import probe  # which alone needs httpx
+
+    return probe(arguments, client)
 
 
 def _policy(client: Client, target: str) -> str:

@@ -23,6 +23,7 @@ import httpx
 
 from orthros_client import Client, PeerMisbehaved
 from orthros_client.integrations.httpx_auth import OrthrosAuth
+from workshop.stage import INTERRUPTIONS, uninterrupted
 
 _BIN: Final = Path(sys.executable).parent
 _SERVICES: Final = ("orders", "ledger", "gateway")
@@ -80,20 +81,23 @@ class Demo:
 
     def _started(self, words: list[str], *, stdout: int | None = None, inherits: int = -1) -> subprocess.Popen[str]:
         log = self._ends.enter_context((self.folder / "log").open("a"))
-        program = subprocess.Popen(
-            words, cwd=self.folder, env=self.environ, stdout=log if stdout is None else stdout, stderr=log, text=True,
-            pass_fds=() if inherits < 0 else (inherits,),
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  # it takes no lock that another thread could hold
-        )  # fmt: skip
-        self._ends.callback(program.wait)
-        self._ends.callback(program.terminate)
+        with uninterrupted():
+            program = subprocess.Popen(
+                words, cwd=self.folder, env=self.environ, stdout=log if stdout is None else stdout, stderr=log,
+                text=True, pass_fds=() if inherits < 0 else (inherits,),
+                preexec_fn=_begin,  # noqa: PLW1509  # it takes no lock that another thread could hold
+            )  # fmt: skip
+            self._ends.callback(program.wait)
+            self._ends.callback(program.terminate)
         return program
 
     def _words(self, command: str) -> list[str]:
         return shlex.split(command.replace("$PWD", str(self.folder)))
 
 
-def _end_with_parent() -> None:
+def _begin() -> None:
+    """Runs between fork and exec: hear signals again, and end with the demo."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
