@@ -132,6 +132,7 @@ class House:
 
     estate: Estate
     ports: dict[str, int] = field(factory=dict)
+    proxy: Process | None = None
 
     @property
     def folder(self) -> Path:
@@ -141,6 +142,8 @@ class House:
         return self.estate.key_file(name)
 
     def origin(self, name: str, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
+        if name in PROXIES and self.proxy is not None:
+            assert self.proxy.is_running, f"nginx has ended: {self.proxy.errors()}"
         return f"{scheme}://{host}:{self.ports[name]}"
 
     def log_file(self, name: str) -> Path:
@@ -252,7 +255,9 @@ def _start_services(house: House) -> None:
 
 def _start_proxy(house: House, program: str) -> None:
     ports = {name: port for name, port in house.ports.items() if name.isidentifier()}
-    process = house.estate.stage.start("nginx", program, *nginx.configured(house.folder, _NGINX.format(**ports)))
+    process = house.proxy = house.estate.stage.start(
+        "nginx", program, *nginx.configured(house.folder, _NGINX.format(**ports))
+    )
     for name in PROXIES:
         _await_port(process, house.ports[name], f"nginx, {name}")
 
