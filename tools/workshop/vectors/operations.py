@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from orthros_protocol.errors import Refused
-from orthros_protocol.exchanges.acceptance import AcceptanceRules, Accepted, Received, accept, build_ap_reply
-from orthros_protocol.exchanges.ap_exchange import open_ap_reply, parse_ap_request
 from orthros_protocol.exchanges.as_exchange import (
     InitialTicket,
     check_as_extensions,
@@ -22,9 +19,7 @@ from orthros_protocol.exchanges.as_exchange import (
     seal_as_reply,
     verify_as_request,
 )
-from orthros_protocol.exchanges.authenticators import bind_raw, check_window
-from orthros_protocol.exchanges.epochs import Repetition
-from orthros_protocol.exchanges.replay import Admission, Entry, ReplaySet, Standing, check_admission
+from orthros_protocol.exchanges.authenticators import bind_raw
 from orthros_protocol.exchanges.tgs_exchange import (
     TgsRequest,
     UnverifiedTgsRequest,
@@ -51,11 +46,9 @@ from orthros_protocol.primitives import canonical, derivation, sealing
 from orthros_protocol.primitives.instants import Timestamp
 from orthros_protocol.primitives.names import Principal, check_name, check_scopes
 from orthros_protocol.reasons.table import reason_for
-from orthros_protocol.testing.fakes import ManualStore
 from orthros_protocol.tickets.attenuation import add_caveat, join_caveats, pop_key_of, tail_of
 from orthros_protocol.tickets.evidence import open_evidence, peek_unverified_evidence
 from orthros_protocol.tickets.notes import Note
-from orthros_protocol.tickets.presented import open_presented
 from orthros_protocol.tickets.ticket import (
     DELEGABLE,
     INITIAL,
@@ -69,18 +62,17 @@ from orthros_protocol.tickets.ticket import (
     require_kdc_mark,
     seal_ticket,
 )
+from workshop.vectors.ap_operations import AP_OPERATIONS
 from workshop.vectors.authority_operations import (
     AUTHORITY_OPERATIONS,
-    chain_rule_of,
     shown_subject,
     subject_of,
 )
 from workshop.vectors.error_operations import ERROR_OPERATIONS
-from workshop.vectors.http_operations import HTTP_OPERATIONS, facts_of
+from workshop.vectors.http_operations import HTTP_OPERATIONS
 from workshop.vectors.parties import (
     Inputs,
     Vector,
-    ap_pending,
     as_pending,
     items_of,
     mac_keys_of,
@@ -320,73 +312,6 @@ def _open_tgs_rep(given: Inputs) -> Vector:
     }  # fmt: skip
 
 
-def _accept(given: Inputs) -> Vector:
-    """What becomes of `message`, after `earlier` ones were received, whatever became of them."""
-    born = Timestamp(given.get("born", 0))
-    store = ManualStore(lambda: Timestamp(given["now"]), unhex(given["epoch"]), born)
-    keytab = Keytab.of(root_of(given["target"]))
-    for message in given["earlier"]:
-        with suppress(Refused):
-            _accept_one(unhex(message), given, keytab, store)
-    accepted = _accept_one(unhex(given["message"]), given, keytab, store)
-    reply = build_ap_reply(accepted, now=Timestamp(given["now"]))
-    return {"client": str(accepted.ticket.client), "scopes": list(accepted.scopes), "reply": reply.hex()}
-
-
-def _refusal(given: Inputs) -> Vector:
-    try:
-        _accept(given)
-    except Refused as refusal:
-        return {"error": refusal.code, "ready_in_ms": refusal.ready_in_ms}
-    raise TypeError("an accepted request gets no AP-ERR")
-
-
-def _accept_one(message: bytes, given: Inputs, keytab: Keytab, store: ManualStore) -> Accepted:
-    request = parse_ap_request(message)
-    known, app_caveats = facts_of(given["access"]) if "access" in given else ({}, {})
-    return accept(
-        request,
-        lambda ticket, caveats: open_presented(ticket, caveats, keytab),
-        now=Timestamp(given["now"]), replay=store,
-        received=Received(
-            use=given["use"], bind=optional(given["bind"]),
-            repetition=Repetition(given.get("repetition", "unsafe")), **known,
-        ),
-        rules=AcceptanceRules(
-            max_life_s=given["max_life_s"], accept_user=given["accept_user"],
-            chain=chain_rule_of(given.get("chain", {})), app_caveats=app_caveats,
-        ),
-    )  # fmt: skip
-
-
-def _open_ap_rep(given: Inputs) -> Vector:
-    reply = open_ap_reply(ap_pending(given["request"]), unhex(given["reply"]))
-    return {"target_time": reply.target_time, "epoch": reply.epoch.hex()}
-
-
-def _replay(given: Inputs) -> Vector:
-    replay = ReplaySet(**{share: given[share] for share in ("capacity", "per_client", "per_ticket")})
-    steps = [
-        replay.admit(Entry(unhex(tag), Timestamp(ts), client, unhex(ticket)), Timestamp(now))
-        for tag, ts, now, client, ticket in given["steps"]
-    ]
-    return {"answers": [answer.value for answer in steps], "codes": [_code_of(answer) for answer in steps]}
-
-
-def _code_of(answer: Admission) -> str | None:
-    moment = Timestamp(0)
-    try:
-        check_admission(moment, Standing(answer, bytes(8), moment, moment))
-    except Refused as refusal:
-        return refusal.code
-    return None
-
-
-def _window(given: Inputs) -> Vector:
-    check_window(Timestamp(given["ts"]), Timestamp(given["now"]))
-    return {}
-
-
 def _aes_gcm(given: Inputs) -> Vector:
     backend = sealing.AESGCM  # type: ignore[attr-defined]  # the very object that seals here
     sealed: bytes = backend(unhex(given["key"])).encrypt(unhex(given["nonce"]), unhex(given["plaintext"]), None)
@@ -443,12 +368,7 @@ OPERATIONS: Final[dict[str, Callable[[Inputs], Vector]]] = {
     "read-wants": _read_wants,
     "tgs-rep": _tgs_rep,
     "open-tgs-rep": _open_tgs_rep,
-    "ap-req": lambda i: {"message": ap_pending(i).message.hex()},
-    "accept": _accept,
-    "refusal": _refusal,
-    "open-ap-rep": _open_ap_rep,
-    "replay": _replay,
-    "window": _window,
+    **AP_OPERATIONS,
     **HTTP_OPERATIONS,
     **AUTHORITY_OPERATIONS,
     **TOKEN_OPERATIONS,
